@@ -1,0 +1,30 @@
+# Two commands: `make train` and `make test`. Each makes .venv first, once.
+SHELL := bash
+PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PATH
+# Open MPI refuses to run as root unless told twice; containers and fresh machines are root.
+export OMPI_ALLOW_RUN_AS_ROOT := 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
+
+WORKERS ?= 2
+STEPS ?= 1e6
+ENV ?= Hopper
+SEED ?= 0
+NAME := $(ENV)_$(shell date +%Y%m%d_%H%M%S).seed$(SEED)
+
+.PHONY: setup train test lint
+setup:
+	@./setup_env.sh
+
+train: setup
+	mpiexec -n $(WORKERS) python main.py --task=train --algo=ppo --env_id=$(ENV) --seed=$(SEED) \
+	  --num_timesteps=$(STEPS) --uuid=$(NAME)
+	python main.py --task=eval --model_path=data/checkpoints/$(NAME) --iter_num=last --num_trajs=10
+	python main.py --task=eval --model_path=data/checkpoints/$(NAME) --iter_num=last --num_trajs=1 --record
+	@echo "learning curve: data/logs/$(NAME)/learning_curve.png"
+
+test: setup
+	python -m pytest
+
+lint: setup
+	./super_linter.sh

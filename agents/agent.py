@@ -1,0 +1,72 @@
+"""What the orchestrator asks of an agent, whatever the algorithm."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from helpers.comm import Comm
+from helpers.rollout import Rollout
+
+
+class Agent(Protocol):
+    """An agent that learns from rollouts.
+
+    The whole of training::
+
+        for rollout in rollout_generator(env, agent, rollout_len, seed):
+            metrics = agent.update(rollout, progress)
+        action = agent.act(obs)
+    """
+
+    Config: type  # its hyper-parameters, a frozen dataclass of `helpers.config.param` fields
+
+    def __init__(self, config: Any, observation_size: int, action_space: Any, setting: Setting) -> None:
+        """Build networks and optimisers; the parameters are the same on every worker."""
+
+    def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
+        """Return the random numbers (steps, ...) that one environment's actions need."""
+
+    def explore(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Return one sampled action for each observation (N, O); what training steps with."""
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """Return the deterministic action for one observation (O,)."""
+
+    def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
+        """Learn from one rollout; `progress` goes from 0 to 1 over the run. Return metrics, alike on all workers."""
+
+    def parameter_hash(self) -> int:
+        """Return a checksum that is the same on every worker as long as their parameters are."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return networks, optimisers and normalisers: tensors and plain values."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a checkpoint's state."""
+
+    def random_state(self) -> dict[str, Any]:
+        """Return the state of this worker's random generators."""
+
+    def load_random_state(self, state: dict[str, Any]) -> None:
+        """Take over a worker's random generators."""
+
+
+class Setting:
+    """Where an agent runs: facts that are no hyper-parameters."""
+
+    def __init__(
+        self,
+        comm: Comm,
+        *,
+        seed: int = 0,
+        num_envs: int = 1,
+        device: str = "cpu",
+        compile: bool = False,
+    ) -> None:
+        self.comm = comm
+        self.seed = seed
+        self.num_envs = num_envs  # of this worker
+        self.device = device
+        self.compile = compile

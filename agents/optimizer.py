@@ -1,0 +1,205 @@
+"""From a loss to an optimiser step: flat parameters, one gradient, one all-reduce, clipping, Adam.
+
+The author of an algorithm writes a loss of (parameters, batch); everything here is the same for each of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.func import grad_and_value
+
+from helpers.comm import Comm
+
+Params = dict[str, torch.Tensor]
+Batch = Mapping[str, torch.Tensor]
+Loss = Callable[[Params, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-5  # Adam's; the epsilon is PPO's custom (Huang et al. 2022, no. 3)
+PAYS_FROM = 30_000  # minibatches after which compiled code has won back the seconds its compilation takes
+
+
+def compilation_pays(minibatches: float) -> bool:
+    """Return whether a run of that many minibatches is worth compiling for, and a C++ compiler is there."""
+    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
+    return compiler is not None and minibatches >= PAYS_FROM
+
+
+class FlatParameters:
+    """A network's parameters as one vector; the network's own parameters become views of it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        named = dict(network.named_parameters())
+        self.names = list(named)
+        self.shapes = [p.shape for p in named.values()]
+        self.sizes = [p.numel() for p in named.values()]
+        self.vector = torch.cat([p.detach().reshape(-1) for p in named.values()])  # (P,)
+        for parameter, view in zip(named.values(), self.unflatten(self.vector).values(), strict=True):
+            parameter.data = view
+            parameter.requires_grad_(False)
+
+    def unflatten(self, vector: torch.Tensor) -> Params:
+        """Return name → view of `vector` (P,)."""
+        parts = vector.split(self.sizes)
+        return {n: part.view(s) for n, part, s in zip(self.names, parts, self.shapes, strict=True)}
+
+    def fill(self, value_of: Callable[[str], float]) -> torch.Tensor:
+        """Return a vector (P,) with ``value_of(name)`` at each parameter's place."""
+        filled = torch.empty_like(self.vector)
+        for name, part in self.unflatten(filled).items():
+            part.fill_(value_of(name))
+        return filled
+
+    def hash(self) -> int:
+        """Return a checksum of the parameters' bits."""
+        return zlib.crc32(self.vector.cpu().numpy().tobytes())
+
+
+class Optimizer:
+    """Adam (Kingma & Ba 2015) on a network's flat parameters, gradients averaged over all workers.
+
+    Args:
+        network: whose parameters are learned.
+        loss: of (parameters by name, batch); returns the scalar and the metrics to log. A pure function:
+            it calls the network through ``torch.func.functional_call``.
+        learning_rate: of a parameter, by its name.
+        clip_norm: largest norm of the whole gradient, after averaging; 0 for none.
+        comm: the workers.
+        compile: compile gradient and step with torch.compile.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: Loss,
+        learning_rate: Callable[[str], float],
+        *,
+        clip_norm: float,
+        comm: Comm,
+        compile: bool,
+    ) -> None:
+        self.params = FlatParameters(network)
+        self.loss = loss
+        self.clip_norm = clip_norm
+        self.comm = comm
+        self.base_rate = self.params.fill(learning_rate)
+        self.rate = self.base_rate.clone()
+        self.moment1 = torch.zeros_like(self.base_rate)
+        self.moment2 = torch.zeros_like(self.base_rate)
+        self.steps = torch.zeros((), device=self.base_rate.device)
+        self.metric_names: list[str] = []
+        self._gradient: Any = self.gradient
+        self._apply: Any = self.apply
+        if compile:
+            os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no pool of processes under MPI
+            options: Any = {"cpp_wrapper": True} if self.rate.device.type == "cpu" else {}
+            self._gradient = torch.compile(self.gradient, fullgraph=True, dynamic=False, options=options)
+            self._apply = torch.compile(self.apply, fullgraph=True, dynamic=False, options=options)
+
+    def set_schedule(self, factor: float) -> None:
+        """Set every learning rate to `factor` times its start value."""
+        torch.mul(self.base_rate, factor, out=self.rate)
+
+    def gradient(self, vector: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return this worker's gradient (P,) and metrics (M,) of the loss; a pure function."""
+
+        def of_vector(flat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            value, metrics = self.loss(self.params.unflatten(flat), batch)
+            return value, torch.stack([metric.detach() for metric in metrics.values()])
+
+        gradient, (_, metrics) = grad_and_value(of_vector, has_aux=True)(vector)
+        return gradient, metrics
+
+    def apply(
+        self,
+        vector: torch.Tensor,
+        gradient: torch.Tensor,
+        moment1: torch.Tensor,
+        moment2: torch.Tensor,
+        steps: torch.Tensor,
+        rate: torch.Tensor,
+    ) -> torch.Tensor:
+        """Clip the averaged `gradient`, take one Adam step in place, and return the norm before clipping."""
+        norm = torch.linalg.vector_norm(gradient)
+        if self.clip_norm:
+            gradient = gradient * torch.clamp(self.clip_norm / (norm + 1e-6), max=1.0)
+        steps.add_(1.0)
+        moment1.lerp_(gradient, 1.0 - BETA1)
+        moment2.mul_(BETA2).addcmul_(gradient, gradient, value=1.0 - BETA2)
+        unbiased1 = moment1 / (1.0 - BETA1**steps)
+        unbiased2 = moment2 / (1.0 - BETA2**steps)
+        vector.sub_(rate * unbiased1 / (unbiased2.sqrt() + EPSILON))
+        return norm
+
+    def step(self, batch: Batch) -> torch.Tensor:
+        """Learn from one minibatch; every worker brings its own share.
+
+        Returns:
+            The loss's metrics on this worker, and last the norm of the averaged gradient, (M + 1,).
+        """
+        with torch.no_grad():
+            if not self.metric_names:
+                self._start(batch)
+            gradient, metrics = self._gradient(self.params.vector, batch)
+            self._average(gradient)
+            norm = self._apply(
+                self.params.vector,
+                gradient,
+                self.moment1,
+                self.moment2,
+                self.steps,
+                self.rate,
+            )
+            return torch.cat([metrics, norm.unsqueeze(0)])
+
+    def _start(self, batch: Batch) -> None:
+        self.metric_names = [*self.loss(self.params.unflatten(self.params.vector), batch)[1], "gradient_norm"]
+        # One worker per machine compiles; the others then find the code in the cache on disk.
+        for first in (True, False):
+            if (self.comm.local_rank == 0) == first:
+                self._gradient(self.params.vector, batch)
+            self.comm.barrier()
+
+    def _average(self, gradient: torch.Tensor) -> None:
+        if self.comm.size == 1:
+            return
+        on_host = gradient.cpu()
+        self.comm.mean_(on_host.numpy())
+        gradient.copy_(on_host)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return parameters and Adam's moments for a checkpoint."""
+        return {
+            "parameters": self.params.vector.cpu().clone(),
+            "moment1": self.moment1.cpu().clone(),
+            "moment2": self.moment2.cpu().clone(),
+            "steps": self.steps.cpu().clone(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take over a checkpoint's parameters and moments, in place."""
+        self.params.vector.copy_(state["parameters"])
+        self.moment1.copy_(state["moment1"])
+        self.moment2.copy_(state["moment2"])
+        self.steps.copy_(state["steps"])
+
+
+def minibatches(batch: Batch, size: int, rng: np.random.Generator) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield one epoch of `batch` (fields (M, ...)) in minibatches of `size`, shuffled anew.
+
+    Rows are gathered once for the whole epoch; a minibatch is a view. Where `size` does not divide M, a
+    different remainder is left out in each epoch.
+    """
+    fields = list(batch.values())
+    count = len(fields[0]) // size
+    order = torch.from_numpy(rng.permutation(len(fields[0]))[: count * size]).to(fields[0].device)
+    shuffled = [field[order].view(count, size, *field.shape[1:]).unbind(0) for field in fields]
+    for rows in zip(*shuffled, strict=True):
+        yield dict(zip(batch, rows, strict=True))

@@ -1,0 +1,276 @@
+"""Proximal policy optimisation (Schulman et al. 2017), whole.
+
+Details follow what was found to matter in "The 37 Implementation Details of PPO" (Huang et al. 2022).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agents.agent import Setting
+from agents.returns import explained_variance, gae
+from agents.stack import hidden_sizes
+from helpers.comm import Comm
+from helpers.config import param
+from helpers.lazy import lazy_import
+from helpers.normalizer import ObservationNormalizer, RewardScaler
+from helpers.rollout import Rollout
+from helpers.seeding import Purpose, generator, integer
+
+if TYPE_CHECKING:
+    import torch
+
+    from agents import networks
+    from agents import optimizer as optimizers
+else:  # torch takes more than a second to import, and `main.py -h` reads this file
+    torch = lazy_import("torch")
+    networks = lazy_import("agents.networks")
+    optimizers = lazy_import("agents.optimizer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """Hyper-parameters of PPO."""
+
+    p_perception_stack: str = param("mlp_64", "hidden layers of the policy", check=hidden_sizes)
+    v_perception_stack: str = param("mlp_64", "hidden layers of the value function", check=hidden_sizes)
+    activation: str = param("tanh", "activation of hidden layers", choices=("tanh", "relu", "elu"))
+    shared_value: bool = param(False, "value function on the policy's hidden layers, not on its own")
+    layer_norm: bool = param(False, "layer normalisation in every network")
+    batch_norm_all: bool = param(False, "batch normalisation in every network, moments over all workers")
+    log_std: float = param(0.0, "first log standard deviation of continuous actions", low=-20, high=2)
+
+    p_lr: float = param(3e-4, "learning rate of the policy (and of shared layers)", low=0)
+    v_lr: float = param(3e-4, "learning rate of the value function", low=0)
+    lr_schedule: str = param("linear", "learning rates over the run", choices=("linear", "constant"))
+    clip_norm: float = param(0.5, "largest gradient norm, 0 for no limit", low=0)
+    batch_size: int = param(64, "a worker's share of a minibatch, environment steps", low=1)
+    epochs: int = param(10, "passes over each rollout", low=1)
+
+    gamma: float = param(0.99, "discount factor", low=0, high=1)
+    gae_lambda: float = param(0.95, "trace decay of the advantage estimate", low=0, high=1)
+    clip: float = param(0.2, "largest relative change of an action's probability", above=0)
+    clip_value: bool = param(False, "limit the change of values by the same clip range")
+    entropy_coefficient: float = param(0.0, "weight of the entropy bonus", low=0)
+    value_coefficient: float = param(0.5, "weight of the value loss", low=0)
+    recompute_advantages: bool = param(False, "new values and advantages before each epoch")
+    normalize_advantages: bool = param(True, "advantages to mean 0, deviation 1 over all workers")
+    target_kl: float = param(0.0, "end an update where the KL divergence exceeds this; 0 for never", low=0)
+
+    normalize_observations: bool = param(True, "observations to mean 0, deviation 1, by running moments")
+    normalize_rewards: bool = param(True, "rewards divided by the deviation of the discounted return")
+    clip_normalized: float = param(10.0, "limit of normalised observations and rewards", above=0)
+
+
+class PPOAgent:
+    """A policy and a value function that learn from the rollouts of all workers."""
+
+    Config = PPOConfig
+
+    def __init__(self, config: PPOConfig, observation_size: int, action_space: Any, setting: Setting) -> None:
+        self.config = config
+        self.comm = setting.comm
+        self.device = torch.device(setting.device)
+        rng = torch.Generator().manual_seed(integer(setting.seed, Purpose.PARAMETERS))
+        self.network = make_actor_critic(config, observation_size, action_space, rng).to(self.device)
+        self.optimizer = optimizers.Optimizer(
+            self.network,
+            self.loss,
+            lambda name: config.v_lr if name.startswith("value") else config.p_lr,
+            clip_norm=config.clip_norm,
+            comm=setting.comm,
+            compile=setting.compile,
+        )
+        clip = config.clip_normalized
+        self.observations = ObservationNormalizer(observation_size, clip, config.normalize_observations)
+        self.rewards = RewardScaler(setting.num_envs, config.gamma, clip, config.normalize_rewards)
+        self.rng = generator(setting.seed, Purpose.SHUFFLE, setting.comm.rank)
+
+    def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
+        """Return the random numbers (steps, A) that one environment's actions need."""
+        return self.network.head.noise(rng, steps)
+
+    def explore(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Return one sampled action for each observation (N, O)."""
+        with torch.inference_mode():
+            features = self.network.policy(self._tensor(self.observations(obs)))
+            return self.network.head.sample(features, self._tensor(noise)).cpu().numpy()
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """Return the most probable action for one observation (O,)."""
+        with torch.inference_mode():
+            features = self.network.policy(self._tensor(self.observations(obs[None])))
+            return self.network.head.mode(features)[0].cpu().numpy()
+
+    def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
+        """Learn from one rollout; `progress` goes from 0 to 1 over the run. Metrics are means over the update.
+
+        Raises:
+            FloatingPointError: where a loss or gradient is no longer finite, naming it.
+        """
+        config = self.config
+        schedule = 1.0 - progress if config.lr_schedule == "linear" else 1.0
+        self.optimizer.set_schedule(schedule)
+        rewards = self.rewards(rollout.rewards, rollout.cut, rollout.valid, self.comm)
+        obs = self._tensor(self.observations(rollout.obs))  # (T+1, N, O)
+        batch = self._batch(rollout, obs)  # fields (T * N, ...)
+        metrics: dict[str, float] = {}
+        for epoch in range(config.epochs):
+            if epoch == 0 or config.recompute_advantages:
+                explained = self._add_advantages(batch, rollout, rewards, obs)
+            shuffled = optimizers.minibatches(batch, config.batch_size, self.rng)
+            epoch_metrics = self._mean([self.optimizer.step(minibatch) for minibatch in shuffled])
+            for name, value in epoch_metrics.items():
+                metrics[name] = metrics.get(name, 0.0) + (value - metrics.get(name, 0.0)) / (epoch + 1)
+            if epoch == 0:
+                metrics["explained_variance"] = explained
+            if config.target_kl and epoch_metrics["kl"] > config.target_kl:
+                break
+        # Only now: the policy that collected this rollout saw the old moments, and the update must too.
+        self.observations.learn(rollout.obs[:-1][rollout.valid], self.comm)
+        self.network.learn(obs[:-1][self._tensor(rollout.valid)], self.comm)
+        return metrics | {"learning_rate": config.p_lr * schedule, "epochs": epoch + 1.0}
+
+    def loss(
+        self,
+        params: dict[str, torch.Tensor],
+        batch: dict[str, torch.Tensor],
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the clipped surrogate loss (Schulman et al. 2017, eq. 9) of a minibatch, fields (B, ...).
+
+        Every mean is weighted: dead rows weigh nothing.
+        """
+        config, weights = self.config, batch["weights"]
+        call = (batch["obs"], batch["actions"])
+        log_probs, entropy, values = torch.func.functional_call(self.network, params, call)
+        log_ratio = log_probs - batch["old_log_probs"]
+        ratio = torch.exp(log_ratio)
+        clipped = torch.clamp(ratio, 1.0 - config.clip, 1.0 + config.clip)
+        advantages = batch["advantages"]
+        policy_loss = -(weights * torch.minimum(ratio * advantages, clipped * advantages)).mean()
+
+        errors = (values - batch["returns"]) ** 2
+        if config.clip_value:
+            old = batch["old_values"]
+            near = old + torch.clamp(values - old, -config.clip, config.clip)
+            errors = torch.maximum(errors, (near - batch["returns"]) ** 2)
+        value_loss = 0.5 * (weights * errors).mean()
+
+        bonus = (weights * entropy).mean()
+        total = policy_loss + config.value_coefficient * value_loss - config.entropy_coefficient * bonus
+        return total, {
+            "policy_loss": policy_loss,
+            "value_loss": value_loss,
+            "entropy": bonus,
+            "kl": (weights * (ratio - 1.0 - log_ratio)).mean(),  # Schulman's estimator, never negative
+            "clip_fraction": (weights * ((ratio - 1.0).abs() > config.clip)).mean(),
+        }
+
+    def parameter_hash(self) -> int:
+        """Return a checksum of all parameters."""
+        return self.optimizer.params.hash()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return networks, Adam's moments and normalisers."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "buffers": {name: buffer.cpu().clone() for name, buffer in self.network.named_buffers()},
+            "observations": self.observations.state_dict(),
+            "rewards": self.rewards.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a checkpoint's state."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, buffer in self.network.named_buffers():
+            buffer.copy_(state["buffers"][name])
+        self.observations.load_state_dict(state["observations"])
+        self.rewards.load_state_dict(state["rewards"])
+
+    def random_state(self) -> dict[str, Any]:
+        """Return the state of this worker's random generators."""
+        return {"shuffle": self.rng.bit_generator.state}
+
+    def load_random_state(self, state: dict[str, Any]) -> None:
+        """Take over a worker's random generators."""
+        self.rng.bit_generator.state = state["shuffle"]
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+    def _batch(self, rollout: Rollout, obs: torch.Tensor) -> dict[str, torch.Tensor]:
+        valid = rollout.valid
+        share = self.comm.mean_(np.array([valid.mean()]))[0]
+        batch = {
+            "obs": obs[:-1].flatten(0, 1),
+            "actions": self._tensor(rollout.actions).flatten(0, 1),
+            # 0 on dead rows, and a mean of 1 over the rollouts of all workers
+            "weights": self._tensor((valid / share).astype(np.float32)).flatten(),
+        }
+        with torch.no_grad():
+            batch["old_log_probs"], _, _ = self.network(batch["obs"], batch["actions"])
+        return batch
+
+    def _add_advantages(
+        self,
+        batch: dict[str, torch.Tensor],
+        rollout: Rollout,
+        rewards: np.ndarray,
+        obs: torch.Tensor,
+    ) -> float:
+        """Put values, returns and advantages by the present networks into `batch`; return the explained variance."""
+        config, valid = self.config, rollout.valid
+        with torch.no_grad():
+            values = self.network.values(obs).cpu().numpy()  # (T+1, N)
+        ends = (rollout.terminated, rollout.cut)
+        advantages = gae(rewards, values[:-1], values[1:], *ends, config.gamma, config.gae_lambda)
+        returns = advantages + values[:-1]
+        if config.normalize_advantages:
+            advantages = standardize(advantages, valid, self.comm)
+        for name, field in (("advantages", advantages), ("returns", returns), ("old_values", values[:-1])):
+            batch[name] = self._tensor(field.astype(np.float32)).flatten()
+        explained = np.array([explained_variance(values[:-1][valid], returns[valid])])
+        return float(self.comm.mean_(explained)[0])
+
+    def _mean(self, steps: list[torch.Tensor]) -> dict[str, float]:
+        means = self.comm.mean_(torch.stack(steps).mean(0).double().cpu().numpy())
+        metrics = dict(zip(self.optimizer.metric_names, means.tolist(), strict=True))
+        for name, value in metrics.items():
+            if not np.isfinite(value):
+                raise FloatingPointError(f"PPO's {name} is {value}; the last good checkpoint is kept")
+        return metrics
+
+
+def standardize(values: np.ndarray, valid: np.ndarray, comm: Comm) -> np.ndarray:
+    """Return `values` (T, N) with mean 0 and deviation 1 over the valid rows of all workers."""
+    kept = values[valid].astype(np.float64)
+    total, squares, count = comm.sum_(np.array([kept.sum(), (kept**2).sum(), len(kept)]))
+    mean = total / count
+    return (values - mean) / (np.sqrt(max(squares / count - mean**2, 0.0)) + 1e-8)
+
+
+def make_actor_critic(
+    config: PPOConfig,
+    observation_size: int,
+    action_space: Any,
+    rng: torch.Generator,
+) -> networks.ActorCritic:
+    """Return the networks that `config` describes."""
+
+    def perception(stack: str) -> networks.Perception:
+        return networks.Perception(
+            stack,
+            observation_size,
+            rng,
+            activation=config.activation,
+            layer_norm=config.layer_norm,
+            batch_norm=config.batch_norm_all,
+        )
+
+    policy = perception(config.p_perception_stack)
+    head = networks.make_head(action_space, policy.outputs, config.log_std, rng)
+    value = None if config.shared_value else perception(config.v_perception_stack)
+    return networks.ActorCritic(policy, head, value, rng)

@@ -1,0 +1,122 @@
+"""Every environment that gymnasium registers: MuJoCo, classic control, and what a user's module adds.
+
+Training steps them through EnvPool where it has the same task, as it simulates in C++; evaluation and
+rendering go through gymnasium.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.envs import registration
+
+from helpers.errors import UserError, did_you_mean
+
+# gymnasium dropped the mujoco-py versions; its v4 is the same task on the official bindings, with two switches.
+SAME_TASK: dict[str, tuple[str, dict[str, Any]]] = {
+    "Hopper-v3": ("Hopper-v4", {}),
+    "Walker2d-v3": ("Walker2d-v4", {}),
+    "HalfCheetah-v3": ("HalfCheetah-v4", {}),
+    "Swimmer-v3": ("Swimmer-v4", {}),
+    "Ant-v3": ("Ant-v4", {"use_contact_forces": True}),
+    "Humanoid-v3": ("Humanoid-v4", {}),
+    "Reacher-v2": ("Reacher-v4", {}),
+    "HumanoidStandup-v2": ("HumanoidStandup-v4", {}),
+    "InvertedPendulum-v2": ("InvertedPendulum-v4", {}),
+    "InvertedDoublePendulum-v2": ("InvertedDoublePendulum-v4", {}),
+}
+
+
+def resolve(env_id: str) -> str:
+    """Return the full id: a name without a version means the newest one.
+
+    Raises:
+        UserError: where no such environment is registered, with near names.
+    """
+    module, _, name = env_id.rpartition(":")
+    if module:
+        try:
+            __import__(module)
+        except ImportError as error:
+            raise UserError(f"cannot import '{module}' of --env_id={env_id}: {error}") from None
+    if name in gymnasium.registry:
+        return env_id
+    newest = registration.find_highest_version(*registration.parse_env_id(name)[:2]) if _is_name(name) else None
+    plain, _, version = name.rpartition("-v")
+    if newest is not None and not (plain and version.isdigit()):
+        return f"{env_id}-v{newest}"
+    known = {spec.name for spec in gymnasium.registry.values()} | set(gymnasium.registry)
+    raise UserError(f"no environment '{env_id}'{did_you_mean(name, known)}")
+
+
+def _is_name(name: str) -> bool:
+    try:
+        registration.parse_env_id(name)
+    except gymnasium.error.Error:
+        return False
+    return True
+
+
+def make_env(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+    """Return one environment with flat observations.
+
+    Raises:
+        UserError: where the simulator it needs is not installed.
+    """
+    name, kwargs = SAME_TASK.get(env_id, (env_id, {}))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "out of date, consider v5": the user named the version
+            env = gymnasium.make(name, render_mode=render_mode, **kwargs)
+    except (ImportError, gymnasium.error.Error) as error:
+        raise UserError(f"cannot make {env_id}: {' '.join(str(error).split())}") from None
+    if not isinstance(env.observation_space, spaces.Box):
+        env = gymnasium.wrappers.FlattenObservation(env)
+    return env
+
+
+def make_vector(env_id: str, seeds: list[int], like: gymnasium.Env[Any, Any]) -> tuple[Any, list[int] | None]:
+    """Return a vector of ``len(seeds)`` environments, and the seeds its first reset still needs.
+
+    Args:
+        env_id: a full id.
+        seeds: one for each environment.
+        like: one such environment; EnvPool's is used only where its spaces are the same.
+    """
+    if env_id in _envpool_ids() and _same_spaces(env_id, like):
+        import envpool
+
+        # One thread: the workers are the parallel unit, each with a core of its own.
+        pool = envpool.make(env_id, env_type="gymnasium", num_envs=len(seeds), seed=seeds, num_threads=1)
+        return pool, None
+    mode = gymnasium.vector.AutoresetMode.NEXT_STEP
+    make = functools.partial(make_env, env_id)
+    return gymnasium.vector.SyncVectorEnv([make] * len(seeds), autoreset_mode=mode), seeds
+
+
+def _envpool_ids() -> set[str]:
+    try:
+        import envpool
+    except ImportError:  # no wheel for this platform: gymnasium's own vector serves
+        return set()
+    return set(envpool.list_all_envs())
+
+
+def _same_spaces(env_id: str, like: gymnasium.Env[Any, Any]) -> bool:
+    import envpool
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on casting float64 bounds
+        spec = envpool.make_spec(env_id)
+        observation, action = spec.observation_space, spec.action_space
+    steps = like.spec.max_episode_steps if like.spec else None
+    if observation.shape != like.observation_space.shape or spec.config.max_episode_steps != steps:
+        return False
+    if isinstance(action, spaces.Box) and isinstance(like.action_space, spaces.Box):
+        return action.shape == like.action_space.shape and np.allclose(action.low, like.action_space.low)
+    return bool(action == like.action_space)

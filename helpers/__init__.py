@@ -1,0 +1,1 @@
+"""What every task shares: configuration, workers, rollouts, checkpoints, logs."""

@@ -1,0 +1,148 @@
+"""One worker or many: the same calls. The only file that knows MPI.
+
+A run without ``mpiexec`` gets a `Comm` of size one and never imports mpi4py.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from helpers.errors import UserError
+
+# What Open MPI, MPICH/Intel MPI and srun tell their processes.
+SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
+LOCAL_RANK_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
+LOCAL_SIZE_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_TASKS_PER_NODE")
+
+
+def _from_environment(names: tuple[str, ...], default: int) -> int:
+    for name in names:
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return default
+
+
+def launched_size() -> int:
+    """Return how many workers the launcher says it started; 1 without a launcher."""
+    return _from_environment(SIZE_VARIABLES, 1)
+
+
+def launched_rank() -> int:
+    """Return this worker's rank as the launcher tells it, before MPI is up; 0 without a launcher."""
+    return _from_environment(RANK_VARIABLES, 0) if launched_size() > 1 else 0
+
+
+class Comm:
+    """A communicator of one worker: every collective is the identity."""
+
+    rank = 0
+    size = 1
+    local_rank = 0
+
+    def sum_(self, array: np.ndarray) -> np.ndarray:
+        """Add `array` up over all workers, in place, and return it."""
+        return array
+
+    def mean_(self, array: np.ndarray) -> np.ndarray:
+        """Average `array` over all workers, in place, and return it."""
+        return array
+
+    def allgather(self, value: Any) -> list[Any]:
+        """Return every worker's `value`, by rank, on every worker."""
+        return [value]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return every worker's `value`, by rank, on rank 0; an empty list elsewhere."""
+        return [value]
+
+    def broadcast(self, value: Any) -> Any:
+        """Return rank 0's `value` on every worker."""
+        return value
+
+    def barrier(self) -> None:
+        """Wait until every worker is here."""
+
+    def abort(self, code: int) -> None:
+        """End this worker, and with it the whole job, at once."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.exit(code)
+
+
+class MPIComm(Comm):
+    """The workers that ``mpiexec`` or ``srun`` started."""
+
+    def __init__(self) -> None:
+        # Waiting workers must not burn a core that another worker needs (Open MPI spins by default).
+        if _from_environment(LOCAL_SIZE_VARIABLES, 1) > len(os.sched_getaffinity(0)) * launched_size():
+            os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
+        from mpi4py import MPI
+
+        self._world = MPI.COMM_WORLD
+        self.rank = self._world.Get_rank()
+        self.size = self._world.Get_size()
+        self.local_rank = _from_environment(LOCAL_RANK_VARIABLES, 0)
+        self._in_place = MPI.IN_PLACE
+
+    def sum_(self, array: np.ndarray) -> np.ndarray:
+        """Add `array` up over all workers, in place, and return it."""
+        self._world.Allreduce(self._in_place, array)
+        return array
+
+    def mean_(self, array: np.ndarray) -> np.ndarray:
+        """Average `array` over all workers, in place, and return it."""
+        self._world.Allreduce(self._in_place, array)
+        array /= self.size
+        return array
+
+    def allgather(self, value: Any) -> list[Any]:
+        """Return every worker's `value`, by rank, on every worker."""
+        return list(self._world.allgather(value))
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return every worker's `value`, by rank, on rank 0; an empty list elsewhere."""
+        return list(self._world.gather(value) or [])
+
+    def broadcast(self, value: Any) -> Any:
+        """Return rank 0's `value` on every worker."""
+        return self._world.bcast(value)
+
+    def barrier(self) -> None:
+        """Wait until every worker is here."""
+        self._world.Barrier()
+
+    def abort(self, code: int) -> None:
+        """End this worker, and with it the whole job, at once."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._world.Abort(code)
+
+
+def make_comm(num_workers: int | None = None) -> Comm:
+    """Return the communicator of this run.
+
+    Args:
+        num_workers: how many workers the user asked for; None takes what was started.
+
+    Raises:
+        UserError: where the number of workers that run differs from what was asked for. A launcher that does
+            not fit the MPI library starts N worlds of one worker each, silently; this notices.
+    """
+    launched = launched_size()
+    comm = MPIComm() if launched > 1 else Comm()
+    if comm.size != launched:
+        raise UserError(
+            f"the launcher started {launched} workers, but MPI sees a world of {comm.size}: "
+            "mpiexec and mpi4py belong to different MPI libraries; use the mpiexec of this environment",
+        )
+    if num_workers is not None and comm.size != num_workers:
+        raise UserError(
+            f"--num_workers={num_workers}, but {comm.size} started; "
+            f"run: mpiexec -n {num_workers} python main.py ...",
+        )
+    return comm

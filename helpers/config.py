@@ -1,0 +1,263 @@
+"""Settings: one declaration becomes flag, help line, YAML key and range check.
+
+A setting is a field of a frozen dataclass that stands beside the code that uses it::
+
+    @dataclass(frozen=True, kw_only=True)
+    class PPOConfig:
+        clip: float = param(0.2, "largest relative change of an action's probability", low=0)
+
+`parse_args` turns a command line, and the YAML file that ``--config`` names, into instances of such
+classes. The command line overrides the file, the file overrides the defaults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from helpers.errors import UserError, did_you_mean
+
+TRUE = ("true", "yes", "on", "1")
+FALSE = ("false", "no", "off", "0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Param:
+    """What a setting declares besides its name, type and default."""
+
+    help: str
+    low: float | None  # smallest value allowed
+    high: float | None  # largest value allowed
+    above: float | None  # the value must be larger than this
+    choices: tuple[Any, ...] | Callable[[], Iterable[str]] | None
+    check: Callable[[Any], Any] | None  # raises UserError on a bad value
+
+    def allowed(self) -> tuple[Any, ...] | None:
+        """Return the choices, asking for them where they are a table that others extend."""
+        return tuple(self.choices()) if callable(self.choices) else self.choices
+
+
+def param(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    choices: tuple[Any, ...] | Callable[[], Iterable[str]] | None = None,
+    check: Callable[[Any], Any] | None = None,
+) -> Any:
+    """Declare one setting as a dataclass field.
+
+    Args:
+        default: value when neither command line nor YAML file gives one.
+        help: one line for ``--help`` and the docs.
+        low: smallest value allowed.
+        high: largest value allowed.
+        above: the value must be strictly larger.
+        choices: the values allowed, or a function that lists them.
+        check: called with the value; raises `UserError` where it is not usable.
+    """
+    declared = Param(help=help, low=low, high=high, above=above, choices=choices, check=check)
+    return dataclasses.field(default=default, metadata={"param": declared})
+
+
+def to_seconds(text: str) -> float:
+    """Return the seconds of a duration in SLURM's notation.
+
+    ``MM``, ``MM:SS``, ``HH:MM:SS``, ``D-HH``, ``D-HH:MM`` or ``D-HH:MM:SS``; empty means no limit (infinity).
+
+    Raises:
+        UserError: where the text is none of these.
+    """
+    if not text:
+        return math.inf
+    days, dash, clock = text.rpartition("-")
+    numbers = clock.split(":")
+    if not all(part.isdigit() for part in numbers + ([days] if dash else [])) or len(numbers) > 3:
+        raise UserError(f"cannot read the duration '{text}'; write D-HH:MM:SS, HH:MM:SS, MM:SS or minutes")
+    values = [int(part) for part in numbers]
+    if dash:
+        hours, minutes, seconds = values + [0] * (3 - len(values))
+    elif len(values) == 3:
+        hours, minutes, seconds = values
+    else:
+        hours, (minutes, seconds) = 0, [*values, 0][:2]
+    return float(((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def coerce(value: Any, kind: Any) -> Any:
+    """Return `value`, from a command line or a YAML file, as the declared type `kind`.
+
+    PyYAML reads ``1e6`` and ``3e-4`` as strings, and a shell gives nothing else, so text is read by the type
+    that was declared.
+
+    Raises:
+        ValueError: where the value is not of that kind; the message says what was expected.
+    """
+    if isinstance(kind, types.UnionType):
+        if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
+            return None
+        kind = next(part for part in typing.get_args(kind) if part is not type(None))
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in TRUE + FALSE:
+            return str(value).lower() in TRUE
+        raise ValueError("expected true or false")
+    if value is None or isinstance(value, (bool, list, dict)):
+        raise ValueError(f"expected {'text' if kind is str else 'one number'}")
+    if kind is str:
+        return str(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError("expected a whole number" if kind is int else "expected a number") from None
+    if not math.isfinite(number):
+        raise ValueError("expected a finite number")
+    if kind is float:
+        return number
+    if number != int(number):
+        raise ValueError("expected a whole number")
+    return int(value) if isinstance(value, int) or str(value).lstrip("+-").isdigit() else int(number)
+
+
+def checked(name: str, value: Any, kind: Any, declared: Param, where: str) -> Any:
+    """Return `value` coerced to its type and held against its range.
+
+    Raises:
+        UserError: naming the setting, where it was given, and what would be right.
+    """
+    try:
+        value = coerce(value, kind)
+        if value is None:
+            return None
+        if declared.low is not None and value < declared.low:
+            raise ValueError(f"must be at least {declared.low}")
+        if declared.above is not None and value <= declared.above:
+            raise ValueError(f"must be above {declared.above}")
+        if declared.high is not None and value > declared.high:
+            raise ValueError(f"must be at most {declared.high}")
+        choices = declared.allowed()
+        if choices is not None and value not in choices:
+            raise ValueError(f"must be one of {', '.join(map(str, choices))}")
+        if declared.check is not None:
+            declared.check(value)
+    except ValueError as error:
+        raise UserError(f"{where}: {name}={value}: {error}") from None
+    return value
+
+
+def settings_of(cls: type) -> dict[str, tuple[Any, Any, Param]]:
+    """Return name → (type, default, declaration) of every setting in a config class."""
+    kinds = typing.get_type_hints(cls)
+    return {f.name: (kinds[f.name], f.default, f.metadata["param"]) for f in dataclasses.fields(cls)}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message)
+
+
+class _Help(argparse.HelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34, width=118)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        flags = "/".join(action.option_strings)
+        return flags if action.nargs == 0 else f"{flags}={action.metavar}"
+
+
+def _add_flag(group: Any, name: str, kind: Any, default: Any, declared: Param) -> None:
+    choices = declared.allowed()
+    shown = "automatic" if default is None else "none" if default == "" else default
+    text = f"{declared.help} (default: {shown})".replace("%", "%%")
+    if kind is bool or bool in typing.get_args(kind):
+        group.add_argument(f"--{name}", dest=name, action="store_const", const=True, help=text)
+        group.add_argument(f"--no-{name}", dest=name, action="store_const", const=False, help=argparse.SUPPRESS)
+        return
+    plain = next((part for part in typing.get_args(kind) if part is not type(None)), kind)
+    metavar = "{" + ",".join(map(str, choices)) + "}" if choices else plain.__name__.upper()
+    group.add_argument(f"--{name}", dest=name, metavar=metavar, help=text)
+
+
+def build_parser(description: str, epilog: str, groups: Mapping[str, type]) -> argparse.ArgumentParser:
+    """Return a parser with one help group per config class; every flag defaults to "not given"."""
+    parser = _Parser(
+        prog="main.py",
+        description=description,
+        epilog=epilog,
+        formatter_class=_Help,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        usage="%(prog)s [--flag=value ...] [--switch | --no-switch ...]",
+    )
+    for title, cls in groups.items():
+        group = parser.add_argument_group(title)
+        for name, (kind, default, declared) in settings_of(cls).items():
+            _add_flag(group, name, kind, default, declared)
+    return parser
+
+
+def read_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
+    """Return name → value of the flags given on a command line.
+
+    Raises:
+        UserError: for an unknown flag, with the nearest right one, or a missing value.
+    """
+    given, unknown = parser.parse_known_args(list(argv))
+    if unknown:
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        word = unknown[0].split("=")[0]
+        raise UserError(f"unknown argument '{unknown[0]}'{did_you_mean(word, flags)} (see main.py -h)")
+    return vars(given)
+
+
+def read_yaml(path: str, known: Iterable[str]) -> dict[str, Any]:
+    """Return the settings in a YAML task file, its sections (meta, resources, ...) merged into one mapping.
+
+    Raises:
+        UserError: for a file that cannot be read, or a key that is no setting, with the nearest right one.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise UserError(f"cannot read the config file '{path}': {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"'{path}' is not valid YAML: {' '.join(str(error).split())}") from None
+    if content is not None and not isinstance(content, dict):
+        raise UserError(f"'{path}' must hold 'name: value' lines")
+    known = set(known)
+    flat: dict[str, Any] = {}
+    for key, value in (content or {}).items():
+        for name, setting in value.items() if isinstance(value, dict) else [(key, value)]:
+            if name not in known:
+                raise UserError(f"unknown parameter '{name}' in {path}{did_you_mean(str(name), known)}")
+            if name in flat:
+                raise UserError(f"parameter '{name}' stands twice in {path}")
+            flat[name] = setting
+    return flat
+
+
+def build(cls: type, flags: Mapping[str, Any], file: Mapping[str, Any], path: str = "") -> Any:
+    """Return a `cls` instance: flags over file values over defaults, each checked.
+
+    Raises:
+        UserError: for a value of the wrong type or out of range.
+    """
+    values = {}
+    for name, (kind, _default, declared) in settings_of(cls).items():
+        if name in flags:
+            values[name] = checked(f"--{name}", flags[name], kind, declared, "command line")
+        elif name in file:
+            values[name] = checked(name, file[name], kind, declared, path)
+    return cls(**values)

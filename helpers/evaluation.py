@@ -1,0 +1,73 @@
+"""Playing episodes with a trained agent: for a number, a video or demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from environments.vector import environment_action
+from helpers.demos import Episode
+from helpers.seeding import Purpose, integer
+
+if TYPE_CHECKING:
+    import gymnasium
+
+    from agents.agent import Agent
+    from helpers.comm import Comm
+
+
+def play(agent: Agent, env: gymnasium.Env[Any, Any], seed: int, frame: Callable[[], None] | None = None) -> Episode:
+    """Return one whole episode of the deterministic policy.
+
+    Args:
+        agent: decides; nothing in it changes.
+        env: one environment.
+        seed: of the environment's reset.
+        frame: called after the reset and each step, for rendering.
+    """
+    first, _ = env.reset(seed=seed)
+    obs, actions, rewards = [np.asarray(first)], [], []
+    done = False
+    while not done:
+        if frame is not None:
+            frame()
+        action = environment_action(agent.act(obs[-1]), env.action_space)
+        following, reward, terminated, truncated, _ = env.step(action)
+        obs.append(np.asarray(following))
+        actions.append(action)
+        rewards.append(float(reward))
+        done = terminated or truncated
+    if frame is not None:
+        frame()
+    return Episode(np.array(obs), np.array(actions), np.array(rewards), bool(terminated), bool(truncated))
+
+
+def episode_seeds(seed: int, count: int) -> list[int]:
+    """Return the seeds of the first `count` evaluation episodes of a run; the same in training and afterwards."""
+    return [integer(seed, Purpose.EVALUATION, k) for k in range(count)]
+
+
+def shares(comm: Comm, count: int) -> Iterator[int]:
+    """Yield the indices of the episodes that this worker plays."""
+    return iter(range(comm.rank, count, comm.size))
+
+
+def evaluate(
+    agent: Agent,
+    env: gymnasium.Env[Any, Any],
+    seed: int,
+    count: int,
+    comm: Comm,
+) -> list[tuple[float, int]]:
+    """Return return and length of `count` episodes, shared out over the workers, in order, on every worker."""
+    seeds = episode_seeds(seed, count)
+    mine = {}
+    for k in shares(comm, count):
+        episode = play(agent, env, seeds[k])
+        mine[k] = (episode.ret, len(episode))
+    everyone: dict[int, tuple[float, int]] = {}
+    for part in comm.allgather(mine):
+        everyone |= part
+    return [everyone[k] for k in range(count)]

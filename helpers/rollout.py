@@ -1,0 +1,143 @@
+"""From environment steps to a `Rollout`: the one place where training steps its environments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from helpers.seeding import Purpose, generator
+
+if TYPE_CHECKING:
+    from environments.vector import VectorEnv
+
+
+@dataclass(frozen=True)
+class EpisodeStats:
+    """One finished training episode, as the environment scored it."""
+
+    ret: float  # sum of raw rewards
+    length: int  # environment steps
+
+
+@dataclass
+class Rollout:
+    """`T` steps of `N` environments, time first. Row t holds what happened in step t.
+
+    Environments reset themselves on the step *after* an episode's end, so ``obs[t + 1]`` is the episode's
+    final observation where step t ended it, and step t + 1 is a dead row: its action was ignored.
+    """
+
+    obs: np.ndarray  # (T+1, N, O) float32, before each step; the last row is after the last step
+    actions: np.ndarray  # (T, N, A) float32 or (T, N) int64, as the policy sampled them, not clipped
+    rewards: np.ndarray  # (T, N) float32, raw
+    terminated: np.ndarray  # (T, N) bool, the episode ended by its own rules: no value beyond it
+    truncated: np.ndarray  # (T, N) bool, cut off from outside: the final observation still has a value
+    valid: np.ndarray  # (T, N) bool, False on dead rows
+    episodes: list[EpisodeStats]  # those that ended in this rollout
+
+    @property
+    def cut(self) -> np.ndarray:
+        """(T, N) bool, the episode ended with this step, for whichever reason."""
+        return self.terminated | self.truncated
+
+
+class Explorer(Protocol):
+    """What the rollout needs of an agent."""
+
+    def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
+        """Return the random numbers (steps, ...) that one environment's actions need."""
+
+    def explore(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Return one sampled action for each observation (N, O)."""
+
+
+def rollout_generator(
+    env: VectorEnv,
+    agent: Explorer,
+    rollout_len: int,
+    seed: int,
+    first_env: int = 0,
+) -> Iterator[Rollout]:
+    """Yield one rollout after another, for ever; each reuses the arrays of the one before.
+
+    Args:
+        env: this worker's environments.
+        agent: samples the actions; whatever it has learned since the last rollout counts.
+        rollout_len: environment steps per rollout, a multiple of the number of environments.
+        seed: the run's seed; environment i draws its noise from stream ``first_env + i``.
+        first_env: global index of this worker's first environment.
+
+    Raises:
+        FloatingPointError: where an environment returns a NaN or infinite observation or reward.
+    """
+    steps, num_envs = rollout_len // env.num_envs, env.num_envs
+    rngs = [generator(seed, Purpose.NOISE, first_env + i) for i in range(num_envs)]
+    obs = env.reset()
+    ended = np.zeros(num_envs, bool)
+    tally = EpisodeTally(num_envs)
+    rollout = _empty(steps, env)
+    while True:
+        rollout.obs[0] = obs
+        noise = np.stack([agent.noise(rng, steps) for rng in rngs], axis=1)
+        for t in range(steps):
+            action = agent.explore(obs, noise[t])
+            obs, reward, terminated, truncated = env.step(action)
+            rollout.obs[t + 1] = obs
+            rollout.actions[t] = action
+            rollout.rewards[t] = reward
+            rollout.terminated[t] = terminated
+            rollout.truncated[t] = truncated
+            rollout.valid[t] = ~ended
+            ended = terminated | truncated
+        _check_finite(rollout)
+        rollout.episodes = tally.add(rollout)
+        yield rollout
+
+
+def _empty(steps: int, env: VectorEnv) -> Rollout:
+    cells = (steps, env.num_envs)
+    return Rollout(
+        obs=np.empty((steps + 1, env.num_envs, env.observation_size), np.float32),
+        actions=np.empty(cells + env.action_shape, env.action_dtype),
+        rewards=np.empty(cells, np.float32),
+        terminated=np.empty(cells, bool),
+        truncated=np.empty(cells, bool),
+        valid=np.empty(cells, bool),
+        episodes=[],
+    )
+
+
+def _check_finite(rollout: Rollout) -> None:
+    for name, values in (("observation", rollout.obs), ("reward", rollout.rewards)):
+        if not np.isfinite(values).all():
+            where = np.argwhere(~np.isfinite(values))[0]
+            raise FloatingPointError(
+                f"the environment returned a NaN or infinite {name} (environment {where[1]}, "
+                f"step {where[0]} of the rollout)",
+            )
+
+
+class EpisodeTally:
+    """Adds raw rewards up to episode returns, over the borders between rollouts."""
+
+    def __init__(self, num_envs: int) -> None:
+        self.returns = np.zeros(num_envs)  # (N,) of the episodes still running
+        self.lengths = np.zeros(num_envs, np.int64)
+
+    def add(self, rollout: Rollout) -> list[EpisodeStats]:
+        """Return the episodes that ended in `rollout`, in the order of their ends."""
+        returns = self.returns + np.cumsum(rollout.rewards, axis=0, dtype=np.float64)  # (T, N)
+        lengths = self.lengths + np.cumsum(rollout.valid, axis=0)
+        returns_before = np.zeros_like(self.returns)
+        lengths_before = np.zeros_like(self.lengths)
+        episodes = []
+        for t, n in np.argwhere(rollout.cut):
+            ret, length = returns[t, n] - returns_before[n], lengths[t, n] - lengths_before[n]
+            episodes.append(EpisodeStats(float(ret), int(length)))
+            returns_before[n], lengths_before[n] = returns[t, n], lengths[t, n]
+        self.returns = returns[-1] - returns_before
+        self.lengths = lengths[-1] - lengths_before
+        return episodes

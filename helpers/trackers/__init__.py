@@ -1,0 +1,44 @@
+"""Where a run's metrics go: console, CSV, Weights & Biases. One file each, one small protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from helpers.config import param
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig:
+    """Settings of Weights & Biases."""
+
+    wandb_project: str = param("", "Weights & Biases project; empty for none")
+    wandb_entity: str = param("", "Weights & Biases user or team")
+
+
+class Tracker(Protocol):
+    """Takes metrics as they come."""
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Take the metrics of environment step `step`; a NaN means not measured this time."""
+
+    def close(self) -> None:
+        """Write out what is left."""
+
+
+class Trackers:
+    """Several trackers as one; none at all is a tracker that does nothing."""
+
+    def __init__(self, trackers: Sequence[Tracker] = ()) -> None:
+        self._trackers = trackers
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Pass the metrics on to each tracker."""
+        for tracker in self._trackers:
+            tracker.log(metrics, step)
+
+    def close(self) -> None:
+        """Close each tracker."""
+        for tracker in self._trackers:
+            tracker.close()

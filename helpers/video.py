@@ -1,0 +1,46 @@
+"""Episodes as pictures that move."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+
+def choose_renderer() -> None:
+    """Let MuJoCo render without a display where there is none; an explicit MUJOCO_GL stays."""
+    if not os.environ.get("DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+
+
+class Video:
+    """An mp4 file that frames are added to; an unfinished one is removed.
+
+    Args:
+        path: the mp4 file.
+        fps: frames per second.
+    """
+
+    def __init__(self, path: Path, fps: int) -> None:
+        import imageio.v2
+
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.tmp.mp4")
+        # H.264 wants even sizes; "macro_block_size=2" pads to them
+        self._writer: Any = imageio.v2.get_writer(self._temporary, fps=fps, macro_block_size=2, codec="libx264")
+
+    def add(self, frame: Any) -> None:
+        """Add one frame (H, W, 3) uint8."""
+        self._writer.append_data(frame)
+
+    def __enter__(self) -> Video:
+        """Return the video itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Finish the file, or remove it after an error."""
+        self._writer.close()
+        if kind is None:
+            self._temporary.replace(self._path)
+        else:
+            self._temporary.unlink(missing_ok=True)

@@ -1,0 +1,233 @@
+"""MiloZero's command line: ``--task=train`` trains an agent, ``--task=eval`` plays a checkpoint.
+
+The line to follow: parse → ExperimentInitializer → environments → agent → orchestrator.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers import experiment as experiments
+from helpers.comm import Comm, launched_rank, launched_size, make_comm
+from helpers.errors import UserError
+
+if TYPE_CHECKING:
+    from agents.agent import Agent, Setting
+    from helpers.experiment import ExperimentInitializer, Settings
+    from helpers.trackers import Tracker
+
+logger = logging.getLogger("milozero")
+
+
+def device_of(settings: Settings, comm: Comm) -> str:
+    """Return the torch device of this worker.
+
+    Raises:
+        UserError: where ``--cuda`` was given and there is no GPU.
+    """
+    if not settings.common.cuda:
+        return "cpu"
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError("--cuda: no GPU can be used here (torch sees none); run without it")
+    return f"cuda:{comm.local_rank % torch.cuda.device_count()}"
+
+
+def compiles(settings: Settings, workers: int) -> bool:
+    """Return whether the update is compiled: as asked, or where the run is long enough to pay for it."""
+    from agents.optimizer import compilation_pays
+
+    train, agent = settings.train, settings.agent
+    if train.compile is not None:
+        return bool(train.compile)
+    iterations = min(train.num_timesteps / (train.rollout_len * workers), train.num_iters or float("inf"))
+    return compilation_pays(iterations * agent.epochs * (train.rollout_len // agent.batch_size))
+
+
+def make_agent(settings: Settings, env: Any, size: int, setting: Setting) -> Agent:
+    """Return the agent that the settings name, for an environment's spaces."""
+    from agents import agent_class
+
+    return agent_class(settings.train.algo)(settings.agent, size, env.action_space, setting)
+
+
+def make_tracker(experiment: ExperimentInitializer, comm: Comm) -> Tracker:
+    """Return rank 0's trackers; the other ranks track nothing."""
+    from helpers.trackers import Trackers
+
+    if comm.rank != 0:
+        return Trackers()
+    from helpers.trackers.console import ConsoleTracker
+    from helpers.trackers.csv import CSVTracker
+
+    trackers: list[Tracker] = [CSVTracker(experiment.logs / "progress.csv"), ConsoleTracker(experiment.name)]
+    tracking = experiment.settings.tracking
+    if tracking.wandb_project:
+        from helpers.trackers.wandb import WandbTracker
+
+        trackers.append(
+            WandbTracker(
+                project=tracking.wandb_project,
+                entity=tracking.wandb_entity,
+                name=experiment.name,
+                group=experiment.group,
+                config=experiment.record(comm.size),
+                data=Path(experiment.settings.common.data_dir),
+            ),
+        )
+    return Trackers(trackers)
+
+
+def train(settings: Settings, comm: Comm) -> None:
+    """Train an agent.
+
+    Raises:
+        UserError: for what the user can put right, before anything is written.
+    """
+    import environments
+    import orchestrator
+    from agents.agent import Setting
+    from helpers import demos
+
+    env_id = environments.resolve(settings.train.env_id)
+    imitation = settings.imitation
+    expert = demos.read_demos(imitation.expert_path, imitation.num_demos) if imitation.expert_path else []
+    device = device_of(settings, comm)
+    seed, num_envs = settings.common.seed or 0, settings.train.num_envs
+    eval_env = environments.make_env(env_id)
+    env = environments.make_vector_env(env_id, num_envs, seed, comm.rank * num_envs)
+    if expert:
+        demos.check_fit(expert, imitation.expert_path, env.observation_size, env.action_shape)
+
+    experiment = experiments.ExperimentInitializer(settings, comm, env_id)
+    compile = comm.broadcast(compiles(settings, comm.size))
+    setting = Setting(comm, seed=seed, num_envs=num_envs, device=device, compile=compile)
+    agent = make_agent(settings, env, env.observation_size, setting)
+    expert_return = sum(e.ret for e in expert) / len(expert) if expert else None
+    if comm.rank == 0:
+        experiment.write_record(comm.size)
+        say(f"experiment {experiment.name}: {settings.train.algo} on {env_id}, {comm.size} worker(s)")
+        if compile:
+            say("compiling the update, 10–30 s the first time (--no-compile to go without)")
+        if expert_return is not None:
+            unused = "expert_path, num_demos, d_perception_stack"
+            say(f"demonstrations: {len(expert)}, mean return {expert_return:.1f}: the line to reach")
+            say(f"{settings.train.algo} does not learn from demonstrations: {unused} have no other effect")
+    tracker = make_tracker(experiment, comm)
+    run = orchestrator.Training(experiment, agent, comm, tracker, eval_env, expert_return)
+    try:
+        reason = orchestrator.train(run, env)
+    finally:
+        tracker.close()
+        env.close()
+    if comm.rank == 0:
+        print(orchestrator.finish(run, reason), flush=True)
+
+
+def evaluate(settings: Settings, comm: Comm) -> None:
+    """Play a checkpoint; algorithm, environment and networks come from it.
+
+    Raises:
+        UserError: where the checkpoint cannot be used.
+    """
+    from helpers import checkpoint
+    from helpers.video import choose_renderer
+
+    choose_renderer()
+    config = settings.evaluation
+    path = checkpoint.find(config.model_path, config.iter_num)
+    content = checkpoint.load(path)
+    import environments
+    import orchestrator
+    from agents.agent import Setting
+
+    trained = experiments.settings_from_record(content["config"])
+    env_id = environments.resolve(trained.train.env_id)
+    env = environments.make_env(env_id)
+    size = int(env.observation_space.shape[0])  # type: ignore[index]
+    agent = make_agent(trained, env, size, Setting(Comm(), device=device_of(settings, comm)))
+    env.close()
+    agent.load_state_dict(content["agent"])
+    seed = content["config"]["seed"] if settings.common.seed is None else settings.common.seed
+    name = content["config"]["uuid"]
+    folder = Path(settings.common.data_dir) / "evaluations" / name / path.stem
+    if comm.rank == 0:
+        say(f"{path}: {trained.train.algo} on {env_id}, {content['counters']['timesteps']:,} steps")
+        if config.render and not os.environ.get("DISPLAY"):
+            say("there is no display: --render writes videos")
+    results = orchestrator.play_checkpoint(agent, environments.make_env, config, seed, folder, env_id, comm)
+    if comm.rank == 0:
+        mean, std = results["return_mean"], results["return_std"]
+        say(f"return {mean:.2f} ± {std:.2f} over {config.num_trajs} episodes, length {results['length_mean']:.0f}")
+        for kind, pattern in (("videos", "*.mp4"), ("trajectories", "*.h5"), ("results", "*.json")):
+            if any(folder.glob(pattern)):
+                say(f"{kind + ':':14}{folder}/{pattern}")
+        track_evaluation(settings, name, results)
+
+
+def track_evaluation(settings: Settings, name: str, results: dict[str, Any]) -> None:
+    """Log an evaluation to ``--wandb_project``, where one is named."""
+    tracking = settings.tracking
+    if not tracking.wandb_project:
+        return
+    from helpers.trackers.wandb import WandbTracker
+
+    data = Path(settings.common.data_dir)
+    tracker = WandbTracker(
+        project=tracking.wandb_project,
+        entity=tracking.wandb_entity,
+        name=f"eval.{name}",
+        group="eval",
+        config={"model_path": settings.evaluation.model_path, "iter_num": settings.evaluation.iter_num},
+        data=data,
+    )
+    tracker.log({key: results[key] for key in ("return_mean", "return_std", "length_mean")}, 0)
+    tracker.close()
+
+
+def say(line: str) -> None:
+    """Print a line, and keep it in the log file."""
+    print(line, flush=True)
+    logger.info(line)
+
+
+TASKS = {"train": train, "eval": evaluate}
+
+
+def main(argv: list[str]) -> int:
+    """Run one task; return the exit code: 0 done, 2 for what the user can put right."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # one thread a worker: workers are the parallel unit
+    logging.basicConfig(level=logging.INFO, handlers=[logging.NullHandler()])
+    logging.captureWarnings(True)
+    comm = Comm()
+    try:
+        settings = experiments.parse(argv)
+        comm = make_comm(settings.common.num_workers)
+        import torch
+
+        torch.set_num_threads(1)
+        TASKS[settings.common.task](settings, comm)
+    except UserError as error:
+        # Every worker comes to the same mistake; one of them says it.
+        if launched_rank() == 0:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2
+    except BaseException as error:
+        if isinstance(error, SystemExit):
+            raise
+        traceback.print_exc()
+        logger.exception("worker %d failed", comm.rank)
+        print(f"error: worker {comm.rank} of {launched_size()} failed: {error}", file=sys.stderr, flush=True)
+        comm.abort(130 if isinstance(error, KeyboardInterrupt) else 1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Make .venv and install what requirements-dev.txt pins; a second run does nothing.
+set -euo pipefail
+cd "$(dirname "$0")"
+stamp=.venv/.installed
+wanted=$(cat requirements.txt requirements-dev.txt setup_env.sh | sha256sum | cut -d' ' -f1)
+if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+  [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
+  echo "installing into .venv (once, a few minutes)"
+  # torch alone first: a later package must find it and not fetch another build of it
+  .venv/bin/pip install --quiet "$(grep -o '^torch==[^ ]*' requirements.txt)"
+  .venv/bin/pip install --quiet -r requirements-dev.txt
+  # more workers than cores is allowed; without a terminal in sight mpiexec would refuse it
+  conf=.venv/etc/prte-mca-params.conf
+  if [ -f "$conf" ] && ! grep -q '^rmaps_default_mapping_policy' "$conf"; then
+    echo "rmaps_default_mapping_policy = :oversubscribe" >> "$conf"
+  fi
+  echo "$wanted" > "$stamp"
+fi
+
+# Rendering without a display needs EGL with Mesa, or OSMesa.
+if ! ldconfig -p | grep -q 'libEGL\.so\.1' || ! ldconfig -p | grep -q 'libEGL_mesa\.so\.0'; then
+  if ! ldconfig -p | grep -q libOSMesa; then
+    packages="libegl1 libegl-mesa0 libgl1-mesa-dri libgl1"
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+      echo "installing $packages for rendering"
+      { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $packages; } >/dev/null 2>&1 ||
+        echo "could not install $packages; everything but videos works without"
+    else
+      echo "videos need: sudo apt install $packages (everything else works without)"
+    fi
+  fi
+fi
