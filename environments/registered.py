@@ -31,6 +31,12 @@ SAME_TASK: dict[str, tuple[str, dict[str, Any]]] = {
     "InvertedDoublePendulum-v2": ("InvertedDoublePendulum-v4", {}),
 }
 
+# EnvPool leaves the contact forces of these two at zero, as mujoco-py did from MuJoCo 2.0 on; gymnasium does not.
+POOL_OPTIONS: dict[str, dict[str, Any]] = {
+    "Ant-v3": {"post_constraint": True},
+    "Humanoid-v3": {"post_constraint": True},
+}
+
 
 def resolve(env_id: str) -> str:
     """Return the full id: a name without a version means the newest one.
@@ -92,7 +98,17 @@ def make_vector(env_id: str, seeds: list[int], like: gymnasium.Env[Any, Any]) ->
         import envpool
 
         # One thread: the workers are the parallel unit, each with a core of its own.
-        pool = envpool.make(env_id, env_type="gymnasium", num_envs=len(seeds), seed=seeds, num_threads=1)
+        options = POOL_OPTIONS.get(env_id, {})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on casting float64 bounds
+            pool = envpool.make(
+                env_id,
+                env_type="gymnasium",
+                num_envs=len(seeds),
+                seed=seeds,
+                num_threads=1,
+                **options,
+            )
         return pool, None
     mode = gymnasium.vector.AutoresetMode.NEXT_STEP
     make = functools.partial(make_env, env_id)

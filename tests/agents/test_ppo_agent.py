@@ -1,0 +1,227 @@
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from agents.agent import Setting
+from agents.networks import BatchNorm
+from agents.ppo_agent import PPOAgent, PPOConfig, standardize
+from fakes import CountingEnv, on_workers
+from gymnasium import spaces
+from helpers.comm import Comm
+from helpers.rollout import Rollout, rollout_generator
+
+BOX, DISCRETE = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(3)
+SMALL = PPOConfig(p_perception_stack="mlp_8", v_perception_stack="mlp_8", batch_size=16, epochs=2)
+
+
+def agent_for(space=BOX, config=SMALL, size=3, **setting):
+    setting = {"num_envs": 4, "seed": 1} | setting
+    return PPOAgent(config, size, space, Setting(setting.pop("comm", Comm()), **setting))
+
+
+def random_rollout(agent, space=BOX, steps=16, num_envs=4, size=3, seed=0):
+    """A rollout whose actions come from the agent, with a few episode ends and dead rows."""
+    rng = np.random.default_rng(seed)
+    obs = rng.normal(size=(steps + 1, num_envs, size)).astype(np.float32)
+    noise = np.stack([agent.noise(rng, steps) for _ in range(num_envs)], axis=1)
+    terminated, truncated = np.zeros((2, steps, num_envs), bool)
+    terminated[4, 0] = truncated[7, 1] = True
+    valid = np.ones((steps, num_envs), bool)
+    valid[5, 0] = valid[8, 1] = False
+    actions = np.stack([agent.explore(obs[t], noise[t]) for t in range(steps)])
+    rewards = rng.normal(size=(steps, num_envs)).astype(np.float32) * valid
+    return Rollout(obs, actions, rewards, terminated, truncated, valid, [])
+
+
+@pytest.mark.parametrize("space", [BOX, DISCRETE], ids=["continuous", "discrete"])
+@pytest.mark.parametrize("options", [{}, {"layer_norm": True}, {"batch_norm_all": True}, {"shared_value": True}], ids=str)
+def test_ratio_is_one_at_the_first_minibatch(space, options):
+    config = dataclasses.replace(SMALL, epochs=1, batch_size=64, **options)
+    agent = agent_for(space, config)
+    for seed in range(3):  # normalisers have learned by the second rollout
+        metrics = agent.update(random_rollout(agent, space, seed=seed), 0.0)
+        assert abs(metrics["kl"]) < 1e-6
+        assert metrics["clip_fraction"] == 0
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_dead_rows_change_nothing(recompute):
+    config = dataclasses.replace(SMALL, recompute_advantages=recompute, batch_size=64)
+    first, second = agent_for(config=config), agent_for(config=config)
+    rollout = random_rollout(first)
+    other = dataclasses.replace(rollout, actions=rollout.actions.copy())
+    dead = ~rollout.valid
+    other.actions[dead] = 7.0  # ignored by the environment, so it must be ignored here
+    first.update(rollout, 0.0)
+    second.update(other, 0.0)
+    torch.testing.assert_close(first.optimizer.params.vector, second.optimizer.params.vector, rtol=0, atol=0)
+
+
+def test_rewards_of_the_environment_are_learned_from():
+    config = dataclasses.replace(SMALL, normalize_rewards=False)
+    first, second = agent_for(config=config), agent_for(config=config)
+    rollout = random_rollout(first)
+    first.update(rollout, 0.0)
+    second.update(dataclasses.replace(rollout, rewards=-rollout.rewards), 0.0)
+    assert first.parameter_hash() != second.parameter_hash()
+
+
+def test_normaliser_learns_after_the_update_and_each_valid_row_once():
+    agent = agent_for(config=dataclasses.replace(SMALL, epochs=5))
+    rollout = random_rollout(agent)
+    agent.update(rollout, 0.0)
+    assert agent.observations.moments.count == rollout.valid.sum()
+    np.testing.assert_allclose(agent.observations.moments.mean, rollout.obs[:-1][rollout.valid].mean(0), atol=1e-6)
+
+
+def test_acting_changes_nothing_in_the_agent():
+    agent = agent_for(config=dataclasses.replace(SMALL, batch_norm_all=True))
+    agent.update(random_rollout(agent), 0.0)
+    before = repr(agent.state_dict())
+    for _ in range(3):
+        agent.act(np.ones(3))
+    assert repr(agent.state_dict()) == before
+
+
+def test_policy_sees_the_normalised_observation_when_it_is_evaluated():
+    agent = agent_for()
+    agent.update(random_rollout(agent), 0.0)
+    agent.observations.moments.mean[:] = 100.0
+    agent.observations._freeze()
+    moved = agent.act(np.full(3, 100.0))
+    agent.observations.moments.mean[:] = 0.0
+    agent.observations._freeze()
+    np.testing.assert_allclose(agent.act(np.zeros(3)), moved, atol=1e-6)
+
+
+@pytest.mark.parametrize("space", [BOX, DISCRETE], ids=["continuous", "discrete"])
+def test_agent_from_a_checkpoint_goes_on_as_the_one_that_was_saved(space):
+    config = dataclasses.replace(SMALL, batch_norm_all=True)
+    saved, loaded = agent_for(space, config), agent_for(space, config, seed=9)
+    saved.update(random_rollout(saved, space), 0.0)
+    loaded.load_state_dict(saved.state_dict())
+    loaded.load_random_state(saved.random_state())
+    loaded.rewards.returns = saved.rewards.returns.copy()  # belongs to the environments
+    rollout = random_rollout(saved, space, seed=2)
+    assert saved.update(rollout, 0.5) == loaded.update(rollout, 0.5)
+    assert saved.parameter_hash() == loaded.parameter_hash()
+
+
+def test_minibatches_are_shuffled_anew_every_epoch_and_cover_all_rows():
+    from agents.optimizer import minibatches
+
+    rng, batch = np.random.default_rng(0), {"row": torch.arange(12)}
+    epochs = [torch.cat([m["row"] for m in minibatches(batch, 4, rng)]) for _ in range(2)]
+    assert all(sorted(epoch.tolist()) == list(range(12)) for epoch in epochs)
+    assert not torch.equal(*epochs)
+
+
+def test_stored_action_is_not_clipped():
+    agent = agent_for(config=dataclasses.replace(SMALL, log_std=2.0), size=1, space=spaces.Box(-1, 1, (1,)))
+    rollout = next(rollout_generator(CountingEnv([50]), agent, 40, seed=0))
+    assert np.abs(rollout.actions).max() > 1.0
+
+
+def test_gaussian_starts_with_small_orthogonal_mean_and_state_independent_deviation():
+    agent = agent_for(config=dataclasses.replace(SMALL, log_std=-0.5))
+    head = agent.network.head
+    assert (head.log_std == -0.5).all()
+    weight = head.mean.weight
+    torch.testing.assert_close(weight @ weight.T, 1e-4 * torch.eye(2), atol=1e-7, rtol=0)
+
+
+def test_non_finite_loss_stops_with_its_name():
+    agent = agent_for()
+    rollout = random_rollout(agent)
+    rollout.actions[0, 0, 0] = np.nan
+    with pytest.raises(FloatingPointError, match="policy_loss"):
+        agent.update(rollout, 0.0)
+
+
+def test_learning_rate_falls_linearly_to_nothing():
+    agent = agent_for()
+    before = agent.parameter_hash()
+    assert agent.update(random_rollout(agent), 0.25)["learning_rate"] == pytest.approx(0.75 * SMALL.p_lr)
+    after = agent.parameter_hash()
+    agent.update(random_rollout(agent, seed=3), 1.0)
+    assert before != after == agent.parameter_hash()
+
+
+def test_learning_rates_of_policy_and_value_are_separate():
+    agent = agent_for(config=dataclasses.replace(SMALL, v_lr=0.0))
+    before = {name: p.clone() for name, p in agent.network.named_parameters()}
+    agent.update(random_rollout(agent), 0.0)
+    moved = {name for name, p in agent.network.named_parameters() if not torch.equal(p, before[name])}
+    assert {name.split(".")[0] for name in moved} == {"policy", "head"}
+
+
+def test_update_ends_early_where_the_policy_has_moved_far_enough():
+    config = dataclasses.replace(SMALL, epochs=10, target_kl=1e-4, p_lr=0.05, clip_norm=0.0)
+    agent = agent_for(config=config)
+    assert agent.update(random_rollout(agent), 0.0)["epochs"] < 10
+
+
+def test_value_loss_is_clipped_on_request():
+    rollouts, results = [], []
+    for clip_value in (False, True):
+        agent = agent_for(config=dataclasses.replace(SMALL, clip_value=clip_value, v_lr=0.05, clip=0.01, epochs=6))
+        rollouts.append(random_rollout(agent))
+        agent.update(rollouts[-1], 0.0)
+        results.append(agent.parameter_hash())
+    assert results[0] != results[1]
+
+
+def test_advantages_are_standardised_over_all_workers():
+    values, valid = np.arange(12.0).reshape(6, 2), np.ones((6, 2), bool)
+    valid[5, 1] = False
+    parts = on_workers(2, lambda comm: standardize(values[:, [comm.rank]], valid[:, [comm.rank]], comm))
+    kept = np.concatenate(parts, axis=1)[valid]
+    assert abs(kept.mean()) < 1e-9
+    assert kept.std() == pytest.approx(1.0)
+
+
+def test_batch_norm_over_two_workers_equals_one_that_sees_all():
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)) * 3 + 5
+
+    def learn(comm):
+        layer = BatchNorm(3)
+        layer.learn(x[:15] if comm.rank == 0 else x[15:], comm)
+        return layer(x).detach()
+
+    first, second = on_workers(2, learn)
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(first.std(0), torch.ones(3), atol=0.05, rtol=0)
+
+
+def test_gradients_are_averaged_before_they_are_clipped():
+    """Two workers with opposite gradients of norm 10 must not move; clipping each first would hide the size."""
+    from agents.optimizer import Optimizer
+
+    def norm(comm):
+        network = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.zeros_(network.weight)
+        slope = torch.tensor([30.0, -10.0][comm.rank])
+        loss = lambda params, batch: (params["weight"].sum() * slope, {"x": slope})  # noqa: E731
+        optimizer = Optimizer(network, loss, lambda _: 0.1, clip_norm=1.0, comm=comm, compile=False)
+        return optimizer.step({})[-1].item()
+
+    assert on_workers(2, norm) == [10.0, 10.0]
+
+
+def test_rollouts_of_a_known_task_are_learned():
+    """Reward for acting above 0.3: the mean action must get there."""
+    agent = agent_for(
+        size=1,
+        space=spaces.Box(-1, 1, (1,)),
+        config=PPOConfig(p_perception_stack="mlp_16", p_lr=1e-2, batch_size=32),
+        num_envs=2,
+    )
+    env = CountingEnv([10, 10])
+    step = env.step
+    env.step = lambda a: (lambda o, r, *ends: (o, r * (a[:, 0] > 0.3), *ends))(*step(a))
+    for rollout in itertools.islice(rollout_generator(env, agent, 128, seed=0), 15):
+        agent.update(rollout, 0.0)
+    assert agent.act(np.array([3.0]))[0] > 0.3

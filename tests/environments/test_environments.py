@@ -1,0 +1,100 @@
+import environments
+import gymnasium
+import numpy as np
+import pytest
+from environments.vector import VectorEnv, environment_action
+from helpers.errors import UserError
+
+
+def test_name_without_version_is_the_newest_and_a_version_stays():
+    assert environments.resolve("Hopper") == "Hopper-v5"
+    assert environments.resolve("CartPole") == "CartPole-v1"
+    for version in ("Hopper-v3", "Hopper-v4", "Hopper-v5"):
+        assert environments.resolve(version) == version
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("Hoper", "Hopper"), ("Hopper-v9", "Hopper-v5")])
+def test_unknown_environment_names_near_ones(wrong, near):
+    with pytest.raises(UserError, match=near):
+        environments.resolve(wrong)
+
+
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "Hopper-v3", "Pendulum-v1", "CartPole-v1", "Acrobot-v1"])
+def test_both_backends_keep_the_next_step_autoreset_contract(env_id):
+    for env in (environments.make_vector_env(env_id, 3, seed=0), _gymnasium_vector(env_id)):
+        env.reset()
+        before = np.zeros(3, bool)
+        ends = 0
+        rng = np.random.default_rng(0)
+        for _ in range(600):
+            actions = rng.integers(0, 2, 3) if env.discrete else rng.normal(size=(3, *env.action_shape)) * 3
+            obs, reward, terminated, truncated = env.step(actions)
+            assert (reward[before] == 0).all()
+            before = terminated | truncated
+            ends += before.sum()
+            assert obs.shape == (3, env.observation_size)
+        assert ends > 2
+        env.close()
+
+
+def _gymnasium_vector(env_id):
+    mode = gymnasium.vector.AutoresetMode.NEXT_STEP
+    make = [lambda: environments.make_env(env_id)] * 3
+    one = environments.make_env(env_id)
+    vector = gymnasium.vector.SyncVectorEnv(make, autoreset_mode=mode)
+    return VectorEnv(vector, one.observation_space, one.action_space, 3, [1, 2, 3])
+
+
+def test_other_autoreset_modes_are_refused():
+    make = [lambda: gymnasium.make("CartPole-v1")]
+    vector = gymnasium.vector.SyncVectorEnv(make, autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP)
+    one = gymnasium.make("CartPole-v1")
+    with pytest.raises(AssertionError):
+        VectorEnv(vector, one.observation_space, one.action_space, 1, [0])
+
+
+def test_environment_gets_the_clipped_action():
+    space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+    np.testing.assert_array_equal(environment_action(np.array([-3.0, 0.5]), space), [-1.0, 0.5])
+
+
+def test_seeds_belong_to_environments_not_to_workers():
+    both = environments.make_vector_env("Hopper-v5", 2, seed=5).reset()
+    second = environments.make_vector_env("Hopper-v5", 1, seed=5, first_env=1).reset()
+    np.testing.assert_array_equal(both[1], second[0])
+    assert not np.array_equal(both[0], both[1])
+
+
+@pytest.mark.parametrize("version", ["Hopper-v3", "Walker2d-v3", "Ant-v3", "Humanoid-v3", "Hopper-v5", "Ant-v5"])
+def test_training_and_evaluation_simulate_the_same_task(version):
+    """From the same state, the same actions give the same rewards and observations."""
+    vector, one = environments.make_vector_env(version, 1, seed=0), environments.make_env(version)
+    start = vector.reset()[0]
+    one.reset(seed=0)
+    model = one.unwrapped
+    skipped = model.model.nq + model.model.nv - _state_size(model)
+    qpos = np.concatenate([np.zeros(skipped), start[: model.model.nq - skipped]])
+    model.set_state(qpos, start[model.model.nq - skipped :][: model.model.nv])
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        action = rng.uniform(one.action_space.low, one.action_space.high).astype(np.float32)
+        obs, reward, _, _ = vector.step(action[None])
+        expected, expected_reward, *_ = one.step(action)
+        assert reward[0] == pytest.approx(expected_reward, rel=1e-4, abs=1e-4)
+        np.testing.assert_allclose(obs[0], expected, rtol=1e-3, atol=1e-4)
+
+
+def _state_size(model):
+    skipped = {"Hopper": 1, "Walker": 1, "Ant": 2, "Humanoid": 2}
+    return model.model.nq + model.model.nv - next(n for name, n in skipped.items() if name in type(model).__name__)
+
+
+def test_unsupported_spaces_are_refused():
+    gymnasium.register("Pixels-v0", lambda **_: _Pixels())
+    with pytest.raises(UserError, match="vector"):
+        environments.make_env("Pixels-v0")
+
+
+class _Pixels(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(0, 255, (8, 8, 3), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)

@@ -1,0 +1,97 @@
+"""Small stand-ins with known answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from helpers.comm import Comm
+
+
+class ThreadComm(Comm):
+    """One of several workers that are threads of this process."""
+
+    def __init__(self, rank: int, size: int, shared: list[Any], barrier: threading.Barrier) -> None:
+        self.rank, self.size, self.local_rank = rank, size, rank
+        self._shared, self._barrier = shared, barrier
+
+    def allgather(self, value: Any) -> list[Any]:
+        self._shared[self.rank] = value
+        self._barrier.wait()
+        values = list(self._shared)
+        self._barrier.wait()
+        return values
+
+    def sum_(self, array: np.ndarray) -> np.ndarray:
+        array[...] = sum(self.allgather(array.copy()))
+        return array
+
+    def mean_(self, array: np.ndarray) -> np.ndarray:
+        array[...] = sum(self.allgather(array.copy())) / self.size
+        return array
+
+    def gather(self, value: Any) -> list[Any]:
+        values = self.allgather(value)
+        return values if self.rank == 0 else []
+
+    def broadcast(self, value: Any) -> Any:
+        return self.allgather(value)[0]
+
+    def barrier(self) -> None:
+        self._barrier.wait()
+
+
+def on_workers(size: int, work: Callable[[Comm], Any]) -> list[Any]:
+    """Return what `work` returns on each of `size` workers."""
+    shared, barrier, results = [None] * size, threading.Barrier(size, timeout=30), [None] * size
+
+    def run(rank: int) -> None:
+        results[rank] = work(ThreadComm(rank, size, shared, barrier))
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+class CountingEnv:
+    """A vector whose environment i counts its steps in its observation and ends after ``lengths[i]`` of them.
+
+    It resets itself on the next step, as gymnasium and EnvPool do. Even environments terminate, odd ones are
+    truncated. The reward is 1 a step.
+    """
+
+    def __init__(self, lengths: list[int], action_size: int = 1) -> None:
+        self.num_envs = len(lengths)
+        self.lengths = np.array(lengths)
+        self.observation_size = 1
+        self.action_space = spaces.Box(-1.0, 1.0, (action_size,))
+        self.action_shape, self.action_dtype = (action_size,), np.float32
+        self.count = np.zeros(self.num_envs, int)
+        self.over = np.zeros(self.num_envs, bool)
+
+    def reset(self) -> np.ndarray:
+        return self.count[:, None].astype(np.float32)
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, ...]:
+        rewards = np.where(self.over, 0.0, 1.0)
+        self.count = np.where(self.over, 0, self.count + 1)
+        self.over = ~self.over & (self.count == self.lengths)
+        even = np.arange(self.num_envs) % 2 == 0
+        return self.count[:, None].astype(np.float32), rewards, self.over & even, self.over & ~even
+
+
+class IdleAgent:
+    """Acts by its noise alone."""
+
+    def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
+        return rng.standard_normal((steps, 1), np.float32)
+
+    def explore(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        return noise

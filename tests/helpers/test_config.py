@@ -1,0 +1,103 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.stack import hidden_sizes
+from helpers.config import to_seconds
+from helpers.errors import UserError
+from helpers.experiment import parse
+
+
+def test_stack_names_give_layer_widths():
+    assert hidden_sizes("mlp_100") == (100, 100)
+    assert hidden_sizes("mlp_256_128") == (256, 128)
+    for wrong in ("mlp", "mlp_", "cnn_3", "mlp_x", "mlp_0"):
+        with pytest.raises(UserError, match="mlp_100"):
+            hidden_sizes(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("4-00:00:00", 345600), ("1:02:03", 3723), ("5:30", 330), ("7", 420), ("2-12", 216000), ("1-2:30", 95400)],
+)
+def test_durations_are_slurms(text, seconds):
+    assert to_seconds(text) == seconds
+
+
+def test_empty_duration_is_no_limit():
+    assert to_seconds("") == math.inf
+
+
+def test_yaml_numbers_that_pyyaml_reads_as_text_get_their_declared_type(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("meta:\n  algo: ppo\nhyper:\n  num_timesteps: 1e7\n  p_lr: 3e-4\n  layer_norm: yes\n")
+    settings = parse([f"--config={file}"])
+    assert settings.train.num_timesteps == 10_000_000
+    assert settings.agent.p_lr == 3e-4
+    assert settings.agent.layer_norm is True
+
+
+def test_command_line_overrides_the_file(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("p_lr: 1e-3\nv_lr: 1e-3\nbatch_norm_all: true\n")
+    agent = parse([f"--config={file}", "--p_lr=0.5", "--no-batch_norm_all"]).agent
+    assert (agent.p_lr, agent.v_lr, agent.batch_norm_all) == (0.5, 1e-3, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--p_lrr=1"], "did you mean '--p_lr'"),
+        (["--p_lr=fast"], "expected a number"),
+        (["--p_lr=-1"], "at least 0"),
+        (["--gamma=1.5"], "at most 1"),
+        (["--epochs=1.5"], "whole number"),
+        (["--p_lr=nan"], "finite"),
+        (["--p_lr"], "expected one argument"),
+        (["stray"], "stray"),
+        (["--algo=pppo"], "one of ppo"),
+        (["--p_perception_stack=mpl_100"], "mlp_100"),
+        (["--execution_time=soon"], "D-HH:MM:SS"),
+        (["--batch_size=4096"], "larger than --rollout_len=2048"),
+        (["--rollout_len=100"], "multiple of --num_envs=16"),
+        (["--uuid=a/b"], "not a path"),
+        (["--task=eval", "--p_lr=1", "--model_path=x"], "belongs to --task=train"),
+        (["--task=eval"], "--model_path"),
+        (["--config=missing.yaml"], "missing.yaml"),
+    ],
+)
+def test_mistake_is_one_line_that_says_what_to_do(arguments, message):
+    with pytest.raises(UserError, match=message.replace("(", r"\(")) as error:
+        parse(arguments)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("p_lrr: 1", "did you mean 'p_lr'"),
+        ("p_lr: fast", "expected a number"),
+        ("p_lr: [1, 2]", "one number"),
+        ("- a\n- b", "name: value"),
+        ("a: b: c", "not valid YAML"),
+        ("meta: {p_lr: 1}\np_lr: 2", "twice"),
+    ],
+)
+def test_mistake_in_a_file_names_the_file(tmp_path, text, message):
+    file = tmp_path / "x.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        parse([f"--config={file}"])
+    assert "x.yaml" in str(error.value)
+
+
+@given(st.lists(st.text(max_size=20), max_size=4))
+def test_no_command_line_ends_in_anything_but_settings_or_a_user_error(arguments):
+    try:
+        parse([a for a in arguments if a not in ("-h", "--help")])
+    except UserError as error:
+        assert str(error)
+    except SystemExit:
+        assert any(a.startswith(("-h", "--h")) for a in arguments)
