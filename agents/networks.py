@@ -165,7 +165,9 @@ def make_head(space: Any, inputs: int, log_std: float, rng: torch.Generator) -> 
 class ActorCritic(nn.Module):
     """A policy and a value function, on hidden layers of their own or on shared ones."""
 
-    def __init__(self, policy: Perception, head: Gaussian | Categorical, value: Perception | None, rng: torch.Generator) -> None:
+    def __init__(
+        self, policy: Perception, head: Gaussian | Categorical, value: Perception | None, rng: torch.Generator
+    ) -> None:
         super().__init__()
         self.policy = policy
         self.head = head

@@ -47,7 +47,7 @@ class FlatParameters:
 
     def unflatten(self, vector: torch.Tensor) -> Params:
         """Return name → view of `vector` (P,)."""
-        parts = vector.split(self.sizes)
+        parts = torch.split(vector, self.sizes)
         return {n: part.view(s) for n, part, s in zip(self.names, parts, self.shapes, strict=True)}
 
     def fill(self, value_of: Callable[[str], float]) -> torch.Tensor:

@@ -5,6 +5,7 @@ Details follow what was found to matter in "The 37 Implementation Details of PPO
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,7 @@ class PPOAgent:
     def loss(
         self,
         params: dict[str, torch.Tensor],
-        batch: dict[str, torch.Tensor],
+        batch: Mapping[str, torch.Tensor],
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return the clipped surrogate loss (Schulman et al. 2017, eq. 9) of a minibatch, fields (B, ...).
 

@@ -63,6 +63,7 @@ def make_vector_env(env_id: str, num_envs: int, seed: int, first_env: int = 0) -
     one = make_env(env_id)
     seeds = [integer(seed, Purpose.ENVIRONMENT, first_env + i) for i in range(num_envs)]
     env, reset_seeds = _family(env_id).make_vector(env_id, seeds, one)
-    spaces: Any = (one.observation_space, one.action_space)
     one.close()
-    return VectorEnv(env, *spaces, num_envs, reset_seeds)
+    observation_space: Any = one.observation_space
+    action_space: Any = one.action_space
+    return VectorEnv(env, observation_space, action_space, num_envs, reset_seeds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,10 +19,9 @@ def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space
     Raises:
         UserError: naming the environment and what does not fit.
     """
-    try:
+    flat: spaces.Space[Any] = observation_space
+    with contextlib.suppress(NotImplementedError):
         flat = spaces.flatten_space(observation_space)
-    except NotImplementedError:
-        flat = observation_space
     if not isinstance(flat, spaces.Box):
         raise UserError(f"{env_id}: observations {observation_space} cannot be flattened to a vector")
     if isinstance(observation_space, spaces.Box) and len(observation_space.shape) > 1:

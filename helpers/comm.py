@@ -142,7 +142,6 @@ def make_comm(num_workers: int | None = None) -> Comm:
         )
     if num_workers is not None and comm.size != num_workers:
         raise UserError(
-            f"--num_workers={num_workers}, but {comm.size} started; "
-            f"run: mpiexec -n {num_workers} python main.py ...",
+            f"--num_workers={num_workers}, but {comm.size} started; run: mpiexec -n {num_workers} python main.py ...",
         )
     return comm

@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,20 @@ EPILOG = """Examples:
   python main.py --task=train --env_id=Hopper --num_timesteps=1e6;
   mpiexec -n 2 python main.py --task=train --config=tasks/train_mujoco_ppo.yaml --seed=1;
   python main.py --task=eval --model_path=data/checkpoints/NAME --iter_num=best --num_trajs=10 --record"""
-NAME_FIRST = ("brave", "calm", "clever", "eager", "gentle", "happy", "keen", "lively", "merry", "nimble", "quick", "wise")
+NAME_FIRST = (
+    "brave",
+    "calm",
+    "clever",
+    "eager",
+    "gentle",
+    "happy",
+    "keen",
+    "lively",
+    "merry",
+    "nimble",
+    "quick",
+    "wise",
+)
 NAME_SECOND = ("badger", "crane", "falcon", "fox", "gecko", "hare", "heron", "ibex", "lynx", "otter", "raven", "wolf")
 
 
@@ -79,10 +92,10 @@ class Settings:
 
     common: CommonConfig
     tracking: TrackingConfig
-    train: TrainConfig = TrainConfig()
-    imitation: ImitationConfig = ImitationConfig()
+    train: TrainConfig = field(default_factory=TrainConfig)
+    imitation: ImitationConfig = field(default_factory=ImitationConfig)
     agent: Any = None  # of the algorithm's own config class
-    evaluation: EvalConfig = EvalConfig()
+    evaluation: EvalConfig = field(default_factory=EvalConfig)
 
     def flat(self) -> dict[str, Any]:
         """Return name → value of every setting of a training run."""
@@ -92,8 +105,8 @@ class Settings:
 
 def groups_of(task: str, algo: str) -> dict[str, tuple[str, type]]:
     """Return title → (field of `Settings`, config class) of the settings that a task uses."""
-    tracking = {"Weights & Biases": ("tracking", TrackingConfig)}
-    common = {"every task": ("common", CommonConfig)}
+    tracking: dict[str, tuple[str, type]] = {"Weights & Biases": ("tracking", TrackingConfig)}
+    common: dict[str, tuple[str, type]] = {"every task": ("common", CommonConfig)}
     if task == "eval":
         return common | {"--task=eval": ("evaluation", EvalConfig)} | tracking
     return {
@@ -125,7 +138,7 @@ def parse(argv: Sequence[str]) -> Settings:
         if name not in accepted:
             other = "train" if task == "eval" else "eval"
             raise UserError(f"--{name} belongs to --task={other}, not to --task={task}")
-    settings = Settings(**{field: build(cls, flags, file, path) for field, cls in used.values()})
+    settings = Settings(**{group: build(cls, flags, file, path) for group, cls in used.values()})
     check(settings)
     return settings
 
@@ -222,6 +235,6 @@ def settings_from_record(record: dict[str, Any]) -> Settings:
     """Return the settings of a run from the record in its checkpoint; keys that no class knows are passed over."""
     groups = groups_of("train", record["algo"])
     built = {}
-    for field, cls in groups.values():
-        built[field] = cls(**{name: record[name] for name in settings_of(cls) if name in record})
+    for group, cls in groups.values():
+        built[group] = cls(**{name: record[name] for name in settings_of(cls) if name in record})
     return Settings(**built)

@@ -18,7 +18,9 @@ class WandbTracker:
     Training never depends on it: an error switches it off with a line in the log.
     """
 
-    def __init__(self, *, project: str, entity: str, name: str, group: str, config: dict[str, Any], data: Path) -> None:
+    def __init__(
+        self, *, project: str, entity: str, name: str, group: str, config: dict[str, Any], data: Path
+    ) -> None:
         import wandb
 
         online = bool(os.environ.get("WANDB_API_KEY"))

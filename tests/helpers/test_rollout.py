@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 from fakes import CountingEnv, IdleAgent
+
 from helpers.rollout import rollout_generator
 
 

@@ -1,0 +1,107 @@
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+HERE = Path(__file__).parent
+SHORT = (
+    "--task=train",
+    "--env_id=Pendulum",
+    "--num_envs=4",
+    "--rollout_len=256",
+    "--no-compile",
+    "--eval_episodes=1",
+)
+
+
+@pytest.mark.parametrize("case", ["Hopper-v5 plain", "Hopper-v5 bn", "CartPole-v1 plain"])
+def test_two_workers_with_one_environment_have_the_gradient_of_one_with_two(tmp_path, case):
+    found = []
+    for size in (1, 2):
+        path = tmp_path / f"{size}.npy"
+        launcher = [shutil.which("mpiexec"), "-n", str(size)]
+        env = os.environ | {"PYTHONPATH": str(HERE.parent.parent), "OMP_NUM_THREADS": "1"}
+        env |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+        command = [*launcher, sys.executable, str(HERE / "first_gradient.py"), str(path), *case.split()]
+        subprocess.run(command, check=True, env=env, timeout=120)
+        found.append(np.load(path))
+    assert np.linalg.norm(found[0]) > 1e-4
+    assert np.linalg.norm(found[0] - found[1]) / np.linalg.norm(found[0]) < 1e-5
+
+
+def test_all_workers_train_as_one(milozero, tmp_path):
+    result = milozero(*SHORT, "--num_iters=3", "--uuid=two", "--hash_frequency=1", "--num_workers=2", workers=2)
+    assert result.returncode == 0, result.stderr
+    state = torch.load(tmp_path / "data/checkpoints/two/last.pt", weights_only=True)
+    assert state["counters"]["timesteps"] == 3 * 2 * 256
+    assert len(state["random_states"]) == 2
+    assert state["random_states"][0] != state["random_states"][1]
+    assert state["config"]["num_workers"] == 2
+
+
+def test_worker_that_raises_ends_the_job_within_ten_seconds_with_its_traceback(milozero):
+    started = time.monotonic()
+    result = milozero(*SHORT, "--env_id=user_envs:Breaking-v0", "--num_iters=1000", workers=2, timeout=60)
+    assert result.returncode != 0
+    assert "RuntimeError: the simulator broke" in result.stderr
+    assert "worker 1 of 2 failed" in result.stderr
+    assert time.monotonic() - started < 20  # start-up included
+
+
+def test_non_finite_reward_names_itself_and_keeps_the_checkpoint(milozero, tmp_path):
+    flags = ("--env_id=user_envs:Unfinite-v0", "--num_iters=50", "--save_frequency=1", "--uuid=nan")
+    result = milozero(*SHORT, *flags, "--rollout_len=64", "--batch_size=64")
+    assert result.returncode == 1
+    assert "NaN or infinite reward" in result.stderr
+    assert "worker 0 of 1 failed" in (tmp_path / "data/logs/nan/log.txt").read_text() + result.stderr
+    assert (tmp_path / "data/checkpoints/nan/last.pt").exists()
+
+
+def test_other_number_of_workers_than_asked_for_is_an_error(milozero, tmp_path):
+    result = milozero(*SHORT, "--num_workers=3", workers=2)
+    assert result.returncode == 2
+    assert "--num_workers=3, but 2 started" in result.stderr
+    assert result.stderr.count("error: --num_workers") == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_foreign_mpiexec_that_starts_single_worlds_is_noticed(milozero, tmp_path):
+    result = milozero(*SHORT, env={"PMI_SIZE": "2", "PMI_RANK": "0"})
+    assert result.returncode == 2
+    assert "world of 1" in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_one_worker_needs_no_mpi(milozero, tmp_path):
+    (tmp_path / "mpi4py.py").write_text("raise ImportError('there is no MPI here')")
+    result = milozero(*SHORT, "--num_iters=1", env={"PYTHONPATH": str(tmp_path)})
+    assert result.returncode == 0, result.stderr
+
+
+def test_same_seed_gives_the_same_run_and_another_seed_another(milozero, tmp_path):
+    hashes = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        result = milozero(*SHORT, "--num_iters=2", f"--uuid={name}", f"--seed={seed}")
+        assert result.returncode == 0, result.stderr
+        state = torch.load(tmp_path / f"data/checkpoints/{name}/last.pt", weights_only=True)
+        hashes.append(state["agent"]["optimizer"]["parameters"].numpy().tobytes())
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_compiled_and_plain_updates_agree(milozero, tmp_path):
+    found = []
+    for switch in ("--compile", "--no-compile"):
+        flags = [flag for flag in SHORT if flag != "--no-compile"]
+        result = milozero(*flags, switch, "--num_iters=3", f"--uuid={switch}", timeout=280)
+        assert result.returncode == 0, result.stderr
+        state = torch.load(tmp_path / f"data/checkpoints/{switch}/last.pt", weights_only=True)
+        found.append(state["agent"]["optimizer"]["parameters"])
+    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=0)
+    assert yaml.safe_load((tmp_path / "data/logs/--compile/config.yaml").read_text())["compile"] is True
