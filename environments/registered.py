@@ -82,9 +82,22 @@ def make_env(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, 
             env = gymnasium.make(name, **mode, **kwargs)
     except (ImportError, gymnasium.error.Error) as error:
         raise UserError(f"cannot make {env_id}: {' '.join(str(error).split())}") from None
+    _follow(env)
     if not isinstance(env.observation_space, spaces.Box):
         env = gymnasium.wrappers.FlattenObservation(env)
     return env
+
+
+def _follow(env: gymnasium.Env[Any, Any]) -> None:
+    """Film through the model's tracking camera: gymnasium 1.4 takes a fixed view, and a Hopper leaves it at once."""
+    renderer = getattr(env.unwrapped, "mujoco_renderer", None)
+    if renderer is None or env.render_mode != "rgb_array":
+        return
+    import mujoco
+
+    camera = mujoco.mj_name2id(renderer.model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
+    if camera >= 0:
+        renderer.camera_id = camera
 
 
 def make_vector(env_id: str, seeds: list[int], like: gymnasium.Env[Any, Any]) -> tuple[Any, list[int] | None]:

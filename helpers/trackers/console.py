@@ -129,4 +129,5 @@ class ConsoleTracker:
         for row in range(ROWS):
             cells = [SHOWN[column * ROWS + row] for column in range(columns)]
             table.add_row(*(text for name, label, form in cells for text in (label, self.text(name, form))))
-        return Group(Panel(table, title=self._title, title_align="left", border_style="blue"), self._bar)
+        panel = Panel(table, title=self._title, title_align="left", border_style="blue")
+        return Group(panel, self._bar, "")  # mpiexec passes a line on when it ends: the bar must not be the last

@@ -99,3 +99,16 @@ def test_unsupported_spaces_are_refused():
 class _Pixels(gymnasium.Env):
     observation_space = gymnasium.spaces.Box(0, 255, (8, 8, 3), np.uint8)
     action_space = gymnasium.spaces.Discrete(2)
+
+
+def test_camera_follows_the_robot(monkeypatch):
+    """A Hopper moved ten metres on is still in the middle of the picture."""
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    env = environments.make_env("Hopper-v5", "rgb_array")
+    env.reset(seed=0)
+    qpos, qvel = env.unwrapped.data.qpos.copy(), env.unwrapped.data.qvel.copy()
+    qpos[0] += 10.0
+    env.unwrapped.set_state(qpos, qvel)
+    red, green, blue = np.moveaxis(env.render()[:, 180:300].astype(int), -1, 0)
+    env.close()
+    assert ((red > green + 30) & (green > blue)).sum() > 200  # its orange
