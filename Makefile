@@ -19,9 +19,10 @@ setup:
 train: setup
 	mpiexec -n $(WORKERS) python main.py --task=train --algo=ppo --env_id=$(ENV) --seed=$(SEED) \
 	  --num_timesteps=$(STEPS) --uuid=$(NAME)
+	python main.py --task=eval --model_path=data/checkpoints/$(NAME) --iter_num=best --num_trajs=1 --record
 	python main.py --task=eval --model_path=data/checkpoints/$(NAME) --iter_num=last --num_trajs=10
-	python main.py --task=eval --model_path=data/checkpoints/$(NAME) --iter_num=last --num_trajs=1 --record
 	@echo "learning curve: data/logs/$(NAME)/learning_curve.png"
+	@echo "video:          data/evaluations/$(NAME)/best/episode_000.mp4"
 
 test: setup
 	python -m pytest

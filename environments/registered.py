@@ -89,14 +89,19 @@ def make_env(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, 
 
 
 def _follow(env: gymnasium.Env[Any, Any]) -> None:
-    """Film through the model's tracking camera: gymnasium 1.4 takes a fixed view, and a Hopper leaves it at once."""
+    """Keep the robot in the picture: gymnasium 1.4 takes a fixed view, and a Hopper leaves it at once."""
     renderer = getattr(env.unwrapped, "mujoco_renderer", None)
-    if renderer is None or env.render_mode != "rgb_array":
+    if renderer is None:
         return
     import mujoco
 
     camera = mujoco.mj_name2id(renderer.model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
-    if camera >= 0:
+    if camera < 0:
+        return
+    if env.render_mode == "human":  # a window's camera can be moved by hand, so it is no camera of the model
+        tracking = {"type": mujoco.mjtCamera.mjCAMERA_TRACKING, "trackbodyid": 1}
+        renderer.default_cam_config = tracking | (renderer.default_cam_config or {})
+    else:
         renderer.camera_id = camera
 
 

@@ -51,12 +51,13 @@ def test_ratio_is_one_at_the_first_minibatch(space, options):
 
 @pytest.mark.parametrize("recompute", [False, True])
 def test_dead_rows_change_nothing(recompute):
-    config = dataclasses.replace(SMALL, recompute_advantages=recompute, batch_size=64)
+    config = dataclasses.replace(SMALL, recompute_advantages=recompute, batch_size=64, normalize_rewards=False)
     first, second = agent_for(config=config), agent_for(config=config)
     rollout = random_rollout(first)
-    other = dataclasses.replace(rollout, actions=rollout.actions.copy())
+    other = dataclasses.replace(rollout, actions=rollout.actions.copy(), rewards=rollout.rewards.copy())
     dead = ~rollout.valid
     other.actions[dead] = 7.0  # ignored by the environment, so it must be ignored here
+    other.rewards[dead] = 7.0
     first.update(rollout, 0.0)
     second.update(other, 0.0)
     torch.testing.assert_close(first.optimizer.params.vector, second.optimizer.params.vector, rtol=0, atol=0)

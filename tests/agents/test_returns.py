@@ -21,6 +21,12 @@ def test_terminated_step_does_not_bootstrap_and_truncated_one_does():
     np.testing.assert_allclose(advantages, expected)
 
 
+def test_trace_does_not_run_on_from_a_truncated_episode_into_the_next():
+    no, cut = column(0, 0).astype(bool), column(1, 0).astype(bool)
+    advantages = gae(column(1, 1000), column(0, 0), column(5, 0), no, cut, 1.0, 1.0)
+    np.testing.assert_allclose(advantages, column(6, 1000))
+
+
 def test_step_that_both_terminates_and_is_truncated_does_not_bootstrap():
     yes = column(1).astype(bool)
     assert gae(column(1), column(0), column(100), yes, yes, 0.9, 0.9) == 1
