@@ -75,7 +75,9 @@ def make_env(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, 
         UserError: where the simulator it needs is not installed.
     """
     name, kwargs = SAME_TASK.get(env_id, (env_id, {}))
-    mode = {} if render_mode is None else {"render_mode": render_mode}  # not every environment knows the word
+    mode: dict[str, Any] = (
+        {} if render_mode is None else {"render_mode": render_mode}
+    )  # not every environment knows the word
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "out of date, consider v5": the user named the version
