@@ -1,0 +1,46 @@
+"""Stable-Baselines3's PPO at the benchmark's settings; prints one JSON line. Run by throughput.py."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+
+
+class Clock(BaseCallback):
+    """Notes when each rollout starts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.marks: list[tuple[float, int]] = []
+
+    def _on_rollout_start(self) -> None:
+        self.marks.append((time.perf_counter(), self.num_timesteps))
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def main() -> None:
+    """Train, and print steps per second after the first two iterations."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--env_id", required=True)
+    parser.add_argument("--num_envs", type=int, required=True)
+    parser.add_argument("--iterations", type=int, required=True)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    env = make_vec_env(args.env_id, args.num_envs, seed=0)
+    settings = {"n_steps": 2048 // args.num_envs, "batch_size": 64, "n_epochs": 10, "device": "cpu", "seed": 0}
+    clock = Clock()
+    PPO("MlpPolicy", env, **settings).learn(2048 * args.iterations, callback=clock)
+    (start, first), (end, last) = clock.marks[2], clock.marks[-1]
+    print(json.dumps({"steps_per_second": (last - first) / (end - start)}))
+
+
+if __name__ == "__main__":
+    main()
