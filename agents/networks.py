@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -104,24 +106,24 @@ class Gaussian(nn.Module):
     def __init__(self, inputs: int, size: int, log_std: float, rng: torch.Generator) -> None:
         super().__init__()
         self.size = size
-        self.mean = linear(inputs, size, 0.01, rng)  # small: the first policy acts near zero
+        self.output = linear(inputs, size, 0.01, rng)  # the mean; small: the first policy acts near zero
         self.log_std = nn.Parameter(torch.full((size,), log_std))
 
     def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
         """Return what `sample` needs for `steps` actions, (steps, A)."""
         return rng.standard_normal((steps, self.size), np.float32)
 
-    def sample(self, features: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Return actions (N, A) for features (N, F) and standard normal noise (N, A)."""
-        return self.mean(features) + noise * self.log_std.exp()
+    def sample(self, outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Return actions (N, A) for the output layer's means (N, A) and standard normal noise (N, A)."""
+        return outputs + noise * np.exp(self.log_std.numpy())
 
-    def mode(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the most probable actions (N, A)."""
-        return self.mean(features)
+    def mode(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the most probable actions (N, A) for the output layer's means (N, A)."""
+        return outputs
 
     def log_prob(self, features: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return log-probability and entropy (B,) for features (B, F) and actions (B, A)."""
-        z = (actions - self.mean(features)) * torch.exp(-self.log_std)
+        z = (actions - self.output(features)) * torch.exp(-self.log_std)
         log_prob = -(0.5 * z * z + self.log_std + 0.5 * LOG_2PI).sum(-1)
         entropy = (self.log_std + 0.5 * (LOG_2PI + 1.0)).sum().expand_as(log_prob)
         return log_prob, entropy
@@ -133,23 +135,23 @@ class Categorical(nn.Module):
     def __init__(self, inputs: int, size: int, rng: torch.Generator) -> None:
         super().__init__()
         self.size = size
-        self.logits = linear(inputs, size, 0.01, rng)
+        self.output = linear(inputs, size, 0.01, rng)  # the logits
 
     def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
         """Return what `sample` needs for `steps` actions, (steps, A)."""
         return rng.gumbel(size=(steps, self.size)).astype(np.float32)
 
-    def sample(self, features: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Return actions (N,) by the Gumbel-max trick, for features (N, F) and Gumbel noise (N, A)."""
-        return (self.logits(features) + noise).argmax(-1)
+    def sample(self, outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Return actions (N,) by the Gumbel-max trick, for logits (N, A) and Gumbel noise (N, A)."""
+        return (outputs + noise).argmax(-1)
 
-    def mode(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the most probable actions (N,)."""
-        return self.logits(features).argmax(-1)
+    def mode(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the most probable actions (N,) for logits (N, A)."""
+        return outputs.argmax(-1)
 
     def log_prob(self, features: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return log-probability and entropy (B,) for features (B, F) and actions (B,)."""
-        log_probs = torch.log_softmax(self.logits(features), dim=-1)
+        log_probs = torch.log_softmax(self.output(features), dim=-1)
         # a one-hot product, not gather: its gradient compiles to plain loops
         chosen = torch.arange(self.size, device=log_probs.device) == actions.unsqueeze(-1)
         return (log_probs * chosen).sum(-1), -(log_probs.exp() * log_probs).sum(-1)
@@ -191,3 +193,69 @@ class ActorCritic(nn.Module):
         self.policy.learn(obs, comm)
         if self.value is not None:
             self.value.learn(obs, comm)
+
+
+def as_numpy(layer: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a layer as a numpy function on the same memory, which follows what the parameters learn.
+
+    A policy is asked once per vector step, for a handful of rows, where torch's dispatch costs several times the
+    arithmetic.
+    """
+    if isinstance(layer, nn.Sequential):
+        parts = [as_numpy(part) for part in layer]
+
+        def chain(x: np.ndarray) -> np.ndarray:
+            for part in parts:
+                x = part(x)
+            return x
+
+        return chain
+    if isinstance(layer, nn.Linear):
+        weights, bias = layer.weight.numpy().T, layer.bias.numpy()
+        return lambda x: x @ weights + bias
+    if isinstance(layer, (BatchNorm, nn.LayerNorm)):
+        scale, shift = layer.weight.numpy(), layer.bias.numpy()
+        if isinstance(layer, BatchNorm):
+            mean, var, small = layer.mean.numpy(), layer.var.numpy(), layer.EPSILON
+            return lambda x: (x - mean) * (scale / np.sqrt(var + np.float32(small))) + shift
+        epsilon = np.float32(layer.eps)
+
+        def layer_norm(x: np.ndarray) -> np.ndarray:
+            centred = x - x.mean(-1, keepdims=True)
+            return centred / np.sqrt((centred * centred).mean(-1, keepdims=True) + epsilon) * scale + shift
+
+        return layer_norm
+    if isinstance(layer, nn.Tanh):
+        return lambda x: np.tanh(x, out=x)
+    if isinstance(layer, nn.ReLU):
+        return lambda x: np.maximum(x, 0.0, out=x)
+    assert isinstance(layer, nn.ELU), layer
+    return lambda x: np.where(x > 0.0, x, np.expm1(np.minimum(x, 0.0)))
+
+
+class Actor:
+    """A policy that acts from host memory, in numpy; networks on a GPU are mirrored there.
+
+    Call `refresh` after the network has learned.
+    """
+
+    def __init__(self, network: ActorCritic) -> None:
+        self._network = network
+        on_host = network.value_head.weight.device.type == "cpu"
+        self._mirror = network if on_host else copy.deepcopy(network).cpu()
+        self.head = self._mirror.head
+        self._policy, self._output = as_numpy(self._mirror.policy), as_numpy(self.head.output)
+
+    def refresh(self) -> None:
+        """Copy what the network has learned, where it lies on another device."""
+        if self._mirror is not self._network:
+            for name, value in self._network.state_dict().items():
+                self._mirror.state_dict()[name].copy_(value)
+
+    def sample(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Return sampled actions for normalised observations (N, O) and the head's noise (N, ...)."""
+        return self.head.sample(self._output(self._policy(obs)), noise)
+
+    def mode(self, obs: np.ndarray) -> np.ndarray:
+        """Return the most probable actions for normalised observations (N, O)."""
+        return self.head.mode(self._output(self._policy(obs)))

@@ -5,8 +5,10 @@ The author of an algorithm writes a loss of (parameters, batch); everything here
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
+import types
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -62,6 +64,28 @@ class FlatParameters:
         return zlib.crc32(self.vector.cpu().numpy().tobytes())
 
 
+def _compiled(method: Any, device: str) -> Any:
+    """Return a bound method compiled for the shapes it is called with.
+
+    Only the shapes of its tensors are checked at each call (a third of the call's time goes into checking
+    everything else that the code reads, and none of that changes). So each compiled method needs a code object of its
+    own: torch keeps what it compiled with the code, and another network's must not be taken for this one's.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no pool of processes under MPI
+    function = method.__func__
+    own = types.FunctionType(
+        function.__code__.replace(),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    options: Any = {"guard_filter_fn": lambda guards: [guard.guard_type == "TENSOR_MATCH" for guard in guards]}
+    if device == "cpu":
+        options["cpp_wrapper"] = True
+    return torch.compile(types.MethodType(own, method.__self__), fullgraph=True, dynamic=False, options=options)
+
+
 class Optimizer:
     """Adam (Kingma & Ba 2015) on a network's flat parameters, gradients averaged over all workers.
 
@@ -72,7 +96,7 @@ class Optimizer:
         learning_rate: of a parameter, by its name.
         clip_norm: largest norm of the whole gradient, after averaging; 0 for none.
         comm: the workers.
-        compile: compile gradient and step with torch.compile.
+        compile: compile gradient and step with torch.compile; every batch must then have the same shapes.
     """
 
     def __init__(
@@ -94,85 +118,84 @@ class Optimizer:
         self.moment1 = torch.zeros_like(self.base_rate)
         self.moment2 = torch.zeros_like(self.base_rate)
         self.steps = torch.zeros((), device=self.base_rate.device)
-        self.metric_names: list[str] = []
+        self._names: list[str] = []  # of the metrics
+        self._sums = torch.zeros(0)  # of the metrics since they were last taken, and last the number of steps
         self._gradient: Any = self.gradient
         self._apply: Any = self.apply
+        self._gradient_and_apply: Any = self.gradient_and_apply
         if compile:
-            os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no pool of processes under MPI
-            options: Any = {"cpp_wrapper": True} if self.rate.device.type == "cpu" else {}
-            self._gradient = torch.compile(self.gradient, fullgraph=True, dynamic=False, options=options)
-            self._apply = torch.compile(self.apply, fullgraph=True, dynamic=False, options=options)
+            device = self.rate.device.type
+            self._gradient = _compiled(self.gradient, device)
+            self._apply = _compiled(self.apply, device)
+            self._gradient_and_apply = _compiled(self.gradient_and_apply, device)
 
     def set_schedule(self, factor: float) -> None:
         """Set every learning rate to `factor` times its start value."""
         torch.mul(self.base_rate, factor, out=self.rate)
 
-    def gradient(self, vector: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return this worker's gradient (P,) and metrics (M,) of the loss; a pure function."""
+    def gradient(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return this worker's gradient (P,) and metrics (M,) of the loss; nothing changes."""
 
         def of_vector(flat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             value, metrics = self.loss(self.params.unflatten(flat), batch)
             return value, torch.stack([metric.detach() for metric in metrics.values()])
 
-        gradient, (_, metrics) = grad_and_value(of_vector, has_aux=True)(vector)
+        gradient, (_, metrics) = grad_and_value(of_vector, has_aux=True)(self.params.vector)
         return gradient, metrics
 
-    def apply(
-        self,
-        vector: torch.Tensor,
-        gradient: torch.Tensor,
-        moment1: torch.Tensor,
-        moment2: torch.Tensor,
-        steps: torch.Tensor,
-        rate: torch.Tensor,
-    ) -> torch.Tensor:
-        """Clip the averaged `gradient`, take one Adam step in place, and return the norm before clipping."""
+    def apply(self, gradient: torch.Tensor, metrics: torch.Tensor) -> None:
+        """Clip the averaged `gradient` (P,), take one Adam step in place, and count the `metrics` (M,)."""
         norm = torch.linalg.vector_norm(gradient)
         if self.clip_norm:
             gradient = gradient * torch.clamp(self.clip_norm / (norm + 1e-6), max=1.0)
-        steps.add_(1.0)
-        moment1.lerp_(gradient, 1.0 - BETA1)
-        moment2.mul_(BETA2).addcmul_(gradient, gradient, value=1.0 - BETA2)
-        unbiased1 = moment1 / (1.0 - BETA1**steps)
-        unbiased2 = moment2 / (1.0 - BETA2**steps)
-        vector.sub_(rate * unbiased1 / (unbiased2.sqrt() + EPSILON))
-        return norm
+        self.steps.add_(1.0)
+        self.moment1.lerp_(gradient, 1.0 - BETA1)
+        self.moment2.mul_(BETA2).addcmul_(gradient, gradient, value=1.0 - BETA2)
+        unbiased1 = self.moment1 / (1.0 - BETA1**self.steps)
+        unbiased2 = self.moment2 / (1.0 - BETA2**self.steps)
+        self.params.vector.sub_(self.rate * unbiased1 / (unbiased2.sqrt() + EPSILON))
+        self._sums.add_(torch.cat([metrics, torch.stack([norm, torch.ones_like(norm)])]))
 
-    def step(self, batch: Batch) -> torch.Tensor:
-        """Learn from one minibatch; every worker brings its own share.
+    def gradient_and_apply(self, batch: Batch) -> None:
+        """Both in one call, where there is nobody to average with."""
+        self.apply(*self.gradient(batch))
 
-        Returns:
-            The loss's metrics on this worker, and last the norm of the averaged gradient, (M + 1,).
-        """
+    def step(self, batch: Batch) -> None:
+        """Learn from one minibatch; every worker brings its own share."""
         with torch.no_grad():
-            if not self.metric_names:
+            if not self._names:
                 self._start(batch)
-            gradient, metrics = self._gradient(self.params.vector, batch)
-            self._average(gradient)
-            norm = self._apply(
-                self.params.vector,
-                gradient,
-                self.moment1,
-                self.moment2,
-                self.steps,
-                self.rate,
-            )
-            return torch.cat([metrics, norm.unsqueeze(0)])
+            if self.comm.size == 1:
+                self._gradient_and_apply(batch)
+                return
+            gradient, metrics = self._gradient(batch)
+            on_host = gradient.cpu()
+            self.comm.mean_(on_host.numpy())
+            self._apply(on_host.to(gradient.device), metrics)
+
+    def take_metrics(self) -> dict[str, float]:
+        """Return the loss's metrics and the gradient's norm, means over the steps since the last call and the workers.
+
+        Raises:
+            FloatingPointError: where one of them is not finite, naming it.
+        """
+        *sums, steps = self.comm.mean_(self._sums.double().cpu().numpy()).tolist()
+        self._sums.zero_()
+        metrics = {name: value / steps for name, value in zip(self._names, sums, strict=True)}
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(f"{name} is {value}; the last good checkpoint is kept")
+        return metrics
 
     def _start(self, batch: Batch) -> None:
-        self.metric_names = [*self.loss(self.params.unflatten(self.params.vector), batch)[1], "gradient_norm"]
+        self._names = [*self.loss(self.params.unflatten(self.params.vector), batch)[1], "gradient_norm"]
+        self._sums = torch.zeros(len(self._names) + 1, device=self.rate.device)
         # One worker per machine compiles; the others then find the code in the cache on disk.
-        for first in (True, False):
-            if (self.comm.local_rank == 0) == first:
-                self._gradient(self.params.vector, batch)
-            self.comm.barrier()
-
-    def _average(self, gradient: torch.Tensor) -> None:
-        if self.comm.size == 1:
-            return
-        on_host = gradient.cpu()
-        self.comm.mean_(on_host.numpy())
-        gradient.copy_(on_host)
+        if self.comm.size > 1:
+            for first in (True, False):
+                if (self.comm.local_rank == 0) == first:
+                    self._gradient(batch)
+                self.comm.barrier()
 
     def state_dict(self) -> dict[str, Any]:
         """Return parameters and Adam's moments for a checkpoint."""

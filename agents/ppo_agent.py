@@ -85,6 +85,7 @@ class PPOAgent:
             comm=setting.comm,
             compile=setting.compile,
         )
+        self.actor = networks.Actor(self.network)  # after the optimizer, which gives the parameters their place
         clip = config.clip_normalized
         self.observations = ObservationNormalizer(observation_size, clip, config.normalize_observations)
         self.rewards = RewardScaler(setting.num_envs, config.gamma, clip, config.normalize_rewards)
@@ -92,19 +93,15 @@ class PPOAgent:
 
     def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
         """Return the random numbers (steps, A) that one environment's actions need."""
-        return self.network.head.noise(rng, steps)
+        return self.actor.head.noise(rng, steps)
 
     def explore(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Return one sampled action for each observation (N, O)."""
-        with torch.inference_mode():
-            features = self.network.policy(self._tensor(self.observations(obs)))
-            return self.network.head.sample(features, self._tensor(noise)).cpu().numpy()
+        return self.actor.sample(self.observations(obs), noise)
 
     def act(self, obs: np.ndarray) -> np.ndarray:
         """Return the most probable action for one observation (O,)."""
-        with torch.inference_mode():
-            features = self.network.policy(self._tensor(self.observations(obs[None])))
-            return self.network.head.mode(features)[0].cpu().numpy()
+        return self.actor.mode(self.observations(obs[None]))[0]
 
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
         """Learn from one rollout; `progress` goes from 0 to 1 over the run. Metrics are means over the update.
@@ -123,7 +120,9 @@ class PPOAgent:
             if epoch == 0 or config.recompute_advantages:
                 explained = self._add_advantages(batch, rollout, rewards, obs)
             shuffled = optimizers.minibatches(batch, config.batch_size, self.rng)
-            epoch_metrics = self._mean([self.optimizer.step(minibatch) for minibatch in shuffled])
+            for minibatch in shuffled:
+                self.optimizer.step(minibatch)
+            epoch_metrics = self.optimizer.take_metrics()
             for name, value in epoch_metrics.items():
                 metrics[name] = metrics.get(name, 0.0) + (value - metrics.get(name, 0.0)) / (epoch + 1)
             if epoch == 0:
@@ -133,6 +132,7 @@ class PPOAgent:
         # Only now: the policy that collected this rollout saw the old moments, and the update must too.
         self.observations.learn(rollout.obs[:-1][rollout.valid], self.comm)
         self.network.learn(obs[:-1][self._tensor(rollout.valid)], self.comm)
+        self.actor.refresh()
         return metrics | {"learning_rate": config.p_lr * schedule, "epochs": epoch + 1.0}
 
     def loss(
@@ -188,6 +188,7 @@ class PPOAgent:
         self.optimizer.load_state_dict(state["optimizer"])
         for name, buffer in self.network.named_buffers():
             buffer.copy_(state["buffers"][name])
+        self.actor.refresh()
         self.observations.load_state_dict(state["observations"])
         self.rewards.load_state_dict(state["rewards"])
 
@@ -235,14 +236,6 @@ class PPOAgent:
             batch[name] = self._tensor(field.astype(np.float32)).flatten()
         explained = np.array([explained_variance(values[:-1][valid], returns[valid])])
         return float(self.comm.mean_(explained)[0])
-
-    def _mean(self, steps: list[torch.Tensor]) -> dict[str, float]:
-        means = self.comm.mean_(torch.stack(steps).mean(0).double().cpu().numpy())
-        metrics = dict(zip(self.optimizer.metric_names, means.tolist(), strict=True))
-        for name, value in metrics.items():
-            if not np.isfinite(value):
-                raise FloatingPointError(f"PPO's {name} is {value}; the last good checkpoint is kept")
-        return metrics
 
 
 def standardize(values: np.ndarray, valid: np.ndarray, comm: Comm) -> np.ndarray:

@@ -132,7 +132,7 @@ def test_gaussian_starts_with_small_orthogonal_mean_and_state_independent_deviat
     agent = agent_for(config=dataclasses.replace(SMALL, log_std=-0.5))
     head = agent.network.head
     assert (head.log_std == -0.5).all()
-    weight = head.mean.weight
+    weight = head.output.weight
     torch.testing.assert_close(weight @ weight.T, 1e-4 * torch.eye(2), atol=1e-7, rtol=0)
 
 
@@ -210,7 +210,8 @@ def test_gradients_are_averaged_before_they_are_clipped():
         slope = torch.tensor([30.0, -10.0][comm.rank])
         loss = lambda params, batch: (params["weight"].sum() * slope, {"x": slope})  # noqa: E731
         optimizer = Optimizer(network, loss, lambda _: 0.1, clip_norm=1.0, comm=comm, compile=False)
-        return optimizer.step({})[-1].item()
+        optimizer.step({})
+        return optimizer.take_metrics()["gradient_norm"]
 
     assert on_workers(2, norm) == [10.0, 10.0]
 
@@ -229,3 +230,30 @@ def test_rollouts_of_a_known_task_are_learned():
     for rollout in itertools.islice(rollout_generator(env, agent, 128, seed=0), 15):
         agent.update(rollout, 0.0)
     assert agent.act(np.array([3.0]))[0] > 0.3
+
+
+@pytest.mark.parametrize("options", [{}, {"layer_norm": True}, {"batch_norm_all": True}], ids=str)
+@pytest.mark.parametrize("activation", ["tanh", "relu", "elu"])
+def test_actor_is_the_policy_that_is_learned(options, activation):
+    """What acts, in numpy, and what is updated, in torch, are the same function, also after learning."""
+    agent = agent_for(config=dataclasses.replace(SMALL, activation=activation, p_lr=0.05, **options))
+    for seed in range(2):
+        agent.update(random_rollout(agent, seed=seed), 0.0)
+        obs = np.random.default_rng(seed).normal(size=(6, 3)).astype(np.float32)
+        features = agent.network.policy(torch.from_numpy(obs))
+        expected = agent.network.head.output(features).detach().numpy()
+        np.testing.assert_allclose(agent.actor.mode(obs), expected, atol=1e-5)
+
+
+def test_two_compiled_optimizers_do_not_take_each_others_code():
+    from agents.optimizer import Optimizer
+
+    torch._dynamo.config.suppress_errors = False
+    found = []
+    for slope in (2.0, -3.0):
+        network = torch.nn.Linear(1, 1, bias=False)
+        loss = lambda params, batch, slope=slope: (params["weight"].sum() * slope, {"x": batch["x"].sum()})  # noqa: E731
+        optimizer = Optimizer(network, loss, lambda _: 0.1, clip_norm=0.0, comm=Comm(), compile=True)
+        optimizer.step({"x": torch.ones(2)})
+        found.append((optimizer.moment1 / 0.1).item())
+    assert found == pytest.approx([2.0, -3.0], rel=1e-5)
