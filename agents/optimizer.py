@@ -10,7 +10,7 @@ import os
 import shutil
 import types
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ Batch = Mapping[str, torch.Tensor]
 Loss = Callable[[Params, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-5  # Adam's; the epsilon is PPO's custom (Huang et al. 2022, no. 3)
+UNROLLED = 4  # minibatches in one compiled call, where no worker waits for another in between
 PAYS_FROM = 30_000  # minibatches after which compiled code has won back the seconds its compilation takes
 
 
@@ -118,23 +119,27 @@ class Optimizer:
         self.moment1 = torch.zeros_like(self.base_rate)
         self.moment2 = torch.zeros_like(self.base_rate)
         self.steps = torch.zeros((), device=self.base_rate.device)
+        self._shapes: dict[str, torch.Size] = {}  # of the batch's fields, without their first dimension
         self._names: list[str] = []  # of the metrics
         self._sums = torch.zeros(0)  # of the metrics since they were last taken, and last the number of steps
         self._gradient: Any = self.gradient
         self._apply: Any = self.apply
-        self._gradient_and_apply: Any = self.gradient_and_apply
+        self._apply_then_gradient: Any = self.apply_then_gradient
+        self._steps_alone: Any = self.steps_alone
         if compile:
             device = self.rate.device.type
             self._gradient = _compiled(self.gradient, device)
             self._apply = _compiled(self.apply, device)
-            self._gradient_and_apply = _compiled(self.gradient_and_apply, device)
+            self._apply_then_gradient = _compiled(self.apply_then_gradient, device)
+            self._steps_alone = _compiled(self.steps_alone, device)
 
     def set_schedule(self, factor: float) -> None:
         """Set every learning rate to `factor` times its start value."""
         torch.mul(self.base_rate, factor, out=self.rate)
 
-    def gradient(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def gradient(self, minibatch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return this worker's gradient (P,) and metrics (M,) of the loss; nothing changes."""
+        batch = unpack(minibatch, self._shapes)
 
         def of_vector(flat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             value, metrics = self.loss(self.params.unflatten(flat), batch)
@@ -144,7 +149,8 @@ class Optimizer:
         return gradient, metrics
 
     def apply(self, gradient: torch.Tensor, metrics: torch.Tensor) -> None:
-        """Clip the averaged `gradient` (P,), take one Adam step in place, and count the `metrics` (M,)."""
+        """Clip the mean of a `gradient` (P,) that all workers summed, take one Adam step, count the `metrics` (M,)."""
+        gradient = gradient / self.comm.size
         norm = torch.linalg.vector_norm(gradient)
         if self.clip_norm:
             gradient = gradient * torch.clamp(self.clip_norm / (norm + 1e-6), max=1.0)
@@ -156,22 +162,49 @@ class Optimizer:
         self.params.vector.sub_(self.rate * unbiased1 / (unbiased2.sqrt() + EPSILON))
         self._sums.add_(torch.cat([metrics, torch.stack([norm, torch.ones_like(norm)])]))
 
-    def gradient_and_apply(self, batch: Batch) -> None:
-        """Both in one call, where there is nobody to average with."""
-        self.apply(*self.gradient(batch))
+    def apply_then_gradient(
+        self,
+        gradient: torch.Tensor,
+        metrics: torch.Tensor,
+        minibatch: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last half of one step and the first half of the next: one call between two all-reduces."""
+        self.apply(gradient, metrics)
+        return self.gradient(minibatch)
 
-    def step(self, batch: Batch) -> None:
-        """Learn from one minibatch; every worker brings its own share."""
+    def steps_alone(self, minibatches: torch.Tensor) -> None:
+        """Take one step on each of the packed `minibatches` (K, B, F), where there is nobody to average with."""
+        for minibatch in minibatches.unbind(0):
+            self.apply(*self.gradient(minibatch))
+
+    def learn(self, batch: Batch, size: int, rng: np.random.Generator) -> None:
+        """Learn from one epoch of `batch` (fields (M, ...)) in shuffled minibatches.
+
+        Args:
+            batch: this worker's share; every worker brings as many rows.
+            size: rows of a minibatch.
+            rng: shuffles.
+        """
+        packed = Packed(batch)
+        minibatches = packed.minibatches(size, rng)  # (K, B, F)
         with torch.no_grad():
             if not self._names:
-                self._start(batch)
+                self._start(minibatches[0], packed.shapes)
             if self.comm.size == 1:
-                self._gradient_and_apply(batch)
+                at_once = UNROLLED if len(minibatches) % UNROLLED == 0 else 1
+                for several in minibatches.split(at_once):
+                    self._steps_alone(several)
                 return
-            gradient, metrics = self._gradient(batch)
-            on_host = gradient.cpu()
-            self.comm.mean_(on_host.numpy())
-            self._apply(on_host.to(gradient.device), metrics)
+            first, *others = minibatches.unbind(0)
+            gradient, metrics = self._gradient(first)
+            for minibatch in others:
+                gradient, metrics = self._apply_then_gradient(self._sum(gradient), metrics, minibatch)
+            self._apply(self._sum(gradient), metrics)
+
+    def _sum(self, gradient: torch.Tensor) -> torch.Tensor:
+        on_host = gradient.cpu()
+        self.comm.sum_(on_host.numpy())
+        return on_host.to(gradient.device)
 
     def take_metrics(self) -> dict[str, float]:
         """Return the loss's metrics and the gradient's norm, means over the steps since the last call and the workers.
@@ -187,14 +220,16 @@ class Optimizer:
                 raise FloatingPointError(f"{name} is {value}; the last good checkpoint is kept")
         return metrics
 
-    def _start(self, batch: Batch) -> None:
-        self._names = [*self.loss(self.params.unflatten(self.params.vector), batch)[1], "gradient_norm"]
+    def _start(self, minibatch: torch.Tensor, shapes: Mapping[str, torch.Size]) -> None:
+        self._shapes = dict(shapes)
+        _, metrics = self.loss(self.params.unflatten(self.params.vector), unpack(minibatch, shapes))
+        self._names = [*metrics, "gradient_norm"]
         self._sums = torch.zeros(len(self._names) + 1, device=self.rate.device)
         # One worker per machine compiles; the others then find the code in the cache on disk.
         if self.comm.size > 1:
             for first in (True, False):
                 if (self.comm.local_rank == 0) == first:
-                    self._gradient(batch)
+                    self._gradient(minibatch)
                 self.comm.barrier()
 
     def state_dict(self) -> dict[str, Any]:
@@ -214,15 +249,26 @@ class Optimizer:
         self.steps.copy_(state["steps"])
 
 
-def minibatches(batch: Batch, size: int, rng: np.random.Generator) -> Iterator[dict[str, torch.Tensor]]:
-    """Yield one epoch of `batch` (fields (M, ...)) in minibatches of `size`, shuffled anew.
+class Packed:
+    """The fields of a batch side by side in one float matrix: shuffled by one gather, passed as one argument."""
 
-    Rows are gathered once for the whole epoch; a minibatch is a view. Where `size` does not divide M, a
-    different remainder is left out in each epoch.
-    """
-    fields = list(batch.values())
-    count = len(fields[0]) // size
-    order = torch.from_numpy(rng.permutation(len(fields[0]))[: count * size]).to(fields[0].device)
-    shuffled = [field[order].view(count, size, *field.shape[1:]).unbind(0) for field in fields]
-    for rows in zip(*shuffled, strict=True):
-        yield dict(zip(batch, rows, strict=True))
+    def __init__(self, batch: Batch) -> None:
+        rows = len(next(iter(batch.values())))
+        self.shapes = {name: field.shape[1:] for name, field in batch.items()}
+        self.matrix = torch.cat([field.reshape(rows, -1).float() for field in batch.values()], dim=1)  # (M, F)
+
+    def minibatches(self, size: int, rng: np.random.Generator) -> torch.Tensor:
+        """Return one epoch in minibatches (K, size, F), shuffled anew.
+
+        Where `size` does not divide M, a different remainder is left out in each epoch.
+        """
+        count = len(self.matrix) // size
+        order = rng.permutation(len(self.matrix))[: count * size]
+        shuffled = self.matrix[torch.from_numpy(order).to(self.matrix.device)]
+        return shuffled.view(count, size, -1)
+
+
+def unpack(matrix: torch.Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, torch.Tensor]:
+    """Return the fields of a packed minibatch (B, F) as views; whole numbers come as floats."""
+    parts = torch.split(matrix, [math.prod(shape) for shape in shapes.values()], dim=1)
+    return {n: part.reshape(-1, *shape) for (n, shape), part in zip(shapes.items(), parts, strict=True)}

@@ -1,7 +1,7 @@
 """Where an iteration's time goes: physics, inference, the rest of the rollout, update, communication.
 
-    python benchmarks/throughput.py --profile
-    mpiexec -n 2 python benchmarks/throughput.py --profile
+python benchmarks/throughput.py --profile
+mpiexec -n 2 python benchmarks/throughput.py --profile
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def profile(env_id: str) -> None:
     watch.around(agent, "explore", "inference")
     for name in ("mean_", "sum_", "allgather"):
         watch.around(comm, name, "communication")
-    watch.around(agent.optimizer, "step", "minibatches")
+    watch.around(agent.optimizer, "learn", "minibatches")
     watch.around(agent, "update", "update")
     rollouts = rollout_generator(env, agent, ROLLOUT_LEN, 0, comm.rank * NUM_ENVS)
     for k in range(WARM_UP + COUNTED):

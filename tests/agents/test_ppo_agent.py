@@ -114,12 +114,23 @@ def test_agent_from_a_checkpoint_goes_on_as_the_one_that_was_saved(space):
 
 
 def test_minibatches_are_shuffled_anew_every_epoch_and_cover_all_rows():
-    from agents.optimizer import minibatches
+    from agents.optimizer import Packed
 
-    rng, batch = np.random.default_rng(0), {"row": torch.arange(12)}
-    epochs = [torch.cat([m["row"] for m in minibatches(batch, 4, rng)]) for _ in range(2)]
+    rng, packed = np.random.default_rng(0), Packed({"row": torch.arange(12)})
+    epochs = [packed.minibatches(4, rng).flatten() for _ in range(2)]
     assert all(sorted(epoch.tolist()) == list(range(12)) for epoch in epochs)
     assert not torch.equal(*epochs)
+
+
+def test_packed_fields_come_back_as_they_were():
+    from agents.optimizer import Packed, unpack
+
+    batch = {"obs": torch.randn(6, 3), "actions": torch.arange(6), "weights": torch.rand(6)}
+    packed = Packed(batch)
+    back = unpack(packed.matrix, packed.shapes)
+    assert back.keys() == batch.keys()
+    for name, field in batch.items():
+        torch.testing.assert_close(back[name], field.float(), rtol=0, atol=0)
 
 
 def test_stored_action_is_not_clipped():
@@ -208,9 +219,9 @@ def test_gradients_are_averaged_before_they_are_clipped():
         network = torch.nn.Linear(1, 1, bias=False)
         torch.nn.init.zeros_(network.weight)
         slope = torch.tensor([30.0, -10.0][comm.rank])
-        loss = lambda params, batch: (params["weight"].sum() * slope, {"x": slope})  # noqa: E731
+        loss = lambda params, batch: (params["weight"].sum() * slope, {"x": batch["x"].sum()})  # noqa: E731
         optimizer = Optimizer(network, loss, lambda _: 0.1, clip_norm=1.0, comm=comm, compile=False)
-        optimizer.step({})
+        optimizer.learn({"x": torch.ones(2)}, 2, np.random.default_rng(0))
         return optimizer.take_metrics()["gradient_norm"]
 
     assert on_workers(2, norm) == [10.0, 10.0]
@@ -254,6 +265,6 @@ def test_two_compiled_optimizers_do_not_take_each_others_code():
         network = torch.nn.Linear(1, 1, bias=False)
         loss = lambda params, batch, slope=slope: (params["weight"].sum() * slope, {"x": batch["x"].sum()})  # noqa: E731
         optimizer = Optimizer(network, loss, lambda _: 0.1, clip_norm=0.0, comm=Comm(), compile=True)
-        optimizer.step({"x": torch.ones(2)})
+        optimizer.learn({"x": torch.ones(2)}, 2, np.random.default_rng(0))
         found.append((optimizer.moment1 / 0.1).item())
     assert found == pytest.approx([2.0, -3.0], rel=1e-5)
