@@ -12,7 +12,7 @@ ENV ?= Hopper
 SEED ?= 0
 NAME := $(ENV)_$(shell date +%Y%m%d_%H%M%S).seed$(SEED)
 
-.PHONY: setup train test lint
+.PHONY: setup train test lint benchmark
 setup:
 	@./setup_env.sh
 
@@ -29,3 +29,7 @@ test: setup
 
 lint: setup
 	./super_linter.sh
+
+benchmark: setup
+	pip install --quiet -r requirements-benchmark.txt
+	python benchmarks/throughput.py

@@ -149,7 +149,7 @@ class Optimizer:
         return gradient, metrics
 
     def apply(self, gradient: torch.Tensor, metrics: torch.Tensor) -> None:
-        """Clip the mean of a `gradient` (P,) that all workers summed, take one Adam step, count the `metrics` (M,)."""
+        """Take one Adam step with the clipped mean of a `gradient` (P,) summed over all workers; count `metrics`."""
         gradient = gradient / self.comm.size
         norm = torch.linalg.vector_norm(gradient)
         if self.clip_norm:
@@ -168,7 +168,7 @@ class Optimizer:
         metrics: torch.Tensor,
         minibatch: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last half of one step and the first half of the next: one call between two all-reduces."""
+        """Finish one step and begin the next: one call between two all-reduces."""
         self.apply(gradient, metrics)
         return self.gradient(minibatch)
 
@@ -192,7 +192,7 @@ class Optimizer:
                 self._start(minibatches[0], packed.shapes)
             if self.comm.size == 1:
                 at_once = UNROLLED if len(minibatches) % UNROLLED == 0 else 1
-                for several in minibatches.split(at_once):
+                for several in torch.split(minibatches, at_once):
                     self._steps_alone(several)
                 return
             first, *others = minibatches.unbind(0)
@@ -207,7 +207,7 @@ class Optimizer:
         return on_host.to(gradient.device)
 
     def take_metrics(self) -> dict[str, float]:
-        """Return the loss's metrics and the gradient's norm, means over the steps since the last call and the workers.
+        """Return the means of the loss's metrics and the gradient's norm, over workers and the steps since the last call.
 
         Raises:
             FloatingPointError: where one of them is not finite, naming it.
@@ -225,12 +225,16 @@ class Optimizer:
         _, metrics = self.loss(self.params.unflatten(self.params.vector), unpack(minibatch, shapes))
         self._names = [*metrics, "gradient_norm"]
         self._sums = torch.zeros(len(self._names) + 1, device=self.rate.device)
+        if self.comm.size == 1:
+            return
         # One worker per machine compiles; the others then find the code in the cache on disk.
-        if self.comm.size > 1:
-            for first in (True, False):
-                if (self.comm.local_rank == 0) == first:
-                    self._gradient(minibatch)
-                self.comm.barrier()
+        before = self.state_dict()
+        for first in (True, False):
+            if (self.comm.local_rank == 0) == first:
+                self._apply(*self._apply_then_gradient(*self._gradient(minibatch), minibatch))
+            self.comm.barrier()
+        self.load_state_dict(before)
+        self._sums.zero_()
 
     def state_dict(self) -> dict[str, Any]:
         """Return parameters and Adam's moments for a checkpoint."""
