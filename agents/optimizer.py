@@ -207,7 +207,7 @@ class Optimizer:
         return on_host.to(gradient.device)
 
     def take_metrics(self) -> dict[str, float]:
-        """Return the means of the loss's metrics and the gradient's norm, over workers and the steps since the last call.
+        """Return means, over workers and the steps since the last call, of the metrics and the gradient norm.
 
         Raises:
             FloatingPointError: where one of them is not finite, naming it.

@@ -39,11 +39,12 @@ def _run(command: list[str]) -> str:
     return done.stdout
 
 
-def milozero(env_id: str, workers: int, iterations: int) -> float:
-    """Return steps per second of this project."""
+def milozero(env_id: str, workers: int, iterations: int, rollout_len: int = 2048, batch_size: int = 64) -> float:
+    """Return steps per second of this project, over all workers."""
     with tempfile.TemporaryDirectory() as folder:
         launcher = ["mpiexec", "-n", str(workers)] if workers > 1 else []
         flags = [f"--env_id={env_id}", f"--num_iters={iterations}", f"--data_dir={folder}", "--uuid=bench"]
+        flags += [f"--rollout_len={rollout_len}", f"--batch_size={batch_size}"]
         flags += ["--eval_frequency=0", "--eval_episodes=1", "--save_frequency=1000000", "--compile"]
         _run([*launcher, sys.executable, "main.py", "--task=train", *flags])
         rows = list(csv.DictReader((Path(folder) / "logs/bench/progress.csv").open()))
