@@ -79,7 +79,7 @@ class MPIComm(Comm):
 
     def __init__(self) -> None:
         # Waiting workers must not burn a core that another worker needs (Open MPI spins by default).
-        if _from_environment(LOCAL_SIZE_VARIABLES, 1) > len(os.sched_getaffinity(0)) * launched_size():
+        if _from_environment(LOCAL_SIZE_VARIABLES, 1) > (os.cpu_count() or 1):
             os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
         from mpi4py import MPI
 

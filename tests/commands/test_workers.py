@@ -95,11 +95,12 @@ def test_same_seed_gives_the_same_run_and_another_seed_another(milozero, tmp_pat
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_compiled_and_plain_updates_agree(milozero, tmp_path):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_compiled_and_plain_updates_agree(milozero, tmp_path, workers):
     found = []
     for switch in ("--compile", "--no-compile"):
         flags = [flag for flag in SHORT if flag != "--no-compile"]
-        result = milozero(*flags, switch, "--num_iters=3", f"--uuid={switch}", timeout=280)
+        result = milozero(*flags, switch, "--num_iters=3", f"--uuid={switch}", workers=workers, timeout=280)
         assert result.returncode == 0, result.stderr
         state = torch.load(tmp_path / f"data/checkpoints/{switch}/last.pt", weights_only=True)
         found.append(state["agent"]["optimizer"]["parameters"])
