@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,8 +140,9 @@ def evaluate(settings: Settings, comm: Comm) -> None:
     from helpers import checkpoint
     from helpers.video import choose_renderer
 
-    choose_renderer()
     config = settings.evaluation
+    if config.render or config.record:
+        choose_renderer()
     path = checkpoint.find(config.model_path, config.iter_num)
     content = checkpoint.load(path)
     import environments
@@ -216,8 +218,12 @@ def main(argv: list[str]) -> int:
         TASKS[settings.common.task](settings, comm)
     except UserError as error:
         # Every worker comes to the same mistake; one of them says it.
-        if launched_rank() == 0:
+        if comm.rank > 0:
+            time.sleep(2.0)  # a mistake of this worker alone must not leave the others waiting for it
+        if launched_rank() == 0 or comm.rank > 0:
             print(f"error: {error}", file=sys.stderr, flush=True)
+        if comm.size > 1:
+            comm.abort(2)
         return 2
     except BaseException as error:
         if isinstance(error, SystemExit):

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from helpers import checkpoint, demos
 from helpers.config import to_seconds
-from helpers.errors import UserError
 from helpers.evaluation import episode_seeds, evaluate, play, shares
 from helpers.plots import learning_curve
 from helpers.rollout import Rollout, rollout_generator
-from helpers.video import Video
+from helpers.video import Video, cannot_render
 
 if TYPE_CHECKING:
     import gymnasium
@@ -241,9 +240,6 @@ def _filmed(agent: Agent, env: gymnasium.Env[Any, Any], seed: int, path: Path) -
         env.reset(seed=seed)
         env.render()
     except Exception as error:  # no EGL, no OSMesa: MuJoCo raises what it likes
-        raise UserError(
-            f"cannot render here ({' '.join(str(error).split())[:120]}); install libegl1 libgl1-mesa-dri "
-            "or libosmesa6 and try MUJOCO_GL=egl or MUJOCO_GL=osmesa",
-        ) from None
+        raise cannot_render(error) from None
     with Video(path, fps) as video:
         return play(agent, env, seed, lambda: video.add(env.render()))

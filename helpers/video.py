@@ -6,11 +6,29 @@ import os
 from pathlib import Path
 from typing import Any
 
+from helpers.errors import UserError
+
 
 def choose_renderer() -> None:
-    """Let MuJoCo render without a display where there is none; an explicit MUJOCO_GL stays."""
+    """Let MuJoCo render without a display where there is none; an explicit MUJOCO_GL stays.
+
+    Raises:
+        UserError: where that renderer's libraries are missing, naming what to install.
+    """
     if not os.environ.get("DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", "egl")
+    try:
+        import mujoco  # noqa: F401  # loads the renderer that MUJOCO_GL names
+    except Exception as error:  # PyOpenGL and MuJoCo raise what they like
+        raise cannot_render(error) from None
+
+
+def cannot_render(error: Exception) -> UserError:
+    """Return what to tell the user where rendering failed with `error`."""
+    return UserError(
+        f"cannot render here ({' '.join(str(error).split())[:120]}); install libegl1 libgl1-mesa-dri "
+        "or libosmesa6 and try MUJOCO_GL=egl or MUJOCO_GL=osmesa; everything but videos works without",
+    )
 
 
 class Video:

@@ -89,6 +89,16 @@ def test_evaluation_renders_and_keeps_trajectories(trained, milozero, tmp_path):
     assert any((tmp_path / "data/wandb").iterdir())
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_missing_renderer_is_one_line_and_evaluation_without_video_works(trained, milozero, tmp_path, workers):
+    flags = ("--task=eval", f"--model_path={trained[0]}/checkpoints/hop.seed05", "--num_trajs=1")
+    result = milozero(*flags, "--record", workers=workers, env={"MUJOCO_GL": "nothing", "DISPLAY": ""}, timeout=30)
+    assert result.returncode == 2
+    assert result.stderr.count("error: cannot render here") == 1
+    assert not (tmp_path / "data").exists()
+    assert milozero(*flags, workers=workers, env={"DISPLAY": ""}).returncode == 0
+
+
 def test_contracts_training_and_evaluation_commands_run_as_written(tmp_path):
     """From the README: the docker part and comments aside, the project's name and the times shortened."""
     readme = (ROOT / "README.md").read_text()
