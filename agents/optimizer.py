@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import shutil
 import types
 import zlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ Batch = Mapping[str, torch.Tensor]
 Loss = Callable[[Params, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-5  # Adam's; the epsilon is PPO's custom (Huang et al. 2022, no. 3)
-UNROLLED = 4  # minibatches in one compiled call, where no worker waits for another in between
+UNROLLED = 4  # steps in one compiled call, which itself costs as much as a third of a step
 PAYS_FROM = 30_000  # minibatches after which compiled code has won back the seconds its compilation takes
 
 
@@ -65,6 +67,28 @@ class FlatParameters:
         return zlib.crc32(self.vector.cpu().numpy().tobytes())
 
 
+def cache_folder() -> Path | None:
+    """Return where compiled code is kept between runs; None where that cannot be written.
+
+    A folder for each kind of processor: the code uses whatever the one it was compiled on can do, and the nodes of a
+    cluster share a home.
+    """
+    try:
+        described = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+        kind = "\n".join(
+            line for line in described.splitlines() if line.startswith(("model name", "flags", "Features"))
+        )
+    except OSError:  # no Linux
+        kind = platform.processor()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    folder = cache / "milozero" / "compiled" / f"{platform.machine()}_{zlib.crc32(kind.encode()):08x}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
 def _compiled(method: Any, device: str) -> Any:
     """Return a bound method compiled for the shapes it is called with.
 
@@ -73,6 +97,8 @@ def _compiled(method: Any, device: str) -> Any:
     own: torch keeps what it compiled with the code, and another network's must not be taken for this one's.
     """
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no pool of processes under MPI
+    if (folder := cache_folder()) is not None:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
     function = method.__func__
     own = types.FunctionType(
         function.__code__.replace(),
@@ -84,7 +110,33 @@ def _compiled(method: Any, device: str) -> Any:
     options: Any = {"guard_filter_fn": lambda guards: [guard.guard_type == "TENSOR_MATCH" for guard in guards]}
     if device == "cpu":
         options["cpp_wrapper"] = True
+        options["cpp.use_decompose_tanh"] = True  # by exp: 4 times as fast, and as exact as float32 is
     return torch.compile(types.MethodType(own, method.__self__), fullgraph=True, dynamic=False, options=options)
+
+
+# The all-reduce is an operator of torch, so that compiled code calls it between one step's gradient and its end.
+# Operators take tensors and numbers: the workers go by their place in this list.
+_comms: list[Comm] = []
+_library: Any = torch.library.Library("milozero", "DEF")  # type: ignore[no-untyped-call]
+_library.define("all_reduce(Tensor mine, int comm) -> Tensor")
+
+
+def _place_of(comm: Comm) -> int:
+    if not any(known is comm for known in _comms):
+        _comms.append(comm)
+    return next(place for place, known in enumerate(_comms) if known is comm)
+
+
+@torch.library.impl(_library, "all_reduce", "CompositeExplicitAutograd")
+def _all_reduce(mine: torch.Tensor, comm: int) -> torch.Tensor:
+    total = mine.to("cpu", copy=True)  # a compiled operator must not change what it is given
+    _comms[comm].sum_(total.numpy())
+    return total.to(mine.device)
+
+
+@torch.library.impl(_library, "all_reduce", "Meta")
+def _all_reduce_shape(mine: torch.Tensor, comm: int) -> torch.Tensor:
+    return torch.empty_like(mine)
 
 
 class Optimizer:
@@ -97,7 +149,7 @@ class Optimizer:
         learning_rate: of a parameter, by its name.
         clip_norm: largest norm of the whole gradient, after averaging; 0 for none.
         comm: the workers.
-        compile: compile gradient and step with torch.compile; every batch must then have the same shapes.
+        compile: compile the steps with torch.compile; every batch must then have the same shapes.
     """
 
     def __init__(
@@ -118,24 +170,43 @@ class Optimizer:
         self.rate = self.base_rate.clone()
         self.moment1 = torch.zeros_like(self.base_rate)
         self.moment2 = torch.zeros_like(self.base_rate)
-        self.steps = torch.zeros((), device=self.base_rate.device)
+        self.steps = 0  # taken so far
         self._shapes: dict[str, torch.Size] = {}  # of the batch's fields, without their first dimension
         self._names: list[str] = []  # of the metrics
         self._sums = torch.zeros(0)  # of the metrics since they were last taken, and last the number of steps
-        self._gradient: Any = self.gradient
-        self._apply: Any = self.apply
-        self._apply_then_gradient: Any = self.apply_then_gradient
-        self._steps_alone: Any = self.steps_alone
-        if compile:
-            device = self.rate.device.type
-            self._gradient = _compiled(self.gradient, device)
-            self._apply = _compiled(self.apply, device)
-            self._apply_then_gradient = _compiled(self.apply_then_gradient, device)
-            self._steps_alone = _compiled(self.steps_alone, device)
+        self._place = _place_of(comm)
+        self._take_steps: Any = _compiled(self.take_steps, self.rate.device.type) if compile else self.take_steps
 
     def set_schedule(self, factor: float) -> None:
         """Set every learning rate to `factor` times its start value."""
         torch.mul(self.base_rate, factor, out=self.rate)
+
+    def learn(self, batch: Batch, size: int, rng: np.random.Generator) -> None:
+        """Learn from one epoch of `batch` (fields (M, ...)) in shuffled minibatches.
+
+        Args:
+            batch: this worker's share; every worker brings as many rows.
+            size: rows of a minibatch.
+            rng: shuffles.
+        """
+        packed = Packed(batch)
+        minibatches = packed.minibatches(size, rng)  # (K, B, F)
+        at_once = UNROLLED if len(minibatches) % UNROLLED == 0 else 1
+        with torch.no_grad():
+            if not self._names:
+                self._start(minibatches[:at_once], packed.shapes)
+            corrections = self._bias_corrections(len(minibatches))
+            several = (torch.split(rows, at_once) for rows in (minibatches, corrections))
+            for arguments in zip(*several, strict=True):
+                self._take_steps(*arguments)
+
+    def take_steps(self, minibatches: torch.Tensor, corrections: torch.Tensor) -> None:
+        """Take one step on each of the packed `minibatches` (K, B, F); `corrections` (K, 2) are of Adam's bias."""
+        for minibatch, correction in zip(minibatches.unbind(), corrections.unbind(), strict=True):
+            gradient, metrics = self.gradient(minibatch)
+            if self.comm.size > 1:
+                gradient = torch.ops.milozero.all_reduce(gradient, self._place)
+            self.apply(gradient, metrics, correction)
 
     def gradient(self, minibatch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return this worker's gradient (P,) and metrics (M,) of the loss; nothing changes."""
@@ -148,63 +219,28 @@ class Optimizer:
         gradient, (_, metrics) = grad_and_value(of_vector, has_aux=True)(self.params.vector)
         return gradient, metrics
 
-    def apply(self, gradient: torch.Tensor, metrics: torch.Tensor) -> None:
+    def apply(self, gradient: torch.Tensor, metrics: torch.Tensor, correction: torch.Tensor) -> None:
         """Take one Adam step with the clipped mean of a `gradient` (P,) summed over all workers; count `metrics`."""
-        gradient = gradient / self.comm.size
+        gradient = gradient * (1.0 / self.comm.size)
         norm = torch.linalg.vector_norm(gradient)
         if self.clip_norm:
             gradient = gradient * torch.clamp(self.clip_norm / (norm + 1e-6), max=1.0)
-        self.steps.add_(1.0)
         self.moment1.lerp_(gradient, 1.0 - BETA1)
         self.moment2.mul_(BETA2).addcmul_(gradient, gradient, value=1.0 - BETA2)
-        unbiased1 = self.moment1 / (1.0 - BETA1**self.steps)
-        unbiased2 = self.moment2 / (1.0 - BETA2**self.steps)
-        self.params.vector.sub_(self.rate * unbiased1 / (unbiased2.sqrt() + EPSILON))
+        factor, epsilon = correction.unbind()
+        self.params.vector.sub_(self.rate * factor * (self.moment1 / (self.moment2.sqrt() + epsilon)))
         self._sums.add_(torch.cat([metrics, torch.stack([norm, torch.ones_like(norm)])]))
 
-    def apply_then_gradient(
-        self,
-        gradient: torch.Tensor,
-        metrics: torch.Tensor,
-        minibatch: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Finish one step and begin the next: one call between two all-reduces."""
-        self.apply(gradient, metrics)
-        return self.gradient(minibatch)
+    def _bias_corrections(self, count: int) -> torch.Tensor:
+        """Count `count` more steps; return, for each, its factor of the learning rate and its epsilon, (count, 2).
 
-    def steps_alone(self, minibatches: torch.Tensor) -> None:
-        """Take one step on each of the packed `minibatches` (K, B, F), where there is nobody to average with."""
-        for minibatch in minibatches.unbind(0):
-            self.apply(*self.gradient(minibatch))
-
-    def learn(self, batch: Batch, size: int, rng: np.random.Generator) -> None:
-        """Learn from one epoch of `batch` (fields (M, ...)) in shuffled minibatches.
-
-        Args:
-            batch: this worker's share; every worker brings as many rows.
-            size: rows of a minibatch.
-            rng: shuffles.
+        So Adam's bias is corrected once a step and not once a parameter (Kingma & Ba 2015, end of sec. 2).
         """
-        packed = Packed(batch)
-        minibatches = packed.minibatches(size, rng)  # (K, B, F)
-        with torch.no_grad():
-            if not self._names:
-                self._start(minibatches[0], packed.shapes)
-            if self.comm.size == 1:
-                at_once = UNROLLED if len(minibatches) % UNROLLED == 0 else 1
-                for several in torch.split(minibatches, at_once):
-                    self._steps_alone(several)
-                return
-            first, *others = minibatches.unbind(0)
-            gradient, metrics = self._gradient(first)
-            for minibatch in others:
-                gradient, metrics = self._apply_then_gradient(self._sum(gradient), metrics, minibatch)
-            self._apply(self._sum(gradient), metrics)
-
-    def _sum(self, gradient: torch.Tensor) -> torch.Tensor:
-        on_host = gradient.cpu()
-        self.comm.sum_(on_host.numpy())
-        return on_host.to(gradient.device)
+        steps = np.arange(self.steps + 1, self.steps + count + 1)
+        self.steps += count
+        root = np.sqrt(1.0 - BETA2**steps)
+        corrections = np.stack([root / (1.0 - BETA1**steps), root * EPSILON], axis=1)
+        return torch.from_numpy(corrections.astype(np.float32)).to(self.rate.device)
 
     def take_metrics(self) -> dict[str, float]:
         """Return means, over workers and the steps since the last call, of the metrics and the gradient norm.
@@ -220,19 +256,22 @@ class Optimizer:
                 raise FloatingPointError(f"{name} is {value}; the last good checkpoint is kept")
         return metrics
 
-    def _start(self, minibatch: torch.Tensor, shapes: Mapping[str, torch.Size]) -> None:
+    def _start(self, minibatches: torch.Tensor, shapes: Mapping[str, torch.Size]) -> None:
         self._shapes = dict(shapes)
-        _, metrics = self.loss(self.params.unflatten(self.params.vector), unpack(minibatch, shapes))
+        _, metrics = self.loss(self.params.unflatten(self.params.vector), unpack(minibatches[0], shapes))
         self._names = [*metrics, "gradient_norm"]
         self._sums = torch.zeros(len(self._names) + 1, device=self.rate.device)
         if self.comm.size == 1:
             return
-        # One worker per machine compiles; the others then find the code in the cache on disk.
+        # One worker per machine compiles; the others then find the code in the cache on disk. Nobody is averaged with
+        # meanwhile, and what the trial steps change is put back.
         before = self.state_dict()
+        _comms[self._place] = Comm()
         for first in (True, False):
             if (self.comm.local_rank == 0) == first:
-                self._apply(*self._apply_then_gradient(*self._gradient(minibatch), minibatch))
+                self._take_steps(minibatches, self._bias_corrections(len(minibatches)))
             self.comm.barrier()
+        _comms[self._place] = self.comm
         self.load_state_dict(before)
         self._sums.zero_()
 
@@ -242,7 +281,7 @@ class Optimizer:
             "parameters": self.params.vector.cpu().clone(),
             "moment1": self.moment1.cpu().clone(),
             "moment2": self.moment2.cpu().clone(),
-            "steps": self.steps.cpu().clone(),
+            "steps": torch.tensor(float(self.steps)),
         }
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -250,7 +289,7 @@ class Optimizer:
         self.params.vector.copy_(state["parameters"])
         self.moment1.copy_(state["moment1"])
         self.moment2.copy_(state["moment2"])
-        self.steps.copy_(state["steps"])
+        self.steps = int(state["steps"])
 
 
 class Packed:

@@ -211,7 +211,9 @@ class PPOAgent:
             "weights": self._tensor((valid / share).astype(np.float32)).flatten(),
         }
         with torch.no_grad():
-            batch["old_log_probs"], _, _ = self.network(batch["obs"], batch["actions"])
+            batch["old_log_probs"], _ = self.network.head.log_prob(
+                self.network.policy(batch["obs"]), batch["actions"]
+            )
         return batch
 
     def _add_advantages(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from helpers.affinity import one_core
 from helpers.seeding import Purpose, generator
 
 if TYPE_CHECKING:
@@ -82,16 +83,17 @@ def rollout_generator(
     while True:
         rollout.obs[0] = obs
         noise = np.stack([agent.noise(rng, steps) for rng in rngs], axis=1)
-        for t in range(steps):
-            action = agent.explore(obs, noise[t])
-            obs, reward, terminated, truncated = env.step(action)
-            rollout.obs[t + 1] = obs
-            rollout.actions[t] = action
-            rollout.rewards[t] = reward
-            rollout.terminated[t] = terminated
-            rollout.truncated[t] = truncated
-            rollout.valid[t] = ~ended
-            ended = terminated | truncated
+        with one_core():  # policy and simulator take turns
+            for t in range(steps):
+                action = agent.explore(obs, noise[t])
+                obs, reward, terminated, truncated = env.step(action)
+                rollout.obs[t + 1] = obs
+                rollout.actions[t] = action
+                rollout.rewards[t] = reward
+                rollout.terminated[t] = terminated
+                rollout.truncated[t] = truncated
+                rollout.valid[t] = ~ended
+                ended = terminated | truncated
         _check_finite(rollout)
         rollout.episodes = tally.add(rollout)
         yield rollout

@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -227,6 +228,30 @@ def test_gradients_are_averaged_before_they_are_clipped():
     assert on_workers(2, norm) == [10.0, 10.0]
 
 
+@pytest.mark.parametrize("compile", [False, True])
+def test_steps_are_those_of_torchs_adam_after_its_gradient_clipping(compile):
+    from agents.optimizer import BETA1, BETA2, EPSILON, Optimizer
+
+    mine, torchs = (torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)) for _ in "ab")
+    torchs.load_state_dict(mine.state_dict())
+
+    def loss(params, batch):
+        error = (torch.func.functional_call(mine, params, (batch["x"],)) ** 2).mean() * 5
+        return error, {"error": error}
+
+    optimizer = Optimizer(mine, loss, lambda _: 0.05, clip_norm=1.0, comm=Comm(), compile=compile)
+    adam = torch.optim.Adam(torchs.parameters(), lr=0.05, betas=(BETA1, BETA2), eps=EPSILON)
+    for seed in range(12):
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(seed))
+        optimizer.learn({"x": x}, 8, np.random.default_rng(0))
+        adam.zero_grad()
+        ((torchs(x) ** 2).mean() * 5).backward()
+        torch.nn.utils.clip_grad_norm_(torchs.parameters(), 1.0)
+        adam.step()
+    for name, parameter in torchs.named_parameters():
+        torch.testing.assert_close(mine.get_parameter(name), parameter.detach(), atol=1e-5, rtol=0)
+
+
 def test_rollouts_of_a_known_task_are_learned():
     """Reward for acting above 0.3: the mean action must get there."""
     agent = agent_for(
@@ -268,3 +293,23 @@ def test_two_compiled_optimizers_do_not_take_each_others_code():
         optimizer.learn({"x": torch.ones(2)}, 2, np.random.default_rng(0))
         found.append((optimizer.moment1 / 0.1).item())
     assert found == pytest.approx([2.0, -3.0], rel=1e-5)
+
+
+def test_compiled_code_is_kept_apart_for_each_kind_of_processor(tmp_path, monkeypatch):
+    from agents.optimizer import cache_folder
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    here = cache_folder()
+    assert here.is_dir()
+    assert here.is_relative_to(tmp_path)
+    read_text = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path: read_text(path).replace("flags", "flags\t: avx9999", 1))
+    assert cache_folder() != here
+
+
+def test_folder_that_cannot_be_written_is_left_to_torch(tmp_path, monkeypatch):
+    from agents.optimizer import cache_folder
+
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert cache_folder() is None

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import environments
+from environments import registered
 from environments.vector import VectorEnv, environment_action
 from helpers.errors import UserError
 
@@ -112,3 +113,23 @@ def test_camera_follows_the_robot(monkeypatch):
     red, green, blue = np.moveaxis(env.render()[:, 180:300].astype(int), -1, 0)
     env.close()
     assert ((red > green + 30) & (green > blue)).sum() > 200  # its orange
+
+
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "CartPole-v1"])
+def test_raw_calls_of_envpool_give_what_its_gymnasium_layer_gives(env_id):
+    import envpool
+
+    seeds = [3, 4, 5]
+    raw, _ = registered.make_vector(env_id, seeds, environments.make_env(env_id))
+    assert isinstance(raw, registered.Pool)
+    layered = envpool.make(env_id, env_type="gymnasium", num_envs=3, seed=seeds, num_threads=1)
+    np.testing.assert_array_equal(raw.reset()[0], layered.reset()[0])
+    rng = np.random.default_rng(0)
+    ends = 0
+    for _ in range(200):
+        actions = rng.integers(0, 2, 3) if env_id == "CartPole-v1" else rng.normal(size=(3, 3))
+        mine, theirs = raw.step(actions), layered.step(actions)
+        for left, right in zip(mine[:4], theirs[:4], strict=True):
+            np.testing.assert_array_equal(left, right)
+        ends += (mine[2] | mine[3]).sum()
+    assert ends > 0

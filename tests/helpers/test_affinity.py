@@ -1,0 +1,35 @@
+import contextlib
+import os
+import threading
+
+import pytest
+
+from helpers.affinity import one_core, share_out_cores
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores are chosen on Linux only")
+
+
+def test_all_threads_share_one_core_inside_and_are_free_again_after():
+    allowed, stop = os.sched_getaffinity(0), threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    with contextlib.suppress(RuntimeError), one_core():
+        inside = {tuple(os.sched_getaffinity(who)) for who in (0, thread.native_id)}
+        raise RuntimeError("a simulator broke")
+    after = [os.sched_getaffinity(who) for who in (0, thread.native_id)]
+    stop.set()
+    thread.join()
+    assert len(inside) == 1
+    assert len(inside.pop()) == 1
+    assert after == [allowed, allowed]
+
+
+def test_cores_are_shared_out_only_where_they_are_as_many_as_the_workers(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {4, 2})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: chosen.append(cores))
+    share_out_cores(0, 1)
+    share_out_cores(2, 3)
+    assert chosen == []
+    share_out_cores(1, 2)
+    assert chosen == [{4}]
