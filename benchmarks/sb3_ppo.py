@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import time
 
 import torch
@@ -13,21 +14,25 @@ from stable_baselines3.common.env_util import make_vec_env
 
 
 class Clock(BaseCallback):
-    """Notes when each rollout starts."""
+    """Notes when each rollout starts and each update, which follows it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.marks: list[tuple[float, int]] = []
+        self.updates: list[float] = []  # when they started
 
     def _on_rollout_start(self) -> None:
         self.marks.append((time.perf_counter(), self.num_timesteps))
+
+    def _on_rollout_end(self) -> None:
+        self.updates.append(time.perf_counter())
 
     def _on_step(self) -> bool:
         return True
 
 
 def main() -> None:
-    """Train, and print steps per second after the first two iterations."""
+    """Train, and print steps per second and µs per minibatch after the first two iterations."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--env_id", required=True)
     parser.add_argument("--num_envs", type=int, required=True)
@@ -39,7 +44,9 @@ def main() -> None:
     clock = Clock()
     PPO("MlpPolicy", env, **settings).learn(2048 * args.iterations, callback=clock)
     (start, first), (end, last) = clock.marks[2], clock.marks[-1]
-    print(json.dumps({"steps_per_second": (last - first) / (end - start)}))
+    updates = [after - before for before, (after, _) in zip(clock.updates[2:], clock.marks[3:], strict=False)]
+    minibatch = statistics.median(updates) / (2048 // 64 * 10)
+    print(json.dumps({"steps_per_second": (last - first) / (end - start), "minibatch_us": minibatch * 1e6}))
 
 
 if __name__ == "__main__":

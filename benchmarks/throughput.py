@@ -1,11 +1,12 @@
-"""Environment steps per second of training, against Stable-Baselines3 and against bare physics, in one run.
+"""Environment steps per second of training, against Stable-Baselines3, CleanRL's style and bare physics, in one run.
 
 The cases alternate, repeat by repeat, since machines are noisy; the table shows medians and ratios of the same
 run. Every trainer has the same networks (two tanh layers of 64 for policy and for value), 2048 steps an iteration
-and worker, minibatches of 64 and 10 epochs, and one thread. This project's runs normalise observations and rewards
-besides. Iterations before the warm-up's end, which compile, do not count; nor does the evaluation at the end.
+and worker, minibatches of 64 and 10 epochs, and one thread. This project's runs, and the one in CleanRL's style,
+normalise observations and rewards besides. Iterations before the warm-up's end, which compile, do not count; nor
+does the evaluation at the end.
 
-    python benchmarks/throughput.py                 # the table, benchmarks/results/throughput.json and .png
+    python benchmarks/throughput.py                 # the tables, benchmarks/results/throughput.json and .png
     python benchmarks/throughput.py --profile       # where an iteration's time goes
 """
 
@@ -28,12 +29,24 @@ ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+ENVIRONMENT = os.environ | ONE_THREAD | AS_ROOT | {"PYTHONPATH": str(ROOT)}
 WARM_UP = 4  # iterations
+
+# what is to be reached: name → environment → bound, at least where it is a ratio and at most where it has a unit
+TARGETS: dict[str, dict[str, float]] = {
+    "1 worker / SB3's better": {"Hopper-v5": 3.5, "HalfCheetah-v5": 4.5},
+    "1 worker / bare physics": {"Hopper-v5": 0.65, "HalfCheetah-v5": 0.42},
+    "2 workers / 1 worker": {"Hopper-v5": 1.8, "HalfCheetah-v5": 1.8},
+    "rollout / EnvPool alone": {"Hopper-v5": 0.8, "HalfCheetah-v5": 0.8},
+    "one minibatch, µs": {"Hopper-v5": 170.0},
+    "memory of a worker, MB": {"Hopper-v5": 600.0},
+    "main.py -h, s": {"Hopper-v5": 1.0},
+    "second start to the end of iteration 1, s": {"Hopper-v5": 12.0},
+}
 
 
 def _run(command: list[str]) -> str:
-    environment = os.environ | ONE_THREAD | AS_ROOT | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
     return done.stdout
@@ -53,66 +66,63 @@ def milozero(env_id: str, workers: int, iterations: int, rollout_len: int = 2048
     return steps / (float(last["seconds"]) - float(first["seconds"]))
 
 
-def sb3(env_id: str, num_envs: int, iterations: int) -> float:
-    """Return steps per second of Stable-Baselines3."""
-    script = str(ROOT / "benchmarks/sb3_ppo.py")
+def peer(script: str, env_id: str, num_envs: int, iterations: int, measured: str = "steps_per_second") -> float:
+    """Return what another trainer's script beside this file measures of itself."""
     flags = [f"--env_id={env_id}", f"--num_envs={num_envs}", f"--iterations={iterations}"]
-    return float(json.loads(_run([sys.executable, script, *flags]).splitlines()[-1])["steps_per_second"])
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *flags]
+    return float(json.loads(_run(command).splitlines()[-1])[measured])
 
 
-def physics(env_id: str, kind: str) -> float:
-    """Return steps per second of random actions, without any learning (in a process of its own)."""
-    flags = [f"--physics={kind}", f"--envs={env_id}"]
-    return float(_run([sys.executable, str(Path(__file__)), *flags]).splitlines()[-1])
+def rollouts(env_id: str, way: str) -> float:
+    """Return steps per second of rollouts alone, as rollout.py measures them."""
+    command = [sys.executable, str(ROOT / "benchmarks/rollout.py"), f"--envs={env_id}", f"--way={way}"]
+    return float(_run(command).splitlines()[-1])
 
 
-def step_physics(env_id: str, kind: str, seconds: float = 4.0) -> float:
-    """Step `env_id` by bare ``mj_step`` or through EnvPool, 16 environments, for a while."""
+def minibatch(env_id: str) -> float:
+    """Return µs of one minibatch's gradient and step."""
+    return float(_run([sys.executable, str(Path(__file__)), "--profile", f"--envs={env_id}"]).split()[-2])
+
+
+def physics(env_id: str) -> float:
+    """Return steps per second of bare ``mj_step`` with random actions (in a process of its own)."""
+    return float(_run([sys.executable, str(Path(__file__)), "--physics", f"--envs={env_id}"]).splitlines()[-1])
+
+
+def step_physics(env_id: str, seconds: float = 4.0) -> float:
+    """Step `env_id` by bare ``mj_step`` for a while; return environment steps per second."""
+    import mujoco
     import numpy as np
 
-    rng = np.random.default_rng(0)
-    if kind == "envpool":
-        import environments
+    import environments
 
-        env = environments.make_vector_env(env_id, 16, 0)
-        actions = rng.uniform(-1, 1, (100, 16, *env.action_shape)).astype(np.float32)
-        env.reset()
-        advance: Callable[[int], Any] = lambda k: env.step(actions[k % 100])  # noqa: E731
-        per_call = 16
-    else:
-        import mujoco
-
-        import environments
-
-        one = environments.make_env(env_id)
-        one.reset(seed=0)
-        base: Any = one.unwrapped
-        controls = rng.uniform(-1, 1, (100, base.model.nu))
-
-        def advance(k: int) -> None:
+    one = environments.make_env(env_id)
+    one.reset(seed=0)
+    base: Any = one.unwrapped
+    controls = np.random.default_rng(0).uniform(-1, 1, (100, base.model.nu))
+    k, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        for _ in range(50):
             if k % 20 == 0:  # as short as a beginner's episodes, so that it stays upright
                 mujoco.mj_resetData(base.model, base.data)
             base.data.ctrl[:] = controls[k % 100]
             mujoco.mj_step(base.model, base.data, nstep=base.frame_skip)
-
-        per_call = 1
-    k, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        for _ in range(50):
-            advance(k)
             k += 1
-    return k * per_call / (time.perf_counter() - started)
+    return k / (time.perf_counter() - started)
 
 
 def cases(iterations: int) -> dict[str, Callable[[str], float]]:
     """Return name → measurement of an environment."""
+    few = max(iterations // 4, 6)
     return {
         "MiloZero, 1 worker": lambda e: milozero(e, 1, iterations),
-        "SB3, 8 envs": lambda e: sb3(e, 8, max(iterations // 4, 6)),
+        "SB3, 8 envs": lambda e: peer("sb3_ppo.py", e, 8, few),
         "MiloZero, 2 workers": lambda e: milozero(e, 2, iterations),
-        "SB3, 1 env": lambda e: sb3(e, 1, max(iterations // 4, 6)),
-        "EnvPool alone, 16 envs": lambda e: physics(e, "envpool"),
-        "mj_step alone": lambda e: physics(e, "mujoco"),
+        "SB3, 1 env": lambda e: peer("sb3_ppo.py", e, 1, few),
+        "CleanRL's style, 8 envs": lambda e: peer("cleanrl_style_ppo.py", e, 8, few),
+        "MiloZero's rollouts": lambda e: rollouts(e, "rollout"),
+        "EnvPool alone, 16 envs": lambda e: rollouts(e, "envpool"),
+        "mj_step alone": physics,
     }
 
 
@@ -138,6 +148,8 @@ def ratios(found: dict[str, list[float]]) -> dict[str, float]:
         "1 worker / SB3's better": ("MiloZero, 1 worker", ("SB3, 8 envs", "SB3, 1 env")),
         "1 worker / bare physics": ("MiloZero, 1 worker", ("mj_step alone",)),
         "2 workers / 1 worker": ("MiloZero, 2 workers", ("MiloZero, 1 worker",)),
+        "1 worker / CleanRL's style": ("MiloZero, 1 worker", ("CleanRL's style, 8 envs",)),
+        "rollout / EnvPool alone": ("MiloZero's rollouts", ("EnvPool alone, 16 envs",)),
     }
     result = {}
     for name, (above, below) in pairs.items():
@@ -146,14 +158,40 @@ def ratios(found: dict[str, list[float]]) -> dict[str, float]:
     return result
 
 
-def report(found: dict[str, dict[str, list[float]]], folder: Path) -> None:
-    """Print the table; write throughput.json and throughput.png."""
+def costs(env_id: str) -> dict[str, float]:
+    """Return what else there are bounds for, on one environment."""
+    from start import help_seconds, warm_start  # beside this file
+
+    seconds, memory = warm_start(env_id)
+    return {
+        "one minibatch, µs": minibatch(env_id),
+        "one minibatch of SB3, µs": peer("sb3_ppo.py", env_id, 8, 6, "minibatch_us"),
+        "memory of a worker, MB": memory,
+        "main.py -h, s": min(help_seconds() for _ in range(3)),
+        "second start to the end of iteration 1, s": seconds,
+    }
+
+
+def verdict(name: str, env_id: str, value: float) -> str:
+    """Return how a figure stands to its bound."""
+    bound = TARGETS.get(name, {}).get(env_id)
+    if bound is None:
+        return f"{value:.2f}"
+    most = "/" not in name
+    reached = value <= bound if most else value >= bound
+    return f"{value:.2f} ({'at most' if most else 'at least'} {bound:g}: {'reached' if reached else 'MISSED'})"
+
+
+def report(found: dict[str, dict[str, list[float]]], extra: dict[str, dict[str, float]], folder: Path) -> None:
+    """Print the tables; write throughput.json and throughput.png."""
     from matplotlib.figure import Figure
     from rich.console import Console
     from rich.table import Table
 
     folder.mkdir(exist_ok=True)
-    content = {e: {"steps_per_second": rows, "ratios": ratios(rows)} for e, rows in found.items()}
+    content: dict[str, Any] = {
+        e: {"steps_per_second": rows, "ratios": ratios(rows), "costs": extra.get(e, {})} for e, rows in found.items()
+    }
     (folder / "throughput.json").write_text(json.dumps(content, indent=2) + "\n")
     console = Console()
     figure = Figure(figsize=(9, 2.6 * len(found)), layout="constrained")
@@ -163,8 +201,8 @@ def report(found: dict[str, dict[str, list[float]]], folder: Path) -> None:
         for name, values in rows.items():
             table.add_row(name, *(f"{value:,.0f}" for value in (medians[name], min(values), max(values))))
         console.print(table)
-        for name, value in content[env_id]["ratios"].items():
-            console.print(f"{name}: {value:.2f}")
+        for name, value in (content[env_id]["ratios"] | content[env_id]["costs"]).items():
+            console.print(f"{name}: {verdict(name, env_id, value)}", highlight=False)
         colours = ["tab:blue" if "Milo" in name else "tab:gray" for name in medians]
         axes.barh(list(medians), list(medians.values()), color=colours)
         axes.invert_yaxis()
@@ -180,18 +218,19 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--iterations", type=int, default=60, help="of this project; SB3 gets a quarter")
     parser.add_argument("--profile", action="store_true", help="split an iteration into its parts instead")
-    parser.add_argument("--physics", choices=("envpool", "mujoco"), help="step physics alone and print the speed")
+    parser.add_argument("--physics", action="store_true", help="step physics alone and print the speed")
     args = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     if args.physics:
-        print(step_physics(args.envs[0], args.physics))
+        print(step_physics(args.envs[0]))
     elif args.profile:
         from profile_iteration import profile  # beside this file
 
         for env_id in args.envs:
             profile(env_id)
     else:
-        report(compare(args.envs, args.repeats, args.iterations), RESULTS)
+        found = compare(args.envs, args.repeats, args.iterations)
+        report(found, {args.envs[0]: costs(args.envs[0])}, RESULTS)
 
 
 if __name__ == "__main__":

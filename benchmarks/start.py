@@ -1,0 +1,54 @@
+"""What a run costs besides its steps: ``-h``, start-up with compiled code in the cache, memory of a worker."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from throughput import ENVIRONMENT, ROOT
+
+MAIN = [sys.executable, "main.py"]
+
+
+def help_seconds() -> float:
+    """Return the seconds that ``main.py -h`` takes."""
+    started = time.perf_counter()
+    subprocess.run([*MAIN, "-h"], env=ENVIRONMENT, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def start(env_id: str, folder: str, iterations: int) -> tuple[float, float]:
+    """Train for a few iterations; return the seconds to the end of the first one, and the peak memory in MB."""
+    flags = [f"--env_id={env_id}", f"--num_iters={iterations}", f"--data_dir={folder}", "--uuid=x", "--compile"]
+    flags += ["--eval_frequency=0", "--eval_episodes=1"]
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [*MAIN, "--task=train", *flags],
+        env=ENVIRONMENT,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    progress = Path(folder) / "logs/x/progress.csv"
+    while not (progress.exists() and list(csv.DictReader(progress.open()))):
+        if process.poll() is not None:
+            sys.exit(f"a run of {env_id} ended before its first iteration")
+        time.sleep(0.01)
+    seconds = time.perf_counter() - started
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"a run of {env_id} failed")
+    return seconds, usage.ru_maxrss / 1024
+
+
+def warm_start(env_id: str) -> tuple[float, float]:
+    """Return `start` of a second run, which finds the first one's code in the cache."""
+    for _ in range(2):
+        with tempfile.TemporaryDirectory() as folder:
+            result = start(env_id, folder, 8)
+    return result
