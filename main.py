@@ -40,15 +40,23 @@ def device_of(settings: Settings, comm: Comm) -> str:
     return f"cuda:{comm.local_rank % torch.cuda.device_count()}"
 
 
-def compiles(settings: Settings, workers: int) -> bool:
-    """Return whether the update is compiled: as asked, or where the run is long enough to pay for it."""
-    from agents.optimizer import compilation_pays
+def compiles(settings: Settings, workers: int, device: str) -> bool:
+    """Return whether the update is compiled: as asked, or where it can be and the run is long enough to pay for it.
+
+    Raises:
+        UserError: where ``--compile`` was given and what it needs is missing.
+    """
+    from agents.optimizer import PAYS_FROM, can_compile
 
     train, agent = settings.train, settings.agent
+    possible = can_compile(device)
+    if train.compile and not possible:
+        need = "a C++ compiler (apt install g++)" + ("" if device == "cpu" else " and triton (pip install triton)")
+        raise UserError(f"--compile needs {need}; leave it out to train without")
     if train.compile is not None:
         return bool(train.compile)
     iterations = min(train.num_timesteps / (train.rollout_len * workers), train.num_iters or float("inf"))
-    return compilation_pays(iterations * agent.epochs * (train.rollout_len // agent.batch_size))
+    return possible and iterations * agent.epochs * (train.rollout_len // agent.batch_size) >= PAYS_FROM
 
 
 def make_agent(settings: Settings, env: Any, size: int, setting: Setting) -> Agent:
@@ -100,6 +108,7 @@ def train(settings: Settings, comm: Comm) -> None:
     imitation = settings.imitation
     expert = demos.read_demos(imitation.expert_path, imitation.num_demos) if imitation.expert_path else []
     device = device_of(settings, comm)
+    compile = comm.broadcast(compiles(settings, comm.size, device))
     seed, num_envs = settings.common.seed or 0, settings.train.num_envs
     eval_env = environments.make_env(env_id)
     env = environments.make_vector_env(env_id, num_envs, seed, comm.rank * num_envs)
@@ -107,7 +116,6 @@ def train(settings: Settings, comm: Comm) -> None:
         demos.check_fit(expert, imitation.expert_path, env.observation_size, env.action_shape)
 
     experiment = experiments.ExperimentInitializer(settings, comm, env_id)
-    compile = comm.broadcast(compiles(settings, comm.size))
     setting = Setting(comm, seed=seed, num_envs=num_envs, device=device, compile=compile)
     agent = make_agent(settings, env, env.observation_size, setting)
     expert_return = sum(e.ret for e in expert) / len(expert) if expert else None

@@ -5,6 +5,7 @@ The author of an algorithm writes a loss of (parameters, batch); everything here
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import platform
@@ -31,10 +32,10 @@ UNROLLED = 4  # steps in one compiled call, which itself costs as much as a thir
 PAYS_FROM = 30_000  # minibatches after which compiled code has won back the seconds its compilation takes
 
 
-def compilation_pays(minibatches: float) -> bool:
-    """Return whether a run of that many minibatches is worth compiling for, and a C++ compiler is there."""
+def can_compile(device: str) -> bool:
+    """Return whether what compiling needs is here: a C++ compiler, for a GPU also triton."""
     compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
-    return compiler is not None and minibatches >= PAYS_FROM
+    return compiler is not None and (device == "cpu" or importlib.util.find_spec("triton") is not None)
 
 
 class FlatParameters:

@@ -1,13 +1,20 @@
-"""How training scales over workers: measured where cores exist, predicted beyond.
+"""How training scales over workers: measured where cores exist, predicted for 2 to 1,024 beyond.
 
 Weak scaling keeps each worker's share (rollout_len, batch_size); strong scaling keeps the global rollout and
-minibatch and divides them. The model is Hockney's: an all-reduce of `b` bytes over `n` workers takes
-``2 log2(n) (latency + b / bandwidth)`` (recursive doubling), fitted to all-reduces measured here; compute is taken
-as measured with one worker. It assumes that every worker has a core of its own, that nodes are joined by a network as
-fast as this machine's memory unless --latency_us and --bandwidth_gbs say otherwise, and that workers do not wait
-for the slowest one beyond what two workers were measured to wait.
+minibatch and divides them. The prediction adds up, for one iteration of n workers,
 
-    python benchmarks/scaling.py    # the table, benchmarks/results/scaling.json
+- the rollout and the update's minibatches, as measured with one worker (a minibatch of B rows costs a + b B);
+- one all-reduce of the gradient a minibatch: log2(n) rounds (recursive doubling), each a latency and the gradient's
+  bytes over the bandwidth (Hockney 1994); for rounds within a node as fitted to all-reduces measured here, for
+  rounds between nodes as --latency_us and --bandwidth_gbs say;
+- the waiting for the slowest worker, once for the rollout and once a minibatch: the expected largest of n normal
+  deviations (Blom 1958) whose size was measured with one worker.
+
+It assumes a core and a share of the memory bandwidth for each worker, equal nodes, and no other traffic. The
+prediction for two workers stands beside the measurement: the difference is what the model leaves out.
+
+    python benchmarks/scaling.py             # the tables, results/scaling.json
+    python benchmarks/scaling.py --learning  # what more workers do to learning, results/scaling_learning.json
 """
 
 from __future__ import annotations
@@ -16,28 +23,87 @@ import argparse
 import json
 import math
 import os
+import re
+import statistics
 import sys
+import tempfile
 import time
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from throughput import RESULTS, ROOT, _run, milozero  # beside this file
 
 SIZES = (1, 1_000, 10_000, 100_000, 1_000_000)  # floats
-PARAMETERS = 10_000  # of the default networks on Hopper, rounded up
-MINIBATCHES = 2048 // 64 * 10
+BATCHES = (16, 64, 256)
+EPOCHS, UNROLLED = 10, 4
+COUNTS = tuple(2**k for k in range(1, 11))
+
+
+@dataclass(frozen=True)
+class Model:
+    """What an iteration is made of; times in seconds."""
+
+    step: float  # one environment step, with its share of the policy and of the update's preparation
+    step_deviation: float  # of a rollout of 2,048 steps, as a share of it
+    minibatch: float  # one minibatch whatever its size
+    row: float  # more for each of its rows
+    minibatch_deviation: float  # of one minibatch
+    latency: float  # of a message within a node
+    bandwidth: float  # within a node, bytes/s
+    far_latency: float  # between nodes
+    far_bandwidth: float
+    cores: int  # workers of a node
+    parameters: int
+
+    def all_reduce(self, workers: int) -> float:
+        """Return the seconds of one gradient's all-reduce."""
+        near = math.log2(min(workers, self.cores))
+        far = math.log2(max(workers / self.cores, 1.0))
+        size = self.parameters * 4
+        return near * (self.latency + size / self.bandwidth) + far * (self.far_latency + size / self.far_bandwidth)
+
+    def iteration(self, workers: int, rollout_len: int, batch_size: int) -> float:
+        """Return the seconds of one iteration, each worker with that share."""
+        minibatches = EPOCHS * rollout_len // batch_size
+        # a deviation of independent steps grows with the root of their number
+        waiting = self.step_deviation * self.step * math.sqrt(2048 * rollout_len) * expected_largest(workers)
+        waiting += minibatches * self.minibatch_deviation * expected_largest(workers)
+        update = minibatches * (self.minibatch + self.row * batch_size + self.all_reduce(workers))
+        return rollout_len * self.step + update + waiting
+
+    def speed(self, workers: int, rollout_len: int = 2048, batch_size: int = 64) -> float:
+        """Return environment steps per second over all workers."""
+        return workers * rollout_len / self.iteration(workers, rollout_len, batch_size)
+
+
+def expected_largest(n: int) -> float:
+    """Return the expected largest of n standard normal deviations (Blom 1958); 0 of one."""
+    return statistics.NormalDist().inv_cdf((n - 0.375) / (n + 0.25)) if n > 1 else 0.0
+
+
+def fit_network(medians: list[float]) -> tuple[float, float]:
+    """Return latency (s) and bandwidth (bytes/s) of one round, from all-reduces of `SIZES` between two workers."""
+    small, gradient = medians[0], medians[SIZES.index(10_000)]
+    return small, 10_000 * 4 / max(gradient - small, 1e-9)
+
+
+def fit_minibatch(seconds: dict[int, float]) -> tuple[float, float]:
+    """Return (a, b) of the least-squares line a + b B through the seconds of minibatches of B rows."""
+    b, a = np.polyfit(list(seconds), list(seconds.values()), 1)
+    return float(a), float(b)
 
 
 def measure_all_reduce() -> None:
     """Print the median seconds of an all-reduce of each of `SIZES`, as JSON, on rank 0 (run under mpiexec)."""
-    sys.path.insert(0, str(ROOT))
     from helpers.comm import make_comm
 
     comm = make_comm()
     medians = []
     for size in SIZES:
         array, seconds = np.ones(size, np.float32), []
-        for _ in range(300):
+        for _ in range(1000):
             started = time.perf_counter()
             comm.sum_(array)
             seconds.append(time.perf_counter() - started)
@@ -47,76 +113,200 @@ def measure_all_reduce() -> None:
         print(json.dumps(medians))
 
 
-def fit(medians: list[float]) -> tuple[float, float]:
-    """Return latency (s) and bandwidth (bytes/s) of the model, from all-reduces between two workers."""
-    latency = medians[0] / 2.0
-    bandwidth = 2.0 * SIZES[-1] * 4 / (medians[-1] - medians[0])
-    return latency, bandwidth
+def measure_worker(env_id: str) -> None:
+    """Print, as JSON, what one worker's rollouts and minibatches take and how much that varies."""
+    import torch
+
+    import environments
+    from agents import agent_class
+    from agents.agent import Setting
+    from helpers.comm import Comm
+    from helpers.rollout import rollout_generator
+
+    torch.set_num_threads(1)
+    cls: Any = agent_class("ppo")
+    minibatches, deviations, iterations = {}, {}, []
+    for batch_size in BATCHES:
+        env = environments.make_vector_env(env_id, 16, 0)
+        agent = cls(
+            cls.Config(batch_size=batch_size),
+            env.observation_size,
+            env.action_space,
+            Setting(Comm(), num_envs=16, compile=True),
+        )
+        calls: list[float] = []
+        take_steps = agent.optimizer._take_steps
+
+        def timed(*arguments: Any, take_steps: Any = take_steps, calls: list[float] = calls) -> None:
+            started = time.perf_counter()
+            take_steps(*arguments)
+            calls.append(time.perf_counter() - started)
+
+        agent.optimizer._take_steps = timed
+        rollouts = rollout_generator(env, agent, 2048, 0)
+        for k in range(24):
+            if k == 4:
+                calls.clear()
+                iterations.clear()
+            before = sum(calls)
+            started = time.perf_counter()
+            rollout = next(rollouts)
+            collected = time.perf_counter() - started
+            agent.update(rollout, 0.1)
+            iterations.append((collected, time.perf_counter() - started - (sum(calls) - before)))
+        calls.sort()
+        usual = calls[: int(len(calls) * 0.99)]  # without the machine's hiccups
+        minibatches[batch_size] = statistics.median(calls) / UNROLLED
+        deviations[batch_size] = statistics.stdev(usual) / math.sqrt(UNROLLED)
+    rollout_seconds, outside = zip(*iterations, strict=True)
+    content = {
+        "step": statistics.median(outside) / 2048,
+        "step_deviation": statistics.stdev(rollout_seconds) / statistics.fmean(rollout_seconds),
+        "minibatches": minibatches,
+        "minibatch_deviation": deviations[64],
+        "parameters": agent.optimizer.params.vector.numel(),
+        "step_of_num_envs": {num_envs: time_rollouts(env_id, num_envs) for num_envs in (8, 16, 32, 64)},
+    }
+    print(json.dumps(content))
 
 
-def all_reduce(workers: int, latency: float, bandwidth: float) -> float:
-    """Return the modelled seconds of one gradient's all-reduce."""
-    return 2.0 * math.log2(workers) * (latency + PARAMETERS * 4 / bandwidth) if workers > 1 else 0.0
+def time_rollouts(env_id: str, num_envs: int) -> float:
+    """Return the seconds of one environment step of a rollout with so many environments."""
+    from rollout import make_agent  # beside this file
+
+    from helpers.rollout import rollout_generator
+
+    rollouts = rollout_generator(*make_agent(env_id, num_envs), 2048, 0)
+    next(rollouts)
+    seconds = []
+    for _ in range(12):
+        started = time.perf_counter()
+        next(rollouts)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds) / 2048
 
 
-def predict(workers: int, one: float, wait: float, latency: float, bandwidth: float) -> float:
-    """Return modelled steps per second under weak scaling.
+def measure_model(args: argparse.Namespace) -> tuple[Model, dict[str, float]]:
+    """Return the model of this machine, with the network between nodes that the command line describes.
 
-    Args:
-        workers: how many.
-        one: steps per second of one worker.
-        wait: seconds an iteration of two workers took beyond compute and modelled communication.
-        latency: of a message, seconds.
-        bandwidth: of the network, bytes per second.
+    And, by the number of environments, the seconds of one environment step of a rollout.
     """
-    iteration = 2048 / one + MINIBATCHES * all_reduce(workers, latency, bandwidth) + (wait if workers > 1 else 0.0)
-    return workers * 2048 / iteration
+    this = [sys.executable, str(Path(__file__)), f"--env_id={args.env_id}"]
+    found = json.loads(_run([*this, "--worker"]).splitlines()[-1])
+    latency, bandwidth = fit_network(json.loads(_run(["mpiexec", "-n", "2", *this, "--all_reduce"]).splitlines()[-1]))
+    a, b = fit_minibatch({int(size): seconds for size, seconds in found["minibatches"].items()})
+    model = Model(
+        step=found["step"],
+        step_deviation=found["step_deviation"],
+        minibatch=a,
+        row=b,
+        minibatch_deviation=found["minibatch_deviation"],
+        latency=latency,
+        bandwidth=bandwidth,
+        far_latency=args.latency_us * 1e-6,
+        far_bandwidth=args.bandwidth_gbs * 1e9,
+        cores=args.cores,
+        parameters=found["parameters"],
+    )
+    return model, found["step_of_num_envs"]
 
 
-def main() -> None:
-    """Measure, fit, predict; print and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env_id", default="Hopper-v5")
-    parser.add_argument("--iterations", type=int, default=40)
-    parser.add_argument("--latency_us", type=float, help="of the network between nodes; default: as measured here")
-    parser.add_argument("--bandwidth_gbs", type=float, help="of the network between nodes; default: as measured here")
-    parser.add_argument("--all_reduce", action="store_true", help="only time all-reduces (run under mpiexec)")
-    args = parser.parse_args()
-    if args.all_reduce:
-        measure_all_reduce()
-        return
-    cores = len(os.sched_getaffinity(0))
-    counts = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= cores]
+def scale(args: argparse.Namespace) -> None:
+    """Measure, fit, predict; print and write the tables."""
+    counts = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= len(os.sched_getaffinity(0))]
+    model, steps = measure_model(args)
     weak = {n: milozero(args.env_id, n, args.iterations) for n in counts}
     strong = {n: milozero(args.env_id, n, args.iterations, 2048 // n, 64 // n) for n in counts}
-    medians = json.loads(_run(["mpiexec", "-n", "2", sys.executable, str(Path(__file__)), "--all_reduce"]))
-    latency, bandwidth = fit(medians)
-    wait = max(2 * 2048 / weak[2] - 2048 / weak[1] - MINIBATCHES * all_reduce(2, latency, bandwidth), 0.0)
-    latency = args.latency_us * 1e-6 if args.latency_us else latency
-    bandwidth = args.bandwidth_gbs * 1e9 if args.bandwidth_gbs else bandwidth
-    counts_beyond = [2**k for k in range(1, 11)]
-    predicted = {n: predict(n, weak[1], wait, latency, bandwidth) for n in counts_beyond}
+    slow = replace(model, far_latency=25e-6, far_bandwidth=1.1e9)
+    flags = {
+        "default": (2048, 64),
+        "rollout_len=8192": (8192, 64),
+        "batch_size=256": (2048, 256),
+        "rollout_len=8192, batch_size=256": (8192, 256),
+    }
+    table = {n: {name: model.speed(n, *share) for name, share in flags.items()} for n in (1, *COUNTS)}
     content = {
         "env_id": args.env_id,
         "weak": weak,
         "strong": strong,
-        "all_reduce_seconds": dict(zip(SIZES, medians, strict=True)),
-        "latency_us": latency * 1e6,
-        "bandwidth_gbs": bandwidth / 1e9,
-        "wait_ms_per_iteration": wait * 1e3,
-        "predicted_weak": predicted,
+        "model": asdict(model),
+        "step_of_num_envs": steps,
+        "predicted_weak": table,
+        "predicted_weak_on_10_gbit_ethernet": {n: slow.speed(n) for n in (1, *COUNTS)},
+        "predicted_strong": {n: model.speed(n, max(2048 // n, 16), max(64 // n, 1)) for n in (1, *COUNTS) if n <= 64},
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "scaling.json").write_text(json.dumps(content, indent=2) + "\n")
-    print(f"all-reduce: latency {latency * 1e6:.1f} µs, bandwidth {bandwidth / 1e9:.1f} GB/s")
-    print("workers  weak (steps/s, efficiency)   strong (steps/s, efficiency)   predicted weak")
-    for n in sorted({*counts, *counts_beyond}):
-        columns = [
-            f"{found[n]:12,.0f} {found[n] / n / found[1]:6.0%}" if n in found else " " * 19
-            for found in (weak, strong)
+    print("model:", ", ".join(f"{name} {value:.3g}" for name, value in asdict(model).items()))
+    print("rollout step by num_envs:", ", ".join(f"{n}: {seconds * 1e6:.1f} µs" for n, seconds in steps.items()))
+    for title, rows in (("weak", weak), ("strong", strong)):
+        for n, speed in rows.items():
+            share = (2048, 64) if title == "weak" else (2048 // n, 64 // n)
+            efficiency, predicted = speed / n / rows[1], model.speed(n, *share)
+            print(f"{title} {n}: {speed:,.0f} steps/s, efficiency {efficiency:.0%}, predicted {predicted:,.0f}")
+    print("predicted steps/s (efficiency):")
+    for n, row in table.items():
+        cells = "  ".join(f"{name} {v:,.0f} ({v / n / table[1][name]:.0%})" for name, v in row.items())
+        print(f"{n:5}  {cells}  10 Gbit {slow.speed(n):,.0f} ({slow.speed(n) / n / slow.speed(1):.0%})")
+
+
+def learn(env_id: str, workers: int, batch_size: int, seed: int, steps: float) -> float:
+    """Return the final evaluation return of a run whose workers may share cores."""
+    with tempfile.TemporaryDirectory() as folder:
+        flags = [
+            f"--env_id={env_id}",
+            f"--num_timesteps={steps}",
+            f"--seed={seed}",
+            f"--data_dir={folder}",
+            "--uuid=x",
         ]
-        tail = f"{predicted[n]:14,.0f} {predicted[n] / n / weak[1]:6.0%}" if n in predicted else ""
-        print(f"{n:7}  {columns[0]}          {columns[1]}        {tail}")
+        flags += [f"--batch_size={batch_size}", "--eval_frequency=0", "--eval_episodes=50"]
+        printed = _run(["mpiexec", "-n", str(workers), sys.executable, "main.py", "--task=train", *flags])
+    found = re.search(r"evaluation return: last (\S+),", printed)
+    assert found, printed
+    return float(found[1])
+
+
+def study_learning(args: argparse.Namespace) -> None:
+    """Train with more and more workers for the same number of steps; print and write the final returns.
+
+    A result that is there already is kept: an interrupted study goes on.
+    """
+    path = RESULTS / "scaling_learning.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    for seed in range(args.seeds):
+        for workers, batch_size in ((1, 64), (2, 64), (4, 64), (8, 64), (8, 8)):
+            name = f"{workers} worker(s), batch_size {batch_size}"
+            returns = found.setdefault(name, {})
+            if str(seed) not in returns:
+                returns[str(seed)] = learn(args.env_id, workers, batch_size, seed, args.steps)
+                path.write_text(json.dumps(found, indent=2) + "\n")
+            print(f"{name}, seed {seed}: {returns[str(seed)]:.0f}", flush=True)
+
+
+def main() -> None:
+    """Parse the command line and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env_id", default="Hopper-v5")
+    parser.add_argument("--iterations", type=int, default=40)
+    parser.add_argument("--latency_us", type=float, default=2.0, help="between nodes; default: InfiniBand's")
+    parser.add_argument("--bandwidth_gbs", type=float, default=10.0, help="between nodes; default: InfiniBand's")
+    parser.add_argument("--cores", type=int, default=64, help="workers of a node")
+    parser.add_argument("--learning", action="store_true", help="what more workers do to learning instead")
+    parser.add_argument("--seeds", type=int, default=2, help="of --learning")
+    parser.add_argument("--steps", type=float, default=1e6, help="of --learning, environment steps over all workers")
+    parser.add_argument("--all_reduce", action="store_true", help="only time all-reduces (run under mpiexec)")
+    parser.add_argument("--worker", action="store_true", help="only time one worker")
+    args = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    if args.all_reduce:
+        measure_all_reduce()
+    elif args.worker:
+        measure_worker(args.env_id)
+    elif args.learning:
+        study_learning(args)
+    else:
+        scale(args)
 
 
 if __name__ == "__main__":

@@ -213,6 +213,19 @@ def test_mistake_is_one_line_and_exit_code_2_and_nothing_is_written(milozero, tm
     assert not (tmp_path / "data").exists()
 
 
+def test_compiling_without_a_compiler_is_one_line_and_by_default_left_out(milozero, tmp_path):
+    nothing = {"PATH": str(tmp_path), "CXX": "nothing"}
+    flags = ("--task=train", "--env_id=CartPole", "--eval_episodes=1", "--execution_time=00:00:02")
+    result = milozero(*flags, "--compile", env=nothing)
+    assert result.returncode == 2
+    assert "--compile needs a C++ compiler" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "data").exists()
+    by_default = milozero(*flags, env=nothing)
+    assert by_default.returncode == 0, by_default.stderr
+    assert "compiling the update" not in by_default.stdout
+
+
 def test_existing_experiment_is_refused_and_left_as_it_is(trained, milozero):
     folder, _ = trained
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
