@@ -182,20 +182,19 @@ class Optimizer:
         """Set every learning rate to `factor` times its start value."""
         torch.mul(self.base_rate, factor, out=self.rate)
 
-    def learn(self, batch: Batch, size: int, rng: np.random.Generator) -> None:
-        """Learn from one epoch of `batch` (fields (M, ...)) in shuffled minibatches.
+    def learn(self, batch: Packed, size: int, rng: np.random.Generator) -> None:
+        """Learn from one epoch of `batch` in shuffled minibatches.
 
         Args:
             batch: this worker's share; every worker brings as many rows.
             size: rows of a minibatch.
             rng: shuffles.
         """
-        packed = Packed(batch)
-        minibatches = packed.minibatches(size, rng)  # (K, B, F)
+        minibatches = batch.minibatches(size, rng)  # (K, B, F)
         at_once = UNROLLED if len(minibatches) % UNROLLED == 0 else 1
         with torch.no_grad():
             if not self._names:
-                self._start(minibatches[:at_once], packed.shapes)
+                self._start(minibatches[:at_once], batch.shapes)
             corrections = self._bias_corrections(len(minibatches))
             several = (torch.split(rows, at_once) for rows in (minibatches, corrections))
             for arguments in zip(*several, strict=True):

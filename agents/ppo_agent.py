@@ -119,7 +119,8 @@ class PPOAgent:
         for epoch in range(config.epochs):
             if epoch == 0 or config.recompute_advantages:
                 explained = self._add_advantages(batch, rollout, rewards, obs)
-            self.optimizer.learn(batch, config.batch_size, self.rng)
+                packed = optimizers.Packed(batch)
+            self.optimizer.learn(packed, config.batch_size, self.rng)
             epoch_metrics = self.optimizer.take_metrics()
             for name, value in epoch_metrics.items():
                 metrics[name] = metrics.get(name, 0.0) + (value - metrics.get(name, 0.0)) / (epoch + 1)

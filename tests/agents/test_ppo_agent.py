@@ -214,7 +214,7 @@ def test_batch_norm_over_two_workers_equals_one_that_sees_all():
 
 def test_gradients_are_averaged_before_they_are_clipped():
     """Two workers with opposite gradients of norm 10 must not move; clipping each first would hide the size."""
-    from agents.optimizer import Optimizer
+    from agents.optimizer import Optimizer, Packed
 
     def norm(comm):
         network = torch.nn.Linear(1, 1, bias=False)
@@ -222,7 +222,7 @@ def test_gradients_are_averaged_before_they_are_clipped():
         slope = torch.tensor([30.0, -10.0][comm.rank])
         loss = lambda params, batch: (params["weight"].sum() * slope, {"x": batch["x"].sum()})  # noqa: E731
         optimizer = Optimizer(network, loss, lambda _: 0.1, clip_norm=1.0, comm=comm, compile=False)
-        optimizer.learn({"x": torch.ones(2)}, 2, np.random.default_rng(0))
+        optimizer.learn(Packed({"x": torch.ones(2)}), 2, np.random.default_rng(0))
         return optimizer.take_metrics()["gradient_norm"]
 
     assert on_workers(2, norm) == [10.0, 10.0]
@@ -230,7 +230,7 @@ def test_gradients_are_averaged_before_they_are_clipped():
 
 @pytest.mark.parametrize("compile", [False, True])
 def test_steps_are_those_of_torchs_adam_after_its_gradient_clipping(compile):
-    from agents.optimizer import BETA1, BETA2, EPSILON, Optimizer
+    from agents.optimizer import BETA1, BETA2, EPSILON, Optimizer, Packed
 
     mine, torchs = (torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)) for _ in "ab")
     torchs.load_state_dict(mine.state_dict())
@@ -243,7 +243,7 @@ def test_steps_are_those_of_torchs_adam_after_its_gradient_clipping(compile):
     adam = torch.optim.Adam(torchs.parameters(), lr=0.05, betas=(BETA1, BETA2), eps=EPSILON)
     for seed in range(12):
         x = torch.randn(8, 3, generator=torch.Generator().manual_seed(seed))
-        optimizer.learn({"x": x}, 8, np.random.default_rng(0))
+        optimizer.learn(Packed({"x": x}), 8, np.random.default_rng(0))
         adam.zero_grad()
         ((torchs(x) ** 2).mean() * 5).backward()
         torch.nn.utils.clip_grad_norm_(torchs.parameters(), 1.0)
@@ -282,7 +282,7 @@ def test_actor_is_the_policy_that_is_learned(options, activation):
 
 
 def test_two_compiled_optimizers_do_not_take_each_others_code():
-    from agents.optimizer import Optimizer
+    from agents.optimizer import Optimizer, Packed
 
     torch._dynamo.config.suppress_errors = False
     found = []
@@ -290,7 +290,7 @@ def test_two_compiled_optimizers_do_not_take_each_others_code():
         network = torch.nn.Linear(1, 1, bias=False)
         loss = lambda params, batch, slope=slope: (params["weight"].sum() * slope, {"x": batch["x"].sum()})  # noqa: E731
         optimizer = Optimizer(network, loss, lambda _: 0.1, clip_norm=0.0, comm=Comm(), compile=True)
-        optimizer.learn({"x": torch.ones(2)}, 2, np.random.default_rng(0))
+        optimizer.learn(Packed({"x": torch.ones(2)}), 2, np.random.default_rng(0))
         found.append((optimizer.moment1 / 0.1).item())
     assert found == pytest.approx([2.0, -3.0], rel=1e-5)
 

@@ -106,3 +106,24 @@ def test_compiled_and_plain_updates_agree(milozero, tmp_path, workers):
         found.append(state["agent"]["optimizer"]["parameters"])
     torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=0)
     assert yaml.safe_load((tmp_path / "data/logs/--compile/config.yaml").read_text())["compile"] is True
+
+
+def test_code_is_compiled_once_for_all_workers_and_kept_for_the_next_run(milozero, tmp_path):
+    log, compiler = tmp_path / "compiled", tmp_path / "g++"
+    compiler.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec {shutil.which("g++")} "$@"\n')
+    compiler.chmod(0o755)
+    env = {"CXX": str(compiler), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    steps = []
+    for name in ("first", "second"):
+        flags = [flag for flag in SHORT if flag != "--no-compile"]
+        result = milozero(*flags, "--compile", "--num_iters=1", f"--uuid={name}", workers=2, timeout=280, env=env)
+        assert result.returncode == 0, result.stderr
+        steps.append([line for line in log.read_text().splitlines() if "all_reduce" in source(line)])
+    assert len(steps[0]) == 1
+    assert steps[1] == steps[0]
+
+
+def source(command):
+    """Return the text of the C++ file that a compiler's command line names."""
+    files = [Path(word) for word in command.split() if word.endswith(".cpp")]
+    return files[0].read_text() if files and files[0].exists() else ""
