@@ -28,6 +28,7 @@ import statistics
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -251,37 +252,49 @@ def scale(args: argparse.Namespace) -> None:
 
 
 def learn(env_id: str, workers: int, batch_size: int, seed: int, steps: float) -> float:
-    """Return the final evaluation return of a run whose workers may share cores."""
+    """Return the final evaluation return of a run that learns as `workers` workers do.
+
+    It is one worker with as many times the environments, the rollout and the minibatch: the same gradients (held
+    against each other in tests/commands/test_workers.py), without the cores.
+    """
     with tempfile.TemporaryDirectory() as folder:
         flags = [
-            f"--env_id={env_id}",
-            f"--num_timesteps={steps}",
-            f"--seed={seed}",
-            f"--data_dir={folder}",
-            "--uuid=x",
+            f"--num_envs={16 * workers}",
+            f"--rollout_len={2048 * workers}",
+            f"--batch_size={batch_size * workers}",
         ]
-        flags += [f"--batch_size={batch_size}", "--eval_frequency=0", "--eval_episodes=50"]
-        printed = _run(["mpiexec", "-n", str(workers), sys.executable, "main.py", "--task=train", *flags])
+        flags += [f"--env_id={env_id}", f"--num_timesteps={steps}", f"--seed={seed}", f"--data_dir={folder}"]
+        flags += ["--uuid=x", "--eval_frequency=0", "--eval_episodes=50"]
+        printed = _run([sys.executable, "main.py", "--task=train", *flags])
     found = re.search(r"evaluation return: last (\S+),", printed)
     assert found, printed
     return float(found[1])
 
 
 def study_learning(args: argparse.Namespace) -> None:
-    """Train with more and more workers for the same number of steps; print and write the final returns.
+    """Train as more and more workers would, for the same number of steps; print and write the final returns.
 
-    A result that is there already is kept: an interrupted study goes on.
+    One run on each core. A result that is there already is kept: an interrupted study goes on.
     """
     path = RESULTS / "scaling_learning.json"
-    found = json.loads(path.read_text()) if path.exists() else {}
-    for seed in range(args.seeds):
-        for workers, batch_size in ((1, 64), (2, 64), (4, 64), (8, 64), (8, 8)):
-            name = f"{workers} worker(s), batch_size {batch_size}"
-            returns = found.setdefault(name, {})
-            if str(seed) not in returns:
-                returns[str(seed)] = learn(args.env_id, workers, batch_size, seed, args.steps)
-                path.write_text(json.dumps(found, indent=2) + "\n")
-            print(f"{name}, seed {seed}: {returns[str(seed)]:.0f}", flush=True)
+    found: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+
+    def run(seed: int, workers: int, batch_size: int) -> None:
+        returns = found.setdefault(f"{workers} worker(s), batch_size {batch_size}", {})
+        if str(seed) not in returns:
+            returns[str(seed)] = learn(args.env_id, workers, batch_size, seed, args.steps)
+            path.write_text(json.dumps(found, indent=2) + "\n")
+        print(f"{workers} worker(s), batch_size {batch_size}, seed {seed}: {returns[str(seed)]:.0f}", flush=True)
+
+    RESULTS.mkdir(exist_ok=True)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
+        runs = [
+            cores.submit(run, seed, workers, batch_size)
+            for workers, batch_size in ((1, 64), (4, 64), (16, 64), (16, 4), (64, 64), (64, 8))
+            for seed in range(args.seeds)
+        ]
+        for finished in runs:
+            finished.result()
 
 
 def main() -> None:
