@@ -51,7 +51,8 @@ def compiles(settings: Settings, workers: int, device: str) -> bool:
     train, agent = settings.train, settings.agent
     possible = can_compile(device)
     if train.compile and not possible:
-        need = "a C++ compiler (apt install g++)" + ("" if device == "cpu" else " and triton (pip install triton)")
+        triton = "" if device == "cpu" else ", and triton (pip install triton)"
+        need = f"a C++ compiler and Python's headers (apt install g++ python3-dev){triton}"
         raise UserError(f"--compile needs {need}; leave it out to train without")
     if train.compile is not None:
         return bool(train.compile)
@@ -108,7 +109,7 @@ def train(settings: Settings, comm: Comm) -> None:
     imitation = settings.imitation
     expert = demos.read_demos(imitation.expert_path, imitation.num_demos) if imitation.expert_path else []
     device = device_of(settings, comm)
-    compile = comm.broadcast(compiles(settings, comm.size, device))
+    compile = all(comm.allgather(compiles(settings, comm.size, device)))  # where one cannot, nobody does
     seed, num_envs = settings.common.seed or 0, settings.train.num_envs
     eval_env = environments.make_env(env_id)
     env = environments.make_vector_env(env_id, num_envs, seed, comm.rank * num_envs)

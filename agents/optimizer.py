@@ -10,6 +10,8 @@ import math
 import os
 import platform
 import shutil
+import sys
+import sysconfig
 import types
 import zlib
 from collections.abc import Callable, Mapping
@@ -33,9 +35,11 @@ PAYS_FROM = 30_000  # minibatches after which compiled code has won back the sec
 
 
 def can_compile(device: str) -> bool:
-    """Return whether what compiling needs is here: a C++ compiler, for a GPU also triton."""
-    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
-    return compiler is not None and (device == "cpu" or importlib.util.find_spec("triton") is not None)
+    """Return whether what compiling needs is here: a C++ compiler and Python's headers, for a GPU also triton."""
+    compiler = shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))
+    headers = (Path(sysconfig.get_path("include")) / "Python.h").exists()
+    triton = device == "cpu" or importlib.util.find_spec("triton") is not None
+    return compiler is not None and headers and triton
 
 
 class FlatParameters:
@@ -122,12 +126,6 @@ _library: Any = torch.library.Library("milozero", "DEF")  # type: ignore[no-unty
 _library.define("all_reduce(Tensor mine, int comm) -> Tensor")
 
 
-def _place_of(comm: Comm) -> int:
-    if not any(known is comm for known in _comms):
-        _comms.append(comm)
-    return next(place for place, known in enumerate(_comms) if known is comm)
-
-
 @torch.library.impl(_library, "all_reduce", "CompositeExplicitAutograd")
 def _all_reduce(mine: torch.Tensor, comm: int) -> torch.Tensor:
     total = mine.to("cpu", copy=True)  # a compiled operator must not change what it is given
@@ -175,7 +173,9 @@ class Optimizer:
         self._shapes: dict[str, torch.Size] = {}  # of the batch's fields, without their first dimension
         self._names: list[str] = []  # of the metrics
         self._sums = torch.zeros(0)  # of the metrics since they were last taken, and last the number of steps
-        self._place = _place_of(comm)
+        self._place = len(_comms)
+        _comms.append(comm)
+        self._compile = compile
         self._take_steps: Any = _compiled(self.take_steps, self.rate.device.type) if compile else self.take_steps
 
     def set_schedule(self, factor: float) -> None:
@@ -191,7 +191,7 @@ class Optimizer:
             rng: shuffles.
         """
         minibatches = batch.minibatches(size, rng)  # (K, B, F)
-        at_once = UNROLLED if len(minibatches) % UNROLLED == 0 else 1
+        at_once = math.gcd(len(minibatches), UNROLLED)
         with torch.no_grad():
             if not self._names:
                 self._start(minibatches[:at_once], batch.shapes)
@@ -261,17 +261,20 @@ class Optimizer:
         _, metrics = self.loss(self.params.unflatten(self.params.vector), unpack(minibatches[0], shapes))
         self._names = [*metrics, "gradient_norm"]
         self._sums = torch.zeros(len(self._names) + 1, device=self.rate.device)
-        if self.comm.size == 1:
+        if self.comm.size == 1 or not self._compile:
             return
-        # One worker per machine compiles; the others then find the code in the cache on disk. Nobody is averaged with
-        # meanwhile, and what the trial steps change is put back.
+        # One worker of each machine compiles; the others then find the code in the cache on disk. (Machines that share
+        # a home wait for each other by torch's file locks.) Nobody is averaged with meanwhile, and what the trial
+        # steps change is put back.
         before = self.state_dict()
         _comms[self._place] = Comm()
-        for first in (True, False):
-            if (self.comm.local_rank == 0) == first:
-                self._take_steps(minibatches, self._bias_corrections(len(minibatches)))
-            self.comm.barrier()
-        _comms[self._place] = self.comm
+        try:
+            for first in (True, False):
+                if (self.comm.local_rank == 0) == first:
+                    self._take_steps(minibatches, self._bias_corrections(len(minibatches)))
+                self.comm.barrier()
+        finally:
+            _comms[self._place] = self.comm
         self.load_state_dict(before)
         self._sums.zero_()
 

@@ -73,8 +73,8 @@ def measure(env_id: str, comm: Comm) -> tuple[float, dict[str, float]]:
     return total, {"rest of the rollout": total - sum(watch.seconds.values())} | dict(watch.seconds)
 
 
-def profile(env_id: str) -> float:
-    """Print µs per environment step of each part, on rank 0; return µs per minibatch."""
+def profile(env_id: str) -> None:
+    """Print µs per environment step of each part, and µs per minibatch, on rank 0."""
     comm = make_comm()
     total, parts = measure(env_id, comm)
     minibatch = parts["gradients and steps"] / MINIBATCHES * 1e6
@@ -84,4 +84,3 @@ def profile(env_id: str) -> float:
         for name, seconds in sorted(parts.items(), key=lambda part: -part[1]):
             print(f"  {name:22}{seconds / steps * 1e6:7.1f} µs a step {seconds / total:6.1%}")
         print(f"  one minibatch of {BATCH_SIZE} takes {minibatch:.0f} µs")
-    return minibatch

@@ -58,7 +58,11 @@ def collect(env_id: str) -> Callable[[], None]:
     from helpers.rollout import rollout_generator
 
     rollouts = rollout_generator(*make_agent(env_id, NUM_ENVS), STEPS * NUM_ENVS, 0)
-    return lambda: next(rollouts) and None
+
+    def run() -> None:
+        next(rollouts)
+
+    return run
 
 
 def collect_in_halves(env_id: str) -> Callable[[], None]:
@@ -103,8 +107,7 @@ def together(env_id: str, way: str, workers: int) -> float:
     """Return the steps per second of `workers` processes at the same time, added up."""
     command = [sys.executable, str(ROOT / "benchmarks/rollout.py"), f"--envs={env_id}", f"--way={way}"]
     processes = [
-        subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        for _ in range(workers)
+        subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) for _ in range(workers)
     ]
     return sum(float(process.communicate()[0].splitlines()[-1]) for process in processes)
 

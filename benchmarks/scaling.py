@@ -5,10 +5,11 @@ minibatch and divides them. The prediction adds up, for one iteration of n worke
 
 - the rollout and the update's minibatches, as measured with one worker (a minibatch of B rows costs a + b B);
 - one all-reduce of the gradient a minibatch: log2(n) rounds (recursive doubling), each a latency and the gradient's
-  bytes over the bandwidth (Hockney 1994); for rounds within a node as fitted to all-reduces measured here, for
-  rounds between nodes as --latency_us and --bandwidth_gbs say;
+  bytes over the bandwidth (Hockney 1994), as fitted to all-reduces measured here. Over several nodes it is
+  hierarchical, as Open MPI's han does it: added up within each node, exchanged between nodes by one worker of each
+  in log2(nodes) rounds that cost what --latency_us and --bandwidth_gbs say, and handed out within each node;
 - the waiting for the slowest worker, once for the rollout and once a minibatch: the expected largest of n normal
-  deviations (Blom 1958) whose size was measured with one worker.
+  deviations (Blom 1958) whose size was measured with one worker, hiccups of the machine included.
 
 It assumes a core and a share of the memory bandwidth for each worker, equal nodes, and no other traffic. The
 prediction for two workers stands beside the measurement: the difference is what the model leaves out.
@@ -38,7 +39,10 @@ from throughput import RESULTS, ROOT, _run, milozero  # beside this file
 
 SIZES = (1, 1_000, 10_000, 100_000, 1_000_000)  # floats
 BATCHES = (16, 64, 256)
-EPOCHS, UNROLLED = 10, 4
+EPOCHS = 10
+OPERATOR = (
+    10e-6  # seconds: what a lone worker's minibatch takes longer where an all-reduce that does nothing is called
+)
 COUNTS = tuple(2**k for k in range(1, 11))
 
 
@@ -47,10 +51,11 @@ class Model:
     """What an iteration is made of; times in seconds."""
 
     step: float  # one environment step, with its share of the policy and of the update's preparation
-    step_deviation: float  # of a rollout of 2,048 steps, as a share of it
+    rollout_deviation: float  # of a rollout of 2,048 steps
     minibatch: float  # one minibatch whatever its size
     row: float  # more for each of its rows
     minibatch_deviation: float  # of one minibatch
+    operator: float  # calling the all-reduce from compiled code
     latency: float  # of a message within a node
     bandwidth: float  # within a node, bytes/s
     far_latency: float  # between nodes
@@ -60,16 +65,18 @@ class Model:
 
     def all_reduce(self, workers: int) -> float:
         """Return the seconds of one gradient's all-reduce."""
-        near = math.log2(min(workers, self.cores))
-        far = math.log2(max(workers / self.cores, 1.0))
-        size = self.parameters * 4
-        return near * (self.latency + size / self.bandwidth) + far * (self.far_latency + size / self.far_bandwidth)
+        if workers == 1:
+            return 0.0
+        size, nodes = self.parameters * 4, max(workers / self.cores, 1.0)
+        near = math.log2(min(workers, self.cores)) * (self.latency + size / self.bandwidth)
+        far = math.log2(nodes) * (self.far_latency + size / self.far_bandwidth)
+        return self.operator + (near if nodes == 1 else 2 * near + far)
 
     def iteration(self, workers: int, rollout_len: int, batch_size: int) -> float:
         """Return the seconds of one iteration, each worker with that share."""
         minibatches = EPOCHS * rollout_len // batch_size
         # a deviation of independent steps grows with the root of their number
-        waiting = self.step_deviation * self.step * math.sqrt(2048 * rollout_len) * expected_largest(workers)
+        waiting = self.rollout_deviation * math.sqrt(rollout_len / 2048) * expected_largest(workers)
         waiting += minibatches * self.minibatch_deviation * expected_largest(workers)
         update = minibatches * (self.minibatch + self.row * batch_size + self.all_reduce(workers))
         return rollout_len * self.step + update + waiting
@@ -121,6 +128,7 @@ def measure_worker(env_id: str) -> None:
     import environments
     from agents import agent_class
     from agents.agent import Setting
+    from agents.optimizer import UNROLLED
     from helpers.comm import Comm
     from helpers.rollout import rollout_generator
 
@@ -155,14 +163,12 @@ def measure_worker(env_id: str) -> None:
             collected = time.perf_counter() - started
             agent.update(rollout, 0.1)
             iterations.append((collected, time.perf_counter() - started - (sum(calls) - before)))
-        calls.sort()
-        usual = calls[: int(len(calls) * 0.99)]  # without the machine's hiccups
-        minibatches[batch_size] = statistics.median(calls) / UNROLLED
-        deviations[batch_size] = statistics.stdev(usual) / math.sqrt(UNROLLED)
+        minibatches[batch_size] = statistics.fmean(calls) / UNROLLED
+        deviations[batch_size] = statistics.stdev(calls) / math.sqrt(UNROLLED)
     rollout_seconds, outside = zip(*iterations, strict=True)
     content = {
-        "step": statistics.median(outside) / 2048,
-        "step_deviation": statistics.stdev(rollout_seconds) / statistics.fmean(rollout_seconds),
+        "step": statistics.fmean(outside) / 2048,
+        "rollout_deviation": statistics.stdev(rollout_seconds),
         "minibatches": minibatches,
         "minibatch_deviation": deviations[64],
         "parameters": agent.optimizer.params.vector.numel(),
@@ -198,10 +204,11 @@ def measure_model(args: argparse.Namespace) -> tuple[Model, dict[str, float]]:
     a, b = fit_minibatch({int(size): seconds for size, seconds in found["minibatches"].items()})
     model = Model(
         step=found["step"],
-        step_deviation=found["step_deviation"],
+        rollout_deviation=found["rollout_deviation"],
         minibatch=a,
         row=b,
         minibatch_deviation=found["minibatch_deviation"],
+        operator=OPERATOR,
         latency=latency,
         bandwidth=bandwidth,
         far_latency=args.latency_us * 1e-6,
@@ -280,7 +287,8 @@ def study_learning(args: argparse.Namespace) -> None:
     found: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
 
     def run(seed: int, workers: int, batch_size: int) -> None:
-        returns = found.setdefault(f"{workers} worker(s), batch_size {batch_size}", {})
+        name = f"{args.env_id}, {args.steps:g} steps, {workers} worker(s), batch_size {batch_size}"
+        returns = found.setdefault(name, {})
         if str(seed) not in returns:
             returns[str(seed)] = learn(args.env_id, workers, batch_size, seed, args.steps)
             path.write_text(json.dumps(found, indent=2) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import subprocess
 import sys
@@ -35,7 +34,7 @@ def start(env_id: str, folder: str, iterations: int) -> tuple[float, float]:
         stderr=subprocess.DEVNULL,
     )
     progress = Path(folder) / "logs/x/progress.csv"
-    while not (progress.exists() and list(csv.DictReader(progress.open()))):
+    while not (progress.exists() and len(progress.read_text().splitlines()) > 1):
         if process.poll() is not None:
             sys.exit(f"a run of {env_id} ended before its first iteration")
         time.sleep(0.01)

@@ -16,6 +16,7 @@ import argparse
 import csv
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -81,7 +82,8 @@ def rollouts(env_id: str, way: str) -> float:
 
 def minibatch(env_id: str) -> float:
     """Return µs of one minibatch's gradient and step."""
-    return float(_run([sys.executable, str(Path(__file__)), "--profile", f"--envs={env_id}"]).split()[-2])
+    printed = _run([sys.executable, str(Path(__file__)), "--profile", f"--envs={env_id}"])
+    return float(re.findall(r"one minibatch of \d+ takes (\d+) µs", printed)[-1])
 
 
 def physics(env_id: str) -> float:

@@ -143,8 +143,11 @@ class Pool:
     names arrays that training does not read.
     """
 
+    takes_turns = True
+
     def __init__(self, pool: Any) -> None:
         self._pool = pool
+        self.metadata = pool.metadata
         self._ids = pool.all_env_ids
         names = list(pool._state_keys)
         self._obs, self._reward, self._done, self._truncated = map(names.index, ("obs", "reward", "done", "trunc"))

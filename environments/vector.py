@@ -53,6 +53,7 @@ class VectorEnv:
     ) -> None:
         self._env = env
         self._seeds = seeds
+        self.takes_turns = bool(getattr(env, "takes_turns", False))  # its one thread works while the caller waits
         self.num_envs = num_envs
         self.observation_space = observation_space
         self.action_space = action_space

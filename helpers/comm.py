@@ -85,8 +85,9 @@ class MPIComm(Comm):
         if _from_environment(LOCAL_SIZE_VARIABLES, 1) > (os.cpu_count() or 1):
             os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
         # Between workers of one machine, a gradient goes over in one piece; by default (4 KiB) the two first agree on
-        # how to send it, which takes twice as long.
-        os.environ.setdefault("OMPI_MCA_btl_sm_eager_limit", str(EAGER_BYTES))
+        # how to send it, which takes twice as long. Open MPI 4 calls shared memory vader; other MPIs read neither.
+        for transport in ("sm", "vader"):
+            os.environ.setdefault(f"OMPI_MCA_btl_{transport}_eager_limit", str(EAGER_BYTES))
         from mpi4py import MPI
 
         self._world = MPI.COMM_WORLD

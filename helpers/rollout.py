@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -83,7 +84,7 @@ def rollout_generator(
     while True:
         rollout.obs[0] = obs
         noise = np.stack([agent.noise(rng, steps) for rng in rngs], axis=1)
-        with one_core():  # policy and simulator take turns
+        with one_core() if env.takes_turns else contextlib.nullcontext():
             for t in range(steps):
                 action = agent.explore(obs, noise[t])
                 obs, reward, terminated, truncated = env.step(action)

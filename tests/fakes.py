@@ -67,6 +67,8 @@ class CountingEnv:
     truncated. The reward is 1 a step.
     """
 
+    takes_turns = False
+
     def __init__(self, lengths: list[int], action_size: int = 1) -> None:
         self.num_envs = len(lengths)
         self.lengths = np.array(lengths)

@@ -11,8 +11,14 @@ def network(**changes):
     """Return a model whose iteration of 2,048 steps and 320 minibatches takes a second with one worker."""
     from scaling import Model
 
-    ideal = {"latency": 0.0, "bandwidth": math.inf, "far_latency": 0.0, "far_bandwidth": math.inf}
-    compute = {"step": 0.68 / 2048, "step_deviation": 0.0, "minibatch": 1e-3, "row": 0.0, "minibatch_deviation": 0.0}
+    ideal = {"operator": 0.0, "latency": 0.0, "bandwidth": math.inf, "far_latency": 0.0, "far_bandwidth": math.inf}
+    compute = {
+        "step": 0.68 / 2048,
+        "rollout_deviation": 0.0,
+        "minibatch": 1e-3,
+        "row": 0.0,
+        "minibatch_deviation": 0.0,
+    }
     return Model(**(compute | ideal | {"cores": 4, "parameters": 10_000} | changes))
 
 
@@ -25,7 +31,7 @@ def test_each_round_of_an_all_reduce_costs_a_message_within_or_between_nodes():
     model = network(latency=1e-6, bandwidth=4e10, far_latency=1e-5, far_bandwidth=4e9)
     assert model.all_reduce(1) == 0.0
     assert model.all_reduce(4) == pytest.approx(2 * 2e-6)
-    assert model.all_reduce(16) == pytest.approx(2 * 2e-6 + 2 * 2e-5)
+    assert model.all_reduce(16) == pytest.approx(2 * 2 * 2e-6 + 2 * 2e-5)  # in, across, out
 
 
 def test_waiting_grows_with_workers_and_shrinks_with_longer_rollouts():
@@ -33,7 +39,7 @@ def test_waiting_grows_with_workers_and_shrinks_with_longer_rollouts():
 
     assert expected_largest(1) == 0.0
     assert expected_largest(2) == pytest.approx(0.564, abs=0.03)  # 1 / sqrt(pi)
-    model = network(step_deviation=0.1)
+    model = network(rollout_deviation=0.1)
     waits = [model.iteration(n, 2048, 64) - 1.0 for n in (2, 16, 128)]
     assert waits == sorted(waits)
     assert model.speed(16, 8192) / model.speed(1, 8192) > model.speed(16) / model.speed(1)

@@ -241,13 +241,14 @@ def test_steps_are_those_of_torchs_adam_after_its_gradient_clipping(compile):
 
     optimizer = Optimizer(mine, loss, lambda _: 0.05, clip_norm=1.0, comm=Comm(), compile=compile)
     adam = torch.optim.Adam(torchs.parameters(), lr=0.05, betas=(BETA1, BETA2), eps=EPSILON)
-    for seed in range(12):
-        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(seed))
-        optimizer.learn(Packed({"x": x}), 8, np.random.default_rng(0))
-        adam.zero_grad()
-        ((torchs(x) ** 2).mean() * 5).backward()
-        torch.nn.utils.clip_grad_norm_(torchs.parameters(), 1.0)
-        adam.step()
+    for seed in range(3):
+        x = torch.randn(32, 3, generator=torch.Generator().manual_seed(seed))
+        optimizer.learn(Packed({"x": x}), 8, np.random.default_rng(seed))
+        for rows in np.random.default_rng(seed).permutation(32).reshape(4, 8):
+            adam.zero_grad()
+            ((torchs(x[rows]) ** 2).mean() * 5).backward()
+            torch.nn.utils.clip_grad_norm_(torchs.parameters(), 1.0)
+            adam.step()
     for name, parameter in torchs.named_parameters():
         torch.testing.assert_close(mine.get_parameter(name), parameter.detach(), atol=1e-5, rtol=0)
 
@@ -303,7 +304,9 @@ def test_compiled_code_is_kept_apart_for_each_kind_of_processor(tmp_path, monkey
     assert here.is_dir()
     assert here.is_relative_to(tmp_path)
     read_text = Path.read_text
-    monkeypatch.setattr(Path, "read_text", lambda path: read_text(path).replace("flags", "flags\t: avx9999", 1))
+    monkeypatch.setattr(
+        Path, "read_text", lambda path: read_text(path).replace("model name", "model name\t: next", 1)
+    )
     assert cache_folder() != here
 
 
