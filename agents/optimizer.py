@@ -263,9 +263,9 @@ class Optimizer:
         self._sums = torch.zeros(len(self._names) + 1, device=self.rate.device)
         if self.comm.size == 1 or not self._compile:
             return
-        # One worker of each machine compiles; the others then find the code in the cache on disk. (Machines that share
-        # a home wait for each other by torch's file locks.) Nobody is averaged with meanwhile, and what the trial
-        # steps change is put back.
+        # One worker of each machine compiles; the others then find the code in the cache on disk. (Torch's file locks
+        # keep machines apart that share a home.) Nobody is averaged with meanwhile, and what the trial steps change
+        # is put back.
         before = self.state_dict()
         _comms[self._place] = Comm()
         try:

@@ -298,7 +298,7 @@ def study_learning(args: argparse.Namespace) -> None:
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as cores:
         runs = [
             cores.submit(run, seed, workers, batch_size)
-            for workers, batch_size in ((1, 64), (4, 64), (16, 64), (16, 4), (64, 64), (64, 8))
+            for workers, batch_size in ((1, 64), (4, 64), (16, 64), (16, 4), (64, 64))
             for seed in range(args.seeds)
         ]
         for finished in runs:
