@@ -160,7 +160,7 @@ class Pool:
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every environment; return observations (N, O), rewards, terminated, truncated (N,), nothing else."""
-        self._pool._send([self._ids, self._ids, actions.astype(self._action_dtype)])
+        self._pool._send([self._ids, self._ids, actions.astype(self._action_dtype, order="C")])
         state = self._pool._recv()
         truncated = state[self._truncated]
         return state[self._obs], state[self._reward], state[self._done] & ~truncated, truncated, {}

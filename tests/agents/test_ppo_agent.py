@@ -316,3 +316,20 @@ def test_folder_that_cannot_be_written_is_left_to_torch(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert cache_folder() is None
+
+
+def test_all_reduce_that_fails_within_compiled_steps_stops_them_and_says_why(capfd):
+    from agents.optimizer import Optimizer, Packed
+
+    class Broken(Comm):
+        size = 2
+
+        def sum_(self, array):
+            raise ConnectionError("a worker is gone")
+
+    network = torch.nn.Linear(1, 1, bias=False)
+    loss = lambda params, batch: (params["weight"].sum(), {"x": batch["x"].sum()})  # noqa: E731
+    optimizer = Optimizer(network, loss, lambda _: 0.1, clip_norm=0.0, comm=Broken(), compile=True)
+    with pytest.raises(RuntimeError, match="all_reduce"):
+        optimizer.learn(Packed({"x": torch.ones(2)}), 2, np.random.default_rng(0))
+    assert "a worker is gone" in capfd.readouterr().err
