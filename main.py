@@ -6,6 +6,7 @@ The line to follow: parse → ExperimentInitializer → environments → agent �
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import time
@@ -15,13 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 from helpers import experiment as experiments
 from helpers.comm import Comm, launched_rank, launched_size, make_comm
-from helpers.errors import UserError
+from helpers.config import to_seconds
+from helpers.errors import RunError, UserError, tell
+from helpers.warden import Warden, keep_early_signals
 
 if TYPE_CHECKING:
     from agents.agent import Agent, Setting
+    from helpers.demos import Episode
     from helpers.experiment import ExperimentInitializer, Settings
     from helpers.trackers import Tracker
+    from orchestrator import Training
 
+LAUNCHED = time.monotonic()
 logger = logging.getLogger("milozero")
 
 
@@ -67,7 +73,7 @@ def make_agent(settings: Settings, env: Any, size: int, setting: Setting) -> Age
     return agent_class(settings.train.algo)(settings.agent, size, env.action_space, setting)
 
 
-def make_tracker(experiment: ExperimentInitializer, comm: Comm) -> Tracker:
+def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) -> Tracker:
     """Return rank 0's trackers; the other ranks track nothing."""
     from helpers.trackers import Trackers
 
@@ -76,7 +82,10 @@ def make_tracker(experiment: ExperimentInitializer, comm: Comm) -> Tracker:
     from helpers.trackers.console import ConsoleTracker
     from helpers.trackers.csv import CSVTracker
 
-    trackers: list[Tracker] = [CSVTracker(experiment.logs / "progress.csv"), ConsoleTracker(experiment.name)]
+    trackers: list[Tracker] = [
+        CSVTracker(experiment.logs / "progress.csv", iteration),
+        ConsoleTracker(experiment.name),
+    ]
     tracking = experiment.settings.tracking
     if tracking.wandb_project:
         from helpers.trackers.wandb import WandbTracker
@@ -89,55 +98,95 @@ def make_tracker(experiment: ExperimentInitializer, comm: Comm) -> Tracker:
                 group=experiment.group,
                 config=experiment.record(comm.size),
                 data=Path(experiment.settings.common.data_dir),
+                run_id=experiment.run_id,
             ),
         )
     return Trackers(trackers)
 
 
 def train(settings: Settings, comm: Comm) -> None:
-    """Train an agent.
+    """Train an agent, or go on training it.
 
     Raises:
         UserError: for what the user can put right, before anything is written.
+        RunError: where the run did not end as it should; what it had saved is there.
     """
     import environments
     import orchestrator
     from agents.agent import Setting
     from helpers import demos
+    from helpers.status import Counters, Status
 
+    experiment = experiments.ExperimentInitializer(settings, comm)
+    settings, saved = experiment.settings, experiment.saved
     env_id = environments.resolve(settings.train.env_id)
     imitation = settings.imitation
     expert = demos.read_demos(imitation.expert_path, imitation.num_demos) if imitation.expert_path else []
     device = device_of(settings, comm)
     compile = all(comm.allgather(compiles(settings, comm.size, device)))  # where one cannot, nobody does
-    seed, num_envs = settings.common.seed or 0, settings.train.num_envs
     eval_env = environments.make_env(env_id)
-    env = environments.make_vector_env(env_id, num_envs, seed, comm.rank * num_envs)
+    env = environments.make_vector_env(env_id, settings.train.num_envs)
     if expert:
         demos.check_fit(expert, imitation.expert_path, env.observation_size, env.action_shape)
-
-    experiment = experiments.ExperimentInitializer(settings, comm, env_id)
-    setting = Setting(comm, seed=seed, num_envs=num_envs, device=device, compile=compile)
-    agent = make_agent(settings, env, env.observation_size, setting)
     expert_return = sum(e.ret for e in expert) / len(expert) if expert else None
+
+    setting = Setting(
+        comm,
+        seed=experiment.seed,
+        iteration=saved["counters"]["iteration"] if saved else 0,
+        num_envs=env.num_envs,
+        device=device,
+        compile=compile,
+    )
+    agent = make_agent(settings, env, env.observation_size, setting)
+    experiment.create(env_id)
+    counters = Counters()
+    status = Status(experiment.logs, counters)
+    run = orchestrator.Training(experiment, agent, comm, eval_env, counters, status, expert_return)
+    if saved:
+        run.restore(saved)
     if comm.rank == 0:
-        experiment.write_record(comm.size)
-        say(f"experiment {experiment.name}: {settings.train.algo} on {env_id}, {comm.size} worker(s)")
-        if compile:
-            say("compiling the update, 10–30 s the first time (--no-compile to go without)")
-        if expert_return is not None:
-            unused = "expert_path, num_demos, d_perception_stack"
-            say(f"demonstrations: {len(expert)}, mean return {expert_return:.1f}: the line to reach")
-            say(f"{settings.train.algo} does not learn from demonstrations: {unused} have no other effect")
-    tracker = make_tracker(experiment, comm)
-    run = orchestrator.Training(experiment, agent, comm, tracker, eval_env, expert_return)
+        announce(run, expert, compile)
+    run.tracker = make_tracker(experiment, comm, counters.iteration)
+    train = settings.train
+    limits = (to_seconds(train.execution_time), to_seconds(train.watchdog) or math.inf)
+    run.warden = Warden(comm, status, LAUNCHED, *limits)
+    run.warden.start()
     try:
-        reason = orchestrator.train(run, env)
+        state, reason = orchestrator.supervise(run, env)
     finally:
-        tracker.close()
+        run.warden.close()
+        run.tracker.close()
         env.close()
     if comm.rank == 0:
-        print(orchestrator.finish(run, reason), flush=True)
+        print(orchestrator.finish(run, state, reason), flush=True)
+
+
+def announce(run: Training, expert: list[Episode], compile: bool) -> None:
+    """Say what begins."""
+    experiment, workers = run.experiment, run.comm.size
+    train, saved = experiment.settings.train, experiment.saved
+    for note in experiment.notes:
+        tell(f"warning: {note}")
+    say(f"experiment {experiment.name}: {train.algo} on {experiment.env_id}, {workers} worker(s)")
+    if saved:
+        before, replayed = len(saved["workers"]), len(run.past.actions)
+        exact = "as if it had never stopped" if before == workers else f"not bit for bit: {before} workers saved it"
+        again = f"; playing {replayed} iterations of its environments again" if replayed else ""
+        say(f"resumed after iteration {run.counters.iteration}, {exact}{again}")
+    if compile:
+        say("compiling the update, 10–30 s the first time (--no-compile to go without)")
+    if expert:
+        say(f"demonstrations: {len(expert)}, mean return {run.expert_return:.1f}: the line to reach")
+        unused = "expert_path, num_demos, d_perception_stack"
+        say(f"{train.algo} does not learn from demonstrations: {unused} have no other effect")
+    limit = run.eval_env.spec.max_episode_steps if run.eval_env.spec else None
+    steps = train.save_frequency * train.rollout_len // train.num_envs
+    if limit and steps < limit:
+        say(
+            f"warning: each environment starts a fresh episode at every checkpoint, here every {steps} steps, and "
+            f"episodes can last {limit}: a larger --save_frequency lets them end"
+        )
 
 
 def evaluate(settings: Settings, comm: Comm) -> None:
@@ -212,11 +261,13 @@ TASKS = {"train": train, "eval": evaluate}
 
 
 def main(argv: list[str]) -> int:
-    """Run one task; return the exit code: 0 done, 2 for what the user can put right."""
+    """Run one task; return the exit code: 0 done, 1 failed, 2 for what the user can put right."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # one thread a worker: workers are the parallel unit
     logging.basicConfig(level=logging.INFO, handlers=[logging.NullHandler()])
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a full disk must not fill the screen
+    keep_early_signals()
     comm = Comm()
     try:
         settings = experiments.parse(argv)
@@ -225,15 +276,17 @@ def main(argv: list[str]) -> int:
 
         torch.set_num_threads(1)
         TASKS[settings.common.task](settings, comm)
-    except UserError as error:
-        # Every worker comes to the same mistake; one of them says it.
+    except (UserError, RunError) as error:
+        # Mostly every worker comes to the same; one of them says it.
+        code = 2 if isinstance(error, UserError) else 1
         if comm.rank > 0:
-            time.sleep(2.0)  # a mistake of this worker alone must not leave the others waiting for it
+            time.sleep(2.0)  # what this worker alone came to must not leave the others waiting for it
         if launched_rank() == 0 or comm.rank > 0:
             print(f"error: {error}", file=sys.stderr, flush=True)
+            logger.error(str(error))
         if comm.size > 1:
-            comm.abort(2)
-        return 2
+            comm.abort(code)
+        return code
     except BaseException as error:
         if isinstance(error, SystemExit):
             raise

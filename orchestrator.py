@@ -8,16 +8,21 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+
 from helpers import checkpoint, demos
-from helpers.config import to_seconds
+from helpers.errors import NonFiniteError, RunError, tell
 from helpers.evaluation import episode_seeds, evaluate, play, shares
 from helpers.plots import learning_curve
-from helpers.rollout import Rollout, rollout_generator
+from helpers.rollout import Past, Rollout, rollout_generator
+from helpers.status import Counters, Status
+from helpers.trackers import Trackers
 from helpers.video import Video, cannot_render
 
 if TYPE_CHECKING:
@@ -28,25 +33,11 @@ if TYPE_CHECKING:
     from helpers.comm import Comm
     from helpers.experiment import EvalConfig, ExperimentInitializer, TrainConfig
     from helpers.trackers import Tracker
+    from helpers.warden import Warden
 
 logger = logging.getLogger(__name__)
 NAN = float("nan")
-
-
-@dataclass
-class Counters:
-    """How far a run is; part of its checkpoints."""
-
-    iteration: int = 0
-    timesteps: int = 0  # environment steps over all workers
-    episodes: int = 0
-    best_eval_return: float = -math.inf
-    last_eval_return: float = NAN
-    seconds: float = 0.0  # of training
-
-    def progress(self, config: TrainConfig) -> float:
-        """Return the share of the run that is done, from 0 to 1; the same on every worker."""
-        return min(max(self.timesteps / config.num_timesteps, self.iteration / (config.num_iters or math.inf)), 1.0)
+LONGEST_REPLAY = 1_000_000  # steps of a worker that resuming may have to play again: less than a minute of MuJoCo
 
 
 @dataclass
@@ -56,10 +47,36 @@ class Training:
     experiment: ExperimentInitializer
     agent: Agent
     comm: Comm
-    tracker: Tracker
     eval_env: gymnasium.Env[Any, Any]
+    counters: Counters
+    status: Status
     expert_return: float | None = None  # mean return of the demonstrations, the line to reach
-    counters: Counters = field(default_factory=Counters)
+    tracker: Tracker = field(default_factory=Trackers)
+    warden: Warden = field(init=False)
+    past: Past = field(default_factory=Past)  # of this worker's environments
+    unsaved: str = ""  # why the last checkpoint could not be written; nothing where it was
+    _waiting: dict[str, tuple[str, bytes]] = field(default_factory=dict)  # checkpoints that the disk did not take
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint's content.
+
+        With as many workers as wrote it, everything is as if the run had never stopped. Others share its
+        networks, and start fresh episodes.
+
+        Raises:
+            UserError: where the content does not fit the agent.
+        """
+        workers = saved["workers"]
+        exact = len(workers) == self.comm.size
+        with checkpoint.fitting():
+            self.agent.load_state_dict(saved["agent"])
+            vars(self.counters).update(vars(Counters(**saved["counters"])))
+            self.past.start, self.past.actions = self.counters.iteration, []
+            if exact:
+                mine = workers[self.comm.rank]
+                self.past.start, self.past.actions = mine["start"], [actions.numpy() for actions in mine["actions"]]
+                self.agent.load_worker_state(mine["agent"])
+        self.status.saved_iteration = self.counters.iteration
 
     def evaluate(self) -> float:
         """Play evaluation episodes with the present policy, keep it if it is the best; return the mean return."""
@@ -69,20 +86,47 @@ class Training:
         self.counters.last_eval_return = mean
         if mean > self.counters.best_eval_return:
             self.counters.best_eval_return = mean
-            self.save("best")
+            if self.comm.rank == 0:
+                self._waiting["best"] = (checkpoint.file_name("best"), checkpoint.to_bytes(self._content([])))
+            self._write()
         return mean
 
-    def save(self, iter_num: int | str) -> None:
-        """Write a checkpoint (collective)."""
-        random_states = self.comm.gather(self.agent.random_state())
+    def save(self) -> None:
+        """Write a checkpoint of this iteration, from which a run can go on (collective)."""
+        actions = [torch.from_numpy(actions) for actions in self.past.actions]
+        mine = {"agent": self.agent.worker_state(), "start": self.past.start, "actions": actions}
+        workers = self.comm.gather(mine)
+        self.tracker.flush()  # first: its rows up to here must be there when the checkpoint is
         if self.comm.rank == 0:
-            content = {
-                "config": self.experiment.record(self.comm.size),
-                "agent": self.agent.state_dict(),
-                "counters": vars(self.counters).copy(),
-                "random_states": random_states,
-            }
-            checkpoint.save(self.experiment.checkpoints / checkpoint.file_name(iter_num), content)
+            data = checkpoint.to_bytes(self._content(workers))
+            self._waiting["iteration"] = (checkpoint.file_name(self.counters.iteration), data)
+            self._waiting["last"] = (checkpoint.file_name("last"), data)
+        self._write()
+        if not self.unsaved:
+            self.status.saved_iteration = self.counters.iteration
+        if self.comm.rank == 0:
+            self.status.goes_on()
+
+    def _content(self, workers: list[Any]) -> dict[str, Any]:
+        return {
+            "config": self.experiment.record(self.comm.size),
+            "agent": self.agent.state_dict(),
+            "counters": vars(self.counters).copy(),
+            "workers": workers,
+        }
+
+    def _write(self) -> None:
+        """Write what waits to be written, on rank 0; a disk that does not take it is reported, and not the end."""
+        folder, problem = self.experiment.checkpoints, ""
+        try:
+            for name, (file, data) in list(self._waiting.items()):
+                checkpoint.write_bytes(folder / file, data)
+                del self._waiting[name]
+            checkpoint.thin_out(folder, self.experiment.settings.train.keep_checkpoints)
+        except OSError as error:
+            problem = f"checkpoint of iteration {self.counters.iteration} not written: {error.strerror} ({folder})"
+            tell(f"warning: {problem}; training goes on, and the next save tries again")
+        self.unsaved = self.comm.broadcast(problem)
 
 
 def do_iteration(rollouts: Iterator[Rollout], run: Training) -> dict[str, float]:
@@ -108,53 +152,96 @@ def do_iteration(rollouts: Iterator[Rollout], run: Training) -> dict[str, float]
     }
 
 
-def train(run: Training, env: VectorEnv) -> str:
-    """Iterate until the steps, the iterations or the time are used up; return which it was."""
+def train(run: Training, env: VectorEnv) -> tuple[str, str]:
+    """Iterate until the steps, the iterations or the time are used up, or a signal comes.
+
+    Returns:
+        ``finished`` or ``stopped``, and why.
+
+    Raises:
+        RunError: where the run is over and its last checkpoint could not be written.
+    """
     config, counters, comm = run.experiment.settings.train, run.counters, run.comm
-    limit = to_seconds(config.execution_time)
+    rollouts = rollout_generator(
+        env,
+        run.agent,
+        config.rollout_len,
+        run.experiment.seed,
+        comm.rank * env.num_envs,
+        fresh_every=fresh_every(config),
+        past=run.past,
+    )
+    earlier = counters.seconds  # of the launches before this one
     started = time.monotonic()
-    rollouts = rollout_generator(env, run.agent, config.rollout_len, run.experiment.seed, comm.rank * env.num_envs)
-    reason = ""
-    while not reason:
+    finished, stopped = used_up(counters, config), ""
+    while not finished and not stopped:
+        run.warden.iteration(counters.iteration + 1)
         metrics = do_iteration(rollouts, run)
         if config.hash_frequency and counters.iteration % config.hash_frequency == 0:
             check_agreement(run.agent, comm)
-        counters.seconds = time.monotonic() - started
-        reason = comm.broadcast(why_stop(counters, config, limit))  # one clock decides for all
+        finished = used_up(counters, config)
+        stopped = next(filter(None, comm.allgather(run.warden.wants_to_stop())), "")
         due = config.eval_frequency and counters.iteration % config.eval_frequency == 0
-        metrics["eval_return"] = run.evaluate() if due or reason else NAN
+        metrics["eval_return"] = run.evaluate() if due or finished else NAN
         metrics["best_eval_return"] = counters.best_eval_return if math.isfinite(counters.best_eval_return) else NAN
-        if counters.iteration % config.save_frequency == 0:
-            run.save(counters.iteration)
-            run.save("last")
-        counters.seconds = time.monotonic() - started
-        metrics |= pace(counters, config, limit)
+        counters.seconds = earlier + time.monotonic() - started
+        metrics |= pace(counters, config, run.warden.seconds_left())
         run.tracker.log(metrics, counters.timesteps)
-    run.save(counters.iteration)
-    run.save("last")
+        if counters.iteration % config.save_frequency == 0 or finished or stopped:
+            run.save()
     check_agreement(run.agent, comm)
-    return str(reason)
+    if run.unsaved:
+        raise RunError(f"the last {run.unsaved}")
+    return ("finished", finished) if finished else ("stopped", stopped)
 
 
-def why_stop(counters: Counters, config: TrainConfig, limit: float) -> str:
-    """Return why the run ends now, or nothing where it goes on."""
+def supervise(run: Training, env: VectorEnv) -> tuple[str, str]:
+    """Train; whatever becomes of it, ``status.json`` says it.
+
+    Raises:
+        RunError: where the run failed in a way that is known here.
+    """
+    if run.comm.rank == 0:
+        run.status.write("running", "")
+    try:
+        state, reason = train(run, env)
+    except NonFiniteError as error:
+        story = keep_evidence(run, error)
+        run.status.write("failed", story)
+        raise RunError(story) from None
+    except BaseException as error:
+        run.status.write("failed", f"worker {run.comm.rank}: {type(error).__name__}: {error}")
+        raise
+    if run.comm.rank == 0:
+        run.status.write(state, reason)
+    return state, reason
+
+
+def fresh_every(config: TrainConfig) -> int:
+    """Return the iterations between fresh starts of the environments: at each checkpoint, and not much rarer.
+
+    Between them a checkpoint holds every action, and resuming plays them all again.
+    """
+    return min(config.save_frequency, max(LONGEST_REPLAY // config.rollout_len, 1))
+
+
+def used_up(counters: Counters, config: TrainConfig) -> str:
+    """Return what is used up of the run's steps and iterations, or nothing where it goes on."""
     if counters.timesteps >= config.num_timesteps:
         return f"num_timesteps={config.num_timesteps} reached"
     if config.num_iters is not None and counters.iteration >= config.num_iters:
         return f"num_iters={config.num_iters} reached"
-    if counters.seconds >= limit:
-        return f"execution_time={config.execution_time} used up"
     return ""
 
 
-def pace(counters: Counters, config: TrainConfig, limit: float) -> dict[str, float]:
-    """Return how fast the run is and when it will end."""
+def pace(counters: Counters, config: TrainConfig, seconds_left: float) -> dict[str, float]:
+    """Return how fast the run is and when it will end, in `seconds_left` at the latest."""
     done = counters.progress(config)
     by_steps = counters.seconds * (1.0 - done) / done
     return {
         "seconds": counters.seconds,
         "steps_per_second": counters.timesteps / counters.seconds,
-        "time_left": max(min(by_steps, limit - counters.seconds), 0.0),
+        "time_left": max(min(by_steps, seconds_left), 0.0),
     }
 
 
@@ -170,21 +257,46 @@ def check_agreement(agent: Agent, comm: Comm) -> None:
         raise RuntimeError(f"the parameters of rank {odd} differ from those of rank 0")
 
 
-def finish(run: Training, reason: str) -> str:
+def finish(run: Training, state: str, reason: str) -> str:
     """Draw the learning curve; return what to tell the user (on rank 0)."""
     experiment, counters = run.experiment, run.counters
     picture = experiment.logs / "learning_curve.png"
-    learning_curve(experiment.logs / "progress.csv", picture, experiment.name, run.expert_return)
     lines = [
-        f"{reason} after {counters.iteration} iterations, {counters.timesteps:,} steps, {counters.seconds:.0f} s",
-        f"evaluation return: last {counters.last_eval_return:.1f}, best {counters.best_eval_return:.1f}",
+        f"{state}: {reason} after {counters.iteration} iterations, {counters.timesteps:,} steps, "
+        f"{counters.seconds:.0f} s",
         f"checkpoints:       {experiment.checkpoints}",
         f"logs:              {experiment.logs}",
-        f"learning curve:    {picture}",
     ]
+    if math.isfinite(counters.best_eval_return):
+        last, best = counters.last_eval_return, counters.best_eval_return
+        lines.insert(1, f"evaluation return: last {last:.1f}, best {best:.1f}")
+    try:
+        learning_curve(experiment.logs / "progress.csv", picture, experiment.name, run.expert_return)
+        lines.append(f"learning curve:    {picture}")
+    except OSError as error:
+        lines.append(f"learning curve:    not drawn: {error.strerror}")
+    if state == "stopped":
+        lines.append(f"to go on:          the same command with --resume --uuid={experiment.name}")
     for line in lines:
         logger.info(line)
     return "\n".join(lines)
+
+
+def keep_evidence(run: Training, error: NonFiniteError) -> str:
+    """Write down what a number that is not finite came from, on the worker that knows; return what to tell."""
+    path = run.experiment.logs / "non_finite.pt"
+    if error.rank in (None, run.comm.rank):
+        where = {"message": str(error), "worker": run.comm.rank, "iteration": run.counters.iteration + 1}
+        evidence = {n: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for n, v in error.evidence.items()}
+        try:
+            checkpoint.write_atomically(path, lambda temporary: torch.save(where | evidence, temporary))
+        except OSError as problem:
+            tell(f"warning: {path} not written: {problem.strerror}")
+    if error.rank is not None:
+        run.comm.barrier()  # nobody ends the job before it is written
+    good = run.status.saved_iteration
+    kept = "there is no checkpoint yet" if good is None else f"the checkpoint of iteration {good} is kept"
+    return f"iteration {run.counters.iteration + 1}: {error}; {kept}; what it came from is in {path}"
 
 
 def play_checkpoint(

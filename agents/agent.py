@@ -46,11 +46,14 @@ class Agent(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a checkpoint's state."""
 
-    def random_state(self) -> dict[str, Any]:
-        """Return the state of this worker's random generators."""
+    def worker_state(self) -> dict[str, Any]:
+        """Return what this worker alone has: random generators, running returns of its environments, ...
 
-    def load_random_state(self, state: dict[str, Any]) -> None:
-        """Take over a worker's random generators."""
+        After it and `state_dict` are loaded, the agent must learn the same bits as one that never stopped.
+        """
+
+    def load_worker_state(self, state: dict[str, Any]) -> None:
+        """Take over a worker's state."""
 
 
 class Setting:
@@ -61,12 +64,14 @@ class Setting:
         comm: Comm,
         *,
         seed: int = 0,
+        iteration: int = 0,
         num_envs: int = 1,
         device: str = "cpu",
         compile: bool = False,
     ) -> None:
         self.comm = comm
         self.seed = seed
+        self.iteration = iteration  # after which the run goes on; random streams start anew there
         self.num_envs = num_envs  # of this worker
         self.device = device
         self.compile = compile

@@ -25,6 +25,7 @@ from torch import nn
 from torch.func import grad_and_value
 
 from helpers.comm import Comm
+from helpers.errors import NonFiniteError
 
 Params = dict[str, torch.Tensor]
 Batch = Mapping[str, torch.Tensor]
@@ -195,6 +196,7 @@ class Optimizer:
             size: rows of a minibatch.
             rng: shuffles.
         """
+        self._learned_from = (self.params.vector.clone(), batch)
         minibatches = batch.minibatches(size, rng)  # (K, B, F)
         at_once = math.gcd(len(minibatches), UNROLLED)
         with torch.no_grad():
@@ -251,15 +253,29 @@ class Optimizer:
         """Return means, over workers and the steps since the last call, of the metrics and the gradient norm.
 
         Raises:
-            FloatingPointError: where one of them is not finite, naming it.
+            NonFiniteError: on all workers, where one of them or a parameter is not finite, naming it.
         """
         *sums, steps = self.comm.mean_(self._sums.double().cpu().numpy()).tolist()
         self._sums.zero_()
         metrics = {name: value / steps for name, value in zip(self._names, sums, strict=True)}
         for name, value in metrics.items():
             if not math.isfinite(value):
-                raise FloatingPointError(f"{name} is {value}; the last good checkpoint is kept")
+                raise self._non_finite(f"{name} is {value}")
+        if not torch.isfinite(self.params.vector).all():
+            name = next(n for n, p in self.params.unflatten(self.params.vector).items() if not p.isfinite().all())
+            raise self._non_finite(f"parameter {name} is not finite")
         return metrics
+
+    def _non_finite(self, message: str) -> NonFiniteError:
+        """Return what to raise after an epoch that went wrong, with its batch on the worker that it came from."""
+        parameters, batch = self._learned_from
+        fields = unpack(batch.matrix, batch.shapes)
+        with torch.no_grad():  # the workers share a gradient, so all of them end up with it; whose loss began it?
+            loss, _ = self.loss(self.params.unflatten(parameters), fields)
+        guilty = self.comm.allgather(not bool(torch.isfinite(loss)))
+        rank = guilty.index(True) if any(guilty) else 0
+        evidence = {"parameters": parameters.cpu(), **{f"batch.{n}": field.cpu() for n, field in fields.items()}}
+        return NonFiniteError(f"{message}, with the batch of worker {rank}", evidence, rank)
 
     def _start(self, minibatches: torch.Tensor, shapes: Mapping[str, torch.Size]) -> None:
         self._shapes = dict(shapes)
@@ -289,10 +305,10 @@ class Optimizer:
             "parameters": self.params.vector.cpu().clone(),
             "moment1": self.moment1.cpu().clone(),
             "moment2": self.moment2.cpu().clone(),
-            "steps": torch.tensor(float(self.steps)),
+            "steps": self.steps,
         }
 
-    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a checkpoint's parameters and moments, in place."""
         self.params.vector.copy_(state["parameters"])
         self.moment1.copy_(state["moment1"])

@@ -89,7 +89,7 @@ class PPOAgent:
         clip = config.clip_normalized
         self.observations = ObservationNormalizer(observation_size, clip, config.normalize_observations)
         self.rewards = RewardScaler(setting.num_envs, config.gamma, clip, config.normalize_rewards)
-        self.rng = generator(setting.seed, Purpose.SHUFFLE, setting.comm.rank)
+        self.rng = generator(setting.seed, Purpose.SHUFFLE, setting.comm.rank, setting.iteration)
 
     def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
         """Return the random numbers (steps, A) that one environment's actions need."""
@@ -107,7 +107,7 @@ class PPOAgent:
         """Learn from one rollout; `progress` goes from 0 to 1 over the run. Metrics are means over the update.
 
         Raises:
-            FloatingPointError: where a loss or gradient is no longer finite, naming it.
+            NonFiniteError: where a loss, gradient or parameter is no longer finite, naming it.
         """
         config = self.config
         schedule = 1.0 - progress if config.lr_schedule == "linear" else 1.0
@@ -191,13 +191,14 @@ class PPOAgent:
         self.observations.load_state_dict(state["observations"])
         self.rewards.load_state_dict(state["rewards"])
 
-    def random_state(self) -> dict[str, Any]:
-        """Return the state of this worker's random generators."""
-        return {"shuffle": self.rng.bit_generator.state}
+    def worker_state(self) -> dict[str, Any]:
+        """Return this worker's shuffling, and the discounted returns of its environments' episodes so far."""
+        return {"shuffle": self.rng.bit_generator.state, "returns": self.rewards.returns.tolist()}
 
-    def load_random_state(self, state: dict[str, Any]) -> None:
-        """Take over a worker's random generators."""
+    def load_worker_state(self, state: dict[str, Any]) -> None:
+        """Take over a worker's state."""
         self.rng.bit_generator.state = state["shuffle"]
+        self.rewards.returns = np.array(state["returns"])
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

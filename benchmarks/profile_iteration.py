@@ -52,7 +52,7 @@ def measure(env_id: str, comm: Comm) -> tuple[float, dict[str, float]]:
     """Return this worker's seconds for `COUNTED` iterations, and how many of them each part took."""
     torch.set_num_threads(1)
     watch = Stopwatch()
-    env = environments.make_vector_env(env_id, NUM_ENVS, 0, comm.rank * NUM_ENVS)
+    env = environments.make_vector_env(env_id, NUM_ENVS)
     cls: Any = agent_class("ppo")
     setting = Setting(comm, num_envs=NUM_ENVS, compile=True)
     agent = cls(cls.Config(), env.observation_size, env.action_space, setting)

@@ -48,7 +48,7 @@ def make_agent(env_id: str, num_envs: int) -> tuple[Any, Any]:
     from agents.agent import Setting
     from helpers.comm import Comm
 
-    env = environments.make_vector_env(env_id, num_envs, 0)
+    env = environments.make_vector_env(env_id, num_envs)
     cls: Any = agent_class("ppo")
     return env, cls(cls.Config(), env.observation_size, env.action_space, Setting(Comm(), num_envs=num_envs))
 

@@ -136,7 +136,7 @@ def measure_worker(env_id: str) -> None:
     cls: Any = agent_class("ppo")
     minibatches, deviations, iterations = {}, {}, []
     for batch_size in BATCHES:
-        env = environments.make_vector_env(env_id, 16, 0)
+        env = environments.make_vector_env(env_id, 16)
         agent = cls(
             cls.Config(batch_size=batch_size),
             env.observation_size,

@@ -8,8 +8,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from helpers.seeding import Purpose, integer
-
 if TYPE_CHECKING:
     import gymnasium
 
@@ -46,14 +44,8 @@ def make_env(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, 
     return env
 
 
-def make_vector_env(env_id: str, num_envs: int, seed: int, first_env: int = 0) -> VectorEnv:
-    """Return one worker's environments.
-
-    Args:
-        env_id: a full id.
-        num_envs: how many this worker steps.
-        seed: the run's seed; environment i is seeded from stream ``first_env + i``.
-        first_env: global index of this worker's first environment.
+def make_vector_env(env_id: str, num_envs: int) -> VectorEnv:
+    """Return one worker's `num_envs` environments; their seeds come with each reset.
 
     Raises:
         UserError: where it cannot be made, or its spaces are not supported.
@@ -61,9 +53,8 @@ def make_vector_env(env_id: str, num_envs: int, seed: int, first_env: int = 0) -
     from environments.vector import VectorEnv
 
     one = make_env(env_id)
-    seeds = [integer(seed, Purpose.ENVIRONMENT, first_env + i) for i in range(num_envs)]
-    env, reset_seeds = _family(env_id).make_vector(env_id, seeds, one)
+    env = _family(env_id).make_vector(env_id, num_envs, one)
     one.close()
     observation_space: Any = one.observation_space
     action_space: Any = one.action_space
-    return VectorEnv(env, observation_space, action_space, num_envs, reset_seeds)
+    return VectorEnv(env, observation_space, action_space, num_envs)

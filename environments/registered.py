@@ -107,33 +107,19 @@ def _follow(env: gymnasium.Env[Any, Any]) -> None:
         renderer.camera_id = camera
 
 
-def make_vector(env_id: str, seeds: list[int], like: gymnasium.Env[Any, Any]) -> tuple[Any, list[int] | None]:
-    """Return a vector of ``len(seeds)`` environments, and the seeds its first reset still needs.
+def make_vector(env_id: str, num_envs: int, like: gymnasium.Env[Any, Any]) -> Any:
+    """Return a vector of `num_envs` environments, to be reset with a seed for each.
 
     Args:
         env_id: a full id.
-        seeds: one for each environment.
+        num_envs: how many.
         like: one such environment; EnvPool's is used only where its spaces are the same.
     """
     if env_id in _envpool_ids() and _same_spaces(env_id, like):
-        import envpool
-
-        # One thread: the workers are the parallel unit, each with a core of its own.
-        options = POOL_OPTIONS.get(env_id, {})
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on casting float64 bounds
-            pool = envpool.make(
-                env_id,
-                env_type="gymnasium",
-                num_envs=len(seeds),
-                seed=seeds,
-                num_threads=1,
-                **options,
-            )
-        return Pool(pool), None
+        return Pool(env_id)
     mode = gymnasium.vector.AutoresetMode.NEXT_STEP
     make = functools.partial(make_env, env_id)
-    return gymnasium.vector.SyncVectorEnv([make] * len(seeds), autoreset_mode=mode), seeds
+    return gymnasium.vector.SyncVectorEnv([make] * num_envs, autoreset_mode=mode)
 
 
 class Pool:
@@ -144,19 +130,39 @@ class Pool:
     """
 
     takes_turns = True
+    metadata: dict[str, Any] = {"autoreset_mode": gymnasium.vector.AutoresetMode.NEXT_STEP}  # noqa: RUF012
 
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
-        self.metadata = pool.metadata
-        self._ids = pool.all_env_ids
+    def __init__(self, env_id: str) -> None:
+        self._env_id = env_id
+        self._pool: Any = None
+
+    def reset(self, *, seed: list[int]) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start fresh episodes from the seeds; return first observations (N, O) and no further information.
+
+        EnvPool takes seeds only when it makes its environments, so they are made anew (20 ms).
+        """
+        import envpool
+
+        self.close()
+        options = POOL_OPTIONS.get(self._env_id, {})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on casting float64 bounds
+            # One thread: the workers are the parallel unit, each with a core of its own.
+            pool = envpool.make(
+                self._env_id,
+                env_type="gymnasium",
+                num_envs=len(seed),
+                seed=seed,
+                num_threads=1,
+                **options,
+            )
+        assert pool.metadata["autoreset_mode"] == self.metadata["autoreset_mode"]  # type: ignore[attr-defined]
         names = list(pool._state_keys)
         self._obs, self._reward, self._done, self._truncated = map(names.index, ("obs", "reward", "done", "trunc"))
         self._action_dtype = pool.spec.action_array_spec["action"].dtype
-
-    def reset(self) -> tuple[np.ndarray, dict[str, Any]]:
-        """Return the first observations (N, O) and no further information."""
-        self._pool._reset(self._ids)
-        return self._pool._recv()[self._obs], {}
+        self._pool, self._ids = pool, pool.all_env_ids
+        pool._reset(self._ids)
+        return pool._recv()[self._obs], {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every environment; return observations (N, O), rewards, terminated, truncated (N,), nothing else."""
@@ -167,7 +173,9 @@ class Pool:
 
     def close(self) -> None:
         """Free the simulators."""
-        self._pool.close()
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
 
 def _envpool_ids() -> set[str]:

@@ -40,7 +40,7 @@ class VectorEnv:
         env: a vector environment with gymnasium's API and next-step autoreset.
         observation_space: of one environment, a Box of one dimension.
         action_space: of one environment, a Box of one dimension or Discrete.
-        seeds: one per environment for the first reset; None where the simulator was seeded when it was made.
+        num_envs: how many there are.
     """
 
     def __init__(
@@ -49,10 +49,8 @@ class VectorEnv:
         observation_space: spaces.Box,
         action_space: spaces.Box | spaces.Discrete,
         num_envs: int,
-        seeds: Sequence[int] | None,
     ) -> None:
         self._env = env
-        self._seeds = seeds
         self.takes_turns = bool(getattr(env, "takes_turns", False))  # its one thread works while the caller waits
         self.num_envs = num_envs
         self.observation_space = observation_space
@@ -64,9 +62,9 @@ class VectorEnv:
         mode = getattr(env, "metadata", {}).get("autoreset_mode")
         assert mode in (None, gymnasium.vector.AutoresetMode.NEXT_STEP), mode
 
-    def reset(self) -> np.ndarray:
-        """Return the first observations (N, O)."""
-        obs, _ = self._env.reset() if self._seeds is None else self._env.reset(seed=list(self._seeds))
+    def reset(self, seeds: Sequence[int]) -> np.ndarray:
+        """Start fresh episodes, each environment from its seed; return the first observations (N, O)."""
+        obs, _ = self._env.reset(seed=list(seeds))
         return np.asarray(obs)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -1,19 +1,26 @@
-"""Checkpoints: one file each, written whole or not at all."""
+"""Checkpoints: one file each, written whole or not at all, and known to be whole when it is read."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
 import os
 import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from helpers.errors import UserError
 
-VERSION = 1  # of the layout below
-PARTS = ("version", "config", "agent", "counters", "random_states")
+VERSION = 2  # of the layout below
+# part → its type: what was run; networks, optimisers, normalisers; how far the run is; what each worker alone has
+PARTS: dict[str, type] = {"config": dict, "agent": dict, "counters": dict, "workers": list}
+MARK = b"MiloZero sha256 "  # and the digest of everything before it, at the file's end, where unzipping ignores it
+TRAILER = len(MARK) + 64
 
 
-def write_atomically(path: Path, write: Any) -> None:
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Call ``write(temporary)`` and move the result to `path`: readers see the old file or the new one, whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -30,38 +37,88 @@ def write_atomically(path: Path, write: Any) -> None:
         os.close(folder)
 
 
-def save(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint.
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of a run that was killed while it wrote; for the folder's only writer."""
+    for file in folder.glob(".*.pt.*"):
+        file.unlink()
+
+
+def to_bytes(content: Mapping[str, Any]) -> bytes:
+    """Return a checkpoint as it stands in a file.
 
     Args:
-        path: the file.
-        content: ``config`` (what was run), ``agent`` (networks, optimisers, normalisers), ``counters`` and
-            ``random_states`` (of every rank, by rank); tensors and plain values only.
+        content: the `PARTS`; tensors and plain values only.
     """
     import torch
 
-    write_atomically(path, lambda temporary: torch.save({"version": VERSION, **content}, temporary))
+    buffer = io.BytesIO()
+    torch.save({"version": VERSION, **content}, buffer)
+    data = buffer.getvalue()
+    return data + MARK + hashlib.sha256(data).hexdigest().encode()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically.
+
+    Raises:
+        OSError: where it cannot be written; an older file of that name is then still there.
+    """
+    write_atomically(path, lambda temporary: temporary.write_bytes(data))
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint, as `write_bytes` does."""
+    write_bytes(path, to_bytes(content))
 
 
 def load(path: Path) -> dict[str, Any]:
     """Return a checkpoint's content. Nothing in the file is run: only tensors and plain values are read.
 
     Raises:
-        UserError: where the file is missing, truncated, not a checkpoint, or of another layout.
+        UserError: where the file is missing, damaged, not a checkpoint, or of a layout that is not known here.
     """
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        data = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}") from None
+    trailer = data[-TRAILER:]
+    marked = trailer.startswith(MARK)
+    if marked:
+        data = data[:-TRAILER]
+        if hashlib.sha256(data).hexdigest().encode() != trailer[len(MARK) :]:
+            raise UserError(f"{path} is damaged: its checksum does not fit")
+    try:
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception:  # whatever torch and zipfile raise on bytes that are no checkpoint
-        raise UserError(f"{path} is damaged or no checkpoint; choose another one with --iter_num") from None
-    if not isinstance(content, dict) or any(part not in content for part in PARTS):
+        raise UserError(f"{path} is damaged or no checkpoint") from None
+    version = content.get("version") if isinstance(content, dict) else None
+    if version == 1:
+        content = _from_version_1(content)
+    elif isinstance(version, int) and version > VERSION:
+        raise UserError(f"{path} has layout {version}, of a newer MiloZero; this one reads layouts 1 to {VERSION}")
+    elif version != VERSION or not marked:
+        raise UserError(f"{path} is damaged or no checkpoint")
+    whole = all(isinstance(content.get(part), kind) for part, kind in PARTS.items())
+    if not whole or type(content["counters"].get("iteration")) is not int:
         raise UserError(f"{path} is not a checkpoint of this program")
-    if content["version"] != VERSION:
-        raise UserError(f"{path} has layout {content['version']}; this version reads layout {VERSION}")
-    return content
+    return dict(content)
+
+
+def _from_version_1(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of layout 1, which kept nothing of the environments: fit to play, and to go on from."""
+    return content | {"version": VERSION, "workers": []}
+
+
+@contextlib.contextmanager
+def fitting() -> Iterator[None]:
+    """Within this, content that does not fit the agent of its own settings is a `UserError`."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError, AttributeError, OverflowError) as error:
+        message = " ".join(str(error).split())
+        raise UserError(f"the checkpoint does not fit its own settings: {message}") from None
 
 
 def file_name(iter_num: int | str) -> str:
@@ -90,3 +147,35 @@ def find(model_path: str, iter_num: str) -> Path:
     if iter_num not in there:
         raise UserError(f"--iter_num={iter_num}: no such checkpoint in {model_path}; there are {', '.join(there)}")
     return folder / file_name(iter_num)
+
+
+def newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
+    """Return the content of the newest intact checkpoint that a run can go on from; None where there is none at all.
+
+    Args:
+        folder: of the checkpoints.
+        warn: is told of each damaged one that is passed over.
+
+    Raises:
+        UserError: where there are checkpoints and not one is intact.
+    """
+    there = available(folder)
+    found: dict[str, Any] | None = None
+    for name in ["last"] * ("last" in there) + [name for name in reversed(there) if name.isdigit()]:
+        # Killed between its two files, a save leaves an iteration's file that is newer than the last one.
+        if found is not None and int(name) <= found["counters"]["iteration"]:
+            break
+        try:
+            found = load(folder / file_name(name))
+        except UserError as error:
+            warn(f"passed over: {error}")
+    if found is None and set(there) - {"best"}:
+        raise UserError(f"not one of the checkpoints in {folder} is intact")
+    return found
+
+
+def thin_out(folder: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints of iterations; 0 keeps all. ``best`` and ``last`` always stay."""
+    iterations = [name for name in available(folder) if name.isdigit()]
+    for name in iterations[:-keep] if keep else []:
+        (folder / file_name(name)).unlink()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,13 @@ class Comm:
     def barrier(self) -> None:
         """Wait until every worker is here."""
 
+    def roll_call(self, mine: Any, seconds: float) -> dict[int, Any]:
+        """Return rank → value of every worker that calls this within `seconds`.
+
+        For a thread beside the main thread, which may wait in any other call meanwhile.
+        """
+        return {self.rank: mine}
+
     def abort(self, code: int) -> None:
         """End this worker, and with it the whole job, at once."""
         sys.stdout.flush()
@@ -96,6 +104,7 @@ class MPIComm(Comm):
         self.local_rank = _from_environment(LOCAL_RANK_VARIABLES, 0)
         share_out_cores(self.local_rank, _from_environment(LOCAL_SIZE_VARIABLES, 1))
         self._in_place = MPI.IN_PLACE
+        self._calls, self._new_status = self._world.Dup(), MPI.Status  # for roll calls
 
     def sum_(self, array: np.ndarray) -> np.ndarray:
         """Add `array` up over all workers, in place, and return it."""
@@ -123,6 +132,23 @@ class MPIComm(Comm):
     def barrier(self) -> None:
         """Wait until every worker is here."""
         self._world.Barrier()
+
+    def roll_call(self, mine: Any, seconds: float) -> dict[int, Any]:
+        """Return rank → value of every worker that calls this within `seconds`.
+
+        For a thread beside the main thread, which may wait in any other call meanwhile.
+        """
+        answers = {self.rank: mine}
+        sent = [self._calls.isend(mine, rank) for rank in range(self.size) if rank != self.rank]
+        give_up = time.monotonic() + seconds
+        while len(answers) < self.size and time.monotonic() < give_up:
+            while (message := self._calls.improbe()) is not None:
+                status = self._new_status()
+                value = message.recv(status=status)
+                answers[status.Get_source()] = value
+            time.sleep(0.05)
+        del sent  # never waited for: who does not answer does not take them
+        return answers
 
     def abort(self, code: int) -> None:
         """End this worker, and with it the whole job, at once."""

@@ -38,6 +38,8 @@ class Param:
     above: float | None  # the value must be larger than this
     choices: tuple[Any, ...] | Callable[[], Iterable[str]] | None
     check: Callable[[Any], Any] | None  # raises UserError on a bad value
+    bare: str | None  # what the flag means without a value; None where it needs one
+    may_change: bool  # a resumed run may be given another value
 
     def allowed(self) -> tuple[Any, ...] | None:
         """Return the choices, asking for them where they are a table that others extend."""
@@ -53,6 +55,8 @@ def param(
     above: float | None = None,
     choices: tuple[Any, ...] | Callable[[], Iterable[str]] | None = None,
     check: Callable[[Any], Any] | None = None,
+    bare: str | None = None,
+    may_change: bool = False,
 ) -> Any:
     """Declare one setting as a dataclass field.
 
@@ -64,8 +68,12 @@ def param(
         above: the value must be strictly larger.
         choices: the values allowed, or a function that lists them.
         check: called with the value; raises `UserError` where it is not usable.
+        bare: what the flag means where no value follows it.
+        may_change: a resumed run may be given another value: it goes on being the run it was.
     """
-    declared = Param(help=help, low=low, high=high, above=above, choices=choices, check=check)
+    declared = Param(
+        help=help, low=low, high=high, above=above, choices=choices, check=check, bare=bare, may_change=may_change
+    )
     return dataclasses.field(default=default, metadata={"param": declared})
 
 
@@ -112,6 +120,8 @@ def coerce(value: Any, kind: Any) -> Any:
         if str(value).lower() in TRUE + FALSE:
             return str(value).lower() in TRUE
         raise ValueError("expected true or false")
+    if kind is str and isinstance(value, bool):
+        return "yes" if value else "no"  # PyYAML reads these words so
     if value is None or isinstance(value, (bool, list, dict)):
         raise ValueError(f"expected {'text' if kind is str else 'one number'}")
     if kind is str:
@@ -172,6 +182,8 @@ class _Help(argparse.HelpFormatter):
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         flags = "/".join(action.option_strings)
+        if action.nargs == "?":
+            return f"{flags}[={action.metavar}]"
         return flags if action.nargs == 0 else f"{flags}={action.metavar}"
 
 
@@ -179,13 +191,14 @@ def _add_flag(group: Any, name: str, kind: Any, default: Any, declared: Param) -
     choices = declared.allowed()
     shown = "automatic" if default is None else "none" if default == "" else default
     text = f"{declared.help} (default: {shown})".replace("%", "%%")
+    optional: dict[str, Any] = {} if declared.bare is None else {"nargs": "?", "const": declared.bare}
     if kind is bool or bool in typing.get_args(kind):
         group.add_argument(f"--{name}", dest=name, action="store_const", const=True, help=text)
         group.add_argument(f"--no-{name}", dest=name, action="store_const", const=False, help=argparse.SUPPRESS)
         return
     plain = next((part for part in typing.get_args(kind) if part is not type(None)), kind)
     metavar = "{" + ",".join(map(str, choices)) + "}" if choices else plain.__name__.upper()
-    group.add_argument(f"--{name}", dest=name, metavar=metavar, help=text)
+    group.add_argument(f"--{name}", dest=name, metavar=metavar, help=text, **optional)
 
 
 def build_parser(description: str, epilog: str, groups: Mapping[str, type]) -> argparse.ArgumentParser:

@@ -1,13 +1,43 @@
-"""The one exception for what a user can put right."""
+"""The exceptions that end a run with one line and no traceback."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import logging
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+logger = logging.getLogger(__name__)
 
 
 class UserError(ValueError):
     """Something the user wrote or gave is wrong: one line, exit code 2, no traceback."""
+
+
+class RunError(RuntimeError):
+    """A run cannot go on, or did not end as it should: one line, exit code 1, no traceback."""
+
+
+class NonFiniteError(RunError):
+    """A NaN or an infinite number where there must be none.
+
+    Args:
+        message: names what is not finite, and where.
+        evidence: name → tensor, array or plain value: what it came from, for inspection.
+        rank: of the worker whose evidence it is, where all workers raise together; None where one does.
+    """
+
+    def __init__(self, message: str, evidence: Mapping[str, Any], rank: int | None = None) -> None:
+        super().__init__(message)
+        self.evidence = evidence
+        self.rank = rank
+
+
+def tell(line: str) -> None:
+    """Put a line on stderr and into the log: nothing that ends the run, but the user must know."""
+    print(line, file=sys.stderr, flush=True)
+    logger.warning(line)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import random
+import secrets
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents import AGENTS, agent_class
+from helpers import checkpoint
 from helpers.config import build, build_parser, param, read_flags, read_yaml, settings_of, to_seconds
 from helpers.demos import ImitationConfig
 from helpers.errors import UserError
+from helpers.lock import Lock
 from helpers.trackers import TrackingConfig
 
 if TYPE_CHECKING:
@@ -47,12 +50,14 @@ NAME_SECOND = ("badger", "crane", "falcon", "fox", "gecko", "hare", "heron", "ib
 class CommonConfig:
     """Settings of every task."""
 
-    task: str = param("train", "what to do", choices=("train", "eval"))
-    config: str = param("", "YAML file with settings; the command line overrides it")
+    task: str = param("train", "what to do", choices=("train", "eval"), may_change=True)
+    config: str = param("", "YAML file with settings; the command line overrides it", may_change=True)
     seed: int | None = param(None, "seed of everything random (train: 0; eval: the checkpoint's)", low=0)
-    num_workers: int | None = param(None, "check that this many workers run; mpiexec -n starts them", low=1)
-    data_dir: str = param("data", "folder for checkpoints, logs and evaluations")
-    cuda: bool = param(False, "networks on the GPU")
+    num_workers: int | None = param(
+        None, "check that this many workers run; mpiexec -n starts them", low=1, may_change=True
+    )
+    data_dir: str = param("data", "folder for checkpoints, logs and evaluations", may_change=True)
+    cuda: bool = param(False, "networks on the GPU", may_change=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +69,35 @@ class TrainConfig:
     uuid: str = param("", "name of the experiment; a readable one is made up where it is empty")
     num_envs: int = param(16, "environments of each worker", low=1)
     rollout_len: int = param(2048, "environment steps of each worker per iteration, over all its environments", low=1)
-    num_timesteps: int = param(10_000_000, "end after this many environment steps over all workers", low=1)
-    num_iters: int | None = param(None, "end after this many iterations", low=1)
-    execution_time: str = param("", "end after this wall-clock time: D-HH:MM:SS or HH:MM:SS", check=to_seconds)
-    save_frequency: int = param(50, "iterations between checkpoints", low=1)
-    eval_frequency: int = param(25, "iterations between evaluations, 0 for only one at the end", low=0)
+    num_timesteps: int = param(
+        10_000_000, "end after this many environment steps over all workers", low=1, may_change=True
+    )
+    num_iters: int | None = param(None, "end after this many iterations", low=1, may_change=True)
+    execution_time: str = param(
+        "", "stop after this wall-clock time: D-HH:MM:SS or HH:MM:SS", check=to_seconds, may_change=True
+    )
+    resume: str = param(
+        "no",
+        "go on with experiment --uuid; auto: if there is one",
+        choices=("no", "yes", "auto"),
+        bare="yes",
+        may_change=True,
+    )
+    save_frequency: int = param(50, "iterations between checkpoints; at each, fresh episodes start", low=1)
+    keep_checkpoints: int = param(
+        0, "keep the newest so many of them besides best and last; 0 for all", low=0, may_change=True
+    )
+    watchdog: str = param(
+        "01:00:00", "end the job where an iteration takes longer; 0 for never", check=to_seconds, may_change=True
+    )
+    eval_frequency: int = param(
+        25, "iterations between evaluations, 0 for only one at the end", low=0, may_change=True
+    )
     eval_episodes: int = param(10, "episodes of an evaluation, with the deterministic policy", low=1)
-    hash_frequency: int = param(10, "iterations between checks that all workers agree, 0 for none", low=0)
-    compile: bool | None = param(None, "compile the update (default: where it pays)")
+    hash_frequency: int = param(
+        10, "iterations between checks that all workers agree, 0 for none", low=0, may_change=True
+    )
+    compile: bool | None = param(None, "compile the update (default: where it pays)", may_change=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +122,7 @@ class Settings:
     imitation: ImitationConfig = field(default_factory=ImitationConfig)
     agent: Any = None  # of the algorithm's own config class
     evaluation: EvalConfig = field(default_factory=EvalConfig)
+    given: frozenset[str] = frozenset()  # names of the settings that the command line or the file gave
 
     def flat(self) -> dict[str, Any]:
         """Return name → value of every setting of a training run."""
@@ -138,7 +165,8 @@ def parse(argv: Sequence[str]) -> Settings:
         if name not in accepted:
             other = "train" if task == "eval" else "eval"
             raise UserError(f"--{name} belongs to --task={other}, not to --task={task}")
-    settings = Settings(**{group: build(cls, flags, file, path) for group, cls in used.values()})
+    given = frozenset([*flags, *file])
+    settings = Settings(**{group: build(cls, flags, file, path) for group, cls in used.values()}, given=given)
     check(settings)
     return settings
 
@@ -172,28 +200,72 @@ def git_sha() -> str:
 
 
 class ExperimentInitializer:
-    """One training run: its settings, its name, its folders.
+    """One training run: its settings, its name, its folders, and what it goes on from.
+
+    With ``--resume`` the settings are those of the run that goes on; nothing is written before `create`.
 
     Raises:
-        UserError: where the experiment exists already, or its folders cannot be written.
+        UserError: where there is nothing to resume, or what is given now contradicts the run's settings.
     """
 
-    def __init__(self, settings: Settings, comm: Comm, env_id: str) -> None:
-        self.settings = settings
-        self.env_id = env_id  # full, with its version
-        self.seed = settings.common.seed or 0
-        self.name = comm.broadcast(settings.train.uuid or self._full_name(comm.size))
-        data = Path(settings.common.data_dir)
+    def __init__(self, settings: Settings, comm: Comm) -> None:
+        train, data = settings.train, Path(settings.common.data_dir)
+        self._comm = comm
+        self._lock: Lock | None = None  # rank 0's
+        self.name = train.uuid
         self.checkpoints = data / "checkpoints" / self.name
         self.logs = data / "logs" / self.name
-        problem = comm.broadcast(self._create(data) if comm.rank == 0 else "")
-        if problem:
-            raise UserError(problem)
+        self.saved: dict[str, Any] | None = None  # the checkpoint that the run goes on from
+        self.notes: list[str] = []  # on rank 0: what there is to say about resuming
+        if train.resume != "no":
+            problem, self.saved = comm.broadcast(self._look_back(train.resume) if comm.rank == 0 else None)
+            if problem:
+                raise UserError(problem)
+        if self.saved is not None:
+            settings = continued(settings, self.saved["config"])
+        self.settings = settings
+        self.seed = settings.common.seed or 0
+        self.env_id = settings.train.env_id
+        self.run_id = self.saved["config"].get("run_id", "") if self.saved else ""
+
+    def _look_back(self, resume: str) -> tuple[str, dict[str, Any] | None]:
+        """Return a problem, or nothing, and the newest intact checkpoint, or None."""
+        if not self.name:
+            return "--resume needs --uuid=<experiment>, a folder of data/checkpoints", None
+        if not self.checkpoints.is_dir() and resume != "auto":
+            return f"--resume: there is no experiment {self.checkpoints}; --resume=auto would start it", None
+        try:
+            if self.checkpoints.is_dir():
+                self._lock = Lock(self.checkpoints)
+            saved = checkpoint.newest(self.checkpoints, self.notes.append)
+        except UserError as error:
+            return str(error), None
+        if saved is None and resume != "auto":
+            return f"--resume: there are no checkpoints in {self.checkpoints}; --resume=auto would start anew", None
+        return "", saved
 
     @property
     def group(self) -> str:
         """Name without the seed: what runs that differ in nothing else share."""
         return self.name.removesuffix(f".seed{self.seed:02}")
+
+    def create(self, env_id: str) -> None:
+        """Make the folders, write what is run into them, and start ``log.txt`` (on rank 0; collective).
+
+        Args:
+            env_id: full, with its version.
+
+        Raises:
+            UserError: where the experiment exists already, or its folders cannot be written.
+        """
+        self.env_id = env_id
+        name = self.name or self._full_name(self._comm.size)
+        self.name, self.run_id = self._comm.broadcast((name, self.run_id or secrets.token_hex(4)))
+        data = Path(self.settings.common.data_dir)
+        self.checkpoints, self.logs = data / "checkpoints" / self.name, data / "logs" / self.name
+        problem = self._comm.broadcast(self._create(data) if self._comm.rank == 0 else "")
+        if problem:
+            raise UserError(problem)
 
     def _full_name(self, workers: int) -> str:
         chance = random.SystemRandom()
@@ -203,38 +275,75 @@ class ExperimentInitializer:
         return f"{readable}.{git_sha()}.{env}.{train.algo}.workers{workers}.demos{demos:02}.seed{self.seed:02}"
 
     def _create(self, data: Path) -> str:
+        resume = self.settings.train.resume != "no"
         for folder in (self.checkpoints, self.logs):
-            if folder.exists():
-                return f"experiment '{self.name}' exists already ({folder}); choose another --uuid or remove it"
+            if folder.exists() and not resume:
+                return f"experiment '{self.name}' exists already ({folder}); --resume it, or choose another --uuid"
         try:
-            self.checkpoints.mkdir(parents=True)
-            self.logs.mkdir(parents=True)
+            self.checkpoints.mkdir(parents=True, exist_ok=resume)
+            self.logs.mkdir(parents=True, exist_ok=resume)
+            self._lock = self._lock or Lock(self.checkpoints)
+            checkpoint.remove_leftovers(self.checkpoints)
+            self._write_record()
+            handler = logging.FileHandler(self.logs / "log.txt")
         except OSError as error:
             return f"cannot write to --data_dir={data}: {error.strerror}"
+        except UserError as error:
+            return str(error)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger().addHandler(handler)
         return ""
 
     def record(self, workers: int) -> dict[str, Any]:
         """Return what was run: every setting, the full environment id, seed, workers, commit and command."""
         flat = self.settings.flat()
         flat |= {"env_id": self.env_id, "seed": self.seed, "uuid": self.name, "num_workers": workers}
-        return flat | {"git_sha": git_sha(), "command": " ".join(sys.argv)}
+        return flat | {"run_id": self.run_id, "git_sha": git_sha(), "command": " ".join(sys.argv)}
 
-    def write_record(self, workers: int) -> None:
-        """Write ``config.yaml`` beside the checkpoints and into the log folder, and start ``log.txt``."""
+    def _write_record(self) -> None:
         import yaml
 
-        text = yaml.safe_dump(self.record(workers), sort_keys=False)
+        text = yaml.safe_dump(self.record(self._comm.size), sort_keys=False)
         for folder in (self.checkpoints, self.logs):
-            (folder / "config.yaml").write_text(text)
-        handler = logging.FileHandler(self.logs / "log.txt")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logging.getLogger().addHandler(handler)
+            checkpoint.write_atomically(folder / "config.yaml", lambda temporary: temporary.write_text(text))
 
 
-def settings_from_record(record: dict[str, Any]) -> Settings:
-    """Return the settings of a run from the record in its checkpoint; keys that no class knows are passed over."""
-    groups = groups_of("train", record["algo"])
-    built = {}
-    for group, cls in groups.values():
-        built[group] = cls(**{name: record[name] for name in settings_of(cls) if name in record})
-    return Settings(**built)
+def continued(settings: Settings, record: dict[str, Any]) -> Settings:
+    """Return the settings of a resumed run: those of its record, but for what is given now and may change.
+
+    Raises:
+        UserError: where what is given now contradicts the record; the run would be another one.
+    """
+    import environments
+
+    now = settings.flat()
+    if "env_id" in settings.given:
+        now["env_id"] = environments.resolve(settings.train.env_id)
+    groups = groups_of("train", settings.train.algo).values()
+    fixed = {
+        name for _, cls in groups for name, (_, _, declared) in settings_of(cls).items() if not declared.may_change
+    }
+    for name in sorted(settings.given & fixed):
+        if now[name] != record.get(name):
+            raise UserError(
+                f"--{name}={now[name]}, but the run that is resumed has {record.get(name)}; leave it out, "
+                f"or start another run with another --uuid"
+            )
+    return settings_from_record(record | {name: now[name] for name in settings.given}, settings.given)
+
+
+def settings_from_record(record: dict[str, Any], given: frozenset[str] = frozenset()) -> Settings:
+    """Return the settings of a run from the record in its checkpoint; keys that no class knows are passed over.
+
+    Raises:
+        UserError: where the record does not hold the settings of a run.
+    """
+    algo = record.get("algo")
+    if algo not in AGENTS:
+        raise UserError(f"the checkpoint is of algorithm '{algo}', which is not known here")
+    groups = groups_of("train", algo)
+    settings = Settings(
+        **{group: build(cls, {}, record, "the checkpoint") for group, cls in groups.values()}, given=given
+    )
+    check(settings)
+    return settings

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from helpers.affinity import one_core
-from helpers.seeding import Purpose, generator
+from helpers.errors import NonFiniteError
+from helpers.seeding import Purpose, generator, integer
 
 if TYPE_CHECKING:
     from environments.vector import VectorEnv
@@ -56,14 +57,33 @@ class Explorer(Protocol):
         """Return one sampled action for each observation (N, O)."""
 
 
+@dataclass
+class Past:
+    """What a worker's environments went through since they last started afresh.
+
+    A simulator's state cannot be saved, but the seeds it started from and the actions it was given can: played
+    again, they bring it back.
+    """
+
+    start: int = 0  # the iteration before which the episodes started afresh
+    actions: list[np.ndarray] = field(default_factory=list)  # (T, N, A) of each iteration since
+
+
 def rollout_generator(
     env: VectorEnv,
     agent: Explorer,
     rollout_len: int,
     seed: int,
     first_env: int = 0,
+    *,
+    fresh_every: int = 0,
+    past: Past | None = None,
 ) -> Iterator[Rollout]:
     """Yield one rollout after another, for ever; each reuses the arrays of the one before.
+
+    After every `fresh_every` iterations the environments start fresh episodes from seeds of (seed, environment,
+    iteration), which a resumed run can do as well. The episodes that this cuts off are truncated, and not among the
+    rollout's `episodes`: their returns are not those of whole ones.
 
     Args:
         env: this worker's environments.
@@ -71,22 +91,30 @@ def rollout_generator(
         rollout_len: environment steps per rollout, a multiple of the number of environments.
         seed: the run's seed; environment i draws its noise from stream ``first_env + i``.
         first_env: global index of this worker's first environment.
+        fresh_every: iterations between fresh starts; 0 for never.
+        past: of a resumed run, played again before the first rollout; kept up to date from then on.
 
     Raises:
-        FloatingPointError: where an environment returns a NaN or infinite observation or reward.
+        NonFiniteError: where an environment returns a NaN or infinite observation or reward.
     """
     steps, num_envs = rollout_len // env.num_envs, env.num_envs
-    rngs = [generator(seed, Purpose.NOISE, first_env + i) for i in range(num_envs)]
-    obs = env.reset()
-    ended = np.zeros(num_envs, bool)
-    tally = EpisodeTally(num_envs)
+    streams = range(first_env, first_env + num_envs)
     rollout = _empty(steps, env)
+    past = past or Past()
+    iteration, replay = past.start, iter(past.actions)
+    past.actions = []
+    fresh = True
     while True:
+        if fresh:
+            obs = env.reset([integer(seed, Purpose.ENVIRONMENT, stream, iteration) for stream in streams])
+            rngs = [generator(seed, Purpose.NOISE, stream, iteration) for stream in streams]
+            ended, tally = np.zeros(num_envs, bool), EpisodeTally(num_envs)
+        known = next(replay, None)
         rollout.obs[0] = obs
         noise = np.stack([agent.noise(rng, steps) for rng in rngs], axis=1)
         with one_core() if env.takes_turns else contextlib.nullcontext():
             for t in range(steps):
-                action = agent.explore(obs, noise[t])
+                action = agent.explore(obs, noise[t]) if known is None else known[t]
                 obs, reward, terminated, truncated = env.step(action)
                 rollout.obs[t + 1] = obs
                 rollout.actions[t] = action
@@ -97,7 +125,14 @@ def rollout_generator(
                 ended = terminated | truncated
         _check_finite(rollout)
         rollout.episodes = tally.add(rollout)
-        yield rollout
+        past.actions.append(rollout.actions.copy())
+        iteration += 1
+        fresh = fresh_every > 0 and iteration % fresh_every == 0
+        if fresh:
+            rollout.truncated[-1] |= rollout.valid[-1] & ~rollout.terminated[-1]
+            past.start, past.actions = iteration, []
+        if known is None:
+            yield rollout
 
 
 def _empty(steps: int, env: VectorEnv) -> Rollout:
@@ -117,9 +152,10 @@ def _check_finite(rollout: Rollout) -> None:
     for name, values in (("observation", rollout.obs), ("reward", rollout.rewards)):
         if not np.isfinite(values).all():
             where = np.argwhere(~np.isfinite(values))[0]
-            raise FloatingPointError(
+            raise NonFiniteError(
                 f"the environment returned a NaN or infinite {name} (environment {where[1]}, "
                 f"step {where[0]} of the rollout)",
+                {"obs": rollout.obs, "actions": rollout.actions, "rewards": rollout.rewards},
             )
 
 

@@ -1,4 +1,4 @@
-"""One seed, many independent streams: each purpose and each environment draws from its own.
+"""One seed, many independent streams: each purpose, environment and fresh start draws from its own.
 
 Streams belong to environments, not to workers: environment 3 sees the same noise whether it is the fourth of
 one worker or the second of another, so the layout of a run does not change what it samples.
@@ -21,15 +21,15 @@ class Purpose(IntEnum):
     EVALUATION = 4  # by episode
 
 
-def _sequence(seed: int, purpose: Purpose, index: int) -> np.random.SeedSequence:
-    return np.random.SeedSequence(seed, spawn_key=(int(purpose), index))
+def _sequence(seed: int, purpose: Purpose, index: int, iteration: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(seed, spawn_key=(int(purpose), index, iteration))
 
 
-def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
-    """Return the random generator of stream (`seed`, `purpose`, `index`)."""
-    return np.random.default_rng(_sequence(seed, purpose, index))
+def generator(seed: int, purpose: Purpose, index: int = 0, iteration: int = 0) -> np.random.Generator:
+    """Return the random generator of stream (`seed`, `purpose`, `index`), as it starts anew at `iteration`."""
+    return np.random.default_rng(_sequence(seed, purpose, index, iteration))
 
 
-def integer(seed: int, purpose: Purpose, index: int = 0) -> int:
+def integer(seed: int, purpose: Purpose, index: int = 0, iteration: int = 0) -> int:
     """Return a 31-bit seed for libraries that want one."""
-    return int(_sequence(seed, purpose, index).generate_state(1)[0] >> 1)
+    return int(_sequence(seed, purpose, index, iteration).generate_state(1)[0] >> 1)

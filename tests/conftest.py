@@ -19,20 +19,46 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("command") is not None)
 
 
+def start(tmp_path, *args, workers=0, env=(), data=None):
+    """Start main.py as a user does, its data in a folder of the test's."""
+    main = [sys.executable, str(ROOT / "main.py"), f"--data_dir={data or tmp_path / 'data'}", *args]
+    launcher = [shutil.which("mpiexec"), "-n", str(workers)] if workers else []
+    environment = os.environ | {
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "PYTHONPATH": str(ROOT / "tests"),
+        **dict(env),
+    }
+    pipe = subprocess.PIPE
+    return subprocess.Popen(launcher + main, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=tmp_path)
+
+
 @pytest.fixture
 def milozero(tmp_path):
-    """Run main.py as a user does, its data in a folder of the test's; returns the finished process."""
+    """Run main.py to its end; returns the finished process."""
 
-    def run(*args, workers=0, env=(), data=tmp_path / "data", timeout=120):
-        main = [sys.executable, str(ROOT / "main.py"), f"--data_dir={data}", *args]
-        launcher = [shutil.which("mpiexec"), "-n", str(workers)] if workers else []
-        environment = os.environ | {
-            "OMPI_ALLOW_RUN_AS_ROOT": "1",
-            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-            "PYTHONPATH": str(ROOT / "tests"),
-            **dict(env),
-        }
-        command = launcher + main
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, cwd=tmp_path)
+    def run(*args, timeout=120, **how):
+        with start(tmp_path, *args, **how) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=timeout)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     return run
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Start main.py; returns the running process, which does not outlive the test."""
+    processes = []
+
+    def run(*args, **how):
+        processes.append(start(tmp_path, *args, **how))
+        return processes[-1]
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()

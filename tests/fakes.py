@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,9 @@ class CountingEnv:
         self.count = np.zeros(self.num_envs, int)
         self.over = np.zeros(self.num_envs, bool)
 
-    def reset(self) -> np.ndarray:
+    def reset(self, seeds: Sequence[int]) -> np.ndarray:
+        self.seeds = list(seeds)
+        self.count[:], self.over[:] = 0, False
         return self.count[:, None].astype(np.float32)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -92,8 +94,11 @@ class CountingEnv:
 class IdleAgent:
     """Acts by its noise alone."""
 
+    def __init__(self, action_size: int = 1) -> None:
+        self.action_size = action_size
+
     def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
-        return rng.standard_normal((steps, 1), np.float32)
+        return rng.standard_normal((steps, self.action_size), np.float32)
 
     def explore(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         return noise

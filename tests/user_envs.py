@@ -54,5 +54,25 @@ class Unfinite(Bounded):
         return obs, float("nan") if self.steps == 100 else reward, *rest
 
 
-for cls in (Bounded, Breaking, Unfinite):
+class Hanging(Bounded):
+    """Never returns from its 40th step on rank 1, or on the only one."""
+
+    steps = 0
+
+    def step(self, action):
+        self.steps += 1
+        while self.steps == 40 and os.environ.get("OMPI_COMM_WORLD_RANK") != "0":
+            time.sleep(0.1)
+        return super().step(action)
+
+
+class Slow(Bounded):
+    """A step takes 5 ms, so that a test can act while it trains."""
+
+    def step(self, action):
+        time.sleep(0.005)
+        return super().step(action)
+
+
+for cls in (Bounded, Breaking, Unfinite, Hanging, Slow):
     gymnasium.register(f"{cls.__name__}-v0", cls, max_episode_steps=7 if cls is Bounded else None)

@@ -13,8 +13,8 @@ from helpers.config import param
 class TrackingConfig:
     """Settings of Weights & Biases."""
 
-    wandb_project: str = param("", "Weights & Biases project; empty for none")
-    wandb_entity: str = param("", "Weights & Biases user or team")
+    wandb_project: str = param("", "Weights & Biases project; empty for none", may_change=True)
+    wandb_entity: str = param("", "Weights & Biases user or team", may_change=True)
 
 
 class Tracker(Protocol):
@@ -22,6 +22,9 @@ class Tracker(Protocol):
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Take the metrics of environment step `step`; a NaN means not measured this time."""
+
+    def flush(self) -> None:
+        """Bring what was logged to where a kill or a power cut does not reach it."""
 
     def close(self) -> None:
         """Write out what is left."""
@@ -37,6 +40,11 @@ class Trackers:
         """Pass the metrics on to each tracker."""
         for tracker in self._trackers:
             tracker.log(metrics, step)
+
+    def flush(self) -> None:
+        """Flush each tracker."""
+        for tracker in self._trackers:
+            tracker.flush()
 
     def close(self) -> None:
         """Close each tracker."""

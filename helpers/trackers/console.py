@@ -102,6 +102,9 @@ class ConsoleTracker:
             self._last_line = time.monotonic()
             print(self.line(), flush=True)
 
+    def flush(self) -> None:
+        """Show nothing that lasts."""
+
     def close(self) -> None:
         """Leave the last state on the screen."""
         if self._live is not None:

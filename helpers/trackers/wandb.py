@@ -15,11 +15,21 @@ logger = logging.getLogger(__name__)
 class WandbTracker:
     """One W&B run; its files lie under ``data/wandb`` and can be uploaded later with ``wandb sync``.
 
-    Training never depends on it: an error switches it off with a line in the log.
+    A resumed run goes on under the same `run_id`; steps that were logged before it was killed come again, with the
+    same values, and W&B passes over them. Training never depends on it: an error switches it off with a line in the
+    log.
     """
 
     def __init__(
-        self, *, project: str, entity: str, name: str, group: str, config: dict[str, Any], data: Path
+        self,
+        *,
+        project: str,
+        entity: str,
+        name: str,
+        group: str,
+        config: dict[str, Any],
+        data: Path,
+        run_id: str | None = None,
     ) -> None:
         import wandb
 
@@ -31,6 +41,8 @@ class WandbTracker:
                 entity=entity or None,
                 name=name,
                 group=group,
+                id=run_id,
+                resume="allow" if run_id else None,
                 config=config,
                 dir=str(data),
                 mode=None if online else "offline",
@@ -42,6 +54,9 @@ class WandbTracker:
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Send what was measured."""
         self._try("log", {k: v for k, v in metrics.items() if not math.isnan(v)}, step=step)
+
+    def flush(self) -> None:
+        """Leave it to the client, which writes as it goes."""
 
     def close(self) -> None:
         """Finish the run."""

@@ -12,6 +12,7 @@ from agents.agent import Setting
 from agents.networks import BatchNorm
 from agents.ppo_agent import PPOAgent, PPOConfig, standardize
 from helpers.comm import Comm
+from helpers.errors import NonFiniteError
 from helpers.rollout import Rollout, rollout_generator
 
 BOX, DISCRETE = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(3)
@@ -107,8 +108,7 @@ def test_agent_from_a_checkpoint_goes_on_as_the_one_that_was_saved(space):
     saved, loaded = agent_for(space, config), agent_for(space, config, seed=9)
     saved.update(random_rollout(saved, space), 0.0)
     loaded.load_state_dict(saved.state_dict())
-    loaded.load_random_state(saved.random_state())
-    loaded.rewards.returns = saved.rewards.returns.copy()  # belongs to the environments
+    loaded.load_worker_state(saved.worker_state())
     rollout = random_rollout(saved, space, seed=2)
     assert saved.update(rollout, 0.5) == loaded.update(rollout, 0.5)
     assert saved.parameter_hash() == loaded.parameter_hash()
@@ -148,12 +148,36 @@ def test_gaussian_starts_with_small_orthogonal_mean_and_state_independent_deviat
     torch.testing.assert_close(weight @ weight.T, 1e-4 * torch.eye(2), atol=1e-7, rtol=0)
 
 
-def test_non_finite_loss_stops_with_its_name():
+def test_non_finite_loss_stops_with_its_name_and_the_batch_it_came_from():
     agent = agent_for()
+    before = agent.optimizer.params.vector.clone()
     rollout = random_rollout(agent)
     rollout.actions[0, 0, 0] = np.nan
-    with pytest.raises(FloatingPointError, match="policy_loss"):
+    with pytest.raises(NonFiniteError, match="policy_loss is nan, with the batch of worker 0") as caught:
         agent.update(rollout, 0.0)
+    evidence = caught.value.evidence
+    assert torch.isnan(evidence["batch.actions"]).sum() == 1
+    assert torch.equal(evidence["parameters"], before)
+
+
+def test_non_finite_parameter_stops_with_its_name():
+    agent = agent_for(config=dataclasses.replace(SMALL, epochs=1, batch_size=64))
+    agent.optimizer.base_rate[-1] = float("inf")  # the only step's loss and gradient are finite still
+    with pytest.raises(NonFiniteError, match=r"parameter value_head\.bias is not finite"):
+        agent.update(random_rollout(agent), 0.0)
+
+
+def test_of_two_workers_the_one_whose_batch_is_not_finite_is_named():
+    def work(comm):
+        agent = agent_for(comm=comm)
+        rollout = random_rollout(agent, seed=comm.rank)
+        if comm.rank == 1:
+            rollout.actions[3, 0, 0] = np.inf
+        with pytest.raises(NonFiniteError, match="worker 1") as caught:
+            agent.update(rollout, 0.0)
+        return caught.value.rank
+
+    assert on_workers(2, work) == [1, 1]
 
 
 def test_learning_rate_falls_linearly_to_nothing():

@@ -13,7 +13,7 @@ from helpers.rollout import rollout_generator
 path, env_id, options = sys.argv[1:4]
 comm = make_comm()
 num_envs = 2 // comm.size
-env = environments.make_vector_env(env_id, num_envs, 3, comm.rank * num_envs)
+env = environments.make_vector_env(env_id, num_envs)
 config = PPOConfig(batch_size=128 * num_envs, epochs=1, clip_norm=0.0, batch_norm_all="bn" in options)
 agent = PPOAgent(config, env.observation_size, env.action_space, Setting(comm, seed=3, num_envs=num_envs))
 rollouts = rollout_generator(env, agent, 128 * num_envs, 3, comm.rank * num_envs)

@@ -124,7 +124,7 @@ def test_contracts_training_and_evaluation_commands_run_as_written(tmp_path):
 
     started = time.monotonic()
     printed = run(train)
-    assert "execution_time=0:25 used up" in printed
+    assert "execution_time of 25 s used up" in printed
     assert 25 < time.monotonic() - started < 120
     assert "demonstrations: 16" in printed
     config = yaml.safe_load((tmp_path / "data/logs/some_name.seed02/config.yaml").read_text())

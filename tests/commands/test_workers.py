@@ -41,8 +41,8 @@ def test_all_workers_train_as_one(milozero, tmp_path):
     assert result.returncode == 0, result.stderr
     state = torch.load(tmp_path / "data/checkpoints/two/last.pt", weights_only=True)
     assert state["counters"]["timesteps"] == 3 * 2 * 256
-    assert len(state["random_states"]) == 2
-    assert state["random_states"][0] != state["random_states"][1]
+    assert len(state["workers"]) == 2
+    assert state["workers"][0]["agent"]["shuffle"] != state["workers"][1]["agent"]["shuffle"]
     assert state["config"]["num_workers"] == 2
 
 

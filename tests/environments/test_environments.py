@@ -23,8 +23,8 @@ def test_unknown_environment_names_near_ones(wrong, near):
 
 @pytest.mark.parametrize("env_id", ["Hopper-v5", "Hopper-v3", "Pendulum-v1", "CartPole-v1", "Acrobot-v1"])
 def test_both_backends_keep_the_next_step_autoreset_contract(env_id):
-    for env in (environments.make_vector_env(env_id, 3, seed=0), _gymnasium_vector(env_id)):
-        env.reset()
+    for env in (environments.make_vector_env(env_id, 3), _gymnasium_vector(env_id)):
+        env.reset([0, 1, 2])
         before = np.zeros(3, bool)
         ends = 0
         rng = np.random.default_rng(0)
@@ -44,7 +44,7 @@ def _gymnasium_vector(env_id):
     make = [lambda: environments.make_env(env_id)] * 3
     one = environments.make_env(env_id)
     vector = gymnasium.vector.SyncVectorEnv(make, autoreset_mode=mode)
-    return VectorEnv(vector, one.observation_space, one.action_space, 3, [1, 2, 3])
+    return VectorEnv(vector, one.observation_space, one.action_space, 3)
 
 
 def test_other_autoreset_modes_are_refused():
@@ -52,7 +52,7 @@ def test_other_autoreset_modes_are_refused():
     vector = gymnasium.vector.SyncVectorEnv(make, autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP)
     one = gymnasium.make("CartPole-v1")
     with pytest.raises(AssertionError):
-        VectorEnv(vector, one.observation_space, one.action_space, 1, [0])
+        VectorEnv(vector, one.observation_space, one.action_space, 1)
 
 
 def test_environment_gets_the_clipped_action():
@@ -61,8 +61,8 @@ def test_environment_gets_the_clipped_action():
 
 
 def test_seeds_belong_to_environments_not_to_workers():
-    both = environments.make_vector_env("Hopper-v5", 2, seed=5).reset()
-    second = environments.make_vector_env("Hopper-v5", 1, seed=5, first_env=1).reset()
+    both = environments.make_vector_env("Hopper-v5", 2).reset([5, 6])
+    second = environments.make_vector_env("Hopper-v5", 1).reset([6])
     np.testing.assert_array_equal(both[1], second[0])
     assert not np.array_equal(both[0], both[1])
 
@@ -70,8 +70,8 @@ def test_seeds_belong_to_environments_not_to_workers():
 @pytest.mark.parametrize("version", ["Hopper-v3", "Walker2d-v3", "Ant-v3", "Humanoid-v3", "Hopper-v5", "Ant-v5"])
 def test_training_and_evaluation_simulate_the_same_task(version):
     """From the same state, the same actions give the same rewards and observations."""
-    vector, one = environments.make_vector_env(version, 1, seed=0), environments.make_env(version)
-    start = vector.reset()[0]
+    vector, one = environments.make_vector_env(version, 1), environments.make_env(version)
+    start = vector.reset([0])[0]
     one.reset(seed=0)
     model = one.unwrapped
     skipped = model.model.nq + model.model.nv - _state_size(model)
@@ -120,10 +120,10 @@ def test_raw_calls_of_envpool_give_what_its_gymnasium_layer_gives(env_id):
     import envpool
 
     seeds = [3, 4, 5]
-    raw, _ = registered.make_vector(env_id, seeds, environments.make_env(env_id))
+    raw = registered.make_vector(env_id, 3, environments.make_env(env_id))
     assert isinstance(raw, registered.Pool)
     layered = envpool.make(env_id, env_type="gymnasium", num_envs=3, seed=seeds, num_threads=1)
-    np.testing.assert_array_equal(raw.reset()[0], layered.reset()[0])
+    np.testing.assert_array_equal(raw.reset(seed=seeds)[0], layered.reset()[0])
     rng = np.random.default_rng(0)
     ends = 0
     for _ in range(200):

@@ -11,14 +11,14 @@ CONTENT = {
     "config": {"algo": "ppo"},
     "agent": {"weights": torch.ones(3)},
     "counters": {"iteration": 3},
-    "random_states": [{"shuffle": np.random.default_rng(0).bit_generator.state}],
+    "workers": [{"agent": {"shuffle": np.random.default_rng(0).bit_generator.state}, "start": 3, "actions": []}],
 }
 
 
 def test_checkpoint_gives_back_what_was_saved(tmp_path):
     checkpoint.save(tmp_path / "last.pt", CONTENT)
     loaded = checkpoint.load(tmp_path / "last.pt")
-    assert loaded["random_states"] == CONTENT["random_states"]
+    assert loaded["workers"] == CONTENT["workers"]
     assert torch.equal(loaded["agent"]["weights"], torch.ones(3))
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
 
@@ -68,3 +68,72 @@ def test_missing_iteration_lists_what_is_there(tmp_path):
     assert checkpoint.find(str(tmp_path), "20").name == "iter_20.pt"
     with pytest.raises(UserError, match="no such folder"):
         checkpoint.find(str(tmp_path / "no"), "best")
+
+
+def test_one_flipped_bit_anywhere_is_noticed(tmp_path):
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, CONTENT)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 37):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(UserError, match="damaged"):
+            checkpoint.load(path)
+
+
+def test_checkpoint_is_a_file_that_torch_itself_reads(tmp_path):
+    checkpoint.save(tmp_path / "last.pt", CONTENT)
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["counters"] == {"iteration": 3}
+
+
+def test_layout_of_before_is_read_and_a_newer_one_refused(tmp_path):
+    old = {"version": 1, **CONTENT, "random_states": [{}]}
+    del old["workers"]
+    torch.save(old, tmp_path / "old.pt")
+    assert checkpoint.load(tmp_path / "old.pt")["workers"] == []
+    torch.save({**CONTENT, "version": 3}, tmp_path / "new.pt")
+    with pytest.raises(UserError, match=r"layout 3, of a newer MiloZero; this one reads layouts 1 to 2"):
+        checkpoint.load(tmp_path / "new.pt")
+
+
+def at(iteration):
+    return CONTENT | {"counters": {"iteration": iteration}}
+
+
+def newest(folder):
+    warnings = []
+    content = checkpoint.newest(folder, warnings.append)
+    return content and content["counters"]["iteration"], len(warnings)
+
+
+def test_newest_intact_checkpoint_is_found_and_damaged_ones_are_told(tmp_path):
+    assert newest(tmp_path) == (None, 0)
+    checkpoint.save(tmp_path / "best.pt", at(9))
+    assert newest(tmp_path) == (None, 0)  # the best policy alone is nothing to go on from
+    for iteration in (5, 10):
+        checkpoint.save(tmp_path / f"iter_{iteration}.pt", at(iteration))
+    assert newest(tmp_path) == (10, 0)
+    checkpoint.save(tmp_path / "last.pt", at(5))  # as if it was killed between the two files
+    assert newest(tmp_path) == (10, 0)
+    (tmp_path / "iter_10.pt").write_bytes(b"half")
+    assert newest(tmp_path) == (5, 1)
+    (tmp_path / "last.pt").write_bytes(b"")
+    assert newest(tmp_path) == (5, 2)
+    (tmp_path / "iter_5.pt").write_bytes(b"x")
+    with pytest.raises(UserError, match="not one of the checkpoints"):
+        newest(tmp_path)
+
+
+def test_oldest_checkpoints_make_room_and_best_and_last_stay(tmp_path):
+    for name in ("iter_2", "iter_10", "iter_9", "best", "last"):
+        (tmp_path / f"{name}.pt").touch()
+    checkpoint.thin_out(tmp_path, 0)
+    assert len(list(tmp_path.iterdir())) == 5
+    checkpoint.thin_out(tmp_path, 2)
+    assert checkpoint.available(tmp_path) == ["9", "10", "best", "last"]
+
+
+def test_leftovers_of_a_killed_write_are_removed(tmp_path):
+    (tmp_path / ".last.pt.123").touch()
+    (tmp_path / "last.pt").touch()
+    checkpoint.remove_leftovers(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]

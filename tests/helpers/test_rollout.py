@@ -1,10 +1,13 @@
+import copy
 import itertools
 
 import numpy as np
 import pytest
 from fakes import CountingEnv, IdleAgent
 
-from helpers.rollout import rollout_generator
+import environments
+from helpers.errors import NonFiniteError
+from helpers.rollout import Past, rollout_generator
 
 
 def test_step_after_an_episode_is_dead_and_the_row_before_holds_its_final_observation():
@@ -38,9 +41,53 @@ def test_noise_belongs_to_the_environment_not_to_the_worker():
     assert not np.array_equal(both[:, 0], both[:, 1])
 
 
+def test_fresh_episodes_start_from_new_seeds_and_those_cut_off_are_truncated_and_not_counted():
+    env, past = CountingEnv([5, 3]), Past()
+    rollouts = rollout_generator(env, IdleAgent(), 8, seed=0, fresh_every=2, past=past)
+    first = next(rollouts)
+    seeds = env.seeds
+    assert not first.truncated[-1].any()
+    assert (past.start, len(past.actions)) == (0, 1)
+    second = next(rollouts)  # whose last row is dead for environment 1
+    assert second.obs[:, 0, 0].tolist() == [4, 5, 0, 1, 2]
+    assert second.truncated[-1].tolist() == [True, False]
+    assert [e.length for e in second.episodes] == [5, 3]
+    assert (past.start, past.actions) == (2, [])
+    third = next(rollouts)
+    assert third.obs[0].tolist() == [[0], [0]]
+    assert third.valid[:3].all()
+    assert [e.length for e in third.episodes] == [3]
+    assert set(env.seeds).isdisjoint(seeds)
+
+
+def test_dead_row_before_a_fresh_start_is_no_episode():
+    rollout = next(rollout_generator(CountingEnv([3]), IdleAgent(), 4, seed=0, fresh_every=1))
+    assert rollout.valid[:, 0].tolist() == [True, True, True, False]
+    assert not rollout.truncated[-1].any()
+
+
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "user_envs:Bounded-v0"])
+@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5, 7])
+def test_resumed_rollouts_are_those_of_a_generator_that_never_stopped(env_id, stop):
+    def rollouts(past):
+        env = environments.make_vector_env(env_id, 2)
+        agent = IdleAgent(env.action_shape[0])
+        return rollout_generator(env, agent, 40, seed=1, first_env=4, fresh_every=3, past=past)
+
+    past = Past()
+    going_on = rollouts(past)
+    for _ in range(stop):
+        next(going_on)
+    resumed = rollouts(copy.deepcopy(past))
+    for _ in range(4):
+        one, other = next(going_on), next(resumed)
+        for field in ("obs", "actions", "rewards", "terminated", "truncated", "valid", "episodes"):
+            np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+
+
 def test_non_finite_observation_stops_the_run_and_is_named():
     env = CountingEnv([5])
     step = env.step
     env.step = lambda a: (np.full((1, 1), np.nan), *step(a)[1:])
-    with pytest.raises(FloatingPointError, match="observation"):
+    with pytest.raises(NonFiniteError, match="observation"):
         next(rollout_generator(env, IdleAgent(), 4, seed=0))

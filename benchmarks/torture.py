@@ -1,0 +1,244 @@
+"""Kill training runs at random moments, resume them, and hold the end against a run that was never killed.
+
+``make torture`` runs all of it and rewrites the table of docs/reliability.md; every algorithm of `AGENTS` takes part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+RESULTS = ROOT / "benchmarks/results/torture.json"
+PAGE = ROOT / "docs/reliability.md"
+ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+# Many small iterations and many checkpoints: a random moment then often falls into the writing of one.
+FLAGS = (
+    "--task=train",
+    "--env_id=Hopper",
+    "--num_envs=4",
+    "--rollout_len=256",
+    "--batch_size=32",
+    "--epochs=4",
+    "--save_frequency=4",
+    "--keep_checkpoints=3",
+    "--eval_frequency=7",
+    "--eval_episodes=2",
+    "--seed=5",
+)
+TIMES = ("seconds", "steps_per_second", "time_left")  # the columns of progress.csv that no two runs share
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table."""
+
+    algo: str
+    workers: int
+    how: str  # who is killed: "a worker", "the launcher"; or "SIGUSR1": the run is asked to stop
+    compile: bool = False
+
+    @property
+    def name(self) -> str:
+        """What is trained, in words."""
+        workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
+        return f"{self.algo}, {workers}{', compiled' if self.compile else ''}"
+
+
+def cases(algos: list[str]) -> list[Case]:
+    """Return the rows for some algorithms."""
+    rows = []
+    for algo in algos:
+        rows += [Case(algo, 1, "a worker"), Case(algo, 2, "a worker"), Case(algo, 2, "the launcher")]
+        rows += [Case(algo, 1, "SIGUSR1"), Case(algo, 2, "SIGUSR1"), Case(algo, 2, "a worker", compile=True)]
+    return rows
+
+
+def command(case: Case, folder: Path, iterations: int) -> list[str]:
+    """Return what starts, or goes on with, the run in a folder."""
+    launcher = ["mpiexec", "-n", str(case.workers)] if case.workers > 1 else []
+    switch = "--compile" if case.compile else "--no-compile"
+    flags = [*FLAGS, f"--algo={case.algo}", switch, f"--num_iters={iterations}", f"--data_dir={folder}"]
+    return [*launcher, sys.executable, str(ROOT / "main.py"), *flags, "--uuid=run", "--resume=auto"]
+
+
+def workers_of(folder: Path) -> list[int]:
+    """Return the processes that train in a folder, without their launcher."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+        except OSError:  # it ended meanwhile
+            continue
+        if f"--data_dir={folder}".encode() in words and words[1:2] == [str(ROOT / "main.py").encode()]:
+            found.append(int(entry.name))
+    return found
+
+
+def fingerprint(folder: Path) -> dict[str, Any]:
+    """Return what a finished run must have in common with one that was never killed."""
+    import torch
+
+    from helpers import checkpoint
+
+    content = checkpoint.load(folder / "checkpoints/run/last.pt")
+    parts = [tensor for _, tensor in leaves(content["agent"]) if isinstance(tensor, torch.Tensor)]
+    rest = [value for _, value in leaves(content["agent"]) if not isinstance(value, torch.Tensor)]
+    counters = {name: value for name, value in content["counters"].items() if name not in TIMES}
+    with (folder / "logs/run/progress.csv").open(newline="") as file:
+        rows = [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
+    return {
+        "parameters": f"{zlib.crc32(b''.join(tensor.numpy().tobytes() for tensor in parts)):08x}",
+        "rest": f"{zlib.crc32(repr(rest).encode()):08x}",
+        "counters": counters,
+        "rows": f"{len(rows)} {zlib.crc32(repr(rows).encode()):08x}",
+        "state": json.loads((folder / "logs/run/status.json").read_text())["state"],
+    }
+
+
+def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield path and value of everything in nested mappings and lists."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else None
+    if items is None:
+        yield path, tree
+        return
+    for key, value in items:
+        yield from leaves(value, f"{path}/{key}")
+
+
+def to_the_end(case: Case, folder: Path, iterations: int) -> float:
+    """Run to the end; return the seconds it took."""
+    started = time.monotonic()
+    done = subprocess.run(
+        command(case, folder, iterations), env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+    if done.returncode:
+        sys.exit(f"{case.name}: a run in {folder} failed with exit code {done.returncode}:\n{done.stderr}")
+    return time.monotonic() - started
+
+
+def strike(case: Case, folder: Path, iterations: int, after: float, chance: random.Random) -> bool:
+    """Start the run, and kill it or ask it to stop `after` so many seconds; return whether it was still running."""
+    process = subprocess.Popen(
+        command(case, folder, iterations),
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        process.wait(after)
+    except subprocess.TimeoutExpired:
+        pass
+    else:
+        return False
+    workers = workers_of(folder)
+    victim = chance.choice(workers) if case.how == "a worker" and workers else process.pid
+    with contextlib.suppress(ProcessLookupError):  # it ended just now
+        os.kill(victim, signal.SIGUSR1 if case.how == "SIGUSR1" else signal.SIGKILL)
+    process.wait(120)
+    give_up = time.monotonic() + 60
+    while workers_of(folder):
+        if time.monotonic() > give_up:
+            sys.exit(f"{case.name}: workers of {folder} outlive the job: {workers_of(folder)}")
+        time.sleep(0.1)
+    return True
+
+
+def saved_iteration(folder: Path) -> int:
+    """Return the iteration that a killed run can go on from, 0 for none."""
+    path = folder / "logs/run/status.json"
+    return (json.loads(path.read_text())["saved_iteration"] or 0) if path.exists() else 0
+
+
+def torture(case: Case, kills: int, iterations: int, chance: random.Random, say: Any = print) -> dict[str, Any]:
+    """Kill runs of a case until `kills` of them were struck while they ran; return the row of the table."""
+    with tempfile.TemporaryDirectory() as scratch:
+        reference = Path(scratch) / "reference"
+        to_the_end(case, reference, iterations)  # also fills the cache of compiled code
+        wanted = fingerprint(reference)
+        again = Path(scratch) / "again"
+        seconds = to_the_end(case, again, iterations)
+        if fingerprint(again) != wanted:
+            sys.exit(f"{case.name}: two runs that were never killed differ")
+        equal, number = 0, 0
+        resumed_from: list[int] = []
+        while len(resumed_from) < kills:
+            number += 1
+            folder = Path(scratch) / f"run{number}"
+            moment = chance.uniform(0.5, seconds)
+            if not strike(case, folder, iterations, moment, chance):
+                continue  # it was over already
+            resumed_from.append(saved_iteration(folder))
+            to_the_end(case, folder, iterations)
+            found = fingerprint(folder)
+            equal += found == wanted
+            if found != wanted:
+                say(f"DIFFERENT: {case.name}, struck after {moment:.2f} s: {found} instead of {wanted}")
+            say(f"{case.name}, {case.how} after {moment:5.2f} s, resumed from iteration {resumed_from[-1]}")
+    return {
+        "what": case.name,
+        "struck": case.how,
+        "times": kills,
+        "equal": equal,
+        "resumed_from": sorted(resumed_from),
+        "hash": wanted["parameters"],
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the rows as a table in Markdown."""
+    lines = [
+        "| trained | struck | times | resumed from iteration | same end, bit for bit |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        what, struck, times, equal = (row[name] for name in ("what", "struck", "times", "equal"))
+        span = f"{row['resumed_from'][0]}–{row['resumed_from'][-1]}"
+        lines.append(f"| {what} | {struck} | {times} | {span} | {equal} of {times} |")
+    return "\n".join(lines)
+
+
+def write(rows: list[dict[str, Any]]) -> None:
+    """Write the results, and the table between its marks in the docs."""
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+    before, mark, rest = PAGE.read_text().partition("<!-- torture -->\n")
+    after = rest.partition("<!-- /torture -->")[2]
+    PAGE.write_text(f"{before}{mark}{table(rows)}\n<!-- /torture -->{after}")
+
+
+def main() -> int:
+    """Torture every algorithm; return 1 where a run did not end as it should."""
+    from agents import AGENTS
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20, help="times that each row is struck")
+    parser.add_argument("--iterations", type=int, default=60, help="length of the runs")
+    parser.add_argument("--seed", type=int, default=None, help="of the moments; random by default")
+    options = parser.parse_args()
+    seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
+    print(f"moments from --seed={seed}", flush=True)
+    rows: list[dict[str, Any]] = []
+    for case in cases(sorted(AGENTS)):
+        rows.append(torture(case, options.kills, options.iterations, random.Random(f"{seed} {case}")))
+        print(table(rows[-1:]), flush=True)
+    write(rows)
+    return int(any(row["equal"] < row["times"] for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""How far a run is, and ``status.json`` beside a run's log: what became of it, for the spawner and for people."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers.checkpoint import write_atomically
+
+if TYPE_CHECKING:
+    from helpers.experiment import TrainConfig
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Counters:
+    """How far a run is; part of its checkpoints."""
+
+    iteration: int = 0
+    timesteps: int = 0  # environment steps over all workers
+    episodes: int = 0
+    best_eval_return: float = -math.inf
+    last_eval_return: float = math.nan
+    seconds: float = 0.0  # of training
+
+    def progress(self, config: TrainConfig) -> float:
+        """Return the share of the run that is done, from 0 to 1; the same on every worker."""
+        return min(max(self.timesteps / config.num_timesteps, self.iteration / (config.num_iters or math.inf)), 1.0)
+
+
+@dataclass
+class Status:
+    """Writes a run's state as it changes.
+
+    The states: ``running``; ``finished``, nothing is left to do; ``stopped``, to be resumed; ``failed``. A run that
+    was killed leaves ``running`` behind, of a process that is no more.
+    """
+
+    folder: Path  # of the log
+    counters: Counters
+    saved_iteration: int | None = None  # of the newest checkpoint, from which --resume goes on
+
+    def goes_on(self) -> None:
+        """Write that the run is running still, unless another worker has written how it ended."""
+        try:
+            ended = json.loads((self.folder / "status.json").read_text())["state"] != "running"
+        except (OSError, ValueError, KeyError):
+            ended = False
+        if not ended:
+            self.write("running", "")
+
+    def write(self, state: str, reason: str) -> None:
+        """Write the file; a disk that does not take it costs the run nothing."""
+        content: dict[str, Any] = {
+            "state": state,
+            "reason": reason,
+            "iteration": self.counters.iteration,
+            "timesteps": self.counters.timesteps,
+            "resumable": state != "finished" and self.saved_iteration is not None,
+            "saved_iteration": self.saved_iteration,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
+        }
+        text = json.dumps(content, indent=2) + "\n"
+        try:
+            write_atomically(self.folder / "status.json", lambda temporary: temporary.write_text(text))
+        except OSError as error:
+            logger.warning("status.json could not be written: %s", error.strerror)

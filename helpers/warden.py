@@ -1,0 +1,183 @@
+"""Watches over a training run from a thread of its own: signals, the time limit, and workers that hang."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from helpers import comm as comms
+from helpers.errors import tell
+
+if TYPE_CHECKING:
+    from helpers.comm import Comm
+    from helpers.status import Status
+
+logger = logging.getLogger(__name__)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+TICK = 1.0  # seconds between looks at the clock
+ONE_REQUEST = 2.0  # seconds; launchers often pass one request on more than once
+ROLL_CALL = 5.0  # seconds in which a worker must answer that it is there
+
+
+_early: list[int] = []
+
+
+def keep_early_signals() -> None:
+    """Note a SIGUSR1 that comes before there is a warden to take it, instead of dying of it."""
+    signal.signal(signal.SIGUSR1, lambda number, frame: _early.append(number))
+
+
+class Warden:
+    """Decides when a run is to stop, and ends a job that does not move.
+
+    The first signal asks for a stop at the end of the iteration, the second stops at once. All that matters happens
+    in a thread, which a main thread that waits for other workers, or for a simulator, does not hold up.
+
+    Args:
+        comm: the workers.
+        status: told when the job ends here.
+        launched: when this launch of the run began, of ``time.monotonic()``.
+        time_limit: seconds for this launch.
+        patience: seconds that an iteration may take before the job is ended; infinite for never.
+    """
+
+    def __init__(self, comm: Comm, status: Status, launched: float, time_limit: float, patience: float) -> None:
+        self._comm = comm
+        self._status = status
+        self._deadline = launched + time_limit
+        self._time_limit = time_limit
+        self._patience = patience
+        self._iteration = 0
+        self._idle = 0.0  # seconds since the run last moved, while this process was awake
+        self._signal = ""  # the first one
+        self._signalled_at = -math.inf
+        self._launcher = os.getppid() if any(name in os.environ for name in comms.SIZE_VARIABLES) else None
+        self._handlers: dict[int, Any] = {}
+        self._wake, self._bell = socket.socketpair()
+        self._thread = threading.Thread(target=self._watch, name="warden", daemon=True)
+
+    def start(self) -> None:
+        """Take over the signals, and watch (from the main thread)."""
+        self._bell.setblocking(False)
+        for number in SIGNALS:
+            self._handlers[number] = signal.signal(number, _leave_it_to_the_thread)
+        signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
+        for early in _early:
+            self._bell.send(bytes([early]))
+        self._thread.start()
+
+    def close(self) -> None:
+        """Give the signals back."""
+        signal.set_wakeup_fd(-1)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._bell.close()  # which ends the thread
+        self._thread.join()
+        self._wake.close()
+
+    def iteration(self, number: int) -> None:
+        """Note that an iteration begins: the run moves."""
+        self._iteration, self._idle = number, 0.0
+
+    def seconds_left(self) -> float:
+        """Return how much of the time limit is left."""
+        return self._deadline - time.monotonic()
+
+    def wants_to_stop(self) -> str:
+        """Return why this worker wants the run to stop, or nothing."""
+        if self._signal:
+            return f"{self._signal} received by worker {self._comm.rank}"
+        if self._comm.rank == 0 and self.seconds_left() <= 0:  # one clock decides for all
+            return f"execution_time of {self._time_limit:.0f} s used up"
+        return ""
+
+    def _watch(self) -> None:
+        before = time.monotonic()
+        while True:
+            rung, _, _ = select.select([self._wake], [], [], TICK)
+            numbers = self._wake.recv(64) if rung else b""
+            if rung and not numbers:
+                return
+            for number in numbers:
+                self._receive(signal.Signals(number))
+            now = time.monotonic()
+            self._idle += min(now - before, 2 * TICK)  # a job that is suspended as a whole does not hang
+            before = now
+            if self._launcher not in (None, os.getppid()):
+                self._end("stopped", "the launcher is gone", 1)
+            if self._idle > self._patience:
+                self._end_what_hangs()
+
+    def _receive(self, number: signal.Signals) -> None:
+        if number not in SIGNALS:
+            return
+        now = time.monotonic()
+        if not self._signal:
+            self._signal, self._signalled_at = number.name, now
+            if self._comm.rank == 0:
+                tell(f"{number.name}: stopping at the end of this iteration; once more stops at once")
+        elif now - self._signalled_at > ONE_REQUEST:
+            self._end("stopped", f"at once, by a second signal ({number.name})", 128 + number)
+
+    def _end_what_hangs(self) -> None:
+        """Ask around who is still there, name who is not or does not move, and end the job."""
+        answers = self._comm.roll_call((self._iteration, _place_of_main_thread()), ROLL_CALL)
+        silent = [rank for rank in range(self._comm.size) if rank not in answers]
+        busy = {rank: place for rank, (_, place) in answers.items() if place}
+        if silent:
+            who = f"{_workers(silent)} not answering: stopped, or gone with the machine"
+        elif busy:
+            who = "; ".join(f"worker {rank} hangs {place}" for rank, place in busy.items())
+        else:
+            who = "all workers wait for each other"
+        if self._comm.rank == min(answers):
+            stack = "".join(traceback.format_stack(_main_frame()))
+            logger.error("the main thread of worker %d:\n%s", self._comm.rank, stack)
+            reason = f"iteration {self._iteration} has not ended for {self._idle:.0f} s: {who}"
+            self._end("failed", reason, 1)
+        time.sleep(ROLL_CALL)  # the one that reports ends the job
+        self._comm.abort(1)
+
+    def _end(self, state: str, reason: str, code: int) -> None:
+        """End the job at once, whatever the main thread does."""
+        if self._comm.rank == 0 or state == "failed":
+            tell(f"{'error' if state == 'failed' else 'warning'}: {reason}")
+            self._status.write(state, reason)
+        sys.stdout.flush()
+        if self._comm.size > 1 and state == "failed":
+            self._comm.abort(code)
+        os._exit(code)
+
+
+def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
+    """Do nothing: the wake-up descriptor has the signal already, and this only replaces dying of it."""
+
+
+def _main_frame() -> FrameType:
+    return sys._current_frames()[threading.main_thread().ident or 0]
+
+
+def _place_of_main_thread() -> str:
+    """Return where the main thread is; nothing where it waits for other workers."""
+    frames = [frame.f_code for frame, _ in traceback.walk_stack(_main_frame())]
+    if any(code.co_filename == comms.__file__ for code in frames):
+        return ""
+    line = next(traceback.walk_stack(_main_frame()))[1]
+    return f"in {frames[0].co_name}, {Path(frames[0].co_filename).name}:{line}"
+
+
+def _workers(ranks: list[int]) -> str:
+    if len(ranks) == 1:
+        return f"worker {ranks[0]} is"
+    return f"workers {', '.join(map(str, ranks))} are"

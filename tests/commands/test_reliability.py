@@ -1,0 +1,367 @@
+"""Runs that are killed, stopped, starved and damaged: what a cluster does to them."""
+
+import csv
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from agents import AGENTS
+from helpers import checkpoint
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import torture  # noqa: E402
+
+SLOW = (
+    "--task=train",
+    "--env_id=user_envs:Slow-v0",
+    "--num_envs=2",
+    "--rollout_len=32",
+    "--batch_size=32",
+    "--epochs=1",
+    "--no-compile",
+    "--eval_frequency=0",
+    "--eval_episodes=1",
+    "--uuid=run",
+)
+FOR_EVER = "--num_iters=100000"
+QUICK = ("--num_envs=4", "--rollout_len=128", "--epochs=2", "--env_id=CartPole", "--no-compile", "--eval_episodes=1")
+
+
+def status(tmp_path):
+    return json.loads((tmp_path / "data/logs/run/status.json").read_text())
+
+
+def iterations(tmp_path):
+    path = tmp_path / "data/logs/run/progress.csv"
+    return [int(row["iteration"]) for row in csv.DictReader(path.open())] if path.exists() else []
+
+
+def wait_for(condition, seconds=60):
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
+def parameters(tmp_path, name="run"):
+    content = checkpoint.load(tmp_path / f"data/checkpoints/{name}/last.pt")
+    return content["agent"]["optimizer"]["parameters"]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("how", ["a worker", "the launcher", "SIGUSR1"])
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("algo", sorted(AGENTS))
+def test_killed_run_ends_as_one_that_never_was(algo, workers, how):
+    if workers == 1 and how == "the launcher":
+        pytest.skip("one worker has no launcher")
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"moments from seed {seed}")  # shown where this fails
+    row = torture.torture(torture.Case(algo, workers, how), 1, 24, random.Random(seed))
+    assert row["equal"] == row["times"] == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_signal_ends_a_run_with_a_checkpoint_and_exit_code_0(started, tmp_path, number):
+    process = started(*SLOW, FOR_EVER)
+    wait_for(lambda: len(iterations(tmp_path)) >= 2)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0, stderr
+    assert f"{number.name}: stopping at the end of this iteration" in stderr
+    assert "to go on:" in stdout
+    found = status(tmp_path)
+    last = iterations(tmp_path)[-1]
+    assert (found["state"], found["resumable"], found["saved_iteration"]) == ("stopped", True, last)
+    assert number.name in found["reason"]
+    assert checkpoint.load(tmp_path / "data/checkpoints/run/last.pt")["counters"]["iteration"] == last
+
+
+def test_signal_during_start_up_is_kept_for_later(started, tmp_path):
+    process = started(*SLOW, FOR_EVER)
+    wait_for(lambda: b"main.py" in Path(f"/proc/{process.pid}/cmdline").read_bytes())
+    time.sleep(0.6)
+    process.send_signal(signal.SIGUSR1)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0, stderr
+    assert iterations(tmp_path) == [1]
+
+
+def test_second_signal_stops_at_once(started, tmp_path):
+    flags = [flag for flag in SLOW if "rollout_len" not in flag]
+    process = started(*flags, FOR_EVER, "--rollout_len=20000")  # an iteration takes a minute
+    wait_for(lambda: (tmp_path / "data/logs/run/status.json").exists())
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)  # a launcher's repetition of the first
+    time.sleep(2.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    process.communicate(timeout=30)
+    assert time.monotonic() - began < 5
+    assert process.returncode == 128 + signal.SIGTERM
+    assert status(tmp_path)["state"] == "stopped"
+    assert not status(tmp_path)["resumable"]
+
+
+def test_time_limit_stops_a_run_and_resuming_starts_a_new_one(milozero, tmp_path):
+    result = milozero(*SLOW, FOR_EVER, "--execution_time=00:00:04")
+    assert result.returncode == 0, result.stderr
+    assert "stopped: execution_time of 4 s used up" in result.stdout
+    enough = iterations(tmp_path)[-1] + 2
+    result = milozero(*SLOW, f"--num_iters={enough}", "--resume", "--execution_time=00:01:00")
+    assert f"finished: num_iters={enough} reached" in result.stdout
+    assert iterations(tmp_path) == list(range(1, enough + 1))
+
+
+@pytest.mark.parametrize("target", ["mpiexec", "worker"])
+def test_mpiexec_passes_sigusr1_on_and_one_workers_sigterm_stops_all(started, tmp_path, target):
+    process = started(*SLOW, FOR_EVER, workers=2)
+    wait_for(lambda: len(iterations(tmp_path)) >= 2)
+    if target == "mpiexec":
+        process.send_signal(signal.SIGUSR1)
+    else:
+        os.kill(max(torture.workers_of(tmp_path / "data")), signal.SIGTERM)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0, stderr
+    assert status(tmp_path)["state"] == "stopped"
+    assert status(tmp_path)["saved_iteration"] == iterations(tmp_path)[-1]
+
+
+def test_sigterm_to_mpiexec_leaves_something_to_resume(started, milozero, tmp_path):
+    """Open MPI 5 gives the workers a quarter of a second; what was saved before is enough."""
+    process = started(*SLOW, FOR_EVER, "--save_frequency=2", workers=2)
+    wait_for(lambda: len(iterations(tmp_path)) >= 3)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    reached = iterations(tmp_path)[-1]
+    result = milozero(*SLOW, f"--num_iters={reached + 2}", "--resume", "--save_frequency=2", workers=2)
+    assert result.returncode == 0, result.stderr
+    assert iterations(tmp_path) == list(range(1, reached + 3))
+
+
+def test_workers_notice_that_their_launcher_is_gone(started, tmp_path):
+    process = started(*SLOW, FOR_EVER, workers=2)
+    wait_for(lambda: len(iterations(tmp_path)) >= 1)
+    process.kill()
+    wait_for(lambda: not torture.workers_of(tmp_path / "data"), 10)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_stopped_worker_is_named_and_the_job_ends(started, tmp_path, victim):
+    process = started(*SLOW, FOR_EVER, "--watchdog=00:00:10", "--save_frequency=1", workers=2)
+    wait_for(lambda: len(iterations(tmp_path)) >= 2)
+    pid = next(p for p in torture.workers_of(tmp_path / "data") if rank_of(p) == victim)
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    _, stderr = process.communicate(timeout=60)
+    assert 9 < time.monotonic() - began < 40
+    assert process.returncode != 0
+    assert re.search(rf"error: iteration \d+ has not ended for \d+ s: worker {victim} is not answering", stderr)
+    assert not torture.workers_of(tmp_path / "data")
+    assert (status(tmp_path)["state"], status(tmp_path)["resumable"]) == ("failed", True)
+    assert f"worker {victim} is not answering" in status(tmp_path)["reason"]
+
+
+def rank_of(pid):
+    variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return int(next(v for v in variables if v.startswith(b"OMPI_COMM_WORLD_RANK=")).split(b"=")[1])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_hanging_simulator_is_named_and_the_job_ends(milozero, tmp_path, workers):
+    flags = [flag for flag in SLOW if "env_id" not in flag]
+    result = milozero(*flags, "--env_id=user_envs:Hanging-v0", FOR_EVER, "--watchdog=00:00:10", workers=workers)
+    assert result.returncode != 0
+    rank = 1 if workers else 0
+    wanted = rf"error: iteration \d+ has not ended for \d+ s: worker {rank} hangs in step, user_envs\.py:\d+"
+    assert re.search(wanted, result.stderr)
+    assert status(tmp_path)["state"] == "failed"
+    assert "super().step" not in result.stderr  # no traceback
+
+
+def test_non_finite_loss_ends_all_workers_and_keeps_batch_and_checkpoint(milozero, tmp_path):
+    flags = [flag for flag in SLOW if "env_id" not in flag]
+    extreme = ("--env_id=user_envs:Bounded-v0", "--p_lr=1e35", "--v_lr=1e35", "--clip_norm=0", "--save_frequency=1")
+    result = milozero(*flags, *extreme, "--epochs=3", "--num_iters=20", workers=2)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert re.search(r"iteration \d+: (policy_loss|value_loss|entropy|kl|parameter) .*with the batch of worker", line)
+    assert status(tmp_path)["state"] == "failed"
+    evidence = torch.load(tmp_path / "data/logs/run/non_finite.pt", weights_only=True)
+    assert evidence["batch.obs"].shape == (32, 2)
+    assert torch.isfinite(evidence["parameters"]).all()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a small disk, which takes root")
+def test_full_disk_is_reported_training_goes_on_and_the_next_save_succeeds(started, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", data], check=True)
+    try:
+        process = started("--task=train", *QUICK, "--uuid=run", "--save_frequency=5", FOR_EVER)
+        wait_for(lambda: len(iterations(tmp_path)) >= 5)
+        fill(data / "filler")
+        full_at = len(iterations(tmp_path))
+        wait_for(lambda: "not written" in (data / "logs/run/log.txt").read_text() or process.poll() is not None)
+        time.sleep(1)
+        assert process.poll() is None
+        (data / "filler").unlink()
+        wait_for(lambda: (status(tmp_path)["saved_iteration"] or 0) > full_at + 5)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=30)
+        assert process.returncode == 0, stderr
+        assert "No space left on device" in stderr
+        assert "training goes on, and the next save tries again" in stderr
+        assert "Traceback" not in stderr
+        assert iterations(tmp_path) == list(range(1, iterations(tmp_path)[-1] + 1))
+        checkpoint.load(data / "checkpoints/run/last.pt")
+    finally:
+        subprocess.run(["umount", "-l", data], check=True)
+
+
+def fill(path):
+    with path.open("wb", buffering=0) as file:
+        while True:
+            try:
+                file.write(bytes(4096))
+            except OSError:
+                return
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a disk read-only, which takes root")
+def test_read_only_folder_at_the_end_is_an_exit_code_that_is_not_0(started, tmp_path):
+    data = tmp_path / "data"
+    process = started("--task=train", *QUICK, "--uuid=run", "--save_frequency=5", FOR_EVER)
+    wait_for(lambda: len(iterations(tmp_path)) >= 6)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", data / "checkpoints/run"], check=True)
+    try:
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert re.search(r"error: the last checkpoint of iteration \d+ not written: Read-only file system", stderr)
+        assert "Traceback" not in stderr
+        assert status(tmp_path)["state"] == "failed"
+    finally:
+        subprocess.run(["umount", data / "checkpoints/run"], check=True)
+    assert checkpoint.available(data / "checkpoints/run")[-1] == "last"
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 0), (0, 2), (2, 3)])
+def test_other_number_of_workers_goes_on_and_says_so(milozero, tmp_path, before, after):
+    train = ("--task=train", *QUICK, "--uuid=run", "--seed=1")
+    assert milozero(*train, "--num_iters=3", workers=before).returncode == 0
+    result = milozero(*train, "--num_iters=6", "--resume", workers=after)
+    assert result.returncode == 0, result.stderr
+    assert f"resumed after iteration 3, not bit for bit: {before or 1} workers saved it" in result.stdout
+    assert "not bit for bit" in (tmp_path / "data/logs/run/log.txt").read_text()
+    rows = list(csv.DictReader((tmp_path / "data/logs/run/progress.csv").open()))
+    assert [int(row["iteration"]) for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert int(rows[-1]["timesteps"]) == 3 * 128 * (max(before, 1) + max(after, 1))
+
+
+def test_damaged_newest_checkpoint_is_passed_over_with_a_warning(milozero, tmp_path):
+    train = ("--task=train", *QUICK, "--uuid=run", "--save_frequency=2")
+    assert milozero(*train, "--num_iters=6").returncode == 0
+    whole = parameters(tmp_path)
+    for name in ("last.pt", "iter_6.pt"):
+        path = tmp_path / "data/checkpoints/run" / name
+        path.write_bytes(path.read_bytes()[:-1000])
+    result = milozero(*train, "--num_iters=6", "--resume")
+    assert result.returncode == 0
+    assert result.stderr.count("warning: passed over:") == 2
+    assert "resumed after iteration 4" in result.stdout
+    assert torch.equal(parameters(tmp_path), whole)
+
+
+def test_only_the_newest_checkpoints_are_kept(milozero, tmp_path):
+    flags = ("--uuid=run", "--save_frequency=1", "--keep_checkpoints=2", "--num_iters=7")
+    assert milozero("--task=train", *QUICK, *flags).returncode == 0
+    assert checkpoint.available(tmp_path / "data/checkpoints/run") == ["6", "7", "best", "last"]
+
+
+def test_checkpoint_of_the_first_layout_is_played_and_gone_on_from(milozero, tmp_path):
+    train = ("--task=train", *QUICK, "--uuid=run")
+    assert milozero(*train, "--num_iters=2").returncode == 0
+    for path in (tmp_path / "data/checkpoints/run").glob("*.pt"):
+        content = checkpoint.load(path) | {"version": 1, "random_states": [{}]}
+        del content["workers"], content["config"]["keep_checkpoints"], content["config"]["run_id"]
+        optimizer = content["agent"]["optimizer"]
+        optimizer["steps"] = torch.tensor(float(optimizer["steps"]))
+        torch.save(content, path)
+    result = milozero("--task=eval", f"--model_path={tmp_path}/data/checkpoints/run", "--num_trajs=1")
+    assert result.returncode == 0, result.stderr
+    result = milozero(*train, "--num_iters=4", "--resume")
+    assert result.returncode == 0, result.stderr
+    assert "resumed after iteration 2, not bit for bit" in result.stdout
+
+
+def test_finished_run_is_left_as_it_is(milozero, tmp_path):
+    train = ("--task=train", *QUICK, "--uuid=run", "--num_iters=2")
+    assert milozero(*train).returncode == 0
+    before = parameters(tmp_path)
+    result = milozero("--task=train", "--resume", "--uuid=run")
+    assert result.returncode == 0, result.stderr
+    assert "finished: num_iters=2 reached" in result.stdout
+    assert torch.equal(parameters(tmp_path), before)
+    assert status(tmp_path)["state"] == "finished"
+    longer = milozero("--task=train", "--resume=auto", "--uuid=run", "--num_iters=3")
+    assert "finished: num_iters=3 reached" in longer.stdout
+    assert iterations(tmp_path) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resume"], "--resume needs --uuid"),
+        (["--resume", "--uuid=nowhere"], "there is no experiment"),
+        (["--resume", "--uuid=run", "--p_lr=0.5"], "--p_lr=0.5, but the run that is resumed has 0.0003"),
+        (
+            ["--resume", "--uuid=run", "--env_id=Hopper"],
+            "--env_id=Hopper-v5, but the run that is resumed has CartPole",
+        ),
+        (["--resume=maybe", "--uuid=run"], "must be one of no, yes, auto"),
+        (["--uuid=run"], "exists already"),
+    ],
+)
+def test_wrong_way_to_resume_is_one_line_and_changes_nothing(milozero, tmp_path, arguments, message):
+    assert milozero("--task=train", *QUICK, "--uuid=run", "--num_iters=1").returncode == 0
+    before = parameters(tmp_path)
+    result = milozero("--task=train", *arguments)
+    assert result.returncode == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert message in line
+    assert torch.equal(parameters(tmp_path), before)
+    assert not (tmp_path / "data/checkpoints/nowhere").exists()
+
+
+def test_two_runs_cannot_share_an_experiment(started, milozero, tmp_path):
+    process = started(*SLOW, FOR_EVER)
+    wait_for(lambda: len(iterations(tmp_path)) >= 1)
+    result = milozero(*SLOW, FOR_EVER, "--resume=auto")
+    assert result.returncode == 2
+    assert f"in use by process {process.pid}" in result.stderr
+    assert process.poll() is None
+
+
+def test_weights_and_biases_goes_on_with_the_same_run(milozero, tmp_path):
+    offline = {"WANDB_API_KEY": "", "WANDB_MODE": "offline"}
+    train = ("--task=train", *QUICK, "--uuid=run", "--wandb_project=p")
+    assert milozero(*train, "--num_iters=1", env=offline).returncode == 0
+    assert milozero(*train, "--num_iters=2", "--resume", env=offline).returncode == 0
+    runs = [path.name.split("-")[-1] for path in (tmp_path / "data/wandb").glob("offline-run-*")]
+    assert len(runs) == 2
+    assert len(set(runs)) == 1
