@@ -144,7 +144,7 @@ def train(settings: Settings, comm: Comm) -> None:
     status = Status(experiment.logs, counters)
     run = orchestrator.Training(experiment, agent, comm, eval_env, counters, status, expert_return)
     if saved:
-        run.restore(saved)
+        run.restore(saved, env)
     if comm.rank == 0:
         announce(run, expert, compile)
     run.tracker = make_tracker(experiment, comm, counters.iteration)
@@ -213,12 +213,12 @@ def evaluate(settings: Settings, comm: Comm) -> None:
     size = int(env.observation_space.shape[0])  # type: ignore[index]
     agent = make_agent(trained, env, size, Setting(Comm(), device=device_of(settings, comm)))
     env.close()
-    agent.load_state_dict(content["agent"])
-    seed = content["config"]["seed"] if settings.common.seed is None else settings.common.seed
-    name = content["config"]["uuid"]
+    checkpoint.load_agent(agent, content["agent"])
+    seed = (trained if settings.common.seed is None else settings).common.seed or 0
+    name = trained.train.uuid
     folder = Path(settings.common.data_dir) / "evaluations" / name / path.stem
     if comm.rank == 0:
-        say(f"{path}: {trained.train.algo} on {env_id}, {content['counters']['timesteps']:,} steps")
+        say(f"{path}: {trained.train.algo} on {env_id}, iteration {content['counters']['iteration']}")
         if config.render and not os.environ.get("DISPLAY"):
             say("there is no display: --render writes videos")
     results = orchestrator.play_checkpoint(agent, environments.make_env, config, seed, folder, env_id, comm)

@@ -57,7 +57,7 @@ class Training:
     unsaved: str = ""  # why the last checkpoint could not be written; nothing where it was
     _waiting: dict[str, tuple[str, bytes]] = field(default_factory=dict)  # checkpoints that the disk did not take
 
-    def restore(self, saved: Mapping[str, Any]) -> None:
+    def restore(self, saved: Mapping[str, Any], env: VectorEnv) -> None:
         """Go on from a checkpoint's content.
 
         With as many workers as wrote it, everything is as if the run had never stopped. Others share its
@@ -66,16 +66,20 @@ class Training:
         Raises:
             UserError: where the content does not fit the agent.
         """
-        workers = saved["workers"]
-        exact = len(workers) == self.comm.size
+        config, workers = self.experiment.settings.train, saved["workers"]
+        checkpoint.load_agent(self.agent, saved["agent"])
         with checkpoint.fitting():
-            self.agent.load_state_dict(saved["agent"])
-            vars(self.counters).update(vars(Counters(**saved["counters"])))
-            self.past.start, self.past.actions = self.counters.iteration, []
-            if exact:
+            self.counters.take_over(saved["counters"])
+            self.past.start = self.counters.iteration
+            if len(workers) == self.comm.size:
                 mine = workers[self.comm.rank]
-                self.past.start, self.past.actions = mine["start"], [actions.numpy() for actions in mine["actions"]]
+                steps = (config.rollout_len // env.num_envs, env.num_envs)
+                actions = torch.from_numpy(np.empty(steps + env.action_shape, env.action_dtype))
+                played = self.counters.iteration - mine["start"]
+                wanted = {"agent": self.agent.worker_state(), "start": mine["start"], "actions": [actions] * played}
+                checkpoint.check_fit(mine, wanted, "worker")
                 self.agent.load_worker_state(mine["agent"])
+                self.past.start, self.past.actions = mine["start"], [actions.numpy() for actions in mine["actions"]]
         self.status.saved_iteration = self.counters.iteration
 
     def evaluate(self) -> float:

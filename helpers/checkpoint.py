@@ -9,9 +9,12 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helpers.errors import UserError
+
+if TYPE_CHECKING:
+    from agents.agent import Agent
 
 VERSION = 2  # of the layout below
 # part → its type: what was run; networks, optimisers, normalisers; how far the run is; what each worker alone has
@@ -95,7 +98,8 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged or no checkpoint") from None
     version = content.get("version") if isinstance(content, dict) else None
     if version == 1:
-        content = _from_version_1(content)
+        with fitting():
+            content = _from_version_1(content)
     elif isinstance(version, int) and version > VERSION:
         raise UserError(f"{path} has layout {version}, of a newer MiloZero; this one reads layouts 1 to {VERSION}")
     elif version != VERSION or not marked:
@@ -108,6 +112,8 @@ def load(path: Path) -> dict[str, Any]:
 
 def _from_version_1(content: dict[str, Any]) -> dict[str, Any]:
     """Return the content of layout 1, which kept nothing of the environments: fit to play, and to go on from."""
+    optimizer = content.get("agent", {}).get("optimizer", {})
+    optimizer["steps"] = int(optimizer["steps"])  # a tensor of one float, before
     return content | {"version": VERSION, "workers": []}
 
 
@@ -119,6 +125,39 @@ def fitting() -> Iterator[None]:
     except (KeyError, TypeError, ValueError, IndexError, RuntimeError, AttributeError, OverflowError) as error:
         message = " ".join(str(error).split())
         raise UserError(f"the checkpoint does not fit its own settings: {message}") from None
+
+
+def check_fit(found: Any, wanted: Any, where: str = "") -> None:
+    """Compare a saved state with one that is known to be right, of other values: nested mappings, lists, tensors.
+
+    Raises:
+        ValueError: naming the first place where kinds or sizes differ.
+    """
+    if type(found) is not type(wanted):
+        raise ValueError(f"{where} is of type {type(found).__name__}, not {type(wanted).__name__}")
+    if isinstance(wanted, dict):
+        if found.keys() != wanted.keys():
+            raise ValueError(f"{where} has other parts: {', '.join(map(repr, found.keys() ^ wanted.keys()))}")
+        for key, value in wanted.items():
+            check_fit(found[key], value, f"{where}/{key}")
+    elif isinstance(wanted, list):
+        if len(found) != len(wanted):
+            raise ValueError(f"{where} is {len(found)} long, not {len(wanted)}")
+        for place, (one, other) in enumerate(zip(found, wanted, strict=True)):
+            check_fit(one, other, f"{where}/{place}")
+    elif hasattr(wanted, "shape") and (found.shape != wanted.shape or found.dtype != wanted.dtype):
+        raise ValueError(f"{where} is {tuple(found.shape)} {found.dtype}, not {tuple(wanted.shape)} {wanted.dtype}")
+
+
+def load_agent(agent: Agent, state: Any) -> None:
+    """Let an agent take over a checkpoint's state.
+
+    Raises:
+        UserError: where that is of another one.
+    """
+    with fitting():
+        check_fit(state, agent.state_dict(), "agent")
+        agent.load_state_dict(state)
 
 
 def file_name(iter_num: int | str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import random
+import re
 import secrets
 import subprocess
 import sys
@@ -226,7 +227,7 @@ class ExperimentInitializer:
         self.settings = settings
         self.seed = settings.common.seed or 0
         self.env_id = settings.train.env_id
-        self.run_id = self.saved["config"].get("run_id", "") if self.saved else ""
+        self.run_id = str(self.saved["config"].get("run_id", "")) if self.saved else ""
 
     def _look_back(self, resume: str) -> tuple[str, dict[str, Any] | None]:
         """Return a problem, or nothing, and the newest intact checkpoint, or None."""
@@ -260,7 +261,8 @@ class ExperimentInitializer:
         """
         self.env_id = env_id
         name = self.name or self._full_name(self._comm.size)
-        self.name, self.run_id = self._comm.broadcast((name, self.run_id or secrets.token_hex(4)))
+        run_id = self.run_id if re.fullmatch("[0-9a-f]{8}", self.run_id) else secrets.token_hex(4)
+        self.name, self.run_id = self._comm.broadcast((name, run_id))
         data = Path(self.settings.common.data_dir)
         self.checkpoints, self.logs = data / "checkpoints" / self.name, data / "logs" / self.name
         problem = self._comm.broadcast(self._create(data) if self._comm.rank == 0 else "")

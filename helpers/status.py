@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.checkpoint import write_atomically
+from helpers.checkpoint import check_fit, write_atomically
 
 if TYPE_CHECKING:
     from helpers.experiment import TrainConfig
@@ -30,6 +30,17 @@ class Counters:
     best_eval_return: float = -math.inf
     last_eval_return: float = math.nan
     seconds: float = 0.0  # of training
+
+    def take_over(self, saved: dict[str, Any]) -> None:
+        """Take over a checkpoint's counters.
+
+        Raises:
+            ValueError: where these are not counters.
+        """
+        check_fit(saved, vars(self), "counters")
+        if min(saved["iteration"], saved["timesteps"], saved["episodes"], saved["seconds"]) < 0:
+            raise ValueError("counters are negative")
+        vars(self).update(saved)
 
     def progress(self, config: TrainConfig) -> float:
         """Return the share of the run that is done, from 0 to 1; the same on every worker."""
