@@ -10,9 +10,20 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
+LONGEST = 2000  # characters of a message; what a user gave stands in it, whatever that is
+
 
 class UserError(ValueError):
     """Something the user wrote or gave is wrong: one line, exit code 2, no traceback."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """Return `text` on one line that every terminal can show, its middle left out where it is very long."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 2 :]}"
 
 
 class RunError(RuntimeError):
