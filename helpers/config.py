@@ -19,13 +19,14 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 from helpers.errors import UserError, did_you_mean
 
 TRUE = ("true", "yes", "on", "1")
 FALSE = ("false", "no", "off", "0")
+SCALAR_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp"))
+LARGEST_FILE = 64 * 1024  # bytes of a task file, which is a page or two
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,31 +234,58 @@ def read_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str
     return vars(given)
 
 
-def read_yaml(path: str, known: Iterable[str]) -> dict[str, Any]:
+def _read_bytes(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read the config file '{path}': {reason}") from None
+    if len(content) > LARGEST_FILE:
+        raise UserError(f"'{path}' is no task file: it is larger than {LARGEST_FILE // 1024} KiB")
+    return content
+
+
+def _yaml_lines(path: str) -> list[tuple[Any, Any]]:
+    """Return the (name, value) nodes of a YAML file's outermost mapping."""
+    import yaml
+
+    try:
+        root = yaml.compose(_read_bytes(path), Loader=yaml.SafeLoader)
+    except UserError:
+        raise
+    except RecursionError:
+        raise UserError(f"'{path}' is nested too deeply") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the latter two: escapes of no character
+        raise UserError(f"'{path}' is not valid YAML: {' '.join(str(error).split())}") from None
+    if root is None:
+        return []
+    if not isinstance(root, yaml.MappingNode):
+        raise UserError(f"'{path}' must hold 'name: value' lines")
+    return list(root.value)
+
+
+def read_yaml(path: str, known: Iterable[str]) -> dict[str, str | None]:
     """Return the settings in a YAML task file, its sections (meta, resources, ...) merged into one mapping.
+
+    The values are the text as it stands, for `coerce` to read by the type that was declared. What YAML would make
+    of it is another thing where it sees a date, an octal number, or the base-60 number of ``1:30:00``.
 
     Raises:
         UserError: for a file that cannot be read, or a key that is no setting, with the nearest right one.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise UserError(f"cannot read the config file '{path}': {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"'{path}' is not valid YAML: {' '.join(str(error).split())}") from None
-    if content is not None and not isinstance(content, dict):
-        raise UserError(f"'{path}' must hold 'name: value' lines")
     known = set(known)
-    flat: dict[str, Any] = {}
-    for key, value in (content or {}).items():
-        for name, setting in value.items() if isinstance(value, dict) else [(key, value)]:
+    flat: dict[str, str | None] = {}
+    for key, value in _yaml_lines(path):
+        for name_node, setting in value.value if value.id == "mapping" else [(key, value)]:
+            name = name_node.value if name_node.id == "scalar" else "?"
             if name not in known:
-                raise UserError(f"unknown parameter '{name}' in {path}{did_you_mean(str(name), known)}")
+                raise UserError(f"unknown parameter '{name}' in {path}{did_you_mean(name, known)}")
             if name in flat:
                 raise UserError(f"parameter '{name}' stands twice in {path}")
-            flat[name] = setting
+            if setting.tag not in SCALAR_TAGS:
+                raise UserError(f"{path}: {name} must be one number or text")
+            flat[name] = None if setting.tag.endswith(":null") else setting.value
     return flat
 
 
