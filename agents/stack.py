@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
+
 from helpers.errors import UserError
+
+MAX_LAYERS, MAX_WIDTH = 64, 16_384  # two layers that wide are 1 GB, and Adam keeps three more of these
 
 
 def hidden_sizes(stack: str) -> tuple[int, ...]:
@@ -13,8 +18,20 @@ def hidden_sizes(stack: str) -> tuple[int, ...]:
     Raises:
         UserError: where the name is not of that form.
     """
-    kind, *widths = stack.split("_")
-    if kind != "mlp" or not widths or not all(width.isdigit() and int(width) > 0 for width in widths):
+    if not re.fullmatch(r"mlp(_[1-9][0-9]*)+", stack):
         raise UserError(f"'{stack}' is no perception stack; write mlp_100 (two layers of 100) or mlp_256_128")
+    widths = stack.split("_")[1:]
+    if len(widths) > MAX_LAYERS or max(map(len, widths)) > len(str(MAX_WIDTH)):  # int() refuses endless digits
+        raise too_large(stack)
     sizes = tuple(int(width) for width in widths)
-    return sizes * 2 if len(sizes) == 1 else sizes
+    sizes = sizes * 2 if len(sizes) == 1 else sizes
+    if max(sizes) > MAX_WIDTH or sum(a * b for a, b in pairwise(sizes)) > MAX_WIDTH**2:
+        raise too_large(stack)
+    return sizes
+
+
+def too_large(stack: str) -> UserError:
+    """Return the refusal of a stack that no machine can hold, rather than the failure of its memory."""
+    return UserError(
+        f"'{stack}' is too large; at most {MAX_LAYERS} layers of {MAX_WIDTH}, and {MAX_WIDTH**2} weights between them"
+    )

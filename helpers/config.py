@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import os
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +27,10 @@ from helpers.errors import UserError, did_you_mean
 
 TRUE = ("true", "yes", "on", "1")
 FALSE = ("false", "no", "off", "0")
+DIGITS = re.compile("[0-9]{1,9}")  # of one number of a duration
+LARGEST = 2**63 - 1  # whole number, what arrays and random generators take
+LONGEST_NAME = 255  # bytes of one name in a path
+LONGEST_TEXT = 3000  # bytes; Linux allows paths of 4095, and experiments add names of their own
 SCALAR_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp"))
 LARGEST_FILE = 64 * 1024  # bytes of a task file, which is a page or two
 
@@ -90,7 +96,7 @@ def to_seconds(text: str) -> float:
         return math.inf
     days, dash, clock = text.rpartition("-")
     numbers = clock.split(":")
-    if not all(part.isdigit() for part in numbers + ([days] if dash else [])) or len(numbers) > 3:
+    if not all(DIGITS.fullmatch(part) for part in numbers + ([days] if dash else [])) or len(numbers) > 3:
         raise UserError(f"cannot read the duration '{text}'; write D-HH:MM:SS, HH:MM:SS, MM:SS or minutes")
     values = [int(part) for part in numbers]
     if dash:
@@ -100,6 +106,16 @@ def to_seconds(text: str) -> float:
     else:
         hours, (minutes, seconds) = 0, [*values, 0][:2]
     return float(((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def usable_path(text: str) -> None:
+    """Refuse a path that no system could look up; whether something is there is not asked.
+
+    Raises:
+        UserError: where a name in it is too long; `coerce` looks at the whole of it.
+    """
+    if max(len(os.fsencode(name)) for name in text.split("/")) > LONGEST_NAME:
+        raise UserError(f"a name in a path has at most {LONGEST_NAME} bytes")
 
 
 def coerce(value: Any, kind: Any) -> Any:
@@ -126,9 +142,16 @@ def coerce(value: Any, kind: Any) -> Any:
     if value is None or isinstance(value, (bool, list, dict)):
         raise ValueError(f"expected {'text' if kind is str else 'one number'}")
     if kind is str:
-        return str(value)
+        text = str(value)
+        if not text.isprintable():
+            raise ValueError("expected text that can be printed")  # no file or log could bear a NUL or line break
+        if len(text.encode()) > LONGEST_TEXT:
+            raise ValueError(f"expected text of at most {LONGEST_TEXT} bytes")
+        return text
     try:
         number = float(value)
+    except OverflowError:
+        raise ValueError("expected a finite number") from None
     except (TypeError, ValueError):
         raise ValueError("expected a whole number" if kind is int else "expected a number") from None
     if not math.isfinite(number):
@@ -137,7 +160,10 @@ def coerce(value: Any, kind: Any) -> Any:
         return number
     if number != int(number):
         raise ValueError("expected a whole number")
-    return int(value) if isinstance(value, int) or str(value).lstrip("+-").isdigit() else int(number)
+    whole = int(value) if isinstance(value, int) or str(value).lstrip("+-").isdigit() else int(number)
+    if whole > LARGEST:
+        raise ValueError(f"must be at most {LARGEST}")
+    return whole
 
 
 def checked(name: str, value: Any, kind: Any, declared: Param, where: str) -> Any:
