@@ -5,6 +5,8 @@ The layout is that of ``data/demos/Hopper-v3``, which older projects of this lin
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,17 +17,19 @@ import numpy as np
 
 from agents.stack import hidden_sizes
 from helpers.checkpoint import write_atomically
-from helpers.config import param
+from helpers.config import param, usable_path
 from helpers.errors import UserError
 
 KEYS = ("obs0", "acs", "obs1", "dones1", "env_rews", "ep_lens", "ep_env_rets")
+FLAGS = ("terminateds", "truncateds")  # of every step; files of older projects lack them
+LARGEST_FIELD = 2**30  # bytes, a million steps of a humanoid
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImitationConfig:
     """Settings of imitation, accepted with every algorithm; one that does not use them says so."""
 
-    expert_path: str = param("", "folder of demonstrations, one HDF5 file per episode")
+    expert_path: str = param("", "folder of demonstrations, one HDF5 file per episode", check=usable_path)
     num_demos: int = param(0, "how many of them to take, in name order; 0 for all", low=0)
     d_perception_stack: str = param("mlp_100", "hidden layers of the discriminator", check=hidden_sizes)
 
@@ -84,23 +88,32 @@ def read_demo(path: Path) -> Episode:
     """Return one episode.
 
     Raises:
-        UserError: where the file is damaged, lacks a key, or holds a NaN.
+        UserError: where the file is damaged, lacks a key, holds a NaN, or something else than an episode.
     """
     import h5py
 
+    if not os.path.isfile(path):  # opening a named pipe would wait for ever
+        raise UserError(f"cannot read the demonstration {path}: it is no file")
     try:
         with h5py.File(path, "r") as file:
             missing = [key for key in KEYS if key not in file]
             if missing:
                 raise UserError(f"the demonstration {path} lacks {', '.join(missing)}")
-            data = {key: np.asarray(file[key]) for key in file}
-    except OSError as error:
+            data = {key: read_field(file, key) for key in KEYS + FLAGS if key in file}
+    except UserError:
+        raise
+    except Exception as error:  # whatever h5py raises on damaged bytes: OSError, KeyError, RuntimeError, ...
         raise UserError(f"cannot read the demonstration {path}: {error}") from None
     length = len(data["env_rews"])
-    if length == 0 or any(len(data[key]) != length for key in ("obs0", "acs", "obs1", "dones1")):
+    vectors = [data[key].shape for key in ("env_rews", "dones1", *FLAGS) if key in data]
+    if length == 0 or set(vectors) != {(length,)} or any(len(data[key]) != length for key in ("obs0", "acs", "obs1")):
         raise UserError(f"the demonstration {path} is empty, or its fields differ in length")
-    if not all(np.isfinite(data[key]).all() for key in ("obs0", "acs", "obs1", "env_rews")):
-        raise UserError(f"the demonstration {path} holds a NaN or infinite number")
+    if data["obs0"].shape != data["obs1"].shape:
+        raise UserError(f"the demonstration {path} has observations of different sizes")
+    with np.errstate(over="ignore"):  # networks calculate with 32 bits
+        finite = all(np.isfinite(data[key].astype(np.float32)).all() for key in ("obs0", "acs", "obs1", "env_rews"))
+    if not finite:
+        raise UserError(f"the demonstration {path} holds a NaN, or a number that is infinite in 32 bits")
     terminated = bool(data["terminateds"][-1]) if "terminateds" in data else bool(data["dones1"][-1])
     return Episode(
         obs=np.concatenate([data["obs0"], data["obs1"][-1:]]),
@@ -111,16 +124,37 @@ def read_demo(path: Path) -> Episode:
     )
 
 
+def read_field(file: Any, key: str) -> np.ndarray:
+    """Return one array of numbers that the file itself holds.
+
+    Raises:
+        ValueError: where it is something else, or in another file: a demonstration names no other files to be read.
+    """
+    import h5py
+
+    dataset = file[key] if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
+    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
+        raise ValueError(f"{key} is no array, or one in another file")
+    if dataset.dtype.kind not in "biuf" or not dataset.shape:
+        raise ValueError(f"{key} holds {dataset.dtype} of shape {dataset.shape}, not rows of numbers")
+    chunk = math.prod(dataset.chunks or ()) * dataset.dtype.itemsize
+    if max(dataset.nbytes, chunk) > LARGEST_FIELD:
+        raise ValueError(f"{key} is larger than {LARGEST_FIELD >> 20} MiB")
+    return np.asarray(dataset)
+
+
 def read_demos(folder: str, count: int) -> list[Episode]:
     """Return the first `count` episodes of a folder in name order, or all of them for 0.
 
     Raises:
         UserError: where the folder or a file in it cannot be used, or holds fewer episodes.
     """
-    path = Path(folder)
-    if not path.is_dir():
-        raise UserError(f"--expert_path={folder}: no such folder")
-    files = sorted(file for file in path.iterdir() if file.suffix in (".h5", ".hdf5"))
+    try:
+        files = sorted(file for file in Path(folder).iterdir() if file.suffix in (".h5", ".hdf5"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"--expert_path={folder}: no such folder") from None
+    except OSError as error:
+        raise UserError(f"--expert_path={folder}: {error.strerror}") from None
     if not files:
         raise UserError(f"--expert_path={folder}: there are no demonstrations (*.h5) in it")
     if count > len(files):
@@ -134,9 +168,10 @@ def check_fit(episodes: list[Episode], folder: str, observation_size: int, actio
     Raises:
         UserError: where observations or actions differ in size.
     """
-    sizes = (episodes[0].obs.shape[1:], episodes[0].actions.shape[1:])
-    if sizes != ((observation_size,), action_shape):
-        raise UserError(
-            f"--expert_path={folder}: observations and actions of shapes {sizes[0]} and {sizes[1]}, "
-            f"but the environment has {(observation_size,)} and {action_shape}",
-        )
+    for episode in episodes:
+        sizes = (episode.obs.shape[1:], episode.actions.shape[1:])
+        if sizes != ((observation_size,), action_shape):
+            raise UserError(
+                f"--expert_path={folder}: observations and actions of shapes {sizes[0]} and {sizes[1]}, "
+                f"but the environment has {(observation_size,)} and {action_shape}",
+            )
