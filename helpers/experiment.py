@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from agents import AGENTS, agent_class
 from helpers import checkpoint
-from helpers.config import build, build_parser, param, read_flags, read_yaml, settings_of, to_seconds
+from helpers.config import build, build_parser, param, read_flags, read_yaml, settings_of, to_seconds, usable_path
 from helpers.demos import ImitationConfig
 from helpers.errors import UserError
 from helpers.lock import Lock
@@ -45,6 +45,9 @@ NAME_FIRST = (
     "wise",
 )
 NAME_SECOND = ("badger", "crane", "falcon", "fox", "gecko", "hare", "heron", "ibex", "lynx", "otter", "raven", "wolf")
+# Far beyond what is of use, and short of what a machine can hold: a slip of the finger is beyond.
+MAX_ENVS, MAX_ROLLOUT, MAX_EPISODES = 65_536, 2**24, 1_000_000
+MAX_NAME = 200  # bytes of an experiment's name; those of files end at 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +60,7 @@ class CommonConfig:
     num_workers: int | None = param(
         None, "check that this many workers run; mpiexec -n starts them", low=1, may_change=True
     )
-    data_dir: str = param("data", "folder for checkpoints, logs and evaluations", may_change=True)
+    data_dir: str = param("data", "folder for checkpoints, logs and evaluations", check=usable_path, may_change=True)
     cuda: bool = param(False, "networks on the GPU", may_change=True)
 
 
@@ -68,8 +71,10 @@ class TrainConfig:
     algo: str = param("ppo", "algorithm", choices=lambda: tuple(AGENTS))
     env_id: str = param("Hopper", "environment; without a version the newest one")
     uuid: str = param("", "name of the experiment; a readable one is made up where it is empty")
-    num_envs: int = param(16, "environments of each worker", low=1)
-    rollout_len: int = param(2048, "environment steps of each worker per iteration, over all its environments", low=1)
+    num_envs: int = param(16, "environments of each worker", low=1, high=MAX_ENVS)
+    rollout_len: int = param(
+        2048, "environment steps of each worker per iteration, over all its environments", low=1, high=MAX_ROLLOUT
+    )
     num_timesteps: int = param(
         10_000_000, "end after this many environment steps over all workers", low=1, may_change=True
     )
@@ -94,7 +99,9 @@ class TrainConfig:
     eval_frequency: int = param(
         25, "iterations between evaluations, 0 for only one at the end", low=0, may_change=True
     )
-    eval_episodes: int = param(10, "episodes of an evaluation, with the deterministic policy", low=1)
+    eval_episodes: int = param(
+        10, "episodes of an evaluation, with the deterministic policy", low=1, high=MAX_EPISODES
+    )
     hash_frequency: int = param(
         10, "iterations between checks that all workers agree, 0 for none", low=0, may_change=True
     )
@@ -105,9 +112,9 @@ class TrainConfig:
 class EvalConfig:
     """Settings of an evaluation; algorithm, environment and networks come from the checkpoint."""
 
-    model_path: str = param("", "folder of checkpoints: data/checkpoints/<experiment>")
+    model_path: str = param("", "folder of checkpoints: data/checkpoints/<experiment>", check=usable_path)
     iter_num: str = param("best", "which of them: an iteration, best or last")
-    num_trajs: int = param(10, "episodes to play", low=1)
+    num_trajs: int = param(10, "episodes to play", low=1, high=MAX_EPISODES)
     render: bool = param(False, "show the episodes in a window, or write videos where there is no display")
     record: bool = param(False, "write the episodes as mp4 videos")
     save_traj: bool = param(False, "write the episodes as demonstrations (HDF5)")
@@ -189,6 +196,8 @@ def check(settings: Settings) -> None:
         raise UserError(f"--batch_size={agent.batch_size} is larger than --rollout_len={train.rollout_len}")
     if Path(train.uuid).name != train.uuid or train.uuid in (".", ".."):
         raise UserError(f"--uuid={train.uuid}: a name, not a path")
+    if len(train.uuid.encode()) > MAX_NAME:
+        raise UserError(f"--uuid={train.uuid}: a name of at most {MAX_NAME} bytes")
 
 
 def git_sha() -> str:
