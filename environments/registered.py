@@ -48,8 +48,10 @@ def resolve(env_id: str) -> str:
     if module:
         try:
             __import__(module)
-        except ImportError as error:
-            raise UserError(f"cannot import '{module}' of --env_id={env_id}: {error}") from None
+        except Exception as error:  # whatever a user's module raises
+            raise UserError(
+                f"cannot import '{module}' of --env_id={env_id}: {type(error).__name__}: {error}"
+            ) from None
     if name in gymnasium.registry:
         return env_id
     newest = registration.find_highest_version(*registration.parse_env_id(name)[:2]) if _is_name(name) else None

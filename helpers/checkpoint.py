@@ -167,8 +167,10 @@ def file_name(iter_num: int | str) -> str:
 
 def available(folder: Path) -> list[str]:
     """Return what ``--iter_num`` may be for a folder of checkpoints: iterations in order, then best, last."""
-    names = [match[1] for file in folder.glob("*.pt") if (match := re.fullmatch(r"(?:iter_)?(\w+)\.pt", file.name))]
-    return sorted((n for n in names if n.isdigit()), key=int) + sorted(n for n in names if not n.isdigit())
+    pattern = re.compile(r"iter_([0-9]{1,18})\.pt|(best|last)\.pt")
+    names = [match[1] or match[2] for file in folder.glob("*.pt") if (match := pattern.fullmatch(file.name))]
+    numbers = {name for name in names if name.isdecimal()}
+    return sorted(numbers, key=int) + sorted(set(names) - numbers)
 
 
 def find(model_path: str, iter_num: str) -> Path:
@@ -178,7 +180,7 @@ def find(model_path: str, iter_num: str) -> Path:
         UserError: where it is not there, with what is.
     """
     folder = Path(model_path)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # Path.is_dir raises where a parent may not be read
         raise UserError(f"--model_path={model_path}: no such folder; it is data/checkpoints/<experiment>")
     there = available(folder)
     if not there:
@@ -200,7 +202,7 @@ def newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
     """
     there = available(folder)
     found: dict[str, Any] | None = None
-    for name in ["last"] * ("last" in there) + [name for name in reversed(there) if name.isdigit()]:
+    for name in ["last"] * ("last" in there) + [name for name in reversed(there) if name.isdecimal()]:
         # Killed between its two files, a save leaves an iteration's file that is newer than the last one.
         if found is not None and int(name) <= found["counters"]["iteration"]:
             break
@@ -215,6 +217,6 @@ def newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
 
 def thin_out(folder: Path, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints of iterations; 0 keeps all. ``best`` and ``last`` always stay."""
-    iterations = [name for name in available(folder) if name.isdigit()]
+    iterations = [name for name in available(folder) if name.isdecimal()]
     for name in iterations[:-keep] if keep else []:
         (folder / file_name(name)).unlink()

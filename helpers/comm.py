@@ -172,7 +172,7 @@ def make_comm(num_workers: int | None = None) -> Comm:
     if comm.size != launched:
         raise UserError(
             f"the launcher started {launched} workers, but MPI sees a world of {comm.size}: "
-            "mpiexec and mpi4py belong to different MPI libraries; use the mpiexec of this environment (srun: --mpi=pmix)",
+            "mpiexec and mpi4py are of different MPI libraries; use this environment's mpiexec, or srun --mpi=pmix",
         )
     if num_workers is not None and comm.size != num_workers:
         raise UserError(

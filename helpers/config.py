@@ -137,8 +137,6 @@ def coerce(value: Any, kind: Any) -> Any:
         if str(value).lower() in TRUE + FALSE:
             return str(value).lower() in TRUE
         raise ValueError("expected true or false")
-    if kind is str and isinstance(value, bool):
-        return "yes" if value else "no"  # PyYAML reads these words so
     if value is None or isinstance(value, (bool, list, dict)):
         raise ValueError(f"expected {'text' if kind is str else 'one number'}")
     if kind is str:

@@ -70,7 +70,7 @@ class TrainConfig:
 
     algo: str = param("ppo", "algorithm", choices=lambda: tuple(AGENTS))
     env_id: str = param("Hopper", "environment; without a version the newest one")
-    uuid: str = param("", "name of the experiment; a readable one is made up where it is empty")
+    uuid: str = param("", "name of the experiment; a readable one is made up where it is empty", may_change=True)
     num_envs: int = param(16, "environments of each worker", low=1, high=MAX_ENVS)
     rollout_len: int = param(
         2048, "environment steps of each worker per iteration, over all its environments", low=1, high=MAX_ROLLOUT
@@ -166,6 +166,8 @@ def parse(argv: Sequence[str]) -> Settings:
     known = {name for _, cls in groups.values() for name in settings_of(cls)}
     path = str(flags.get("config", ""))
     file = read_yaml(path, known) if path else {}
+    if "config" in file:
+        raise UserError(f"{path}: config: a task file cannot name another one")
     task = build(CommonConfig, flags, file, path).task
     used = groups_of(task, build(TrainConfig, flags, file, path).algo)
     accepted = {name for _, cls in used.values() for name in settings_of(cls)}
@@ -340,7 +342,8 @@ def continued(settings: Settings, record: dict[str, Any]) -> Settings:
                 f"--{name}={now[name]}, but the run that is resumed has {record.get(name)}; leave it out, "
                 f"or start another run with another --uuid"
             )
-    return settings_from_record(record | {name: now[name] for name in settings.given}, settings.given)
+    here = {name: now[name] for name in settings.given | {"data_dir", "uuid", "resume"}}  # its folder may have moved
+    return settings_from_record(record | here, settings.given)
 
 
 def settings_from_record(record: dict[str, Any], given: frozenset[str] = frozenset()) -> Settings:

@@ -3,22 +3,20 @@
 import contextlib
 import copy
 import math
-import os
 import random
 import tempfile
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from fuzzing import fuzz
+from hypothesis import given
 from hypothesis import strategies as st
 
 import main
 from helpers import checkpoint
 from helpers.errors import UserError
 
-TIMES = int(os.environ.get("MILOZERO_FUZZ", "1"))  # as many times the inputs of a normal test run
-FUZZ = {"derandomize": True, "deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 TRAIN = ("--env_id=CartPole", "--num_envs=2", "--rollout_len=32", "--batch_size=32", "--epochs=1", "--no-compile")
 JUNK = st.one_of(
     st.none(),
@@ -70,7 +68,7 @@ def put(tree, path, value):
     return changed
 
 
-@settings(max_examples=3000 * TIMES, **FUZZ)
+@fuzz(3000)
 @given(seed=st.integers(0, 2**32), first_layout=st.booleans())
 def test_bytes_that_are_no_checkpoint_are_refused(valid_files, seed, first_layout):
     path, whole = valid_files[first_layout]
@@ -98,7 +96,7 @@ def valid_files(valid, tmp_path_factory):
     }
 
 
-@settings(max_examples=100 * TIMES, **FUZZ)
+@fuzz(100)
 @given(data=st.data())
 def test_content_that_fits_nothing_is_refused_and_writes_nothing_elsewhere(valid, capsys, data):
     path = data.draw(st.sampled_from(places(valid)))

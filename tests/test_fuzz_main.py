@@ -108,10 +108,10 @@ def test_fuzz_main_up_to_its_task(place, arguments):
 def untrained(patch):
     """Let a training run end where its first step would be, on an environment that needs no simulator."""
     env = CountingEnv([3])
-    env.observation_space, env.close = spaces.Box(-np.inf, np.inf, (1,)), lambda: None
+    env.observation_space, env.close, env.spec = spaces.Box(-np.inf, np.inf, (1,)), lambda: None, None
     for name in ("make_env", "make_vector_env"):
         patch.setattr(environments, name, lambda *_, **__: env)
-    patch.setattr(orchestrator, "train", lambda *_, **__: "enough")
+    patch.setattr(orchestrator, "train", lambda *_, **__: ("finished", "enough"))
     patch.setattr(orchestrator, "finish", lambda *_, **__: "done")
     patch.setattr(sys, "argv", ["main.py"])
     patch.setattr(logging.getLogger(), "handlers", [])

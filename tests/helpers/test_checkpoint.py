@@ -86,10 +86,11 @@ def test_checkpoint_is_a_file_that_torch_itself_reads(tmp_path):
 
 
 def test_layout_of_before_is_read_and_a_newer_one_refused(tmp_path):
-    old = {"version": 1, **CONTENT, "random_states": [{}]}
+    old = {"version": 1, **CONTENT, "agent": {"optimizer": {"steps": torch.tensor(7.0)}}, "random_states": [{}]}
     del old["workers"]
     torch.save(old, tmp_path / "old.pt")
-    assert checkpoint.load(tmp_path / "old.pt")["workers"] == []
+    read = checkpoint.load(tmp_path / "old.pt")
+    assert (read["workers"], read["agent"]["optimizer"]["steps"]) == ([], 7)
     torch.save({**CONTENT, "version": 3}, tmp_path / "new.pt")
     with pytest.raises(UserError, match=r"layout 3, of a newer MiloZero; this one reads layouts 1 to 2"):
         checkpoint.load(tmp_path / "new.pt")

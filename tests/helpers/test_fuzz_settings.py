@@ -142,7 +142,7 @@ def test_value_in_a_file_is_the_text_that_stands_there(file, line, name, value):
         ("p_lr: !!python/object/apply:os.getcwd []", "must be one number or text"),
         ("p_lr: 1\np_lr: 2", "twice"),
         ("? [a]\n: 1", "unknown parameter '\\?'"),
-        ("[" * 500, "nested too deeply"),
+        ("[" * 30_000, "nested too deeply"),
         ('uuid: "\\UFFFFFFFF"', "not valid YAML"),
         ('uuid: "a\\0b"', "can be printed"),
         ('data_dir: "a\\nb"', "can be printed"),
