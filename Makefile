@@ -12,7 +12,7 @@ ENV ?= Hopper
 SEED ?= 0
 NAME := $(ENV)_$(shell date +%Y%m%d_%H%M%S).seed$(SEED)
 
-.PHONY: setup train test lint benchmark
+.PHONY: setup train test lint benchmark torture
 setup:
 	@./setup_env.sh
 
@@ -33,3 +33,7 @@ lint: setup
 benchmark: setup
 	pip install --quiet -r requirements-benchmark.txt
 	python benchmarks/throughput.py
+
+# Kill runs at random moments, resume them, compare; about 45 minutes on two cores.
+torture: setup
+	python benchmarks/torture.py

@@ -126,7 +126,8 @@ class Training:
             for name, (file, data) in list(self._waiting.items()):
                 checkpoint.write_bytes(folder / file, data)
                 del self._waiting[name]
-            checkpoint.thin_out(folder, self.experiment.settings.train.keep_checkpoints)
+            keep = self.experiment.settings.train.keep_checkpoints
+            checkpoint.thin_out(folder, keep, self.counters.iteration)
         except OSError as error:
             problem = f"checkpoint of iteration {self.counters.iteration} not written: {error.strerror} ({folder})"
             tell(f"warning: {problem}; training goes on, and the next save tries again")
@@ -175,9 +176,12 @@ def train(run: Training, env: VectorEnv) -> tuple[str, str]:
         fresh_every=fresh_every(config),
         past=run.past,
     )
+    finished, stopped = used_up(counters, config), ""
+    for replayed in range(0 if finished else len(run.past.actions)):
+        run.warden.iteration(run.past.start + replayed + 1)
+        next(rollouts)
     earlier = counters.seconds  # of the launches before this one
     started = time.monotonic()
-    finished, stopped = used_up(counters, config), ""
     while not finished and not stopped:
         run.warden.iteration(counters.iteration + 1)
         metrics = do_iteration(rollouts, run)
@@ -298,9 +302,10 @@ def keep_evidence(run: Training, error: NonFiniteError) -> str:
             tell(f"warning: {path} not written: {problem.strerror}")
     if error.rank is not None:
         run.comm.barrier()  # nobody ends the job before it is written
+    who = f"worker {run.comm.rank}: " if error.rank is None else ""
     good = run.status.saved_iteration
     kept = "there is no checkpoint yet" if good is None else f"the checkpoint of iteration {good} is kept"
-    return f"iteration {run.counters.iteration + 1}: {error}; {kept}; what it came from is in {path}"
+    return f"iteration {run.counters.iteration + 1}: {who}{error}; {kept}; what it came from is in {path}"
 
 
 def play_checkpoint(

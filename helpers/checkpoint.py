@@ -215,8 +215,11 @@ def newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
     return found
 
 
-def thin_out(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints of iterations; 0 keeps all. ``best`` and ``last`` always stay."""
-    iterations = [name for name in available(folder) if name.isdecimal()]
+def thin_out(folder: Path, keep: int, iteration: int) -> None:
+    """Remove all but the newest `keep` checkpoints up to an iteration; 0 keeps all.
+
+    ``best`` and ``last`` always stay, and so do later ones, from which a resumed run did not go on.
+    """
+    iterations = [name for name in available(folder) if name.isdecimal() and int(name) <= iteration]
     for name in iterations[:-keep] if keep else []:
         (folder / file_name(name)).unlink()

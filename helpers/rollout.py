@@ -92,7 +92,7 @@ def rollout_generator(
         seed: the run's seed; environment i draws its noise from stream ``first_env + i``.
         first_env: global index of this worker's first environment.
         fresh_every: iterations between fresh starts; 0 for never.
-        past: of a resumed run, played again before the first rollout; kept up to date from then on.
+        past: of a resumed run: the first rollouts play it again, and are to be passed over. Kept up to date.
 
     Raises:
         NonFiniteError: where an environment returns a NaN or infinite observation or reward.
@@ -131,8 +131,7 @@ def rollout_generator(
         if fresh:
             rollout.truncated[-1] |= rollout.valid[-1] & ~rollout.terminated[-1]
             past.start, past.actions = iteration, []
-        if known is None:
-            yield rollout
+        yield rollout
 
 
 def _empty(steps: int, env: VectorEnv) -> Rollout:

@@ -37,8 +37,9 @@ def test_run_leaves_checkpoints_config_csv_log_and_picture(trained):
     folder, printed = trained
     checkpoints, logs = folder / "checkpoints/hop.seed05", folder / "logs/hop.seed05"
     names = {path.name for path in checkpoints.iterdir()}
-    assert names == {"iter_2.pt", "iter_4.pt", "best.pt", "last.pt", "config.yaml"}
-    assert {path.name for path in logs.iterdir()} == {"config.yaml", "progress.csv", "log.txt", "learning_curve.png"}
+    assert names == {"iter_2.pt", "iter_4.pt", "best.pt", "last.pt", "config.yaml", ".lock"}
+    names = {path.name for path in logs.iterdir()}
+    assert names == {"config.yaml", "progress.csv", "log.txt", "status.json", "learning_curve.png"}
     config = yaml.safe_load((logs / "config.yaml").read_text())
     assert (config["env_id"], config["seed"], config["batch_norm_all"]) == ("Hopper-v5", 5, True)
     assert imageio.v2.imread(logs / "learning_curve.png").std() > 1

@@ -60,7 +60,9 @@ def test_non_finite_reward_names_itself_and_keeps_the_checkpoint(milozero, tmp_p
     result = milozero(*SHORT, *flags, "--rollout_len=64", "--batch_size=64")
     assert result.returncode == 1
     assert "NaN or infinite reward" in result.stderr
-    assert "worker 0 of 1 failed" in (tmp_path / "data/logs/nan/log.txt").read_text() + result.stderr
+    assert "worker 0: the environment returned" in (tmp_path / "data/logs/nan/log.txt").read_text()
+    evidence = torch.load(tmp_path / "data/logs/nan/non_finite.pt", weights_only=True)
+    assert torch.isnan(evidence["rewards"]).any()
     assert (tmp_path / "data/checkpoints/nan/last.pt").exists()
 
 
