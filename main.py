@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from helpers import experiment as experiments
 from helpers.comm import Comm, launched_rank, launched_size, make_comm
 from helpers.config import to_seconds
-from helpers.errors import RunError, UserError, tell
+from helpers.errors import RunError, UserError
+from helpers.say import let_go, say, tell
 from helpers.warden import Warden, keep_early_signals
 
 if TYPE_CHECKING:
@@ -46,8 +47,10 @@ def device_of(settings: Settings, comm: Comm) -> str:
     return f"cuda:{comm.local_rank % torch.cuda.device_count()}"
 
 
-def compiles(settings: Settings, workers: int, device: str) -> bool:
+def compiles(settings: Settings, workers: int, device: str, before: bool | None) -> bool:
     """Return whether the update is compiled: as asked, or where it can be and the run is long enough to pay for it.
+
+    A resumed run does as it did `before`, where it can.
 
     Raises:
         UserError: where ``--compile`` was given and what it needs is missing.
@@ -62,6 +65,8 @@ def compiles(settings: Settings, workers: int, device: str) -> bool:
         raise UserError(f"--compile needs {need}; leave it out to train without")
     if train.compile is not None:
         return bool(train.compile)
+    if before is not None:
+        return before and possible
     iterations = min(train.num_timesteps / (train.rollout_len * workers), train.num_iters or float("inf"))
     return possible and iterations * agent.epochs * (train.rollout_len // agent.batch_size) >= PAYS_FROM
 
@@ -123,7 +128,9 @@ def train(settings: Settings, comm: Comm) -> None:
     imitation = settings.imitation
     expert = demos.read_demos(imitation.expert_path, imitation.num_demos) if imitation.expert_path else []
     device = device_of(settings, comm)
-    compile = all(comm.allgather(compiles(settings, comm.size, device)))  # where one cannot, nobody does
+    before = saved["config"].get("compiled") if saved else None
+    mine = compiles(settings, comm.size, device, before if isinstance(before, bool) else None)
+    compile = all(comm.allgather(mine))  # where one cannot, nobody does
     eval_env = environments.make_env(env_id)
     env = environments.make_vector_env(env_id, settings.train.num_envs)
     if expert:
@@ -139,7 +146,7 @@ def train(settings: Settings, comm: Comm) -> None:
         compile=compile,
     )
     agent = make_agent(settings, env, env.observation_size, setting)
-    experiment.create(env_id)
+    experiment.create(env_id, {"compiled": compile, "device": device.partition(":")[0]})
     counters = Counters()
     status = Status(experiment.logs, counters)
     run = orchestrator.Training(experiment, agent, comm, eval_env, counters, status, expert_return)
@@ -147,7 +154,10 @@ def train(settings: Settings, comm: Comm) -> None:
         run.restore(saved, env)
     if comm.rank == 0:
         announce(run, expert, compile)
-    run.tracker = make_tracker(experiment, comm, counters.iteration)
+    try:
+        run.tracker = make_tracker(experiment, comm, counters.iteration)
+    except OSError as error:
+        raise UserError(f"cannot write to {experiment.logs}: {error.strerror}") from None
     train = settings.train
     limits = (to_seconds(train.execution_time), to_seconds(train.watchdog) or math.inf)
     run.warden = Warden(comm, status, LAUNCHED, *limits)
@@ -159,21 +169,25 @@ def train(settings: Settings, comm: Comm) -> None:
         run.tracker.close()
         env.close()
     if comm.rank == 0:
-        print(orchestrator.finish(run, state, reason), flush=True)
+        for line in orchestrator.finish(run, state, reason):
+            say(line)
 
 
 def announce(run: Training, expert: list[Episode], compile: bool) -> None:
     """Say what begins."""
+    from orchestrator import fresh_every
+
     experiment, workers = run.experiment, run.comm.size
     train, saved = experiment.settings.train, experiment.saved
     for note in experiment.notes:
         tell(f"warning: {note}")
     say(f"experiment {experiment.name}: {train.algo} on {experiment.env_id}, {workers} worker(s)")
     if saved:
-        before, replayed = len(saved["workers"]), len(run.past.actions)
-        exact = "as if it had never stopped" if before == workers else f"not bit for bit: {before} workers saved it"
-        again = f"; playing {replayed} iterations of its environments again" if replayed else ""
-        say(f"resumed after iteration {run.counters.iteration}, {exact}{again}")
+        other = experiment.differences(saved, workers)
+        exact = f"not bit for bit, as now: {', '.join(other)}" if other else "as if it had never stopped"
+        say(f"resumed after iteration {run.counters.iteration}, {exact}")
+        if run.past.actions:
+            say(f"first, its environments play {len(run.past.actions)} iterations again, to be where they were")
     if compile:
         say("compiling the update, 10–30 s the first time (--no-compile to go without)")
     if expert:
@@ -181,11 +195,11 @@ def announce(run: Training, expert: list[Episode], compile: bool) -> None:
         unused = "expert_path, num_demos, d_perception_stack"
         say(f"{train.algo} does not learn from demonstrations: {unused} have no other effect")
     limit = run.eval_env.spec.max_episode_steps if run.eval_env.spec else None
-    steps = train.save_frequency * train.rollout_len // train.num_envs
+    steps = fresh_every(train) * train.rollout_len // train.num_envs
     if limit and steps < limit:
         say(
-            f"warning: each environment starts a fresh episode at every checkpoint, here every {steps} steps, and "
-            f"episodes can last {limit}: a larger --save_frequency lets them end"
+            f"warning: each environment starts a fresh episode every {steps} steps, to be resumable, and episodes "
+            f"can last {limit}: a larger --save_frequency or fewer --num_envs let them end"
         )
 
 
@@ -251,12 +265,6 @@ def track_evaluation(settings: Settings, name: str, results: dict[str, Any]) -> 
     tracker.close()
 
 
-def say(line: str) -> None:
-    """Print a line, and keep it in the log file."""
-    print(line, flush=True)
-    logger.info(line)
-
-
 TASKS = {"train": train, "eval": evaluate}
 
 
@@ -282,20 +290,20 @@ def main(argv: list[str]) -> int:
         if comm.rank > 0:
             time.sleep(2.0)  # what this worker alone came to must not leave the others waiting for it
         if launched_rank() == 0 or comm.rank > 0:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            logger.error(str(error))
+            tell(f"error: {error}")
         if comm.size > 1:
             comm.abort(code)
         return code
     except BaseException as error:
         if isinstance(error, SystemExit):
             raise
-        traceback.print_exc()
-        logger.exception("worker %d failed", comm.rank)
-        print(f"error: worker {comm.rank} of {launched_size()} failed: {error}", file=sys.stderr, flush=True)
+        tell(traceback.format_exc())
+        tell(f"error: worker {comm.rank} of {launched_size()} failed: {error}")
         comm.abort(130 if isinstance(error, KeyboardInterrupt) else 1)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    let_go()
+    sys.exit(code)

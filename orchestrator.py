@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 from helpers import checkpoint, demos
-from helpers.errors import NonFiniteError, RunError, tell
+from helpers.errors import NonFiniteError, RunError
 from helpers.evaluation import episode_seeds, evaluate, play, shares
 from helpers.plots import learning_curve
-from helpers.rollout import Past, Rollout, rollout_generator
+from helpers.rollout import Past, Rollout, fingerprint, rollout_generator
+from helpers.say import say, tell
 from helpers.status import Counters, Status
 from helpers.trackers import Trackers
 from helpers.video import Video, cannot_render
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 NAN = float("nan")
-LONGEST_REPLAY = 1_000_000  # steps of a worker that resuming may have to play again: less than a minute of MuJoCo
+LONGEST_REPLAY = 200_000  # steps of a worker that resuming may have to play again: ten to twenty seconds of MuJoCo
 
 
 @dataclass
@@ -55,7 +56,8 @@ class Training:
     warden: Warden = field(init=False)
     past: Past = field(default_factory=Past)  # of this worker's environments
     unsaved: str = ""  # why the last checkpoint could not be written; nothing where it was
-    _waiting: dict[str, tuple[str, bytes]] = field(default_factory=dict)  # checkpoints that the disk did not take
+    # kind → name and bytes of checkpoints to write, or that the disk did not take
+    _waiting: dict[str, tuple[int | str, bytes]] = field(default_factory=dict)
 
     def restore(self, saved: Mapping[str, Any], env: VectorEnv) -> None:
         """Go on from a checkpoint's content.
@@ -77,9 +79,14 @@ class Training:
                 actions = torch.from_numpy(np.empty(steps + env.action_shape, env.action_dtype))
                 played = self.counters.iteration - mine["start"]
                 wanted = {"agent": self.agent.worker_state(), "start": mine["start"], "actions": [actions] * played}
-                checkpoint.check_fit(mine, wanted, "worker")
+                checkpoint.check_fit(mine, wanted | {"last_obs": 0}, "worker")
                 self.agent.load_worker_state(mine["agent"])
                 self.past.start, self.past.actions = mine["start"], [actions.numpy() for actions in mine["actions"]]
+                self.past.last_obs = mine["last_obs"]
+        if self.experiment.differences(saved, self.comm.size):
+            # It need not come to the same evaluations again, and a worse policy must not replace the best.
+            best = self.experiment.best_eval_return
+            self.counters.best_eval_return = max(self.counters.best_eval_return, best)
         self.status.saved_iteration = self.counters.iteration
 
     def evaluate(self) -> float:
@@ -91,23 +98,25 @@ class Training:
         if mean > self.counters.best_eval_return:
             self.counters.best_eval_return = mean
             if self.comm.rank == 0:
-                self._waiting["best"] = (checkpoint.file_name("best"), checkpoint.to_bytes(self._content([])))
+                self._waiting["best"] = ("best", checkpoint.to_bytes(self._content([])))
             self._write()
         return mean
 
     def save(self) -> None:
         """Write a checkpoint of this iteration, from which a run can go on (collective)."""
         actions = [torch.from_numpy(actions) for actions in self.past.actions]
-        mine = {"agent": self.agent.worker_state(), "start": self.past.start, "actions": actions}
+        mine = {
+            "agent": self.agent.worker_state(),
+            "start": self.past.start,
+            "actions": actions,
+            "last_obs": self.past.last_obs,
+        }
         workers = self.comm.gather(mine)
-        self.tracker.flush()  # first: its rows up to here must be there when the checkpoint is
         if self.comm.rank == 0:
             data = checkpoint.to_bytes(self._content(workers))
-            self._waiting["iteration"] = (checkpoint.file_name(self.counters.iteration), data)
-            self._waiting["last"] = (checkpoint.file_name("last"), data)
+            self._waiting["iteration"] = (self.counters.iteration, data)
+            self._waiting["last"] = ("last", data)
         self._write()
-        if not self.unsaved:
-            self.status.saved_iteration = self.counters.iteration
         if self.comm.rank == 0:
             self.status.goes_on()
 
@@ -121,17 +130,22 @@ class Training:
 
     def _write(self) -> None:
         """Write what waits to be written, on rank 0; a disk that does not take it is reported, and not the end."""
-        folder, problem = self.experiment.checkpoints, ""
+        folder, problem, written = self.experiment.checkpoints, "", None
         try:
-            for name, (file, data) in list(self._waiting.items()):
-                checkpoint.write_bytes(folder / file, data)
-                del self._waiting[name]
-            keep = self.experiment.settings.train.keep_checkpoints
-            checkpoint.thin_out(folder, keep, self.counters.iteration)
+            self.tracker.flush()  # first: the rows up to here must be there when the checkpoint is
+            for kind, (name, data) in list(self._waiting.items()):
+                checkpoint.write_bytes(folder / checkpoint.file_name(name), data)
+                written = name if kind == "iteration" else written
+                del self._waiting[kind]
         except OSError as error:
             problem = f"checkpoint of iteration {self.counters.iteration} not written: {error.strerror} ({folder})"
             tell(f"warning: {problem}; training goes on, and the next save tries again")
-        self.unsaved = self.comm.broadcast(problem)
+        else:
+            keep = self.experiment.settings.train.keep_checkpoints
+            checkpoint.thin_out(folder, keep, self.counters.iteration)
+        self.unsaved, written = self.comm.broadcast((problem, written))
+        if written is not None:
+            self.status.saved_iteration = written
 
 
 def do_iteration(rollouts: Iterator[Rollout], run: Training) -> dict[str, float]:
@@ -177,9 +191,8 @@ def train(run: Training, env: VectorEnv) -> tuple[str, str]:
         past=run.past,
     )
     finished, stopped = used_up(counters, config), ""
-    for replayed in range(0 if finished else len(run.past.actions)):
-        run.warden.iteration(run.past.start + replayed + 1)
-        next(rollouts)
+    if run.past.actions and not finished:
+        stopped = replay(run, rollouts)
     earlier = counters.seconds  # of the launches before this one
     started = time.monotonic()
     while not finished and not stopped:
@@ -188,7 +201,7 @@ def train(run: Training, env: VectorEnv) -> tuple[str, str]:
         if config.hash_frequency and counters.iteration % config.hash_frequency == 0:
             check_agreement(run.agent, comm)
         finished = used_up(counters, config)
-        stopped = next(filter(None, comm.allgather(run.warden.wants_to_stop())), "")
+        stopped = run.warden.agreed_stop()
         due = config.eval_frequency and counters.iteration % config.eval_frequency == 0
         metrics["eval_return"] = run.evaluate() if due or finished else NAN
         metrics["best_eval_return"] = counters.best_eval_return if math.isfinite(counters.best_eval_return) else NAN
@@ -201,6 +214,24 @@ def train(run: Training, env: VectorEnv) -> tuple[str, str]:
     if run.unsaved:
         raise RunError(f"the last {run.unsaved}")
     return ("finished", finished) if finished else ("stopped", stopped)
+
+
+def replay(run: Training, rollouts: Iterator[Rollout]) -> str:
+    """Bring the environments of a resumed run back to where they were; return why to stop, or nothing.
+
+    A run that is stopped meanwhile saves nothing: what it goes on from is still right.
+    """
+    total, wanted = len(run.past.actions), run.past.last_obs
+    for number in range(1, total + 1):
+        run.warden.iteration(run.past.start + 1)
+        rollout = next(rollouts)
+        if stopped := run.warden.agreed_stop():
+            return stopped
+        if run.comm.rank == 0 and number % max(total // 10, 1) == 0:
+            say(f"played again: {number} of {total} iterations")
+    if not all(run.comm.allgather(wanted in (None, fingerprint(rollout.obs[-1])))) and run.comm.rank == 0:
+        tell("warning: the environments are not where they were: seed and actions do not determine what they do")
+    return ""
 
 
 def supervise(run: Training, env: VectorEnv) -> tuple[str, str]:
@@ -265,8 +296,8 @@ def check_agreement(agent: Agent, comm: Comm) -> None:
         raise RuntimeError(f"the parameters of rank {odd} differ from those of rank 0")
 
 
-def finish(run: Training, state: str, reason: str) -> str:
-    """Draw the learning curve; return what to tell the user (on rank 0)."""
+def finish(run: Training, state: str, reason: str) -> list[str]:
+    """Draw the learning curve; return the lines to tell the user (on rank 0)."""
     experiment, counters = run.experiment, run.counters
     picture = experiment.logs / "learning_curve.png"
     lines = [
@@ -285,9 +316,7 @@ def finish(run: Training, state: str, reason: str) -> str:
         lines.append(f"learning curve:    not drawn: {error.strerror}")
     if state == "stopped":
         lines.append(f"to go on:          the same command with --resume --uuid={experiment.name}")
-    for line in lines:
-        logger.info(line)
-    return "\n".join(lines)
+    return lines
 
 
 def keep_evidence(run: Training, error: NonFiniteError) -> str:
@@ -337,7 +366,7 @@ def play_checkpoint(
             attributes = {"env_id": env_id, "seed": seeds[k]}
             demos.write_demo(folder / f"episode_{k:03}.h5", episode, attributes)
         if comm.rank == 0:
-            print(f"episode {k:3}: return {episode.ret:10.2f}, length {len(episode)}", flush=True)
+            say(f"episode {k:3}: return {episode.ret:10.2f}, length {len(episode)}")
     env.close()
     everyone = {k: result for part in comm.allgather(mine) for k, result in part.items()}
     episodes = [everyone[k] for k in range(config.num_trajs)]

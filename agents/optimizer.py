@@ -274,8 +274,9 @@ class Optimizer:
             loss, _ = self.loss(self.params.unflatten(parameters), fields)
         guilty = self.comm.allgather(not bool(torch.isfinite(loss)))
         rank = guilty.index(True) if any(guilty) else 0
+        whose = f"with the batch of worker {rank}" if any(guilty) else "which arose within the epoch on all workers"
         evidence = {"parameters": parameters.cpu(), **{f"batch.{n}": field.cpu() for n, field in fields.items()}}
-        return NonFiniteError(f"{message}, with the batch of worker {rank}", evidence, rank)
+        return NonFiniteError(f"{message}, {whose}", evidence, rank)
 
     def _start(self, minibatches: torch.Tensor, shapes: Mapping[str, torch.Size]) -> None:
         self._shapes = dict(shapes)

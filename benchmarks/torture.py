@@ -26,11 +26,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 RESULTS = ROOT / "benchmarks/results/torture.json"
 PAGE = ROOT / "docs/reliability.md"
-ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+ENVIRONMENT = os.environ | {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PYTHONPATH": str(ROOT / "tests"),  # an environment that EnvPool does not have
+}
 # Many small iterations and many checkpoints: a random moment then often falls into the writing of one.
 FLAGS = (
     "--task=train",
-    "--env_id=Hopper",
     "--num_envs=4",
     "--rollout_len=256",
     "--batch_size=32",
@@ -50,14 +53,15 @@ class Case:
 
     algo: str
     workers: int
-    how: str  # who is killed: "a worker", "the launcher"; or "SIGUSR1": the run is asked to stop
+    how: str  # who is killed: "a worker", "the launcher"; "SIGUSR1": asked to stop; or "anything", by chance
     compile: bool = False
+    env_id: str = "Hopper"
 
     @property
     def name(self) -> str:
         """What is trained, in words."""
         workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
-        return f"{self.algo}, {workers}{', compiled' if self.compile else ''}"
+        return f"{self.algo}, {self.env_id.partition(':')[2] or self.env_id}, {workers}{', compiled' * self.compile}"
 
 
 def cases(algos: list[str]) -> list[Case]:
@@ -65,7 +69,9 @@ def cases(algos: list[str]) -> list[Case]:
     rows = []
     for algo in algos:
         rows += [Case(algo, 1, "a worker"), Case(algo, 2, "a worker"), Case(algo, 2, "the launcher")]
-        rows += [Case(algo, 1, "SIGUSR1"), Case(algo, 2, "SIGUSR1"), Case(algo, 2, "a worker", compile=True)]
+        rows += [Case(algo, 1, "SIGUSR1"), Case(algo, 2, "SIGUSR1")]
+        rows += [Case(algo, 3, "anything"), Case(algo, 1, "anything", env_id="user_envs:Bounded-v0")]
+        rows += [Case(algo, 2, "a worker", compile=True)]
     return rows
 
 
@@ -73,7 +79,14 @@ def command(case: Case, folder: Path, iterations: int) -> list[str]:
     """Return what starts, or goes on with, the run in a folder."""
     launcher = ["mpiexec", "-n", str(case.workers)] if case.workers > 1 else []
     switch = "--compile" if case.compile else "--no-compile"
-    flags = [*FLAGS, f"--algo={case.algo}", switch, f"--num_iters={iterations}", f"--data_dir={folder}"]
+    flags = [
+        *FLAGS,
+        f"--algo={case.algo}",
+        f"--env_id={case.env_id}",
+        switch,
+        f"--num_iters={iterations}",
+        f"--data_dir={folder}",
+    ]
     return [*launcher, sys.executable, str(ROOT / "main.py"), *flags, "--uuid=run", "--resume=auto"]
 
 
@@ -147,9 +160,10 @@ def strike(case: Case, folder: Path, iterations: int, after: float, chance: rand
     else:
         return False
     workers = workers_of(folder)
-    victim = chance.choice(workers) if case.how == "a worker" and workers else process.pid
+    how = chance.choice(["a worker", "the launcher", "SIGUSR1"]) if case.how == "anything" else case.how
+    victim = chance.choice(workers) if how == "a worker" and workers else process.pid
     with contextlib.suppress(ProcessLookupError):  # it ended just now
-        os.kill(victim, signal.SIGUSR1 if case.how == "SIGUSR1" else signal.SIGKILL)
+        os.kill(victim, signal.SIGUSR1 if how == "SIGUSR1" else signal.SIGKILL)
     process.wait(120)
     give_up = time.monotonic() + 60
     while workers_of(folder):
@@ -165,8 +179,17 @@ def saved_iteration(folder: Path) -> int:
     return (json.loads(path.read_text())["saved_iteration"] or 0) if path.exists() else 0
 
 
-def torture(case: Case, kills: int, iterations: int, chance: random.Random, say: Any = print) -> dict[str, Any]:
-    """Kill runs of a case until `kills` of them were struck while they ran; return the row of the table."""
+def torture(case: Case, strikes: int, iterations: int, chance: random.Random, say: Any = print) -> dict[str, Any]:
+    """Strike runs up to three times each, let them end, and compare; return the row of the table.
+
+    Args:
+        case: what is run, and who is struck.
+        strikes: how many there must be at least after which a run had something to go on from; one that comes too
+            early for that tests the start only, and is counted apart.
+        iterations: length of the runs.
+        chance: draws moments and victims.
+        say: is told of each run.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         reference = Path(scratch) / "reference"
         to_the_end(case, reference, iterations)  # also fills the cache of compiled code
@@ -175,27 +198,30 @@ def torture(case: Case, kills: int, iterations: int, chance: random.Random, say:
         seconds = to_the_end(case, again, iterations)
         if fingerprint(again) != wanted:
             sys.exit(f"{case.name}: two runs that were never killed differ")
-        equal, number = 0, 0
+        equal, early, runs = 0, 0, 0
         resumed_from: list[int] = []
-        while len(resumed_from) < kills:
-            number += 1
-            folder = Path(scratch) / f"run{number}"
-            moment = chance.uniform(0.5, seconds)
-            if not strike(case, folder, iterations, moment, chance):
-                continue  # it was over already
-            resumed_from.append(saved_iteration(folder))
+        while len(resumed_from) < strikes:
+            runs += 1
+            folder = Path(scratch) / f"run{runs}"
+            reached: list[int] = []  # where it can go on from, after each strike
+            while len(reached) < 3 and 0 <= (reached or [0])[-1] < iterations:
+                struck = strike(case, folder, iterations, chance.uniform(0.3, 1.0) * seconds, chance)
+                reached += [saved_iteration(folder) if struck else iterations]
+                early += reached[-1] == 0
+                resumed_from += [reached[-1]] * (0 < reached[-1] < iterations)
             to_the_end(case, folder, iterations)
             found = fingerprint(folder)
             equal += found == wanted
             if found != wanted:
-                say(f"DIFFERENT: {case.name}, struck after {moment:.2f} s: {found} instead of {wanted}")
-            say(f"{case.name}, {case.how} after {moment:5.2f} s, resumed from iteration {resumed_from[-1]}")
+                say(f"DIFFERENT: {case.name}, struck at {reached}: {found} instead of {wanted}")
+            say(f"{case.name}, {case.how}: struck after iterations {reached} were saved")
     return {
         "what": case.name,
         "struck": case.how,
-        "times": kills,
-        "equal": equal,
+        "runs": runs,
+        "early": early,
         "resumed_from": sorted(resumed_from),
+        "equal": equal,
         "hash": wanted["parameters"],
     }
 
@@ -203,13 +229,20 @@ def torture(case: Case, kills: int, iterations: int, chance: random.Random, say:
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as a table in Markdown."""
     lines = [
-        "| trained | struck | times | resumed from iteration | same end, bit for bit |",
+        "| trained | killed or asked to stop | resumed (after iteration) | nothing saved yet | runs with the same end |",
         "|---|---|---|---|---|",
     ]
     for row in rows:
-        what, struck, times, equal = (row[name] for name in ("what", "struck", "times", "equal"))
-        span = f"{row['resumed_from'][0]}–{row['resumed_from'][-1]}"
-        lines.append(f"| {what} | {struck} | {times} | {span} | {equal} of {times} |")
+        resumed = row["resumed_from"]
+        span = f" ({resumed[0]}–{resumed[-1]})" if resumed else ""
+        cells = (
+            row["what"],
+            row["struck"],
+            f"{len(resumed)}{span}",
+            row["early"],
+            f"{row['equal']} of {row['runs']}",
+        )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
@@ -226,7 +259,7 @@ def main() -> int:
     from agents import AGENTS
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=20, help="times that each row is struck")
+    parser.add_argument("--strikes", type=int, default=20, help="of each row, that a run was resumed after")
     parser.add_argument("--iterations", type=int, default=60, help="length of the runs")
     parser.add_argument("--seed", type=int, default=None, help="of the moments; random by default")
     options = parser.parse_args()
@@ -234,10 +267,10 @@ def main() -> int:
     print(f"moments from --seed={seed}", flush=True)
     rows: list[dict[str, Any]] = []
     for case in cases(sorted(AGENTS)):
-        rows.append(torture(case, options.kills, options.iterations, random.Random(f"{seed} {case}")))
+        rows.append(torture(case, options.strikes, options.iterations, random.Random(f"{seed} {case}")))
         print(table(rows[-1:]), flush=True)
     write(rows)
-    return int(any(row["equal"] < row["times"] for row in rows))
+    return int(any(row["equal"] < row["runs"] for row in rows))
 
 
 if __name__ == "__main__":

@@ -222,4 +222,5 @@ def thin_out(folder: Path, keep: int, iteration: int) -> None:
     """
     iterations = [name for name in available(folder) if name.isdecimal() and int(name) <= iteration]
     for name in iterations[:-keep] if keep else []:
-        (folder / file_name(name)).unlink()
+        with contextlib.suppress(OSError):  # somebody was quicker, or the next time will do
+            (folder / file_name(name)).unlink()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
 LOCAL_RANK_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
 LOCAL_SIZE_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_TASKS_PER_NODE")
 
+QUESTION, ANSWER = 1, 2  # tags of a roll call's messages
 EAGER_BYTES = 128 * 1024  # a gradient of 32,000 parameters
 
 
@@ -71,12 +73,15 @@ class Comm:
     def barrier(self) -> None:
         """Wait until every worker is here."""
 
-    def roll_call(self, mine: Any, seconds: float) -> dict[int, Any]:
-        """Return rank → value of every worker that calls this within `seconds`.
+    def roll_call(self, answer: Callable[[], str], seconds: float) -> dict[int, str]:
+        """Ask every worker for its `answer_calls`; return rank → answer of those that gave one within `seconds`.
 
         For a thread beside the main thread, which may wait in any other call meanwhile.
         """
-        return {self.rank: mine}
+        return {self.rank: answer()}
+
+    def answer_calls(self, answer: Callable[[], str]) -> None:
+        """Answer the roll calls that came meanwhile; to be called every second or so by that thread."""
 
     def abort(self, code: int) -> None:
         """End this worker, and with it the whole job, at once."""
@@ -105,6 +110,7 @@ class MPIComm(Comm):
         share_out_cores(self.local_rank, _from_environment(LOCAL_SIZE_VARIABLES, 1))
         self._in_place = MPI.IN_PLACE
         self._calls, self._new_status = self._world.Dup(), MPI.Status  # for roll calls
+        self._sent: list[Any] = []  # in them: who is stopped takes nothing, so nobody waits for it
 
     def sum_(self, array: np.ndarray) -> np.ndarray:
         """Add `array` up over all workers, in place, and return it."""
@@ -133,22 +139,29 @@ class MPIComm(Comm):
         """Wait until every worker is here."""
         self._world.Barrier()
 
-    def roll_call(self, mine: Any, seconds: float) -> dict[int, Any]:
-        """Return rank → value of every worker that calls this within `seconds`.
+    def roll_call(self, answer: Callable[[], str], seconds: float) -> dict[int, str]:
+        """Ask every worker for its `answer_calls`; return rank → answer of those that gave one within `seconds`.
 
         For a thread beside the main thread, which may wait in any other call meanwhile.
         """
-        answers = {self.rank: mine}
-        sent = [self._calls.isend(mine, rank) for rank in range(self.size) if rank != self.rank]
+        answers = {self.rank: answer()}
         give_up = time.monotonic() + seconds
+        self._sent += [self._calls.isend("", rank, QUESTION) for rank in range(self.size) if rank != self.rank]
         while len(answers) < self.size and time.monotonic() < give_up:
-            while (message := self._calls.improbe()) is not None:
-                status = self._new_status()
-                value = message.recv(status=status)
-                answers[status.Get_source()] = value
+            self.answer_calls(answer)
+            answers |= dict(self._received(ANSWER))
             time.sleep(0.05)
-        del sent  # never waited for: who does not answer does not take them
         return answers
+
+    def answer_calls(self, answer: Callable[[], str]) -> None:
+        """Answer the roll calls that came meanwhile; to be called every second or so by that thread."""
+        for rank, _ in self._received(QUESTION):
+            self._sent.append(self._calls.isend(answer(), rank, ANSWER))
+
+    def _received(self, tag: int) -> Iterator[tuple[int, str]]:
+        status = self._new_status()
+        while (message := self._calls.improbe(tag=tag, status=status)) is not None:
+            yield status.Get_source(), message.recv()
 
     def abort(self, code: int) -> None:
         """End this worker, and with it the whole job, at once."""

@@ -29,7 +29,9 @@ LARGEST_FIELD = 2**30  # bytes, a million steps of a humanoid
 class ImitationConfig:
     """Settings of imitation, accepted with every algorithm; one that does not use them says so."""
 
-    expert_path: str = param("", "folder of demonstrations, one HDF5 file per episode", check=usable_path)
+    expert_path: str = param(
+        "", "folder of demonstrations, one HDF5 file per episode", check=usable_path, may_change=True
+    )
     num_demos: int = param(0, "how many of them to take, in name order; 0 for all", low=0)
     d_perception_stack: str = param("mlp_100", "hidden layers of the discriminator", check=hidden_sizes)
 

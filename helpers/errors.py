@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import logging
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
-
-logger = logging.getLogger(__name__)
 
 LONGEST = 2000  # characters of a message; what a user gave stands in it, whatever that is
 
@@ -43,12 +39,6 @@ class NonFiniteError(RunError):
         super().__init__(message)
         self.evidence = evidence
         self.rank = rank
-
-
-def tell(line: str) -> None:
-    """Put a line on stderr and into the log: nothing that ends the run, but the user must know."""
-    print(line, file=sys.stderr, flush=True)
-    logger.warning(line)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

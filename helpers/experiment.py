@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
+import math
 import random
 import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -211,6 +214,15 @@ def git_sha() -> str:
         return "nogit"
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that numbers depend on."""
+    found = {}
+    for name in ("torch", "numpy", "gymnasium", "mujoco", "envpool"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[f"{name}_version"] = metadata.version(name)
+    return found
+
+
 class ExperimentInitializer:
     """One training run: its settings, its name, its folders, and what it goes on from.
 
@@ -228,9 +240,12 @@ class ExperimentInitializer:
         self.checkpoints = data / "checkpoints" / self.name
         self.logs = data / "logs" / self.name
         self.saved: dict[str, Any] | None = None  # the checkpoint that the run goes on from
+        self.best_eval_return = -math.inf  # of the best policy that is kept, however the checkpoints are
         self.notes: list[str] = []  # on rank 0: what there is to say about resuming
+        self._facts: dict[str, Any] = {}  # of this launch, that are no settings
         if train.resume != "no":
-            problem, self.saved = comm.broadcast(self._look_back(train.resume) if comm.rank == 0 else None)
+            found = comm.broadcast(self._look_back(train.resume) if comm.rank == 0 else None)
+            problem, self.saved, self.best_eval_return = found
             if problem:
                 raise UserError(problem)
         if self.saved is not None:
@@ -240,37 +255,48 @@ class ExperimentInitializer:
         self.env_id = settings.train.env_id
         self.run_id = str(self.saved["config"].get("run_id", "")) if self.saved else ""
 
-    def _look_back(self, resume: str) -> tuple[str, dict[str, Any] | None]:
-        """Return a problem, or nothing, and the newest intact checkpoint, or None."""
+    def _look_back(self, resume: str) -> tuple[str, dict[str, Any] | None, float]:
+        """Return a problem or nothing, the newest intact checkpoint or None, and the return of the best policy."""
+        nothing = (None, -math.inf)
         if not self.name:
-            return "--resume needs --uuid=<experiment>, a folder of data/checkpoints", None
-        if not self.checkpoints.is_dir() and resume != "auto":
-            return f"--resume: there is no experiment {self.checkpoints}; --resume=auto would start it", None
+            return "--resume needs --uuid=<experiment>, a folder of data/checkpoints", *nothing
+        if not self.checkpoints.is_dir():
+            hint = f"--resume: there is no experiment {self.checkpoints}; --resume=auto would start it"
+            return "" if resume == "auto" else hint, *nothing
         try:
-            if self.checkpoints.is_dir():
-                self._lock = Lock(self.checkpoints)
+            self._lock = Lock(self.checkpoints)
             saved = checkpoint.newest(self.checkpoints, self.notes.append)
         except UserError as error:
-            return str(error), None
+            return str(error), *nothing
+        except OSError as error:
+            return f"--resume: cannot write to {self.checkpoints}: {error.strerror}", *nothing
         if saved is None and resume != "auto":
-            return f"--resume: there are no checkpoints in {self.checkpoints}; --resume=auto would start anew", None
-        return "", saved
+            return (
+                f"--resume: there are no checkpoints in {self.checkpoints}; --resume=auto would start anew",
+                *nothing,
+            )
+        best = -math.inf
+        with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
+            best = float(checkpoint.load(self.checkpoints / "best.pt")["counters"]["best_eval_return"])
+        return "", saved, best
 
     @property
     def group(self) -> str:
         """Name without the seed: what runs that differ in nothing else share."""
         return self.name.removesuffix(f".seed{self.seed:02}")
 
-    def create(self, env_id: str) -> None:
+    def create(self, env_id: str, facts: Mapping[str, Any]) -> None:
         """Make the folders, write what is run into them, and start ``log.txt`` (on rank 0; collective).
 
         Args:
             env_id: full, with its version.
+            facts: what else belongs into the record, and changes how numbers are rounded.
 
         Raises:
             UserError: where the experiment exists already, or its folders cannot be written.
         """
         self.env_id = env_id
+        self._facts = {"git_sha": git_sha(), **facts, **versions()}
         name = self.name or self._full_name(self._comm.size)
         run_id = self.run_id if re.fullmatch("[0-9a-f]{8}", self.run_id) else secrets.token_hex(4)
         self.name, self.run_id = self._comm.broadcast((name, run_id))
@@ -296,6 +322,8 @@ class ExperimentInitializer:
             self.checkpoints.mkdir(parents=True, exist_ok=resume)
             self.logs.mkdir(parents=True, exist_ok=resume)
             self._lock = self._lock or Lock(self.checkpoints)
+            if self.saved is None and set(checkpoint.available(self.checkpoints)) - {"best"}:
+                return f"experiment '{self.name}' was started by another process just now; try again"
             checkpoint.remove_leftovers(self.checkpoints)
             self._write_record()
             handler = logging.FileHandler(self.logs / "log.txt")
@@ -311,7 +339,12 @@ class ExperimentInitializer:
         """Return what was run: every setting, the full environment id, seed, workers, commit and command."""
         flat = self.settings.flat()
         flat |= {"env_id": self.env_id, "seed": self.seed, "uuid": self.name, "num_workers": workers}
-        return flat | {"run_id": self.run_id, "git_sha": git_sha(), "command": " ".join(sys.argv)}
+        return flat | {"run_id": self.run_id, "command": " ".join(sys.argv)} | self._facts
+
+    def differences(self, saved: Mapping[str, Any], workers: int) -> list[str]:
+        """Return in what this launch differs from the one that saved a checkpoint, where bits may depend on it."""
+        now, then = {"workers": workers, **self._facts}, {"workers": len(saved["workers"]), **saved["config"]}
+        return [f"{name} {now[name]} (was {then.get(name)})" for name in now if now[name] != then.get(name)]
 
     def _write_record(self) -> None:
         import yaml

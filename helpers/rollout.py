@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -67,6 +68,12 @@ class Past:
 
     start: int = 0  # the iteration before which the episodes started afresh
     actions: list[np.ndarray] = field(default_factory=list)  # (T, N, A) of each iteration since
+    last_obs: int = 0  # fingerprint of where this led to
+
+
+def fingerprint(obs: np.ndarray) -> int:
+    """Return a checksum of observations' bits."""
+    return zlib.crc32(np.ascontiguousarray(obs).tobytes())
 
 
 def rollout_generator(
@@ -126,6 +133,7 @@ def rollout_generator(
         _check_finite(rollout)
         rollout.episodes = tally.add(rollout)
         past.actions.append(rollout.actions.copy())
+        past.last_obs = fingerprint(rollout.obs[-1])
         iteration += 1
         fresh = fresh_every > 0 and iteration % fresh_every == 0
         if fresh:

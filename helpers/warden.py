@@ -14,10 +14,10 @@ import time
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from helpers import comm as comms
-from helpers.errors import tell
+from helpers.say import let_go, tell
 
 if TYPE_CHECKING:
     from helpers.comm import Comm
@@ -41,8 +41,8 @@ def keep_early_signals() -> None:
 class Warden:
     """Decides when a run is to stop, and ends a job that does not move.
 
-    The first signal asks for a stop at the end of the iteration, the second stops at once. All that matters happens
-    in a thread, which a main thread that waits for other workers, or for a simulator, does not hold up.
+    The first signal asks for a stop at the end of the iteration, the same one again stops at once. All that matters
+    happens in a thread, which a main thread that waits for other workers, or for a simulator, does not hold up.
 
     Args:
         comm: the workers.
@@ -63,25 +63,24 @@ class Warden:
         self._signal = ""  # the first one
         self._signalled_at = -math.inf
         self._launcher = os.getppid() if any(name in os.environ for name in comms.SIZE_VARIABLES) else None
-        self._handlers: dict[int, Any] = {}
         self._wake, self._bell = socket.socketpair()
         self._thread = threading.Thread(target=self._watch, name="warden", daemon=True)
 
     def start(self) -> None:
         """Take over the signals, and watch (from the main thread)."""
         self._bell.setblocking(False)
-        for number in SIGNALS:
-            self._handlers[number] = signal.signal(number, _leave_it_to_the_thread)
         signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
-        for early in _early:
-            self._bell.send(bytes([early]))
+        for number in SIGNALS:
+            signal.signal(number, _leave_it_to_the_thread)
+        while _early:
+            self._bell.send(bytes([_early.pop()]))
         self._thread.start()
 
     def close(self) -> None:
-        """Give the signals back."""
+        """End the watch. The run is over, and a launcher's repetition of its request must not spoil its end."""
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(-1)
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
         self._bell.close()  # which ends the thread
         self._thread.join()
         self._wake.close()
@@ -94,13 +93,17 @@ class Warden:
         """Return how much of the time limit is left."""
         return self._deadline - time.monotonic()
 
-    def wants_to_stop(self) -> str:
+    def _wants_to_stop(self) -> str:
         """Return why this worker wants the run to stop, or nothing."""
         if self._signal:
             return f"{self._signal} received by worker {self._comm.rank}"
         if self._comm.rank == 0 and self.seconds_left() <= 0:  # one clock decides for all
             return f"execution_time of {self._time_limit:.0f} s used up"
         return ""
+
+    def agreed_stop(self) -> str:
+        """Return why the run stops, the same on all workers, or nothing (collective)."""
+        return next(filter(None, self._comm.allgather(self._wants_to_stop())), "")
 
     def _watch(self) -> None:
         before = time.monotonic()
@@ -116,6 +119,7 @@ class Warden:
             before = now
             if self._launcher not in (None, os.getppid()):
                 self._end("stopped", "the launcher is gone", 1)
+            self._comm.answer_calls(_place_of_main_thread)
             if self._idle > self._patience:
                 self._end_what_hangs()
 
@@ -127,16 +131,16 @@ class Warden:
             self._signal, self._signalled_at = number.name, now
             if self._comm.rank == 0:
                 tell(f"{number.name}: stopping at the end of this iteration; once more stops at once")
-        elif now - self._signalled_at > ONE_REQUEST:
-            self._end("stopped", f"at once, by a second signal ({number.name})", 128 + number)
+        elif number.name == self._signal and now - self._signalled_at > ONE_REQUEST:
+            self._end("stopped", f"at once, by a second {number.name}", 128 + number)
 
     def _end_what_hangs(self) -> None:
         """Ask around who is still there, name who is not or does not move, and end the job."""
-        answers = self._comm.roll_call((self._iteration, _place_of_main_thread()), ROLL_CALL)
+        answers = self._comm.roll_call(_place_of_main_thread, ROLL_CALL)
         silent = [rank for rank in range(self._comm.size) if rank not in answers]
-        busy = {rank: place for rank, (_, place) in answers.items() if place}
+        busy = {rank: place for rank, place in answers.items() if place}
         if silent:
-            who = f"{_workers(silent)} not answering: stopped, or gone with the machine"
+            who = f"{_workers(silent)} not answering: stopped, stuck in C code, or gone with the machine"
         elif busy:
             who = "; ".join(f"worker {rank} hangs {place}" for rank, place in busy.items())
         else:
@@ -151,13 +155,15 @@ class Warden:
 
     def _end(self, state: str, reason: str, code: int) -> None:
         """End the job at once, whatever the main thread does."""
-        if self._comm.rank == 0 or state == "failed":
-            tell(f"{'error' if state == 'failed' else 'warning'}: {reason}")
-            self._status.write(state, reason)
-        sys.stdout.flush()
-        if self._comm.size > 1 and state == "failed":
-            self._comm.abort(code)
-        os._exit(code)
+        try:
+            if self._comm.rank == 0 or state == "failed":
+                tell(f"{'error' if state == 'failed' else 'warning'}: {reason}")
+                self._status.write(state, reason)
+            let_go()
+            if self._comm.size > 1 and state == "failed":
+                self._comm.abort(code)
+        finally:
+            os._exit(code)
 
 
 def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:

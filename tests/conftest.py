@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,16 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("command") is not None)
 
 
-def start(tmp_path, *args, workers=0, env=(), data=None):
+@pytest.fixture(autouse=True)
+def _signals():
+    """Give signals back that a run within the test took."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def start(tmp_path, *args, workers=0, env=(), data=None, stdout=subprocess.PIPE, stderr=subprocess.PIPE):
     """Start main.py as a user does, its data in a folder of the test's."""
     main = [sys.executable, str(ROOT / "main.py"), f"--data_dir={data or tmp_path / 'data'}", *args]
     launcher = [shutil.which("mpiexec"), "-n", str(workers)] if workers else []
@@ -29,8 +39,8 @@ def start(tmp_path, *args, workers=0, env=(), data=None):
         "PYTHONPATH": str(ROOT / "tests"),
         **dict(env),
     }
-    pipe = subprocess.PIPE
-    return subprocess.Popen(launcher + main, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=tmp_path)
+    command = launcher + main
+    return subprocess.Popen(command, stdout=stdout, stderr=stderr, text=True, env=environment, cwd=tmp_path)
 
 
 @pytest.fixture
@@ -61,4 +71,4 @@ def started(tmp_path):
     yield run
     for process in processes:
         process.kill()
-        process.communicate()
+        process.wait()

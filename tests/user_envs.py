@@ -66,6 +66,13 @@ class Hanging(Bounded):
         return super().step(action)
 
 
+class Forgetful(Bounded):
+    """Takes no notice of its seed."""
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=None, options=options)
+
+
 class Slow(Bounded):
     """A step takes 5 ms, so that a test can act while it trains."""
 
@@ -74,5 +81,5 @@ class Slow(Bounded):
         return super().step(action)
 
 
-for cls in (Bounded, Breaking, Unfinite, Hanging, Slow):
+for cls in (Bounded, Breaking, Unfinite, Hanging, Forgetful, Slow):
     gymnasium.register(f"{cls.__name__}-v0", cls, max_episode_steps=7 if cls is Bounded else None)

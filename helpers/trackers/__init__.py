@@ -24,7 +24,11 @@ class Tracker(Protocol):
         """Take the metrics of environment step `step`; a NaN means not measured this time."""
 
     def flush(self) -> None:
-        """Bring what was logged to where a kill or a power cut does not reach it."""
+        """Bring what was logged to where a kill or a power cut does not reach it.
+
+        Raises:
+            OSError: where that cannot be done.
+        """
 
     def close(self) -> None:
         """Write out what is left."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import math
@@ -94,6 +95,10 @@ class ConsoleTracker:
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Redraw the table, or print a line every few seconds."""
+        with contextlib.suppress(OSError, ValueError):  # nobody looks any more, or the disk behind stdout is full
+            self._show(metrics)
+
+    def _show(self, metrics: Mapping[str, float]) -> None:
         self._seen.update({k: v for k, v in metrics.items() if not math.isnan(v)})
         if self._live is not None:
             self._bar.update(self._task, completed=self._seen.get("progress", 0.0))
@@ -107,10 +112,11 @@ class ConsoleTracker:
 
     def close(self) -> None:
         """Leave the last state on the screen."""
-        if self._live is not None:
-            self._live.stop()
-        elif self._seen:
-            print(self.line(), flush=True)
+        with contextlib.suppress(OSError, ValueError):
+            if self._live is not None:
+                self._live.stop()
+            elif self._seen:
+                print(self.line(), flush=True)
 
     def text(self, name: str, form: str) -> str:
         """Return a metric's newest value as shown."""

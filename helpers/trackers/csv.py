@@ -54,16 +54,18 @@ class CSVTracker:
             self._complains = True
 
     def flush(self) -> None:
-        """Bring what was logged onto the disk, before a checkpoint that counts on it."""
-        self._write()
-        try:
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            logger.warning("%s: %s", self._file.name, error.strerror)
+        """Bring what was logged onto the disk, before a checkpoint that counts on it.
+
+        Raises:
+            OSError: where the disk does not take it.
+        """
+        while self._waiting:
+            self._waiting = self._waiting[self._file.write(self._waiting) :]
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
-        self.flush()
+        self._write()
         self._file.close()
 
 
@@ -74,12 +76,16 @@ def keep_rows(path: Path, iteration: int) -> list[str]:
         return []
     header, *rows = path.read_bytes().splitlines(keepends=True) or [b""]
     columns = header.decode(errors="replace").strip().split(",")
-    place = columns.index("iteration") if "iteration" in columns else 0
+    if "iteration" not in columns:
+        path.write_bytes(b"")
+        return []
+    place = columns.index("iteration")
 
     def stays(row: bytes) -> bool:
         cell = row.split(b",")[place] if row.count(b",") == len(columns) - 1 and row.endswith(b"\n") else b""
         return cell.isdigit() and int(cell) <= iteration
 
-    kept = b"".join([header, *filter(stays, rows)])
-    write_atomically(path, lambda temporary: temporary.write_bytes(kept))
+    if not all(map(stays, rows)):
+        kept = b"".join([header, *filter(stays, rows)])
+        write_atomically(path, lambda temporary: temporary.write_bytes(kept))
     return columns

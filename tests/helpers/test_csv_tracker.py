@@ -34,6 +34,14 @@ def test_half_a_row_is_removed(tmp_path, torn):
     assert [row.split(",")[0] for row in rows_of(path)] == ["iteration", "1", "2", "3", "4"]
 
 
+@pytest.mark.parametrize("content", [b"", b"\n", b"nonsense\n1,2\n"])
+def test_file_that_is_none_is_begun_anew(tmp_path, content):
+    path = tmp_path / "progress.csv"
+    path.write_bytes(content)
+    write(path, [6], start=5)
+    assert rows_of(path) == ["iteration,return,eval", "6,3.0,"]
+
+
 def test_new_run_empties_what_one_left_that_had_no_checkpoint(tmp_path):
     path = tmp_path / "progress.csv"
     write(path, range(1, 4))
@@ -80,7 +88,8 @@ def test_rows_that_a_full_disk_does_not_take_are_written_once_it_does(tmp_path, 
     disk.room = 1
     for k in (2, 3, 4):
         tracker.log({"iteration": k}, k)
-    tracker.flush()
+    with pytest.raises(OSError, match="No space"):
+        tracker.flush()
     assert rows_of(path) == ["iteration", "1", "2"]
     assert len(caplog.records) == 1
     disk.room = 10**6

@@ -1,0 +1,34 @@
+"""What a run tells its user: on the terminal as long as that takes it, and in the log."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+
+logger = logging.getLogger("milozero")
+
+
+def say(line: str) -> None:
+    """Print a line, and keep it in the log."""
+    with contextlib.suppress(OSError, ValueError):  # a full disk or a closed pipe must not cost the run
+        print(line, flush=True)
+    logger.info(line)
+
+
+def tell(line: str) -> None:
+    """Put a line on stderr and into the log: the user must know."""
+    with contextlib.suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)
+    logger.warning(line)
+
+
+def let_go() -> None:
+    """Give up what stdout and stderr do not take, so that it does not become the program's exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
