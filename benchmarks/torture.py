@@ -229,7 +229,7 @@ def torture(case: Case, strikes: int, iterations: int, chance: random.Random, sa
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as a table in Markdown."""
     lines = [
-        "| trained | killed or asked to stop | resumed (after iteration) | nothing saved yet | runs with the same end |",
+        "| trained | killed or asked to stop | resumed (after iteration) | nothing saved | runs with the same end |",
         "|---|---|---|---|---|",
     ]
     for row in rows:
