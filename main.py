@@ -158,16 +158,15 @@ def train(settings: Settings, comm: Comm) -> None:
         run.tracker = make_tracker(experiment, comm, counters.iteration)
     except OSError as error:
         raise UserError(f"cannot write to {experiment.logs}: {error.strerror}") from None
-    train = settings.train
-    limits = (to_seconds(train.execution_time), to_seconds(train.watchdog) or math.inf)
+    limits = (to_seconds(settings.train.execution_time), to_seconds(settings.train.watchdog) or math.inf)
     run.warden = Warden(comm, status, LAUNCHED, *limits)
     run.warden.start()
     try:
         state, reason = orchestrator.supervise(run, env)
     finally:
-        run.warden.close()
-        run.tracker.close()
+        run.tracker.close()  # which may wait for a network: signals still count
         env.close()
+        run.warden.close()
     if comm.rank == 0:
         for line in orchestrator.finish(run, state, reason):
             say(line)

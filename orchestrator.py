@@ -77,9 +77,16 @@ class Training:
                 mine = workers[self.comm.rank]
                 steps = (config.rollout_len // env.num_envs, env.num_envs)
                 actions = torch.from_numpy(np.empty(steps + env.action_shape, env.action_dtype))
-                played = self.counters.iteration - mine["start"]
-                wanted = {"agent": self.agent.worker_state(), "start": mine["start"], "actions": [actions] * played}
-                checkpoint.check_fit(mine, wanted | {"last_obs": 0}, "worker")
+                played = len(mine["actions"])
+                wanted = {
+                    "agent": self.agent.worker_state(),
+                    "start": 0,
+                    "actions": [actions] * played,
+                    "last_obs": 0,
+                }
+                checkpoint.check_fit(mine, wanted, "worker")
+                if mine["start"] + played != self.counters.iteration:
+                    raise ValueError(f"{played} iterations since {mine['start']} do not lead there")
                 self.agent.load_worker_state(mine["agent"])
                 self.past.start, self.past.actions = mine["start"], [actions.numpy() for actions in mine["actions"]]
                 self.past.last_obs = mine["last_obs"]
@@ -223,13 +230,13 @@ def replay(run: Training, rollouts: Iterator[Rollout]) -> str:
     """
     total, wanted = len(run.past.actions), run.past.last_obs
     for number in range(1, total + 1):
-        run.warden.iteration(run.past.start + 1)
+        run.warden.iteration(run.past.start + number)
         rollout = next(rollouts)
         if stopped := run.warden.agreed_stop():
             return stopped
         if run.comm.rank == 0 and number % max(total // 10, 1) == 0:
             say(f"played again: {number} of {total} iterations")
-    if not all(run.comm.allgather(wanted in (None, fingerprint(rollout.obs[-1])))) and run.comm.rank == 0:
+    if not all(run.comm.allgather(wanted == fingerprint(rollout.obs[-1]))) and run.comm.rank == 0:
         tell("warning: the environments are not where they were: seed and actions do not determine what they do")
     return ""
 

@@ -58,6 +58,7 @@ class Status:
     folder: Path  # of the log
     counters: Counters
     saved_iteration: int | None = None  # of the newest checkpoint, from which --resume goes on
+    _over: bool = False  # the first word about the end is the one that counts
 
     def goes_on(self) -> None:
         """Write that the run is running still, unless another worker has written how it ended."""
@@ -70,6 +71,9 @@ class Status:
 
     def write(self, state: str, reason: str) -> None:
         """Write the file; a disk that does not take it costs the run nothing."""
+        if self._over:
+            return
+        self._over = state != "running"
         content: dict[str, Any] = {
             "state": state,
             "reason": reason,

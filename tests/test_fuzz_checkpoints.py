@@ -34,6 +34,7 @@ def _quick(monkeypatch):
     """Leave out what takes most of the time and reads no checkpoint."""
     monkeypatch.setattr("orchestrator.learning_curve", lambda *_: None)
     monkeypatch.setattr("helpers.experiment.git_sha", lambda: "nogit")
+    monkeypatch.setattr("agents.optimizer.can_compile", lambda device: False)
 
 
 def run(argv, capsys):
