@@ -260,7 +260,7 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--strikes", type=int, default=20, help="of each row, that a run was resumed after")
-    parser.add_argument("--iterations", type=int, default=60, help="length of the runs")
+    parser.add_argument("--iterations", type=int, default=40, help="length of the runs")
     parser.add_argument("--seed", type=int, default=None, help="of the moments; random by default")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
