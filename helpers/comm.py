@@ -111,6 +111,7 @@ class MPIComm(Comm):
         self._in_place = MPI.IN_PLACE
         self._calls, self._new_status = self._world.Dup(), MPI.Status  # for roll calls
         self._sent: list[Any] = []  # in them: who is stopped takes nothing, so nobody waits for it
+        self._in_threads = MPI.Query_thread() == MPI.THREAD_MULTIPLE  # threads may call; mpi4py asks for it
 
     def sum_(self, array: np.ndarray) -> np.ndarray:
         """Add `array` up over all workers, in place, and return it."""
@@ -144,6 +145,8 @@ class MPIComm(Comm):
 
         For a thread beside the main thread, which may wait in any other call meanwhile.
         """
+        if not self._in_threads:  # nobody can be asked, so nobody is accused of not answering
+            return dict.fromkeys(range(self.size), "") | {self.rank: answer()}
         answers = {self.rank: answer()}
         give_up = time.monotonic() + seconds
         self._sent += [self._calls.isend("", rank, QUESTION) for rank in range(self.size) if rank != self.rank]
@@ -155,7 +158,7 @@ class MPIComm(Comm):
 
     def answer_calls(self, answer: Callable[[], str]) -> None:
         """Answer the roll calls that came meanwhile; to be called every second or so by that thread."""
-        for rank, _ in self._received(QUESTION):
+        for rank, _ in self._received(QUESTION) if self._in_threads else ():
             self._sent.append(self._calls.isend(answer(), rank, ANSWER))
 
     def _received(self, tag: int) -> Iterator[tuple[int, str]]:
