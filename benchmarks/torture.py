@@ -179,6 +179,12 @@ def saved_iteration(folder: Path) -> int:
     return (json.loads(path.read_text())["saved_iteration"] or 0) if path.exists() else 0
 
 
+def trained_seconds(folder: Path) -> float:
+    """Return how long a run trained, without its start and end."""
+    with (folder / "logs/run/progress.csv").open(newline="") as file:
+        return float(list(csv.DictReader(file))[-1]["seconds"])
+
+
 def torture(case: Case, strikes: int, iterations: int, chance: random.Random, say: Any = print) -> dict[str, Any]:
     """Strike runs up to three times each, let them end, and compare; return the row of the table.
 
@@ -196,6 +202,7 @@ def torture(case: Case, strikes: int, iterations: int, chance: random.Random, sa
         wanted = fingerprint(reference)
         again = Path(scratch) / "again"
         seconds = to_the_end(case, again, iterations)
+        start = seconds - trained_seconds(again)  # until the first iteration, and for the end
         if fingerprint(again) != wanted:
             sys.exit(f"{case.name}: two runs that were never killed differ")
         equal, early, runs = 0, 0, 0
@@ -205,7 +212,9 @@ def torture(case: Case, strikes: int, iterations: int, chance: random.Random, sa
             folder = Path(scratch) / f"run{runs}"
             reached: list[int] = []  # where it can go on from, after each strike
             while len(reached) < 3 and 0 <= (reached or [0])[-1] < iterations:
-                struck = strike(case, folder, iterations, chance.uniform(0.3, 1.0) * seconds, chance)
+                left = 1.0 - (reached or [0])[-1] / iterations
+                moment = chance.uniform(start if reached else 0.5, start + (seconds - start) * left)
+                struck = strike(case, folder, iterations, moment, chance)
                 reached += [saved_iteration(folder) if struck else iterations]
                 early += reached[-1] == 0
                 resumed_from += [reached[-1]] * (0 < reached[-1] < iterations)
