@@ -296,7 +296,7 @@ class ExperimentInitializer:
             UserError: where the experiment exists already, or its folders cannot be written.
         """
         self.env_id = env_id
-        self._facts = {"git_sha": git_sha(), **facts, **versions()}
+        self._facts = self._comm.broadcast({"git_sha": git_sha(), **facts, **versions()})
         name = self.name or self._full_name(self._comm.size)
         run_id = self.run_id if re.fullmatch("[0-9a-f]{8}", self.run_id) else secrets.token_hex(4)
         self.name, self.run_id = self._comm.broadcast((name, run_id))
