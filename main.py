@@ -164,6 +164,7 @@ def train(settings: Settings, comm: Comm) -> None:
     try:
         state, reason = orchestrator.supervise(run, env)
     finally:
+        run.warden.rest()
         run.tracker.close()  # which may wait for a network: signals still count
         env.close()
         run.warden.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import math
@@ -85,15 +86,11 @@ class Training:
                     "last_obs": 0,
                 }
                 checkpoint.check_fit(mine, wanted, "worker")
-                if mine["start"] + played != self.counters.iteration:
+                if {worker["start"] for worker in workers} != {self.counters.iteration - played} or mine["start"] < 0:
                     raise ValueError(f"{played} iterations since {mine['start']} do not lead there")
                 self.agent.load_worker_state(mine["agent"])
                 self.past.start, self.past.actions = mine["start"], [actions.numpy() for actions in mine["actions"]]
                 self.past.last_obs = mine["last_obs"]
-        if self.experiment.differences(saved, self.comm.size):
-            # It need not come to the same evaluations again, and a worse policy must not replace the best.
-            best = self.experiment.best_eval_return
-            self.counters.best_eval_return = max(self.counters.best_eval_return, best)
         self.status.saved_iteration = self.counters.iteration
 
     def evaluate(self) -> float:
@@ -104,7 +101,8 @@ class Training:
         self.counters.last_eval_return = mean
         if mean > self.counters.best_eval_return:
             self.counters.best_eval_return = mean
-            if self.comm.rank == 0:
+            # A resumed run may come to other evaluations than before: no worse policy replaces the best that is kept.
+            if self.comm.rank == 0 and not mean < self.experiment.best_eval_return:
                 self._waiting["best"] = ("best", checkpoint.to_bytes(self._content([])))
             self._write()
         return mean
@@ -332,8 +330,10 @@ def keep_evidence(run: Training, error: NonFiniteError) -> str:
     if error.rank in (None, run.comm.rank):
         where = {"message": str(error), "worker": run.comm.rank, "iteration": run.counters.iteration + 1}
         evidence = {n: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for n, v in error.evidence.items()}
+        buffer = io.BytesIO()
+        torch.save(where | evidence, buffer)
         try:
-            checkpoint.write_atomically(path, lambda temporary: torch.save(where | evidence, temporary))
+            checkpoint.write_bytes(path, buffer.getvalue())
         except OSError as problem:
             tell(f"warning: {path} not written: {problem.strerror}")
     if error.rank is not None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from helpers.affinity import share_out_cores
 from helpers.errors import UserError
+from helpers.say import let_go
 
 # What Open MPI, MPICH/Intel MPI and srun tell their processes.
 SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -49,6 +50,7 @@ class Comm:
     rank = 0
     size = 1
     local_rank = 0
+    can_ask = True  # whether a roll call reaches the others
 
     def sum_(self, array: np.ndarray) -> np.ndarray:
         """Add `array` up over all workers, in place, and return it."""
@@ -85,8 +87,7 @@ class Comm:
 
     def abort(self, code: int) -> None:
         """End this worker, and with it the whole job, at once."""
-        sys.stdout.flush()
-        sys.stderr.flush()
+        let_go()
         sys.exit(code)
 
 
@@ -111,7 +112,7 @@ class MPIComm(Comm):
         self._in_place = MPI.IN_PLACE
         self._calls, self._new_status = self._world.Dup(), MPI.Status  # for roll calls
         self._sent: list[Any] = []  # in them: who is stopped takes nothing, so nobody waits for it
-        self._in_threads = MPI.Query_thread() == MPI.THREAD_MULTIPLE  # threads may call; mpi4py asks for it
+        self.can_ask = MPI.Query_thread() == MPI.THREAD_MULTIPLE  # mpi4py asks for it; threads may call
 
     def sum_(self, array: np.ndarray) -> np.ndarray:
         """Add `array` up over all workers, in place, and return it."""
@@ -145,8 +146,8 @@ class MPIComm(Comm):
 
         For a thread beside the main thread, which may wait in any other call meanwhile.
         """
-        if not self._in_threads:  # nobody can be asked, so nobody is accused of not answering
-            return dict.fromkeys(range(self.size), "") | {self.rank: answer()}
+        if not self.can_ask:
+            return {self.rank: answer()}
         answers = {self.rank: answer()}
         give_up = time.monotonic() + seconds
         self._sent += [self._calls.isend("", rank, QUESTION) for rank in range(self.size) if rank != self.rank]
@@ -158,7 +159,7 @@ class MPIComm(Comm):
 
     def answer_calls(self, answer: Callable[[], str]) -> None:
         """Answer the roll calls that came meanwhile; to be called every second or so by that thread."""
-        for rank, _ in self._received(QUESTION) if self._in_threads else ():
+        for rank, _ in self._received(QUESTION) if self.can_ask else ():
             self._sent.append(self._calls.isend(answer(), rank, ANSWER))
 
     def _received(self, tag: int) -> Iterator[tuple[int, str]]:
@@ -168,8 +169,7 @@ class MPIComm(Comm):
 
     def abort(self, code: int) -> None:
         """End this worker, and with it the whole job, at once."""
-        sys.stdout.flush()
-        sys.stderr.flush()
+        let_go()
         self._world.Abort(code)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+import os
 import random
 import re
 import secrets
@@ -260,7 +261,7 @@ class ExperimentInitializer:
         nothing = (None, -math.inf)
         if not self.name:
             return "--resume needs --uuid=<experiment>, a folder of data/checkpoints", *nothing
-        if not self.checkpoints.is_dir():
+        if not os.path.isdir(self.checkpoints):  # Path.is_dir raises where a parent may not be read
             hint = f"--resume: there is no experiment {self.checkpoints}; --resume=auto would start it"
             return "" if resume == "auto" else hint, *nothing
         try:
@@ -276,7 +277,7 @@ class ExperimentInitializer:
                 *nothing,
             )
         best = -math.inf
-        with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
+        with contextlib.suppress(UserError, KeyError, TypeError, ValueError, OverflowError):
             best = float(checkpoint.load(self.checkpoints / "best.pt")["counters"]["best_eval_return"])
         return "", saved, best
 
@@ -316,7 +317,7 @@ class ExperimentInitializer:
     def _create(self, data: Path) -> str:
         resume = self.settings.train.resume != "no"
         for folder in (self.checkpoints, self.logs):
-            if folder.exists() and not resume:
+            if os.path.exists(folder) and not resume:
                 return f"experiment '{self.name}' exists already ({folder}); --resume it, or choose another --uuid"
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=resume)
@@ -343,7 +344,12 @@ class ExperimentInitializer:
 
     def differences(self, saved: Mapping[str, Any], workers: int) -> list[str]:
         """Return in what this launch differs from the one that saved a checkpoint, where bits may depend on it."""
-        now, then = {"workers": workers, **self._facts}, {"workers": len(saved["workers"]), **saved["config"]}
+        train = self.settings.train  # its length bends its schedules
+        length = {"num_timesteps": train.num_timesteps, "num_iters": train.num_iters}
+        now, then = (
+            {"workers": workers, **length, **self._facts},
+            saved["config"] | {"workers": len(saved["workers"])},
+        )
         return [f"{name} {now[name]} (was {then.get(name)})" for name in now if now[name] != then.get(name)]
 
     def _write_record(self) -> None:

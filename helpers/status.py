@@ -7,8 +7,9 @@ import logging
 import math
 import os
 import socket
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,7 @@ class Status:
     counters: Counters
     saved_iteration: int | None = None  # of the newest checkpoint, from which --resume goes on
     _over: bool = False  # the first word about the end is the one that counts
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # the warden's thread writes as well
 
     def goes_on(self) -> None:
         """Write that the run is running still, unless another worker has written how it ended."""
@@ -71,9 +73,12 @@ class Status:
 
     def write(self, state: str, reason: str) -> None:
         """Write the file; a disk that does not take it costs the run nothing."""
-        if self._over:
-            return
-        self._over = state != "running"
+        with self._lock:
+            if not self._over:
+                self._over = state != "running"
+                self._write(state, reason)
+
+    def _write(self, state: str, reason: str) -> None:
         content: dict[str, Any] = {
             "state": state,
             "reason": reason,

@@ -28,6 +28,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 TICK = 1.0  # seconds between looks at the clock
 ONE_REQUEST = 2.0  # seconds; launchers often pass one request on more than once
 ROLL_CALL = 5.0  # seconds in which a worker must answer that it is there
+PARENT = os.getppid()  # the launcher, where there is one
 
 
 _early: list[int] = []
@@ -62,7 +63,7 @@ class Warden:
         self._idle = 0.0  # seconds since the run last moved, while this process was awake
         self._signal = ""  # the first one
         self._signalled_at = -math.inf
-        self._launcher = os.getppid() if any(name in os.environ for name in comms.SIZE_VARIABLES) else None
+        self._launched = any(name in os.environ for name in comms.SIZE_VARIABLES)  # by mpiexec or srun
         self._wake, self._bell = socket.socketpair()
         self._thread = threading.Thread(target=self._watch, name="warden", daemon=True)
 
@@ -88,6 +89,10 @@ class Warden:
     def iteration(self, number: int) -> None:
         """Note that an iteration begins: the run moves."""
         self._iteration, self._idle = number, 0.0
+
+    def rest(self) -> None:
+        """Take as long as it may from here on: the run is over, but for what waits for a network."""
+        self._patience = math.inf
 
     def seconds_left(self) -> float:
         """Return how much of the time limit is left."""
@@ -117,7 +122,7 @@ class Warden:
             now = time.monotonic()
             self._idle += min(now - before, 2 * TICK)  # a job that is suspended as a whole does not hang
             before = now
-            if self._launcher not in (None, os.getppid()):
+            if self._launched and os.getppid() != PARENT:
                 self._end("stopped", "the launcher is gone", 1)
             self._comm.answer_calls(_place_of_main_thread)
             if self._idle > self._patience:
@@ -138,20 +143,20 @@ class Warden:
         """Ask around who is still there, name who is not or does not move, and end the job."""
         answers = self._comm.roll_call(_place_of_main_thread, ROLL_CALL)
         silent = [rank for rank in range(self._comm.size) if rank not in answers]
-        busy = {rank: place for rank, place in answers.items() if place}
-        if silent:
-            who = f"{_workers(silent)} not answering: stopped, stuck in C code, or gone with the machine"
-        elif busy:
-            who = "; ".join(f"worker {rank} hangs {place}" for rank, place in busy.items())
-        else:
-            who = "all workers wait for each other"
-        if self._comm.rank == min(answers):
-            stack = "".join(traceback.format_stack(_main_frame()))
-            logger.error("the main thread of worker %d:\n%s", self._comm.rank, stack)
-            reason = f"iteration {self._iteration} has not ended for {self._idle:.0f} s: {who}"
-            self._end("failed", reason, 1)
-        time.sleep(ROLL_CALL)  # the one that reports ends the job
-        self._comm.abort(1)
+        who = [f"worker {rank} hangs {place}" for rank, place in sorted(answers.items()) if place]
+        if silent and self._comm.can_ask:
+            who.insert(0, f"{_workers(silent)} not answering: stopped, stuck in C code, or gone with the machine")
+        elif not who:
+            who = ["all workers wait for each other" if self._comm.can_ask else "it waits for others"]
+        reason = f"iteration {self._iteration} has not ended for {self._idle:.0f} s: {'; '.join(who)}"
+        # One worker reports, and ends the job for all; another takes its place where it does not.
+        give_up = time.monotonic() + (0.0 if self._comm.rank == min(answers) else 2 * ROLL_CALL)
+        while time.monotonic() < give_up:
+            self._comm.answer_calls(_place_of_main_thread)
+            time.sleep(0.05)
+        stack = "".join(traceback.format_stack(_main_frame()))
+        logger.error("the main thread of worker %d:\n%s", self._comm.rank, stack)
+        self._end("failed", reason, 1)
 
     def _end(self, state: str, reason: str, code: int) -> None:
         """End the job at once, whatever the main thread does."""

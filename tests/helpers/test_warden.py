@@ -1,0 +1,84 @@
+import math
+import signal
+import time
+
+import pytest
+
+from helpers import warden as wardens
+from helpers.comm import Comm
+from helpers.status import Counters, Status
+from helpers.warden import Warden
+
+
+class Answers(Comm):
+    """A worker of several, whose roll calls have a known outcome."""
+
+    def __init__(self, rank, size, answers, can_ask=True):
+        self.rank, self.size, self.answers, self.can_ask = rank, size, answers, can_ask
+        self.answered = 0
+
+    def roll_call(self, answer, seconds):
+        return self.answers
+
+    def answer_calls(self, answer):
+        self.answered += 1
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ({0: ""}, "worker 1 is not answering"),
+        ({0: "", 1: "in step, env.py:3"}, "worker 1 hangs in step, env.py:3"),
+        ({0: "", 1: ""}, "all workers wait for each other"),
+    ],
+)
+def test_who_hangs_is_named(tmp_path, monkeypatch, answers, said):
+    ends = hang(tmp_path, monkeypatch, Answers(0, 2, answers))
+    assert len(ends) == 1
+    assert said in ends[0]
+
+
+def test_without_threads_nobody_is_accused_of_not_answering(tmp_path, monkeypatch):
+    (said,) = hang(tmp_path, monkeypatch, Answers(0, 2, {0: ""}, can_ask=False))
+    assert "it waits for others" in said
+
+
+def test_worker_that_another_one_precedes_goes_on_answering_and_reports_in_the_end(tmp_path, monkeypatch):
+    comm = Answers(1, 2, {0: "", 1: "in step, env.py:3"})
+    began = time.monotonic()
+    (said,) = hang(tmp_path, monkeypatch, comm)
+    assert time.monotonic() - began > 0.15
+    assert comm.answered > 1
+    assert "worker 1 hangs in step" in said
+
+
+def hang(folder, monkeypatch, comm):
+    """Return what a worker says that finds the run hanging."""
+    ends = []
+    monkeypatch.setattr(wardens, "ROLL_CALL", 0.1)
+    monkeypatch.setattr(Warden, "_end", lambda self, state, reason, code: ends.append(reason))
+    Warden(comm, Status(folder, Counters()), time.monotonic(), math.inf, 1.0)._end_what_hangs()
+    return ends
+
+
+def test_time_limit_is_that_of_the_first_workers_clock(tmp_path):
+    def wants(rank):
+        comm = Answers(rank, 2, {})
+        return Warden(comm, Status(tmp_path, Counters()), time.monotonic() - 10, 5.0, math.inf)._wants_to_stop()
+
+    assert "execution_time of 5 s used up" in wants(0)
+    assert wants(1) == ""
+
+
+def test_signal_is_noted_at_once_though_the_main_thread_is_busy(tmp_path):
+    warden = Warden(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
+    warden.start()
+    try:
+        assert warden.agreed_stop() == ""
+        signal.raise_signal(signal.SIGUSR1)
+        give_up = time.monotonic() + 5
+        while not warden.agreed_stop() and time.monotonic() < give_up:
+            time.sleep(0.01)
+        assert warden.agreed_stop() == "SIGUSR1 received by worker 0"
+    finally:
+        warden.close()
