@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import main
+from agents import optimizer
 from helpers import checkpoint
 from helpers.errors import UserError
 
@@ -34,7 +35,7 @@ def _quick(monkeypatch):
     """Leave out what takes most of the time and reads no checkpoint."""
     monkeypatch.setattr("orchestrator.learning_curve", lambda *_: None)
     monkeypatch.setattr("helpers.experiment.git_sha", lambda: "nogit")
-    monkeypatch.setattr("agents.optimizer.can_compile", lambda device: False)
+    monkeypatch.setattr(optimizer, "can_compile", lambda device: False)
 
 
 def run(argv, capsys):
