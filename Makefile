@@ -34,6 +34,6 @@ benchmark: setup
 	pip install --quiet -r requirements-benchmark.txt
 	python benchmarks/throughput.py
 
-# Kill runs at random moments, resume them, compare; about half an hour on two cores.
+# Kill runs at random moments, resume them, compare; about half an hour on two cores, each row kept as it is done.
 torture: setup
 	python benchmarks/torture.py

@@ -19,6 +19,7 @@ from helpers import checkpoint
 from helpers.errors import UserError
 
 TRAIN = ("--env_id=CartPole", "--num_envs=2", "--rollout_len=32", "--batch_size=32", "--epochs=1", "--no-compile")
+LONG = ("eval_episodes", "epochs", "rollout_len", "num_envs")  # a checkpoint may ask for a run that takes for ever
 JUNK = st.one_of(
     st.none(),
     st.booleans(),
@@ -101,7 +102,7 @@ def valid_files(valid, tmp_path_factory):
 @fuzz(100)
 @given(data=st.data())
 def test_content_that_fits_nothing_is_refused_and_writes_nothing_elsewhere(valid, capsys, data):
-    path = data.draw(st.sampled_from(places(valid)))
+    path = data.draw(st.sampled_from(places(valid)).filter(lambda path: path[-1] not in LONG))
     content = put(valid, path, data.draw(JUNK))
     task = data.draw(st.sampled_from(["eval", "train"]))
     with tempfile.TemporaryDirectory() as folder:
