@@ -387,7 +387,7 @@ def play_checkpoint(
     }
     if comm.rank == 0:
         text = json.dumps(results, indent=2)
-        checkpoint.write_atomically(folder / "results.json", lambda temporary: temporary.write_text(text))
+        checkpoint.write_bytes(folder / "results.json", text.encode())
     return results
 
 

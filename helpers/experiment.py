@@ -357,7 +357,7 @@ class ExperimentInitializer:
 
         text = yaml.safe_dump(self.record(self._comm.size), sort_keys=False)
         for folder in (self.checkpoints, self.logs):
-            checkpoint.write_atomically(folder / "config.yaml", lambda temporary: temporary.write_text(text))
+            checkpoint.write_bytes(folder / "config.yaml", text.encode())
 
 
 def continued(settings: Settings, record: dict[str, Any]) -> Settings:

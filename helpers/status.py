@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.checkpoint import check_fit, write_atomically
+from helpers.checkpoint import check_fit, write_bytes
 
 if TYPE_CHECKING:
     from helpers.experiment import TrainConfig
@@ -93,6 +93,6 @@ class Status:
         }
         text = json.dumps(content, indent=2) + "\n"
         try:
-            write_atomically(self.folder / "status.json", lambda temporary: temporary.write_text(text))
+            write_bytes(self.folder / "status.json", text.encode())
         except OSError as error:
             logger.warning("status.json could not be written: %s", error.strerror)

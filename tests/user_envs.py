@@ -81,5 +81,18 @@ class Slow(Bounded):
         return super().step(action)
 
 
+# Small iterations of `Slow`, a sixth of a second each.
+SLOW_TRAINING = (
+    "--task=train",
+    "--env_id=user_envs:Slow-v0",
+    "--num_envs=2",
+    "--rollout_len=32",
+    "--batch_size=32",
+    "--epochs=1",
+    "--no-compile",
+    "--eval_frequency=0",
+    "--eval_episodes=1",
+)
+
 for cls in (Bounded, Breaking, Unfinite, Hanging, Forgetful, Slow):
     gymnasium.register(f"{cls.__name__}-v0", cls, max_episode_steps=7 if cls is Bounded else None)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from helpers.checkpoint import write_atomically
+from helpers.checkpoint import write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +86,5 @@ def keep_rows(path: Path, iteration: int) -> list[str]:
         return cell.isdigit() and int(cell) <= iteration
 
     if not all(map(stays, rows)):
-        kept = b"".join([header, *filter(stays, rows)])
-        write_atomically(path, lambda temporary: temporary.write_bytes(kept))
+        write_bytes(path, b"".join([header, *filter(stays, rows)]))
     return columns

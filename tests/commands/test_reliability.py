@@ -1,5 +1,6 @@
 """Runs that are killed, stopped, starved and damaged: what a cluster does to them."""
 
+import contextlib
 import csv
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from user_envs import SLOW_TRAINING
 
 from agents import AGENTS
 from helpers import checkpoint
@@ -23,18 +25,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import torture  # noqa: E402
 
-SLOW = (
-    "--task=train",
-    "--env_id=user_envs:Slow-v0",
-    "--num_envs=2",
-    "--rollout_len=32",
-    "--batch_size=32",
-    "--epochs=1",
-    "--no-compile",
-    "--eval_frequency=0",
-    "--eval_episodes=1",
-    "--uuid=run",
-)
+SLOW = (*SLOW_TRAINING, "--uuid=run")
 FOR_EVER = "--num_iters=100000"
 QUICK = ("--num_envs=4", "--rollout_len=128", "--epochs=2", "--env_id=CartPole", "--no-compile", "--eval_episodes=1")
 
@@ -237,12 +228,21 @@ def test_non_finite_loss_ends_all_workers_and_keeps_batch_and_checkpoint(milozer
     assert torch.isfinite(evidence["parameters"]).all()
 
 
+@contextlib.contextmanager
+def disk(folder, options):
+    """Have a disk of its own in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
 @pytest.mark.skipif(not can_mount(), reason="makes a small disk, which takes root")
 def test_full_disk_is_reported_training_goes_on_and_the_next_save_succeeds(started, tmp_path):
     data = tmp_path / "data"
-    data.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", data], check=True)
-    try:
+    with disk(data, "size=3m"):
         process = started("--task=train", *QUICK, "--uuid=run", "--save_frequency=5", FOR_EVER)
         wait_for(lambda: len(iterations(tmp_path)) >= 5)
         fill(data / "filler")
@@ -260,16 +260,12 @@ def test_full_disk_is_reported_training_goes_on_and_the_next_save_succeeds(start
         assert "Traceback" not in stderr
         assert iterations(tmp_path) == list(range(1, iterations(tmp_path)[-1] + 1))
         checkpoint.load(data / "checkpoints/run/last.pt")
-    finally:
-        subprocess.run(["umount", "-l", data], check=True)
 
 
 @pytest.mark.skipif(not can_mount(), reason="makes a small disk, which takes root")
 def test_full_disk_that_also_takes_the_output_does_not_end_the_run(started, tmp_path):
     data = tmp_path / "data"
-    data.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", data], check=True)
-    try:
+    with disk(data, "size=3m"):
         with (data / "out.txt").open("w") as out, (data / "err.txt").open("w") as err:
             quick = ("--task=train", *QUICK, "--uuid=run", "--save_frequency=5", "--eval_frequency=0", FOR_EVER)
             process = started(*quick, stdout=out, stderr=err)
@@ -284,8 +280,6 @@ def test_full_disk_that_also_takes_the_output_does_not_end_the_run(started, tmp_
         process.wait(30)
         assert process.returncode == 0
         assert iterations(tmp_path) == list(range(1, iterations(tmp_path)[-1] + 1))
-    finally:
-        subprocess.run(["umount", "-l", data], check=True)
 
 
 def test_closed_pipe_does_not_end_the_run(started, tmp_path):
@@ -355,16 +349,13 @@ def test_read_only_folder_at_the_end_is_an_exit_code_that_is_not_0(started, tmp_
     data = tmp_path / "data"
     process = started("--task=train", *QUICK, "--uuid=run", "--save_frequency=5", FOR_EVER)
     wait_for(lambda: len(iterations(tmp_path)) >= 6)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", data / "checkpoints/run"], check=True)
-    try:
+    with disk(data / "checkpoints/run", "ro"):
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=30)
         assert process.returncode == 1
         assert re.search(r"error: the last checkpoint of iteration \d+ not written: Read-only file system", stderr)
         assert "Traceback" not in stderr
         assert status(tmp_path)["state"] == "failed"
-    finally:
-        subprocess.run(["umount", data / "checkpoints/run"], check=True)
     assert checkpoint.available(data / "checkpoints/run")[-1] == "last"
 
 

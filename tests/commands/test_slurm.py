@@ -10,22 +10,11 @@ from pathlib import Path
 
 import pytest
 from slurm import Slurm, available
+from user_envs import SLOW_TRAINING
 
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.skipif(not available(), reason="apt install slurm-wlm munge libpmix-dev")
-TRAIN = [
-    sys.executable,
-    str(ROOT / "main.py"),
-    "--task=train",
-    "--env_id=user_envs:Slow-v0",
-    "--num_envs=2",
-    "--rollout_len=32",
-    "--batch_size=32",
-    "--epochs=1",
-    "--no-compile",
-    "--eval_frequency=0",
-    "--eval_episodes=1",
-]
+TRAIN = [sys.executable, str(ROOT / "main.py"), *SLOW_TRAINING]
 TWO = f"{shutil.which('mpiexec')} -n 2"
 PMIX = "srun --mpi=pmix -N 2 -n 2"  # a worker on each node
 
