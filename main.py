@@ -5,6 +5,7 @@ The line to follow: parse → ExperimentInitializer → environments → agent �
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers import experiment as experiments
 from helpers.comm import Comm, launched_rank, launched_size, make_comm
-from helpers.config import to_seconds
+from helpers.config import to_kwargs, to_seconds
 from helpers.errors import RunError, UserError
 from helpers.say import let_go, say, tell
 from helpers.warden import Warden, keep_early_signals
@@ -131,8 +132,9 @@ def train(settings: Settings, comm: Comm) -> None:
     before = saved["config"].get("compiled") if saved else None
     mine = compiles(settings, comm.size, device, before if isinstance(before, bool) else None)
     compile = all(comm.allgather(mine))  # where one cannot, nobody does
-    eval_env = environments.make_env(env_id)
-    env = environments.make_vector_env(env_id, settings.train.num_envs)
+    env_kwargs = to_kwargs(settings.common.env_kwargs)
+    eval_env = environments.make_env(env_id, None, env_kwargs)
+    env = environments.make_vector_env(env_id, settings.train.num_envs, env_kwargs)
     if expert:
         demos.check_fit(expert, imitation.expert_path, env.observation_size, env.action_shape)
     expert_return = sum(e.ret for e in expert) / len(expert) if expert else None
@@ -223,7 +225,8 @@ def evaluate(settings: Settings, comm: Comm) -> None:
 
     trained = experiments.settings_from_record(content["config"])
     env_id = environments.resolve(trained.train.env_id)
-    env = environments.make_env(env_id)
+    env_kwargs = to_kwargs(trained.common.env_kwargs) | to_kwargs(settings.common.env_kwargs)
+    env = environments.make_env(env_id, None, env_kwargs)
     size = int(env.observation_space.shape[0])  # type: ignore[index]
     agent = make_agent(trained, env, size, Setting(Comm(), device=device_of(settings, comm)))
     env.close()
@@ -235,7 +238,9 @@ def evaluate(settings: Settings, comm: Comm) -> None:
         say(f"{path}: {trained.train.algo} on {env_id}, iteration {content['counters']['iteration']}")
         if config.render and not os.environ.get("DISPLAY"):
             say("there is no display: --render writes videos")
-    results = orchestrator.play_checkpoint(agent, environments.make_env, config, seed, folder, env_id, comm)
+    make = functools.partial(environments.make_env, env_id, kwargs=env_kwargs)
+    facts = {"env_id": env_id, "env_kwargs": ",".join(f"{name}={value}" for name, value in env_kwargs.items())}
+    results = orchestrator.play_checkpoint(agent, make, config, seed, folder, facts, comm)
     if comm.rank == 0:
         mean, std = results["return_mean"], results["return_std"]
         say(f"return {mean:.2f} ± {std:.2f} over {config.num_trajs} episodes, length {results['length_mean']:.0f}")

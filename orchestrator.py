@@ -9,7 +9,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+import environments
 from helpers import checkpoint, demos
 from helpers.errors import NonFiniteError, RunError
 from helpers.evaluation import episode_seeds, evaluate, play, shares
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 NAN = float("nan")
-LONGEST_REPLAY = 200_000  # steps of a worker that resuming may have to play again: ten to twenty seconds of MuJoCo
 
 
 @dataclass
@@ -264,9 +264,11 @@ def supervise(run: Training, env: VectorEnv) -> tuple[str, str]:
 def fresh_every(config: TrainConfig) -> int:
     """Return the iterations between fresh starts of the environments: at each checkpoint, and not much rarer.
 
-    Between them a checkpoint holds every action, and resuming plays them all again.
+    Between them a checkpoint holds every action, and resuming plays them all again, which takes the longer the slower
+    the simulator is.
     """
-    return min(config.save_frequency, max(LONGEST_REPLAY // config.rollout_len, 1))
+    longest = environments.family_of(config.env_id).LONGEST_REPLAY
+    return min(config.save_frequency, max(longest // config.rollout_len, 1))
 
 
 def used_up(counters: Counters, config: TrainConfig) -> str:
@@ -346,14 +348,23 @@ def keep_evidence(run: Training, error: NonFiniteError) -> str:
 
 def play_checkpoint(
     agent: Agent,
-    make_env: Any,
+    make_env: Callable[[str | None], gymnasium.Env[Any, Any]],
     config: EvalConfig,
     seed: int,
     folder: Path,
-    env_id: str,
+    facts: Mapping[str, Any],
     comm: Comm,
 ) -> dict[str, Any]:
     """Play `num_trajs` episodes, render and keep them as asked, write ``results.json``; return the results.
+
+    Args:
+        agent: decides.
+        make_env: makes the environment for a render mode, or for none.
+        config: what to play and to keep.
+        seed: of the episodes.
+        folder: where files go.
+        facts: ``env_id`` and ``env_kwargs``, to stand in the files.
+        comm: the workers, who share the episodes.
 
     Raises:
         UserError: where rendering is asked for and not possible here.
@@ -361,7 +372,7 @@ def play_checkpoint(
     window = config.render and bool(os.environ.get("DISPLAY"))
     record = config.record or (config.render and not window)
     mode = "human" if window else "rgb_array" if record else None
-    env = make_env(env_id, mode)
+    env = make_env(mode)
     folder.mkdir(parents=True, exist_ok=True)
     seeds = episode_seeds(seed, config.num_trajs)
     mine = {}
@@ -370,7 +381,7 @@ def play_checkpoint(
         episode = _filmed(agent, env, seeds[k], video) if video else play(agent, env, seeds[k])
         mine[k] = {"return": episode.ret, "length": len(episode), "seed": seeds[k]}
         if config.save_traj:
-            attributes = {"env_id": env_id, "seed": seeds[k]}
+            attributes = {**facts, "seed": seeds[k]}
             demos.write_demo(folder / f"episode_{k:03}.h5", episode, attributes)
         if comm.rank == 0:
             say(f"episode {k:3}: return {episode.ret:10.2f}, length {len(episode)}")
@@ -379,7 +390,7 @@ def play_checkpoint(
     episodes = [everyone[k] for k in range(config.num_trajs)]
     returns = [episode["return"] for episode in episodes]
     results = {
-        "env_id": env_id,
+        **facts,
         "return_mean": statistics.fmean(returns),
         "return_std": statistics.pstdev(returns),
         "length_mean": statistics.fmean(episode["length"] for episode in episodes),

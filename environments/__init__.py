@@ -1,25 +1,40 @@
 """Environments by name: vectors of them for training, single ones for evaluation and rendering.
 
-`FAMILIES` lists the modules that know environments; each has ``resolve``, ``make_env`` and ``make_vector``.
+A new family is one module beside this one, with the names of `environments.family.Family`, and one line here.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import gymnasium
 
+    from environments.family import Family
     from environments.vector import VectorEnv
 
-# prefix of the id → module; the empty prefix takes what no other family claims
-FAMILIES = {"": "environments.registered"}
+# family → module. An id belongs to the first that claims it; the last one takes everything.
+FAMILIES = {
+    "mujoco": "environments.mujoco",
+    "gymnasium": "environments.registered",
+}
 
 
-def _family(env_id: str) -> Any:
-    prefix = max((p for p in FAMILIES if env_id.startswith(p)), key=len)
-    return importlib.import_module(FAMILIES[prefix])
+def family(name: str) -> Family:
+    """Return a family by its name in `FAMILIES`."""
+    return cast("Family", importlib.import_module(FAMILIES[name]))
+
+
+def family_of(env_id: str) -> Family:
+    """Return the family that an id belongs to."""
+    return next(family(name) for name in FAMILIES if family(name).claims(env_id))
+
+
+def ids() -> list[str]:
+    """Return the full ids of all families, each once."""
+    return list(dict.fromkeys(env_id for name in FAMILIES for env_id in family(name).ids()))
 
 
 def resolve(env_id: str) -> str:
@@ -28,23 +43,30 @@ def resolve(env_id: str) -> str:
     Raises:
         UserError: where there is no such environment, with near names.
     """
-    return str(_family(env_id).resolve(env_id))
+    return family_of(env_id).resolve(env_id)
 
 
-def make_env(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+def make_env(
+    env_id: str, render_mode: str | None = None, kwargs: Mapping[str, Any] | None = None
+) -> gymnasium.Env[Any, Any]:
     """Return one environment with gymnasium's API and a flat observation vector.
+
+    Args:
+        env_id: a full id.
+        render_mode: ``rgb_array``, ``human`` or None.
+        kwargs: what is to differ from the task's defaults.
 
     Raises:
         UserError: where it cannot be made, or its spaces are not supported.
     """
     from environments.vector import check_spaces
 
-    env: gymnasium.Env[Any, Any] = _family(env_id).make_env(env_id, render_mode)
+    env = family_of(env_id).make_env(env_id, render_mode, dict(kwargs or {}))
     check_spaces(env_id, env.observation_space, env.action_space)
     return env
 
 
-def make_vector_env(env_id: str, num_envs: int) -> VectorEnv:
+def make_vector_env(env_id: str, num_envs: int, kwargs: Mapping[str, Any] | None = None) -> VectorEnv:
     """Return one worker's `num_envs` environments; their seeds come with each reset.
 
     Raises:
@@ -52,8 +74,8 @@ def make_vector_env(env_id: str, num_envs: int) -> VectorEnv:
     """
     from environments.vector import VectorEnv
 
-    one = make_env(env_id)
-    env = _family(env_id).make_vector(env_id, num_envs, one)
+    one = make_env(env_id, None, kwargs)
+    env = family_of(env_id).make_vector(env_id, num_envs, one, dict(kwargs or {}))
     one.close()
     observation_space: Any = one.observation_space
     action_space: Any = one.action_space

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import keyword
 import math
 import os
 import re
@@ -28,6 +29,7 @@ from helpers.errors import UserError, did_you_mean
 TRUE = ("true", "yes", "on", "1")
 FALSE = ("false", "no", "off", "0")
 DIGITS = re.compile("[0-9]{1,9}")  # of one number of a duration
+NUMBER = re.compile(r"[+-]?[0-9.]+[eE][+-]?[0-9]+")  # YAML takes 1e-3 for text
 LARGEST = 2**63 - 1  # whole number, what arrays and random generators take
 LONGEST_NAME = 255  # bytes of one name in a path
 LONGEST_TEXT = 3000  # bytes; Linux allows paths of 4095, and experiments add names of their own
@@ -106,6 +108,30 @@ def to_seconds(text: str) -> float:
     else:
         hours, (minutes, seconds) = 0, [*values, 0][:2]
     return float(((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def to_kwargs(text: str) -> dict[str, Any]:
+    """Return name → value of ``name=value,name=value``; numbers, true, false and null are read as such.
+
+    Raises:
+        UserError: where the text is not of that form.
+    """
+    import yaml
+
+    kwargs: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not name.isidentifier() or keyword.iskeyword(name):
+            raise UserError(f"cannot read '{part}'; write name=value,name=value")
+        if name in kwargs:
+            raise UserError(f"'{name}' stands twice")
+        try:
+            kwargs[name] = coerce(value, float) if NUMBER.fullmatch(value) else yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
+            raise UserError(f"cannot read the value of '{part}'") from None
+        if not isinstance(kwargs[name], str | int | float | bool | None):
+            raise UserError(f"'{part}': a value is one number or text")
+    return kwargs
 
 
 def usable_path(text: str) -> None:

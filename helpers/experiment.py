@@ -20,7 +20,17 @@ from typing import TYPE_CHECKING, Any
 
 from agents import AGENTS, agent_class
 from helpers import checkpoint
-from helpers.config import build, build_parser, param, read_flags, read_yaml, settings_of, to_seconds, usable_path
+from helpers.config import (
+    build,
+    build_parser,
+    param,
+    read_flags,
+    read_yaml,
+    settings_of,
+    to_kwargs,
+    to_seconds,
+    usable_path,
+)
 from helpers.demos import ImitationConfig
 from helpers.errors import UserError
 from helpers.lock import Lock
@@ -66,6 +76,11 @@ class CommonConfig:
     )
     data_dir: str = param("data", "folder for checkpoints, logs and evaluations", check=usable_path, may_change=True)
     cuda: bool = param(False, "networks on the GPU", may_change=True)
+    env_kwargs: str = param(
+        "",
+        "what the environment is made with: name=value,name=value (eval: on top of the checkpoint's)",
+        check=to_kwargs,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +233,7 @@ def git_sha() -> str:
 def versions() -> dict[str, str]:
     """Return the versions of the libraries that numbers depend on."""
     found = {}
-    for name in ("torch", "numpy", "gymnasium", "mujoco", "envpool"):
+    for name in ("torch", "numpy", "gymnasium", "mujoco", "envpool", "dm_control", "opensim"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[f"{name}_version"] = metadata.version(name)
     return found

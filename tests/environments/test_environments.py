@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import environments
-from environments import registered
+from environments import pool
 from environments.vector import VectorEnv, environment_action
 from helpers.errors import UserError
 
@@ -120,8 +120,8 @@ def test_raw_calls_of_envpool_give_what_its_gymnasium_layer_gives(env_id):
     import envpool
 
     seeds = [3, 4, 5]
-    raw = registered.make_vector(env_id, 3, environments.make_env(env_id))
-    assert isinstance(raw, registered.Pool)
+    raw = environments.family_of(env_id).make_vector(env_id, 3, environments.make_env(env_id), {})
+    assert isinstance(raw, pool.Pool)
     layered = envpool.make(env_id, env_type="gymnasium", num_envs=3, seed=seeds, num_threads=1)
     np.testing.assert_array_equal(raw.reset(seed=seeds)[0], layered.reset()[0])
     rng = np.random.default_rng(0)
