@@ -3,13 +3,15 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 stamp=.venv/.installed
-wanted=$(cat requirements.txt requirements-dev.txt setup_env.sh | sha256sum | cut -d' ' -f1)
+wanted=$(cat requirements.txt requirements-dev.txt requirements-opensim.txt setup_env.sh | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
   echo "installing into .venv (once, a few minutes)"
   # torch alone first: a later package must find it and not fetch another build of it
   .venv/bin/pip install --quiet "$(grep -o '^torch==[^ ]*' requirements.txt)"
   .venv/bin/pip install --quiet -r requirements-dev.txt
+  .venv/bin/pip install --quiet --no-deps -r requirements-opensim.txt ||
+    echo "OpenSim is not installed (it has wheels for Python 3.11 to 3.13); everything else works without"
   # more workers than cores is allowed; without a terminal in sight mpiexec would refuse it
   conf=.venv/etc/prte-mca-params.conf
   if [ -f "$conf" ] && ! grep -q '^rmaps_default_mapping_policy' "$conf"; then

@@ -1,0 +1,115 @@
+"""Train PPO on OpenSim's arm and runner with two workers, and keep what they learned.
+
+``python benchmarks/opensim_learning.py`` trains each for its time (10 and 15 minutes) and writes
+``benchmarks/results/opensim_learning.json`` and pictures of the curves. A task that is in the file already, of the same
+commit, is left out: an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from agents.agent import Setting
+from environments import make_env
+from helpers import checkpoint
+from helpers.comm import Comm
+from helpers.config import to_kwargs
+from helpers.evaluation import episode_seeds, play
+from helpers.experiment import git_sha, settings_from_record
+from main import make_agent
+
+RESULTS = ROOT / "benchmarks" / "results" / "opensim_learning.json"
+TASKS = {"arm": "tasks/train_opensim_arm_ppo.yaml", "run": "tasks/train_opensim_run_ppo.yaml"}
+EPISODES = 50  # of an evaluation
+OTHER_SEED = 1000  # targets that training never evaluated on
+
+
+def train(name: str, data: Path) -> Path:
+    """Train with two workers; return the folder of checkpoints."""
+    uuid = f"opensim_{name}"
+    command = ["mpiexec", "-n", "2", sys.executable, "main.py", "--task=train", f"--config={TASKS[name]}"]
+    subprocess.run([*command, f"--data_dir={data}", f"--uuid={uuid}", "--resume=auto"], cwd=ROOT, check=True)
+    return data / "checkpoints" / uuid
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """Return what the policy does before the first update and after the last, over the same random targets."""
+    content = checkpoint.load(folder / "last.pt")
+    settings = settings_from_record(content["config"])
+    env = make_env(content["config"]["env_id"], None, to_kwargs(settings.common.env_kwargs))
+    agent = make_agent(settings, env, env.observation_space.shape[0], Setting(Comm(), seed=settings.common.seed or 0))
+    found = {"before": performance(agent, env)}
+    checkpoint.load_agent(agent, content["agent"])
+    found["after"] = performance(agent, env)
+    return found | {"steps": content["counters"]["timesteps"], "seconds": round(content["counters"]["seconds"])}
+
+
+def performance(agent: Any, env: Any) -> dict[str, float]:
+    """Return mean return and length of episodes, and for the arm the tip's mean distance from its target."""
+    returns, lengths, last, throughout = [], [], [], []
+    for seed in episode_seeds(OTHER_SEED, EPISODES):
+        distances: list[float] = []
+
+        def note(distances: list[float] = distances) -> None:
+            distances.append(env.unwrapped._info().get("distance", math.nan))
+
+        episode = play(agent, env, seed, note)
+        returns.append(episode.ret)
+        lengths.append(len(episode))
+        last.append(distances[-1])
+        throughout.append(statistics.fmean(distances))
+    found = {"return": statistics.fmean(returns), "length": statistics.fmean(lengths)}
+    if not math.isnan(last[0]):
+        found |= {"distance_at_end_m": statistics.fmean(last), "distance_throughout_m": statistics.fmean(throughout)}
+    return {key: round(value, 4) for key, value in found.items()}
+
+
+def curve(logs: Path) -> list[dict[str, float]]:
+    """Return twenty points of the learning curve: steps, seconds and mean training return."""
+    with open(logs / "progress.csv") as file:
+        rows = [row for row in csv.DictReader(file) if row["return_mean"] not in ("", "nan")]
+    groups = [rows[len(rows) * k // 20 : len(rows) * (k + 1) // 20] for k in range(20)]
+    return [
+        {
+            "steps": int(float(group[-1]["timesteps"])),
+            "return": round(statistics.fmean(float(row["return_mean"]) for row in group), 3),
+        }
+        for group in groups
+        if group
+    ]
+
+
+def main() -> None:
+    """Train, measure and keep each task."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--data_dir", type=Path, default=ROOT / "data")
+    parser.add_argument("--again", action="store_true", help="even where the results are there")
+    options = parser.parse_args()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in options.tasks:
+        if results.get(name, {}).get("commit") == git_sha() and not options.again:
+            continue
+        started = time.strftime("%Y-%m-%d")
+        folder = train(name, options.data_dir.absolute())
+        found = measure(folder)
+        logs = options.data_dir / "logs" / folder.name
+        results[name] = {"commit": git_sha(), "date": started, "task": TASKS[name], **found, "curve": curve(logs)}
+        checkpoint.write_bytes(RESULTS, (json.dumps(results, indent=2) + "\n").encode())
+        print(json.dumps({key: results[name][key] for key in ("before", "after", "steps", "seconds")}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
