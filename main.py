@@ -1,4 +1,4 @@
-"""MiloZero's command line: ``--task=train`` trains an agent, ``--task=eval`` plays a checkpoint.
+"""MiloZero's command line: ``--task=train``, ``--task=eval`` plays a checkpoint, ``--task=list_envs`` says on what.
 
 The line to follow: parse → ExperimentInitializer → environments → agent → orchestrator.
 """
@@ -270,7 +270,15 @@ def track_evaluation(settings: Settings, name: str, results: dict[str, Any]) -> 
     tracker.close()
 
 
-TASKS = {"train": train, "eval": evaluate}
+def list_envs(settings: Settings, comm: Comm) -> None:
+    """Print the families of environments, what is in them, what of it can be used here, and the bundles."""
+    if comm.rank == 0:
+        from environments import listing
+
+        listing.show(settings.listing.only)
+
+
+TASKS = {"train": train, "eval": evaluate, "list_envs": list_envs}
 
 
 def main(argv: list[str]) -> int:

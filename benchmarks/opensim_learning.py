@@ -1,8 +1,8 @@
 """Train PPO on OpenSim's arm and runner with two workers, and keep what they learned.
 
 ``python benchmarks/opensim_learning.py`` trains each for its time (10 and 15 minutes) and writes
-``benchmarks/results/opensim_learning.json`` and pictures of the curves. A task that is in the file already, of the same
-commit, is left out: an interrupted run goes on.
+``benchmarks/results/opensim_learning.json``. A task that is in the file already, of the same commit, is left out, and
+an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from agents.agent import Setting
-from environments import make_env
-from helpers import checkpoint
-from helpers.comm import Comm
-from helpers.config import to_kwargs
-from helpers.evaluation import episode_seeds, play
-from helpers.experiment import git_sha, settings_from_record
-from main import make_agent
+from agents.agent import Setting  # noqa: E402
+from environments import make_env  # noqa: E402
+from helpers import checkpoint  # noqa: E402
+from helpers.comm import Comm  # noqa: E402
+from helpers.config import to_kwargs  # noqa: E402
+from helpers.evaluation import episode_seeds, play  # noqa: E402
+from helpers.experiment import git_sha, settings_from_record  # noqa: E402
+from main import make_agent  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "opensim_learning.json"
 TASKS = {"arm": "tasks/train_opensim_arm_ppo.yaml", "run": "tasks/train_opensim_run_ppo.yaml"}

@@ -40,11 +40,7 @@ POOL_OPTIONS: dict[str, dict[str, Any]] = {
 
 def ids() -> list[str]:
     """Return the ids of gymnasium's MuJoCo tasks that its present bindings can make."""
-    known = [
-        env_id
-        for env_id, spec in gymnasium.registry.items()
-        if str(spec.entry_point).startswith("gymnasium.envs.mujoco")
-    ]
+    known = [env_id for env_id, spec in gymnasium.registry.items() if "mujoco" in str(spec.entry_point)]
     return [env_id for env_id in known if env_id in SAME_TASK or not env_id.endswith(("-v2", "-v3"))]
 
 

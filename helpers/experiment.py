@@ -43,7 +43,8 @@ DESCRIPTION = "Train and evaluate reinforcement-learning agents, with one worker
 EPILOG = """Examples:
   python main.py --task=train --env_id=Hopper --num_timesteps=1e6;
   mpiexec -n 2 python main.py --task=train --config=tasks/train_mujoco_ppo.yaml --seed=1;
-  python main.py --task=eval --model_path=data/checkpoints/NAME --iter_num=best --num_trajs=10 --record"""
+  python main.py --task=eval --model_path=data/checkpoints/NAME --iter_num=best --num_trajs=10 --record;
+  python main.py --task=list_envs --only=dmc"""
 NAME_FIRST = (
     "brave",
     "calm",
@@ -59,6 +60,7 @@ NAME_FIRST = (
     "wise",
 )
 NAME_SECOND = ("badger", "crane", "falcon", "fox", "gecko", "hare", "heron", "ibex", "lynx", "otter", "raven", "wolf")
+TASKS = ("train", "eval", "list_envs")
 # Far beyond what is of use, and short of what a machine can hold: a slip of the finger is beyond.
 MAX_ENVS, MAX_ROLLOUT, MAX_EPISODES = 65_536, 2**24, 1_000_000
 MAX_NAME = 200  # bytes of an experiment's name; those of files end at 255
@@ -68,7 +70,7 @@ MAX_NAME = 200  # bytes of an experiment's name; those of files end at 255
 class CommonConfig:
     """Settings of every task."""
 
-    task: str = param("train", "what to do", choices=("train", "eval"), may_change=True)
+    task: str = param("train", "what to do", choices=TASKS, may_change=True)
     config: str = param("", "YAML file with settings; the command line overrides it", may_change=True)
     seed: int | None = param(None, "seed of everything random (train: 0; eval: the checkpoint's)", low=0)
     num_workers: int | None = param(
@@ -139,16 +141,24 @@ class EvalConfig:
     save_traj: bool = param(False, "write the episodes as demonstrations (HDF5)")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ListConfig:
+    """Settings of the list of environments."""
+
+    only: str = param("", "environments whose family or id contains this text (default: all)")
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything the user set, by group."""
 
     common: CommonConfig
-    tracking: TrackingConfig
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     imitation: ImitationConfig = field(default_factory=ImitationConfig)
     agent: Any = None  # of the algorithm's own config class
     evaluation: EvalConfig = field(default_factory=EvalConfig)
+    listing: ListConfig = field(default_factory=ListConfig)
     given: frozenset[str] = frozenset()  # names of the settings that the command line or the file gave
 
     def flat(self) -> dict[str, Any]:
@@ -161,6 +171,8 @@ def groups_of(task: str, algo: str) -> dict[str, tuple[str, type]]:
     """Return title → (field of `Settings`, config class) of the settings that a task uses."""
     tracking: dict[str, tuple[str, type]] = {"Weights & Biases": ("tracking", TrackingConfig)}
     common: dict[str, tuple[str, type]] = {"every task": ("common", CommonConfig)}
+    if task == "list_envs":
+        return common | {"--task=list_envs": ("listing", ListConfig)}
     if task == "eval":
         return common | {"--task=eval": ("evaluation", EvalConfig)} | tracking
     return {
@@ -172,6 +184,11 @@ def groups_of(task: str, algo: str) -> dict[str, tuple[str, type]]:
     }
 
 
+def settings_names(task: str, algo: str) -> set[str]:
+    """Return the names of the settings that a task uses."""
+    return {name for _, cls in groups_of(task, algo).values() for name in settings_of(cls)}
+
+
 def parse(argv: Sequence[str]) -> Settings:
     """Return the settings of a command line and of the YAML file it may name.
 
@@ -180,20 +197,19 @@ def parse(argv: Sequence[str]) -> Settings:
     """
     algo = next((a.split("=", 1)[1] for a in argv if a.startswith("--algo=")), "ppo")
     algo = algo if algo in AGENTS else "ppo"
-    groups = groups_of("train", algo) | groups_of("eval", algo)
+    groups = {title: group for task in TASKS for title, group in groups_of(task, algo).items()}
     flags = read_flags(build_parser(DESCRIPTION, EPILOG, {t: cls for t, (_, cls) in groups.items()}), argv)
-    known = {name for _, cls in groups.values() for name in settings_of(cls)}
+    known = set().union(*(settings_names(task, algo) for task in TASKS))
     path = str(flags.get("config", ""))
     file = read_yaml(path, known) if path else {}
     if "config" in file:
         raise UserError(f"{path}: config: a task file cannot name another one")
     task = build(CommonConfig, flags, file, path).task
     used = groups_of(task, build(TrainConfig, flags, file, path).algo)
-    accepted = {name for _, cls in used.values() for name in settings_of(cls)}
     for name in [*flags, *file]:
-        if name not in accepted:
-            other = "train" if task == "eval" else "eval"
-            raise UserError(f"--{name} belongs to --task={other}, not to --task={task}")
+        if not any(name in settings_of(cls) for _, cls in used.values()):
+            owners = [f"--task={t}" for t in TASKS if name in settings_names(t, algo)]
+            raise UserError(f"--{name} belongs to {' and '.join(owners)}, not to --task={task}")
     given = frozenset([*flags, *file])
     settings = Settings(**{group: build(cls, flags, file, path) for group, cls in used.values()}, given=given)
     check(settings)
@@ -209,6 +225,8 @@ def check(settings: Settings) -> None:
     if settings.common.task == "eval":
         if not settings.evaluation.model_path:
             raise UserError("--task=eval needs --model_path=data/checkpoints/<experiment>")
+        return
+    if settings.common.task == "list_envs":
         return
     train, agent = settings.train, settings.agent
     if train.rollout_len % train.num_envs:

@@ -19,9 +19,10 @@ class Arm2D(OsimEnv):
     """Hold the tip of the arm at a target; the reward of a control step is 1 − ‖tip − target‖².
 
     Three things are not as published, where it did not work: the first observation held the target of the episode
-    before; nothing limited the joints; and the ellipsoid that the long head of the biceps wraps around made the muscle
-    9 cm longer where the shoulder was at 0.515 rad, and its force NaN at 0.545 rad. Without it the muscle is shorter by
-    1.7 to 3.4 mm for shoulder angles from 0 to 0.5 rad, as long as before above, and up to 17 mm shorter below.
+    before; nothing limited the joints; and the ellipsoid that the long head of the biceps wraps around made the
+    muscle 9 cm longer where the shoulder was at 0.515 rad, and its force NaN at 0.545 rad. Without it the muscle is
+    shorter by 1.7 to 3.4 mm for shoulder angles from 0 to 0.5 rad, as long as before above, and up to 17 mm shorter
+    below.
     """
 
     MODEL = "arm2dof6musc"

@@ -1,6 +1,7 @@
 """`OsimProsthetics`: a model with a prosthesis for its right shank walks at a speed.
 
-NeurIPS 2018, "AI for Prosthetics" (Kidziński et al. 2019, "Artificial intelligence for prosthetics"). Version 0 is the challenge's first round, version 1 its second.
+NeurIPS 2018, "AI for Prosthetics" (Kidziński et al. 2020, "Artificial intelligence for prosthetics: challenge
+solutions"). Version 0 is the challenge's first round, version 1 its second.
 """
 
 from __future__ import annotations

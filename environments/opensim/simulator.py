@@ -211,8 +211,8 @@ class Simulator:
         """Go on for one control step.
 
         Args:
-            excitations: (muscles,), clipped to what the muscles allow, [0.01, 1]. OpenSim takes any number: 2 drives an
-                activation to 11, and 0 lets it fall below 0, where forces become NaN.
+            excitations: (muscles,), clipped to what the muscles allow, [0.01, 1]. OpenSim takes any number: 2 drives
+                an activation to 11, and 0 lets it fall below 0, where forces become NaN.
 
         Raises:
             ValueError: where one of them is not finite, or their number is wrong.
@@ -236,9 +236,8 @@ class Simulator:
         self._check()
 
     def _check(self) -> None:
-        if not (
-            np.isfinite(self.state.getY().to_numpy()).all() and np.isfinite(self.state.getUDot().to_numpy()).all()
-        ):
+        numbers = (self.state.getY().to_numpy(), self.state.getUDot().to_numpy())
+        if not all(np.isfinite(part).all() for part in numbers):
             raise SimulationError("the state or its derivative is not finite")
         speed = np.abs(self.state.getU().to_numpy()).max()
         if speed > FASTEST:

@@ -1,8 +1,9 @@
 """The musculoskeletal environments, with the real simulator.
 
-``data/opensim_published.npz`` holds what the published code did (osim-rl 3.0.11 for the arm and Walk Around, 2.1.5 for the
-others), run with OpenSim 4.6 and its own integrator, its derivatives computed anew after each change of the excitations:
-observations after 0, 1, 2, 10 and 30 control steps and the rewards of 30, for ``default_rng(7).uniform(0, 1)``.
+``data/opensim_published.npz`` holds what the published code did (osim-rl 3.0.11 for the arm and Walk Around, 2.1.5
+for the others), run with OpenSim 4.6 and its own integrator, its derivatives computed anew after each change of the
+excitations: observations after 0, 1, 2, 10 and 30 control steps and the rewards of 30, for
+``default_rng(7).uniform(0, 1)``.
 """
 
 import multiprocessing

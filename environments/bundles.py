@@ -1,0 +1,88 @@
+"""Sets of environments that studies run over, by name; whatever lists or takes them takes them from here."""
+
+from __future__ import annotations
+
+_DMC_EASY = (
+    "dmc:ball_in_cup-catch",
+    "dmc:cartpole-balance",
+    "dmc:cartpole-balance_sparse",
+    "dmc:cartpole-swingup",
+    "dmc:finger-spin",
+    "dmc:hopper-stand",
+    "dmc:pendulum-swingup",
+    "dmc:walker-stand",
+    "dmc:walker-walk",
+)
+_DMC_MEDIUM = (
+    "dmc:acrobot-swingup",
+    "dmc:cartpole-swingup_sparse",
+    "dmc:cheetah-run",
+    "dmc:finger-turn_easy",
+    "dmc:finger-turn_hard",
+    "dmc:hopper-hop",
+    "dmc:quadruped-run",
+    "dmc:quadruped-walk",
+    "dmc:reacher-easy",
+    "dmc:reacher-hard",
+    "dmc:walker-run",
+)
+_DMC_HARD = (
+    "dmc:dog-run",
+    "dmc:dog-stand",
+    "dmc:dog-trot",
+    "dmc:dog-walk",
+    "dmc:humanoid-run",
+    "dmc:humanoid-stand",
+    "dmc:humanoid-walk",
+)
+
+# name → (what it is for, full ids)
+BUNDLES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "debug": ("two short ones: does everything run?", ("InvertedPendulum-v5", "Hopper-v5")),
+    "classic": (
+        "classic control, seconds each",
+        ("Acrobot-v1", "CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1"),
+    ),
+    "mujoco_small": ("three that walk and learn fast", ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")),
+    "mujoco_suite": (
+        "gymnasium's MuJoCo tasks but the humanoids",
+        (
+            "Ant-v5",
+            "HalfCheetah-v5",
+            "Hopper-v5",
+            "InvertedDoublePendulum-v5",
+            "InvertedPendulum-v5",
+            "Pusher-v5",
+            "Reacher-v5",
+            "Swimmer-v5",
+            "Walker2d-v5",
+        ),
+    ),
+    "mujoco_v3": (
+        "the versions of most of the imitation literature",
+        ("Ant-v3", "HalfCheetah-v3", "Hopper-v3", "Humanoid-v3", "Walker2d-v3"),
+    ),
+    "humanoid": ("gymnasium's humanoids", ("Humanoid-v5", "HumanoidStandup-v5")),
+    "dmc_easy": ("DeepMind Control, easy as Yarats et al. 2021 sort them", _DMC_EASY),
+    "dmc_medium": ("DeepMind Control, medium as Yarats et al. 2021 sort them", _DMC_MEDIUM),
+    "dmc_hard": ("DeepMind Control, humanoids and dogs", _DMC_HARD),
+    "dmc_suite": ("DeepMind Control, all of the three above", _DMC_EASY + _DMC_MEDIUM + _DMC_HARD),
+    "opensim": (
+        "all musculoskeletal tasks",
+        (
+            "OsimArm2D-v0",
+            "OsimL2Run-v0",
+            "OsimProsthetics-v0",
+            "OsimProsthetics-v1",
+            "OsimWalkAround-v0",
+            "OsimWalkAround2D-v0",
+        ),
+    ),
+    "opensim_small": ("the two musculoskeletal tasks that learn in minutes", ("OsimArm2D-v0", "OsimL2Run-v0")),
+}
+
+
+def lines() -> list[str]:
+    """Return a line for each bundle, with what it is for and what is in it."""
+    width = max(map(len, BUNDLES))
+    return [f"{name:{width}}  {purpose}: {', '.join(ids)}" for name, (purpose, ids) in BUNDLES.items()]
