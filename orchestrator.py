@@ -343,7 +343,8 @@ def keep_evidence(run: Training, error: NonFiniteError) -> str:
     who = f"worker {run.comm.rank}: " if error.rank is None else ""
     good = run.status.saved_iteration
     kept = "there is no checkpoint yet" if good is None else f"the checkpoint of iteration {good} is kept"
-    return f"iteration {run.counters.iteration + 1}: {who}{error}; {kept}; what it came from is in {path}"
+    when = f"{run.experiment.env_id}, iteration {run.counters.iteration + 1}"
+    return f"{when}: {who}{error}; {kept}; what it came from is in {path}"
 
 
 def play_checkpoint(

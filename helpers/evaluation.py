@@ -9,6 +9,7 @@ import numpy as np
 
 from environments.vector import environment_action
 from helpers.demos import Episode
+from helpers.errors import NonFiniteError
 from helpers.seeding import Purpose, integer
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ def play(agent: Agent, env: gymnasium.Env[Any, Any], seed: int, frame: Callable[
         env: one environment.
         seed: of the environment's reset.
         frame: called after the reset and each step, for rendering.
+
+    Raises:
+        NonFiniteError: at a NaN or infinite observation, action or reward, naming it and the step.
     """
     first, _ = env.reset(seed=seed)
     obs, actions, rewards = [np.asarray(first)], [], []
@@ -33,8 +37,11 @@ def play(agent: Agent, env: gymnasium.Env[Any, Any], seed: int, frame: Callable[
     while not done:
         if frame is not None:
             frame()
+        _check_finite("observation", obs[-1], seed, len(actions))
         action = environment_action(agent.act(obs[-1]), env.action_space)
+        _check_finite("action", action, seed, len(actions))
         following, reward, terminated, truncated, _ = env.step(action)
+        _check_finite("reward", reward, seed, len(actions))
         obs.append(np.asarray(following))
         actions.append(action)
         rewards.append(float(reward))
@@ -42,6 +49,12 @@ def play(agent: Agent, env: gymnasium.Env[Any, Any], seed: int, frame: Callable[
     if frame is not None:
         frame()
     return Episode(np.array(obs), np.array(actions), np.array(rewards), bool(terminated), bool(truncated))
+
+
+def _check_finite(name: str, value: Any, seed: int, step: int) -> None:
+    if not np.isfinite(value).all():
+        where = f"evaluation episode of seed {seed}, step {step}"
+        raise NonFiniteError(f"NaN or infinite {name} ({where})", {name: np.asarray(value)})
 
 
 def episode_seeds(seed: int, count: int) -> list[int]:

@@ -102,7 +102,7 @@ def rollout_generator(
         past: of a resumed run: the first rollouts play it again, and are to be passed over. Kept up to date.
 
     Raises:
-        NonFiniteError: where an environment returns a NaN or infinite observation or reward.
+        NonFiniteError: at a NaN or infinite observation, action or reward, naming the first one.
     """
     steps, num_envs = rollout_len // env.num_envs, env.num_envs
     streams = range(first_env, first_env + num_envs)
@@ -122,6 +122,9 @@ def rollout_generator(
         with one_core() if env.takes_turns else contextlib.nullcontext():
             for t in range(steps):
                 action = agent.explore(obs, noise[t]) if known is None else known[t]
+                if not np.isfinite(action).all():  # no simulator is to see it
+                    rollout.actions[t] = action
+                    _check_finite(rollout, t, first_env)
                 obs, reward, terminated, truncated = env.step(action)
                 rollout.obs[t + 1] = obs
                 rollout.actions[t] = action
@@ -130,7 +133,7 @@ def rollout_generator(
                 rollout.truncated[t] = truncated
                 rollout.valid[t] = ~ended
                 ended = terminated | truncated
-        _check_finite(rollout)
+        _check_finite(rollout, steps, first_env)
         rollout.episodes = tally.add(rollout)
         past.actions.append(rollout.actions.copy())
         past.last_obs = fingerprint(rollout.obs[-1])
@@ -155,15 +158,33 @@ def _empty(steps: int, env: VectorEnv) -> Rollout:
     )
 
 
-def _check_finite(rollout: Rollout) -> None:
-    for name, values in (("observation", rollout.obs), ("reward", rollout.rewards)):
-        if not np.isfinite(values).all():
-            where = np.argwhere(~np.isfinite(values))[0]
-            raise NonFiniteError(
-                f"the environment returned a NaN or infinite {name} (environment {where[1]}, "
-                f"step {where[0]} of the rollout)",
-                {"obs": rollout.obs, "actions": rollout.actions, "rewards": rollout.rewards},
-            )
+def _check_finite(rollout: Rollout, steps: int, first_env: int) -> None:
+    """Refuse a NaN or an infinite number in the first `steps` rows and what lies before the next one.
+
+    The first is the one to blame: a NaN observation makes NaN actions.
+    """
+    parts = {
+        "observation": rollout.obs[: steps + 1],
+        "action": rollout.actions[: steps + 1],
+        "reward": rollout.rewards[:steps],
+    }
+    found = []
+    for order, (name, values) in enumerate(parts.items()):
+        bad = np.argwhere(~np.isfinite(values))
+        if len(bad):
+            found.append((bad[0][0], order, name, bad[0][1]))
+    if not found:
+        return
+    t, _, name, n = min(found)
+    source = "the policy" if name == "action" else "the environment"
+    raise NonFiniteError(
+        f"{source} returned a NaN or infinite {name} (environment {first_env + n}, step {t} of the rollout)",
+        {
+            "obs": rollout.obs[: steps + 1],
+            "actions": rollout.actions[: steps + 1],
+            "rewards": rollout.rewards[:steps],
+        },
+    )
 
 
 class EpisodeTally:

@@ -54,6 +54,18 @@ class Unfinite(Bounded):
         return obs, float("nan") if self.steps == 100 else reward, *rest
 
 
+class UnfiniteOnOne(Bounded):
+    """Returns an infinite observation after a while, on rank 1 alone."""
+
+    steps = 0
+
+    def step(self, action):
+        self.steps += 1
+        obs, *rest = super().step(action)
+        bad = self.steps == 100 and os.environ.get("OMPI_COMM_WORLD_RANK") == "1"
+        return np.full_like(obs, np.inf) if bad else obs, *rest
+
+
 class Hanging(Bounded):
     """Never returns from its 40th step on rank 1, or on the only one."""
 
@@ -94,5 +106,5 @@ SLOW_TRAINING = (
     "--eval_episodes=1",
 )
 
-for cls in (Bounded, Breaking, Unfinite, Hanging, Forgetful, Slow):
+for cls in (Bounded, Breaking, Unfinite, UnfiniteOnOne, Hanging, Forgetful, Slow):
     gymnasium.register(f"{cls.__name__}-v0", cls, max_episode_steps=7 if cls is Bounded else None)

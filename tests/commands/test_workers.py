@@ -10,6 +10,8 @@ import pytest
 import torch
 import yaml
 
+from helpers import checkpoint
+
 HERE = Path(__file__).parent
 SHORT = (
     "--task=train",
@@ -64,6 +66,17 @@ def test_non_finite_reward_names_itself_and_keeps_the_checkpoint(milozero, tmp_p
     evidence = torch.load(tmp_path / "data/logs/nan/non_finite.pt", weights_only=True)
     assert torch.isnan(evidence["rewards"]).any()
     assert (tmp_path / "data/checkpoints/nan/last.pt").exists()
+
+
+def test_infinite_observation_on_one_of_two_workers_ends_both_and_keeps_the_checkpoint(milozero, tmp_path):
+    flags = ("--env_id=user_envs:UnfiniteOnOne-v0", "--num_iters=50", "--save_frequency=1", "--uuid=inf")
+    result = milozero(*SHORT, *flags, "--rollout_len=64", "--batch_size=64", workers=2, timeout=60)
+    assert result.returncode == 1
+    assert "user_envs:UnfiniteOnOne-v0" in result.stderr
+    assert "worker 1: the environment returned a NaN or infinite observation (environment" in result.stderr
+    assert result.stderr.count("error:") == 1
+    counters = checkpoint.load(tmp_path / "data/checkpoints/inf/last.pt")["counters"]
+    assert counters["iteration"] >= 1
 
 
 def test_other_number_of_workers_than_asked_for_is_an_error(milozero, tmp_path):

@@ -87,6 +87,41 @@ def test_resumed_rollouts_are_those_of_a_generator_that_never_stopped(env_id, st
             np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
 
 
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [(0, "environment returned a NaN or infinite observation"), (1, "environment returned a NaN or infinite reward")],
+)
+def test_first_number_that_is_not_finite_is_named_with_its_step_and_environment(part, named):
+    env = CountingEnv([9, 9, 9])
+    step, calls = env.step, []
+
+    def breaks(actions):
+        calls.append(1)
+        parts = [np.array(values, float) for values in step(actions)]
+        if len(calls) == 3:
+            parts[part][1] = np.inf
+        return tuple(parts[:2]) + tuple(values.astype(bool) for values in parts[2:])
+
+    env.step = breaks
+    where = "step 3" if part == 0 else "step 2"  # an observation is that of the step after it
+    with pytest.raises(NonFiniteError, match=named) as caught:
+        next(rollout_generator(env, IdleAgent(), 18, seed=0, first_env=40))
+    assert f"(environment 41, {where} of the rollout)" in str(caught.value)
+
+
+def test_action_that_is_not_finite_is_named_and_no_environment_sees_it():
+    env, seen = CountingEnv([9, 9]), []
+    step = env.step
+    env.step = lambda actions: seen.append(actions.copy()) or step(actions)
+    agent = IdleAgent()
+    agent.explore = lambda obs, noise: np.where(obs == 2, np.nan, noise)
+    with pytest.raises(NonFiniteError, match="the policy returned a NaN or infinite action") as caught:
+        next(rollout_generator(env, agent, 12, seed=0))
+    assert "(environment 0, step 2 of the rollout)" in str(caught.value)
+    assert np.isfinite(seen).all()
+    assert len(caught.value.evidence["actions"]) == 3
+
+
 def test_non_finite_observation_stops_the_run_and_is_named():
     env = CountingEnv([5])
     step = env.step
