@@ -71,11 +71,12 @@ def make_vector_env(env_id: str, num_envs: int, kwargs: Mapping[str, Any] | None
     """Return one worker's `num_envs` environments; their seeds come with each reset.
 
     Raises:
-        UserError: where it cannot be made, or its spaces are not supported.
+        UserError: where it cannot be made, its spaces are not supported, or it does not keep to them.
     """
-    from environments.vector import VectorEnv
+    from environments.vector import VectorEnv, check_first
 
     one = make_env(env_id, None, kwargs)
+    check_first(env_id, one)
     env = family_of(env_id).make_vector(env_id, num_envs, one, dict(kwargs or {}))
     one.close()
     observation_space: Any = one.observation_space

@@ -15,6 +15,7 @@ from gymnasium import spaces
 from gymnasium.envs import registration
 
 from environments.pool import Pool, has_task, same_spaces
+from environments.vector import check_spaces
 from helpers.errors import UserError, did_you_mean
 
 PACKAGES: tuple[str, ...] = ("gymnasium", "envpool")
@@ -81,9 +82,13 @@ def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gy
     except (ImportError, gymnasium.error.Error) as error:
         raise UserError(f"cannot make {env_id}: {' '.join(str(error).split())}") from None
     except (TypeError, ValueError) as error:
-        if not kwargs:
-            raise
-        raise UserError(f"{env_id} does not take --env_kwargs={kwargs}: {' '.join(str(error).split())}") from None
+        reason = " ".join(str(error).split())
+        if kwargs:
+            raise UserError(f"{env_id} does not take --env_kwargs={kwargs}: {reason}") from None
+        if "missing" in reason or "must inherit" in reason:  # an argument, gymnasium's class
+            raise UserError(f"cannot make {env_id}: {reason}") from None
+        raise
+    check_spaces(env_id, env.observation_space, env.action_space)
     if not isinstance(env.observation_space, spaces.Box):
         env = gymnasium.wrappers.FlattenObservation(env)
     return env

@@ -19,18 +19,53 @@ def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space
     Raises:
         UserError: naming the environment and what does not fit.
     """
-    flat: spaces.Space[Any] = observation_space
+    if isinstance(action_space, spaces.Dict | spaces.Tuple):
+        raise UserError(f"{env_id}: several actions at once, as of several agents, are not supported: {action_space}")
+    if not isinstance(action_space, spaces.Discrete) and not _is_vector(action_space):
+        raise UserError(f"{env_id}: actions {action_space} are not supported; Box vectors and Discrete are")
+    pictures = [part.shape for part in _parts(observation_space) if len(part.shape or ()) > 2]
+    if pictures:
+        raise UserError(f"{env_id}: observations are pictures, of shape {pictures[0]}; only vectors are supported")
+    if isinstance(observation_space, spaces.Box):
+        if not _is_vector(observation_space):
+            raise UserError(f"{env_id}: observations of shape {observation_space.shape}; only vectors are supported")
+        return
+    flat = None
     with contextlib.suppress(NotImplementedError):
         flat = spaces.flatten_space(observation_space)
     if not isinstance(flat, spaces.Box):
         raise UserError(f"{env_id}: observations {observation_space} cannot be flattened to a vector")
-    if isinstance(observation_space, spaces.Box) and len(observation_space.shape) > 1:
-        raise UserError(f"{env_id}: observations of shape {observation_space.shape}; only vectors are supported")
-    if isinstance(action_space, spaces.Box) and len(action_space.shape) == 1:
-        return
-    if isinstance(action_space, spaces.Discrete):
-        return
-    raise UserError(f"{env_id}: actions {action_space} are not supported; Box vectors and Discrete are")
+
+
+def _is_vector(space: spaces.Space[Any]) -> bool:
+    return isinstance(space, spaces.Box) and len(space.shape) == 1
+
+
+def _parts(space: spaces.Space[Any]) -> list[spaces.Space[Any]]:
+    """Return a space, or those that it is made of."""
+    if isinstance(space, spaces.Dict):
+        return [part for inner in space.spaces.values() for part in _parts(inner)]
+    if isinstance(space, spaces.Tuple):
+        return [part for inner in space.spaces for part in _parts(inner)]
+    return [space]
+
+
+def check_first(env_id: str, env: gymnasium.Env[Any, Any]) -> None:
+    """Reset an environment once and see whether it gives what its observation space promises.
+
+    Raises:
+        UserError: naming the environment and what it gave.
+    """
+    obs, _ = env.reset(seed=0)
+    try:
+        numbers = np.asarray(obs, np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"{env_id}: its first observation is no vector of numbers: {type(obs).__name__}") from None
+    if numbers.shape != env.observation_space.shape:
+        promised = env.observation_space.shape
+        raise UserError(f"{env_id}: its first observation has shape {numbers.shape}, its space {promised}")
+    if not np.isfinite(numbers).all():
+        raise UserError(f"{env_id}: its first observation is not finite: {numbers}")
 
 
 class VectorEnv:

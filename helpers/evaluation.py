@@ -32,7 +32,7 @@ def play(agent: Agent, env: gymnasium.Env[Any, Any], seed: int, frame: Callable[
         NonFiniteError: at a NaN or infinite observation, action or reward, naming it and the step.
     """
     first, _ = env.reset(seed=seed)
-    obs, actions, rewards = [np.asarray(first)], [], []
+    obs, actions, rewards = [np.asarray(first)], list[Any](), list[float]()
     done = False
     while not done:
         if frame is not None:

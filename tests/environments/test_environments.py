@@ -1,9 +1,12 @@
+import re
+
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 import environments
-from environments import pool
+from environments import bundles, listing, pool
 from environments.vector import VectorEnv, environment_action
 from helpers.errors import UserError
 
@@ -91,15 +94,106 @@ def _state_size(model):
     return model.model.nq + model.model.nv - next(n for name, n in skipped.items() if name in type(model).__name__)
 
 
-def test_unsupported_spaces_are_refused():
-    gymnasium.register("Pixels-v0", lambda **_: _Pixels())
-    with pytest.raises(UserError, match="vector"):
-        environments.make_env("Pixels-v0")
+BOX, CHOICE = spaces.Box(-1, 1, (2,), np.float32), spaces.Discrete(2)
+PICTURE = spaces.Box(0, 255, (8, 8, 3), np.uint8)
 
 
-class _Pixels(gymnasium.Env):
-    observation_space = gymnasium.spaces.Box(0, 255, (8, 8, 3), np.uint8)
-    action_space = gymnasium.spaces.Discrete(2)
+@pytest.mark.parametrize(
+    ("observation", "action", "named"),
+    [
+        (PICTURE, CHOICE, "pictures, of shape .8, 8, 3.; only vectors"),
+        (spaces.Dict(camera=PICTURE, joints=BOX), CHOICE, "pictures"),
+        (spaces.Box(0, 1, (3, 3)), CHOICE, "shape .3, 3.; only vectors"),
+        (spaces.Dict(seen=spaces.Sequence(CHOICE)), CHOICE, "cannot be flattened"),
+        (spaces.Graph(BOX, None), CHOICE, "cannot be flattened"),
+        (BOX, spaces.Dict(first=BOX, second=BOX), "several agents"),
+        (BOX, spaces.MultiDiscrete([2, 3]), "not supported; Box vectors and Discrete are"),
+    ],
+)
+def test_unsupported_spaces_are_refused(observation, action, named, monkeypatch):
+    made = _having(observation, action)
+    monkeypatch.setitem(gymnasium.registry, "Odd-v0", gymnasium.envs.registration.EnvSpec("Odd-v0", lambda: made))
+    with pytest.raises(UserError, match=f"Odd-v0: .*{named}"):
+        environments.make_env("Odd-v0")
+
+
+def _having(observation, action, first=None):
+    env = gymnasium.Env()
+    env.observation_space, env.action_space = observation, action
+    env.reset = lambda seed=None, options=None: (observation.sample() if first is None else first, {})
+    return env
+
+
+@pytest.mark.parametrize(
+    ("first", "named"),
+    [
+        (np.zeros(3), "shape .3,., its space .2,."),
+        ("red", "no vector of numbers"),
+        (np.array([0, np.nan]), "not finite"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_first_observation_that_is_not_of_its_space_is_refused(first, named, monkeypatch):
+    made = _having(BOX, CHOICE, first)
+    spec = gymnasium.envs.registration.EnvSpec("Odd-v0", lambda: made, disable_env_checker=True)
+    monkeypatch.setitem(gymnasium.registry, "Odd-v0", spec)
+    with pytest.raises(UserError, match=f"Odd-v0: .*{named}"):
+        environments.make_vector_env("Odd-v0", 1)
+
+
+def test_dictionaries_of_vectors_are_flattened_in_the_order_of_their_space():
+    space = spaces.Dict({"b": BOX, "a": spaces.Discrete(3)})  # which sorts by name
+    made = _having(space, CHOICE, {"b": np.array([0.5, -0.5]), "a": 1})
+    env = gymnasium.wrappers.FlattenObservation(made)
+    np.testing.assert_array_equal(env.reset()[0], [0, 1, 0, 0.5, -0.5])
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [(lambda: object(), "inherit"), (lambda needed: None, "missing 1 required positional argument: 'needed'")],
+)
+def test_what_gymnasium_cannot_make_is_one_line(make, named, monkeypatch):
+    monkeypatch.setitem(gymnasium.registry, "Odd-v0", gymnasium.envs.registration.EnvSpec("Odd-v0", make))
+    with pytest.raises(UserError, match=named):
+        environments.make_env("Odd-v0")
+
+
+def test_what_an_environment_is_made_with_reaches_it_and_keeps_envpool_out():
+    kwargs = {"terminate_when_unhealthy": False, "frame_skip": 2}
+    one = environments.make_env("Hopper-v5", None, kwargs)
+    assert one.unwrapped.frame_skip == 2
+    vector = environments.make_vector_env("Hopper-v5", 2, kwargs)
+    vector.reset([0, 1])
+    ends = [vector.step(np.ones((2, 3)))[2].any() for _ in range(200)]
+    assert not any(ends)
+    with pytest.raises(UserError, match="Hopper-v5 does not take --env_kwargs"):
+        environments.make_env("Hopper-v5", None, {"speed": 3})
+
+
+def test_every_id_belongs_to_one_family_and_resolves_to_itself():
+    for name in environments.FAMILIES:
+        family = environments.family(name)
+        for env_id in listing.ids(name):
+            assert environments.family_of(env_id) is family
+            assert environments.resolve(env_id) == env_id
+
+
+def test_bundles_name_environments_in_full():
+    for purpose, members in bundles.BUNDLES.values():
+        assert purpose
+        assert [environments.resolve(env_id) for env_id in members] == list(members)
+        assert len(set(members)) == len(members)
+
+
+def test_list_says_what_is_usable_and_what_is_missing(capsys):
+    listing.show("CartPole")
+    told = capsys.readouterr().out
+    assert "gymnasium" in told
+    assert re.search(r"CartPole-v1 +4 +2 choices +500 +EnvPool +yes", told)
+    assert re.search(r"phys2d/CartPole-v1 +no: .*jax", told)
+    assert "Hopper" not in told
+    with pytest.raises(UserError, match="CartPole"):
+        listing.show("CartPol-v1")
 
 
 def test_camera_follows_the_robot(monkeypatch):

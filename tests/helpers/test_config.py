@@ -6,9 +6,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.stack import hidden_sizes
-from helpers.config import to_seconds
+from helpers.config import to_kwargs, to_seconds
 from helpers.errors import UserError
 from helpers.experiment import parse
+
+
+@pytest.mark.parametrize(
+    ("text", "kwargs"),
+    [
+        ("", {}),
+        ("frame_skip=4", {"frame_skip": 4}),
+        ("preset=train, frame_skip=4,flag=true,rate=1e-3,none=null,share=0.5", {
+            "preset": "train", "frame_skip": 4, "flag": True, "rate": 1e-3, "none": None, "share": 0.5,
+        }),
+    ],
+)  # fmt: skip
+def test_kwargs_are_read_as_numbers_and_words(text, kwargs):
+    assert to_kwargs(text) == kwargs
+
+
+@pytest.mark.parametrize("text", ["frame_skip", "=3", "a b=3", "a=1,a=2", "a=[1", "a=[1]", "class=1", "a={}"])
+def test_kwargs_of_another_form_are_refused(text):
+    with pytest.raises(UserError):
+        to_kwargs(text)
 
 
 def test_stack_names_give_layer_widths():
