@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -55,6 +56,7 @@ class Pool:
         names = list(pool._state_keys)
         self._obs = [names.index(key) for key in self._keys]
         self._reward, self._done, self._truncated = map(names.index, ("reward", "done", "trunc"))
+        self._elapsed = names.index("elapsed_step")
         self._action_dtype = pool.spec.action_array_spec["action"].dtype
         self._pool, self._ids = pool, pool.all_env_ids
         pool._reset(self._ids)
@@ -65,7 +67,9 @@ class Pool:
         self._pool._send([self._ids, self._ids, actions.astype(self._action_dtype, order="C")])
         state = self._pool._recv()
         truncated = state[self._truncated]
-        return self._observation(state), state[self._reward], state[self._done] & ~truncated, truncated, {}
+        # A fresh episode's first row still has the last one's reward in dm_control's tasks.
+        reward = np.where(state[self._elapsed], state[self._reward], 0)
+        return self._observation(state), reward, state[self._done] & ~truncated, truncated, {}
 
     def _observation(self, state: Sequence[np.ndarray]) -> np.ndarray:
         if len(self._obs) == 1:
@@ -90,8 +94,14 @@ def has_task(env_id: str) -> bool:
     return env_id in envpool.list_all_envs()
 
 
-def same_spaces(env_id: str, like: gymnasium.Env[Any, Any]) -> bool:
-    """Return whether EnvPool's task has the spaces and the time limit of an environment."""
+def same_spaces(env_id: str, like: gymnasium.Env[Any, Any], parts: Mapping[str, int] | None = None) -> bool:
+    """Return whether EnvPool's task has the spaces and the time limit of an environment.
+
+    Args:
+        env_id: EnvPool's name of the task.
+        like: the environment, its observation a vector.
+        parts: name → size of the parts that vector is joined from, where EnvPool keeps them apart; it may have more.
+    """
     import envpool
 
     with warnings.catch_warnings():
@@ -99,8 +109,13 @@ def same_spaces(env_id: str, like: gymnasium.Env[Any, Any]) -> bool:
         spec = envpool.make_spec(env_id)
         observation, action = spec.observation_space, spec.action_space
     steps = like.spec.max_episode_steps if like.spec else None
-    if observation.shape != like.observation_space.shape or spec.config.max_episode_steps != steps:
+    if parts is None:
+        fits = observation.shape == like.observation_space.shape
+    else:
+        fits = parts.items() <= {name: math.prod(part.shape) for name, part in observation.spaces.items()}.items()
+    if not fits or spec.config.max_episode_steps != steps:
         return False
     if isinstance(action, spaces.Box) and isinstance(like.action_space, spaces.Box):
-        return action.shape == like.action_space.shape and np.allclose(action.low, like.action_space.low)
+        bounds = (action.low, like.action_space.low), (action.high, like.action_space.high)
+        return action.shape == like.action_space.shape and all(np.allclose(*pair) for pair in bounds)
     return bool(action == like.action_space)
