@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # family → module. An id belongs to the first that claims it; the last one takes everything.
 FAMILIES = {
+    "dmc": "environments.dmc",
     "opensim": "environments.opensim",
     "mujoco": "environments.mujoco",
     "gymnasium": "environments.registered",
