@@ -215,8 +215,6 @@ def evaluate(settings: Settings, comm: Comm) -> None:
     from helpers.video import choose_renderer
 
     config = settings.evaluation
-    if config.render or config.record:
-        choose_renderer()
     path = checkpoint.find(config.model_path, config.iter_num)
     content = checkpoint.load(path)
     import environments
@@ -225,6 +223,8 @@ def evaluate(settings: Settings, comm: Comm) -> None:
 
     trained = experiments.settings_from_record(content["config"])
     env_id = environments.resolve(trained.train.env_id)
+    if config.render or config.record:
+        choose_renderer(environments.family_of(env_id).OPENGL)
     env_kwargs = to_kwargs(trained.common.env_kwargs) | to_kwargs(settings.common.env_kwargs)
     env = environments.make_env(env_id, None, env_kwargs)
     size = int(env.observation_space.shape[0])  # type: ignore[index]

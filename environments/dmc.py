@@ -27,6 +27,7 @@ from helpers.errors import UserError, did_you_mean
 
 PACKAGES = ("dm_control", "mujoco", "gymnasium", "envpool")
 INSTALL = "pip install dm_control==1.0.50"
+OPENGL = True
 LONGEST_REPLAY = 50_000  # a minute of dogs
 
 PREFIXES = ("dmc:", "dm_control/")

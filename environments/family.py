@@ -21,6 +21,9 @@ class Family(Protocol):
     INSTALL: str
     """What to do where one of them is missing."""
 
+    OPENGL: bool
+    """Whether its pictures are MuJoCo's, which need OpenGL."""
+
     LONGEST_REPLAY: int
     """Steps that one worker's environments may have to take again when a run is resumed: a minute or so of them."""
 

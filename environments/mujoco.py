@@ -15,6 +15,7 @@ from environments.pool import Pool, has_task, same_spaces
 
 PACKAGES = ("mujoco", "gymnasium", "envpool")
 INSTALL = "pip install -r requirements.txt"
+OPENGL = True
 LONGEST_REPLAY = 200_000  # ten to twenty seconds
 
 # gymnasium dropped the mujoco-py versions; its v4 is the same task on the official bindings, with two switches.

@@ -20,6 +20,7 @@ from helpers.errors import UserError, did_you_mean
 
 PACKAGES: tuple[str, ...] = ("gymnasium", "envpool")
 INSTALL = "pip install -r requirements.txt"
+OPENGL = False
 LONGEST_REPLAY = 200_000
 
 

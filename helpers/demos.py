@@ -5,11 +5,12 @@ The layout is that of ``data/demos/Hopper-v3``, which older projects of this lin
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,15 @@ class Episode:
         return len(self.rewards)
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that numbers depend on, of those that are installed."""
+    found = {}
+    for name in ("torch", "numpy", "gymnasium", "mujoco", "envpool", "dm_control", "opensim"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[f"{name}_version"] = metadata.version(name)
+    return found
+
+
 def write_demo(path: Path, episode: Episode, attributes: Mapping[str, Any]) -> None:
     """Write one episode, atomically; `attributes` (environment, seed, ...) are kept with the versions."""
     import h5py
@@ -80,8 +90,7 @@ def write_demo(path: Path, episode: Episode, attributes: Mapping[str, Any]) -> N
             file["ep_lens"] = np.array([length])
             file["ep_env_rets"] = np.array([episode.ret])
             file.attrs.update(attributes)
-            for package in ("gymnasium", "mujoco", "numpy"):
-                file.attrs[f"{package}_version"] = version(package)
+            file.attrs.update(versions())
 
     write_atomically(path, write)
 

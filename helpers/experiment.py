@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,7 @@ from helpers.config import (
     to_seconds,
     usable_path,
 )
-from helpers.demos import ImitationConfig
+from helpers.demos import ImitationConfig, versions
 from helpers.errors import UserError
 from helpers.lock import Lock
 from helpers.trackers import TrackingConfig
@@ -246,15 +245,6 @@ def git_sha() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "nogit"
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the libraries that numbers depend on."""
-    found = {}
-    for name in ("torch", "numpy", "gymnasium", "mujoco", "envpool", "dm_control", "opensim"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[f"{name}_version"] = metadata.version(name)
-    return found
 
 
 class ExperimentInitializer:

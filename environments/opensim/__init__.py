@@ -15,9 +15,10 @@ from environments import registered
 from environments.opensim.simulator import INSTALL, missing
 from helpers.errors import UserError, did_you_mean
 
-__all__ = ["INSTALL", "LONGEST_REPLAY", "PACKAGES", "claims", "ids", "make_env", "make_vector", "resolve"]
+__all__ = ["INSTALL", "LONGEST_REPLAY", "OPENGL", "PACKAGES", "claims", "ids", "make_env", "make_vector", "resolve"]
 
 PACKAGES = ("opensim", "osim-rl")
+OPENGL = False
 LONGEST_REPLAY = 30_000  # two to five minutes
 
 # id → where its class is, and the control steps of an episode, where 1 frame is 1 control step
