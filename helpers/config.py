@@ -18,6 +18,7 @@ import keyword
 import math
 import os
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -231,6 +232,14 @@ class _Help(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=34, width=118)
 
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Keep the lines that a text has, and go on with a longer one further in."""
+        further = indent + " " * 4
+        return "\n".join(
+            textwrap.fill(line, width, initial_indent=indent, subsequent_indent=further, break_on_hyphens=False)
+            for line in text.splitlines()
+        )
+
     def _format_action_invocation(self, action: argparse.Action) -> str:
         flags = "/".join(action.option_strings)
         if action.nargs == "?":
@@ -252,10 +261,10 @@ def _add_flag(group: Any, name: str, kind: Any, default: Any, declared: Param) -
     group.add_argument(f"--{name}", dest=name, metavar=metavar, help=text, **optional)
 
 
-def build_parser(description: str, epilog: str, groups: Mapping[str, type]) -> argparse.ArgumentParser:
+def build_parser(prog: str, description: str, epilog: str, groups: Mapping[str, type]) -> argparse.ArgumentParser:
     """Return a parser with one help group per config class; every flag defaults to "not given"."""
     parser = _Parser(
-        prog="main.py",
+        prog=prog,
         description=description,
         epilog=epilog,
         formatter_class=_Help,
@@ -280,8 +289,18 @@ def read_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str
     if unknown:
         flags = [flag for action in parser._actions for flag in action.option_strings]
         word = unknown[0].split("=")[0]
-        raise UserError(f"unknown argument '{unknown[0]}'{did_you_mean(word, flags)} (see main.py -h)")
+        raise UserError(f"unknown argument '{unknown[0]}'{did_you_mean(word, flags)} (see {parser.prog} -h)")
     return vars(given)
+
+
+def to_flags(values: Mapping[str, Any]) -> list[str]:
+    """Return the command line that gives settings these values; None, which is always a default, is left out."""
+    switches = {True: "--{}", False: "--no-{}"}
+    return [
+        switches[value].format(name) if isinstance(value, bool) else f"--{name}={value}"
+        for name, value in values.items()
+        if value is not None
+    ]
 
 
 def _read_bytes(path: str) -> bytes:

@@ -144,7 +144,7 @@ class EvalConfig:
 class ListConfig:
     """Settings of the list of environments."""
 
-    only: str = param("", "environments whose family or id contains this text (default: all)")
+    only: str = param("", "environments whose family or id contains this text; empty for all")
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def parse(argv: Sequence[str]) -> Settings:
     algo = next((a.split("=", 1)[1] for a in argv if a.startswith("--algo=")), "ppo")
     algo = algo if algo in AGENTS else "ppo"
     groups = {title: group for task in TASKS for title, group in groups_of(task, algo).items()}
-    flags = read_flags(build_parser(DESCRIPTION, EPILOG, {t: cls for t, (_, cls) in groups.items()}), argv)
+    flags = read_flags(build_parser("main.py", DESCRIPTION, EPILOG, {t: cls for t, (_, cls) in groups.items()}), argv)
     known = set().union(*(settings_names(task, algo) for task in TASKS))
     path = str(flags.get("config", ""))
     file = read_yaml(path, known) if path else {}
