@@ -77,7 +77,7 @@ def make_vector_env(env_id: str, num_envs: int, kwargs: Mapping[str, Any] | None
     from environments.vector import VectorEnv, check_first
 
     one = make_env(env_id, None, kwargs)
-    check_first(env_id, one)
+    check_first(env_id, one, bool(kwargs))
     env = family_of(env_id).make_vector(env_id, num_envs, one, dict(kwargs or {}))
     one.close()
     observation_space: Any = one.observation_space

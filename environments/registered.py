@@ -82,12 +82,14 @@ def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gy
             env = gymnasium.make(env_id, **mode, **kwargs)  # type: ignore[arg-type]
     except (ImportError, gymnasium.error.Error) as error:
         raise UserError(f"cannot make {env_id}: {' '.join(str(error).split())}") from None
-    except (TypeError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # whatever its class raises
         reason = " ".join(str(error).split())
         if kwargs:
             raise UserError(f"{env_id} does not take --env_kwargs={kwargs}: {reason}") from None
-        if "missing" in reason or "must inherit" in reason:  # an argument, gymnasium's class
-            raise UserError(f"cannot make {env_id}: {reason}") from None
+        if isinstance(error, TypeError) and ("missing" in reason or "must inherit" in reason):
+            raise UserError(f"cannot make {env_id}: {reason}") from None  # an argument, gymnasium's class
         raise
     check_spaces(env_id, env.observation_space, env.action_space)
     if not isinstance(env.observation_space, spaces.Box):

@@ -50,13 +50,23 @@ def _parts(space: spaces.Space[Any]) -> list[spaces.Space[Any]]:
     return [space]
 
 
-def check_first(env_id: str, env: gymnasium.Env[Any, Any]) -> None:
+def check_first(env_id: str, env: gymnasium.Env[Any, Any], changed: bool) -> None:
     """Reset an environment once and see whether it gives what its observation space promises.
+
+    Args:
+        env_id: its full id.
+        env: the environment.
+        changed: whether it was made with what the user wanted different, which is then to blame for an error.
 
     Raises:
         UserError: naming the environment and what it gave.
     """
-    obs, _ = env.reset(seed=0)
+    try:
+        obs, _ = env.reset(seed=0)
+    except Exception as error:  # whatever its class raises
+        if not changed:
+            raise
+        raise UserError(f"{env_id} does not start with these --env_kwargs: {type(error).__name__}: {error}") from None
     try:
         numbers = np.asarray(obs, np.float64)
     except (TypeError, ValueError):

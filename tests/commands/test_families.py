@@ -58,6 +58,14 @@ def test_missing_renderer_is_one_line_for_the_suite(milozero, tmp_path):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+def test_pictures_that_need_no_opengl_do_without(milozero, tmp_path):
+    assert milozero(*SHORT, "--env_id=OsimArm2D", "--env_kwargs=frame_skip=10").returncode == 0
+    path = f"--model_path={tmp_path}/data/checkpoints/x"
+    result = milozero("--task=eval", path, "--num_trajs=1", "--record", env={"MUJOCO_GL": "nothing", "DISPLAY": ""})
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "data/evaluations/x/best/episode_000.mp4").exists()
+
+
 def test_other_settings_of_the_environment_than_the_resumed_run_has_are_refused(milozero):
     assert milozero(*SHORT, "--env_id=CartPole-v1").returncode == 0
     result = milozero(*SHORT, "--env_id=CartPole-v1", "--resume", "--env_kwargs=sutton_barto_reward=true")

@@ -166,8 +166,11 @@ def test_what_an_environment_is_made_with_reaches_it_and_keeps_envpool_out():
     vector.reset([0, 1])
     ends = [vector.step(np.ones((2, 3)))[2].any() for _ in range(200)]
     assert not any(ends)
-    with pytest.raises(UserError, match="Hopper-v5 does not take --env_kwargs"):
-        environments.make_env("Hopper-v5", None, {"speed": 3})
+    for wrong in ({"speed": 3}, {"xml_file": "nowhere.xml"}, {"frame_skip": "two"}):
+        with pytest.raises(UserError, match="Hopper-v5 does not take --env_kwargs"):
+            environments.make_env("Hopper-v5", None, wrong)
+    with pytest.raises(UserError, match="Hopper-v5 does not start with these --env_kwargs"):
+        environments.make_vector_env("Hopper-v5", 1, {"reset_noise_scale": "loud"})
 
 
 def test_every_id_belongs_to_one_family_and_resolves_to_itself():
