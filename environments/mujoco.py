@@ -5,7 +5,9 @@ Training steps them through EnvPool, which simulates in C++; evaluation and rend
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
 from typing import Any
 
 import gymnasium
@@ -13,6 +15,7 @@ import gymnasium
 from environments import registered
 from environments.pool import Pool, has_task, same_spaces
 
+logger = logging.getLogger(__name__)
 PACKAGES = ("mujoco", "gymnasium", "envpool")
 INSTALL = "pip install -r requirements.txt"
 OPENGL = True
@@ -67,10 +70,19 @@ def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gy
     Raises:
         UserError: where the simulator is missing, or the task does not know one of `kwargs`.
     """
+    _log_warnings()
     name, switches = SAME_TASK.get(env_id, (env_id, {}))
     env = registered.make_env(name, render_mode, switches | kwargs)
     _follow(env)
     return env
+
+
+def _log_warnings() -> None:
+    """Send MuJoCo's warnings to the log: by itself it writes them on the terminal and into the working directory."""
+    with contextlib.suppress(ImportError):  # which making the environment reports
+        import mujoco
+
+        mujoco.set_mju_user_warning(logger.warning)
 
 
 def _follow(env: gymnasium.Env[Any, Any]) -> None:

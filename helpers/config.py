@@ -35,6 +35,7 @@ LARGEST = 2**63 - 1  # whole number, what arrays and random generators take
 LONGEST_NAME = 255  # bytes of one name in a path
 LONGEST_TEXT = 3000  # bytes; Linux allows paths of 4095, and experiments add names of their own
 SCALAR_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp"))
+LIST_TAG = "tag:yaml.org,2002:seq"
 LARGEST_FILE = 64 * 1024  # bytes of a task file, which is a page or two
 
 
@@ -334,17 +335,18 @@ def _yaml_lines(path: str) -> list[tuple[Any, Any]]:
     return list(root.value)
 
 
-def read_yaml(path: str, known: Iterable[str]) -> dict[str, str | None]:
+def read_yaml(path: str, known: Iterable[str], *, lists: bool = False) -> dict[str, Any]:
     """Return the settings in a YAML task file, its sections (meta, resources, ...) merged into one mapping.
 
     The values are the text as it stands, for `coerce` to read by the type that was declared. What YAML would make
-    of it is another thing where it sees a date, an octal number, or the base-60 number of ``1:30:00``.
+    of it is another thing where it sees a date, an octal number, or the base-60 number of ``1:30:00``. Where `lists`
+    are allowed, a list of such values is one of text: the choices of a sweep.
 
     Raises:
         UserError: for a file that cannot be read, or a key that is no setting, with the nearest right one.
     """
     known = set(known)
-    flat: dict[str, str | None] = {}
+    flat: dict[str, Any] = {}
     for key, value in _yaml_lines(path):
         for name_node, setting in value.value if value.id == "mapping" else [(key, value)]:
             name = name_node.value if name_node.id == "scalar" else "?"
@@ -352,9 +354,13 @@ def read_yaml(path: str, known: Iterable[str]) -> dict[str, str | None]:
                 raise UserError(f"unknown parameter '{name}' in {path}{did_you_mean(name, known)}")
             if name in flat:
                 raise UserError(f"parameter '{name}' stands twice in {path}")
-            if setting.tag not in SCALAR_TAGS:
+            if setting.tag == LIST_TAG and not lists:
+                raise UserError(f"{path}: {name} is a list of choices, which spawner.py --sweep draws from")
+            choices = setting.value if setting.tag == LIST_TAG else [setting]
+            if not choices or any(choice.tag not in SCALAR_TAGS for choice in choices):
                 raise UserError(f"{path}: {name} must be one number or text")
-            flat[name] = None if setting.tag.endswith(":null") else setting.value
+            values = [None if choice.tag.endswith(":null") else choice.value for choice in choices]
+            flat[name] = values if setting.tag == LIST_TAG else values[0]
     return flat
 
 

@@ -188,8 +188,17 @@ def settings_names(task: str, algo: str) -> set[str]:
     return {name for _, cls in groups_of(task, algo).values() for name in settings_of(cls)}
 
 
-def parse(argv: Sequence[str]) -> Settings:
+def known_settings(algo: str) -> set[str]:
+    """Return the names that a command line or a task file may give, whatever the task."""
+    return set().union(*(settings_names(task, algo) for task in TASKS))
+
+
+def parse(argv: Sequence[str], drawn: Mapping[str, Any] | None = None) -> Settings:
     """Return the settings of a command line and of the YAML file it may name.
+
+    Args:
+        argv: the arguments.
+        drawn: of a sweep's trial: what stands in the file's place where the file has a list of choices.
 
     Raises:
         UserError: for anything unknown, of the wrong type, out of range or that does not fit together.
@@ -198,9 +207,9 @@ def parse(argv: Sequence[str]) -> Settings:
     algo = algo if algo in AGENTS else "ppo"
     groups = {title: group for task in TASKS for title, group in groups_of(task, algo).items()}
     flags = read_flags(build_parser("main.py", DESCRIPTION, EPILOG, {t: cls for t, (_, cls) in groups.items()}), argv)
-    known = set().union(*(settings_names(task, algo) for task in TASKS))
+    known = known_settings(algo)
     path = str(flags.get("config", ""))
-    file = read_yaml(path, known) if path else {}
+    file = (read_yaml(path, known, lists=drawn is not None) if path else {}) | dict(drawn or {})
     if "config" in file:
         raise UserError(f"{path}: config: a task file cannot name another one")
     task = build(CommonConfig, flags, file, path).task

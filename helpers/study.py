@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import random
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agents import AGENTS
 from environments.bundles import BUNDLES
 from helpers import experiment as experiments
 from helpers.checkpoint import write_bytes
-from helpers.config import param, settings_of, to_flags, usable_path
+from helpers.config import param, read_yaml, settings_of, to_flags, usable_path
 from helpers.errors import UserError
 from helpers.experiment import MAX_NAME, Settings, groups_of
 
@@ -27,6 +31,9 @@ class StudyConfig:
     env_bundle: str = param("debug", "environments, by the name of their bundle", choices=lambda: tuple(BUNDLES))
     num_seeds: int = param(1, "seeds of each environment, from 0 on", low=1, high=MAX_JOBS)
     num_workers: int = param(2, "workers of each job", low=1)
+    sweep: bool = param(False, "search: each trial draws one of each list in the task file")
+    num_trials: int = param(1, "trials of a sweep, each over all environments and seeds", low=1, high=MAX_JOBS)
+    sweep_seed: int = param(0, "seed of what the trials draw", low=0)
     args_method: str = param(
         "full",
         "what a job's command spells out: every parameter, those that differ from the defaults, or a YAML file",
@@ -61,17 +68,46 @@ def jobs_of(study: StudyConfig) -> list[Job]:
     _, members = BUNDLES[study.env_bundle]
     if not study.config:
         raise UserError("--config=tasks/<file>.yaml: which task is to be run?")
-    if len(members) * study.num_seeds > MAX_JOBS:
-        raise UserError(f"--num_seeds={study.num_seeds}: more than {MAX_JOBS} jobs")
+    trials = trials_of(study)
+    if (count := len(members) * study.num_seeds * len(trials)) > MAX_JOBS:
+        raise UserError(f"{count} jobs; at most {MAX_JOBS} are one study")
     jobs, data = [], Path(study.data_dir).absolute()  # the jobs start elsewhere
     for env_id in members:
         environments.make_env(environments.resolve(env_id)).close()
-        for seed in range(study.num_seeds):
-            name = f"{study.prefix}.{env_id.replace(':', '_').replace('/', '_')}.seed{seed:02}"
+        for (number, drawn), seed in itertools.product(enumerate(trials), range(study.num_seeds)):
+            trial = f".trial{number:03}" if study.sweep else ""
+            name = f"{study.prefix}.{env_id.replace(':', '_').replace('/', '_')}{trial}.seed{seed:02}"
             argv = [f"--config={study.config}", f"--env_id={env_id}", f"--seed={seed}", f"--uuid={name}"]
-            settings = experiments.parse([*argv, f"--data_dir={data}"])
+            settings = experiments.parse([*argv, f"--data_dir={data}"], drawn)
             jobs.append(Job(name, study.num_workers, settings))
     return jobs
+
+
+def trials_of(study: StudyConfig) -> list[dict[str, Any] | None]:
+    """Return what each trial of a sweep draws from the lists in the task file; otherwise one that draws nothing.
+
+    No combination is drawn twice, and more trials begin with the same ones.
+
+    Raises:
+        UserError: where there is nothing to draw, or there are fewer combinations than trials.
+    """
+    if not study.sweep:
+        if study.num_trials > 1:
+            raise UserError(f"--num_trials={study.num_trials} needs --sweep")
+        return [None]
+    known = set().union(*map(experiments.known_settings, AGENTS))
+    file = read_yaml(study.config, known, lists=True)
+    choices = {name: values for name, values in file.items() if isinstance(values, list)}
+    if not choices:
+        raise UserError(f"--sweep: there is no list to draw from in {study.config}")
+    combinations = math.prod(len(set(values)) for values in choices.values())
+    if study.num_trials > combinations:
+        raise UserError(f"--num_trials={study.num_trials}, but {study.config} has {combinations} combinations")
+    chance = random.Random(study.sweep_seed)
+    drawn: dict[tuple[Any, ...], None] = {}
+    while len(drawn) < study.num_trials:
+        drawn[tuple(chance.choice(values) for values in choices.values())] = None
+    return [dict(zip(choices, values, strict=True)) for values in drawn]
 
 
 def arguments(job: Job, method: str, yaml_path: Path) -> list[str]:

@@ -199,6 +199,14 @@ def test_list_says_what_is_usable_and_what_is_missing(capsys):
         listing.show("CartPol-v1")
 
 
+def test_warnings_of_mujoco_go_to_the_log_alone(tmp_path, monkeypatch, capfd, caplog):
+    monkeypatch.chdir(tmp_path)
+    environments.make_env("HalfCheetah-v5")  # its model uses a word that MuJoCo will drop
+    assert capfd.readouterr() == ("", "")
+    assert "deprecated" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_camera_follows_the_robot(monkeypatch):
     """A Hopper moved ten metres on is still in the middle of the picture."""
     monkeypatch.setenv("MUJOCO_GL", "egl")

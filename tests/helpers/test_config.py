@@ -100,7 +100,7 @@ def test_mistake_is_one_line_that_says_what_to_do(arguments, message):
     [
         ("p_lrr: 1", "did you mean 'p_lr'"),
         ("p_lr: fast", "expected a number"),
-        ("p_lr: [1, 2]", "one number"),
+        ("p_lr: [1, 2]", "p_lr is a list of choices, which spawner.py --sweep draws from"),
         ("- a\n- b", "name: value"),
         ("a: b: c", "not valid YAML"),
         ("meta: {p_lr: 1}\np_lr: 2", "twice"),

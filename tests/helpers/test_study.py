@@ -81,6 +81,53 @@ def test_study_whose_jobs_would_not_start_is_refused(tmp_path, text, named):
     assert not (tmp_path / "its data").exists()
 
 
+@pytest.fixture
+def choices(tmp_path):
+    path = tmp_path / "choices.yaml"
+    path.write_text("p_lr: [1e-4, 3e-4]\nclip: [0.1, 0.2, 0.3]\ngamma: 0.9\n")
+    return str(path)
+
+
+def drawn_by(study):
+    return [(job.settings.agent.p_lr, job.settings.agent.clip) for job in studies.jobs_of(study)]
+
+
+def test_sweep_draws_no_combination_twice_and_each_for_all_environments_and_seeds(choices, tmp_path):
+    study = study_of(choices, tmp_path, sweep=True, num_trials=6, num_seeds=2)
+    jobs = studies.jobs_of(study)
+    assert len(jobs) == 6 * 2 * len(BUNDLES["debug"][1])
+    assert len(set(drawn_by(study))) == 6  # all there are
+    for trial in range(6):
+        same = [j.settings.agent for j in jobs if f".trial{trial:03}." in j.name]
+        assert len(same) == 4
+        assert set(same) == {same[0]}
+
+
+def test_sweep_is_determined_by_its_seed_and_goes_on_where_a_shorter_one_ended(choices, tmp_path):
+    six, three = (study_of(choices, tmp_path, sweep=True, num_trials=n) for n in (6, 3))
+    assert list(dict.fromkeys(drawn_by(six)))[:3] == list(dict.fromkeys(drawn_by(three)))
+    orders = {tuple(drawn_by(study_of(choices, tmp_path, sweep=True, num_trials=6, sweep_seed=s))) for s in range(5)}
+    assert len(orders) > 1
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"sweep": True, "num_trials": 7}, "has 6 combinations"),
+        ({"num_trials": 3}, "needs --sweep"),
+        ({}, "p_lr is a list of choices, which spawner.py --sweep draws from"),
+    ],
+)
+def test_sweep_that_cannot_be_is_refused(choices, tmp_path, more, named):
+    with pytest.raises(UserError, match=named):
+        studies.jobs_of(study_of(choices, tmp_path, **more))
+
+
+def test_sweep_over_nothing_is_refused(task, tmp_path):
+    with pytest.raises(UserError, match="no list to draw from"):
+        studies.jobs_of(study_of(task, tmp_path, sweep=True))
+
+
 @pytest.mark.parametrize("prefix", ["a/b", "..", "x" * 300])
 def test_name_that_is_no_folders_is_refused(prefix):
     with pytest.raises(UserError, match="--prefix"):
