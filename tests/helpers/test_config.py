@@ -2,7 +2,7 @@ import contextlib
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.stack import hidden_sizes
@@ -114,6 +114,7 @@ def test_mistake_in_a_file_names_the_file(tmp_path, text, message):
     assert "x.yaml" in str(error.value)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # as it is on a machine that does other work
 @given(st.lists(st.text(max_size=20), max_size=4))
 def test_no_command_line_ends_in_anything_but_settings_or_a_user_error(arguments):
     with contextlib.suppress(UserError):
