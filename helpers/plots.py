@@ -33,7 +33,8 @@ def learning_curve(progress: Path, picture: Path, title: str, expert: float | No
     seen = np.isfinite(train)
     axes.plot(steps[seen], train[seen], color="tab:blue", linewidth=1.2, label="training episodes (sampled actions)")
     seen = np.isfinite(evaluation)
-    axes.plot(steps[seen], evaluation[seen], "o-", color="tab:orange", label="evaluation (deterministic)")
+    if seen.any():
+        axes.plot(steps[seen], evaluation[seen], "o-", color="tab:orange", label="evaluation (deterministic)")
     if expert is not None:
         axes.axhline(expert, color="tab:green", linestyle="--", label="expert")
     axes.set(xlabel="environment steps", ylabel="episode return", title=title)
