@@ -5,6 +5,7 @@ The line to follow: parse → jobs, each held against main.py's own settings →
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from environments import bundles
@@ -25,6 +26,8 @@ def epilog() -> str:
 
 def main(argv: list[str]) -> int:
     """Write the jobs of a study; return the exit code: 0 done, 2 for what the user can put right."""
+    logging.basicConfig(handlers=[logging.NullHandler()])
+    logging.captureWarnings(True)
     try:
         flags = read_flags(build_parser("spawner.py", DESCRIPTION, epilog(), {"study": StudyConfig}), argv)
         study = build(StudyConfig, flags, {})

@@ -96,7 +96,8 @@ def show(only: str = "") -> None:
     if not total:
         raise UserError(f"--only={only}: no family or id contains it{did_you_mean(only, environments.ids())}")
     console = Console() if sys.stdout.isatty() else Console(width=200)  # a pipe's reader wants whole lines
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task("looking", total=total)
         for name, members in found.items():
             if not members:

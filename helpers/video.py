@@ -30,8 +30,11 @@ def choose_renderer(needed: bool = True) -> None:
 
 def cannot_render(error: Exception) -> UserError:
     """Return what to tell the user where rendering failed with `error`."""
+    reason = " ".join(str(error).split())[:120]
+    if type(error).__name__ == "DependencyNotInstalled":  # gymnasium's, which says itself what to install
+        return UserError(f"cannot render here: {reason}; everything but videos works without")
     return UserError(
-        f"cannot render here ({' '.join(str(error).split())[:120]}); install libegl1 libgl1-mesa-dri "
+        f"cannot render here ({reason}); install libegl1 libgl1-mesa-dri "
         "or libosmesa6 and try MUJOCO_GL=egl or MUJOCO_GL=osmesa; everything but videos works without",
     )
 
