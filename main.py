@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from helpers import experiment as experiments
 from helpers.comm import Comm, launched_rank, launched_size, make_comm
-from helpers.config import to_kwargs, to_seconds
-from helpers.errors import RunError, UserError
+from helpers.config import from_kwargs, to_kwargs, to_seconds
+from helpers.errors import NonFiniteError, RunError, UserError
 from helpers.say import let_go, say, tell
 from helpers.warden import Warden, keep_early_signals
 
@@ -197,7 +197,7 @@ def announce(run: Training, expert: list[Episode], compile: bool) -> None:
         unused = "expert_path, num_demos, d_perception_stack"
         say(f"{train.algo} does not learn from demonstrations: {unused} have no other effect")
     limit = run.eval_env.spec.max_episode_steps if run.eval_env.spec else None
-    steps = fresh_every(train) * train.rollout_len // train.num_envs
+    steps = fresh_every(train, to_kwargs(experiment.settings.common.env_kwargs)) * train.rollout_len // train.num_envs
     if limit and steps < limit:
         say(
             f"warning: each environment starts a fresh episode every {steps} steps, to be resumable, and episodes "
@@ -212,21 +212,25 @@ def evaluate(settings: Settings, comm: Comm) -> None:
         UserError: where the checkpoint cannot be used.
     """
     from helpers import checkpoint
-    from helpers.video import choose_renderer
+    from helpers.video import check_renderer, choose_renderer
 
     config = settings.evaluation
+    if config.render or config.record:
+        choose_renderer()
     path = checkpoint.find(config.model_path, config.iter_num)
     content = checkpoint.load(path)
     import environments
     import orchestrator
     from agents.agent import Setting
+    from environments.vector import check_first
 
     trained = experiments.settings_from_record(content["config"])
     env_id = environments.resolve(trained.train.env_id)
-    if config.render or config.record:
-        choose_renderer(environments.family_of(env_id).OPENGL)
+    if (config.render or config.record) and environments.family_of(env_id).OPENGL:
+        check_renderer()
     env_kwargs = to_kwargs(trained.common.env_kwargs) | to_kwargs(settings.common.env_kwargs)
     env = environments.make_env(env_id, None, env_kwargs)
+    check_first(env_id, env, bool(env_kwargs))
     size = int(env.observation_space.shape[0])  # type: ignore[index]
     agent = make_agent(trained, env, size, Setting(Comm(), device=device_of(settings, comm)))
     env.close()
@@ -239,8 +243,11 @@ def evaluate(settings: Settings, comm: Comm) -> None:
         if config.render and not os.environ.get("DISPLAY"):
             say("there is no display: --render writes videos")
     make = functools.partial(environments.make_env, env_id, kwargs=env_kwargs)
-    facts = {"env_id": env_id, "env_kwargs": ",".join(f"{name}={value}" for name, value in env_kwargs.items())}
-    results = orchestrator.play_checkpoint(agent, make, config, seed, folder, facts, comm)
+    facts = {"env_id": env_id, "env_kwargs": from_kwargs(env_kwargs)}
+    try:
+        results = orchestrator.play_checkpoint(agent, make, config, seed, folder, facts, comm)
+    except NonFiniteError as error:
+        raise RunError(f"{env_id}, worker {comm.rank}: {error}") from None
     if comm.rank == 0:
         mean, std = results["return_mean"], results["return_std"]
         say(f"return {mean:.2f} ± {std:.2f} over {config.num_trajs} episodes, length {results['length_mean']:.0f}")

@@ -19,6 +19,7 @@ import torch
 
 import environments
 from helpers import checkpoint, demos
+from helpers.config import to_kwargs
 from helpers.errors import NonFiniteError, RunError
 from helpers.evaluation import episode_seeds, evaluate, play, shares
 from helpers.plots import learning_curve
@@ -192,7 +193,7 @@ def train(run: Training, env: VectorEnv) -> tuple[str, str]:
         config.rollout_len,
         run.experiment.seed,
         comm.rank * env.num_envs,
-        fresh_every=fresh_every(config),
+        fresh_every=fresh_every(config, to_kwargs(run.experiment.settings.common.env_kwargs)),
         past=run.past,
     )
     finished, stopped = used_up(counters, config), ""
@@ -261,13 +262,13 @@ def supervise(run: Training, env: VectorEnv) -> tuple[str, str]:
     return state, reason
 
 
-def fresh_every(config: TrainConfig) -> int:
+def fresh_every(config: TrainConfig, env_kwargs: dict[str, Any]) -> int:
     """Return the iterations between fresh starts of the environments: at each checkpoint, and not much rarer.
 
     Between them a checkpoint holds every action, and resuming plays them all again, which takes the longer the slower
     the simulator is.
     """
-    longest = environments.family_of(config.env_id).LONGEST_REPLAY
+    longest = environments.family_of(config.env_id).longest_replay(env_kwargs)
     return min(config.save_frequency, max(longest // config.rollout_len, 1))
 
 

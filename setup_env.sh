@@ -11,7 +11,8 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   .venv/bin/pip install --quiet "$(grep -o '^torch==[^ ]*' requirements.txt)"
   .venv/bin/pip install --quiet -r requirements-dev.txt
   .venv/bin/pip install --quiet --no-deps -r requirements-opensim.txt ||
-    echo "OpenSim is not installed (it has wheels for Python 3.11 to 3.13); everything else works without"
+    echo "OpenSim could not be installed; everything else works without. To try again:" \
+      ".venv/bin/pip install --no-deps -r requirements-opensim.txt"
   # more workers than cores is allowed; without a terminal in sight mpiexec would refuse it
   conf=.venv/etc/prte-mca-params.conf
   if [ -f "$conf" ] && ! grep -q '^rmaps_default_mapping_policy' "$conf"; then

@@ -1,8 +1,7 @@
 """Train PPO on OpenSim's arm and runner with two workers, and keep what they learned.
 
 ``python benchmarks/opensim_learning.py`` trains each for its time (10 and 15 minutes) and writes
-``benchmarks/results/opensim_learning.json``. A task that is in the file already, of the same commit, is left out, and
-an interrupted run goes on.
+``benchmarks/results/opensim_learning.json``. A task that is in the file already, of the same commit, is left out.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ OTHER_SEED = 1000  # targets that training never evaluated on
 
 
 def train(name: str, data: Path) -> Path:
-    """Train with two workers; return the folder of checkpoints."""
-    uuid = f"opensim_{name}"
+    """Train anew with two workers; return the folder of checkpoints."""
+    uuid = f"opensim_{name}.{time.strftime('%Y%m%d_%H%M%S')}"
     command = ["mpiexec", "-n", "2", sys.executable, "main.py", "--task=train", f"--config={TASKS[name]}"]
-    subprocess.run([*command, f"--data_dir={data}", f"--uuid={uuid}", "--resume=auto"], cwd=ROOT, check=True)
+    subprocess.run([*command, f"--data_dir={data}", f"--uuid={uuid}"], cwd=ROOT, check=True)
     return data / "checkpoints" / uuid
 
 
@@ -77,7 +76,7 @@ def performance(agent: Any, env: Any) -> dict[str, float]:
 
 
 def curve(logs: Path) -> list[dict[str, float]]:
-    """Return twenty points of the learning curve: steps, seconds and mean training return."""
+    """Return twenty points of the learning curve: steps and mean training return."""
     with open(logs / "progress.csv") as file:
         rows = [row for row in csv.DictReader(file) if row["return_mean"] not in ("", "nan")]
     groups = [rows[len(rows) * k // 20 : len(rows) * (k + 1) // 20] for k in range(20)]
@@ -102,11 +101,11 @@ def main() -> None:
     for name in options.tasks:
         if results.get(name, {}).get("commit") == git_sha() and not options.again:
             continue
-        started = time.strftime("%Y-%m-%d")
+        date = time.strftime("%Y-%m-%d")
         folder = train(name, options.data_dir.absolute())
         found = measure(folder)
         logs = options.data_dir / "logs" / folder.name
-        results[name] = {"commit": git_sha(), "date": started, "task": TASKS[name], **found, "curve": curve(logs)}
+        results[name] = {"commit": git_sha(), "date": date, "task": TASKS[name], **found, "curve": curve(logs)}
         checkpoint.write_bytes(RESULTS, (json.dumps(results, indent=2) + "\n").encode())
         print(json.dumps({key: results[name][key] for key in ("before", "after", "steps", "seconds")}, indent=2))
 

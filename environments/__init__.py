@@ -5,8 +5,10 @@ A new family is one module beside this one, with the names of `environments.fami
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Mapping
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -37,6 +39,15 @@ def family_of(env_id: str) -> Family:
 def ids() -> list[str]:
     """Return the full ids of all families, each once."""
     return list(dict.fromkeys(env_id for name in FAMILIES for env_id in family(name).ids()))
+
+
+def versions(env_id: str) -> dict[str, str]:
+    """Return the versions of what an environment's numbers depend on, of those that are installed."""
+    found = {}
+    for name in ("torch", "numpy", *family_of(env_id).PACKAGES):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[f"{name}_version"] = metadata.version(name)
+    return found
 
 
 def resolve(env_id: str) -> str:

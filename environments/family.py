@@ -24,8 +24,8 @@ class Family(Protocol):
     OPENGL: bool
     """Whether its pictures are MuJoCo's, which need OpenGL."""
 
-    LONGEST_REPLAY: int
-    """Steps that one worker's environments may have to take again when a run is resumed: a minute or so of them."""
+    def longest_replay(self, kwargs: dict[str, Any]) -> int:
+        """Return how many steps a resumed worker may have to take again: about a minute or so of them."""
 
     def claims(self, env_id: str) -> bool:
         """Return whether an id as a user wrote it is one of this family's, known to it or not."""

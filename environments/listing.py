@@ -59,10 +59,10 @@ def look(env_id: str) -> Row:
     """Return what an environment is, by making it."""
     try:
         env = environments.make_env(env_id)
+        simulator = "EnvPool" if isinstance(_vector(env_id, env), Pool) else "one by one"
     except Exception as error:  # whatever a simulator that is not there raises
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         return Row(env_id, "", "", "", "", " ".join(text.split()))
-    simulator = "EnvPool" if isinstance(_vector(env_id, env), Pool) else "one by one"
     limit = env.spec.max_episode_steps if env.spec else None
     size = (env.observation_space.shape or ())[0]
     row = Row(env_id, str(size), _told(env.action_space), str(limit or "–"), simulator, "")

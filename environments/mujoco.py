@@ -19,7 +19,6 @@ logger = logging.getLogger(__name__)
 PACKAGES = ("mujoco", "gymnasium", "envpool")
 INSTALL = "pip install -r requirements.txt"
 OPENGL = True
-LONGEST_REPLAY = 200_000  # ten to twenty seconds
 
 # gymnasium dropped the mujoco-py versions; its v4 is the same task on the official bindings, with two switches.
 SAME_TASK: dict[str, tuple[str, dict[str, Any]]] = {
@@ -40,6 +39,11 @@ POOL_OPTIONS: dict[str, dict[str, Any]] = {
     "Ant-v3": {"post_constraint": True},
     "Humanoid-v3": {"post_constraint": True},
 }
+
+
+def longest_replay(kwargs: dict[str, Any]) -> int:
+    """Return the steps that resuming may have to take again."""
+    return 200_000  # ten to twenty seconds
 
 
 def ids() -> list[str]:
@@ -72,8 +76,9 @@ def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gy
     """
     _log_warnings()
     name, switches = SAME_TASK.get(env_id, (env_id, {}))
-    env = registered.make_env(name, render_mode, switches | kwargs)
-    _follow(env)
+    env = registered.make_env(env_id, render_mode, kwargs, switches, name)
+    if not any(setting.startswith("camera") or setting == "default_camera_config" for setting in kwargs):
+        _follow(env)
     return env
 
 

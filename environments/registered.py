@@ -6,6 +6,7 @@ Training steps them through EnvPool where it has the same task; evaluation and r
 from __future__ import annotations
 
 import functools
+import importlib
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +22,11 @@ from helpers.errors import UserError, did_you_mean
 PACKAGES: tuple[str, ...] = ("gymnasium", "envpool")
 INSTALL = "pip install -r requirements.txt"
 OPENGL = False
-LONGEST_REPLAY = 200_000
+
+
+def longest_replay(kwargs: dict[str, Any]) -> int:
+    """Return the steps that resuming may have to take again."""
+    return 200_000
 
 
 def claims(env_id: str) -> bool:
@@ -40,11 +45,11 @@ def resolve(env_id: str) -> str:
     Raises:
         UserError: where no such environment is registered, with near names.
     """
-    module, _, name = env_id.rpartition(":")
-    if module:
+    module, colon, name = env_id.rpartition(":")
+    if colon:
         try:
-            __import__(module)
-        except Exception as error:  # whatever a user's module raises
+            importlib.import_module(module)
+        except (Exception, SystemExit) as error:  # whatever a user's module raises
             raise UserError(
                 f"cannot import '{module}' of --env_id={env_id}: {type(error).__name__}: {error}"
             ) from None
@@ -69,8 +74,21 @@ def _is_name(name: str) -> bool:
     return True
 
 
-def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+def make_env(
+    env_id: str,
+    render_mode: str | None,
+    kwargs: dict[str, Any],
+    switches: dict[str, Any] | None = None,
+    name: str = "",
+) -> gymnasium.Env[Any, Any]:
     """Return one environment with flat observations.
+
+    Args:
+        env_id: a full id.
+        render_mode: ``rgb_array``, ``human`` or None.
+        kwargs: what the user wants different; an error while there are any is put down to them.
+        switches: what else it is made with, where `kwargs` do not say otherwise.
+        name: what gymnasium knows it by; empty where that is the id.
 
     Raises:
         UserError: where the simulator it needs is not installed, or it does not know one of `kwargs`.
@@ -79,7 +97,7 @@ def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gy
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "out of date, consider v5": the user named the version
-            env = gymnasium.make(env_id, **mode, **kwargs)  # type: ignore[arg-type]
+            env = gymnasium.make(name or env_id, **mode, **((switches or {}) | kwargs))  # type: ignore[arg-type]
     except (ImportError, gymnasium.error.Error) as error:
         raise UserError(f"cannot make {env_id}: {' '.join(str(error).split())}") from None
     except UserError:
@@ -88,8 +106,8 @@ def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gy
         reason = " ".join(str(error).split())
         if kwargs:
             raise UserError(f"{env_id} does not take --env_kwargs={kwargs}: {reason}") from None
-        if isinstance(error, TypeError) and ("missing" in reason or "must inherit" in reason):
-            raise UserError(f"cannot make {env_id}: {reason}") from None  # an argument, gymnasium's class
+        if any(word in reason for word in ("missing", "must inherit", "must specify")):
+            raise UserError(f"cannot make {env_id}: {reason}") from None  # an argument, gymnasium's class, a space
         raise
     check_spaces(env_id, env.observation_space, env.action_space)
     if not isinstance(env.observation_space, spaces.Box):

@@ -30,7 +30,9 @@ from helpers.errors import UserError, did_you_mean
 TRUE = ("true", "yes", "on", "1")
 FALSE = ("false", "no", "off", "0")
 DIGITS = re.compile("[0-9]{1,9}")  # of one number of a duration
-NUMBER = re.compile(r"[+-]?[0-9.]+[eE][+-]?[0-9]+")  # YAML takes 1e-3 for text
+WHOLE = re.compile("[+-]?(0|[1-9][0-9]{0,17})")
+NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]{1,3})?")
+WORDS = {"true": True, "false": False, "null": None}
 LARGEST = 2**63 - 1  # whole number, what arrays and random generators take
 LONGEST_NAME = 255  # bytes of one name in a path
 LONGEST_TEXT = 3000  # bytes; Linux allows paths of 4095, and experiments add names of their own
@@ -113,27 +115,39 @@ def to_seconds(text: str) -> float:
 
 
 def to_kwargs(text: str) -> dict[str, Any]:
-    """Return name → value of ``name=value,name=value``; numbers, true, false and null are read as such.
+    """Return name → value of ``name=value,name=value``: true, false, null, numbers as Python writes them, or text.
 
     Raises:
         UserError: where the text is not of that form.
     """
-    import yaml
-
     kwargs: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
         name, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals or not name.isidentifier() or keyword.iskeyword(name):
+        if not equals or not value or not name.isidentifier() or keyword.iskeyword(name):
             raise UserError(f"cannot read '{part}'; write name=value,name=value")
         if name in kwargs:
             raise UserError(f"'{name}' stands twice")
-        try:
-            kwargs[name] = coerce(value, float) if NUMBER.fullmatch(value) else yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
-            raise UserError(f"cannot read the value of '{part}'") from None
-        if not isinstance(kwargs[name], str | int | float | bool | None):
-            raise UserError(f"'{part}': a value is one number or text")
+        kwargs[name] = _word(value)
     return kwargs
+
+
+def _word(text: str) -> Any:
+    """Return what a word stands for. YAML would take 010 for eight, 1:30 for ninety, and on for true."""
+    if text in WORDS:
+        return WORDS[text]
+    for pattern, kind in ((WHOLE, int), (NUMBER, float)):
+        if pattern.fullmatch(text) and math.isfinite(float(text)):
+            return kind(text)
+    return text
+
+
+def from_kwargs(kwargs: Mapping[str, Any]) -> str:
+    """Return the text that `to_kwargs` reads so."""
+    words = {value: word for word, value in WORDS.items()}
+    return ",".join(
+        f"{name}={words[value] if value is None or isinstance(value, bool) else value}"
+        for name, value in kwargs.items()
+    )
 
 
 def usable_path(text: str) -> None:

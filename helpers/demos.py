@@ -5,17 +5,16 @@ The layout is that of ``data/demos/Hopper-v3``, which older projects of this lin
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import environments
 from agents.stack import hidden_sizes
 from helpers.checkpoint import write_atomically
 from helpers.config import param, usable_path
@@ -57,15 +56,6 @@ class Episode:
         return len(self.rewards)
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of the libraries that numbers depend on, of those that are installed."""
-    found = {}
-    for name in ("torch", "numpy", "gymnasium", "mujoco", "envpool", "dm_control", "opensim"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[f"{name}_version"] = metadata.version(name)
-    return found
-
-
 def write_demo(path: Path, episode: Episode, attributes: Mapping[str, Any]) -> None:
     """Write one episode, atomically; `attributes` (environment, seed, ...) are kept with the versions."""
     import h5py
@@ -90,7 +80,7 @@ def write_demo(path: Path, episode: Episode, attributes: Mapping[str, Any]) -> N
             file["ep_lens"] = np.array([length])
             file["ep_env_rets"] = np.array([episode.ret])
             file.attrs.update(attributes)
-            file.attrs.update(versions())
+            file.attrs.update(environments.versions(str(attributes.get("env_id", ""))))
 
     write_atomically(path, write)
 

@@ -38,14 +38,16 @@ def play(agent: Agent, env: gymnasium.Env[Any, Any], seed: int, frame: Callable[
         if frame is not None:
             frame()
         _check_finite("observation", obs[-1], seed, len(actions))
-        action = environment_action(agent.act(obs[-1]), env.action_space)
-        _check_finite("action", action, seed, len(actions))
+        wanted = agent.act(obs[-1])
+        _check_finite("action", wanted, seed, len(actions))
+        action = environment_action(wanted, env.action_space)
         following, reward, terminated, truncated, _ = env.step(action)
         _check_finite("reward", reward, seed, len(actions))
         obs.append(np.asarray(following))
         actions.append(action)
         rewards.append(float(reward))
         done = terminated or truncated
+    _check_finite("observation", obs[-1], seed, len(actions))
     if frame is not None:
         frame()
     return Episode(np.array(obs), np.array(actions), np.array(rewards), bool(terminated), bool(truncated))

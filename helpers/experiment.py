@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import environments
 from agents import AGENTS, agent_class
 from helpers import checkpoint
 from helpers.config import (
@@ -30,7 +31,7 @@ from helpers.config import (
     to_seconds,
     usable_path,
 )
-from helpers.demos import ImitationConfig, versions
+from helpers.demos import ImitationConfig
 from helpers.errors import UserError
 from helpers.lock import Lock
 from helpers.trackers import TrackingConfig
@@ -235,6 +236,8 @@ def check(settings: Settings) -> None:
             raise UserError("--task=eval needs --model_path=data/checkpoints/<experiment>")
         return
     if settings.common.task == "list_envs":
+        if idle := sorted(settings.given - {"task", "config", "num_workers", "data_dir", "only"}):
+            raise UserError(f"--{idle[0]} has no effect on --task=list_envs")
         return
     train, agent = settings.train, settings.agent
     if train.rollout_len % train.num_envs:
@@ -329,7 +332,7 @@ class ExperimentInitializer:
             UserError: where the experiment exists already, or its folders cannot be written.
         """
         self.env_id = env_id
-        self._facts = self._comm.broadcast({"git_sha": git_sha(), **facts, **versions()})
+        self._facts = self._comm.broadcast({"git_sha": git_sha(), **facts, **environments.versions(env_id)})
         name = self.name or self._full_name(self._comm.size)
         run_id = self.run_id if re.fullmatch("[0-9a-f]{8}", self.run_id) else secrets.token_hex(4)
         self.name, self.run_id = self._comm.broadcast((name, run_id))
@@ -398,19 +401,20 @@ def continued(settings: Settings, record: dict[str, Any]) -> Settings:
     Raises:
         UserError: where what is given now contradicts the record; the run would be another one.
     """
-    import environments
-
     now = settings.flat()
     if "env_id" in settings.given:
         now["env_id"] = environments.resolve(settings.train.env_id)
-    groups = groups_of("train", settings.train.algo).values()
+    groups = list(groups_of("train", settings.train.algo).values())
     fixed = {
         name for _, cls in groups for name, (_, _, declared) in settings_of(cls).items() if not declared.may_change
     }
+    defaults = {name: default for _, cls in groups for name, (_, default, _) in settings_of(cls).items()}
     for name in sorted(settings.given & fixed):
-        if now[name] != record.get(name):
+        then = record.get(name, defaults[name])  # a setting that is younger than the record
+        same = to_kwargs(now[name]) == to_kwargs(str(then)) if name == "env_kwargs" else now[name] == then
+        if not same:
             raise UserError(
-                f"--{name}={now[name]}, but the run that is resumed has {record.get(name)}; leave it out, "
+                f"--{name}={now[name]}, but the run that is resumed has {then}; leave it out, "
                 f"or start another run with another --uuid"
             )
     here = {name: now[name] for name in settings.given | {"data_dir", "uuid", "resume"}}  # its folder may have moved

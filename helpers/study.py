@@ -15,7 +15,7 @@ from agents import AGENTS
 from environments.bundles import BUNDLES
 from helpers import experiment as experiments
 from helpers.checkpoint import write_bytes
-from helpers.config import param, read_yaml, settings_of, to_flags, usable_path
+from helpers.config import param, read_yaml, settings_of, to_flags, to_kwargs, usable_path
 from helpers.errors import UserError
 from helpers.experiment import MAX_NAME, Settings, groups_of
 
@@ -73,12 +73,14 @@ def jobs_of(study: StudyConfig) -> list[Job]:
         raise UserError(f"{count} jobs; at most {MAX_JOBS} are one study")
     jobs, data = [], Path(study.data_dir).absolute()  # the jobs start elsewhere
     for env_id in members:
-        environments.make_env(environments.resolve(env_id)).close()
         for (number, drawn), seed in itertools.product(enumerate(trials), range(study.num_seeds)):
             trial = f".trial{number:03}" if study.sweep else ""
             name = f"{study.prefix}.{env_id.replace(':', '_').replace('/', '_')}{trial}.seed{seed:02}"
             argv = [f"--config={study.config}", f"--env_id={env_id}", f"--seed={seed}", f"--uuid={name}"]
             settings = experiments.parse([*argv, f"--data_dir={data}"], drawn)
+            if seed == 0:  # the others are made alike
+                kwargs = to_kwargs(settings.common.env_kwargs)
+                environments.make_env(environments.resolve(env_id), None, kwargs).close()
             jobs.append(Job(name, study.num_workers, settings))
     return jobs
 

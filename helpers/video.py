@@ -9,19 +9,18 @@ from typing import Any
 from helpers.errors import UserError
 
 
-def choose_renderer(needed: bool = True) -> None:
-    """Let MuJoCo render without a display where there is none; an explicit MUJOCO_GL stays.
-
-    Args:
-        needed: whether nothing can be drawn without it.
-
-    Raises:
-        UserError: where it is needed and its libraries are missing, naming what to install.
-    """
+def choose_renderer() -> None:
+    """Let MuJoCo render without a display where there is none, before it is imported; an explicit MUJOCO_GL stays."""
     if not os.environ.get("DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", "egl")
-    if not needed:
-        return
+
+
+def check_renderer() -> None:
+    """See whether what MUJOCO_GL names is there.
+
+    Raises:
+        UserError: where its libraries are missing, naming what to install.
+    """
     try:
         import mujoco  # noqa: F401  # loads the renderer that MUJOCO_GL names
     except Exception as error:  # PyOpenGL and MuJoCo raise what they like

@@ -7,6 +7,7 @@ Importing this package registers the ids with gymnasium and needs neither.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import gymnasium
@@ -15,11 +16,11 @@ from environments import registered
 from environments.opensim.simulator import INSTALL, missing
 from helpers.errors import UserError, did_you_mean
 
-__all__ = ["INSTALL", "LONGEST_REPLAY", "OPENGL", "PACKAGES", "claims", "ids", "make_env", "make_vector", "resolve"]
+__all__ = ["INSTALL", "OPENGL", "PACKAGES", "claims", "ids", "longest_replay", "make_env", "make_vector", "resolve"]
 
 PACKAGES = ("opensim", "osim-rl")
 OPENGL = False
-LONGEST_REPLAY = 30_000  # two to five minutes
+LONGEST_REPLAY = 30_000  # control steps: two to five minutes
 
 # id → where its class is, and the control steps of an episode, where 1 frame is 1 control step
 TASKS = {
@@ -36,9 +37,19 @@ for _name, (_entry, _steps) in TASKS.items():
         gymnasium.register(_name, _entry, max_episode_steps=_steps)
 
 
+def longest_replay(kwargs: dict[str, Any]) -> int:
+    """Return the steps that resuming may have to take again."""
+    return max(LONGEST_REPLAY // _frame_skip(kwargs), 1)
+
+
+def _frame_skip(kwargs: dict[str, Any]) -> int:
+    skip = kwargs.get("frame_skip", 1)
+    return skip if isinstance(skip, int) and skip > 0 else 1  # the environment itself refuses others
+
+
 def claims(env_id: str) -> bool:
-    """Take the names that begin with Osim."""
-    return env_id.startswith("Osim")
+    """Take the names that begin with Osim, but for those of a user's module."""
+    return env_id.startswith("Osim") and ":" not in env_id
 
 
 def ids() -> list[str]:
@@ -67,7 +78,8 @@ def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gy
     """
     if problem := missing():
         raise UserError(f"{env_id}: {problem}")
-    return registered.make_env(env_id, render_mode, kwargs)
+    steps = math.ceil(TASKS[env_id][1] / _frame_skip(kwargs))
+    return registered.make_env(env_id, render_mode, kwargs, {"max_episode_steps": steps})
 
 
 def make_vector(env_id: str, num_envs: int, like: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:

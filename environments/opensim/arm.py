@@ -29,6 +29,7 @@ class Arm2D(OsimEnv):
     LIMIT = 200
     JOINT_LIMITS: ClassVar[dict[str, tuple[float, float]]] = {"r_shoulder_elev": (-90, 180), "r_elbow_flex": (0, 130)}
     WIDTH = 2.0
+    TIPS: ClassVar[dict[str, str]] = {"r_ulna_radius_hand": TIP}
 
     def _repair(self, model: Any) -> None:
         humerus = model.getBodySet().get("r_humerus").getWrapObjectSet()
@@ -75,4 +76,4 @@ class Arm2D(OsimEnv):
         return f"{super()._caption()}   {100 * self._info()['distance']:4.1f} cm"
 
     def _sights(self) -> list[tuple[float, float, float]]:
-        return [(*self.target.tolist(), 0.02), (*self._tip().tolist(), 0.008)]
+        return [(*self.target.tolist(), 0.02)]

@@ -19,8 +19,8 @@ class OsimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     each of them. An episode begins with the model at rest in its published pose: only targets are random. It is
     truncated after `LIMIT` control steps of 0.01 s.
 
-    Where the equations of motion cannot be integrated any further, the episode is truncated with the last
-    observation that was sound, and ``info["simulation_failed"]`` says why: no rule of the task ended it.
+    Where the equations of motion cannot be integrated any further, the episode is truncated with the observation
+    before the action that led there, and ``info["simulation_failed"]`` says why: no rule of the task ended it.
 
     Args:
         render_mode: ``rgb_array`` or None.
@@ -33,10 +33,10 @@ class OsimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     LIMIT: ClassVar[int]  # control steps of an episode
     JOINT_LIMITS: ClassVar[dict[str, tuple[float, float]]] = {}  # degrees, where the model has none
     WIDTH: ClassVar[float] = 3.0  # m that a frame shows
+    TIPS: ClassVar[dict[str, str]] = {}  # body → the marker where its bone ends, where it is not in its middle
 
     def __init__(self, render_mode: str | None = None, preset: str = "train", frame_skip: int = 1) -> None:
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise UserError(f"render_mode={render_mode}: OpenSim has no window here; rgb_array and --record work")
+        assert render_mode in (None, *self.metadata["render_modes"]), render_mode
         if isinstance(frame_skip, bool) or not isinstance(frame_skip, int) or not 1 <= frame_skip <= self.LIMIT:
             raise UserError(f"frame_skip={frame_skip}: a whole number from 1 to {self.LIMIT}")
         self.render_mode, self.frame_skip = render_mode, frame_skip
@@ -48,6 +48,8 @@ class OsimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.control_steps = 0  # of this episode
         self._obs: np.ndarray | None = None  # None where there is no episode to step
         self._artist: Any = None
+        self._frame: np.ndarray | None = None  # the last one that was drawn
+        self._failed = False
 
     def _repair(self, model: Any) -> None:
         """Change the model before it is used."""
@@ -88,7 +90,7 @@ class OsimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode; the seed determines its targets and those of the episodes after it."""
         super().reset(seed=seed)
-        self.control_steps = 0
+        self.control_steps, self._failed = 0, False
         self._begin()
         self._obs = self._observe()
         return self._obs, self._info()
@@ -117,6 +119,7 @@ class OsimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
                 break
         truncated = not terminated and (bool(failure) or self.control_steps >= self.LIMIT)
         if failure:
+            self._failed = True
             obs, info = self._obs, {"simulation_failed": failure}
         else:
             obs, info = self._observe(), self._info()
@@ -130,8 +133,10 @@ class OsimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         if self._artist is None:
             from environments.opensim.stick_figure import StickFigure
 
-            self._artist = StickFigure(self.simulator, self.WIDTH)
-        return self._artist.draw(self._center(), self._caption(), self._sights(), self._above())
+            self._artist = StickFigure(self.simulator, self.WIDTH, self.TIPS)
+        if self._frame is None or not self._failed:  # a state that is no longer sound cannot be drawn
+            self._frame = self._artist.draw(self._center(), self._caption(), self._sights(), self._above())
+        return self._frame
 
     def _center(self) -> tuple[float, float]:
         """Return the point of the x-y plane, m, in the middle of a frame."""
@@ -153,3 +158,19 @@ class OsimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """Free the simulator."""
         self.simulator.close()
         self._obs = None
+
+
+class Walker(OsimEnv):
+    """A model on legs. It has fallen, and its episode is over, where its pelvis is below `LOWEST`."""
+
+    LOWEST: ClassVar[float] = 0.6  # m
+
+    def __init__(self, render_mode: str | None = None, preset: str = "train", frame_skip: int = 1) -> None:
+        super().__init__(render_mode, preset, frame_skip)
+        self._pelvis = self.simulator.body("pelvis")
+
+    def _terminated(self) -> bool:
+        return bool(self._pelvis.position[1] < self.LOWEST)
+
+    def _center(self) -> tuple[float, float]:
+        return float(self._pelvis.position[0]), 0.8

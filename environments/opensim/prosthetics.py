@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from environments.opensim.env import OsimEnv
+from environments.opensim.env import Walker
 
-LOWEST = 0.6  # m, of the pelvis: below it the model has fallen
 BODIES = ("head", "torso", "toes_l", None, "talus_l", None)  # None: the right leg's, which the prosthesis has not
 JOINTS = {
     "ankle_l": ("ankle_angle_l",),
@@ -28,7 +27,7 @@ JOINTS = {
 FIRST_SPEED, SPEED_CHANGE, HEADING_CHANGE, BETWEEN = 1.25, 0.5, np.pi / 8, 300
 
 
-class ProstheticsRound1(OsimEnv):
+class ProstheticsRound1(Walker):
     """Walk at 3 m/s; the reward of a control step is 9 − (vx − 3)² with the pelvis' forward velocity vx, m/s.
 
     The observation are the published challenge's 160 numbers. Horizontal and vertical positions and pitches are
@@ -69,7 +68,6 @@ class ProstheticsRound1(OsimEnv):
 
     def _begin(self) -> None:
         self.simulator.reset()
-        self._pelvis = self.simulator.body("pelvis")
         self._bodies = [self.simulator.body(name) if name else None for name in BODIES]
 
     def _observe(self) -> np.ndarray:
@@ -101,12 +99,6 @@ class ProstheticsRound1(OsimEnv):
 
     def _reward(self) -> float:
         return 9.0 - (self._pelvis.velocity[0] - 3.0) ** 2
-
-    def _terminated(self) -> bool:
-        return bool(self._pelvis.position[1] < LOWEST)
-
-    def _center(self) -> tuple[float, float]:
-        return float(self._pelvis.position[0]), 0.8
 
     def _caption(self) -> str:
         return f"{super()._caption()}   {self._pelvis.velocity[0]:5.2f} m/s"

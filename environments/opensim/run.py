@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from environments.opensim.env import OsimEnv
+from environments.opensim.env import Walker
 
-LOWEST = 0.6  # m, of the pelvis: below it the model has fallen
 JOINTS = ("hip_flexion_l", "hip_flexion_r", "knee_angle_l", "knee_angle_r", "ankle_angle_l", "ankle_angle_r")
 BODIES = ("head", "pelvis", "torso", "toes_l", "toes_r", "talus_l", "talus_r")
 PELVIS = ("pelvis_tilt", "pelvis_tx", "pelvis_ty")
 
 
-class L2Run(OsimEnv):
+class L2Run(Walker):
     """Run; the reward of a control step is the way that the pelvis has gone forward in it, m.
 
     The published space has 41 numbers and its code returned 43: here the centre of mass, which moves in a plane, has
@@ -56,12 +55,6 @@ class L2Run(OsimEnv):
 
     def _reward(self) -> float:
         return self.simulator.value("pelvis_tx") - self._was
-
-    def _terminated(self) -> bool:
-        return self.simulator.value("pelvis_ty") < LOWEST
-
-    def _center(self) -> tuple[float, float]:
-        return self.simulator.value("pelvis_tx"), 0.8
 
     def _caption(self) -> str:
         return f"{super()._caption()}   {self.simulator.value('pelvis_tx'):5.2f} m"

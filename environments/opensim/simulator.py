@@ -32,7 +32,7 @@ class Preset:
 
 
 PRESETS = {
-    "train": Preset("SemiExplicitEuler2", 1e-3, 1e-5),  # 1.5 to 2 times as fast, and as exact as training needs
+    "train": Preset("SemiExplicitEuler2", 1e-3, 1e-5),  # faster, and as exact as training needs
     "accurate": Preset("RungeKuttaMerson", 5e-5, 1e-6),  # what the environments were published with
 }
 
@@ -124,7 +124,9 @@ class Simulator:
         repair: Callable[[Any], None] | None = None,
     ) -> None:
         if preset not in PRESETS:
-            raise UserError(f"preset={preset}: must be one of {', '.join(PRESETS)}{did_you_mean(preset, PRESETS)}")
+            raise UserError(
+                f"preset={preset}: must be one of {', '.join(PRESETS)}{did_you_mean(str(preset), PRESETS)}"
+            )
         path = model_path(model)
         import opensim
 
@@ -172,7 +174,7 @@ class Simulator:
 
     @cached_property
     def muscles(self) -> dict[str, Any]:
-        """Name → OpenSim's muscle, in the order of the actions."""
+        """Name → OpenSim's muscle, in the model's order."""
         found = self.model.getMuscles()
         return {found.get(i).getName(): found.get(i) for i in range(found.getSize())}
 
@@ -286,7 +288,7 @@ class Simulator:
         return np.array([record.get(i) for i in range(record.getSize())])
 
     def activations(self) -> np.ndarray:
-        """Return the muscles' activations, in the order of the actions."""
+        """Return the muscles' activations, in the model's order."""
         return np.array([muscle.getActivation(self.state) for muscle in self.muscles.values()])
 
     def center_of_mass(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

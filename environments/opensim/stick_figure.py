@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 640, 480
 SKY, GROUND, TICK = (245, 247, 250), (214, 205, 190), (150, 140, 120)
-BONE, FOOT, TEXT, SIGHT = (60, 70, 90), (150, 150, 165), (40, 40, 40), (30, 140, 60)
+BONE, FAR, FOOT = (60, 70, 90), (140, 150, 170), (150, 150, 165)  # FAR: of the left leg
+TEXT, SIGHT = (40, 40, 40), (30, 140, 60)
 RESTING, ACTIVE = np.array([120, 150, 210]), np.array([220, 30, 30])
 MAP = 150  # pixels, side of the view from above
 
@@ -24,13 +25,16 @@ class StickFigure:
     Args:
         simulator: of the model.
         width: m that a frame shows.
+        tips: body → the marker where its bone ends, where it is not in the body's middle.
     """
 
-    def __init__(self, simulator: Simulator, width: float) -> None:
+    def __init__(self, simulator: Simulator, width: float, tips: Mapping[str, str]) -> None:
         self._simulator = simulator
         self._scale = WIDTH / width  # pixels per m
         self._font = ImageFont.load_default(16)
-        self._bones = _bones(simulator.model)
+        self._bones = sorted(
+            _bones(simulator.model, tips), key=lambda bone: not _is_left(bone[0])
+        )  # behind comes first
         geometry = simulator.model.getContactGeometrySet()
         spheres = [simulator.sphere(geometry.get(i)) for i in range(geometry.getSize())]
         self._spheres = [sphere for sphere in spheres if sphere is not None]
@@ -75,7 +79,8 @@ class StickFigure:
         for ground, radius in ((sphere(), radius) for sphere, radius in self._spheres):
             circle(ground[0], ground[1], radius, FOOT)
         for start, end in self._bones:
-            pen.line([at(self._place(start)), at(self._place(end))], fill=BONE, width=5)
+            color = FAR if _is_left(start) else BONE
+            pen.line([at(self._place(start)), at(self._place(end))], fill=color, width=5)
         for muscle in self._simulator.muscles.values():
             share = float(np.clip(muscle.getActivation(state), 0, 1))
             color = tuple((RESTING + share * (ACTIVE - RESTING)).astype(int).tolist())
@@ -90,15 +95,21 @@ class StickFigure:
         return np.asarray(image).copy()
 
     def _place(self, frame: Any) -> np.ndarray:
-        """Return where a joint's frame or a body's centre of mass is (3,), m, in the ground frame."""
+        """Return where a joint's frame, a marker or a body's centre of mass is (3,), m, in the ground frame."""
         state = self._simulator.state
+        if hasattr(frame, "getLocationInGround"):
+            return frame.getLocationInGround(state).to_numpy()
         if hasattr(frame, "getMassCenter"):
             return frame.findStationLocationInGround(state, frame.getMassCenter()).to_numpy()
         return frame.getPositionInGround(state).to_numpy()
 
 
-def _bones(model: Any) -> list[tuple[Any, Any]]:
-    """Return the frames, or a body whose centre of mass is meant, that each bone lies between.
+def _is_left(frame: Any) -> bool:
+    return frame.getName().removesuffix("_offset").endswith("_l")
+
+
+def _bones(model: Any, tips: Mapping[str, str]) -> list[tuple[Any, Any]]:
+    """Return the frames, or a body whose centre of mass is meant, or a marker, that each bone lies between.
 
     They go from the joint that holds a body to the joints that it holds, and to its own middle where it is a trunk or
     an end.
@@ -112,7 +123,9 @@ def _bones(model: Any) -> list[tuple[Any, Any]]:
         holds.setdefault(joints.get(index).getParentFrame().findBaseFrame().getName(), []).append(child)
     bodies = [model.getBodySet().get(index) for index in range(model.getBodySet().getSize())]
     limbs = [(held[body.getName()], end) for body in bodies for end in holds.get(body.getName(), [])]
-    return limbs + [(held[b.getName()], b) for b in bodies if len(holds.get(b.getName(), [])) != 1]
+    markers = model.getMarkerSet()
+    ends = {body.getName(): body for body in bodies} | {name: markers.get(tip) for name, tip in tips.items()}
+    return limbs + [(held[name], end) for name, end in ends.items() if len(holds.get(name, [])) != 1]
 
 
 def _map(

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from environments.opensim.env import OsimEnv
+from environments.opensim.env import Walker
 from environments.opensim.simulator import CONTROL_STEP, GRAVITY
 from environments.opensim.velocity_field import VelocityField
 
-LOWEST = 0.6  # m, of the pelvis: below it the model has fallen
 # A leg's muscles in the order of actions and observations.
 MUSCLES = (
     "abd",
@@ -37,7 +36,7 @@ FEW_STEPS = 5  # more of them must have been made for the unfinished one to coun
 POSE = {"pelvis_ty": 0.94}
 
 
-class WalkAround(OsimEnv):
+class WalkAround(Walker):
     """Walk where the field points, as fast as it says.
 
     The reward of a control step is 0.1; of a step of a foot, 10 Δt − 3 ‖Σ (v − v_target) dt‖ − Σ activation² dt since
@@ -90,7 +89,6 @@ class WalkAround(OsimEnv):
 
     def _begin(self) -> None:
         self.simulator.reset(POSE)
-        self._pelvis = self.simulator.body("pelvis")
         self._bodies_on_ground = {"r": True, "l": True}
         self._landed, self._footsteps, self._at_sink = False, 0, False
         self._seconds, self._effort, self._error = 0.0, 0.0, np.zeros(2)  # since the last landing that was paid
@@ -165,14 +163,8 @@ class WalkAround(OsimEnv):
         self._at_sink = self._field.update(self._position(), CONTROL_STEP)
         self._way.append(self._position())
 
-    def _terminated(self) -> bool:
-        return bool(self._pelvis.position[1] < LOWEST)
-
     def _info(self) -> dict[str, Any]:
         return {"sinks_left": self._field.sinks_left, "footsteps": self._footsteps}
-
-    def _center(self) -> tuple[float, float]:
-        return float(self._pelvis.position[0]), 0.8
 
     def _caption(self) -> str:
         away = float(np.linalg.norm(self._field.sink - self._position()))

@@ -158,6 +158,35 @@ def test_what_gymnasium_cannot_make_is_one_line(make, named, monkeypatch):
         environments.make_env("Odd-v0")
 
 
+@pytest.mark.parametrize(
+    ("env_id", "named"),
+    [
+        (":CartPole-v1", "cannot import ''"),
+        ("leaves:X-v0", "SystemExit: 3"),
+        ("no.such.module:X-v0", "No module named"),
+    ],
+)
+def test_module_that_cannot_be_imported_is_one_line(env_id, named, monkeypatch, tmp_path):
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=named):
+        environments.resolve(env_id)
+
+
+def test_class_without_spaces_is_one_line(monkeypatch):
+    spec = gymnasium.envs.registration.EnvSpec("Odd-v0", gymnasium.Env)
+    monkeypatch.setitem(gymnasium.registry, "Odd-v0", spec)
+    with pytest.raises(UserError, match=r"cannot make Odd-v0: .*space"):
+        environments.make_env("Odd-v0")
+
+
+def test_errors_name_what_the_user_wrote_and_a_given_camera_stays():
+    with pytest.raises(UserError, match=r"Hopper-v3 does not take --env_kwargs=.'speed': 3."):
+        environments.make_env("Hopper-v3", None, {"speed": 3})
+    given = environments.make_env("Hopper-v5", "rgb_array", {"camera_id": -1})
+    assert given.unwrapped.mujoco_renderer.camera_id == -1
+
+
 def test_what_an_environment_is_made_with_reaches_it_and_keeps_envpool_out():
     kwargs = {"terminate_when_unhealthy": False, "frame_skip": 2}
     one = environments.make_env("Hopper-v5", None, kwargs)

@@ -19,7 +19,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import environments
-from environments.opensim import TASKS, arm, simulator, velocity_field, walk_around
+from environments.opensim import TASKS, arm, simulator, stick_figure, velocity_field, walk_around
 from environments.opensim.simulator import PRESETS, Preset, SimulationError, Simulator
 from helpers.errors import UserError
 
@@ -37,6 +37,7 @@ def test_names():
     assert environments.resolve("OsimArm2D") == ARM
     assert environments.resolve("OsimProsthetics") == "OsimProsthetics-v1"
     assert environments.resolve("OsimProsthetics-v0") == "OsimProsthetics-v0"
+    assert environments.family_of("OsimLab.envs:Walker-v0") is environments.family("gymnasium")
     for wrong in ("OsimArm3D", "OsimArm2D-v7", "Osim"):
         with pytest.raises(UserError, match="Osim"):
             environments.resolve(wrong)
@@ -69,9 +70,15 @@ def test_environments_keep_gymnasiums_rules(env_id, observation, actions):
     assert env.observation_space.shape == (observation,) == (len(set(env.names)),)
     assert env.action_space.shape == (actions,)
     env.reset(seed=0)
-    frame = env.render()
-    assert frame.shape == (480, 640, 3)
-    assert len(np.unique(frame.reshape(-1, 3), axis=0)) > 20  # sky, ground, bones, muscles, text
+    first = env.render()
+    for _ in range(5):
+        env.step(np.ones(actions))
+    last = env.render()
+    assert first.shape == last.shape == (480, 640, 3)
+    for color in (stick_figure.BONE, stick_figure.ACTIVE):
+        there = [np.abs(frame[30:].astype(int) - color).max(axis=-1) < 50 for frame in (first, last)]
+        assert there[1].sum() > 100
+        assert (there[0] != there[1]).any()
 
 
 @pytest.mark.parametrize("env_id", TASKS)
@@ -90,12 +97,15 @@ def test_observations_and_rewards_are_the_published_ones(env_id, monkeypatch):
         rewards.append(reward)
     published = PUBLISHED[f"{env_id}/obs"]
     mine = np.array(obs)[list(AT), : published.shape[1]]
-    np.testing.assert_allclose(mine[0], published[0], atol=1e-9)
+    # Bit for bit but for the last digits; the arm's equations had a target's besides, and Prosthetics' steps on the
+    # prosthesis are integrated otherwise where they are shorter than here is allowed.
+    loose = {ARM: {1: 1e-2, 2: 1e-2, 10: 1e-2, 30: 2e-2}}.get(env_id, {30: 2e-3} if "Prosthetics" in env_id else {})
     acceleration = np.array(["acceleration" in name for name in env.names[: published.shape[1]]])
-    np.testing.assert_allclose(mine[:, ~acceleration], published[:, ~acceleration], rtol=1e-3, atol=1e-2)
-    scale = np.abs(published[:, acceleration]).max(initial=1.0)
-    np.testing.assert_allclose(mine[:, acceleration] / scale, published[:, acceleration] / scale, atol=1e-2)
-    np.testing.assert_allclose(rewards, PUBLISHED[f"{env_id}/rewards"], atol=1e-4)
+    scale = np.where(acceleration, np.abs(published[:, acceleration]).max(initial=1.0), 1.0)
+    for row, steps in enumerate(AT):
+        difference = np.abs(mine[row] - published[row]) / (scale if steps in loose else 1.0)
+        assert difference.max() < loose.get(steps, 1e-9), steps
+    np.testing.assert_allclose(rewards, PUBLISHED[f"{env_id}/rewards"], atol=1e-4 if loose else 1e-9)
 
 
 def set_targets(env, prefix):
@@ -110,25 +120,91 @@ def set_targets(env, prefix):
         env._field.map = velocity_field.sink_field(np.zeros(2), env._field.sink, distance, phase)
 
 
-def test_footsteps_pay_as_published():
-    """From a running start, with landings in 80 control steps, each paid one step later."""
-    env = bare("OsimWalkAround-v0", preset="accurate")
+def running(env_id, prefix):
+    """Return an environment whose episode has begun as a recording's: running, its legs apart."""
+    env = bare(env_id, preset="accurate")
     env.simulator.excitation_range = (0.0, 1.0)
     env.reset(seed=0)
-    forward, right, height, lean, *legs = PUBLISHED["footsteps/init_pose"]
+    forward, right, height, lean, *legs = PUBLISHED[f"{prefix}/init_pose"]
     pose = {"pelvis_ty": height, "pelvis_tilt": -lean}
     for side, (abduction, extension, knee, ankle) in (("r", legs[:4]), ("l", legs[4:])):
         pose |= {f"hip_adduction_{side}": -abduction, f"hip_flexion_{side}": -extension}
         pose |= {f"knee_angle_{side}": knee, f"ankle_angle_{side}": -ankle}
-    env.simulator.reset(pose, {"pelvis_tx": forward, "pelvis_tz": right})
-    set_targets(env, "footsteps")
+    locked = ("hip_adduction_r", "hip_adduction_l") if "2D" in env_id else ()
+    pose = {name: value for name, value in pose.items() if name not in locked}
+    env.simulator.reset(pose, {"pelvis_tx": forward} | ({"pelvis_tz": right} if right else {}))
+    set_targets(env, prefix)
     env._obs = env._observe()
+    return env
+
+
+def test_footsteps_pay_as_published():
+    """From a running start, with landings in 80 control steps, each paid one step later."""
+    env = running("OsimWalkAround-v0", "footsteps")
     actions = np.random.default_rng(7).uniform(0, 1, (150, 22))
     steps = [env.step(action) for action in actions[:80]]
     rewards = np.array([step[1] for step in steps])
-    np.testing.assert_allclose(rewards, PUBLISHED["footsteps/rewards"], atol=1e-3)
+    np.testing.assert_allclose(rewards, PUBLISHED["footsteps/rewards"], atol=1e-9)
     assert (np.abs(rewards - 0.1) > 0.05).any()
-    np.testing.assert_allclose(steps[39][0], PUBLISHED["footsteps/obs"][0], atol=2e-2)
+    np.testing.assert_allclose(steps[39][0], PUBLISHED["footsteps/obs"][0], atol=1e-2)
+
+
+def test_unfinished_step_pays_at_the_time_limit_after_six_footsteps(monkeypatch):
+    monkeypatch.setattr(walk_around.WalkAround2D, "LIMIT", 60)
+    env = running("OsimWalkAround2D-v0", "limit")
+    env._footsteps = 6
+    actions = np.random.default_rng(7).uniform(0, 1, (60, 22))
+    rewards = np.array([env.step(action)[1] for action in actions])
+    np.testing.assert_allclose(rewards, PUBLISHED["limit/rewards"], atol=1e-3)
+    assert rewards[-1] < -0.5  # a step that took long and strayed
+    assert env._footsteps == 8
+
+
+def test_no_unfinished_step_pays_after_few_footsteps(monkeypatch):
+    monkeypatch.setattr(walk_around.WalkAround2D, "LIMIT", 60)
+    env = running("OsimWalkAround2D-v0", "limit")
+    actions = np.random.default_rng(7).uniform(0, 1, (60, 22))
+    rewards = [env.step(action)[1] for action in actions]
+    assert rewards[-1] == pytest.approx(0.1)
+
+
+def test_field_is_the_published_one_over_both_sinks():
+    """2500 updates on a way that reaches both sinks and wanders on; drawn by numpy's old generator, as published."""
+    field = velocity_field.VelocityField(np.random.RandomState(7))
+    rows = PUBLISHED["field/rows"].tolist()
+    reached = []
+    for step, (x, y, yaw) in enumerate(PUBLISHED["field/pose"]):
+        place = np.array([x, y])
+        if step in rows and step not in PUBLISHED["field/flags"]:
+            k = rows.index(step)
+            np.testing.assert_allclose(field.sink, PUBLISHED["field/sink"][k], atol=1e-9)
+        if field.update(place, 0.01):
+            reached.append(step)
+        if step in rows:
+            k = rows.index(step)
+            np.testing.assert_allclose(field.seen(place, yaw), PUBLISHED["field/local"][k], atol=1e-9)
+            np.testing.assert_allclose(field.at(place), PUBLISHED["field/v_here"][k], atol=1e-9)
+    assert reached == PUBLISHED["field/flags"].tolist()
+    assert field.sinks_left == 0
+
+
+def test_prosthetics_targets_change_speed_and_heading_within_their_bounds():
+    env = bare("OsimProsthetics-v1")
+    turned, changed, between = [], [], []
+    for seed in range(20):
+        env.np_random = np.random.default_rng(seed)
+        targets = env._draw_targets()
+        np.testing.assert_array_equal(targets[0], [1.25, 0, 0])
+        assert (targets[:, 1] == 0).all()
+        steps = np.flatnonzero((np.diff(targets, axis=0) != 0).any(axis=1)) + 1
+        between += np.diff(np.concatenate([[0], steps])).tolist()
+        for step in steps:
+            before, after = targets[step - 1], targets[step]
+            changed.append(np.hypot(*after[[0, 2]]) - np.hypot(*before[[0, 2]]))
+            turned.append(np.arctan2(after[2], after[0]) - np.arctan2(before[2], before[0]))
+    assert 0.3 < np.abs(changed).max() <= 0.5 + 1e-9
+    assert 0.8 * np.pi / 8 < np.abs(turned).max() <= np.pi / 8 + 1e-9
+    assert np.mean(between) == pytest.approx(300, abs=15)
 
 
 def test_sinks_pay_and_then_lie_elsewhere(monkeypatch):
@@ -218,8 +294,9 @@ def test_excitations_of_zero_leave_activations_that_muscles_have():
 
 @pytest.mark.parametrize("env_id", ["OsimL2Run-v0", ARM])
 def test_wild_speeds_end_the_episode_soon_and_keep_the_last_sound_observation(env_id):
-    env = bare(env_id)
+    env = environments.make_env(env_id, "rgb_array").unwrapped
     first, _ = env.reset(seed=0)
+    frame = env.render()
     model = env.simulator
     for coordinate in model.coordinates[:2]:
         model._coordinates[coordinate].setSpeedValue(model.state, 1e6)
@@ -230,6 +307,7 @@ def test_wild_speeds_end_the_episode_soon_and_keep_the_last_sound_observation(en
     assert info["simulation_failed"]
     assert reward == 0.0
     np.testing.assert_array_equal(obs, first)
+    np.testing.assert_array_equal(env.render(), frame)
     with pytest.raises(gymnasium.error.ResetNeeded):
         env.step(np.zeros(env.action_space.shape))
     env.reset(seed=0)
@@ -264,6 +342,10 @@ def test_held_actions_are_the_same_as_repeated_ones():
     np.testing.assert_array_equal(obs, steps[-1][0])
     assert reward == pytest.approx(sum(step[1] for step in steps))
     assert held.metadata["render_fps"] == 25
+    made = environments.make_env("OsimL2Run-v0", None, {"frame_skip": 3})
+    assert made.spec.max_episode_steps == 334
+    family = environments.family("opensim")
+    assert family.longest_replay({"frame_skip": 10}) * 10 == family.longest_replay({})
 
 
 def test_time_limit_truncates_and_a_fall_terminates():

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.stack import hidden_sizes
-from helpers.config import to_kwargs, to_seconds
+from helpers.config import from_kwargs, to_kwargs, to_seconds
 from helpers.errors import UserError
 from helpers.experiment import parse
 
@@ -25,7 +25,23 @@ def test_kwargs_are_read_as_numbers_and_words(text, kwargs):
     assert to_kwargs(text) == kwargs
 
 
-@pytest.mark.parametrize("text", ["frame_skip", "=3", "a b=3", "a=1,a=2", "a=[1", "a=[1]", "class=1", "a={}"])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("on", "on"), ("1:30", "1:30"), ("-3", -3), ("1.", 1.0), (".5", 0.5), ("1e400", "1e400"), ("nan", "nan"),
+     ("[1]", "[1]"), ("#f00", "#f00"),
+     ("1_000", "1_000"), ("True", "True"), ("9" * 30, float("9" * 30)), ("010", "010")],
+)  # fmt: skip
+def test_value_of_kwargs_is_a_plain_number_or_the_text_itself(text, value):
+    found = to_kwargs(f"a={text}")["a"]
+    assert (found, type(found)) == (value, type(value))
+
+
+@given(st.dictionaries(st.sampled_from("abcde"), st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-1, 1)))
+def test_kwargs_are_read_as_they_are_written(kwargs):
+    assert to_kwargs(from_kwargs(kwargs)) == kwargs
+
+
+@pytest.mark.parametrize("text", ["frame_skip", "=3", "a b=3", "a=1,a=2", "a=", "class=1"])
 def test_kwargs_of_another_form_are_refused(text):
     with pytest.raises(UserError):
         to_kwargs(text)
