@@ -10,9 +10,13 @@ from helpers.errors import UserError
 
 
 def choose_renderer() -> None:
-    """Let MuJoCo render without a display where there is none, before it is imported; an explicit MUJOCO_GL stays."""
+    """Let MuJoCo and pygame draw without a display where there is none, before they are imported.
+
+    What the user set for them stays.
+    """
     if not os.environ.get("DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", "egl")
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
 
 def check_renderer() -> None:

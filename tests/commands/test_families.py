@@ -15,7 +15,7 @@ SHORT = (
 )
 IDS = {
     **dict.fromkeys(("Hopper-v3", "Hopper-v4", "Humanoid-v5", "Pusher", "CartPole-v1"), ""),
-    **dict.fromkeys(("dmc:cheetah-run", "dmc:humanoid-walk", "dmc:quadruped-run", "dmc:dog-run"), "time_limit=0.5"),
+    **dict.fromkeys(("dmc:cheetah-run", "dmc:humanoid-walk", "dmc:quadruped-run", "dmc:dog-run"), "time_limit=1"),
     **dict.fromkeys(OPENSIM, "frame_skip=10"),
 }
 
@@ -29,12 +29,12 @@ def test_it_trains_and_evaluates_with_a_video(milozero, tmp_path, env_id):
     shorter = f"--env_kwargs={IDS[env_id]}"  # than the whole episode, or in fewer frames
     result = milozero("--task=eval", path, "--num_trajs=1", "--record", shorter, env={"DISPLAY": ""})
     assert result.returncode == 0, result.stderr
-    assert "Traceback" not in result.stderr
+    assert result.stderr == ""
     (video,) = (tmp_path / "data/evaluations/x").glob("*/*.mp4")
     frames = np.array(imageio.v2.mimread(video, memtest=False), int)
     middle = frames[:, 40:]  # without what OpenSim's pictures write above
     moved = np.abs(middle[-1] - middle[0]).max(axis=-1) > 60
-    assert moved.sum() > 50
+    assert moved.sum() > 20
     assert len(np.unique(middle[-1].reshape(-1, 3) // 32, axis=0)) > 3
 
 
