@@ -319,7 +319,7 @@ def _quiet(env_id: str) -> Iterator[None]:
             import dm_control.suite  # noqa: F401
             from absl import logging
         except Exception as error:  # it loads the renderer that MUJOCO_GL names, which raises what it likes
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(error).split()).rstrip(".")
             raise UserError(f"{env_id}: dm_control does not load: {reason}; does it without MUJOCO_GL?") from None
         level = logging.get_verbosity()
         logging.set_verbosity(logging.ERROR)
