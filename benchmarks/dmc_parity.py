@@ -196,7 +196,8 @@ def compare(env_id: str, episodes: int, steps: int) -> dict[str, Any]:
     error = np.sqrt((pool_means.var(axis=0) + suite_means.var(axis=0)) / episodes)
     z = np.abs(pool_means.mean(axis=0) - suite_means.mean(axis=0)) / np.maximum(error, 1e-9)
     pool_returns = pool_rewards.sum(axis=0, dtype=float)
-    test = stats.ks_2samp(returns, pool_returns)
+    # EnvPool's rewards are float32, which has no numbers as small as the tails of some rewards
+    test = stats.ks_2samp(np.round(returns, 6), np.round(pool_returns, 6))
     at = np.array(distances)
     return {
         "episodes": episodes,
