@@ -80,11 +80,7 @@ def longest_replay(kwargs: dict[str, Any]) -> int:
 
 
 def ids() -> list[str]:
-    """Return the full ids of the suite's tasks, none where dm_control is not installed."""
-    return _known() if _installed() else []
-
-
-def _known() -> list[str]:
+    """Return the full ids of the suite's tasks, whether dm_control is installed or not."""
     return [f"dmc:{domain}-{task}" for domain, tasks in TASKS.items() for task in tasks]
 
 
@@ -105,8 +101,8 @@ def resolve(env_id: str) -> str:
     """
     prefix = next(prefix for prefix in PREFIXES if env_id.startswith(prefix))
     full = f"dmc:{env_id.removeprefix(prefix).removesuffix('-v0')}"
-    if full not in _known():
-        hint = did_you_mean(full, _known()) or "; they are named dmc:domain-task, like dmc:cheetah-run"
+    if full not in ids():
+        hint = did_you_mean(full, ids()) or "; they are named dmc:domain-task, like dmc:cheetah-run"
         raise UserError(f"no environment '{env_id}'{hint}")
     if not _installed():
         raise UserError(f"{env_id} needs dm_control; {INSTALL}")

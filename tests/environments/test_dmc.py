@@ -48,9 +48,8 @@ def test_every_task_of_the_suite_has_a_name_and_envpools_name_for_it():
     assert set(dmc.LEFT_TO_DM_CONTROL) <= set(dmc.ids())
 
 
-def test_without_dm_control_nothing_is_listed_and_the_error_says_what_to_install(monkeypatch):
+def test_without_dm_control_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "dm_control", None)
-    assert dmc.ids() == []
     for call in (environments.resolve, environments.make_env):
         with pytest.raises(UserError, match="pip install dm_control"):
             call("dmc:cheetah-run")
