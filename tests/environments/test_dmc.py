@@ -219,7 +219,7 @@ def test_terrain_is_made_without_opengl():
     assert env.unwrapped._suite.physics._contexts is None
 
 
-@pytest.mark.parametrize("env_id", sorted(set(dmc._known()) - set(dmc.LEFT_TO_DM_CONTROL)))
+@pytest.mark.parametrize("env_id", sorted(set(dmc.ids()) - set(dmc.LEFT_TO_DM_CONTROL)))
 def test_envpool_is_the_same_task(env_id):
     """From the same random stream, both make the same first states; from there, the same actions do the same."""
     from dmc_parity import REWARD, SOON, START, distance, pool_episodes, suite_episode
@@ -242,7 +242,7 @@ def test_tasks_left_to_dm_control_are_those_that_measured_different():
     from dmc_parity import RESULT, same_task
 
     rows = json.loads(RESULT.read_text())
-    assert set(rows) == set(dmc._known())
+    assert set(rows) == set(dmc.ids())
     different = {env_id for env_id, row in rows.items() if not same_task(row)}
     assert different <= set(dmc.LEFT_TO_DM_CONTROL)
     for env_id in dmc.LEFT_TO_DM_CONTROL:
