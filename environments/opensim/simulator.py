@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from environments.opensim.body import Body
 from helpers.errors import UserError, did_you_mean
 
 INSTALL = "make setup, or pip install --no-deps -r requirements-opensim.txt"
@@ -62,45 +63,6 @@ def model_path(name: str) -> str:
 
 class SimulationError(RuntimeError):
     """The equations of motion could not be integrated, or came to numbers that no body has."""
-
-
-class Body:
-    """Where a body is and how it moves, in the ground frame: x forward, y up, z to the right."""
-
-    def __init__(self, simulator: Simulator, name: str) -> None:
-        self._simulator = simulator
-        self._body = simulator.model.getBodySet().get(name)
-
-    @property
-    def position(self) -> np.ndarray:
-        """Origin (3,), m."""
-        return self._body.getPositionInGround(self._simulator.state).to_numpy()
-
-    @property
-    def velocity(self) -> np.ndarray:
-        """Velocity of the origin (3,), m/s."""
-        return self._body.getLinearVelocityInGround(self._simulator.state).to_numpy()
-
-    @property
-    def acceleration(self) -> np.ndarray:
-        """Acceleration of the origin (3,), m/s²."""
-        return self._body.getLinearAccelerationInGround(self._simulator.state).to_numpy()
-
-    @property
-    def angles(self) -> np.ndarray:
-        """Body-fixed XYZ angles (3,), rad."""
-        rotation = self._body.getTransformInGround(self._simulator.state).R()
-        return rotation.convertRotationToBodyFixedXYZ().to_numpy()
-
-    @property
-    def angular_velocity(self) -> np.ndarray:
-        """Angular velocity (3,), rad/s."""
-        return self._body.getAngularVelocityInGround(self._simulator.state).to_numpy()
-
-    @property
-    def angular_acceleration(self) -> np.ndarray:
-        """Angular acceleration (3,), rad/s²."""
-        return self._body.getAngularAccelerationInGround(self._simulator.state).to_numpy()
 
 
 class Simulator:
