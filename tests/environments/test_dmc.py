@@ -174,6 +174,7 @@ def test_settings_it_does_not_have_are_one_line(kwargs, message):
 EXPECTED = ("symmetric and normalized space", "infinity")
 
 
+@pytest.mark.command
 @pytest.mark.parametrize(
     "env_id", ["dmc:cheetah-run", "dmc:lqr-lqr_6_2", "dmc:quadruped-escape", "dmc:finger-turn_hard"]
 )
@@ -189,6 +190,7 @@ def test_gymnasiums_checker_finds_nothing(monkeypatch, env_id):
     assert [m for m in messages if not any(part in m for part in EXPECTED)] == []
 
 
+@pytest.mark.command
 @pytest.mark.parametrize(
     "env_id",
     ["dmc:cheetah-run", "dmc:humanoid-walk", "dmc:quadruped-run", "dmc:dog-fetch", "dmc:quadruped-escape"],
@@ -219,6 +221,7 @@ def test_terrain_is_made_without_opengl():
     assert env.unwrapped._suite.physics._contexts is None
 
 
+@pytest.mark.command  # seconds, all of them together
 @pytest.mark.parametrize("env_id", sorted(set(dmc.ids()) - set(dmc.LEFT_TO_DM_CONTROL)))
 def test_envpool_is_the_same_task(env_id):
     """From the same random stream, both make the same first states; from there, the same actions do the same."""
