@@ -59,6 +59,7 @@ LEFT_TO_DM_CONTROL = {
     "dmc:ball_in_cup-catch": "the reward takes the size of a part of the cup for the ball's",
     "dmc:cartpole-two_poles": "the upper pole starts within 0.01 rad, not 0.1",
     "dmc:cartpole-three_poles": "the upper poles start within 0.01 rad, not 0.1",
+    "dmc:dog-fetch": "paws touch the target in other points in its MuJoCo",
     "dmc:finger-spin": "contacts with the spinner are 60 times softer in its MuJoCo",
     "dmc:finger-turn_easy": "contacts with the spinner are 60 times softer in its MuJoCo",
     "dmc:finger-turn_hard": "contacts with the spinner are 60 times softer in its MuJoCo",
