@@ -1,8 +1,8 @@
 """DeepMind Control's suite: ``dmc:cheetah-run``, also as ``dm_control/cheetah-run-v0``.
 
 Training steps the tasks through EnvPool where its port is the same task; the others, evaluation and rendering go
-through dm_control. Shimmy's wrapper is not used: it seeds no task whose model is drawn (LQR), joins observations in
-another order, knows no time limit and gives videos a tenth of their speed.
+through dm_control. Shimmy's wrapper is not used: it does not seed a model that is drawn (LQR), joins observations in
+the order of the alphabet, knows no time limit and takes milliseconds for frames a second.
 """
 
 from __future__ import annotations
