@@ -248,6 +248,6 @@ def test_tasks_left_to_dm_control_are_those_that_measured_different():
     assert set(rows) == set(dmc.ids())
     different = {env_id for env_id, row in rows.items() if not same_task(row)}
     assert different <= set(dmc.LEFT_TO_DM_CONTROL)
-    for env_id in dmc.LEFT_TO_DM_CONTROL:
-        vector = environments.make_vector_env(env_id, 1)
-        assert not isinstance(vector._env, pool.Pool)
+    for env_id in ("dmc:finger-spin", "dmc:lqr-lqr_2_1"):
+        assert env_id in dmc.LEFT_TO_DM_CONTROL
+        assert not isinstance(environments.make_vector_env(env_id, 1)._env, pool.Pool)
