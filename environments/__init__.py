@@ -43,10 +43,15 @@ def ids() -> list[str]:
 
 def versions(env_id: str) -> dict[str, str]:
     """Return the versions of what an environment's numbers depend on, of those that are installed."""
+    return {f"{name}_version": v for name, v in installed("torch", "numpy", *family_of(env_id).PACKAGES).items()}
+
+
+def installed(*packages: str) -> dict[str, str]:
+    """Return distribution → version of those that are installed."""
     found = {}
-    for name in ("torch", "numpy", *family_of(env_id).PACKAGES):
+    for name in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[f"{name}_version"] = metadata.version(name)
+            found[name] = metadata.version(name)
     return found
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -36,13 +34,11 @@ class Row:
 def heading(name: str) -> str:
     """Return a family's name, what it is and the versions of what simulates it."""
     family: Any = environments.family(name)
-    found = []
-    for package in family.PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found.append(f"{package} {metadata.version(package)}")
-    missing = [package for package in family.PACKAGES if not any(f.startswith(f"{package} ") for f in found)]
+    found = environments.installed(*family.PACKAGES)
+    missing = [package for package in family.PACKAGES if package not in found]
     absent = f"; not installed: {', '.join(missing)} ({family.INSTALL})" if missing else ""
-    return f"{name}: {family.__doc__.splitlines()[0].rstrip('.')} ({', '.join(found) or 'nothing'}{absent})"
+    told = ", ".join(map(" ".join, found.items())) or "nothing"
+    return f"{name}: {family.__doc__.splitlines()[0].rstrip('.')} ({told}{absent})"
 
 
 def ids(name: str, only: str = "") -> list[str]:

@@ -61,8 +61,8 @@ def resolve(env_id: str) -> str:
         return f"{env_id}-v{newest}"
     import environments
 
-    known = {spec.name for spec in gymnasium.registry.values()} | set(gymnasium.registry)
-    hint = did_you_mean(name, known | set(environments.ids())) or "; --task=list_envs lists them"
+    plain_names = {spec.name for spec in gymnasium.registry.values()}
+    hint = did_you_mean(name, plain_names | set(environments.ids())) or "; --task=list_envs lists them"
     raise UserError(f"no environment '{env_id}'{hint}")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import environments
 from agents import AGENTS
 from environments.bundles import BUNDLES
 from helpers import experiment as experiments
@@ -63,24 +64,23 @@ def jobs_of(study: StudyConfig) -> list[Job]:
     Raises:
         UserError: for the first job that would not start.
     """
-    import environments
-
     _, members = BUNDLES[study.env_bundle]
     if not study.config:
         raise UserError("--config=tasks/<file>.yaml: which task is to be run?")
     trials = trials_of(study)
     if (count := len(members) * study.num_seeds * len(trials)) > MAX_JOBS:
         raise UserError(f"{count} jobs; at most {MAX_JOBS} are one study")
-    jobs, data = [], Path(study.data_dir).absolute()  # the jobs start elsewhere
+    jobs, made, data = [], set(), Path(study.data_dir).absolute()  # the jobs start elsewhere
     for env_id in members:
         for (number, drawn), seed in itertools.product(enumerate(trials), range(study.num_seeds)):
             trial = f".trial{number:03}" if study.sweep else ""
             name = f"{study.prefix}.{env_id.replace(':', '_').replace('/', '_')}{trial}.seed{seed:02}"
             argv = [f"--config={study.config}", f"--env_id={env_id}", f"--seed={seed}", f"--uuid={name}"]
             settings = experiments.parse([*argv, f"--data_dir={data}"], drawn)
-            if seed == 0:  # the others are made alike
-                kwargs = to_kwargs(settings.common.env_kwargs)
-                environments.make_env(environments.resolve(env_id), None, kwargs).close()
+            kwargs = settings.common.env_kwargs
+            if (env_id, kwargs) not in made:
+                environments.make_env(environments.resolve(env_id), None, to_kwargs(kwargs)).close()
+                made.add((env_id, kwargs))
             jobs.append(Job(name, study.num_workers, settings))
     return jobs
 

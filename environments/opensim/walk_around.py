@@ -89,7 +89,7 @@ class WalkAround(Walker):
 
     def _begin(self) -> None:
         self.simulator.reset(POSE)
-        self._bodies_on_ground = {"r": True, "l": True}
+        self._stood = {"r": True, "l": True}
         self._landed, self._footsteps, self._at_sink = False, 0, False
         self._seconds, self._effort, self._error = 0.0, 0.0, np.zeros(2)  # since the last landing that was paid
         self._field = VelocityField(self.np_random)
@@ -157,9 +157,9 @@ class WalkAround(Walker):
     def _look(self) -> None:
         """Take note of landings and sinks, which the next control step pays for."""
         stands = {side: -self.simulator.force(f"foot_{side}")[1] > CONTACT * self._weight for side in "rl"}
-        self._landed = any(stands[side] and not self._bodies_on_ground[side] for side in "rl")
+        self._landed = any(stands[side] and not self._stood[side] for side in "rl")
         self._footsteps += self._landed
-        self._bodies_on_ground = stands
+        self._stood = stands
         self._at_sink = self._field.update(self._position(), CONTROL_STEP)
         self._way.append(self._position())
 
