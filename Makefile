@@ -25,6 +25,7 @@ train: setup
 	@echo "video:          data/evaluations/$(NAME)/best/episode_000.mp4"
 
 test: setup
+	@tests/system_packages.sh
 	python -m pytest
 
 lint: setup

@@ -1,47 +1,314 @@
-"""A study in one command: a task file × the environments of a bundle × seeds → one job file each.
+"""A study in one command: a task file × environments × demonstrations × trials × seeds → jobs on tmux or SLURM.
 
-The line to follow: parse → jobs, each held against main.py's own settings → files.
+The line to follow: parse → jobs, each held against main.py's own settings → files → launcher. What was started is
+kept in ``data/spawn/<study>/``, from where it is followed, stopped, and started again.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import os
+import shlex
+import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from environments import bundles
+from helpers import experiment as experiments
 from helpers import study as studies
-from helpers.config import build, build_parser, read_flags
+from helpers.config import build, build_parser, param, read_flags
 from helpers.errors import UserError
-from helpers.say import say, tell
-from helpers.study import StudyConfig
+from helpers.launchers import LaunchConfig, launcher_class
+from helpers.launchers import report as reports
+from helpers.launchers.calibers import CALIBERS
+from helpers.launchers.folder import Record, StudyFolder
+from helpers.launchers.job_script import Surroundings
+from helpers.say import let_go, say, tell
+from helpers.study import Job, StudyConfig
 
-DESCRIPTION = "Write the job files of a study: a task file over the environments of a bundle and over seeds."
+DESCRIPTION = "Run a study: a task file over the environments of a bundle and over seeds, on tmux or SLURM."
+KEY, FROM_VARIABLE = "WANDB_API_KEY", "-"  # value of --wandb_api_key that stands for the variable
+PATIENCE = 120.0  # seconds that --stop leaves jobs to end their iteration and save
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowConfig:
+    """What is done with a study that was started."""
+
+    status: str = param("", "show each job of this study: its state, how far it is, its log")
+    stop: str = param("", "end the jobs of this study, each with a checkpoint")
+    resubmit: str = param("", "start again what failed or was stopped in this study; it goes on where it was")
+
+
+GROUPS = {"study": StudyConfig, "launch": LaunchConfig, "a study that was launched": FollowConfig}
 
 
 def epilog() -> str:
     """Return what follows the flags in ``-h``."""
-    example = "python spawner.py --config tasks/train_mujoco_ppo.yaml --env_bundle mujoco_small --num_seeds 3"
-    return "\n  ".join(["Example:", example, "", "Bundles:", *bundles.lines()])
+    calibers = [f"{name:16}  {row.time:>10}  {row.cpu}, {row.gpu}" for name, row in CALIBERS.items()]
+    examples = (
+        "python spawner.py --config tasks/train_mujoco_ppo.yaml --env_bundle mujoco_small --num_seeds 3",
+        "python spawner.py --config tasks/train_mujoco_ppo_hps.yaml --prefix search --sweep --num_trials 8",
+        "python spawner.py --config tasks/train_mujoco_ppo.yaml --prefix big --deployment slurm --caliber long",
+        "python spawner.py --status big",
+    )
+    parts = ["Examples:", *examples, "", "Bundles:", *bundles.lines(), "", "Calibers:", *calibers]
+    return "\n  ".join(parts)
+
+
+def launch_study(study: StudyConfig, launch: LaunchConfig) -> None:
+    """Start the jobs of a study that are neither finished nor at work; with ``--no-deploy_now`` only write them.
+
+    Raises:
+        UserError: before anything is written, where one of them would not start.
+    """
+    studies.check(study)
+    launch = checked(launch)
+    wanted = study.wandb_entity or launch.wandb_base_url or launch.wandb_api_key
+    jobs = studies.jobs_of(study, project=study.prefix if wanted else "")
+    if not launch.wandb_api_key and any(job.settings.tracking.wandb_project for job in jobs):
+        launch = dataclasses.replace(launch, wandb_api_key=os.environ.get(KEY, ""))
+    start(StudyFolder(study.data_dir, study.prefix), launch, jobs)
+
+
+def checked(launch: LaunchConfig) -> LaunchConfig:
+    """Return how a study is launched, from wherever that is; flags that are wrong together are refused.
+
+    Raises:
+        UserError: saying what to change.
+    """
+    if launch.docker and not launch.docker_image:
+        raise UserError("--docker needs --docker_image=NAME (on a cluster the path of an image)")
+    if launch.docker_image and not launch.docker:
+        raise UserError("--docker_image needs --docker")
+    if launch.cluster and launch.deployment != "slurm":
+        raise UserError("--cluster needs --deployment=slurm")
+    cluster, image = launch.cluster, launch.docker_image
+    if cluster:
+        cluster = os.path.abspath(cluster)
+    if image and launch.deployment == "slurm" and "://" not in image:
+        image = os.path.abspath(image)
+    return dataclasses.replace(launch, cluster=cluster, docker_image=image)
+
+
+def start(folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job]) -> None:
+    """Write and start those of a study's jobs that are neither finished nor at work.
+
+    Raises:
+        UserError: where the launcher does not take them, or one has begun already with other settings.
+    """
+    launcher = launcher_class(launch.deployment)(folder, launch)
+    if launch.deploy_now:
+        launcher.check(jobs)
+    refuse_others(folder, jobs)
+    with folder.held():
+        record = folder.read_record()
+        active = at_work(folder, record)
+        finished = {job.name for job in jobs if reports.has_finished(folder, job.name, job.values())}
+        todo = [job for job in jobs if job.name not in active | finished]
+        if launch.wandb_upgrade and launch.deploy_now and todo and not launch.docker:
+            upgrade_wandb(launch)
+        write_files(folder, launch, todo, launcher.script)
+        record.launch = {k: v for k, v in dataclasses.asdict(launch).items() if k != "wandb_api_key"}
+        for job in todo:
+            record.jobs[job.name] = {"settings": job.values(), "deployment": launch.deployment, "place": ""}
+        folder.write_record(record)
+        if launch.deploy_now:
+            try:
+                for name, place in progress_bar(launcher.start(todo), len(todo)):
+                    record.jobs[name]["place"] = place
+            finally:
+                folder.write_record(record)
+    done = "started" if launch.deploy_now else "written"
+    working = sum(job.name in active - finished for job in jobs)
+    rest = f"{len(finished)} finished already, {working} at work already"
+    say(f"study {folder.name}: {len(jobs)} jobs; {len(todo)} {done}, {rest}")
+    if launch.deploy_now:
+        say(f"watch:   {launcher.watch()}")
+        say(f"follow:  {command_of('status', folder)}")
+    elif todo:
+        reports.show(reports.table_of_plan(todo, folder))
+        say(f"to start one: {launcher.by_hand(todo[0].name)}")
+        say("to start all: the same command without --no-deploy_now")
+
+
+def at_work(folder: StudyFolder, record: Record) -> set[str]:
+    """Return the names of the jobs that wait or run."""
+    return {job.name for job in reports.report(folder, record) if job.state in ("pending", "running")}
+
+
+def refuse_others(folder: StudyFolder, jobs: Sequence[Job]) -> None:
+    """Refuse a study under the name of another: its jobs could not go on where those of that name are.
+
+    Raises:
+        UserError: naming the first job and setting that differ.
+    """
+    record = folder.read_record()
+    active = at_work(folder, record)
+    for job in jobs:
+        settings = dataclasses.replace(job.settings, given=frozenset(job.values()))
+        then = experiments.record_of(folder.data / "checkpoints" / job.name)
+        if then is None and job.name in active:
+            then = record.jobs[job.name]["settings"]
+        for name, was in experiments.contradictions(settings, then) if then is not None else ():
+            now = job.values()[name]
+            raise UserError(f"{job.name} was started with {name}={was}, now {name}={now}: choose another --prefix")
+
+
+def write_files(
+    folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job], script: Callable[[Job, Sequence[str]], str]
+) -> None:
+    """Write the jobs' scripts, their settings where the scripts name them, and the key that they read.
+
+    Raises:
+        UserError: where the folder cannot be written.
+    """
+    import yaml
+
+    if launch.wandb_api_key:
+        folder.write(folder.key, launch.wandb_api_key, mode=0o600)
+    for job in jobs:
+        arguments = studies.arguments(job, launch.args_method, folder.settings(job.name))
+        if launch.args_method == "yaml":
+            folder.write(folder.settings(job.name), yaml.safe_dump(job.values(), sort_keys=False))
+        folder.write(folder.script(job.name), script(job, arguments))
+        folder.exit_code(job.name).unlink(missing_ok=True)
+
+
+def upgrade_wandb(launch: LaunchConfig) -> None:
+    """Upgrade the wandb package in the environment of the jobs.
+
+    Raises:
+        UserError: where that fails.
+    """
+    python = [sys.executable]
+    if launch.conda_env:
+        python = [Surroundings.here().conda, "run", "-n", launch.conda_env, "python"]
+    say("upgrading wandb")
+    try:
+        command = [*python, "-m", "pip", "install", "--quiet", "--upgrade", "wandb"]
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise UserError(f"--wandb_upgrade: {error}") from None
+    if done.returncode:
+        raise UserError(f"--wandb_upgrade: {done.stderr.strip() or 'pip failed'}")
+
+
+def progress_bar(steps: Any, total: int) -> Any:
+    """Yield from `steps`, with a bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(steps, "starting", total=total, console=Console(stderr=True), transient=True)
+
+
+def command_of(flag: str, folder: StudyFolder) -> str:
+    """Return the command that does something with a study."""
+    words = ["python", "spawner.py", f"--{flag}", folder.name]
+    if folder.data != Path("data").absolute():
+        words.append(f"--data_dir={folder.data}")
+    return shlex.join(words)
+
+
+def show_status(folder: StudyFolder) -> None:
+    """Print how far each job is."""
+    found = reports.report(folder, folder.read_record())
+    reports.show(reports.table_of_progress(found))
+    for report in found:
+        if report.reason:
+            say(f"{report.name} {report.state}: {report.reason}")
+    say(f"study {folder.name}: {len(found)} jobs: {reports.summary(found)}")
+
+
+def stop(folder: StudyFolder) -> None:
+    """End all jobs.
+
+    Raises:
+        UserError: where some do not end.
+    """
+    with folder.held():
+        record = folder.read_record()
+        launch = LaunchConfig(**record.launch)
+        for deployment in sorted({job["deployment"] for job in record.jobs.values()}):
+            launcher = launcher_class(deployment)(folder, dataclasses.replace(launch, deployment=deployment))
+            places = reports.places(record, deployment)
+            if active := launcher.active(places):
+                say(f"stopping {len(active)} jobs; they end their iteration and save, at most {PATIENCE:.0f} s")
+            launcher.stop(places, PATIENCE)
+    show_status(folder)
+    say(f"to go on: {command_of('resubmit', folder)}")
+
+
+def resubmit(folder: StudyFolder) -> None:
+    """Start again what is neither finished nor at work.
+
+    Raises:
+        UserError: as `start` does.
+    """
+    record = folder.read_record()
+    key = folder.key.read_text() if folder.key.exists() else ""
+    launch = build(LaunchConfig, {}, record.launch | {"deploy_now": True, "wandb_api_key": key}, str(folder.path))
+    jobs = [Job.from_values(name, job["settings"]) for name, job in record.jobs.items()]
+    start(folder, launch, jobs)
+
+
+FOLLOW = {"status": show_status, "stop": stop, "resubmit": resubmit}
+
+
+def run(flags: dict[str, Any]) -> None:
+    """Do what the command line says.
+
+    Raises:
+        UserError: for what the user can put right.
+    """
+    if flags.get("wandb_api_key") == FROM_VARIABLE:
+        flags["wandb_api_key"] = os.environ.get(KEY, "")
+        if not flags["wandb_api_key"]:
+            raise UserError(f"--wandb_api_key={FROM_VARIABLE}: the variable {KEY} is not set")
+    study, launch, follow = (build(cls, flags, {}) for cls in GROUPS.values())
+    asked = [name for name in FOLLOW if name in flags]
+    if not asked:
+        return launch_study(study, launch)
+    if idle := sorted(set(flags) - {asked[0], "data_dir"}):
+        raise UserError(f"--{idle[0]} has no effect with --{asked[0]}")
+    study = dataclasses.replace(study, prefix=getattr(follow, asked[0]))
+    studies.check(study)
+    return FOLLOW[asked[0]](StudyFolder(study.data_dir, study.prefix).existing())
 
 
 def main(argv: list[str]) -> int:
-    """Write the jobs of a study; return the exit code: 0 done, 2 for what the user can put right."""
+    """Do what the command line says; return the exit code: 0 done, 2 for what the user can put right."""
     logging.basicConfig(handlers=[logging.NullHandler()])
     logging.captureWarnings(True)
     try:
-        flags = read_flags(build_parser("spawner.py", DESCRIPTION, epilog(), {"study": StudyConfig}), argv)
-        study = build(StudyConfig, flags, {})
-        studies.check(study)
-        jobs = studies.jobs_of(study)
-        folder = studies.write(study, jobs)
+        run(read_flags(build_parser("spawner.py", DESCRIPTION, epilog(), GROUPS), argv))
     except UserError as error:
         tell(f"error: {error}")
         return 2
-    say(f"study {study.prefix}: {len(jobs)} jobs of {study.num_workers} workers, not started")
-    for job in jobs:
-        say(f"bash {folder}/{job.name}.sh")
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
+def hide_key(argv: list[str]) -> None:
+    """Start anew with the Weights & Biases key in a variable, if it is in the command, where all users can see it."""
+    flag = "--wandb_api_key"
+    for place, word in enumerate(argv):
+        name, equals, key = word.partition("=")
+        value = argv[place + 1 : place + 2]
+        if name != flag or (key if equals else [*value, ""][0]) in ("", FROM_VARIABLE):
+            continue
+        os.environ[KEY] = key if equals else value[0]
+        words = [*argv[:place], f"{flag}={FROM_VARIABLE}", *argv[place + (1 if equals else 2) :]]
+        os.execv(sys.executable, [sys.executable, os.path.abspath(__file__), *words])
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    hide_key(sys.argv[1:])
+    code = main(sys.argv[1:])
+    let_go()
+    sys.exit(code)

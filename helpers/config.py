@@ -53,6 +53,8 @@ class Param:
     check: Callable[[Any], Any] | None  # raises UserError on a bad value
     bare: str | None  # what the flag means without a value; None where it needs one
     may_change: bool  # a resumed run may be given another value
+    alias: str  # another name of the flag, or nothing
+    secret: bool  # its value is never shown
 
     def allowed(self) -> tuple[Any, ...] | None:
         """Return the choices, asking for them where they are a table that others extend."""
@@ -70,6 +72,8 @@ def param(
     check: Callable[[Any], Any] | None = None,
     bare: str | None = None,
     may_change: bool = False,
+    alias: str = "",
+    secret: bool = False,
 ) -> Any:
     """Declare one setting as a dataclass field.
 
@@ -83,9 +87,20 @@ def param(
         check: called with the value; raises `UserError` where it is not usable.
         bare: what the flag means where no value follows it.
         may_change: a resumed run may be given another value: it goes on being the run it was.
+        alias: another name of the flag.
+        secret: its value is never shown, nor what was wrong with it quoted.
     """
     declared = Param(
-        help=help, low=low, high=high, above=above, choices=choices, check=check, bare=bare, may_change=may_change
+        help=help,
+        low=low,
+        high=high,
+        above=above,
+        choices=choices,
+        check=check,
+        bare=bare,
+        may_change=may_change,
+        alias=alias,
+        secret=secret,
     )
     return dataclasses.field(default=default, metadata={"param": declared})
 
@@ -207,11 +222,14 @@ def coerce(value: Any, kind: Any) -> Any:
 
 
 def checked(name: str, value: Any, kind: Any, declared: Param, where: str) -> Any:
-    """Return `value` coerced to its type and held against its range.
+    """Return `value` coerced to its type and held against its range; of a tuple, each of its values.
 
     Raises:
         UserError: naming the setting, where it was given, and what would be right.
     """
+    if typing.get_origin(kind) is tuple:
+        values = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(checked(name, one, typing.get_args(kind)[0], declared, where) for one in values)
     try:
         value = coerce(value, kind)
         if value is None:
@@ -228,7 +246,7 @@ def checked(name: str, value: Any, kind: Any, declared: Param, where: str) -> An
         if declared.check is not None:
             declared.check(value)
     except ValueError as error:
-        raise UserError(f"{where}: {name}={value}: {error}") from None
+        raise UserError(f"{where}: {name}={'...' if declared.secret else value}: {error}") from None
     return value
 
 
@@ -259,21 +277,26 @@ class _Help(argparse.HelpFormatter):
         flags = "/".join(action.option_strings)
         if action.nargs == "?":
             return f"{flags}[={action.metavar}]"
-        return flags if action.nargs == 0 else f"{flags}={action.metavar}"
+        more = f" [{action.metavar} ...]" if action.nargs == "+" else ""
+        return flags if action.nargs == 0 else f"{flags}={action.metavar}{more}"
 
 
 def _add_flag(group: Any, name: str, kind: Any, default: Any, declared: Param) -> None:
     choices = declared.allowed()
-    shown = "automatic" if default is None else "none" if default == "" else default
-    text = f"{declared.help} (default: {shown})".replace("%", "%%")
-    optional: dict[str, Any] = {} if declared.bare is None else {"nargs": "?", "const": declared.bare}
+    shown = "automatic" if default is None else "none" if default in ("", ()) else default
+    told = "" if "(default" in declared.help else f" (default: {shown})"
+    text = f"{declared.help}{told}".replace("%", "%%")
+    more: dict[str, Any] = {} if declared.bare is None else {"nargs": "?", "const": declared.bare}
+    if typing.get_origin(kind) is tuple:
+        more = {"nargs": "+"}
     if kind is bool or bool in typing.get_args(kind):
         group.add_argument(f"--{name}", dest=name, action="store_const", const=True, help=text)
         group.add_argument(f"--no-{name}", dest=name, action="store_const", const=False, help=argparse.SUPPRESS)
         return
     plain = next((part for part in typing.get_args(kind) if part is not type(None)), kind)
     metavar = "{" + ",".join(map(str, choices)) + "}" if choices else plain.__name__.upper()
-    group.add_argument(f"--{name}", dest=name, metavar=metavar, help=text, **optional)
+    names = [f"--{each}" for each in (name, declared.alias) if each]
+    group.add_argument(*names, dest=name, metavar=metavar, help=text, **more)
 
 
 def build_parser(prog: str, description: str, epilog: str, groups: Mapping[str, type]) -> argparse.ArgumentParser:
@@ -304,7 +327,7 @@ def read_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str
     if unknown:
         flags = [flag for action in parser._actions for flag in action.option_strings]
         word = unknown[0].split("=")[0]
-        raise UserError(f"unknown argument '{unknown[0]}'{did_you_mean(word, flags)} (see {parser.prog} -h)")
+        raise UserError(f"unknown argument '{word}'{did_you_mean(word, flags)} (see {parser.prog} -h)")
     return vars(given)
 
 
@@ -318,7 +341,12 @@ def to_flags(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _read_bytes(path: str) -> bytes:
+def read_bytes(path: str) -> bytes:
+    """Return a small file that a user wrote.
+
+    Raises:
+        UserError: where it cannot be read, or is too large to be one.
+    """
     try:
         with open(path, "rb") as file:
             content = file.read(LARGEST_FILE + 1)
@@ -335,7 +363,7 @@ def _yaml_lines(path: str) -> list[tuple[Any, Any]]:
     import yaml
 
     try:
-        root = yaml.compose(_read_bytes(path), Loader=yaml.SafeLoader)
+        root = yaml.compose(read_bytes(path), Loader=yaml.SafeLoader)
     except UserError:
         raise
     except RecursionError:

@@ -12,7 +12,7 @@ import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -402,23 +402,50 @@ def continued(settings: Settings, record: dict[str, Any]) -> Settings:
         UserError: where what is given now contradicts the record; the run would be another one.
     """
     now = settings.flat()
+    for name, then in contradictions(settings, record):
+        raise UserError(
+            f"--{name}={now[name]}, but the run that is resumed has {then}; leave it out, "
+            f"or start another run with another --uuid"
+        )
     if "env_id" in settings.given:
         now["env_id"] = environments.resolve(settings.train.env_id)
+    here = {name: now[name] for name in settings.given | {"data_dir", "uuid", "resume"}}  # its folder may have moved
+    return settings_from_record(record | here, settings.given)
+
+
+def contradictions(settings: Settings, record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield (name, value in the record) of the settings that were given, may not change, and are others there."""
     groups = list(groups_of("train", settings.train.algo).values())
     fixed = {
         name for _, cls in groups for name, (_, _, declared) in settings_of(cls).items() if not declared.may_change
     }
-    defaults = {name: default for _, cls in groups for name, (_, default, _) in settings_of(cls).items()}
+    now, defaults = settings.flat(), default_values(settings.train.algo)
     for name in sorted(settings.given & fixed):
         then = record.get(name, defaults[name])  # a setting that is younger than the record
-        same = to_kwargs(now[name]) == to_kwargs(str(then)) if name == "env_kwargs" else now[name] == then
+        same = now[name] == then
+        if name == "env_id":
+            same = environments.resolve(now[name]) == environments.resolve(str(then))
+        if name == "env_kwargs":
+            same = to_kwargs(now[name]) == to_kwargs(str(then))
         if not same:
-            raise UserError(
-                f"--{name}={now[name]}, but the run that is resumed has {then}; leave it out, "
-                f"or start another run with another --uuid"
-            )
-    here = {name: now[name] for name in settings.given | {"data_dir", "uuid", "resume"}}  # its folder may have moved
-    return settings_from_record(record | here, settings.given)
+            yield name, then
+
+
+def default_values(algo: str) -> dict[str, Any]:
+    """Return name → default of every setting of a training run."""
+    groups = groups_of("train", algo).values()
+    return {name: default for _, cls in groups for name, (_, default, _) in settings_of(cls).items()}
+
+
+def record_of(checkpoints: Path) -> dict[str, Any] | None:
+    """Return what an experiment's folder says was run; None where it is not there, or cannot be read."""
+    import yaml
+
+    try:
+        content = yaml.safe_load((checkpoints / "config.yaml").read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def settings_from_record(record: dict[str, Any], given: frozenset[str] = frozenset()) -> Settings:

@@ -1,12 +1,12 @@
-"""A study: the same task file over environments and seeds, one job for each."""
+"""A study: the same task file over environments, numbers of demonstrations, trials and seeds, one job for each."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import random
-import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from typing import Any
 import environments
 from agents import AGENTS
 from environments.bundles import BUNDLES
+from helpers import demos
 from helpers import experiment as experiments
-from helpers.checkpoint import write_bytes
-from helpers.config import param, read_yaml, settings_of, to_flags, to_kwargs, usable_path
+from helpers.config import param, read_yaml, to_flags, to_kwargs, usable_path
 from helpers.errors import UserError
-from helpers.experiment import MAX_NAME, Settings, groups_of
+from helpers.experiment import MAX_NAME, Settings, default_values, settings_from_record
 
 MAX_JOBS = 10_000  # of one study; a slip of the finger is beyond
+WORKERS = 2  # of a job, where neither the command line nor the task file says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +32,23 @@ class StudyConfig:
     config: str = param("", "task file of every job", check=usable_path)
     env_bundle: str = param("debug", "environments, by the name of their bundle", choices=lambda: tuple(BUNDLES))
     num_seeds: int = param(1, "seeds of each environment, from 0 on", low=1, high=MAX_JOBS)
-    num_workers: int = param(2, "workers of each job", low=1)
+    num_demos: tuple[int, ...] = param(
+        (), "numbers of demonstrations, a job for each; 0 for all there are", low=0, alias="list"
+    )
+    demo_dir: str = param(
+        "", "folder with a folder of demonstrations for each environment, such as data/demos", check=usable_path
+    )
+    num_workers: int | None = param(
+        None, f"workers of each job (default: as the task file says, else {WORKERS})", low=1
+    )
     sweep: bool = param(False, "search: each trial draws one of each list in the task file")
     num_trials: int = param(1, "trials of a sweep, each over all environments and seeds", low=1, high=MAX_JOBS)
     sweep_seed: int = param(0, "seed of what the trials draw", low=0)
-    args_method: str = param(
-        "full",
-        "what a job's command spells out: every parameter, those that differ from the defaults, or a YAML file",
-        choices=("full", "yaml", "minimal"),
-    )
     data_dir: str = param("data", "folder for the jobs' files and what they write", check=usable_path)
+    wandb_entity: str = param("", "Weights & Biases user or team")
+    wandb_project: str = param(
+        "", "Weights & Biases project (default: the study's name, where another --wandb flag is given)"
+    )
 
 
 @dataclass(frozen=True)
@@ -48,41 +56,115 @@ class Job:
     """One run of a study."""
 
     name: str
-    workers: int
     settings: Settings
 
+    @property
+    def workers(self) -> int:
+        """How many workers the run has."""
+        return self.settings.common.num_workers or WORKERS
+
     def values(self) -> dict[str, Any]:
-        """Return name → value of every setting, but for what belongs to the launch."""
+        """Return name → value of every setting but ``config``, which is read already."""
         values = self.settings.flat()
-        del values["config"], values["num_workers"]  # the one is read already, the other is mpiexec's
+        del values["config"]
         return values
 
+    @classmethod
+    def from_values(cls, name: str, values: Mapping[str, Any]) -> Job:
+        """Return the job whose `values` these are.
 
-def jobs_of(study: StudyConfig) -> list[Job]:
+        Raises:
+            UserError: where they are not those of a run.
+        """
+        return cls(name, settings_from_record(dict(values)))
+
+
+def jobs_of(study: StudyConfig, project: str = "") -> list[Job]:
     """Return the jobs of a study, each held against what ``main.py`` accepts and against the environments there are.
+
+    Args:
+        study: what to run over.
+        project: of Weights & Biases, where neither the study nor the task file names one.
 
     Raises:
         UserError: for the first job that would not start.
     """
-    _, members = BUNDLES[study.env_bundle]
     if not study.config:
         raise UserError("--config=tasks/<file>.yaml: which task is to be run?")
+    members, numbers = BUNDLES[study.env_bundle][1], study.num_demos or (None,)
+    if len(set(numbers)) < len(numbers):
+        raise UserError("--num_demos: the same number stands twice")
     trials = trials_of(study)
-    if (count := len(members) * study.num_seeds * len(trials)) > MAX_JOBS:
+    if (count := len(members) * len(numbers) * len(trials) * study.num_seeds) > MAX_JOBS:
         raise UserError(f"{count} jobs; at most {MAX_JOBS} are one study")
-    jobs, made, data = [], set(), Path(study.data_dir).absolute()  # the jobs start elsewhere
-    for env_id in members:
-        for (number, drawn), seed in itertools.product(enumerate(trials), range(study.num_seeds)):
-            trial = f".trial{number:03}" if study.sweep else ""
-            name = f"{study.prefix}.{env_id.replace(':', '_').replace('/', '_')}{trial}.seed{seed:02}"
-            argv = [f"--config={study.config}", f"--env_id={env_id}", f"--seed={seed}", f"--uuid={name}"]
-            settings = experiments.parse([*argv, f"--data_dir={data}"], drawn)
-            kwargs = settings.common.env_kwargs
-            if (env_id, kwargs) not in made:
-                environments.make_env(environments.resolve(env_id), None, to_kwargs(kwargs)).close()
-                made.add((env_id, kwargs))
-            jobs.append(Job(name, study.num_workers, settings))
+    jobs, trial_run = [], TrialRun()
+    axes = itertools.product(members, numbers, enumerate(trials), range(study.num_seeds))
+    for env_id, number, (trial, drawn), seed in axes:
+        folder = env_id.replace(":", "_").replace("/", "_")
+        name = f"{study.prefix}.{folder}"
+        if number is not None:
+            name += f".demos{number:02}"
+        if study.sweep:
+            name += f".trial{trial:03}"
+        name += f".seed{seed:02}"
+        argv = list(_flags(study, name, env_id, seed))
+        if number is not None:
+            argv.append(f"--num_demos={number}")
+        if study.demo_dir:
+            argv.append(f"--expert_path={study.demo_dir}/{folder}")
+        settings = _complete(experiments.parse(argv, drawn), project)
+        if number is not None and not settings.imitation.expert_path:
+            raise UserError("--num_demos: of which demonstrations? --demo_dir=data/demos")
+        trial_run.check(settings)
+        jobs.append(Job(name, settings))
     return jobs
+
+
+def _flags(study: StudyConfig, name: str, env_id: str, seed: int) -> Iterator[str]:
+    """Yield what a job's command line says besides its demonstrations."""
+    yield from (f"--config={study.config}", f"--env_id={env_id}", f"--seed={seed}", f"--uuid={name}")
+    yield "--resume=auto"  # started again, it goes on
+    yield f"--data_dir={Path(study.data_dir).absolute()}"  # the jobs start elsewhere
+    for setting in ("num_workers", "wandb_entity", "wandb_project"):
+        if value := getattr(study, setting):
+            yield f"--{setting}={value}"
+
+
+def _complete(settings: Settings, project: str) -> Settings:
+    """Return settings that say what a job must not leave to where it happens to start."""
+    common, imitation, tracking = settings.common, settings.imitation, settings.tracking
+    if common.num_workers is None:
+        common = dataclasses.replace(common, num_workers=WORKERS)
+    if imitation.expert_path:
+        imitation = dataclasses.replace(imitation, expert_path=str(Path(imitation.expert_path).absolute()))
+    if not tracking.wandb_project:
+        tracking = dataclasses.replace(tracking, wandb_project=project)
+    return dataclasses.replace(settings, common=common, imitation=imitation, tracking=tracking)
+
+
+class TrialRun:
+    """Makes each environment, and reads each set of demonstrations, once."""
+
+    def __init__(self) -> None:
+        self._shapes: dict[tuple[str, str], tuple[int, tuple[int, ...]]] = {}
+        self._fitting: set[tuple[Any, ...]] = set()
+
+    def check(self, settings: Settings) -> None:
+        """Try what a job needs.
+
+        Raises:
+            UserError: where the environment cannot be made, or the demonstrations do not fit or are not there.
+        """
+        env_id, kwargs = settings.train.env_id, settings.common.env_kwargs
+        if (env_id, kwargs) not in self._shapes:
+            env = environments.make_env(environments.resolve(env_id), None, to_kwargs(kwargs))
+            observation, action = env.observation_space.shape, env.action_space.shape
+            env.close()
+            self._shapes[env_id, kwargs] = (observation or (0,))[0], tuple(action or ())
+        path, number = settings.imitation.expert_path, settings.imitation.num_demos
+        if path and (case := (env_id, kwargs, path, number)) not in self._fitting:
+            demos.check_fit(demos.read_demos(path, number), path, *self._shapes[env_id, kwargs])
+            self._fitting.add(case)
 
 
 def trials_of(study: StudyConfig) -> list[dict[str, Any] | None]:
@@ -124,42 +206,9 @@ def arguments(job: Job, method: str, yaml_path: Path) -> list[str]:
         return [f"--config={yaml_path}"]
     values = job.values()
     if method == "minimal":
-        defaults = {
-            name: default
-            for _, cls in groups_of("train", job.settings.train.algo).values()
-            for name, (_, default, _) in settings_of(cls).items()
-        }
+        defaults = default_values(job.settings.train.algo)
         values = {name: value for name, value in values.items() if value != defaults[name]}
     return to_flags(values)
-
-
-def script(job: Job, args: Sequence[str]) -> str:
-    """Return a shell script that runs a job in the folder of this program, with arguments of ``main.py``."""
-    root = Path(__file__).resolve().parent.parent
-    command = ["mpiexec", "-n", str(job.workers), "python", "main.py", *args]
-    return f"#!/usr/bin/env bash\nset -euo pipefail\ncd {shlex.quote(str(root))}\nexec {shlex.join(command)}\n"
-
-
-def write(study: StudyConfig, jobs: Sequence[Job]) -> Path:
-    """Write a script for each job, and its settings where the scripts name them; return their folder.
-
-    Raises:
-        UserError: where the folder cannot be written.
-    """
-    import yaml
-
-    folder = Path(study.data_dir).absolute() / "spawn" / study.prefix
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for job in jobs:
-            settings = folder / f"{job.name}.yaml"
-            if study.args_method == "yaml":
-                write_bytes(settings, yaml.safe_dump(job.values(), sort_keys=False).encode())
-            text = script(job, arguments(job, study.args_method, settings))
-            write_bytes(folder / f"{job.name}.sh", text.encode())
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}") from None
-    return folder
 
 
 def check(study: StudyConfig) -> None:
@@ -168,7 +217,7 @@ def check(study: StudyConfig) -> None:
     Raises:
         UserError: saying so.
     """
-    if Path(study.prefix).name != study.prefix or study.prefix in (".", ".."):
+    if not study.prefix or Path(study.prefix).name != study.prefix or study.prefix in (".", ".."):
         raise UserError(f"--prefix={study.prefix}: a name, not a path")
     if len(study.prefix.encode()) > MAX_NAME // 2:
         raise UserError(f"--prefix={study.prefix}: a name of at most {MAX_NAME // 2} bytes")

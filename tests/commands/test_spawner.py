@@ -1,40 +1,152 @@
+"""spawner.py before anything is started: help, plans, refusals."""
+
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from environments import bundles
+from helpers.launchers.calibers import CALIBERS
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-def spawn(*args):
-    command = [sys.executable, str(ROOT / "spawner.py"), *args]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-
-
-def test_help_lists_the_bundles():
-    shown = " ".join(spawn("-h").stdout.split())
+def test_help_has_the_contracts_flags_bundles_and_calibers():
+    shown = subprocess.run([sys.executable, ROOT / "spawner.py", "-h"], capture_output=True, text=True).stdout
+    flags = """prefix config conda_env env_bundle args_method demo_dir num_workers num_trials deployment num_seeds caliber
+        deploy_now sweep clear wandb_upgrade num_demos list wandb_base_url wandb_api_key wandb_entity wandb_project
+        docker docker_image"""
+    for flag in flags.split():
+        assert re.search(rf"--{flag}\b", shown), flag
+    words = " ".join(shown.split())
     for line in bundles.lines():
-        assert " ".join(line.split()) in shown
+        assert " ".join(line.split()) in words
+    for name, caliber in CALIBERS.items():
+        assert f"{name} {caliber.time} {caliber.cpu}, {caliber.gpu}" in words
 
 
-def test_job_that_it_writes_trains(tmp_path):
-    task = tmp_path / "task.yaml"
-    task.write_text("num_iters: 2\nnum_envs: 2\nrollout_len: 64\nbatch_size: 32\neval_episodes: 1\ncompile: false\n")
-    result = spawn(f"--config={task}", "--prefix=tiny", f"--data_dir={tmp_path / 'data'}", "--num_workers=1")
-    assert result.returncode == 0, result.stderr
-    assert "study tiny: 2 jobs of 1 workers, not started" in result.stdout
-    job = tmp_path / "data/spawn/tiny/tiny.InvertedPendulum-v5.seed00.sh"
-    bin_first = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
-    root_may = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    done = subprocess.run(["bash", job], capture_output=True, text=True, env=bin_first | root_may, timeout=120)
+@pytest.mark.parametrize("method", ["full", "minimal", "yaml"])
+def test_plan_is_shown_and_its_files_train(studies, method):
+    task = studies.task("num_iters: 2\np_lr: [1e-4, 3e-4]\n")
+    flags = ("--sweep", "--num_trials=2", "--prefix=tiny", "--num_workers=1", f"--args_method={method}")
+    shown = studies.run(task, *flags, "--no-deploy_now", "--clear")
+    rows = [line.split() for line in shown.splitlines() if line.startswith("  tiny.")]
+    assert len(rows) == 4
+    assert {row[4] for row in rows} == {"0.0001", "0.0003"}  # what was drawn
+    assert "4 written" in shown
+    assert studies.run("--status=tiny").count("not started") == 5  # each job, and their sum
+    job = studies.files("tiny") / "tiny.InvertedPendulum-v5.trial001.seed00.sh"
+    environment = studies.env | {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run(["bash", job], capture_output=True, text=True, env=environment, cwd="/", timeout=120)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "data/checkpoints/tiny.InvertedPendulum-v5.seed00/last.pt").exists()
+    assert studies.states("tiny")["tiny.InvertedPendulum-v5.trial001.seed00"] == "finished"
+    assert "3 written, 1 finished already" in studies.run(task, *flags, "--no-deploy_now")
 
 
-def test_wrong_study_is_one_line_and_writes_nothing(tmp_path):
-    result = spawn("--env_bundle=mujoko", f"--data_dir={tmp_path / 'data'}")
-    assert result.returncode == 2
-    assert "env_bundle=mujoko: must be one of debug, classic" in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "data").exists()
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--env_bundle=mujoko"], "env_bundle=mujoko: must be one of debug, classic"),
+        (["--deployment=slrum"], "must be one of tmux, slurm"),
+        (["--config=nowhere.yaml"], "cannot read the config file 'nowhere.yaml'"),
+        (["--numseeds=3"], "did you mean '--num_seeds'"),
+        (["--num_demos", "4", "x"], "expected a whole number"),
+        (["--list", "4", "16"], "--num_demos: of which demonstrations"),
+        (["--docker"], "--docker needs --docker_image"),
+        (["--docker_image=x"], "--docker_image needs --docker"),
+        (["--docker", "--docker_image=x"], "there is no docker on this machine"),
+        (["--conda_env=x"], "--conda_env=x: conda cannot be asked"),
+        (["--cluster=x.yaml"], "--cluster needs --deployment=slurm"),
+        (["--deployment=slurm", "--cluster=x.yaml"], "x.yaml"),
+        (["--deployment=slurm"], "there is no sbatch on this machine"),
+        (["--wandb_base_url=wandb.ai"], "an address begins with http"),
+        (["--wandb_api_key=-"], "the variable WANDB_API_KEY is not set"),
+        (["--status=x", "--num_seeds=2"], "--num_seeds has no effect with --status"),
+        (["--stop=x"], "there is no study 'x'"),
+        (["--status=../x"], "a name, not a path"),
+    ],
+)
+def test_wrong_command_is_one_line_and_writes_nothing(studies, flags, named):
+    config = [] if flags[0].startswith(("--config", "--status", "--stop")) else [studies.task("")]
+    assert named in studies.run(*config, *flags, fails=True, PATH=only(studies, "tmux"))
+    assert not studies.data.exists()
+
+
+def only(studies, *programs):
+    """Return a PATH with these programs and no others."""
+    folder = studies.folder / "programs"
+    folder.mkdir()
+    for program in programs:
+        (folder / program).symlink_to(shutil.which(program))
+    return str(folder)
+
+
+def test_no_tmux_is_said(studies):
+    assert "there is no tmux on this machine" in studies.run(studies.task(""), fails=True, PATH=only(studies))
+
+
+def test_unknown_study_is_told_the_nearest(studies):
+    studies.run(studies.task(""), "--prefix=walkers", "--no-deploy_now")
+    assert "did you mean 'walkers'" in studies.run("--status=walker", fails=True)
+    assert "there are walkers" in studies.run("--status=x", fails=True)
+
+
+def test_study_that_cannot_be_written_is_refused(studies):
+    studies.data.write_text("a file")
+    assert "cannot write to" in studies.run(studies.task(""), "--no-deploy_now", fails=True)
+
+
+def test_damaged_record_is_named(studies):
+    studies.run(studies.task(""), "--prefix=x", "--no-deploy_now")
+    (studies.files("x") / "study.json").write_text("{")
+    assert "study.json cannot be read" in studies.run("--status=x", fails=True)
+
+
+def test_key_is_neither_in_the_process_list_nor_in_any_file_but_one(studies):
+    """The command that has the key in it lasts as long as a Python program needs to begin."""
+    command = [sys.executable, ROOT / "spawner.py", "--prefix=x", f"--data_dir={studies.data}", studies.task("")]
+    command += ["--no-deploy_now", "--wandb_api_key", "VERYSECRET", "--wandb_entity=me"]
+    with subprocess.Popen(command, env=studies.env, cwd=studies.folder, stdout=subprocess.PIPE, text=True) as process:
+        seen = []
+        while process.poll() is None:
+            seen.append(Path(f"/proc/{process.pid}/cmdline").read_bytes())
+        printed = process.stdout.read()
+    assert process.returncode == 0
+    assert b"--wandb_api_key=-" in seen[len(seen) // 2]
+    assert b"VERYSECRET" not in seen[len(seen) // 2]
+    assert "VERYSECRET" not in printed
+    with_key = [path for path in studies.data.rglob("*") if path.is_file() and b"VERYSECRET" in path.read_bytes()]
+    assert with_key == [studies.files("x") / ".wandb_api_key"]
+    assert with_key[0].stat().st_mode & 0o777 == 0o600
+    script = (studies.files("x") / "x.Hopper-v5.seed00.sh").read_text()
+    assert "--wandb_project=x --wandb_entity=me" in script
+
+
+def test_study_under_the_name_of_another_is_refused(studies):
+    """A run that has begun cannot go on with other settings; its length may change."""
+    one = (studies.task("num_iters: 1\n"), "--prefix=x", "--num_workers=1", "--no-deploy_now")
+    studies.run(*one)
+    script = studies.files("x") / "x.InvertedPendulum-v5.seed00.sh"
+    subprocess.run(["bash", script], env=studies.env, capture_output=True, check=True)
+    assert "1 written, 1 finished already" in studies.run(*one)
+    before = script.read_bytes()
+    told = studies.run(studies.task("num_iters: 1\ngamma: 0.5\n"), *one[1:], fails=True)
+    assert "x.InvertedPendulum-v5.seed00 was started with gamma=0.99, now gamma=0.5: choose another --prefix" in told
+    assert script.read_bytes() == before
+    assert "2 written, 0 finished already" in studies.run(studies.task("num_iters: 2\n"), *one[1:])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tasks").glob("*.yaml")), ids=lambda path: path.stem)
+def test_task_file_fits_the_environments_it_is_for(studies, path):
+    bundle = next(name for part, name in BUNDLES_OF.items() if part in path.stem)
+    sweep = ["--sweep", "--num_trials=2"] if path.stem.endswith("_hps") else []
+    shown = studies.run(f"--config={path}", f"--env_bundle={bundle}", "--no-deploy_now", *sweep)
+    jobs = len(bundles.BUNDLES[bundle][1]) * (2 if sweep else 1)
+    assert f"{jobs} written" in shown
+
+
+# part of a task file's name → bundle
+BUNDLES_OF = {"mujoco": "mujoco_small", "dmc": "dmc_easy", "classic": "classic", "opensim": "opensim_small"}

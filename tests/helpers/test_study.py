@@ -1,13 +1,18 @@
 import dataclasses
+import json
+import shutil
 
+import numpy as np
 import pytest
 import yaml
 
 from environments.bundles import BUNDLES
 from helpers import study as studies
+from helpers.demos import Episode, write_demo
 from helpers.errors import UserError
 from helpers.experiment import parse
-from helpers.study import StudyConfig
+from helpers.launchers import METHODS
+from helpers.study import Job, StudyConfig
 
 
 @pytest.fixture
@@ -32,13 +37,12 @@ def test_jobs_are_environments_times_seeds(task, tmp_path):
     assert jobs[0].settings.train.num_timesteps == 10_000
 
 
-@pytest.mark.parametrize("method", ["full", "yaml", "minimal"])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_the_same_settings(task, tmp_path, method):
-    study = study_of(task, tmp_path, args_method=method)
-    jobs = studies.jobs_of(study)
-    folder = studies.write(study, jobs)
-    for job in jobs:
-        args = studies.arguments(job, method, folder / f"{job.name}.yaml")
+    for job in studies.jobs_of(study_of(task, tmp_path, demo_dir=one_demo(tmp_path), wandb_project="pro ject")):
+        path = tmp_path / "settings of a job.yaml"
+        path.write_text(yaml.safe_dump(job.values(), sort_keys=False))
+        args = studies.arguments(job, method, path)
         read = parse(args)
         same = dataclasses.replace(read.common, config=task)
         assert dataclasses.replace(read, common=same, given=job.settings.given) == job.settings
@@ -49,20 +53,78 @@ def test_every_method_gives_the_same_settings(task, tmp_path, method):
         assert "--no-normalize_rewards" in args
 
 
-def test_script_survives_quotes_and_spaces(task, tmp_path):
-    study = study_of(task, tmp_path)
-    (job, *_) = studies.jobs_of(study)
-    text = studies.script(job, studies.arguments(job, "minimal", tmp_path))
-    assert text.startswith("#!/usr/bin/env bash\nset -euo pipefail\ncd ")
-    assert "exec mpiexec -n 2 python main.py --seed=0 " in text
-    assert """'--uuid=it'"'"'s a study.InvertedPendulum-v5.seed00'""" in text
+def test_job_is_made_again_from_its_values(task, tmp_path):
+    for job in studies.jobs_of(study_of(task, tmp_path)):
+        again = Job.from_values(job.name, json.loads(json.dumps(job.values())))
+        assert (again.values(), again.workers) == (job.values(), 2)
 
 
-def test_yaml_method_keeps_the_settings_beside_the_script(task, tmp_path):
-    study = study_of(task, tmp_path, args_method="yaml")
-    folder = studies.write(study, studies.jobs_of(study))
-    assert folder == tmp_path / "its data" / "spawn" / "it's a study"
-    assert yaml.safe_load((folder / "it's a study.Hopper-v5.seed00.yaml").read_text())["env_id"] == "Hopper-v5"
+def one_demo(tmp_path):
+    """Make a folder of demonstrations for each environment of the debug bundle."""
+    for env_id, observation, action in (("InvertedPendulum-v5", 4, 1), ("Hopper-v5", 11, 3)):
+        for number in range(2):
+            episode = Episode(np.zeros((3, observation)), np.zeros((2, action)), np.zeros(2), True, False)
+            path = tmp_path / "demos" / env_id / f"{number}.h5"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_demo(path, episode, {"env_id": env_id})
+    return str(tmp_path / "demos")
+
+
+def test_numbers_of_demonstrations_are_jobs(task, tmp_path, monkeypatch):
+    one_demo(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    jobs = studies.jobs_of(study_of(task, tmp_path, num_demos=(1, 2), demo_dir="demos", num_seeds=2))
+    assert len(jobs) == 2 * 2 * 2
+    assert jobs[-1].name == "it's a study.Hopper-v5.demos02.seed01"
+    imitation = jobs[-1].settings.imitation
+    assert (imitation.num_demos, imitation.expert_path) == (2, f"{tmp_path}/demos/Hopper-v5")
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"num_demos": (1,)}, "of which demonstrations"),
+        ({"num_demos": (1, 1), "demo_dir": "demos"}, "stands twice"),
+        ({"num_demos": (3,), "demo_dir": "demos"}, "--num_demos=3, but .*InvertedPendulum-v5 holds 2"),
+        ({"demo_dir": "nowhere"}, "nowhere/InvertedPendulum-v5: no such folder"),
+        ({"demo_dir": "demos", "env_bundle": "mujoco_small"}, "demos/HalfCheetah-v5: no such folder"),
+    ],
+)
+def test_demonstrations_that_are_not_there_are_refused(task, tmp_path, monkeypatch, more, named):
+    one_demo(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=named):
+        studies.jobs_of(study_of(task, tmp_path, **more))
+
+
+def test_demonstrations_of_another_environment_are_refused(task, tmp_path):
+    one_demo(tmp_path)
+    shutil.rmtree(tmp_path / "demos/Hopper-v5")
+    (tmp_path / "demos/Hopper-v5").symlink_to(tmp_path / "demos/InvertedPendulum-v5")
+    with pytest.raises(UserError, match=r"observations and actions of shapes \(4,\)"):
+        studies.jobs_of(study_of(task, tmp_path, demo_dir=f"{tmp_path}/demos"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "line", "workers"), [(None, "", 2), (None, "num_workers: 4\n", 4), (3, "num_workers: 4\n", 3)]
+)
+def test_workers_are_those_of_the_command_line_then_of_the_task_file(tmp_path, flag, line, workers):
+    path = tmp_path / "task.yaml"
+    path.write_text(f"gamma: 0.9\n{line}")
+    assert {job.workers for job in studies.jobs_of(study_of(str(path), tmp_path, num_workers=flag))} == {workers}
+
+
+def test_project_is_the_commands_then_the_files_then_the_studys(task, tmp_path):
+    def project(**more):
+        return studies.jobs_of(study_of(task, tmp_path, **more), project="fallback")[
+            0
+        ].settings.tracking.wandb_project
+
+    assert project() == "fallback"
+    assert project(wandb_project="mine") == "mine"
+    with open(task, "a") as file:
+        file.write("wandb_project: of the file\n")
+    assert project() == "of the file"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +190,7 @@ def test_sweep_over_nothing_is_refused(task, tmp_path):
         studies.jobs_of(study_of(task, tmp_path, sweep=True))
 
 
-@pytest.mark.parametrize("prefix", ["a/b", "..", "x" * 300])
+@pytest.mark.parametrize("prefix", ["a/b", "..", "", "x" * 300])
 def test_name_that_is_no_folders_is_refused(prefix):
     with pytest.raises(UserError, match="--prefix"):
         studies.check(StudyConfig(prefix=prefix))

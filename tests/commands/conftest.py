@@ -1,0 +1,83 @@
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+SMALL = "num_envs: 2\nrollout_len: 64\nbatch_size: 32\neval_frequency: 0\neval_episodes: 1\ncompile: false\n"
+
+
+class Studies:
+    """spawner.py as a user runs it, its files, queue and tmux server in a folder of the test's."""
+
+    def __init__(self, folder, env):
+        self.folder, self.data = folder, folder / "its data"
+        outside = {name: value for name, value in os.environ.items() if name not in ("TMUX", "WANDB_API_KEY")}
+        own = {"TMUX_TMPDIR": str(folder / "t"), "TMPDIR": str(folder / "t"), "COLUMNS": "200"}
+        may = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+        self.env = outside | own | may | env
+        (folder / "t").mkdir()
+
+    def task(self, text):
+        path = self.folder / "the task.yaml"
+        path.write_text(SMALL + text)
+        return f"--config={path}"
+
+    def run(self, *args, fails=False, **env):
+        command = [sys.executable, str(ROOT / "spawner.py"), f"--data_dir={self.data}", *args]
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=self.folder, env=self.env | env, timeout=250, check=False
+        )
+        assert done.returncode == (2 if fails else 0), done.stdout + done.stderr
+        if fails:
+            assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+        return done.stderr if fails else done.stdout
+
+    def states(self, study):
+        """Return name → state, as --status tells."""
+        shown = self.run("--status", study)
+        states = "pending|running|finished|stopped|failed|not started"
+        return dict(re.findall(rf"^  ({re.escape(study)}\S*) +({states}) ", shown, re.M))
+
+    def wait(self, study, true, seconds=120):
+        """Wait until `true(states)`."""
+        give_up = time.monotonic() + seconds
+        while not true(states := self.states(study)):
+            assert time.monotonic() < give_up, (states, self.outputs(study))
+            time.sleep(0.2)
+        return states
+
+    def wait_for_end(self, study, seconds=200):
+        return self.wait(study, lambda states: not {"pending", "running"} & set(states.values()), seconds)
+
+    def outputs(self, study):
+        return {path.name: path.read_text() for path in self.files(study).glob("*.out")}
+
+    def files(self, study):
+        return self.data / "spawn" / study
+
+    def processes(self):
+        """Return the command lines of all processes that name the test's folder."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if str(self.folder) in words:
+                found.append(words)
+        return found
+
+
+@pytest.fixture
+def make_studies(tmp_path):
+    return lambda **env: Studies(tmp_path, env)
+
+
+@pytest.fixture
+def studies(make_studies):
+    return make_studies()

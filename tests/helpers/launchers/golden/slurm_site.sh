@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+#SBATCH --job-name="it's $HOME.Hopper-v5.seed01"
+#SBATCH --output="/scratch/my data/spawn/it's $HOME/it's $HOME.Hopper-v5.seed01.out"
+#SBATCH --open-mode=append
+#SBATCH --ntasks=2
+#SBATCH --cpus-per-task=1
+#SBATCH --time=00:15:00
+#SBATCH --partition="debug gpu"
+#SBATCH --mem-per-cpu=4G
+#SBATCH --constraint=V4|V5
+#SBATCH --account=mine
+#SBATCH --signal=B:USR1@60
+#SBATCH --requeue
+#SBATCH --gres=gpu:1
+#SBATCH --exclude=cpu001
+set -eo pipefail
+job='/scratch/my data/spawn/it'"'"'s $HOME/it'"'"'s $HOME.Hopper-v5.seed01'
+rm -f "$job.exit"
+trap 'echo "$?" >"$job.exit"; rm -f "$job.sh" "$job.yaml"' EXIT
+module load GCC/12.3.0
+module load OpenMPI/4.1.5
+ulimit -c 0
+cd /home/me/MiloZero
+export WANDB_BASE_URL=https://wandb.example.org
+WANDB_API_KEY=$(<'/scratch/my data/spawn/it'"'"'s $HOME/.wandb_api_key')
+export WANDB_API_KEY
+export PATH=/home/me/venv/bin:$PATH
+status='/scratch/my data/logs/it'"'"'s $HOME.Hopper-v5.seed01/status.json'
+saved() { sed -n 's/.*"saved_iteration": \([0-9]*\).*/\1/p' "$status" 2>/dev/null || true; }
+requeue() {
+  if [ "$(saved)" = "$before" ]; then
+    echo "error: no checkpoint was reached in one piece: a longer --caliber or a lower save_frequency" >&2
+    return 1
+  fi
+  trap - EXIT  # it has not ended
+  scontrol requeue "$SLURM_JOB_ID"
+}
+# Slurm's signal says that the time is almost over: save, stop, and back into the queue. Where even the iteration
+# takes too long for that, the last checkpoint is what there is to go on from.
+time_is_over() {
+  over=yes
+  kill -USR1 "$run" || true
+  (trap 'kill $!; exit' TERM; sleep 30 & wait $!; requeue) &
+  last_call=$!
+}
+over=
+before=$(saved)
+srun --mpi=pmix_v3 python main.py --seed=1 --num_workers=2 '--data_dir=/scratch/my data' --cuda --env_kwargs=reset_noise_scale=0.1 --env_id=Hopper-v5 '--uuid=it'"'"'s $HOME.Hopper-v5.seed01' --resume=auto &
+run=$!
+trap 'interrupted=yes; [ "$over" ] || time_is_over' USR1
+while interrupted=; do
+  wait "$run" && code=0 || code=$?
+  [ "$interrupted" ] || break
+done
+if [ "$over" ]; then
+  kill "$last_call" 2>/dev/null || true
+  if [ "$code" = 0 ] && grep -q '"state": "stopped"' "$status"; then
+    if requeue; then exit 0; fi
+    code=1
+  fi
+fi
+exit "$code"
