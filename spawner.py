@@ -60,8 +60,13 @@ def epilog() -> str:
     return "\n  ".join(parts)
 
 
-def launch_study(study: StudyConfig, launch: LaunchConfig) -> None:
+def launch_study(study: StudyConfig, launch: LaunchConfig, key: str) -> None:
     """Start the jobs of a study that are neither finished nor at work; with ``--no-deploy_now`` only write them.
+
+    Args:
+        study: what to run over.
+        launch: how.
+        key: of Weights & Biases, for jobs that it takes part in.
 
     Raises:
         UserError: before anything is written, where one of them would not start.
@@ -71,7 +76,7 @@ def launch_study(study: StudyConfig, launch: LaunchConfig) -> None:
     wanted = study.wandb_entity or launch.wandb_base_url or launch.wandb_api_key
     jobs = studies.jobs_of(study, project=study.prefix if wanted else "")
     if not launch.wandb_api_key and any(job.settings.tracking.wandb_project for job in jobs):
-        launch = dataclasses.replace(launch, wandb_api_key=os.environ.get(KEY, ""))
+        launch = dataclasses.replace(launch, wandb_api_key=key)
     start(StudyFolder(study.data_dir, study.prefix), launch, jobs)
 
 
@@ -265,14 +270,15 @@ def run(flags: dict[str, Any]) -> None:
     Raises:
         UserError: for what the user can put right.
     """
+    key = os.environ.pop(KEY, "")  # not for tmux's server or Slurm to keep
     if flags.get("wandb_api_key") == FROM_VARIABLE:
-        flags["wandb_api_key"] = os.environ.get(KEY, "")
-        if not flags["wandb_api_key"]:
+        flags["wandb_api_key"] = key
+        if not key:
             raise UserError(f"--wandb_api_key={FROM_VARIABLE}: the variable {KEY} is not set")
     study, launch, follow = (build(cls, flags, {}) for cls in GROUPS.values())
     asked = [name for name in FOLLOW if name in flags]
     if not asked:
-        return launch_study(study, launch)
+        return launch_study(study, launch, key)
     if idle := sorted(set(flags) - {asked[0], "data_dir"}):
         raise UserError(f"--{idle[0]} has no effect with --{asked[0]}")
     study = dataclasses.replace(study, prefix=getattr(follow, asked[0]))

@@ -17,7 +17,7 @@ from environments.bundles import BUNDLES
 from helpers import demos
 from helpers import experiment as experiments
 from helpers.config import param, read_yaml, to_flags, to_kwargs, usable_path
-from helpers.errors import UserError
+from helpers.errors import UserError, did_you_mean
 from helpers.experiment import MAX_NAME, Settings, default_values, settings_from_record
 
 MAX_JOBS = 10_000  # of one study; a slip of the finger is beyond
@@ -30,7 +30,7 @@ class StudyConfig:
 
     prefix: str = param("study", "name of the study, which its jobs' names begin with")
     config: str = param("", "task file of every job", check=usable_path)
-    env_bundle: str = param("debug", "environments, by the name of their bundle", choices=lambda: tuple(BUNDLES))
+    env_bundle: str = param("debug", "environments: the name of a bundle, or ids with commas between them")
     num_seeds: int = param(1, "seeds of each environment, from 0 on", low=1, high=MAX_JOBS)
     num_demos: tuple[int, ...] = param(
         (), "numbers of demonstrations, a job for each; 0 for all there are", low=0, alias="list"
@@ -91,7 +91,7 @@ def jobs_of(study: StudyConfig, project: str = "") -> list[Job]:
     """
     if not study.config:
         raise UserError("--config=tasks/<file>.yaml: which task is to be run?")
-    members, numbers = BUNDLES[study.env_bundle][1], study.num_demos or (None,)
+    members, numbers = members_of(study.env_bundle), study.num_demos or (None,)
     if len(set(numbers)) < len(numbers):
         raise UserError("--num_demos: the same number stands twice")
     trials = trials_of(study)
@@ -118,6 +118,21 @@ def jobs_of(study: StudyConfig, project: str = "") -> list[Job]:
         trial_run.check(settings)
         jobs.append(Job(name, settings))
     return jobs
+
+
+def members_of(bundle: str) -> tuple[str, ...]:
+    """Return the full ids of a bundle, or of the environments that are named instead of one.
+
+    Raises:
+        UserError: where there is neither such a bundle nor such an environment.
+    """
+    if bundle in BUNDLES:
+        return BUNDLES[bundle][1]
+    try:
+        return tuple(dict.fromkeys(environments.resolve(env_id.strip()) for env_id in bundle.split(",")))
+    except UserError as error:
+        near = did_you_mean(bundle, BUNDLES)
+        raise UserError(f"--env_bundle={bundle}: no bundle of that name{near}, and {error}") from None
 
 
 def _flags(study: StudyConfig, name: str, env_id: str, seed: int) -> Iterator[str]:

@@ -61,6 +61,13 @@ class StudyFolder:
         """Return what a job's window holds locked while it waits or runs."""
         return self.path / f"{job}.turn"
 
+    def status(self, job: str) -> dict[str, Any]:
+        """Return what a job's run says of itself (its ``status.json``); nothing where there is no such file yet."""
+        try:
+            return dict(json.loads((self.data / "logs" / job / "status.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return {}
+
     def ended_with(self, job: str) -> int | None:
         """Return the exit code of a job; None where it has left none."""
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from helpers.launchers.folder import Record, StudyFolder
 
 COLOURS = {"pending": "yellow", "running": "cyan", "finished": "green", "stopped": "magenta", "failed": "red"}
 STATES = ("pending", "running", "finished", "stopped", "failed", "not started")
+TERMINATED = 143  # by SIGTERM: a cancelled job, which may have saved all the same
 TAIL = 64 * 1024  # bytes at the end of a file, which surely hold its last lines
 
 
@@ -57,20 +57,13 @@ def places(record: Record, deployment: str) -> dict[str, str]:
 
 def _report(folder: StudyFolder, name: str, job: Mapping[str, Any], active: str | None) -> Report:
     logs = folder.data / "logs" / name
-    status = _status(logs)
+    status = folder.status(name)
     state, reason = _state(folder, name, bool(job["place"]), status, active)
     log = logs / "log.txt"
     metrics: dict[str, Any] = {key: status[key] for key in ("iteration", "timesteps") if key in status}
     metrics |= last_row(logs / "progress.csv")  # written more often
     share = progress(metrics, job["settings"])
     return Report(name, state, reason, share, metrics, log if log.exists() else folder.output(name))
-
-
-def _status(logs: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((logs / "status.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 def _state(
@@ -83,7 +76,7 @@ def _state(
         return active, ""
     if not started:
         return "not started", ""
-    if said == "stopped" and not code:
+    if said == "stopped" and code in (None, 0, TERMINATED):
         return "stopped", reason
     if code == 0 and said is None:
         return "stopped", "before it began"
@@ -103,7 +96,7 @@ def progress(counters: Mapping[str, Any], settings: Mapping[str, Any]) -> float:
 
 def has_finished(folder: StudyFolder, name: str, settings: Mapping[str, Any]) -> bool:
     """Tell whether a run has come to the end that these settings give it."""
-    status = _status(folder.data / "logs" / name)
+    status = folder.status(name)
     return status.get("state") == "finished" and progress(status, settings) >= 1
 
 
@@ -120,8 +113,8 @@ def tail(path: Path) -> list[str]:
 def last_error(path: Path) -> str:
     """Return the last line that says what went wrong."""
     lines = [line.strip() for line in tail(path) if line.strip()]
-    errors = [line for line in lines if "error" in line.lower()]
-    return (errors or lines or [""])[-1]
+    errors = [line for line in lines if line.startswith("error: ")]
+    return (errors or [line for line in lines if "error" in line.lower()] or lines or [""])[-1]
 
 
 def last_row(path: Path) -> dict[str, float]:

@@ -42,7 +42,7 @@ requeue() {{
     return 1
   fi
   trap - EXIT  # it has not ended
-  scontrol requeue "$SLURM_JOB_ID"
+  scontrol requeue "$SLURM_JOB_ID" || {{ trap ended EXIT; return 1; }}
 }}
 # Slurm's signal says that the time is almost over: save, stop, and back into the queue. Where even the iteration
 # takes too long for that, the last checkpoint is what there is to go on from.
@@ -123,13 +123,16 @@ def script(
     words = [word if word == '"$container"' else quoted(word) for word in command]
     missing = "{ echo 'error: there is neither apptainer nor singularity on this node' >&2; exit 1; }"
     which = f"container=$(command -v apptainer || command -v singularity) || {missing}"
-    at_end = 'echo "$?" >"$job.exit"' + ('; rm -f "$job.sh" "$job.yaml"' if launch.clear else "")
+    # Terminated, it may be on its way back into the queue, and needs its files.
+    clear = '; [ "$code" = 143 ] || rm -f "$job.sh" "$job.yaml"' if launch.clear else ""
     lines = [
         *header(job.name, job, launch, cluster, folder.output(job.name)),
         "set -eo pipefail",
         f"job={quoted(folder.path / job.name)}",
         'rm -f "$job.exit"',
-        f"trap '{at_end}' EXIT",
+        f'ended() {{ code=$?; echo "$code" >"$job.exit"{clear}; }}',
+        "trap ended EXIT",
+        "trap 'exit 143' TERM",
         *(f"module load {quoted(module)}" for module in cluster.modules),
         *cluster.commands,
         *environment(launch, folder, here),
@@ -172,6 +175,8 @@ class Slurm:
         """
         if not shutil.which("sbatch"):
             raise UserError("--deployment=slurm: there is no sbatch on this machine; is it a cluster's?")
+        if "\\" in str(self._folder.path):
+            raise UserError(f"{self._folder.path}: Slurm cannot be given a file's name with a backslash")
         if self._launch.docker:
             check_mounts(self._folder, self._here)
             image = self._launch.docker_image
@@ -218,9 +223,12 @@ class Slurm:
             UserError: where they do not end.
         """
         states = self.active(places)
-        _cancel(places[name] for name, state in states.items() if state == "pending")
+        training = [
+            n for n, state in states.items() if state == "running" and self._folder.status(n).get("state") == state
+        ]
+        _cancel(places[name] for name in states if name not in training)
         # To the workers alone: on the same signal, a job's script would put it back into the queue.
-        _cancel((places[name] for name, state in states.items() if state == "running"), "--signal=USR1")
+        _cancel((places[name] for name in training), "--signal=USR1")
         self._wait(places, patience)
         _cancel(places[name] for name in self.active(places))
         self._wait(places, AT_ONCE)

@@ -202,6 +202,20 @@ def children() -> list[int]:
     return found
 
 
+def leave_window() -> None:
+    """Close the window's terminal a moment before this program ends.
+
+    When a terminal closes, a tmux with utempter runs a helper and misses the signal of what ends meanwhile: it would
+    not show the exit code.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)
+    time.sleep(0.5)
+
+
 def main(argv: list[str]) -> int:
     """Run one job's window; return the job's exit code."""
     folder, job, workers = Path(argv[0]), argv[1], int(argv[2])
@@ -209,6 +223,7 @@ def main(argv: list[str]) -> int:
     if "--clear" in argv[3:]:
         for kind in ("sh", "yaml"):
             (folder / f"{job}.{kind}").unlink(missing_ok=True)
+    leave_window()
     return code
 
 

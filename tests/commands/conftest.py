@@ -14,12 +14,12 @@ SMALL = "num_envs: 2\nrollout_len: 64\nbatch_size: 32\neval_frequency: 0\neval_e
 class Studies:
     """spawner.py as a user runs it, its files, queue and tmux server in a folder of the test's."""
 
-    def __init__(self, folder, env):
+    def __init__(self, folder):
         self.folder, self.data = folder, folder / "its data"
         outside = {name: value for name, value in os.environ.items() if name not in ("TMUX", "WANDB_API_KEY")}
         own = {"TMUX_TMPDIR": str(folder / "t"), "TMPDIR": str(folder / "t"), "COLUMNS": "200"}
         may = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-        self.env = outside | own | may | env
+        self.env = outside | own | may
         (folder / "t").mkdir()
 
     def task(self, text):
@@ -74,10 +74,5 @@ class Studies:
 
 
 @pytest.fixture
-def make_studies(tmp_path):
-    return lambda **env: Studies(tmp_path, env)
-
-
-@pytest.fixture
-def studies(make_studies):
-    return make_studies()
+def studies(tmp_path):
+    return Studies(tmp_path)

@@ -16,9 +16,9 @@ ROOT = Path(__file__).parent.parent.parent
 
 def test_help_has_the_contracts_flags_bundles_and_calibers():
     shown = subprocess.run([sys.executable, ROOT / "spawner.py", "-h"], capture_output=True, text=True).stdout
-    flags = """prefix config conda_env env_bundle args_method demo_dir num_workers num_trials deployment num_seeds caliber
-        deploy_now sweep clear wandb_upgrade num_demos list wandb_base_url wandb_api_key wandb_entity wandb_project
-        docker docker_image"""
+    flags = """prefix config conda_env env_bundle args_method demo_dir num_workers num_trials deployment num_seeds
+        caliber deploy_now sweep clear wandb_upgrade num_demos list wandb_base_url wandb_api_key wandb_entity
+        wandb_project docker docker_image"""
     for flag in flags.split():
         assert re.search(rf"--{flag}\b", shown), flag
     words = " ".join(shown.split())
@@ -49,7 +49,8 @@ def test_plan_is_shown_and_its_files_train(studies, method):
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (["--env_bundle=mujoko"], "env_bundle=mujoko: must be one of debug, classic"),
+        (["--env_bundle=mujoco_smal"], "env_bundle=mujoco_smal: no bundle of that name; did you mean 'mujoco_small'"),
+        (["--env_bundle=Hopper,Walkr2d"], "did you mean 'Walker2d"),
         (["--deployment=slrum"], "must be one of tmux, slurm"),
         (["--config=nowhere.yaml"], "cannot read the config file 'nowhere.yaml'"),
         (["--numseeds=3"], "did you mean '--num_seeds'"),

@@ -37,6 +37,11 @@ def test_jobs_are_environments_times_seeds(task, tmp_path):
     assert jobs[0].settings.train.num_timesteps == 10_000
 
 
+def test_environments_can_be_named_instead_of_a_bundle(task, tmp_path):
+    jobs = studies.jobs_of(study_of(task, tmp_path, env_bundle="Hopper, Walker2d-v4,Hopper-v5"))
+    assert [job.name for job in jobs] == ["it's a study.Hopper-v5.seed00", "it's a study.Walker2d-v4.seed00"]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_the_same_settings(task, tmp_path, method):
     for job in studies.jobs_of(study_of(task, tmp_path, demo_dir=one_demo(tmp_path), wandb_project="pro ject")):

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from helpers.errors import UserError
+from helpers.launchers import cluster
 from helpers.launchers.calibers import CALIBERS
 from helpers.launchers.cluster import Cluster, read_cluster
 
@@ -46,8 +49,6 @@ def test_one_module_needs_no_list(site):
 
 
 def test_example_in_the_documentation_is_read(site):
-    from helpers.launchers import cluster
-
     text = "\n".join(line for line in cluster.__doc__.splitlines()[2:-2] if line.startswith("    ") or not line)
     found = read_cluster(site(text))
     assert (found.calibers["short"].gpu, found.commands) == ("gpu", ("ulimit -c 0",))
@@ -81,3 +82,11 @@ def test_wrong_site_is_one_line_that_names_the_file(site, text, named):
 def test_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(UserError, match="No such file"):
         read_cluster(f"{tmp_path}/none.yaml")
+
+
+def test_documentation_shows_the_table_and_the_example():
+    text = (Path(__file__).parents[3] / "docs/studies.md").read_text()
+    for name, row in CALIBERS.items():
+        assert f"| `{name}` | {row.time} | {row.cpu} | {row.gpu} |" in text
+    for line in cluster.__doc__.splitlines()[2:-2]:
+        assert line.removeprefix("    ") in text

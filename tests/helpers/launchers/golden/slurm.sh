@@ -11,7 +11,9 @@
 set -eo pipefail
 job='/scratch/my data/spawn/it'"'"'s $HOME/it'"'"'s $HOME.Hopper-v5.seed01'
 rm -f "$job.exit"
-trap 'echo "$?" >"$job.exit"' EXIT
+ended() { code=$?; echo "$code" >"$job.exit"; }
+trap ended EXIT
+trap 'exit 143' TERM
 cd /home/me/MiloZero
 export PATH=/home/me/venv/bin:$PATH
 status='/scratch/my data/logs/it'"'"'s $HOME.Hopper-v5.seed01/status.json'
@@ -22,7 +24,7 @@ requeue() {
     return 1
   fi
   trap - EXIT  # it has not ended
-  scontrol requeue "$SLURM_JOB_ID"
+  scontrol requeue "$SLURM_JOB_ID" || { trap ended EXIT; return 1; }
 }
 # Slurm's signal says that the time is almost over: save, stop, and back into the queue. Where even the iteration
 # takes too long for that, the last checkpoint is what there is to go on from.

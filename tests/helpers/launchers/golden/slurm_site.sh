@@ -16,7 +16,9 @@
 set -eo pipefail
 job='/scratch/my data/spawn/it'"'"'s $HOME/it'"'"'s $HOME.Hopper-v5.seed01'
 rm -f "$job.exit"
-trap 'echo "$?" >"$job.exit"; rm -f "$job.sh" "$job.yaml"' EXIT
+ended() { code=$?; echo "$code" >"$job.exit"; [ "$code" = 143 ] || rm -f "$job.sh" "$job.yaml"; }
+trap ended EXIT
+trap 'exit 143' TERM
 module load GCC/12.3.0
 module load OpenMPI/4.1.5
 ulimit -c 0
@@ -33,7 +35,7 @@ requeue() {
     return 1
   fi
   trap - EXIT  # it has not ended
-  scontrol requeue "$SLURM_JOB_ID"
+  scontrol requeue "$SLURM_JOB_ID" || { trap ended EXIT; return 1; }
 }
 # Slurm's signal says that the time is almost over: save, stop, and back into the queue. Where even the iteration
 # takes too long for that, the last checkpoint is what there is to go on from.
