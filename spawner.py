@@ -110,13 +110,13 @@ def start(folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job]) -> Non
     if launch.deploy_now:
         launcher.check(jobs)
     refuse_others(folder, jobs)
+    if launch.wandb_upgrade and launch.deploy_now and not launch.docker:  # a container's is upgraded in there
+        upgrade_wandb(launch)
     with folder.held():
         record = folder.read_record()
         active = at_work(folder, record)
         finished = {job.name for job in jobs if reports.has_finished(folder, job.name, job.values())}
         todo = [job for job in jobs if job.name not in active | finished]
-        if launch.wandb_upgrade and launch.deploy_now and todo and not launch.docker:
-            upgrade_wandb(launch)
         write_files(folder, launch, todo, launcher.script)
         record.launch = {k: v for k, v in dataclasses.asdict(launch).items() if k != "wandb_api_key"}
         for job in todo:

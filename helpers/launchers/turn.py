@@ -31,6 +31,7 @@ from typing import IO
 REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1)
 ONE_REQUEST = 2.0  # seconds; within them, a repetition is still the same one
 PATIENCE = 300.0  # seconds for an iteration to end and a checkpoint to be written
+TICK = 0.2  # seconds between looks at whose turn it is
 LAST_WORDS = 5.0  # seconds between SIGTERM and SIGKILL
 # Of Linux: a signal for the job where this program is killed; and what the job leaves behind becomes a child.
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -47,6 +48,52 @@ prctl = ctypes.CDLL(None).prctl
 
 class StoppedError(Exception):
     """A request to stop came before the job began."""
+
+
+def try_to_lock(path: Path) -> IO[str] | None:
+    """Return a file that this process holds from now on until it closes it; None where another one does."""
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+@contextlib.contextmanager
+def my_turn(locks: Path) -> Iterator[None]:
+    """Wait until those who came before are gone, and hold up those who come after."""
+    with (locks / "door").open("w") as door:
+        fcntl.flock(door, fcntl.LOCK_EX)  # a ticket that is not held is of a process that is no more
+        ticket = locks / f"ticket-{time.time_ns():020}-{os.getpid()}"
+        file = try_to_lock(ticket)
+        fcntl.flock(door, fcntl.LOCK_UN)
+        try:
+            while ticket != first_ticket(locks, door, ticket):
+                time.sleep(TICK)
+            yield
+        finally:
+            ticket.unlink(missing_ok=True)
+            if file:
+                file.close()
+
+
+def first_ticket(locks: Path, door: IO[str], mine: Path) -> Path:
+    """Return the ticket whose turn it is; those before it whose processes are no more are removed."""
+    fcntl.flock(door, fcntl.LOCK_EX)
+    try:
+        for ticket in sorted(locks.glob("ticket-*")):
+            if ticket == mine:
+                break
+            file = try_to_lock(ticket)
+            if file is None:
+                return ticket
+            ticket.unlink()
+            file.close()
+        return mine
+    finally:
+        fcntl.flock(door, fcntl.LOCK_UN)
 
 
 class Turn:
@@ -106,30 +153,21 @@ class Turn:
 
     @contextlib.contextmanager
     def _taken(self) -> Iterator[list[int]]:
-        """Hold as many cores as the job needs; one window at a time collects them, in the order of their coming."""
+        """Hold as many cores as the job needs, when those who came before have theirs."""
         locks = Path(tempfile.gettempdir()) / f"milozero-{os.getuid()}"
         locks.mkdir(mode=0o700, exist_ok=True)
         if locks.stat().st_uid != os.getuid():
             raise PermissionError(f"{locks} is not this user's")
         say(f"waiting for {self._need} of {len(self._cores)} cores")
         with contextlib.ExitStack() as held:
-            queue = held.enter_context((locks / "queue").open("w"))
-            fcntl.flock(queue, fcntl.LOCK_EX)
             mine: list[int] = []
-            while len(mine) < self._need:
-                for core in self._cores:
-                    if core not in mine and len(mine) < self._need:
-                        file = (locks / f"core-{core}").open("w")
-                        try:
-                            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        except BlockingIOError:
-                            file.close()
-                        else:
+            with my_turn(locks):
+                while len(mine) < self._need:
+                    for core in self._cores:
+                        if len(mine) < self._need and (file := try_to_lock(locks / f"core-{core}")):
                             held.enter_context(file)
                             mine.append(core)
-                if len(mine) < self._need:
-                    time.sleep(0.2)
-            fcntl.flock(queue, fcntl.LOCK_UN)
+                    time.sleep(TICK if len(mine) < self._need else 0)
             yield mine
 
     def _run(self, cores: list[int]) -> int:

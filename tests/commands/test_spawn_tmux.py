@@ -58,11 +58,13 @@ def test_study_takes_turns_and_finishes_and_is_not_started_twice(studies):
     assert "4 jobs; 4 started" in told
     jobs = {f"{name}.{env_id}.seed0{seed}" for env_id in ("InvertedPendulum-v5", "Hopper-v5") for seed in (0, 1)}
     assert set(windows(studies)) == jobs
-    at_once = 0
+    at_once, order = 0, []
     while {"pending", "running"} & set((states := studies.states(name)).values()):
         assert set(states) == jobs
         at_once = max(at_once, list(states.values()).count("running"))
+        order += [job for job, state in states.items() if state == "running" and job not in order]
     assert 1 <= at_once <= max(CORES // 2, 1)
+    assert order == [job for job in states if job in order]
     assert set(states.values()) == {"finished"}
     wait_until(lambda: windows(studies) == dict.fromkeys(jobs, "0"))
     screen = tmux(studies, "capture-pane", "-p", "-t", f"={name.replace('.', '_')}:1")
@@ -242,3 +244,14 @@ def test_conda_environment_is_activated(studies, tmp_path):
     assert "--conda_env=pytorch: no such environment; did you mean 'py torch'?" in refused
     studies.run(task, "--conda_env=py torch", "--num_workers=1")
     assert set(studies.wait_for_end("study").values()) == {"finished"}, studies.outputs("study")
+
+
+def test_wandb_is_upgraded_before_anything_starts(studies):
+    """By a pip that may look nowhere: what is installed is the newest that it can find."""
+    task = studies.task("num_iters: 1\n")
+    told = studies.run(task, "--wandb_upgrade", "--num_workers=1", PIP_NO_INDEX="1")
+    assert told.splitlines()[0] == "upgrading wandb"
+    studies.wait_for_end("study")
+    refused = studies.run(task, "--wandb_upgrade", "--prefix=other", fails=True, PIP_PYTHON="/nowhere")
+    assert "--wandb_upgrade: " in refused
+    assert not list(studies.files("other").glob("*"))
