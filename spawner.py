@@ -12,7 +12,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,8 @@ def launch_study(study: StudyConfig, launch: LaunchConfig, key: str) -> None:
     studies.check(study)
     launch = checked(launch)
     wanted = study.wandb_entity or launch.wandb_base_url or launch.wandb_api_key
-    jobs = studies.jobs_of(study, project=study.prefix if wanted else "")
+    project = study.prefix if wanted else ""
+    jobs = studies.jobs_of(study, project, lambda axes: progress_bar("checking", axes, len(axes)))
     if not launch.wandb_api_key and any(job.settings.tracking.wandb_project for job in jobs):
         launch = dataclasses.replace(launch, wandb_api_key=key)
     start(StudyFolder(study.data_dir, study.prefix), launch, jobs)
@@ -124,7 +125,7 @@ def start(folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job]) -> Non
         folder.write_record(record)
         if launch.deploy_now:
             try:
-                for name, place in progress_bar(launcher.start(todo), len(todo)):
+                for name, place in progress_bar("starting", launcher.start(todo), len(todo)):
                     record.jobs[name]["place"] = place
             finally:
                 folder.write_record(record)
@@ -136,7 +137,7 @@ def start(folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job]) -> Non
         say(f"watch:   {launcher.watch()}")
         say(f"follow:  {command_of('status', folder)}")
     elif todo:
-        reports.show(reports.table_of_plan(todo, folder))
+        reports.show(reports.table_of_plan(todo))
         say(f"to start one: {launcher.by_hand(todo[0].name)}")
         say("to start all: the same command without --no-deploy_now")
 
@@ -176,7 +177,7 @@ def write_files(
 
     if launch.wandb_api_key:
         folder.write(folder.key, launch.wandb_api_key, mode=0o600)
-    for job in jobs:
+    for job in progress_bar("writing", jobs, len(jobs)):
         arguments = studies.arguments(job, launch.args_method, folder.settings(job.name))
         if launch.args_method == "yaml":
             folder.write(folder.settings(job.name), yaml.safe_dump(job.values(), sort_keys=False))
@@ -203,12 +204,12 @@ def upgrade_wandb(launch: LaunchConfig) -> None:
         raise UserError(f"--wandb_upgrade: {done.stderr.strip() or 'pip failed'}")
 
 
-def progress_bar(steps: Any, total: int) -> Any:
-    """Yield from `steps`, with a bar on a terminal."""
+def progress_bar(title: str, steps: Iterable[Any], total: int) -> Iterable[Any]:
+    """Go through `steps`, with a bar where there is a terminal."""
     from rich.console import Console
     from rich.progress import track
 
-    return track(steps, "starting", total=total, console=Console(stderr=True), transient=True)
+    return track(steps, title, total=total, console=Console(stderr=True), transient=True)
 
 
 def command_of(flag: str, folder: StudyFolder) -> str:

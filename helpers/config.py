@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import keyword
 import math
 import os
@@ -250,7 +251,8 @@ def checked(name: str, value: Any, kind: Any, declared: Param, where: str) -> An
     return value
 
 
-def settings_of(cls: type) -> dict[str, tuple[Any, Any, Param]]:
+@functools.cache
+def settings_of(cls: type) -> Mapping[str, tuple[Any, Any, Param]]:
     """Return name → (type, default, declaration) of every setting in a config class."""
     kinds = typing.get_type_hints(cls)
     return {f.name: (kinds[f.name], f.default, f.metadata["param"]) for f in dataclasses.fields(cls)}

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,12 +79,15 @@ class Job:
         return cls(name, settings_from_record(dict(values)))
 
 
-def jobs_of(study: StudyConfig, project: str = "") -> list[Job]:
+def jobs_of(
+    study: StudyConfig, project: str = "", watched: Callable[[Sequence[Any]], Iterable[Any]] = iter
+) -> list[Job]:
     """Return the jobs of a study, each held against what ``main.py`` accepts and against the environments there are.
 
     Args:
         study: what to run over.
         project: of Weights & Biases, where neither the study nor the task file names one.
+        watched: goes through a sequence, and shows how far it is.
 
     Raises:
         UserError: for the first job that would not start.
@@ -99,7 +102,7 @@ def jobs_of(study: StudyConfig, project: str = "") -> list[Job]:
         raise UserError(f"{count} jobs; at most {MAX_JOBS} are one study")
     jobs, trial_run = [], TrialRun()
     axes = itertools.product(members, numbers, enumerate(trials), range(study.num_seeds))
-    for env_id, number, (trial, drawn), seed in axes:
+    for env_id, number, (trial, drawn), seed in watched(list(axes)):
         folder = env_id.replace(":", "_").replace("/", "_")
         name = f"{study.prefix}.{folder}"
         if number is not None:

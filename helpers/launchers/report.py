@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -18,6 +18,9 @@ from rich.text import Text
 
 from helpers.launchers import LaunchConfig, launcher_class
 from helpers.launchers.folder import Record, StudyFolder
+
+if TYPE_CHECKING:
+    from helpers.study import Job
 
 COLOURS = {"pending": "yellow", "running": "cyan", "finished": "green", "stopped": "magenta", "failed": "red"}
 STATES = ("pending", "running", "finished", "stopped", "failed", "not started")
@@ -167,21 +170,23 @@ def table_of_progress(reports: Sequence[Report]) -> Table:
     return table
 
 
-def table_of_plan(jobs: Sequence[Any], folder: StudyFolder) -> Table:
-    """Return a row for each job that would run: what distinguishes it, and where its script is."""
+def table_of_plan(jobs: Sequence[Job]) -> Table:
+    """Return a row for each job that would run, with what distinguishes it from the others."""
     values = [job.values() for job in jobs]
-    named = {"uuid", "env_id", "seed", "expert_path", "num_workers"}
-    varied = [
-        name
-        for name in (values[0] if values else {})
-        if name not in named and len({str(v.get(name)) for v in values}) > 1
-    ]
+    named = {"uuid", "env_id", "seed", "expert_path", "num_workers"}  # in columns of their own, or follow from these
+    varied = [name for name in values[0] if name not in named and len({str(value[name]) for value in values}) > 1]
     table = Table(box=box.SIMPLE_HEAD)
-    for title in ("job", "environment", "seed", "workers", *varied, "script"):
-        table.add_column(title, overflow="fold")
+    table.add_column("job", no_wrap=True)
+    table.add_column("environment", overflow="fold")
+    table.add_column("seed", justify="right")
+    table.add_column("workers", justify="right")
+    if varied:
+        table.add_column("differs in")
     for job, value in zip(jobs, values, strict=True):
-        cells = [job.name, value["env_id"], value["seed"], job.workers, *(value.get(name) for name in varied)]
-        table.add_row(*(Text(str(cell)) for cell in [*cells, near(folder.script(job.name))]))
+        cells = [job.name, value["env_id"], value["seed"], job.workers]
+        if varied:
+            cells.append(" ".join(f"{name}={value[name]}" for name in varied))
+        table.add_row(*(Text(str(cell)) for cell in cells))
     return table
 
 

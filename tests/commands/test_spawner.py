@@ -35,7 +35,7 @@ def test_plan_is_shown_and_its_files_train(studies, method):
     shown = studies.run(task, *flags, "--no-deploy_now", "--clear")
     rows = [line.split() for line in shown.splitlines() if line.startswith("  tiny.")]
     assert len(rows) == 4
-    assert {row[4] for row in rows} == {"0.0001", "0.0003"}  # what was drawn
+    assert {row[4] for row in rows} == {"p_lr=0.0001", "p_lr=0.0003"}  # what was drawn
     assert "4 written" in shown
     assert studies.run("--status=tiny").count("not started") == 5  # each job, and their sum
     job = studies.files("tiny") / "tiny.InvertedPendulum-v5.trial001.seed00.sh"
