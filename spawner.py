@@ -7,9 +7,11 @@ kept in ``data/spawn/<study>/``, from where it is followed, stopped, and started
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +27,7 @@ from helpers.errors import UserError
 from helpers.launchers import LaunchConfig, launcher_class
 from helpers.launchers import report as reports
 from helpers.launchers.calibers import CALIBERS
+from helpers.launchers.cluster import FILE, read_cluster
 from helpers.launchers.folder import Record, StudyFolder
 from helpers.launchers.job_script import Surroundings
 from helpers.say import let_go, say, tell
@@ -94,8 +97,9 @@ def checked(launch: LaunchConfig) -> LaunchConfig:
     if launch.cluster and launch.deployment != "slurm":
         raise UserError("--cluster needs --deployment=slurm")
     cluster, image = launch.cluster, launch.docker_image
-    if cluster:
-        cluster = os.path.abspath(cluster)
+    if launch.deployment == "slurm" and (cluster or os.path.exists(FILE)):
+        cluster = os.path.abspath(cluster or FILE)
+        read_cluster(cluster)  # a mistake in it is told before anything is written
     if image and launch.deployment == "slurm" and "://" not in image:
         image = os.path.abspath(image)
     return dataclasses.replace(launch, cluster=cluster, docker_image=image)
@@ -114,14 +118,17 @@ def start(folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job]) -> Non
     if launch.wandb_upgrade and launch.deploy_now and not launch.docker:  # a container's is upgraded in there
         upgrade_wandb(launch)
     with folder.held():
+        refuse_others(folder, jobs)  # again: another spawner may have been quicker
         record = folder.read_record()
         active = at_work(folder, record)
         finished = {job.name for job in jobs if reports.has_finished(folder, job.name, job.values())}
         todo = [job for job in jobs if job.name not in active | finished]
         write_files(folder, launch, todo, launcher.script)
-        record.launch = {k: v for k, v in dataclasses.asdict(launch).items() if k != "wandb_api_key"}
+        if todo:
+            record.launch = {k: v for k, v in dataclasses.asdict(launch).items() if k != "wandb_api_key"}
         for job in todo:
-            record.jobs[job.name] = {"settings": job.values(), "deployment": launch.deployment, "place": ""}
+            place = launcher.place_before if launch.deploy_now else record.jobs.get(job.name, {}).get("place", "")
+            record.jobs[job.name] = {"settings": job.values(), "deployment": launch.deployment, "place": place}
         folder.write_record(record)
         if launch.deploy_now:
             try:
@@ -182,7 +189,8 @@ def write_files(
         if launch.args_method == "yaml":
             folder.write(folder.settings(job.name), yaml.safe_dump(job.values(), sort_keys=False))
         folder.write(folder.script(job.name), script(job, arguments))
-        folder.exit_code(job.name).unlink(missing_ok=True)
+        if launch.deploy_now:
+            folder.forget_end(job.name)
 
 
 def upgrade_wandb(launch: LaunchConfig) -> None:
@@ -214,7 +222,11 @@ def progress_bar(title: str, steps: Iterable[Any], total: int) -> Iterable[Any]:
 
 def command_of(flag: str, folder: StudyFolder) -> str:
     """Return the command that does something with a study."""
-    words = ["python", "spawner.py", f"--{flag}", folder.name]
+    words = [
+        "python",
+        "spawner.py",
+        *([f"--{flag}", folder.name] if folder.name[0] != "-" else [f"--{flag}={folder.name}"]),
+    ]
     if folder.data != Path("data").absolute():
         words.append(f"--data_dir={folder.data}")
     return shlex.join(words)
@@ -238,9 +250,8 @@ def stop(folder: StudyFolder) -> None:
     """
     with folder.held():
         record = folder.read_record()
-        launch = LaunchConfig(**record.launch)
         for deployment in sorted({job["deployment"] for job in record.jobs.values()}):
-            launcher = launcher_class(deployment)(folder, dataclasses.replace(launch, deployment=deployment))
+            launcher = launcher_class(deployment)(folder, record.launched(deployment))
             places = reports.places(record, deployment)
             if active := launcher.active(places):
                 say(f"stopping {len(active)} jobs; they end their iteration and save, at most {PATIENCE:.0f} s")
@@ -249,20 +260,24 @@ def stop(folder: StudyFolder) -> None:
     say(f"to go on: {command_of('resubmit', folder)}")
 
 
-def resubmit(folder: StudyFolder) -> None:
+def resubmit(folder: StudyFolder, key: str) -> None:
     """Start again what is neither finished nor at work.
+
+    Args:
+        folder: of the study.
+        key: of Weights & Biases; where there is none, the one that the study has.
 
     Raises:
         UserError: as `start` does.
     """
     record = folder.read_record()
-    key = folder.key.read_text() if folder.key.exists() else ""
+    if not any(job["settings"].get("wandb_project") for job in record.jobs.values()):
+        key = ""
+    elif not key and folder.key.exists():
+        key = folder.key.read_text()
     launch = build(LaunchConfig, {}, record.launch | {"deploy_now": True, "wandb_api_key": key}, str(folder.path))
     jobs = [Job.from_values(name, job["settings"]) for name, job in record.jobs.items()]
     start(folder, launch, jobs)
-
-
-FOLLOW = {"status": show_status, "stop": stop, "resubmit": resubmit}
 
 
 def run(flags: dict[str, Any]) -> None:
@@ -277,20 +292,29 @@ def run(flags: dict[str, Any]) -> None:
         if not key:
             raise UserError(f"--wandb_api_key={FROM_VARIABLE}: the variable {KEY} is not set")
     study, launch, follow = (build(cls, flags, {}) for cls in GROUPS.values())
-    asked = [name for name in FOLLOW if name in flags]
+    if not (key.isascii() and key.isprintable()):
+        raise UserError(f"{KEY} is no key: it has other characters than letters and numbers")
+    follow_up: dict[str, Callable[[StudyFolder], None]] = {
+        "status": show_status,
+        "stop": stop,
+        "resubmit": functools.partial(resubmit, key=key),
+    }
+    asked = [name for name in follow_up if name in flags]
     if not asked:
         return launch_study(study, launch, key)
     if idle := sorted(set(flags) - {asked[0], "data_dir"}):
         raise UserError(f"--{idle[0]} has no effect with --{asked[0]}")
     study = dataclasses.replace(study, prefix=getattr(follow, asked[0]))
     studies.check(study)
-    return FOLLOW[asked[0]](StudyFolder(study.data_dir, study.prefix).existing())
+    return follow_up[asked[0]](StudyFolder(study.data_dir, study.prefix).existing())
 
 
 def main(argv: list[str]) -> int:
     """Do what the command line says; return the exit code: 0 done, 2 for what the user can put right."""
     logging.basicConfig(handlers=[logging.NullHandler()])
     logging.captureWarnings(True)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # what was started is written down all the same
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     try:
         run(read_flags(build_parser("spawner.py", DESCRIPTION, epilog(), GROUPS), argv))
     except UserError as error:
@@ -309,6 +333,8 @@ def hide_key(argv: list[str]) -> None:
         value = argv[place + 1 : place + 2]
         if name != flag or (key if equals else [*value, ""][0]) in ("", FROM_VARIABLE):
             continue
+        if not equals and value[0].startswith("--"):
+            continue  # the next flag: no key was given
         os.environ[KEY] = key if equals else value[0]
         words = [*argv[:place], f"{flag}={FROM_VARIABLE}", *argv[place + (1 if equals else 2) :]]
         os.execv(sys.executable, [sys.executable, os.path.abspath(__file__), *words])

@@ -21,6 +21,7 @@ from helpers.errors import UserError, did_you_mean
 from helpers.experiment import MAX_NAME, Settings, default_values, settings_from_record
 
 MAX_JOBS = 10_000  # of one study; a slip of the finger is beyond
+OWN = {"env_id", "seed", "uuid", "resume", "data_dir", "task"}  # settings that are the study's to give
 WORKERS = 2  # of a job, where neither the command line nor the task file says
 
 
@@ -200,6 +201,8 @@ def trials_of(study: StudyConfig) -> list[dict[str, Any] | None]:
     known = set().union(*map(experiments.known_settings, AGENTS))
     file = read_yaml(study.config, known, lists=True)
     choices = {name: values for name, values in file.items() if isinstance(values, list)}
+    if own := sorted(OWN & set(choices)):
+        raise UserError(f"--sweep: {own[0]} is a list in {study.config}, but the study sets it")
     if not choices:
         raise UserError(f"--sweep: there is no list to draw from in {study.config}")
     combinations = math.prod(len(set(values)) for values in choices.values())

@@ -72,6 +72,8 @@ class Launcher(Protocol):
     def __init__(self, folder: StudyFolder, launch: LaunchConfig) -> None:
         """Take over where the files of the study lie and how it is launched."""
 
+    place_before: str  # of a job that is about to be started; empty where only starting it tells
+
     def check(self, jobs: Sequence[Job]) -> None:
         """Refuse what could not start here.
 

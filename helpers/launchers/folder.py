@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from helpers.config import build
 from helpers.errors import UserError, did_you_mean
+from helpers.launchers import LAUNCHERS, LaunchConfig
 
 RECORD = "study.json"
 
@@ -21,6 +23,14 @@ class Record:
 
     launch: dict[str, Any] = field(default_factory=dict)  # LaunchConfig, without its secrets
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)  # name → settings, deployment, place
+
+    def launched(self, deployment: str) -> LaunchConfig:
+        """Return how jobs of a deployment were launched; what this program does not know any more is left out.
+
+        Raises:
+            UserError: where the record has been edited, and not well.
+        """
+        return build(LaunchConfig, {}, self.launch | {"deployment": deployment}, RECORD)
 
 
 class StudyFolder:
@@ -111,6 +121,12 @@ class StudyFolder:
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}") from None
 
+    def forget_end(self, job: str) -> None:
+        """Put away how a job ended before, and what it printed: it starts anew."""
+        self.exit_code(job).unlink(missing_ok=True)
+        if self.output(job).exists():
+            self.output(job).replace(self.path / f"{job}.out.before")
+
     def read_record(self) -> Record:
         """Return the record; an empty one where nothing was started yet.
 
@@ -124,7 +140,7 @@ class StudyFolder:
             content = json.loads(path.read_text())
             record = Record(**content)
             for job in record.jobs.values():
-                _ = job["settings"]["uuid"], job["deployment"], job["place"]
+                _ = job["settings"]["uuid"], LAUNCHERS[job["deployment"]], job["place"]
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{path} cannot be read ({error}); remove it to start the study anew") from None
         return record

@@ -16,7 +16,7 @@ from helpers.launchers.folder import StudyFolder
 
 # What the shell that starts a study may have set, and its jobs need: where a user's own modules are, and that root
 # may use Open MPI.
-CARRIED = ("PYTHONPATH", "OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM")
+CARRIED = ("PYTHONPATH", "OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "WANDB_MODE", "MUJOCO_GL")
 # In a container, where a folder of its own is the one place that is surely writable.
 UPGRADE = (
     'd=$(mktemp -d) && pip install --quiet --target "$d" --upgrade wandb && PYTHONPATH="$d:$PYTHONPATH" exec "$@"'

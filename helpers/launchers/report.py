@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from helpers.launchers import LaunchConfig, launcher_class
+from helpers.launchers import launcher_class
 from helpers.launchers.folder import Record, StudyFolder
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def report(folder: StudyFolder, record: Record) -> list[Report]:
     """
     active: dict[str, str] = {}
     for deployment in {job["deployment"] for job in record.jobs.values() if job["place"]}:
-        launcher = launcher_class(deployment)(folder, LaunchConfig(**record.launch | {"deployment": deployment}))
+        launcher = launcher_class(deployment)(folder, record.launched(deployment))
         active |= launcher.active(places(record, deployment))
     return [_report(folder, name, job, active.get(name)) for name, job in record.jobs.items()]
 
@@ -61,7 +61,7 @@ def places(record: Record, deployment: str) -> dict[str, str]:
 def _report(folder: StudyFolder, name: str, job: Mapping[str, Any], active: str | None) -> Report:
     logs = folder.data / "logs" / name
     status = folder.status(name)
-    state, reason = _state(folder, name, bool(job["place"]), status, active)
+    state, reason = _state(folder, name, job, status, active)
     log = logs / "log.txt"
     metrics: dict[str, Any] = {key: status[key] for key in ("iteration", "timesteps") if key in status}
     metrics |= last_row(logs / "progress.csv")  # written more often
@@ -70,18 +70,20 @@ def _report(folder: StudyFolder, name: str, job: Mapping[str, Any], active: str 
 
 
 def _state(
-    folder: StudyFolder, name: str, started: bool, status: Mapping[str, Any], active: str | None
+    folder: StudyFolder, name: str, job: Mapping[str, Any], status: Mapping[str, Any], active: str | None
 ) -> tuple[str, str]:
+    begun = (folder.data / "logs" / name).exists() or bool(tail(folder.output(name)))
     said, reason, code = status.get("state"), str(status.get("reason", "")), folder.ended_with(name)
-    if said == "finished":
-        return "finished", ""
-    if active:
+    if active:  # first: a run that is made longer said before that it had finished
         return active, ""
-    if not started:
+    if said == "finished":
+        longer = progress(status, job["settings"]) < 1
+        return ("stopped", "it had finished, and is to go on") if longer else ("finished", "")
+    if not job["place"]:
         return "not started", ""
     if said == "stopped" and code in (None, 0, TERMINATED):
         return "stopped", reason
-    if code == 0 and said is None:
+    if said is None and (code in (0, TERMINATED) or (code is None and not begun)):
         return "stopped", "before it began"
     if said == "failed":
         return "failed", reason

@@ -5,6 +5,7 @@ A job whose time is over is told a little before, saves, goes back into the queu
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -42,7 +43,9 @@ requeue() {{
     return 1
   fi
   trap - EXIT  # it has not ended
-  scontrol requeue "$SLURM_JOB_ID" || {{ trap ended EXIT; return 1; }}
+  # To scontrol, the number of an array's last task is that of the whole array.
+  number=${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_}}${{SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}}
+  scontrol requeue "$number" || {{ trap ended EXIT; return 1; }}
 }}
 # Slurm's signal says that the time is almost over: save, stop, and back into the queue. Where even the iteration
 # takes too long for that, the last checkpoint is what there is to go on from.
@@ -162,10 +165,16 @@ def array_script(jobs: Sequence[Job], launch: LaunchConfig, cluster: Cluster, fo
 class Slurm:
     """A `Launcher`. The place of a job is its number."""
 
+    place_before = ""
+
     def __init__(self, folder: StudyFolder, launch: LaunchConfig) -> None:
         self._folder, self._launch = folder, launch
         self._here = Surroundings.here()
-        self._cluster = read_cluster(launch.cluster)
+
+    @functools.cached_property
+    def _cluster(self) -> Cluster:
+        """What the site's file says; not asked for where jobs are followed or stopped."""
+        return read_cluster(self._launch.cluster)
 
     def check(self, jobs: Sequence[Job]) -> None:
         """Refuse what could not start here.
@@ -242,7 +251,7 @@ class Slurm:
 
     def by_hand(self, name: str) -> str:
         """Return the command that starts one job."""
-        return f"sbatch {quoted(self._folder.script(name))}"
+        return f"env -u WANDB_API_KEY sbatch {quoted(self._folder.script(name))}"  # Slurm keeps the variables
 
     def watch(self) -> str:
         """Return the command that shows the jobs at work."""
@@ -280,8 +289,11 @@ def _slurm(*command: str, text: str | None = None) -> str:
     Raises:
         UserError: with what it says, where it fails.
     """
+    # A job that this is started from must not leak into the new ones: its memory and tasks are not theirs.
+    kept = ("SLURM_CONF", "SLURM_CLUSTERS")
+    variables = {name: v for name, v in os.environ.items() if not name.startswith("SLURM_") or name in kept}
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, env=variables)
     except OSError as error:
         raise UserError(f"{command[0]}: {error.strerror}") from None
     if done.returncode:

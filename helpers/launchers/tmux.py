@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import shlex
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from helpers.study import Job
 
+MARK = "@milozero"  # option of a session: the folder of its study
 FIRST = "(opening)"  # name of a new session's own window
 STARTS_WITHIN = 30.0  # seconds for a window's program to be there
 AT_ONCE = 20.0  # seconds for jobs to end that are not asked any more
@@ -72,11 +74,13 @@ class Tmux:
     The place of a job is the machine it was started on.
     """
 
+    place_before = socket.gethostname()
+
     def __init__(self, folder: StudyFolder, launch: LaunchConfig) -> None:
         self._folder, self._launch = folder, launch
         self._here = Surroundings.here()
-        # tmux does the same to names with its separators; and what it would expand must be taken as it stands
-        self._session_name = "".join("_" if c in ".:" else c for c in folder.name)
+        # What tmux would change in a name, or take for the end of one.
+        self._session_name = "".join("_" if c in ".:\\$" else c for c in folder.name)
 
     def check(self, jobs: Sequence[Job]) -> None:
         """Refuse what could not start here.
@@ -118,24 +122,37 @@ class Tmux:
             raise UserError(f"tmux: {' '.join(str(error).split())}") from None
 
     def _session(self) -> libtmux.Session | None:
+        """Return this study's session, whatever its name."""
         import libtmux
 
-        try:
-            there = libtmux.Server().sessions
-        except libtmux.exc.LibTmuxException:  # no server runs
-            return None
-        return next((session for session in there if session.session_name == self._session_name), None)
+        server = libtmux.Server()
+        for line in server.cmd("list-sessions", "-F", f"#{{session_id}} #{{{MARK}}}").stdout:
+            number, _, mark = line.partition(" ")
+            if mark == self._mark:
+                return server.sessions.get(session_id=number)
+        return None
 
     def _new_session(self) -> libtmux.Session:
         import libtmux
 
         columns, rows = SIZE
-        name = literal(self._session_name)
+        server = libtmux.Server()
+        taken = set(server.cmd("list-sessions", "-F", "#{session_name}").stdout)
+        numbered = (f"{self._session_name}-{number}" for number in itertools.count(2))
+        name = next(name for name in itertools.chain([self._session_name], numbered) if name not in taken)
         # A session cannot be without a window, so it has one of its own until there are others.
-        return libtmux.Server().new_session(name, window_name=FIRST, window_command="cat", x=columns, y=rows)
+        session = server.new_session(literal(name), window_name=FIRST, window_command="cat", x=columns, y=rows)
+        session.cmd("set-option", MARK, unsplit(self._mark))
+        return session
+
+    @property
+    def _mark(self) -> str:
+        """What tells this study's session from another's of the same name, and from the user's own."""
+        return str(self._folder.path)
 
     def _open(self, session: libtmux.Session, job: Job) -> None:
         stale = [window for window in session.windows if window.window_name == job.name]
+        stale = [window for window in stale if all(pane.pane_dead == "1" for pane in window.panes)]
         # A window must be told to stay before its program can end: so it first runs one that does not.
         window = session.new_window(literal(job.name), window_shell="cat", attach=False)
         window.set_option("remain-on-exit", "on")
@@ -176,21 +193,24 @@ class Tmux:
         Raises:
             UserError: where they run on another machine, or do not end.
         """
+        import libtmux
+
         for within in (patience, AT_ONCE):
-            states = {name: self._state(name) for name in self.active(places)}
+            states = {name: state for name in places if (state := self._state(name)).get("pid")}
             away = [state["host"] for state in states.values() if state["host"] != socket.gethostname()]
             if away:
                 raise UserError(f"study {self._folder.name} runs on {away[0]}: stop it there")
             for state in states.values():
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(state["pid"], signal.SIGTERM)
             give_up = time.monotonic() + within
             while self.active(places) and time.monotonic() < give_up:
                 time.sleep(0.1)
         if left := self.active(places):
             raise UserError(f"{len(left)} jobs do not end, such as {next(iter(left))}: {self.watch()}")
-        if session := self._session():
-            session.kill()
+        with contextlib.suppress(libtmux.exc.LibTmuxException):  # it ends with its last window
+            if session := self._session():
+                session.kill()
 
     def by_hand(self, name: str) -> str:
         """Return the command that starts one job."""
@@ -198,7 +218,9 @@ class Tmux:
 
     def watch(self) -> str:
         """Return the command that shows the jobs at work."""
-        return f"tmux attach -t {quoted('=' + self._session_name)}"
+        session = self._session()
+        name = session.session_name if session else self._session_name
+        return f"tmux attach -t {quoted(f'={name}')}"
 
 
 def unsplit(word: str) -> str:

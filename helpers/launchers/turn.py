@@ -1,6 +1,6 @@
 """What a window of tmux runs: waits for enough free cores, runs one job's script, and tells how it ended.
 
-    python -m helpers.launchers.turn FOLDER JOB WORKERS [--clear]
+    python helpers/launchers/turn.py FOLDER JOB WORKERS [--clear]
 
 The windows of all studies of a user on this machine take turns, in the order in which they were opened. SIGTERM,
 SIGHUP (the window is closed), Ctrl-C and SIGUSR1 ask the job to save and stop; again, or after `PATIENCE` seconds of
@@ -31,7 +31,8 @@ from typing import IO
 REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1)
 ONE_REQUEST = 2.0  # seconds; within them, a repetition is still the same one
 PATIENCE = 300.0  # seconds for an iteration to end and a checkpoint to be written
-TICK = 0.2  # seconds between looks at whose turn it is
+LOOKS = 20  # tries to take a job
+TICK = 0.2  # seconds between looks for free cores
 LAST_WORDS = 5.0  # seconds between SIGTERM and SIGKILL
 # Of Linux: a signal for the job where this program is killed; and what the job leaves behind becomes a child.
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -65,35 +66,21 @@ def try_to_lock(path: Path) -> IO[str] | None:
 def my_turn(locks: Path) -> Iterator[None]:
     """Wait until those who came before are gone, and hold up those who come after."""
     with (locks / "door").open("w") as door:
-        fcntl.flock(door, fcntl.LOCK_EX)  # a ticket that is not held is of a process that is no more
+        fcntl.flock(door, fcntl.LOCK_EX)  # one at a time: a ticket is held before the next is drawn
         ticket = locks / f"ticket-{time.time_ns():020}-{os.getpid()}"
         file = try_to_lock(ticket)
         fcntl.flock(door, fcntl.LOCK_UN)
         try:
-            while ticket != first_ticket(locks, door, ticket):
-                time.sleep(TICK)
+            while before := [other for other in locks.glob("ticket-*") if other < ticket]:
+                last = max(before)
+                with contextlib.suppress(FileNotFoundError), last.open("r+") as predecessor:
+                    fcntl.flock(predecessor, fcntl.LOCK_EX)  # until it has its cores, or is no more
+                    last.unlink(missing_ok=True)
             yield
         finally:
             ticket.unlink(missing_ok=True)
             if file:
                 file.close()
-
-
-def first_ticket(locks: Path, door: IO[str], mine: Path) -> Path:
-    """Return the ticket whose turn it is; those before it whose processes are no more are removed."""
-    fcntl.flock(door, fcntl.LOCK_EX)
-    try:
-        for ticket in sorted(locks.glob("ticket-*")):
-            if ticket == mine:
-                break
-            file = try_to_lock(ticket)
-            if file is None:
-                return ticket
-            ticket.unlink()
-            file.close()
-        return mine
-    finally:
-        fcntl.flock(door, fcntl.LOCK_UN)
 
 
 class Turn:
@@ -116,9 +103,7 @@ class Turn:
 
     def run(self) -> int:
         """Wait, run the job, and return its exit code."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not self._alone():
             say(f"{self._job} has another window already")
             return 2
         for number in REQUESTS:
@@ -134,6 +119,18 @@ class Turn:
         # Written before the lock is let go: whoever sees the window done finds the code.
         (self._folder / f"{self._job}.exit").write_text(f"{code}\n")
         return code
+
+    def _alone(self) -> bool:
+        """Take this job; another window may have it, or somebody may only be looking at it for a moment."""
+        for _ in range(LOOKS):
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.05)
+            else:
+                os.ftruncate(self._file, 0)  # of an earlier window
+                return True
+        return False
 
     def _write(self, state: str) -> None:
         content = json.dumps({"state": state, "pid": os.getpid(), "host": socket.gethostname()}).encode()
@@ -156,7 +153,7 @@ class Turn:
         """Hold as many cores as the job needs, when those who came before have theirs."""
         locks = Path(tempfile.gettempdir()) / f"milozero-{os.getuid()}"
         locks.mkdir(mode=0o700, exist_ok=True)
-        if locks.stat().st_uid != os.getuid():
+        if locks.lstat().st_uid != os.getuid():
             raise PermissionError(f"{locks} is not this user's")
         say(f"waiting for {self._need} of {len(self._cores)} cores")
         with contextlib.ExitStack() as held:

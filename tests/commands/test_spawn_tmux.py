@@ -255,3 +255,50 @@ def test_wandb_is_upgraded_before_anything_starts(studies):
     refused = studies.run(task, "--wandb_upgrade", "--prefix=other", fails=True, PIP_PYTHON="/nowhere")
     assert "--wandb_upgrade: " in refused
     assert not list(studies.files("other").glob("*"))
+
+
+def test_studies_of_one_name_and_the_users_own_session_are_left_alone(studies):
+    """Two folders, two names that tmux writes alike, and a session that somebody else opened."""
+    tmux(studies, "new-session", "-d", "-s", "a_b", "cat")
+    task = studies.task(ENDLESS)
+    elsewhere = f"--data_dir={studies.folder}/o"
+    flags = ("--num_workers=1", "--env_bundle=InvertedPendulum")
+    studies.run(task, "--prefix=a_b", *flags)
+    studies.run(task, "--prefix=a.b", *flags)
+    assert "attach -t =a_b-4" in studies.run(task, "--prefix=a.b", *flags, elsewhere)
+    sessions = tmux(studies, "list-sessions", "-F", "#{session_name}").split()
+    assert sorted(sessions) == ["a_b", "a_b-2", "a_b-3", "a_b-4"]
+    studies.run("--stop=a.b")
+    assert "running" in studies.states("a_b").values()
+    sessions = tmux(studies, "list-sessions", "-F", "#{session_name}").split()
+    assert sorted(sessions) == ["a_b", "a_b-2", "a_b-4"]
+    studies.run("--stop=a_b")
+    studies.run("--stop=a.b", elsewhere)
+    assert tmux(studies, "list-sessions", "-F", "#{session_name}").split() == ["a_b"]
+
+
+def test_study_can_be_made_longer_by_giving_the_command_twice(studies):
+    name = "a\\b$c"
+    flags = (f"--prefix={name}", "--num_workers=1", "--env_bundle=InvertedPendulum")
+    studies.run(studies.task("num_iters: 1\n"), *flags)
+    studies.wait_for_end(name)
+    longer = studies.task("num_iters: 30\n")
+    assert "1 jobs; 1 started" in studies.run(longer, *flags)
+    assert "1 jobs; 0 started, 0 finished already, 1 at work already" in studies.run(longer, *flags)
+    assert list(studies.wait_for_end(name).values()) == ["finished"]
+    assert (
+        "num_iters=30 reached"
+        in (studies.data / "logs" / f"{name}.InvertedPendulum-v5.seed00" / "log.txt").read_text()
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGINT])
+def test_spawner_that_is_ended_while_it_opens_windows_forgets_none(studies, number):
+    command = [sys.executable, ROOT / "spawner.py", f"--data_dir={studies.data}", studies.task(ENDLESS)]
+    command += ["--prefix=s", "--num_workers=1", "--num_seeds=20", "--env_bundle=InvertedPendulum"]
+    with subprocess.Popen(command, env=studies.env, cwd=studies.folder, stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: len(windows(studies)) > 3)
+        process.send_signal(number)
+    wait_until(lambda: is_running(studies.states("s")))
+    studies.run("--stop=s")
+    assert studies.processes() == []

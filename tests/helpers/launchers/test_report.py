@@ -12,13 +12,14 @@ SETTINGS = {"uuid": "s.j", "num_timesteps": 1000, "num_iters": None}
 def study(tmp_path):
     folder = StudyFolder(str(tmp_path), "s")
     folder.path.mkdir(parents=True)
-    (folder.data / "logs/s.j").mkdir(parents=True)
     return folder
 
 
 def seen(folder, place="here", status=None, rows="", code=None, output=""):
     """Return the report of a job that has left this behind, and that no launcher has at work."""
     logs = folder.data / "logs/s.j"
+    if status or rows:
+        logs.mkdir(parents=True, exist_ok=True)
     if status:
         (logs / "status.json").write_text(json.dumps(status))
     if rows:
@@ -36,7 +37,14 @@ def seen(folder, place="here", status=None, rows="", code=None, output=""):
     ("left", "state", "reason"),
     [
         ({"place": ""}, "not started", ""),
-        ({"status": {"state": "finished", "reason": "num_timesteps reached"}, "code": 0}, "finished", ""),
+        ({"status": {"state": "finished", "timesteps": 1000}, "code": 0}, "finished", ""),
+        (
+            {"status": {"state": "finished", "timesteps": 900}, "code": 0},
+            "stopped",
+            "it had finished, and is to go on",
+        ),
+        ({}, "stopped", "before it began"),
+        ({"code": 143}, "stopped", "before it began"),
         ({"status": {"state": "stopped", "reason": "SIGUSR1"}, "code": 0}, "stopped", "SIGUSR1"),
         ({"code": 0}, "stopped", "before it began"),
         ({"status": {"state": "failed", "reason": "NaN"}, "code": 1}, "failed", "NaN"),
@@ -59,7 +67,7 @@ def test_state_follows_from_what_a_job_left_behind(study, left, state, reason):
 def test_launcher_that_has_a_job_at_work_is_believed(study, monkeypatch):
     monkeypatch.setattr("helpers.launchers.tmux.Tmux.active", lambda self, places: dict.fromkeys(places, "pending"))
     assert seen(study, status={"state": "stopped"}).state == "pending"
-    assert seen(study, status={"state": "finished"}).state == "finished"
+    assert seen(study, status={"state": "finished", "timesteps": 1000}).state == "pending"  # and made longer
 
 
 def test_progress_is_the_newer_of_status_and_rows(study):
@@ -78,6 +86,7 @@ def test_last_row_of_a_long_file_and_half_a_row(tmp_path):
 
 
 def test_damaged_files_are_as_if_they_were_not_there(study):
+    seen(study, status={"state": "running"})
     (study.data / "logs/s.j/status.json").write_bytes(b"{\xff")
     found = seen(study, rows="\x00\n,,\n")
     assert (found.state, found.metrics) == ("failed", {})

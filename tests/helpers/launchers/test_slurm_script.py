@@ -56,7 +56,7 @@ class Scene:
             (folder / name).mkdir(parents=True)
         self.processes = []
 
-    def start(self, clear=False, requeue=0, site=None, **run):
+    def start(self, clear=False, requeue=0, site=None, array=(), **run):
         run = {"saved": 5, "saves": 7, "lasts": 30, "iteration": 0, "code": 0, "state": "stopped", **run}
         self.saved(run["saved"])
         programs = {
@@ -73,7 +73,9 @@ class Scene:
         text = slurm.script(Job("j", parse([])), ["--x"], LaunchConfig(clear=clear), cluster, folder, here)
         path = folder.script("j")
         path.write_text(text)
-        environment = os.environ | {"PATH": f"{self.folder}/programs:{os.environ['PATH']}", "SLURM_JOB_ID": "17"}
+        environment = (
+            os.environ | {"PATH": f"{self.folder}/programs:{os.environ['PATH']}", "SLURM_JOB_ID": "17"} | dict(array)
+        )
         process = subprocess.Popen(
             ["bash", path], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -127,6 +129,14 @@ def test_signal_makes_the_run_save_and_the_job_go_back(scene):
     process.send_signal(signal.SIGUSR1)  # Slurm may send it twice
     assert process.wait(20) == 0
     assert scene.left == (None, 1)
+
+
+def test_task_of_an_array_goes_back_alone(scene):
+    """One of them has the number of the whole array."""
+    process = scene.started(array={"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "2"})
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(20) == 0
+    assert (scene.folder / "requeued").read_text() == "requeue 17_2\n"
 
 
 @pytest.mark.parametrize("state", ["finished", "failed"])

@@ -24,7 +24,9 @@ requeue() {
     return 1
   fi
   trap - EXIT  # it has not ended
-  scontrol requeue "$SLURM_JOB_ID" || { trap ended EXIT; return 1; }
+  # To scontrol, the number of an array's last task is that of the whole array.
+  number=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}
+  scontrol requeue "$number" || { trap ended EXIT; return 1; }
 }
 # Slurm's signal says that the time is almost over: save, stop, and back into the queue. Where even the iteration
 # takes too long for that, the last checkpoint is what there is to go on from.
