@@ -217,7 +217,8 @@ def progress_bar(title: str, steps: Iterable[Any], total: int) -> Iterable[Any]:
     from rich.console import Console
     from rich.progress import track
 
-    return track(steps, title, total=total, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return track(steps, title, total=total, console=console, transient=True) if console.is_terminal else steps
 
 
 def command_of(flag: str, folder: StudyFolder) -> str:

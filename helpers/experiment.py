@@ -402,13 +402,13 @@ def continued(settings: Settings, record: dict[str, Any]) -> Settings:
         UserError: where what is given now contradicts the record; the run would be another one.
     """
     now = settings.flat()
+    if "env_id" in settings.given:
+        now["env_id"] = environments.resolve(settings.train.env_id)
     for name, then in contradictions(settings, record):
         raise UserError(
             f"--{name}={now[name]}, but the run that is resumed has {then}; leave it out, "
             f"or start another run with another --uuid"
         )
-    if "env_id" in settings.given:
-        now["env_id"] = environments.resolve(settings.train.env_id)
     here = {name: now[name] for name in settings.given | {"data_dir", "uuid", "resume"}}  # its folder may have moved
     return settings_from_record(record | here, settings.given)
 

@@ -32,6 +32,7 @@ def on_cluster(studies, cluster):
     (studies.folder / "cluster.yaml").write_text(SITE)
     yield studies
     cluster.run("scancel", "--me")
+    wait_until(lambda: not queue(cluster), "the cancelled jobs to end", 60)
 
 
 def queue(cluster):
@@ -58,11 +59,11 @@ def test_study_is_one_array_and_finishes_and_is_not_started_twice(on_cluster, cl
     states = on_cluster.wait_for_end(name)
     assert list(states.values()) == ["finished"] * 4, on_cluster.outputs(name)
     assert len(states) == 4
+    wait_until(lambda: not queue(cluster), "the jobs to end")
     for job in states:
         assert "num_iters=10 reached" in on_cluster.outputs(name)[f"{job}.out"]
         config = (on_cluster.data / "logs" / job / "config.yaml").read_text()
         assert "num_workers: 2" in config
-    wait_until(lambda: not queue(cluster), "the jobs to end")
     assert not list(on_cluster.files(name).glob("*.sh"))
     assert "4 jobs; 0 started, 4 finished already" in on_cluster.run(*command, "--num_workers=2")
 
