@@ -171,7 +171,7 @@ class Tmux:
             time.sleep(0.02)
 
     def _state(self, name: str) -> dict[str, Any]:
-        """Return what a job's window says of itself while it is at work; nothing where it is not."""
+        """Return what a job's window says of itself while its program is there; nothing where it is not."""
         try:
             with self._folder.turn(name).open() as file:
                 try:
@@ -185,7 +185,7 @@ class Tmux:
     def active(self, places: Mapping[str, str]) -> dict[str, str]:
         """Return name → ``pending`` or ``running`` of those jobs that are either."""
         found = {name: self._state(name).get("state") for name in places}
-        return {name: state for name, state in found.items() if state}
+        return {name: state for name, state in found.items() if state and state != turns.OVER}
 
     def stop(self, places: Mapping[str, str], patience: float) -> None:
         """End jobs, with a checkpoint where they come to it within `patience` seconds, and close the study's session.
@@ -204,10 +204,10 @@ class Tmux:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(state["pid"], signal.SIGTERM)
             give_up = time.monotonic() + within
-            while self.active(places) and time.monotonic() < give_up:
+            while (left := [name for name in places if self._state(name)]) and time.monotonic() < give_up:
                 time.sleep(0.1)
-        if left := self.active(places):
-            raise UserError(f"{len(left)} jobs do not end, such as {next(iter(left))}: {self.watch()}")
+        if left:
+            raise UserError(f"{len(left)} jobs do not end, such as {left[0]}: {self.watch()}")
         with contextlib.suppress(libtmux.exc.LibTmuxException):  # it ends with its last window
             if session := self._session():
                 session.kill()

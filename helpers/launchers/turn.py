@@ -28,6 +28,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+OVER = "over"  # state of a job whose window is about to end
 REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1)
 ONE_REQUEST = 2.0  # seconds; within them, a repetition is still the same one
 PATIENCE = 300.0  # seconds for an iteration to end and a checkpoint to be written
@@ -109,15 +110,15 @@ class Turn:
         for number in REQUESTS:
             signal.signal(number, self._receive)
         prctl(PR_SET_CHILD_SUBREAPER, 1)
-        code = 0
         try:
             self._write("pending")
             with self._taken() as cores:
                 code = self._run(cores)
+                self._write_end(code)  # before the next job takes the cores
         except StoppedError:
             say("stopped before it began")
-        # Written before the lock is let go: whoever sees the window done finds the code.
-        (self._folder / f"{self._job}.exit").write_text(f"{code}\n")
+            code = 0
+            self._write_end(code)
         return code
 
     def _alone(self) -> bool:
@@ -136,6 +137,11 @@ class Turn:
         content = json.dumps({"state": state, "pid": os.getpid(), "host": socket.gethostname()}).encode()
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, content, 0)
+
+    def _write_end(self, code: int) -> None:
+        """Say that the job is over; this program stays for a moment, and holds the job until then."""
+        (self._folder / f"{self._job}.exit").write_text(f"{code}\n")
+        self._write(OVER)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

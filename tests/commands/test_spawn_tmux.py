@@ -67,7 +67,7 @@ def test_study_takes_turns_and_finishes_and_is_not_started_twice(studies):
     assert order == [job for job in states if job in order]
     assert set(states.values()) == {"finished"}
     wait_until(lambda: windows(studies) == dict.fromkeys(jobs, "0"))
-    screen = tmux(studies, "capture-pane", "-p", "-t", f"={name.replace('.', '_')}:1")
+    screen = tmux(studies, "capture-pane", "-p", "-t", panes(studies)[0])
     assert "finished: num_iters=20 reached" in screen
     assert "exit code 0" in screen
     assert "Pane is dead (status 0" in screen
