@@ -79,6 +79,8 @@ def launch_study(study: StudyConfig, launch: LaunchConfig, key: str) -> None:
     wanted = study.wandb_entity or launch.wandb_base_url or launch.wandb_api_key
     project = study.prefix if wanted else ""
     jobs = studies.jobs_of(study, project, lambda axes: progress_bar("checking", axes, len(axes)))
+    if overruled := studies.overruled(study):
+        say(f"{study.config}: without effect here, where the study says it: {', '.join(overruled)}")
     if not launch.wandb_api_key and any(job.settings.tracking.wandb_project for job in jobs):
         launch = dataclasses.replace(launch, wandb_api_key=key)
     start(StudyFolder(study.data_dir, study.prefix), launch, jobs)
@@ -233,14 +235,15 @@ def command_of(flag: str, folder: StudyFolder) -> str:
     return shlex.join(words)
 
 
-def show_status(folder: StudyFolder) -> None:
-    """Print how far each job is."""
+def show_status(folder: StudyFolder) -> bool:
+    """Print how far each job is; tell whether there is one that has not finished."""
     found = reports.report(folder, folder.read_record())
     reports.show(reports.table_of_progress(found))
     for report in found:
         if report.reason:
             say(f"{report.name} {report.state}: {report.reason}")
     say(f"study {folder.name}: {len(found)} jobs: {reports.summary(found)}")
+    return any(report.state != "finished" for report in found)
 
 
 def stop(folder: StudyFolder) -> None:
@@ -257,8 +260,8 @@ def stop(folder: StudyFolder) -> None:
             if active := launcher.active(places):
                 say(f"stopping {len(active)} jobs; they end their iteration and save, at most {PATIENCE:.0f} s")
             launcher.stop(places, PATIENCE)
-    show_status(folder)
-    say(f"to go on: {command_of('resubmit', folder)}")
+    if show_status(folder):
+        say(f"to go on: {command_of('resubmit', folder)}")
 
 
 def resubmit(folder: StudyFolder, key: str) -> None:
@@ -295,19 +298,20 @@ def run(flags: dict[str, Any]) -> None:
     study, launch, follow = (build(cls, flags, {}) for cls in GROUPS.values())
     if not (key.isascii() and key.isprintable()):
         raise UserError(f"{KEY} is no key: it has other characters than letters and numbers")
-    follow_up: dict[str, Callable[[StudyFolder], None]] = {
+    follow_up: dict[str, Callable[[StudyFolder], Any]] = {
         "status": show_status,
         "stop": stop,
         "resubmit": functools.partial(resubmit, key=key),
     }
     asked = [name for name in follow_up if name in flags]
     if not asked:
-        return launch_study(study, launch, key)
+        launch_study(study, launch, key)
+        return
     if idle := sorted(set(flags) - {asked[0], "data_dir"}):
         raise UserError(f"--{idle[0]} has no effect with --{asked[0]}")
     study = dataclasses.replace(study, prefix=getattr(follow, asked[0]))
-    studies.check(study)
-    return follow_up[asked[0]](StudyFolder(study.data_dir, study.prefix).existing())
+    studies.check(study, asked[0])
+    follow_up[asked[0]](StudyFolder(study.data_dir, study.prefix).existing())
 
 
 def main(argv: list[str]) -> int:

@@ -40,6 +40,7 @@ LONGEST_TEXT = 3000  # bytes; Linux allows paths of 4095, and experiments add na
 SCALAR_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp"))
 LIST_TAG = "tag:yaml.org,2002:seq"
 LARGEST_FILE = 64 * 1024  # bytes of a task file, which is a page or two
+LARGEST_FLOAT = 1e30  # number that a float setting may have; single precision ends at 3e38
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +236,8 @@ def checked(name: str, value: Any, kind: Any, declared: Param, where: str) -> An
         value = coerce(value, kind)
         if value is None:
             return None
+        if isinstance(value, float) and LARGEST_FLOAT < abs(value) < math.inf:
+            raise ValueError(f"must be at most {LARGEST_FLOAT:g}")
         if declared.low is not None and value < declared.low:
             raise ValueError(f"must be at least {declared.low}")
         if declared.above is not None and value <= declared.above:

@@ -30,7 +30,7 @@ class Lock:
             patience = PATIENCE_HERE if holder.endswith(f" on {host}") else PATIENCE_ELSEWHERE
             if time.monotonic() > began + patience:
                 os.close(self._file)
-                raise UserError(f"{folder} is in use by {holder}; two runs cannot share it")
+                raise UserError(f"{folder} is in use by {holder}; one process at a time can use it")
             time.sleep(0.2)
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"process {os.getpid()} on {host}".encode(), 0)

@@ -186,6 +186,16 @@ class TrialRun:
             self._fitting.add(case)
 
 
+def overruled(study: StudyConfig) -> list[str]:
+    """Return the settings in the task file that have no effect, as the study gives them itself.
+
+    Raises:
+        UserError: where the file cannot be read.
+    """
+    known = set().union(*map(experiments.known_settings, AGENTS))
+    return sorted((OWN - {"task"}) & set(read_yaml(study.config, known, lists=True)))
+
+
 def trials_of(study: StudyConfig) -> list[dict[str, Any] | None]:
     """Return what each trial of a sweep draws from the lists in the task file; otherwise one that draws nothing.
 
@@ -232,13 +242,13 @@ def arguments(job: Job, method: str, yaml_path: Path) -> list[str]:
     return to_flags(values)
 
 
-def check(study: StudyConfig) -> None:
-    """Refuse a study whose name cannot be that of a folder.
+def check(study: StudyConfig, flag: str = "prefix") -> None:
+    """Refuse a study whose name, which `flag` gave, cannot be that of a folder.
 
     Raises:
         UserError: saying so.
     """
     if not study.prefix or Path(study.prefix).name != study.prefix or study.prefix in (".", ".."):
-        raise UserError(f"--prefix={study.prefix}: a name, not a path")
+        raise UserError(f"--{flag}={study.prefix}: a name, not a path")
     if len(study.prefix.encode()) > MAX_NAME // 2:
-        raise UserError(f"--prefix={study.prefix}: a name of at most {MAX_NAME // 2} bytes")
+        raise UserError(f"--{flag}={study.prefix}: a name of at most {MAX_NAME // 2} bytes")

@@ -57,15 +57,30 @@ def read_cluster(path: str) -> Cluster:
     if not path and not os.path.exists(FILE):
         return Cluster()
     path = path or FILE
+    text = read_bytes(path)
     try:
         # BaseLoader leaves text as it stands: YAML would take the time 00:15:00 for the number 900.
-        content = yaml.load(read_bytes(path), Loader=yaml.BaseLoader)
-    except yaml.YAMLError as error:
+        _refuse_twins(yaml.compose(text, Loader=yaml.BaseLoader))
+        content = yaml.load(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise UserError(f"'{path}' is not valid YAML: {' '.join(str(error).split())}") from None
     try:
         return _cluster(content or {})
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def _refuse_twins(node: Any) -> None:
+    """Refuse a key that stands twice; of two, YAML would take the second."""
+    import yaml
+
+    seen: set[Any] = set()
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in seen:
+                raise yaml.YAMLError(f"'{key.value}' stands twice")
+            seen.add(key.value)
+        _refuse_twins(value)
 
 
 def _cluster(content: Any) -> Cluster:
@@ -75,7 +90,7 @@ def _cluster(content: Any) -> Cluster:
         if name not in names:
             raise UserError(f"unknown key '{name}'{did_you_mean(name, names)}")
         if name in ("modules", "options", "commands"):
-            values[name] = tuple(_texts(name, value))
+            values[name] = tuple(_texts(name, value)) if value else ()
         elif name not in ("partitions", "times"):
             values[name] = _text(name, value)
     calibers = dict(CALIBERS)
@@ -86,7 +101,7 @@ def _cluster(content: Any) -> Cluster:
         calibers[name] = dataclasses.replace(calibers[name], cpu=cpu, gpu=(gpu or [cpu])[0])
     for name, value in _of_calibers("times", content).items():
         if not 60 <= to_seconds(time := _text(f"times: {name}", value)) < float("inf"):
-            raise UserError(f"times: {name}: {time} is less than a minute")
+            raise UserError(f"times: {name}: {time} is not a time of at least a minute")
         calibers[name] = dataclasses.replace(calibers[name], time=time)
     return Cluster(calibers, **values)
 

@@ -6,13 +6,17 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from helpers.errors import UserError
 from helpers.launchers import LaunchConfig
 from helpers.launchers.folder import StudyFolder
+
+if TYPE_CHECKING:
+    from helpers.study import Job
 
 # What the shell that starts a study may have set, and its jobs need: where a user's own modules are, and that root
 # may use Open MPI.
@@ -71,14 +75,14 @@ def mounts(folder: StudyFolder, here: Surroundings, expert_path: str) -> list[st
     return [f"{here.root}:{WORKSPACE}", *(f"{path}:{path}" for path in outside)]
 
 
-def check_mounts(folder: StudyFolder, here: Surroundings) -> None:
-    """Refuse folders that a container cannot be given.
+def check_mounts(jobs: Iterable[Job], folder: StudyFolder, here: Surroundings) -> None:
+    """Refuse folders that a container of one of `jobs` cannot be given.
 
     Raises:
         UserError: where a name has a colon, which separates names there.
     """
-    for path in (here.root, folder.data):
-        if ":" in str(path) or "," in str(path):
+    for path in {str(here.root), str(folder.data), *(job.settings.imitation.expert_path for job in jobs)}:
+        if ":" in path or "," in path:
             raise UserError(f"--docker: {path} has a colon or comma in its name, which containers cannot be given")
 
 

@@ -187,7 +187,7 @@ class Slurm:
         if "\\" in str(self._folder.path):
             raise UserError(f"{self._folder.path}: Slurm cannot be given a file's name with a backslash")
         if self._launch.docker:
-            check_mounts(self._folder, self._here)
+            check_mounts(jobs, self._folder, self._here)
             image = self._launch.docker_image
             if "://" not in image and not os.path.exists(image):
                 raise UserError(f"--docker_image={image}: no such file; on a cluster it is a path, or docker://NAME")

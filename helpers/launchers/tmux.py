@@ -91,7 +91,7 @@ class Tmux:
         if not shutil.which("tmux"):
             raise UserError("--deployment=tmux: there is no tmux on this machine (apt install tmux)")
         if self._launch.docker:
-            check_mounts(self._folder, self._here)
+            check_mounts(jobs, self._folder, self._here)
             if not shutil.which("docker"):
                 raise UserError("--docker: there is no docker on this machine")
         elif self._launch.conda_env:

@@ -115,10 +115,17 @@ class Turn:
             with self._taken() as cores:
                 code = self._run(cores)
                 self._write_end(code)  # before the next job takes the cores
+            return code
         except StoppedError:
             say("stopped before it began")
             code = 0
-            self._write_end(code)
+        except OSError as error:  # another user's folder of locks, a disk that is full, ...
+            line = f"error: {error}"
+            say(line)
+            with contextlib.suppress(OSError), (self._folder / f"{self._job}.out").open("a") as file:
+                file.write(f"{line}\n")
+            code = 1
+        self._write_end(code)
         return code
 
     def _alone(self) -> bool:
@@ -140,13 +147,17 @@ class Turn:
 
     def _write_end(self, code: int) -> None:
         """Say that the job is over; this program stays for a moment, and holds the job until then."""
-        (self._folder / f"{self._job}.exit").write_text(f"{code}\n")
-        self._write(OVER)
+        with contextlib.suppress(OSError):
+            (self._folder / f"{self._job}.exit").write_text(f"{code}\n")
+            self._write(OVER)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._process is None:
-            raise StoppedError
+            if self._asked_at is None:  # once: what it interrupts next is the leaving
+                self._asked_at = now
+                raise StoppedError
+            return
         if self._asked_at is None:
             self._asked_at = now
             with contextlib.suppress(ProcessLookupError):

@@ -67,7 +67,7 @@ def test_plan_is_shown_and_its_files_train(studies, method):
         (["--wandb_api_key=-"], "the variable WANDB_API_KEY is not set"),
         (["--status=x", "--num_seeds=2"], "--num_seeds has no effect with --status"),
         (["--stop=x"], "there is no study 'x'"),
-        (["--status=../x"], "a name, not a path"),
+        (["--status=../x"], "--status=../x: a name, not a path"),
     ],
 )
 def test_wrong_command_is_one_line_and_writes_nothing(studies, flags, named):
@@ -87,6 +87,11 @@ def only(studies, *programs):
 
 def test_no_tmux_is_said(studies):
     assert "there is no tmux on this machine" in studies.run(studies.task(""), fails=True, PATH=only(studies))
+
+
+def test_what_the_task_file_says_in_vain_is_told(studies):
+    told = studies.run(studies.task("env_id: Hopper\nseed: 3\n"), "--no-deploy_now")
+    assert "without effect here, where the study says it: env_id, seed" in told
 
 
 def test_unknown_study_is_told_the_nearest(studies):

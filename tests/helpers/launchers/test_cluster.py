@@ -48,6 +48,10 @@ def test_one_module_needs_no_list(site):
     )
 
 
+def test_nothing_said_is_nothing_asked(site):
+    assert read_cluster(site("modules: []\noptions:\ncommands: []\npartitions: {}\n")) == Cluster()
+
+
 def test_example_in_the_documentation_is_read(site):
     text = "\n".join(line for line in cluster.__doc__.splitlines()[2:-2] if line.startswith("    ") or not line)
     found = read_cluster(site(text))
@@ -61,7 +65,9 @@ def test_example_in_the_documentation_is_read(site):
         ("acount: x\n", "did you mean 'account'"),
         ("partitions: {shrt: x}\n", "did you mean 'short'"),
         ("times: {short: soon}\n", "cannot read the duration 'soon'"),
-        ("times: {short: 00:00:30}\n", "less than a minute"),
+        ("times: {short: 00:00:30}\n", "at least a minute"),
+        ("account: a\naccount: b\n", "'account' stands twice"),
+        ("times: {short: 1h, short: 2h}\n", "'short' stands twice"),
         ("times: {short: ''}\n", "must be text"),
         ("partitions: {short: [a, b, c]}\n", "one for CPU jobs"),
         ("partitions: {short: []}\n", "is empty"),

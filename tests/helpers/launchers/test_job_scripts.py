@@ -64,7 +64,7 @@ def scripts():
         "slurm.sh": on_slurm(job(), launch()),
         "slurm_site.sh": on_slurm(gpu, launch(caliber="debug", clear=True, **with_key), SITE),
         "slurm_image.sh": on_slurm(
-            job(demos), launch(caliber="daylong", **image | {"docker_image": "/my/image.sif"})
+            job(demos, "--cuda"), launch(caliber="daylong", **image | {"docker_image": "/my/image.sif"})
         ),
         "slurm_array.sh": slurm.array_script(one_of_many, launch(caliber="long"), Cluster(), FOLDER),
     }
@@ -109,9 +109,12 @@ def test_jobs_that_ask_for_the_same_are_one_array_as_long_as_arrays_may_be():
     assert [len(group) for group in slurm.alike(many * 700)] == [1000, 1000, 100]
 
 
-def test_folder_that_a_container_cannot_be_given_is_refused():
-    with pytest.raises(UserError, match="colon"):
-        job_script.check_mounts(StudyFolder("/data:1", "x"), HERE)
+@pytest.mark.parametrize(
+    ("folder", "flags"), [("/data:1", []), ("/data,1", []), ("/data", ["--expert_path=/demos:1"])]
+)
+def test_folder_that_a_container_cannot_be_given_is_refused(folder, flags):
+    with pytest.raises(UserError, match=f"{(flags or [folder])[-1].rpartition('=')[2]} has a colon"):
+        job_script.check_mounts([job(*flags)], StudyFolder(folder, "x"), HERE)
 
 
 @pytest.mark.parametrize("word", ["plain", "a b", 'quo"te', "it's", "back\\slash", "#hash", "$HOME"])

@@ -94,6 +94,25 @@ def test_who_waits_and_is_killed_holds_nobody_up(windows, number):
     assert (windows.folder / "second.exit").exists() == (number == signal.SIGTERM)
 
 
+def test_second_request_does_not_disturb_the_leaving(windows):
+    windows.open("first", CORES, waits_for("go", "first"))
+    second = windows.open("second", 1, "echo second >>FOLDER/started")
+    for _ in range(3):
+        second.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    assert second.wait(10) == 0
+    assert second.stdout.read().splitlines()[-1] == "stopped before it began"
+    assert (windows.folder / "second.exit").read_text() == "0\n"
+
+
+def test_what_the_system_refuses_is_told_as_the_jobs_end(windows):
+    (windows.folder / f"milozero-{os.getuid()}").write_text("no folder")
+    process = windows.open("j", 1, "true")
+    assert process.wait(10) == 1
+    assert "error: " in (windows.folder / "j.out").read_text()
+    assert (windows.folder / "j.exit").read_text() == "1\n"
+
+
 def test_job_has_one_window(windows):
     windows.open("j", 1, waits_for("go", "j"))
     again = subprocess.run(windows.processes["j"].args, env=windows.env, capture_output=True, text=True)

@@ -5,9 +5,10 @@
 #SBATCH --ntasks=2
 #SBATCH --cpus-per-task=1
 #SBATCH --time=1-00:00:00
-#SBATCH --partition=public-cpu
+#SBATCH --partition=public-gpu
 #SBATCH --signal=B:USR1@600
 #SBATCH --requeue
+#SBATCH --gpus=1
 set -eo pipefail
 job='/scratch/my data/spawn/it'"'"'s $HOME/it'"'"'s $HOME.Hopper-v5.seed01'
 rm -f "$job.exit"
@@ -38,7 +39,7 @@ time_is_over() {
 }
 over=
 before=$(saved)
-srun --mpi=pmix "$container" exec --bind /home/me/MiloZero:/workspace --bind '/scratch/my data:/scratch/my data' --bind /scratch/demos/Hopper-v5:/scratch/demos/Hopper-v5 --pwd /workspace /my/image.sif sh -c 'd=$(mktemp -d) && pip install --quiet --target "$d" --upgrade wandb && PYTHONPATH="$d:$PYTHONPATH" exec "$@"' sh python main.py --seed=1 --num_workers=2 '--data_dir=/scratch/my data' --env_id=Hopper-v5 '--uuid=it'"'"'s $HOME.Hopper-v5.seed01' --resume=auto --expert_path=/scratch/demos/Hopper-v5 &
+srun --mpi=pmix "$container" exec --nv --bind /home/me/MiloZero:/workspace --bind '/scratch/my data:/scratch/my data' --bind /scratch/demos/Hopper-v5:/scratch/demos/Hopper-v5 --pwd /workspace /my/image.sif sh -c 'd=$(mktemp -d) && pip install --quiet --target "$d" --upgrade wandb && PYTHONPATH="$d:$PYTHONPATH" exec "$@"' sh python main.py --seed=1 --num_workers=2 '--data_dir=/scratch/my data' --cuda --env_id=Hopper-v5 '--uuid=it'"'"'s $HOME.Hopper-v5.seed01' --resume=auto --expert_path=/scratch/demos/Hopper-v5 &
 run=$!
 trap 'interrupted=yes; [ "$over" ] || time_is_over' USR1
 while interrupted=; do
