@@ -15,17 +15,18 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers import experiment as experiments
 from helpers.comm import Comm, launched_rank, launched_size, make_comm
 from helpers.config import from_kwargs, to_kwargs, to_seconds
 from helpers.errors import NonFiniteError, RunError, UserError
+from helpers.experiment import ExperimentInitializer
 from helpers.say import let_go, say, tell
+from helpers.settings import parse, settings_from_record
 from helpers.warden import Warden, keep_early_signals
 
 if TYPE_CHECKING:
     from agents.agent import Agent, Setting
     from helpers.demos import Episode
-    from helpers.experiment import ExperimentInitializer, Settings
+    from helpers.settings import Settings
     from helpers.trackers import Tracker
     from orchestrator import Training
 
@@ -123,7 +124,7 @@ def train(settings: Settings, comm: Comm) -> None:
     from helpers import demos
     from helpers.status import Counters, Status
 
-    experiment = experiments.ExperimentInitializer(settings, comm)
+    experiment = ExperimentInitializer(settings, comm)
     settings, saved = experiment.settings, experiment.saved
     env_id = environments.resolve(settings.train.env_id)
     imitation = settings.imitation
@@ -224,7 +225,7 @@ def evaluate(settings: Settings, comm: Comm) -> None:
     from agents.agent import Setting
     from environments.vector import check_first
 
-    trained = experiments.settings_from_record(content["config"])
+    trained = settings_from_record(content["config"])
     env_id = environments.resolve(trained.train.env_id)
     if (config.render or config.record) and environments.family_of(env_id).OPENGL:
         check_renderer()
@@ -298,7 +299,7 @@ def main(argv: list[str]) -> int:
     keep_early_signals()
     comm = Comm()
     try:
-        settings = experiments.parse(argv)
+        settings = parse(argv)
         comm = make_comm(settings.common.num_workers)
         import torch
 

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from agents.agent import Agent
     from environments.vector import VectorEnv
     from helpers.comm import Comm
-    from helpers.experiment import EvalConfig, ExperimentInitializer, TrainConfig
+    from helpers.experiment import ExperimentInitializer
+    from helpers.settings import EvalConfig, TrainConfig
     from helpers.trackers import Tracker
     from helpers.warden import Warden
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from environments import bundles
-from helpers import experiment as experiments
 from helpers import study as studies
 from helpers.config import build, build_parser, param, read_flags
 from helpers.errors import UserError
@@ -31,6 +30,7 @@ from helpers.launchers.cluster import FILE, read_cluster
 from helpers.launchers.folder import Record, StudyFolder
 from helpers.launchers.job_script import Surroundings
 from helpers.say import let_go, say, tell
+from helpers.settings import contradictions, record_of
 from helpers.study import Job, StudyConfig
 
 DESCRIPTION = "Run a study: a task file over the environments of a bundle and over seeds, on tmux or SLURM."
@@ -166,10 +166,10 @@ def refuse_others(folder: StudyFolder, jobs: Sequence[Job]) -> None:
     active = at_work(folder, record)
     for job in jobs:
         settings = dataclasses.replace(job.settings, given=frozenset(job.values()))
-        then = experiments.record_of(folder.data / "checkpoints" / job.name)
+        then = record_of(folder.data / "checkpoints" / job.name)
         if then is None and job.name in active:
             then = record.jobs[job.name]["settings"]
-        for name, was in experiments.contradictions(settings, then) if then is not None else ():
+        for name, was in contradictions(settings, then) if then is not None else ():
             now = job.values()[name]
             raise UserError(f"{job.name} was started with {name}={was}, now {name}={now}: choose another --prefix")
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.checkpoint import check_fit, write_bytes
 
 if TYPE_CHECKING:
-    from helpers.experiment import TrainConfig
+    from helpers.settings import TrainConfig
 
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,9 @@ import environments
 from agents import AGENTS
 from environments.bundles import BUNDLES
 from helpers import demos
-from helpers import experiment as experiments
 from helpers.config import param, read_yaml, to_flags, to_kwargs, usable_path
 from helpers.errors import UserError, did_you_mean
-from helpers.experiment import MAX_NAME, Settings, default_values, settings_from_record
+from helpers.settings import MAX_NAME, Settings, default_values, known_settings, parse, settings_from_record
 
 MAX_JOBS = 10_000  # of one study; a slip of the finger is beyond
 OWN = {"env_id", "seed", "uuid", "resume", "data_dir", "task"}  # settings that are the study's to give
@@ -116,7 +115,7 @@ def jobs_of(
             argv.append(f"--num_demos={number}")
         if study.demo_dir:
             argv.append(f"--expert_path={study.demo_dir}/{folder}")
-        settings = _complete(experiments.parse(argv, drawn), project)
+        settings = _complete(parse(argv, drawn), project)
         if number is not None and not settings.imitation.expert_path:
             raise UserError("--num_demos: of which demonstrations? --demo_dir=data/demos")
         trial_run.check(settings)
@@ -192,7 +191,7 @@ def overruled(study: StudyConfig) -> list[str]:
     Raises:
         UserError: where the file cannot be read.
     """
-    known = set().union(*map(experiments.known_settings, AGENTS))
+    known = set().union(*map(known_settings, AGENTS))
     return sorted((OWN - {"task"}) & set(read_yaml(study.config, known, lists=True)))
 
 
@@ -208,7 +207,7 @@ def trials_of(study: StudyConfig) -> list[dict[str, Any] | None]:
         if study.num_trials > 1:
             raise UserError(f"--num_trials={study.num_trials} needs --sweep")
         return [None]
-    known = set().union(*map(experiments.known_settings, AGENTS))
+    known = set().union(*map(known_settings, AGENTS))
     file = read_yaml(study.config, known, lists=True)
     choices = {name: values for name, values in file.items() if isinstance(values, list)}
     if own := sorted(OWN & set(choices)):

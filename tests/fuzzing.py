@@ -14,7 +14,7 @@ from agents.ppo_agent import PPOConfig
 from helpers.config import settings_of
 from helpers.demos import ImitationConfig
 from helpers.errors import LONGEST
-from helpers.experiment import CommonConfig, EvalConfig, TrainConfig
+from helpers.settings import CommonConfig, EvalConfig, TrainConfig
 from helpers.trackers import TrackingConfig
 
 TIMES = float(os.environ.get("MILOZERO_FUZZ", "1"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from agents.stack import hidden_sizes
 from helpers.config import from_kwargs, to_kwargs, to_seconds
 from helpers.errors import UserError
-from helpers.experiment import parse
+from helpers.settings import parse
 
 
 @pytest.mark.parametrize(

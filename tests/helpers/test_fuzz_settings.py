@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from helpers.config import coerce
 from helpers.errors import UserError
-from helpers.experiment import Settings, parse
+from helpers.settings import Settings, parse
 
 PIECES = (
     *("[", "]", "{", "}", "&a ", "*a", "<<: ", "? ", ": ", "- ", "!!int ", "!!python/name:os.system ", "!x "),

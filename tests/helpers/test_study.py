@@ -10,8 +10,8 @@ from environments.bundles import BUNDLES
 from helpers import study as studies
 from helpers.demos import Episode, write_demo
 from helpers.errors import UserError
-from helpers.experiment import parse
 from helpers.launchers import METHODS
+from helpers.settings import parse
 from helpers.study import Job, StudyConfig
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from helpers.errors import UserError
-from helpers.experiment import parse
 from helpers.launchers import LaunchConfig, job_script, slurm, tmux
 from helpers.launchers.calibers import CALIBERS
 from helpers.launchers.cluster import Cluster
 from helpers.launchers.folder import StudyFolder
 from helpers.launchers.job_script import Surroundings
+from helpers.settings import parse
 from helpers.study import Job, arguments
 
 GOLDEN = Path(__file__).parent / "golden"

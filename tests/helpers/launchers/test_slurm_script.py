@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from helpers.experiment import parse
 from helpers.launchers import LaunchConfig, slurm
 from helpers.launchers.calibers import Caliber
 from helpers.launchers.cluster import Cluster
 from helpers.launchers.folder import StudyFolder
 from helpers.launchers.job_script import Surroundings
+from helpers.settings import parse
 from helpers.study import Job
 
 # A run that saves when it is told to, after an iteration of so many seconds; or ends by itself after so many.

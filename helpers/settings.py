@@ -1,0 +1,291 @@
+"""What the user set: groups of settings, how they are read, and what may change when a run goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import environments
+from agents import AGENTS, agent_class
+from helpers.config import (
+    build,
+    build_parser,
+    param,
+    read_flags,
+    read_yaml,
+    settings_of,
+    to_kwargs,
+    to_seconds,
+    usable_path,
+)
+from helpers.demos import ImitationConfig
+from helpers.errors import UserError
+from helpers.trackers import TrackingConfig
+
+DESCRIPTION = "Train and evaluate reinforcement-learning agents, with one worker or, under mpiexec, with many."
+EPILOG = """Examples:
+  python main.py --task=train --env_id=Hopper --num_timesteps=1e6;
+  mpiexec -n 2 python main.py --task=train --config=tasks/train_mujoco_ppo.yaml --seed=1;
+  python main.py --task=eval --model_path=data/checkpoints/NAME --iter_num=best --num_trajs=10 --record;
+  python main.py --task=list_envs --only=dmc"""
+TASKS = ("train", "eval", "list_envs")
+# Far beyond what is of use, and short of what a machine can hold: a slip of the finger is beyond.
+MAX_ENVS, MAX_ROLLOUT, MAX_EPISODES = 65_536, 2**24, 1_000_000
+MAX_NAME = 200  # bytes of an experiment's name; those of files end at 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonConfig:
+    """Settings of every task."""
+
+    task: str = param("train", "what to do", choices=TASKS, may_change=True)
+    config: str = param("", "YAML file with settings; the command line overrides it", may_change=True)
+    seed: int | None = param(None, "seed of everything random (train: 0; eval: the checkpoint's)", low=0)
+    num_workers: int | None = param(
+        None, "check that this many workers run; mpiexec -n starts them", low=1, may_change=True
+    )
+    data_dir: str = param("data", "folder for checkpoints, logs and evaluations", check=usable_path, may_change=True)
+    cuda: bool = param(False, "networks on the GPU", may_change=True)
+    env_kwargs: str = param(
+        "",
+        "what the environment is made with: name=value,name=value (eval: on top of the checkpoint's)",
+        check=to_kwargs,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Settings of a training run, whatever the algorithm."""
+
+    algo: str = param("ppo", "algorithm", choices=lambda: tuple(AGENTS))
+    env_id: str = param("Hopper", "environment; without a version the newest one")
+    uuid: str = param("", "name of the experiment; a readable one is made up where it is empty", may_change=True)
+    num_envs: int = param(16, "environments of each worker", low=1, high=MAX_ENVS)
+    rollout_len: int = param(
+        2048, "environment steps of each worker per iteration, over all its environments", low=1, high=MAX_ROLLOUT
+    )
+    num_timesteps: int = param(
+        10_000_000, "end after this many environment steps over all workers", low=1, may_change=True
+    )
+    num_iters: int | None = param(None, "end after this many iterations", low=1, may_change=True)
+    execution_time: str = param(
+        "", "stop after this wall-clock time: D-HH:MM:SS or HH:MM:SS", check=to_seconds, may_change=True
+    )
+    resume: str = param(
+        "no",
+        "go on with experiment --uuid; auto: if there is one",
+        choices=("no", "yes", "auto"),
+        bare="yes",
+        may_change=True,
+    )
+    save_frequency: int = param(50, "iterations between checkpoints; at each, fresh episodes start", low=1)
+    keep_checkpoints: int = param(
+        0, "keep the newest so many of them besides best and last; 0 for all", low=0, may_change=True
+    )
+    watchdog: str = param(
+        "01:00:00", "end the job where an iteration takes longer; 0 for never", check=to_seconds, may_change=True
+    )
+    eval_frequency: int = param(
+        25, "iterations between evaluations, 0 for only one at the end", low=0, may_change=True
+    )
+    eval_episodes: int = param(
+        10, "episodes of an evaluation, with the deterministic policy", low=1, high=MAX_EPISODES
+    )
+    hash_frequency: int = param(
+        10, "iterations between checks that all workers agree, 0 for none", low=0, may_change=True
+    )
+    compile: bool | None = param(None, "compile the update (default: where it pays)", may_change=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """Settings of an evaluation; algorithm, environment and networks come from the checkpoint."""
+
+    model_path: str = param("", "folder of checkpoints: data/checkpoints/<experiment>", check=usable_path)
+    iter_num: str = param("best", "which of them: an iteration, best or last")
+    num_trajs: int = param(10, "episodes to play", low=1, high=MAX_EPISODES)
+    render: bool = param(False, "show the episodes in a window, or write videos where there is no display")
+    record: bool = param(False, "write the episodes as mp4 videos")
+    save_traj: bool = param(False, "write the episodes as demonstrations (HDF5)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListConfig:
+    """Settings of the list of environments."""
+
+    only: str = param("", "environments whose family or id contains this text; empty for all")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the user set, by group."""
+
+    common: CommonConfig
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    imitation: ImitationConfig = field(default_factory=ImitationConfig)
+    agent: Any = None  # of the algorithm's own config class
+    evaluation: EvalConfig = field(default_factory=EvalConfig)
+    listing: ListConfig = field(default_factory=ListConfig)
+    given: frozenset[str] = frozenset()  # names of the settings that the command line or the file gave
+
+    def flat(self) -> dict[str, Any]:
+        """Return name → value of every setting of a training run."""
+        groups = (self.common, self.train, self.agent, self.imitation, self.tracking)
+        return {name: value for group in groups for name, value in dataclasses.asdict(group).items()}
+
+
+def groups_of(task: str, algo: str) -> dict[str, tuple[str, type]]:
+    """Return title → (field of `Settings`, config class) of the settings that a task uses."""
+    tracking: dict[str, tuple[str, type]] = {"Weights & Biases": ("tracking", TrackingConfig)}
+    common: dict[str, tuple[str, type]] = {"every task": ("common", CommonConfig)}
+    if task == "list_envs":
+        return common | {"--task=list_envs": ("listing", ListConfig)}
+    if task == "eval":
+        return common | {"--task=eval": ("evaluation", EvalConfig)} | tracking
+    return {
+        **common,
+        "--task=train": ("train", TrainConfig),
+        f"--algo={algo}": ("agent", agent_class(algo).Config),
+        "imitation": ("imitation", ImitationConfig),
+        **tracking,
+    }
+
+
+def settings_names(task: str, algo: str) -> set[str]:
+    """Return the names of the settings that a task uses."""
+    return {name for _, cls in groups_of(task, algo).values() for name in settings_of(cls)}
+
+
+def known_settings(algo: str) -> set[str]:
+    """Return the names that a command line or a task file may give, whatever the task."""
+    return set().union(*(settings_names(task, algo) for task in TASKS))
+
+
+def parse(argv: Sequence[str], drawn: Mapping[str, Any] | None = None) -> Settings:
+    """Return the settings of a command line and of the YAML file it may name.
+
+    Args:
+        argv: the arguments.
+        drawn: of a sweep's trial: what stands in the file's place where the file has a list of choices.
+
+    Raises:
+        UserError: for anything unknown, of the wrong type, out of range or that does not fit together.
+    """
+    algo = next((a.split("=", 1)[1] for a in argv if a.startswith("--algo=")), "ppo")
+    algo = algo if algo in AGENTS else "ppo"
+    groups = {title: group for task in TASKS for title, group in groups_of(task, algo).items()}
+    flags = read_flags(build_parser("main.py", DESCRIPTION, EPILOG, {t: cls for t, (_, cls) in groups.items()}), argv)
+    known = known_settings(algo)
+    path = str(flags.get("config", ""))
+    file = (read_yaml(path, known, lists=drawn is not None) if path else {}) | dict(drawn or {})
+    if "config" in file:
+        raise UserError(f"{path}: config: a task file cannot name another one")
+    task = build(CommonConfig, flags, file, path).task
+    used = groups_of(task, build(TrainConfig, flags, file, path).algo)
+    for name in [*flags, *file]:
+        if not any(name in settings_of(cls) for _, cls in used.values()):
+            owners = [f"--task={t}" for t in TASKS if name in settings_names(t, algo)]
+            raise UserError(f"--{name} belongs to {' and '.join(owners)}, not to --task={task}")
+    given = frozenset([*flags, *file])
+    settings = Settings(**{group: build(cls, flags, file, path) for group, cls in used.values()}, given=given)
+    check(settings)
+    return settings
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings that are fine one by one and wrong together.
+
+    Raises:
+        UserError: saying what to change.
+    """
+    if settings.common.task == "eval":
+        if not settings.evaluation.model_path:
+            raise UserError("--task=eval needs --model_path=data/checkpoints/<experiment>")
+        return
+    if settings.common.task == "list_envs":
+        if idle := sorted(settings.given - {"task", "config", "num_workers", "data_dir", "only"}):
+            raise UserError(f"--{idle[0]} has no effect on --task=list_envs")
+        return
+    train, agent = settings.train, settings.agent
+    if train.rollout_len % train.num_envs:
+        raise UserError(f"--rollout_len={train.rollout_len} is not a multiple of --num_envs={train.num_envs}")
+    if agent.batch_size > train.rollout_len:
+        raise UserError(f"--batch_size={agent.batch_size} is larger than --rollout_len={train.rollout_len}")
+    if Path(train.uuid).name != train.uuid or train.uuid in (".", ".."):
+        raise UserError(f"--uuid={train.uuid}: a name, not a path")
+    if len(train.uuid.encode()) > MAX_NAME:
+        raise UserError(f"--uuid={train.uuid}: a name of at most {MAX_NAME} bytes")
+
+
+def continued(settings: Settings, record: dict[str, Any]) -> Settings:
+    """Return the settings of a resumed run: those of its record, but for what is given now and may change.
+
+    Raises:
+        UserError: where what is given now contradicts the record; the run would be another one.
+    """
+    now = settings.flat()
+    if "env_id" in settings.given:
+        now["env_id"] = environments.resolve(settings.train.env_id)
+    for name, then in contradictions(settings, record):
+        raise UserError(
+            f"--{name}={now[name]}, but the run that is resumed has {then}; leave it out, "
+            f"or start another run with another --uuid"
+        )
+    here = {name: now[name] for name in settings.given | {"data_dir", "uuid", "resume"}}  # its folder may have moved
+    return settings_from_record(record | here, settings.given)
+
+
+def contradictions(settings: Settings, record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield (name, value in the record) of the settings that were given, may not change, and are others there."""
+    groups = list(groups_of("train", settings.train.algo).values())
+    fixed = {
+        name for _, cls in groups for name, (_, _, declared) in settings_of(cls).items() if not declared.may_change
+    }
+    now, defaults = settings.flat(), default_values(settings.train.algo)
+    for name in sorted(settings.given & fixed):
+        then = record.get(name, defaults[name])  # a setting that is younger than the record
+        same = now[name] == then
+        if name == "env_id":
+            same = environments.resolve(now[name]) == environments.resolve(str(then))
+        if name == "env_kwargs":
+            same = to_kwargs(now[name]) == to_kwargs(str(then))
+        if not same:
+            yield name, then
+
+
+def default_values(algo: str) -> dict[str, Any]:
+    """Return name → default of every setting of a training run."""
+    groups = groups_of("train", algo).values()
+    return {name: default for _, cls in groups for name, (_, default, _) in settings_of(cls).items()}
+
+
+def record_of(checkpoints: Path) -> dict[str, Any] | None:
+    """Return what an experiment's folder says was run; None where it is not there, or cannot be read."""
+    import yaml
+
+    try:
+        content = yaml.safe_load((checkpoints / "config.yaml").read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def settings_from_record(record: dict[str, Any], given: frozenset[str] = frozenset()) -> Settings:
+    """Return the settings of a run from the record in its checkpoint; keys that no class knows are passed over.
+
+    Raises:
+        UserError: where the record does not hold the settings of a run.
+    """
+    algo = record.get("algo")
+    if algo not in AGENTS:
+        raise UserError(f"the checkpoint is of algorithm '{algo}', which is not known here")
+    groups = groups_of("train", algo)
+    settings = Settings(
+        **{group: build(cls, {}, record, "the checkpoint") for group, cls in groups.values()}, given=given
+    )
+    check(settings)
+    return settings
