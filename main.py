@@ -5,6 +5,7 @@ The line to follow: parse → ExperimentInitializer → environments → agent �
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import math
@@ -106,6 +107,7 @@ def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) 
                 config=experiment.record(comm.size),
                 data=Path(experiment.settings.common.data_dir),
                 run_id=experiment.run_id,
+                files=[experiment.checkpoints / name for name in ("best.pt", "last.pt", "config.yaml")],
             ),
         )
     return Trackers(trackers)
@@ -206,6 +208,28 @@ def announce(run: Training, expert: list[Episode], compile: bool) -> None:
         )
 
 
+def downloaded(settings: Settings, comm: Comm) -> str:
+    """Return the folder into which rank 0 has downloaded the checkpoint (collective).
+
+    Raises:
+        UserError: where it cannot be had.
+    """
+    from helpers import downloads
+
+    config, found, problem = settings.evaluation, "", ""
+    if comm.rank == 0:
+        data = Path(settings.common.data_dir)
+        try:
+            replace = config.wandb_download_replace
+            found = str(downloads.fetch(config.wandb_run_path, config.iter_num, data, replace=replace))
+        except UserError as error:
+            problem = str(error)
+    found, problem = comm.broadcast((found, problem))
+    if problem:
+        raise UserError(problem)
+    return found
+
+
 def evaluate(settings: Settings, comm: Comm) -> None:
     """Play a checkpoint; algorithm, environment and networks come from it.
 
@@ -218,7 +242,7 @@ def evaluate(settings: Settings, comm: Comm) -> None:
     config = settings.evaluation
     if config.render or config.record:
         choose_renderer()
-    path = checkpoint.find(config.model_path, config.iter_num)
+    path = checkpoint.find(config.model_path or downloaded(settings, comm), config.iter_num)
     content = checkpoint.load(path)
     import environments
     import orchestrator
@@ -255,26 +279,28 @@ def evaluate(settings: Settings, comm: Comm) -> None:
         for kind, pattern in (("videos", "*.mp4"), ("trajectories", "*.h5"), ("results", "*.json")):
             if any(folder.glob(pattern)):
                 say(f"{kind + ':':14}{folder}/{pattern}")
-        track_evaluation(settings, name, results)
+        track_evaluation(settings, name, results, folder)
 
 
-def track_evaluation(settings: Settings, name: str, results: dict[str, Any]) -> None:
-    """Log an evaluation to ``--wandb_project``, where one is named."""
+def track_evaluation(settings: Settings, name: str, results: dict[str, Any], folder: Path) -> None:
+    """Log an evaluation, with its videos and ``results.json``, to ``--wandb_project``, where one is named."""
     tracking = settings.tracking
     if not tracking.wandb_project:
         return
     from helpers.trackers.wandb import WandbTracker
 
-    data = Path(settings.common.data_dir)
     tracker = WandbTracker(
         project=tracking.wandb_project,
         entity=tracking.wandb_entity,
         name=f"eval.{name}",
         group="eval",
-        config={"model_path": settings.evaluation.model_path, "iter_num": settings.evaluation.iter_num},
-        data=data,
+        config=dataclasses.asdict(settings.evaluation) | {"env_id": results["env_id"], "experiment": name},
+        data=Path(settings.common.data_dir),
+        files=[folder / "results.json"],
     )
     tracker.log({key: results[key] for key in ("return_mean", "return_std", "length_mean")}, 0)
+    for video in sorted(folder.glob("*.mp4")):
+        tracker.show(video.stem, video)
     tracker.close()
 
 

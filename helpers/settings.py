@@ -22,6 +22,7 @@ from helpers.config import (
     usable_path,
 )
 from helpers.demos import ImitationConfig
+from helpers.downloads import parse_run_path
 from helpers.errors import UserError
 from helpers.trackers import TrackingConfig
 
@@ -105,6 +106,10 @@ class EvalConfig:
     """Settings of an evaluation; algorithm, environment and networks come from the checkpoint."""
 
     model_path: str = param("", "folder of checkpoints: data/checkpoints/<experiment>", check=usable_path)
+    wandb_run_path: str = param(
+        "", "or a run of Weights & Biases: user/project/run; downloaded once", check=usable_path
+    )
+    wandb_download_replace: bool = param(False, "download it again, also where it is there already")
     iter_num: str = param("best", "which of them: an iteration, best or last")
     num_trajs: int = param(10, "episodes to play", low=1, high=MAX_EPISODES)
     render: bool = param(False, "show the episodes in a window, or write videos where there is no display")
@@ -203,8 +208,15 @@ def check(settings: Settings) -> None:
         UserError: saying what to change.
     """
     if settings.common.task == "eval":
-        if not settings.evaluation.model_path:
-            raise UserError("--task=eval needs --model_path=data/checkpoints/<experiment>")
+        here, there = settings.evaluation.model_path, settings.evaluation.wandb_run_path
+        if not here and not there:
+            raise UserError("--task=eval needs --model_path=data/checkpoints/<experiment>, or --wandb_run_path")
+        if here and there:
+            raise UserError("--model_path and --wandb_run_path name two checkpoints: give one of them")
+        if settings.evaluation.wandb_download_replace and not there:
+            raise UserError("--wandb_download_replace needs --wandb_run_path=user/project/run")
+        if there:
+            parse_run_path(there)
         return
     if settings.common.task == "list_envs":
         if idle := sorted(settings.given - {"task", "config", "num_workers", "data_dir", "only"}):

@@ -1,23 +1,60 @@
-"""Metrics to Weights & Biases, offline where there is no key."""
+"""Metrics and files to Weights & Biases, offline where there is no key; training never waits for it."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import netrc
 import os
-from collections.abc import Mapping
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 logger = logging.getLogger(__name__)
 
+BEGINS_WITHIN = 30.0  # seconds for the server to take the run; then it is kept offline
+ENDS_WITHIN = 60.0  # seconds for what is left to be uploaded
+MARGIN = 10.0  # seconds more, for the client to notice that itself
+UPLOAD_EVERY = 600.0  # seconds between uploads of files that change
+DEFAULT_SERVER = "https://api.wandb.ai"
+OFFLINE = ("offline", "dryrun", "disabled")  # values of WANDB_MODE that need no server
+
+
+def has_key() -> bool:
+    """Tell whether there is a key for the server: in the variable, or where ``wandb login`` puts it."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL") or DEFAULT_SERVER).hostname or ""
+    with contextlib.suppress(OSError, netrc.NetrcParseError):
+        return netrc.netrc(os.environ.get("NETRC") or None).authenticators(host) is not None
+    return False
+
+
+def _end_service() -> None:
+    """End the client's own process, which would otherwise be ended, and may complain, when Python exits."""
+    import wandb
+
+    wandb.teardown()
+
 
 class WandbTracker:
-    """One W&B run; its files lie under ``data/wandb`` and can be uploaded later with ``wandb sync``.
+    """One W&B run; its files lie under ``data/wandb``, and ``wandb sync`` uploads what did not go up by itself.
 
-    A resumed run goes on under the same `run_id`; steps that were logged before it was killed come again, with the
-    same values, and W&B passes over them. Training never depends on it: an error switches it off with a line in the
-    log.
+    All calls of the client are made by a thread of their own, in the order in which they were asked for: a server
+    that is slow, silent or wrong holds nobody up. What goes wrong is a line in the log. A resumed run goes on under
+    the same `run_id`; steps that were logged before it was killed come again, with the same values, and W&B passes over them.
+
+    Args:
+        project, entity, name, group, config: of the run.
+        data: folder in which ``wandb/`` is made.
+        run_id: by which a resumed run is the same one; made up where there is none.
+        files: to upload now and then and at the end, each as ``<its folder>/<its name>``, as far as they are there.
     """
 
     def __init__(
@@ -30,43 +67,103 @@ class WandbTracker:
         config: dict[str, Any],
         data: Path,
         run_id: str | None = None,
+        files: Sequence[Path] = (),
     ) -> None:
-        import wandb
-
-        online = bool(os.environ.get("WANDB_API_KEY"))
+        self._start: dict[str, Any] = {
+            "project": project,
+            "entity": entity or None,
+            "name": name,
+            "group": group,
+            "id": run_id,
+            "resume": "allow" if run_id else None,
+            "config": config,
+            "dir": str(data),
+        }
+        self._files, self._uploaded, self._looked = files, dict[Path, int](), time.monotonic()
         self._run: Any = None
-        try:
-            self._run = wandb.init(
-                project=project,
-                entity=entity or None,
-                name=name,
-                group=group,
-                id=run_id,
-                resume="allow" if run_id else None,
-                config=config,
-                dir=str(data),
-                mode=None if online else "offline",
-                settings=wandb.Settings(silent=True, console="off", init_timeout=30),
-            )
-        except Exception as error:  # a tracker must never cost the run
-            logger.warning("Weights & Biases is off: %s", " ".join(str(error).split()))
+        self._exit_code = 0
+        self._asked: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
+        self._thread.start()
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Send what was measured."""
-        self._try("log", {k: v for k, v in metrics.items() if not math.isnan(v)}, step=step)
+        measured = {k: v for k, v in metrics.items() if not math.isnan(v)}
+        self._asked.put(lambda: self._run.log(measured, step=step))
+        if time.monotonic() - self._looked > UPLOAD_EVERY:
+            self._looked = time.monotonic()
+            self._asked.put(self._upload)
+
+    def show(self, name: str, video: Path) -> None:
+        """Send a video, an mp4 file."""
+
+        def send() -> None:
+            import wandb
+
+            self._run.log({name: wandb.Video(str(video), format="mp4")})
+
+        self._asked.put(send)
 
     def flush(self) -> None:
         """Leave it to the client, which writes as it goes."""
 
     def close(self) -> None:
-        """Finish the run."""
-        self._try("finish")
+        """Finish the run, as failed while an exception is on its way; wait for its upload, but not for ever."""
+        self._exit_code = int(sys.exc_info()[0] is not None)
+        self._asked.put(self._upload)
+        self._asked.put(None)
+        self._thread.join(BEGINS_WITHIN + ENDS_WITHIN + MARGIN)
+        if self._thread.is_alive():
+            self._complain("does not end; `wandb sync` uploads what is missing")
 
-    def _try(self, method: str, *args: Any, **kwargs: Any) -> None:
-        if self._run is None:
-            return
+    def _work(self) -> None:
         try:
-            getattr(self._run, method)(*args, **kwargs)
+            self._run = self._begin()
+            while call := self._asked.get():
+                self._try(call)
+            self._end()
+        except Exception as error:  # a tracker must never cost the run
+            self._complain(error)
+        self._try(_end_service)
+
+    def _begin(self) -> Any:
+        """Return the run: with the server where there is a key and it answers, else offline."""
+        import wandb
+
+        os.environ["WANDB_SILENT"] = "true"  # the terminal is the console tracker's
+        settings = wandb.Settings(
+            console="off", init_timeout=BEGINS_WITHIN, finish_timeout=ENDS_WITHIN, finish_timeout_raises=True
+        )
+        mode = os.environ.get("WANDB_MODE", "")
+        if mode not in OFFLINE and has_key():
+            try:
+                return wandb.init(**self._start, settings=settings, mode="online")
+            except Exception as error:
+                self._complain(f"{error}; the run is kept offline, and `wandb sync` uploads it")
+                self._try(_end_service)  # it would have the run begun already
+        return wandb.init(**self._start, settings=settings, mode="disabled" if mode == "disabled" else "offline")
+
+    def _end(self) -> None:
+        try:
+            self._run.finish(exit_code=self._exit_code)
+        except TimeoutError:
+            folder = Path(self._run.dir).parent
+            self._complain(f"not all went up within {ENDS_WITHIN:.0f} s; `wandb sync {folder}` uploads the rest")
+
+    def _upload(self) -> None:
+        """Send those files that are new or have changed."""
+        for path in self._files:
+            with contextlib.suppress(FileNotFoundError):
+                changed = path.stat().st_mtime_ns
+                if self._uploaded.get(path) != changed:
+                    self._uploaded[path] = changed
+                    self._run.save(str(path), base_path=str(path.parent.parent), policy="now")
+
+    def _try(self, call: Callable[[], None]) -> None:
+        try:
+            call()
         except Exception as error:
-            self._run = None
-            logger.warning("Weights & Biases is off from here on: %s", " ".join(str(error).split()))
+            self._complain(error)
+
+    def _complain(self, what: object) -> None:
+        logger.warning("Weights & Biases: %s", " ".join(str(what).split()))

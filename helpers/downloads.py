@@ -1,0 +1,126 @@
+"""Checkpoints from Weights & Biases: found, downloaded once, verified, kept in ``data/downloads``."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from helpers import checkpoint
+from helpers.errors import UserError
+from helpers.trackers.wandb import has_key
+
+PATIENCE = 30  # seconds for each answer of the server
+# Of a run's address in a browser, only the names count.
+RUN_PATH = re.compile(r"(?:https?://[^/]+/)?/?([^/\s]+)/([^/\s]+)/(?:runs/)?([^/\s?]+)(?:\?.*)?")
+
+
+def parse_run_path(path: str) -> tuple[str, str, str]:
+    """Return user, project and run of a ``--wandb_run_path``; the run by its name or its id.
+
+    Raises:
+        UserError: where it is no such path.
+    """
+    match = RUN_PATH.fullmatch(path)
+    if not match or not set(match.groups()).isdisjoint({".", ".."}):
+        raise UserError(f"--wandb_run_path={path}: write user/project/run")
+    user, project, run = match.groups()
+    return user, project, run
+
+
+def fetch(run_path: str, iter_num: str, data: Path, *, replace: bool) -> Path:
+    """Return the folder that has a run's checkpoint; downloaded, where it is not there yet or `replace` is set.
+
+    Args:
+        run_path: user/project/run.
+        iter_num: which checkpoint: ``best``, ``last`` or an iteration.
+        data: folder in which ``downloads/`` is.
+        replace: download it again.
+
+    Raises:
+        UserError: where there is no such run or checkpoint, the server does not let this user have it or does not
+            answer, or what came is not what was sent for; what was there before stays.
+    """
+    names = parse_run_path(run_path)
+    folder = data / "downloads" / Path(*names)
+    file = folder / checkpoint.file_name(iter_num)
+    if file.exists() and not replace:
+        return folder
+    if not has_key():
+        raise UserError("--wandb_run_path needs a key of Weights & Biases: set WANDB_API_KEY, or run `wandb login`")
+    os.environ["WANDB_SILENT"] = "true"
+    import wandb
+
+    try:
+        api = wandb.Api(timeout=PATIENCE)
+        remote = _remote_file(_run(api, *names), file.name, run_path, iter_num)
+        _download(remote, file, run_path)
+    except UserError:
+        raise
+    except wandb.errors.AuthenticationError:
+        raise UserError("Weights & Biases does not accept the key in WANDB_API_KEY or of `wandb login`") from None
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from None
+    except Exception as error:  # the client raises what it likes, also what its parser says of nonsense
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"--wandb_run_path={run_path}: {reason[:300]}") from None
+    return folder
+
+
+def _run(api: Any, user: str, project: str, name: str) -> Any:
+    """Return the run of that id, or else of that name.
+
+    Raises:
+        UserError: where there is none, or several.
+    """
+    import wandb
+
+    try:
+        return api.run(f"{user}/{project}/{name}")
+    except wandb.errors.CommError as error:
+        if "could not find" not in str(error).lower() and "404" not in str(error):
+            raise
+    try:
+        named = list(api.runs(f"{user}/{project}", filters={"display_name": name}))
+    except ValueError:
+        raise UserError(f"--wandb_run_path: {user} has no project '{project}', or this key may not see it") from None
+    if not named:
+        raise UserError(f"--wandb_run_path: there is no run '{name}' in {user}/{project}")
+    if len(named) > 1:
+        ids = ", ".join(run.id for run in named)
+        raise UserError(f"--wandb_run_path: several runs are called '{name}'; name one by its id: {ids}")
+    return named[0]
+
+
+def _remote_file(run: Any, name: str, run_path: str, iter_num: str) -> Any:
+    """Return a run's checkpoint as the server lists it.
+
+    Raises:
+        UserError: where there is none, with what there is.
+    """
+    files = {file.name.rpartition("/")[2]: file for file in run.files() if file.name.endswith(".pt")}
+    if name not in files:
+        there = ", ".join(sorted(n.removesuffix(".pt").removeprefix("iter_") for n in files)) or "none"
+        raise UserError(f"--iter_num={iter_num}: {run_path} has no such checkpoint; it has {there}")
+    return files[name]
+
+
+def _download(remote: Any, file: Path, run_path: str) -> None:
+    """Download a checkpoint beside its place, verify it, and put it there.
+
+    Raises:
+        UserError: where it is not what the server has.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".download-") as folder:
+        came = Path(remote.download(root=folder, replace=True).name)
+        data = came.read_bytes()
+        if len(data) != remote.size or (remote.md5 and base64.b64decode(remote.md5) != hashlib.md5(data).digest()):
+            raise UserError(f"{run_path}: {remote.name} came damaged ({len(data)} of {remote.size} bytes); try again")
+        checkpoint.load(came)
+        shutil.move(came, file)

@@ -1,0 +1,127 @@
+"""The real client of Weights & Biases against a server on loopback."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from wandb_server import WandbServer
+
+SMALL = (
+    "--env_id=InvertedPendulum",
+    "--num_envs=2",
+    "--rollout_len=64",
+    "--batch_size=32",
+    "--eval_frequency=2",
+    "--eval_episodes=1",
+    "--no-compile",
+)
+TRAIN = ("--task=train", "--wandb_project=p", "--wandb_entity=me", "--uuid=some.seed00", *SMALL)
+QUICK_LIMITS = "import helpers.trackers.wandb as w; w.BEGINS_WITHIN = w.ENDS_WITHIN = 4.0; w.MARGIN = 2.0\n"
+
+
+@pytest.fixture
+def server():
+    with WandbServer() as found:
+        yield found
+
+
+def only(server):
+    (run,) = server.runs.values()
+    return run
+
+
+def column(data, name, metric):
+    rows = csv.DictReader((data / f"logs/{name}/progress.csv").open())
+    return [float(row[metric]) for row in rows if row[metric]]
+
+
+def test_run_and_its_files_go_up_and_are_evaluated_from_there(server, milozero, tmp_path):
+    result = milozero(*TRAIN, "--num_iters=4", "--save_frequency=2", env=server.environment, workers=2)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    run = only(server)
+    data = tmp_path / "data"
+    assert (run.display_name, run.group, run.state) == ("some.seed00", "some", "finished")
+    assert [row["_step"] for row in run.history] == column(data, "some.seed00", "timesteps")
+    assert run.rows("policy_loss") == column(data, "some.seed00", "policy_loss")
+    assert run.rows("eval_return") == column(data, "some.seed00", "eval_return")
+    assert run.config["num_iters"] == {"value": 4}
+    for name in ("best.pt", "last.pt", "config.yaml"):
+        assert run.files[f"some.seed00/{name}"] == (data / f"checkpoints/some.seed00/{name}").read_bytes()
+
+    # The contract's command, by the name of the run.
+    elsewhere = tmp_path / "elsewhere"
+    command = ("--task=eval", "--wandb_project=SOME_NAME", "--wandb_run_path=me/p/some.seed00")
+    command += ("--wandb_download_replace", "--iter_num=best", "--num_trajs=16")
+    result = milozero(*command, data=elsewhere, env=server.environment)
+    assert result.returncode == 0, result.stderr
+    downloaded = elsewhere / "downloads/me/p/some.seed00/best.pt"
+    assert downloaded.read_bytes() == run.files["some.seed00/best.pt"]
+    results = json.loads((elsewhere / "evaluations/some.seed00/best/results.json").read_text())
+    assert len(results["episodes"]) == 16
+    (evaluation,) = (run for place, run in server.runs.items() if place[1] == "SOME_NAME")
+    assert evaluation.rows("return_mean") == [results["return_mean"]]
+    assert json.loads(evaluation.files["best/results.json"]) == results
+
+
+def test_evaluation_shows_its_videos(server, milozero, tmp_path):
+    assert milozero("--task=train", "--uuid=some.seed00", *SMALL, "--num_iters=1").returncode == 0
+    flags = ("--model_path=data/checkpoints/some.seed00", "--iter_num=last", "--num_trajs=2", "--record")
+    result = milozero("--task=eval", *flags, "--wandb_project=p", env=server.environment | {"DISPLAY": ""})
+    assert result.returncode == 0, result.stderr
+    videos = [content for name, content in only(server).files.items() if name.endswith(".mp4")]
+    there = [path.read_bytes() for path in sorted(tmp_path.glob("data/evaluations/*/last/*.mp4"))]
+    assert len(there) == 2
+    assert sorted(videos) == sorted(there)
+
+
+def test_resumed_run_is_the_same_run(server, milozero, tmp_path):
+    assert milozero(*TRAIN, "--num_iters=2", env=server.environment).returncode == 0
+    assert milozero(*TRAIN, "--num_iters=5", "--resume", env=server.environment).returncode == 0
+    assert [row["_step"] for row in only(server).history] == column(tmp_path / "data", "some.seed00", "timesteps")
+    assert only(server).state == "finished"
+
+
+def test_without_a_key_nothing_is_asked_of_anybody_and_sync_uploads(server, milozero, tmp_path):
+    """Also of a run that went on: two folders, one run. The server would have noticed a request."""
+    alone = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "", "HOME": str(tmp_path)}
+    for length in ("--num_iters=2", "--num_iters=3"):
+        assert milozero(*TRAIN, length, "--resume=auto", env=alone).returncode == 0
+    assert server.asked == []
+    folders = sorted((tmp_path / "data/wandb").glob("offline-run-*"))
+    assert len(folders) == 2
+    environment = os.environ | server.environment
+    subprocess.run([Path(sys.executable).parent / "wandb", "sync", *folders], env=environment, check=True, timeout=60)
+    run = only(server)
+    assert run.rows("policy_loss") == column(tmp_path / "data", "some.seed00", "policy_loss")
+    assert run.files["some.seed00/last.pt"] == (tmp_path / "data/checkpoints/some.seed00/last.pt").read_bytes()
+
+
+@pytest.mark.parametrize(("fault", "at"), [("silent", "start"), ("breaks", "half-way")])
+def test_server_that_fails_never_costs_the_run(server, started, tmp_path, fault, at):
+    (tmp_path / "sitecustomize.py").write_text(QUICK_LIMITS)
+    path = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parent.parent.parent}"}
+    server.fault = fault if at == "start" else ""
+    process = started(*TRAIN, "--num_iters=40", env=server.environment | path)
+    if at == "half-way":
+        wait_for(lambda: server.runs)
+        server.fault = fault
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    data = tmp_path / "data"
+    assert column(data, "some.seed00", "iteration") == list(range(1, 41))
+    assert (data / "checkpoints/some.seed00/last.pt").exists()
+    kept = [path for path in data.glob("wandb/*run-*/*.wandb") if path.stat().st_size > 2000]
+    assert kept, "what was measured is not there for `wandb sync`"
+
+
+def wait_for(true, seconds=30):
+    give_up = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)

@@ -1,0 +1,147 @@
+"""The tracker with the real client, against a server that misbehaves; tests/commands/test_wandb.py has whole runs."""
+
+import contextlib
+import subprocess
+import sys
+import time
+
+import pytest
+from wandb_server import KEY, WandbServer
+
+from helpers.trackers import wandb as tracking
+from helpers.trackers.wandb import WandbTracker, has_key
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    monkeypatch.setattr(tracking, "BEGINS_WITHIN", 3.0)
+    monkeypatch.setattr(tracking, "ENDS_WITHIN", 3.0)
+    monkeypatch.setattr(tracking, "MARGIN", 2.0)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    with WandbServer() as found:
+        for name, value in found.environment.items():
+            monkeypatch.setenv(name, value)
+        yield found
+
+
+def make(data, **more):
+    values = {"project": "p", "entity": "me", "name": "n.seed00", "group": "n", "config": {"gamma": 0.9}}
+    return WandbTracker(data=data, run_id="abcd1234", **values | more)
+
+
+def said(caplog):
+    return [record.message for record in caplog.records if "Weights & Biases" in record.message]
+
+
+def test_metrics_files_and_how_it_ended_go_up(server, tmp_path, caplog):
+    last = tmp_path / "n.seed00" / "last.pt"
+    last.parent.mkdir()
+    last.write_bytes(b"weights")
+    tracker = make(tmp_path, files=[last, tmp_path / "n.seed00" / "not_there_yet.pt"])
+    for step in (64, 128, 192):
+        tracker.log({"return_mean": float(step), "eval_return": float("nan")}, step)
+    tracker.close()
+    run = server.runs["me", "p", "abcd1234"]
+    assert [(row["_step"], row["return_mean"]) for row in run.history] == [(64, 64.0), (128, 128.0), (192, 192.0)]
+    assert run.rows("eval_return") == []
+    assert (run.display_name, run.group, run.config["gamma"]) == ("n.seed00", "n", {"value": 0.9})
+    assert run.files["n.seed00/last.pt"] == b"weights"
+    assert run.state == "finished"
+    assert said(caplog) == []
+
+
+def test_run_that_fails_is_told_to_have_failed(server, tmp_path):
+    with pytest.raises(ZeroDivisionError), contextlib.closing(make(tmp_path)):
+        raise ZeroDivisionError
+    assert server.runs["me", "p", "abcd1234"].state == "failed"
+
+
+def test_file_goes_up_again_when_it_has_changed(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(tracking, "UPLOAD_EVERY", 0.0)
+    path = tmp_path / "n" / "best.pt"
+    path.parent.mkdir()
+    path.write_bytes(b"old")
+    tracker = make(tmp_path, files=[path])
+    run = None
+    give_up = time.monotonic() + 30
+    step = 0
+    while not (run and "n/best.pt" in run.files):
+        assert time.monotonic() < give_up
+        step += 1
+        tracker.log({"x": 1.0}, step)
+        run = server.runs.get(("me", "p", "abcd1234"))
+        time.sleep(0.1)
+    assert run.files["n/best.pt"] == b"old"
+    path.write_bytes(b"new")
+    tracker.close()
+    assert run.files["n/best.pt"] == b"new"
+
+
+@pytest.mark.parametrize("fault", ["silent", "breaks", "error", "garbage", "empty"])
+@pytest.mark.parametrize("late", [False, True])
+def test_server_that_fails_holds_nobody_up(server, tmp_path, caplog, fault, late):
+    """At the start, the run is kept offline instead; later, its folder has what did not go up."""
+    server.fault = "" if late else fault
+    tracker = make(tmp_path)
+    give_up = time.monotonic() + 20
+    while late and not server.runs:
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    server.fault = fault
+    began = time.monotonic()
+    for step in range(100):
+        tracker.log({"x": float(step)}, step)
+    assert time.monotonic() - began < 0.2
+    tracker.close()
+    assert time.monotonic() - began < 3 + 3 + 2 + 5
+    folders = list((tmp_path / "wandb").glob("run-*" if late else "offline-run-*"))
+    if fault != "empty":  # to which the client does not object at once
+        assert max(path.stat().st_size for folder in folders for path in folder.glob("*.wandb")) > 3000
+    if fault != "garbage" or not late:
+        assert said(caplog)
+
+
+def test_wrong_key_is_said_and_the_run_kept(server, tmp_path, caplog, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "f" * 40)
+    tracker = make(tmp_path)
+    tracker.log({"x": 1.0}, 1)
+    tracker.close()
+    (line,) = said(caplog)
+    assert "not logged in" in line
+    assert "kept offline" in line
+    assert "f" * 40 not in line
+    assert list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+
+
+@pytest.mark.parametrize("mode", ["offline", "dryrun", "disabled"])
+def test_mode_that_needs_no_server_asks_none(server, tmp_path, monkeypatch, mode):
+    monkeypatch.setenv("WANDB_MODE", mode)
+    tracker = make(tmp_path)
+    tracker.log({"x": 1.0}, 1)
+    tracker.close()
+    assert server.asked == []
+    assert (tmp_path / "wandb").exists() == (mode != "disabled")
+
+
+def test_folder_that_cannot_be_written_is_a_line_in_the_log(server, tmp_path, caplog, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    (tmp_path / "wandb").write_text("in the way")
+    tracker = make(tmp_path)
+    tracker.log({"x": 1.0}, 1)
+    tracker.close()
+    assert "Not a directory" in said(caplog)[0]
+
+
+@pytest.mark.parametrize(("machine", "known"), [("127.0.0.1", True), ("api.wandb.ai", False)])
+def test_key_of_wandb_login_counts_for_its_server(server, tmp_path, monkeypatch, machine, known):
+    monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert not has_key()
+    (tmp_path / "netrc").write_text(f"machine {machine}\nlogin user\npassword {KEY}\n")
+    (tmp_path / "netrc").chmod(0o600)
+    assert has_key() == known
+
+
+def test_importing_the_tracker_does_not_import_the_client():
+    code = "import sys, helpers.trackers.wandb; sys.exit('wandb' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

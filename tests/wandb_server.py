@@ -1,0 +1,272 @@
+"""A server on loopback that speaks the part of Weights & Biases' API that MiloZero's calls use.
+
+The client in the tests is the real one; what it asks for was seen on the wire (wandb 0.31). A fault can be switched
+on at any moment: the server is silent, slow, answers errors or nonsense, or its connections break.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import hashlib
+import json
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import quote, unquote, urlparse
+
+KEY = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass
+class Run:
+    """What the server knows of one run."""
+
+    name: str
+    display_name: str
+    group: str = ""
+    config: dict = field(default_factory=dict)
+    history: list = field(default_factory=list)  # rows as they came
+    summary: dict = field(default_factory=dict)
+    files: dict = field(default_factory=dict)  # name → bytes
+    state: str = "running"
+
+    def rows(self, metric):
+        """Return the values of a metric, in the order of the steps."""
+        return [row[metric] for row in self.history if metric in row]
+
+
+class WandbServer:
+    """`with WandbServer() as server` answers under `server.url` until the block ends.
+
+    `fault` is one of the names in `FAULTS`, or nothing.
+    """
+
+    def __init__(self):
+        self.runs = {}  # (entity, project, id) → Run
+        self.asked = []  # names of the GraphQL operations, and paths of other requests
+        self.fault = ""
+        self.slow = 0.0  # seconds before each answer
+        self.serves = lambda name, content: content  # what a download of a file gives
+        self._released = threading.Event()
+
+    def __enter__(self):
+        handler = type("BoundHandler", (Handler,), {"site": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.handle_error = lambda *_: None  # clients hang up as they like
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._released.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def run(self, entity, project, name):
+        """Return a run by its id, or by its display name."""
+        found = self.runs.get((entity, project, name))
+        named = [r for (e, p, _), r in self.runs.items() if (e, p, r.display_name) == (entity, project, name)]
+        return found or (named[0] if named else None)
+
+    @property
+    def environment(self):
+        """Variables that send a client here, and keep it from anywhere else."""
+        return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": KEY, "WANDB_ERROR_REPORTING": "false"}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one request."""
+
+    protocol_version = "HTTP/1.1"
+    site = None
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+    def do_GET(self):
+        """Serve a file of a run."""
+        if self._faulty():
+            return
+        entity, project, name, file = (unquote(part) for part in urlparse(self.path).path.split("/", 5)[2:])
+        run = self.site.runs.get((entity, project, name))
+        content = run and run.files.get(file)
+        if content is None:
+            return self._answer(404, {"errors": ["no such file"]})
+        return self._answer(200, self.site.serves(file, content))
+
+    def do_PUT(self):
+        """Take a file of a run."""
+        body = self._body()
+        if self._faulty():
+            return
+        entity, project, name, file = (unquote(part) for part in urlparse(self.path).path.split("/", 5)[2:])
+        self.site.runs[entity, project, name].files[file] = body
+        self._answer(200, {})
+
+    def do_POST(self):
+        """Answer GraphQL, and take metrics."""
+        body = self._body()
+        path = urlparse(self.path).path
+        if path.startswith("/sdk/otel"):  # the client's own telemetry
+            return self._answer(200, {})
+        request = json.loads(body)
+        operation = re.search(r"\b(?:query|mutation) (\w+)", request.get("query", ""))
+        self.site.asked.append(operation[1] if operation else path)
+        if self._faulty():
+            return None
+        expected = "Basic " + base64.b64encode(f"api:{KEY}".encode()).decode()
+        if self.headers.get("Authorization") != expected:
+            return self._answer(401, {"errors": [{"message": "user is not logged in"}]})
+        if path == "/graphql":
+            return self._graphql(operation[1], request.get("variables") or {})
+        if match := re.fullmatch("/files/([^/]+)/([^/]+)/([^/]+)/file_stream", path):
+            return self._stream(self.site.runs[tuple(map(unquote, match.groups()))], request)
+        return self._answer(404, {})
+
+    def _graphql(self, operation, values):
+        answer = getattr(self, f"_{operation}", None)
+        data = answer(values) if answer else {}
+        if data is None:
+            return self._answer(404, {"errors": [{"message": f"{operation}: not found"}]})
+        return self._answer(200, {"data": data})
+
+    def _stream(self, run, request):
+        files = request.get("files", {})
+        if history := files.get("wandb-history.jsonl"):
+            first = history["offset"]  # lines that are there already are written over
+            run.history[first : first + len(history["content"])] = map(json.loads, history["content"])
+        for line in files.get("wandb-summary.json", {}).get("content", []):
+            run.summary = json.loads(line)
+        if request.get("complete"):
+            run.state = "finished" if request.get("exitcode") == 0 else "failed"
+        self._answer(200, {})
+
+    def _body(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+
+    def _answer(self, code, content):
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        with contextlib.suppress(OSError):
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    def _faulty(self):
+        """Misbehave, if that is asked for; tell whether the request has had its answer."""
+        time.sleep(self.site.slow)
+        if not self.site.fault:
+            return False
+        FAULTS[self.site.fault](self)
+        return True
+
+    def _silence(self):
+        self.site._released.wait()
+
+    def _break(self):
+        self.close_connection = True
+        self.connection.close()
+
+    # What GraphQL operations answer, by their names.
+
+    def _Viewer(self, values):
+        return {"viewer": {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}}
+
+    _GetDefaultEntity = _Viewer
+
+    def _RunResumeStatus(self, values):
+        run = self.site.runs.get((values["entity"] or "me", values["project"], values["name"]))
+        entity = {"id": "e", "name": values["entity"] or "me"}
+        return {"model": {"id": "p", "name": values["project"], "entity": entity, "bucket": run and _resumed(run)}}
+
+    def _UpsertBucket(self, values):
+        entity, project, name = values["entity"] or "me", values["project"], values["name"]
+        inserted = (entity, project, name) not in self.site.runs
+        run = self.site.runs.setdefault((entity, project, name), Run(name, values.get("displayName") or name))
+        run.group = values.get("groupName") or run.group
+        if values.get("config"):
+            run.config = json.loads(values["config"])
+        run.state = "running"
+        bucket = {"id": name, "name": name, "displayName": run.display_name, "config": "{}"}
+        bucket |= {"historyLineCount": len(run.history), "sweepName": None, "description": None}
+        bucket["project"] = {"id": "p", "name": project, "entity": {"id": "e", "name": entity}}
+        return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
+
+    def _CreateRunFiles(self, values):
+        place = "/".join(quote(values[key], safe="") for key in ("entity", "project", "run"))
+        files = [
+            {"name": file, "uploadUrl": f"{self.site.url}/storage/{place}/{quote(file)}"} for file in values["files"]
+        ]
+        return {"createRunFiles": {"runID": values["run"], "uploadHeaders": [], "files": files}}
+
+    def _Run(self, values):
+        found = self.site.runs.get((values["entity"], values["project"], values["name"]))
+        return {"project": {"run": found and _described(found)}}
+
+    def _Runs(self, values):
+        place = values["entity"], values["project"]
+        if not any(key[:2] == place for key in self.site.runs):
+            return {"project": None}
+        wanted = json.loads(values["filters"])["display_name"]
+        found = [r for key, r in self.site.runs.items() if key[:2] == place and r.display_name == wanted]
+        edges = [{"node": _described(run), "cursor": run.name} for run in found]
+        page = {"endCursor": None, "hasNextPage": False}
+        runs = {"edges": edges, "pageInfo": page}
+        return {"project": {"internalId": "1", "runCount": len(found), "readOnly": False, "runs": runs}}
+
+    def _RunFiles(self, values):
+        place = values["entity"], values["project"], values["name"]
+        run, names = self.site.runs[place], values.get("fileNames")
+        path = "/".join(quote(part, safe="") for part in place)
+        edges = []
+        for file, content in sorted(run.files.items()):
+            if not names or file in names:
+                url = f"{self.site.url}/storage/{path}/{quote(file)}"
+                edges.append({"node": _described_file(file, content, url), "cursor": file})
+        page = {"endCursor": None, "hasNextPage": False}
+        listed = {"fileCount": len(run.files), "files": {"edges": edges, "pageInfo": page}}
+        return {"project": {"internalId": "1", "run": listed}}
+
+
+FAULTS = {
+    "silent": Handler._silence,
+    "breaks": Handler._break,
+    "error": lambda handler: handler._answer(500, {"errors": ["boom"]}),
+    "garbage": lambda handler: handler._answer(200, b"<html>\x00\xff not what you asked for"),
+    "empty": lambda handler: handler._answer(200, {"data": None}),
+}
+
+
+def _described(run):
+    """Return what the public part of the API tells of a run."""
+    nothing = dict.fromkeys(("sweepName", "jobType", "commit", "description", "notes"))
+    times = dict.fromkeys(("createdAt", "heartbeatAt"), "2026-01-01T00:00:00Z")
+    texts = {"config": json.dumps(run.config), "summaryMetrics": json.dumps(run.summary), "systemMetrics": "{}"}
+    numbers = {"historyLineCount": len(run.history), "historyKeys": {}, "readOnly": False, "tags": []}
+    numbers["user"] = {"name": "me", "username": "me"}
+    names = {"id": run.name, "name": run.name, "displayName": run.display_name, "projectId": "1"}
+    return nothing | times | texts | numbers | names | {"state": run.state, "group": run.group}
+
+
+def _resumed(run):
+    """Return what a client needs to go on with a run."""
+    counts = {"historyLineCount": len(run.history), "eventsLineCount": 0, "logLineCount": 0}
+    tail = {"historyTail": json.dumps([json.dumps(row) for row in run.history[-1:]]), "eventsTail": "[]"}
+    return {
+        **{"id": run.name, "name": run.name, "displayName": run.display_name, "tags": [], "notes": None},
+        **{"summaryMetrics": json.dumps(run.summary), "config": json.dumps(run.config), "wandbConfig": "{}"},
+        **counts,
+        **tail,
+    }
+
+
+def _described_file(file, content, url):
+    """Return what the public part of the API tells of a file."""
+    md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
+    facts = {"sizeBytes": str(len(content)), "md5": md5, "mimetype": "", "updatedAt": "2026-01-01T00:00:00Z"}
+    return {"id": file, "name": file, "url": url, "directUrl": url, **facts}
