@@ -62,8 +62,6 @@ def fetch(run_path: str, iter_num: str, data: Path, *, replace: bool) -> Path:
         _download(remote, file, run_path)
     except UserError:
         raise
-    except wandb.errors.AuthenticationError:
-        raise UserError("Weights & Biases does not accept the key in WANDB_API_KEY or of `wandb login`") from None
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror or error}") from None
     except Exception as error:  # the client raises what it likes, also what its parser says of nonsense
@@ -122,5 +120,8 @@ def _download(remote: Any, file: Path, run_path: str) -> None:
         data = came.read_bytes()
         if len(data) != remote.size or (remote.md5 and base64.b64decode(remote.md5) != hashlib.md5(data).digest()):
             raise UserError(f"{run_path}: {remote.name} came damaged ({len(data)} of {remote.size} bytes); try again")
-        checkpoint.load(came)
+        try:
+            checkpoint.load(came)
+        except UserError as error:
+            raise UserError(str(error).replace(str(came), f"{run_path}: {remote.name}")) from None
         shutil.move(came, file)

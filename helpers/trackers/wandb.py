@@ -48,7 +48,7 @@ class WandbTracker:
 
     All calls of the client are made by a thread of their own, in the order in which they were asked for: a server
     that is slow, silent or wrong holds nobody up. What goes wrong is a line in the log. A resumed run goes on under
-    the same `run_id`; steps that were logged before it was killed come again, with the same values, and W&B passes over them.
+    the same `run_id`; steps that were logged before it was killed come again, with the same values.
 
     Args:
         project, entity, name, group, config: of the run.

@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -100,6 +102,24 @@ def test_without_a_key_nothing_is_asked_of_anybody_and_sync_uploads(server, milo
     run = only(server)
     assert run.rows("policy_loss") == column(tmp_path / "data", "some.seed00", "policy_loss")
     assert run.files["some.seed00/last.pt"] == (tmp_path / "data/checkpoints/some.seed00/last.pt").read_bytes()
+
+
+@pytest.mark.skipif(not shutil.which("tmux"), reason="apt install tmux")
+def test_run_that_is_kept_offline_can_be_looked_at_in_the_terminal(milozero, tmp_path):
+    offline = {"WANDB_MODE": "offline", "HOME": str(tmp_path)}
+    assert milozero(*TRAIN, "--num_iters=3", env=offline).returncode == 0
+    environment = os.environ | {"TMUX_TMPDIR": str(tmp_path), "TERM": "xterm"} | offline
+    environment.pop("TMUX", None)
+    leet = [Path(sys.executable).parent / "wandb", "leet", tmp_path / "data/wandb"]
+
+    def tmux(*words):
+        return subprocess.run(["tmux", *words], env=environment, capture_output=True, text=True).stdout
+
+    tmux("new-session", "-d", "-x", "200", "-y", "60", shlex.join(map(str, leet)))
+    try:
+        wait_for(lambda: "some.seed00" in (screen := tmux("capture-pane", "-p")) and "policy_loss" in screen)
+    finally:
+        tmux("kill-server")
 
 
 @pytest.mark.parametrize(("fault", "at"), [("silent", "start"), ("breaks", "half-way")])

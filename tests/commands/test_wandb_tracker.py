@@ -101,6 +101,18 @@ def test_server_that_fails_holds_nobody_up(server, tmp_path, caplog, fault, late
         assert said(caplog)
 
 
+def test_slow_server_gets_everything_and_holds_nobody_up(server, tmp_path, caplog):
+    server.slow = 0.3
+    began = time.monotonic()
+    tracker = make(tmp_path)
+    for step in range(100):
+        tracker.log({"x": float(step)}, step)
+    assert time.monotonic() - began < 0.2
+    tracker.close()
+    assert server.runs["me", "p", "abcd1234"].rows("x") == list(range(100))
+    assert said(caplog) == []
+
+
 def test_wrong_key_is_said_and_the_run_kept(server, tmp_path, caplog, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "f" * 40)
     tracker = make(tmp_path)

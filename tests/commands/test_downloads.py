@@ -1,0 +1,120 @@
+"""Checkpoints from Weights & Biases, by the real client from a server on loopback."""
+
+import pytest
+from wandb_server import Run, WandbServer
+
+import wandb
+from helpers import checkpoint, downloads
+from helpers.errors import UserError
+
+CONTENT = {"config": {}, "agent": {}, "counters": {"iteration": 7}, "workers": []}
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(downloads, "PATIENCE", 2)
+    with WandbServer() as found:
+        for name, value in found.environment.items():
+            monkeypatch.setenv(name, value)
+        files = {f"run.seed00/{name}": checkpoint.to_bytes(CONTENT) for name in ("best.pt", "iter_50.pt")}
+        found.runs["me", "p", "abcd1234"] = Run("abcd1234", "run.seed00", files=files | {"config.yaml": b"a: 1"})
+        yield found
+    wandb.teardown()
+
+
+def fetch(tmp_path, path="me/p/run.seed00", iter_num="best", replace=False):
+    return downloads.fetch(path, iter_num, tmp_path, replace=replace)
+
+
+@pytest.mark.parametrize(
+    "path", ["me/p/run.seed00", "me/p/abcd1234", "https://wandb.ai/me/p/runs/abcd1234?nw=x", "/me/p/runs/abcd1234"]
+)
+@pytest.mark.parametrize("iter_num", ["best", "50"])
+def test_checkpoint_is_found_by_name_and_by_id(server, tmp_path, path, iter_num):
+    folder = fetch(tmp_path, path, iter_num)
+    assert folder.parent == tmp_path / "downloads/me/p"
+    assert checkpoint.load(checkpoint.find(str(folder), iter_num))["counters"] == CONTENT["counters"]
+    assert [path.name for path in folder.iterdir()] == [checkpoint.file_name(iter_num)]
+
+
+def test_what_is_there_is_downloaded_again_only_on_request(server, tmp_path):
+    (file,) = fetch(tmp_path).iterdir()
+    asked = len(server.asked)
+    file.write_bytes(b"kept")
+    fetch(tmp_path)
+    assert (file.read_bytes(), len(server.asked)) == (b"kept", asked)
+    fetch(tmp_path, replace=True)
+    assert file.read_bytes() == checkpoint.to_bytes(CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("path", "iter_num", "named"),
+    [
+        ("me/p", "best", "write user/project/run"),
+        ("me/p/../run", "best", "write user/project/run"),
+        ("../../run", "best", "write user/project/run"),
+        ("me/p/a b", "best", "write user/project/run"),
+        ("me/p/nothing", "best", "there is no run 'nothing' in me/p"),
+        ("me/q/abcd1234", "best", "me has no project 'q'"),
+        ("me/p/abcd1234", "last", "has no such checkpoint; it has 50, best"),
+    ],
+)
+def test_what_is_not_there_is_said(server, tmp_path, path, iter_num, named):
+    with pytest.raises(UserError, match=named):
+        fetch(tmp_path, path, iter_num)
+    assert not list(tmp_path.iterdir())
+
+
+def test_run_without_checkpoints_and_name_of_two_are_said(server, tmp_path):
+    server.runs["me", "p", "empty"] = Run("empty", "no files")
+    with pytest.raises(UserError, match="it has none"):
+        fetch(tmp_path, "me/p/empty")
+    server.runs["me", "p", "other"] = Run("other", "run.seed00")
+    with pytest.raises(UserError, match="abcd1234, other"):
+        fetch(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [lambda content: content[:-1], lambda content: b"x" * len(content)])
+def test_damaged_download_is_said_and_leaves_what_was_there(server, tmp_path, wrong):
+    (file,) = fetch(tmp_path).iterdir()
+    server.serves = lambda name, content: wrong(content)
+    with pytest.raises(UserError, match=r"damaged|download"):
+        fetch(tmp_path, replace=True)
+    assert file.read_bytes() == checkpoint.to_bytes(CONTENT)
+    assert [path.name for path in file.parent.iterdir()] == ["best.pt"]
+
+
+def test_file_that_is_no_checkpoint_is_said(server, tmp_path):
+    server.runs["me", "p", "abcd1234"].files["run.seed00/best.pt"] = b"something else"
+    with pytest.raises(UserError, match=r"me/p/run\.seed00: run\.seed00/best\.pt is damaged or no checkpoint"):
+        fetch(tmp_path)
+
+
+def test_wrong_key_and_no_key_are_said(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "f" * 40)
+    with pytest.raises(UserError, match="user is not logged in"):
+        fetch(tmp_path)
+    monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    asked = len(server.asked)
+    with pytest.raises(UserError, match="set WANDB_API_KEY"):
+        fetch(tmp_path)
+    assert len(server.asked) == asked
+
+
+@pytest.mark.parametrize(
+    ("fault", "named"),
+    [
+        ("silent", "did not respond in time"),
+        ("breaks", "EOF|did not respond"),
+        ("error", "500|did not respond"),
+        ("garbage", "invalid character"),
+        ("empty", "credentials"),
+    ],
+)
+def test_server_that_fails_is_one_line(server, tmp_path, fault, named):
+    server.fault = fault
+    with pytest.raises(UserError, match=named) as error:
+        fetch(tmp_path)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.rglob("*.pt"))
