@@ -10,6 +10,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tests"))
+# No test speaks to the Weights & Biases of whoever runs it.
+os.environ |= {"NETRC": os.devnull, "WANDB_API_KEY": "", "WANDB_ERROR_REPORTING": "false"}
+os.environ.pop("WANDB_MODE", None)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,0 +1,113 @@
+"""Make the README's pictures anew, from real runs: the console, a learning curve, frames of a video, a report.
+
+    python docs/make_pictures.py [--data_dir=data/pictures] [--num_timesteps=1e6]
+
+About ten minutes on two cores; what was trained before is not trained again. Needs tmux and chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES = ROOT / "assets" / "images"
+STUDY, SEEDS, MEMBERS = "walkers", 3, "Hopper,Walker2d"
+CONSOLE = (100, 12)  # columns and rows of the terminal
+CONSOLE_AFTER = 25.0  # seconds of training
+FRAMES = 6  # of an episode, side by side
+
+
+def run(*words: str) -> None:
+    """Run a command of this program."""
+    subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
+
+
+def screenshot(page: Path, picture: Path, width: int, height: int) -> None:
+    """Let a browser make a picture of the top of a page."""
+    browser = shutil.which("chromium") or sys.exit("make_pictures.py needs chromium: apt install chromium")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=4000"]
+    command = [browser, *flags, f"--window-size={width},{height}", f"--screenshot={picture}", page.as_uri()]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def train_study(data: Path, steps: str) -> None:
+    """Run the study, one job a core."""
+    task = data / "task.yaml"
+    task.write_text(f"num_timesteps: {steps}\n")
+    flags = [f"--config={task}", f"--prefix={STUDY}", f"--env_bundle={MEMBERS}", f"--num_seeds={SEEDS}"]
+    run("spawner.py", *flags, "--num_workers=1", f"--data_dir={data}")
+    follow = [sys.executable, "spawner.py", f"--status={STUDY}", f"--data_dir={data}"]
+    while True:
+        shown = subprocess.run(follow, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        summary = shown.strip().splitlines()[-1]
+        if "running" not in summary and "pending" not in summary:
+            return print(summary)
+        time.sleep(5)
+
+
+def console(data: Path, picture: Path) -> None:
+    """Look at a run in a real terminal, and draw what it shows."""
+    from rich.console import Console
+    from rich.text import Text
+
+    columns, rows = CONSOLE
+    name = f"clever_fox.{os.getpid()}"
+    words = f"mpiexec -n 2 {sys.executable} main.py --task=train --env_id=Hopper --uuid={name} --data_dir={data}"
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {n: v for n, v in os.environ.items() if n != "TMUX"} | {"TMUX_TMPDIR": folder}
+
+        def tmux(*command: str) -> str:
+            done = subprocess.run(["tmux", *command], cwd=ROOT, env=environment, capture_output=True, text=True)
+            return done.stdout
+
+        tmux("new-session", "-d", "-x", str(columns), "-y", str(rows), words)
+        time.sleep(CONSOLE_AFTER)
+        screen = tmux("capture-pane", "-e", "-p")
+        tmux("kill-server")
+    shown = Console(record=True, width=columns, file=io.StringIO())
+    shown.print(Text.from_ansi(screen.rstrip().replace(f".{os.getpid()}", "")))
+    page = data / "console.html"
+    svg = shown.export_svg(title="mpiexec -n 2 python main.py --task=train --env_id=Hopper")
+    page.write_text(f"<style>body{{margin:0}}svg{{width:1000px;display:block}}</style>{svg}")
+    screenshot(page, picture, 1000, 330)
+
+
+def frames(data: Path, run_name: str, picture: Path) -> None:
+    """Film an episode, and put some of its frames side by side."""
+    import imageio.v2 as imageio
+    import numpy as np
+
+    run("main.py", "--task=eval", f"--model_path={data}/checkpoints/{run_name}", "--num_trajs=1", "--record",
+        f"--data_dir={data}")  # fmt: skip
+    film = imageio.mimread(data / f"evaluations/{run_name}/best/episode_000.mp4", memtest=False)
+    chosen = [film[place] for place in np.linspace(20, min(len(film), 120) - 1, FRAMES).astype(int)]
+    imageio.imwrite(picture, np.concatenate([frame[::2, ::2] for frame in chosen], axis=1))
+
+
+def main() -> None:
+    """Make all of them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data_dir", type=Path, default=ROOT / "data" / "pictures")
+    parser.add_argument("--num_timesteps", default="1e6")
+    options = parser.parse_args()
+    data = options.data_dir.resolve()
+    data.mkdir(parents=True, exist_ok=True)
+    train_study(data, options.num_timesteps)
+    first = f"{STUDY}.Hopper-v5.seed00"
+    shutil.copy(data / f"logs/{first}/learning_curve.png", IMAGES / "learning_curve.png")
+    frames(data, first, IMAGES / "frames.png")
+    console(data, IMAGES / "console.png")
+    run("main.py", "--task=report", f"--study={STUDY}", f"--data_dir={data}")
+    screenshot(data / f"reports/{STUDY}.html", IMAGES / "report.png", 1200, 1500)
+
+
+if __name__ == "__main__":
+    main()
