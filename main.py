@@ -95,6 +95,13 @@ def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) 
         ConsoleTracker(experiment.name),
     ]
     tracking = experiment.settings.tracking
+    if tracking.tensorboard:
+        from helpers.metrics import metrics_of
+        from helpers.trackers.tensorboard import TensorBoardTracker
+
+        groups = {name: metric.group for name, metric in metrics_of(experiment.settings.train.algo).items()}
+        progress = experiment.logs / "progress.csv"  # which the CSV tracker has brought to `iteration`
+        trackers.append(TensorBoardTracker(experiment.logs / "tensorboard", progress, groups))
     if tracking.wandb_project:
         from helpers.trackers.wandb import WandbTracker
 
@@ -128,6 +135,10 @@ def train(settings: Settings, comm: Comm) -> None:
 
     experiment = ExperimentInitializer(settings, comm)
     settings, saved = experiment.settings, experiment.saved
+    if settings.tracking.tensorboard:
+        from helpers.trackers.tensorboard import check_installed
+
+        check_installed()
     env_id = environments.resolve(settings.train.env_id)
     imitation = settings.imitation
     expert = demos.read_demos(imitation.expert_path, imitation.num_demos) if imitation.expert_path else []
@@ -288,6 +299,7 @@ def track_evaluation(settings: Settings, name: str, results: dict[str, Any], fol
     if not tracking.wandb_project:
         return
     from helpers.trackers.wandb import WandbTracker
+    from orchestrator import EVALUATION_METRICS
 
     tracker = WandbTracker(
         project=tracking.wandb_project,
@@ -298,7 +310,7 @@ def track_evaluation(settings: Settings, name: str, results: dict[str, Any], fol
         data=Path(settings.common.data_dir),
         files=[folder / "results.json"],
     )
-    tracker.log({key: results[key] for key in ("return_mean", "return_std", "length_mean")}, 0)
+    tracker.log({key: results[key] for key in EVALUATION_METRICS}, 0)
     for video in sorted(folder.glob("*.mp4")):
         tracker.show(video.stem, video)
     tracker.close()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from helpers.comm import Comm
+from helpers.metrics import Metric
 from helpers.rollout import Rollout
 
 
@@ -21,6 +23,7 @@ class Agent(Protocol):
     """
 
     Config: type  # its hyper-parameters, a frozen dataclass of `helpers.config.param` fields
+    METRICS: Mapping[str, Metric]  # what `update` returns
 
     def __init__(self, config: Any, observation_size: int, action_space: Any, setting: Setting) -> None:
         """Build networks and optimisers; the parameters are the same on every worker."""
@@ -35,7 +38,7 @@ class Agent(Protocol):
         """Return the deterministic action for one observation (O,)."""
 
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
-        """Learn from one rollout; `progress` goes from 0 to 1 over the run. Return metrics, alike on all workers."""
+        """Learn from one rollout; `progress` goes from 0 to 1 over the run. Return `METRICS`, alike everywhere."""
 
     def parameter_hash(self) -> int:
         """Return a checksum that is the same on every worker as long as their parameters are."""

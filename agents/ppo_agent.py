@@ -17,6 +17,7 @@ from agents.stack import hidden_sizes
 from helpers.comm import Comm
 from helpers.config import param
 from helpers.lazy import lazy_import
+from helpers.metrics import Metric
 from helpers.normalizer import ObservationNormalizer, RewardScaler
 from helpers.rollout import Rollout
 from helpers.seeding import Purpose, generator, integer
@@ -66,10 +67,78 @@ class PPOConfig:
     clip_normalized: float = param(10.0, "limit of normalised observations and rewards", above=0)
 
 
+PPO_METRICS = {  # means over the minibatches and epochs of the update, but for the last three
+    "policy_loss": Metric(
+        "update",
+        "–",
+        "−mean min(*rA*, clip(*r*, 1 ± `clip`) *A*): *r* new over old probability of the action, *A* advantage",
+        "a little below 0 (−0.03 to −0.005), without a trend; says nothing about progress",
+        "Schulman et al. 2017, eq. 7",
+    ),
+    "value_loss": Metric(
+        "update",
+        "scaled reward²",
+        "½ mean (value − return)², of rewards as `normalize_rewards` scales them",
+        "falls at first, then follows the returns; worry when it grows by orders of magnitude",
+        "Schulman et al. 2017, eq. 9 (its L^VF, halved)",
+    ),
+    "entropy": Metric(
+        "update",
+        "nats",
+        "mean entropy of the action distribution, summed over dimensions; of continuous actions below 0 when narrow",
+        "falls slowly; worry when it collapses early with poor returns (raise `entropy_coefficient`), or rises long",
+        "Schulman et al. 2017, eq. 9 (its S)",
+    ),
+    "kl": Metric(
+        "update",
+        "nats",
+        "mean (*r* − 1 − ln *r*), an estimate of KL(old ‖ new policy), never negative",
+        "about 0.01 (0.005 to 0.015); above 0.05 for long the steps are too large: lower `p_lr`, fewer `epochs`, or "
+        "a `target_kl`",
+        'Schulman 2020, "Approximating KL divergence", k3',
+    ),
+    "clip_fraction": Metric(
+        "update",
+        "share",
+        "of the samples, those with *r* outside 1 ± `clip`: the others are free to move on",
+        "about 0.1 (0.06 to 0.2); 0 all the time: the steps are tiny; above 0.3: they are too large",
+        "Huang et al. 2022, no. 12",
+    ),
+    "gradient_norm": Metric(
+        "update",
+        "–",
+        "Euclidean norm of the gradient averaged over the workers, before `clip_norm` cuts it",
+        "steady within a factor of a few (0.7 to 2); a jump by orders of magnitude comes before a run breaks",
+        "Huang et al. 2022, no. 11",
+    ),
+    "explained_variance": Metric(
+        "update",
+        "share",
+        "1 − Var(return − value) / Var(return), of the values before the update; empty where all returns are equal",
+        "soon towards 1 (above 0.9); 0 or less for long: the value function has learned nothing",
+        "Huang et al. 2022, no. 12",
+    ),
+    "learning_rate": Metric(
+        "update",
+        "–",
+        "the policy's, of this update: `p_lr` as `lr_schedule` has it",
+        "a line to 0 at the end of the run, or constant",
+        "Huang et al. 2022, no. 4",
+    ),
+    "epochs": Metric(
+        "update",
+        "epochs",
+        "passes over the rollout that the update made",
+        "as `--epochs`; fewer where `target_kl` ended it: when always 1, the steps are too large",
+    ),
+}
+
+
 class PPOAgent:
     """A policy and a value function that learn from the rollouts of all workers."""
 
     Config = PPOConfig
+    METRICS = PPO_METRICS
 
     def __init__(self, config: PPOConfig, observation_size: int, action_space: Any, setting: Setting) -> None:
         self.config = config

@@ -145,7 +145,7 @@ class Settings:
 
 def groups_of(task: str, algo: str) -> dict[str, tuple[str, type]]:
     """Return title → (field of `Settings`, config class) of the settings that a task uses."""
-    tracking: dict[str, tuple[str, type]] = {"Weights & Biases": ("tracking", TrackingConfig)}
+    tracking: dict[str, tuple[str, type]] = {"tracking": ("tracking", TrackingConfig)}
     common: dict[str, tuple[str, type]] = {"every task": ("common", CommonConfig)}
     if task == "list_envs":
         return common | {"--task=list_envs": ("listing", ListConfig)}
@@ -217,6 +217,8 @@ def check(settings: Settings) -> None:
             raise UserError("--wandb_download_replace needs --wandb_run_path=user/project/run")
         if there:
             parse_run_path(there)
+        if settings.tracking.tensorboard:
+            raise UserError("--tensorboard belongs to --task=train, not to --task=eval")
         return
     if settings.common.task == "list_envs":
         if idle := sorted(settings.given - {"task", "config", "num_workers", "data_dir", "only"}):

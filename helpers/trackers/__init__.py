@@ -1,4 +1,4 @@
-"""Where a run's metrics go: console, CSV, Weights & Biases. One file each, one small protocol."""
+"""Where a run's metrics go: console, CSV, TensorBoard, Weights & Biases. One file each, one small protocol."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from helpers.config import param
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingConfig:
-    """Settings of Weights & Biases."""
+    """Settings of what takes part besides console and CSV."""
 
+    tensorboard: bool = param(False, "write the metrics for TensorBoard as well", may_change=True)
     wandb_project: str = param("", "Weights & Biases project; empty for none", may_change=True)
     wandb_entity: str = param("", "Weights & Biases user or team", may_change=True)
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from helpers.checkpoint import write_bytes
-
-logger = logging.getLogger(__name__)
+from helpers.trackers.appended import AppendedFile
 
 
 class CSVTracker:
@@ -27,9 +24,7 @@ class CSVTracker:
 
     def __init__(self, path: Path, iteration: int = 0) -> None:
         self._columns = keep_rows(path, iteration)
-        self._file = path.open("ab", buffering=0)
-        self._waiting = b""  # not yet in the file
-        self._complains = True
+        self._file = AppendedFile(path)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Write one row at once, so that a killed run keeps it; a NaN is an empty cell."""
@@ -39,19 +34,7 @@ class CSVTracker:
             csv.DictWriter(text, self._columns).writeheader()
         cells = {k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in metrics.items()}
         csv.DictWriter(text, self._columns, extrasaction="ignore").writerow(cells)
-        self._waiting += text.getvalue().encode()
-        self._write()
-
-    def _write(self) -> None:
-        try:
-            while self._waiting:  # a full disk takes a part
-                self._waiting = self._waiting[self._file.write(self._waiting) :]
-        except OSError as error:
-            if self._complains:
-                logger.warning("%s takes no more rows (%s); they are kept for later", self._file.name, error.strerror)
-            self._complains = False
-        else:
-            self._complains = True
+        self._file.append(text.getvalue().encode())
 
     def flush(self) -> None:
         """Bring what was logged onto the disk, before a checkpoint that counts on it.
@@ -59,13 +42,10 @@ class CSVTracker:
         Raises:
             OSError: where the disk does not take it.
         """
-        while self._waiting:
-            self._waiting = self._waiting[self._file.write(self._waiting) :]
-        os.fsync(self._file.fileno())
+        self._file.sync()
 
     def close(self) -> None:
         """Close the file."""
-        self._write()
         self._file.close()
 
 

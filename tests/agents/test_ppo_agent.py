@@ -51,6 +51,11 @@ def test_ratio_is_one_at_the_first_minibatch(space, options):
         assert metrics["clip_fraction"] == 0
 
 
+def test_update_returns_the_metrics_that_the_agent_declares():
+    agent = agent_for()
+    assert set(agent.update(random_rollout(agent), 0.0)) == set(PPOAgent.METRICS)
+
+
 @pytest.mark.parametrize("recompute", [False, True])
 def test_dead_rows_change_nothing(recompute):
     config = dataclasses.replace(SMALL, recompute_advantages=recompute, batch_size=64, normalize_rewards=False)

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from helpers import demos
+from helpers.metrics import metrics_of
 
 ROOT = Path(__file__).parent.parent.parent
 FAST = ("--num_envs=4", "--rollout_len=256", "--no-compile", "--eval_episodes=2", "--num_iters=4")
@@ -58,6 +59,13 @@ def test_csv_has_a_row_an_iteration_with_raw_returns(trained):
     assert set(wanted.split()) <= set(rows[0])
     assert not rows[0]["eval_return"]
     assert rows[1]["eval_return"]
+
+
+def test_columns_are_the_documented_metrics(trained):
+    """A run that logs anything else fails here; docs/metrics.md is made from the same table."""
+    header = (trained[0] / "logs/hop.seed05/progress.csv").read_text().splitlines()[0].split(",")
+    assert len(header) == len(set(header))
+    assert set(header) == set(metrics_of("ppo"))
 
 
 def test_evaluation_gives_what_training_reported(trained, milozero):

@@ -1,6 +1,5 @@
-import errno
-
 import pytest
+from fakes import FullDisk
 
 from helpers.trackers.csv import CSVTracker
 
@@ -58,32 +57,10 @@ def test_resumed_file_keeps_its_columns(tmp_path):
     assert rows_of(path) == ["iteration,return,eval", "1,0.5,", "2,1.0,"]
 
 
-class FullDisk:
-    """A file on a disk with room for so many bytes more."""
-
-    name = "progress.csv"
-
-    def __init__(self, file):
-        self.file, self.room = file, 10**6
-
-    def write(self, data):
-        if not self.room:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        count = self.file.write(data[: self.room])
-        self.room -= count
-        return count
-
-    def fileno(self):
-        return self.file.fileno()
-
-    def close(self):
-        self.file.close()
-
-
 def test_rows_that_a_full_disk_does_not_take_are_written_once_it_does(tmp_path, caplog):
     path = tmp_path / "progress.csv"
     tracker = CSVTracker(path)
-    disk = tracker._file = FullDisk(tracker._file)
+    disk = FullDisk.under(tracker._file)
     tracker.log({"iteration": 1}, 1)
     disk.room = 1
     for k in (2, 3, 4):
