@@ -2,7 +2,6 @@ import csv
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import imageio.v2
 import numpy as np
 import pytest
+import readme
 import yaml
 
 from helpers import demos
@@ -110,8 +110,7 @@ def test_missing_renderer_is_one_line_and_evaluation_without_video_works(trained
 
 def test_contracts_training_and_evaluation_commands_run_as_written(tmp_path):
     """From the README: the docker part and comments aside, the project's name and the times shortened."""
-    readme = (ROOT / "README.md").read_text()
-    train = _command(readme, "mpiexec -n 3 python main.py", "--execution_time=4-00:00:00", "--execution_time=0:25")
+    train = readme.command("mpiexec -n 3 python main.py", "--execution_time=4-00:00:00", "--execution_time=0:25")
     assert "--num_demos=16" in train
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -141,8 +140,8 @@ def test_contracts_training_and_evaluation_commands_run_as_written(tmp_path):
     assert wanted.items() <= config.items()
 
     iteration = re.search(r"after (\d+) iterations", printed)[1]
-    evaluate = _command(
-        readme, "python main.py --task=eval --wandb_project=SOME_NAME --model_path", "=620", f"={iteration}"
+    evaluate = readme.command(
+        "python main.py --task=eval --wandb_project=SOME_NAME --model_path", "=620", f"={iteration}"
     )
     evaluate = [
         w.replace("path_to_model/checkpoints/experiment_name", "data/checkpoints/some_name.seed02") for w in evaluate
@@ -150,15 +149,6 @@ def test_contracts_training_and_evaluation_commands_run_as_written(tmp_path):
     run(evaluate)
     folder = tmp_path / f"data/evaluations/some_name.seed02/iter_{iteration}"
     assert {p.name for p in folder.iterdir()} == {"episode_000.mp4", "episode_000.h5", "results.json"}
-
-
-def _command(readme, start, old, new):
-    """Return the README's command that starts so, comments and line continuations removed, as words."""
-    text = re.sub(r"[ ]*\\[ ]*(#[^\n]*)?\n\s*", " ", readme)
-    line = next(line for line in text.splitlines() if start in line)
-    line = re.sub(r"\s#.*", "", line[line.index(start) :]).strip()
-    assert old in line
-    return shlex.split(line.replace(old, new))
 
 
 @pytest.mark.parametrize("env_id", ["CartPole", "Acrobot", "Hopper-v4", "user_envs:Bounded-v0"])

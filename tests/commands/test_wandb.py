@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import readme
 from wandb_server import WandbServer
 
 SMALL = (
@@ -56,11 +57,12 @@ def test_run_and_its_files_go_up_and_are_evaluated_from_there(server, milozero, 
     for name in ("best.pt", "last.pt", "config.yaml"):
         assert run.files[f"some.seed00/{name}"] == (data / f"checkpoints/some.seed00/{name}").read_bytes()
 
-    # The contract's command, by the name of the run.
+    # The contract's command, from the README, by the name of the run.
     elsewhere = tmp_path / "elsewhere"
-    command = ("--task=eval", "--wandb_project=SOME_NAME", "--wandb_run_path=me/p/some.seed00")
-    command += ("--wandb_download_replace", "--iter_num=best", "--num_trajs=16")
-    result = milozero(*command, data=elsewhere, env=server.environment)
+    start = "python main.py --task=eval --wandb_project=SOME_NAME --wandb_run_path"
+    _python, _main, *flags = readme.command(start, "$WANDB_RUN_PATH", "me/p/some.seed00")
+    assert "--wandb_download_replace" in flags
+    result = milozero(*flags, data=elsewhere, env=server.environment)
     assert result.returncode == 0, result.stderr
     downloaded = elsewhere / "downloads/me/p/some.seed00/best.pt"
     assert downloaded.read_bytes() == run.files["some.seed00/best.pt"]
