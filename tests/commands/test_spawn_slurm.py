@@ -76,7 +76,7 @@ def test_job_over_its_time_limit_requeues_and_ends_as_if_it_had_not(on_cluster, 
     flags = ("--prefix=limit", "--env_bundle=user_envs:Slow-v0", "--deployment=slurm", "--caliber=debug")
     on_cluster.run(task, *flags, "--num_workers=2")
     (number,) = {line.split("|")[0] for line in queue(cluster)}
-    give_up = time.monotonic() + 240
+    give_up = time.monotonic() + 400
     while on_cluster.states("limit")[job] != "finished":
         assert time.monotonic() < give_up, on_cluster.outputs("limit")
         if cluster.job(number).get("Reason") == "BeginTime":
@@ -87,7 +87,11 @@ def test_job_over_its_time_limit_requeues_and_ends_as_if_it_had_not(on_cluster, 
     assert len(resumed) == len(re.findall("SIGUSR1 received by worker", log(on_cluster, job)))
     assert 10 < int(resumed[0]) < iterations
     uninterrupted = milozero(
-        f"--config={on_cluster.folder}/the task.yaml", "--env_id=user_envs:Slow-v0", "--uuid=x", workers=2
+        f"--config={on_cluster.folder}/the task.yaml",
+        "--env_id=user_envs:Slow-v0",
+        "--uuid=x",
+        workers=2,
+        timeout=300,
     )
     assert uninterrupted.returncode == 0, uninterrupted.stderr
     assert rows(on_cluster.data, job) == rows(tmp_path / "data", "x")

@@ -256,7 +256,7 @@ def test_live_table_is_drawn_on_a_terminal_under_mpiexec(tmp_path):
     tmux = ["tmux", "-L", socket]
     subprocess.run([*tmux, "new-session", "-d", "-x", "120", "-y", "40", *environment, run + flags], check=True)
     try:
-        for _ in range(120):
+        for _ in range(240):
             time.sleep(0.5)
             screen = subprocess.run([*tmux, "capture-pane", "-p"], capture_output=True, text=True).stdout
             if "learning curve:" in screen:
