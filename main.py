@@ -1,4 +1,6 @@
-"""MiloZero's command line: ``--task=train``, ``--task=eval`` plays a checkpoint, ``--task=list_envs`` says on what.
+"""MiloZero's command line: ``--task=train``, ``eval`` plays a checkpoint, ``list_envs`` says on what.
+
+``--task=report`` shows what came of it.
 
 The line to follow: parse → ExperimentInitializer → environments → agent → orchestrator.
 """
@@ -33,6 +35,13 @@ if TYPE_CHECKING:
 
 LAUNCHED = time.monotonic()
 logger = logging.getLogger("milozero")
+
+
+def use_one_thread() -> None:
+    """Let torch compute with one thread, whatever the environment says: workers are the parallel unit."""
+    import torch  # takes a second, which tasks without networks do not have to wait
+
+    torch.set_num_threads(1)
 
 
 def device_of(settings: Settings, comm: Comm) -> str:
@@ -127,6 +136,7 @@ def train(settings: Settings, comm: Comm) -> None:
         UserError: for what the user can put right, before anything is written.
         RunError: where the run did not end as it should; what it had saved is there.
     """
+    use_one_thread()
     import environments
     import orchestrator
     from agents.agent import Setting
@@ -247,6 +257,7 @@ def evaluate(settings: Settings, comm: Comm) -> None:
     Raises:
         UserError: where the checkpoint cannot be used.
     """
+    use_one_thread()
     from helpers import checkpoint
     from helpers.video import check_renderer, choose_renderer
 
@@ -324,7 +335,19 @@ def list_envs(settings: Settings, comm: Comm) -> None:
         listing.show(settings.listing.only)
 
 
-TASKS = {"train": train, "eval": evaluate, "list_envs": list_envs}
+def report(settings: Settings, comm: Comm) -> None:
+    """Write what became of a study's runs, from their logs: a page, a picture or a table.
+
+    Raises:
+        UserError: where there are no such runs, or the file cannot be written.
+    """
+    if comm.rank == 0:
+        from helpers import report
+
+        report.write(settings.report, Path(settings.common.data_dir))
+
+
+TASKS = {"train": train, "eval": evaluate, "list_envs": list_envs, "report": report}
 
 
 def main(argv: list[str]) -> int:
@@ -339,9 +362,6 @@ def main(argv: list[str]) -> int:
     try:
         settings = parse(argv)
         comm = make_comm(settings.common.num_workers)
-        import torch
-
-        torch.set_num_threads(1)
         TASKS[settings.common.task](settings, comm)
     except (UserError, RunError) as error:
         # Mostly every worker comes to the same; one of them says it.

@@ -47,3 +47,20 @@ class Lock:
         except OSError:  # a file system without locks: nothing to be had
             return True
         return True
+
+
+def is_held(folder: Path) -> bool | None:
+    """Tell whether a process holds a folder, on any machine that shares it; None where that cannot be known."""
+    try:
+        file = os.open(folder / ".lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for an instant; who wants to take it tries again
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return None
+    finally:
+        os.close(file)
+    return False
