@@ -12,6 +12,7 @@ import functools
 import logging
 import math
 import os
+import secrets
 import sys
 import time
 import traceback
@@ -319,6 +320,7 @@ def track_evaluation(settings: Settings, name: str, results: dict[str, Any], fol
         group="eval",
         config=dataclasses.asdict(settings.evaluation) | {"env_id": results["env_id"], "experiment": name},
         data=Path(settings.common.data_dir),
+        run_id=secrets.token_hex(4),  # whatever run the environment names: this is none of training
         files=[folder / "results.json"],
     )
     tracker.log({key: results[key] for key in EVALUATION_METRICS}, 0)

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "assets" / "images"
 STUDY, SEEDS, MEMBERS = "walkers", 3, "Hopper,Walker2d"
 CONSOLE = (100, 12)  # columns and rows of the terminal
-CONSOLE_AFTER = 25.0  # seconds of training
+CONSOLE_AFTER = 12.0  # seconds of training
 FRAMES = 6  # of an episode, side by side
 
 
@@ -69,6 +69,8 @@ def console(data: Path, picture: Path) -> None:
             return done.stdout
 
         tmux("new-session", "-d", "-x", str(columns), "-y", str(rows), words)
+        while "clip fraction" not in tmux("capture-pane", "-p"):
+            time.sleep(1)
         time.sleep(CONSOLE_AFTER)
         screen = tmux("capture-pane", "-e", "-p")
         tmux("kill-server")
@@ -77,7 +79,7 @@ def console(data: Path, picture: Path) -> None:
     page = data / "console.html"
     svg = shown.export_svg(title="mpiexec -n 2 python main.py --task=train --env_id=Hopper")
     page.write_text(f"<style>body{{margin:0}}svg{{width:1000px;display:block}}</style>{svg}")
-    screenshot(page, picture, 1000, 330)
+    screenshot(page, picture, 1000, 300)
 
 
 def frames(data: Path, run_name: str, picture: Path) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from helpers import checkpoint
 from helpers.errors import UserError
-from helpers.trackers.wandb import has_key
+from helpers.say import say
+from helpers.trackers.wandb import client_settings, has_key
 
 PATIENCE = 30  # seconds for each answer of the server
 # Of a run's address in a browser, only the names count.
@@ -47,13 +46,15 @@ def fetch(run_path: str, iter_num: str, data: Path, *, replace: bool) -> Path:
             answer, or what came is not what was sent for; what was there before stays.
     """
     names = parse_run_path(run_path)
+    if not re.fullmatch("best|last|[0-9]{1,18}", iter_num):
+        raise UserError(f"--iter_num={iter_num}: best, last, or the number of an iteration")
     folder = data / "downloads" / Path(*names)
     file = folder / checkpoint.file_name(iter_num)
     if file.exists() and not replace:
+        say(f"downloaded before: {file} (--wandb_download_replace for what the run has now)")
         return folder
-    if not has_key():
+    if not has_key(client_settings().base_url):
         raise UserError("--wandb_run_path needs a key of Weights & Biases: set WANDB_API_KEY, or run `wandb login`")
-    os.environ["WANDB_SILENT"] = "true"
     import wandb
 
     try:
@@ -101,11 +102,15 @@ def _remote_file(run: Any, name: str, run_path: str, iter_num: str) -> Any:
     Raises:
         UserError: where there is none, with what there is.
     """
-    files = {file.name.rpartition("/")[2]: file for file in run.files() if file.name.endswith(".pt")}
-    if name not in files:
-        there = ", ".join(sorted(n.removesuffix(".pt").removeprefix("iter_") for n in files)) or "none"
-        raise UserError(f"--iter_num={iter_num}: {run_path} has no such checkpoint; it has {there}")
-    return files[name]
+    files = [file for file in run.files() if file.name.endswith(".pt")]
+    named = [file for file in files if file.name.rpartition("/")[2] == name]
+    if not named:
+        names = {file.name.rpartition("/")[2].removesuffix(".pt").removeprefix("iter_") for file in files}
+        raise UserError(
+            f"--iter_num={iter_num}: {run_path} has no such checkpoint; it has {', '.join(sorted(names)) or 'none'}"
+        )
+    # Where somebody put another file of that name there, the experiment's own is in a folder of its name.
+    return next((file for file in named if file.name == f"{run.display_name}/{name}"), named[0])
 
 
 def _download(remote: Any, file: Path, run_path: str) -> None:
@@ -124,4 +129,4 @@ def _download(remote: Any, file: Path, run_path: str) -> None:
             checkpoint.load(came)
         except UserError as error:
             raise UserError(str(error).replace(str(came), f"{run_path}: {remote.name}")) from None
-        shutil.move(came, file)
+        came.replace(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import math
 import netrc
@@ -22,16 +23,22 @@ BEGINS_WITHIN = 30.0  # seconds for the server to take the run; then it is kept 
 ENDS_WITHIN = 60.0  # seconds for what is left to be uploaded
 MARGIN = 10.0  # seconds more, for the client to notice that itself
 UPLOAD_EVERY = 600.0  # seconds between uploads of files that change
-DEFAULT_SERVER = "https://api.wandb.ai"
-OFFLINE = ("offline", "dryrun", "disabled")  # values of WANDB_MODE that need no server
 
 
-def has_key() -> bool:
-    """Tell whether there is a key for the server: in the variable, or where ``wandb login`` puts it."""
+def client_settings() -> Any:
+    """Return the client's own settings: of its variables, of ``wandb login --host`` and ``wandb offline``."""
+    import wandb
+
+    os.environ["WANDB_SILENT"] = "true"  # the terminal is the console tracker's
+    return wandb.setup().settings
+
+
+def has_key(server: str) -> bool:
+    """Tell whether there is a key for a server: in the variable, or where ``wandb login`` puts it."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL") or DEFAULT_SERVER).hostname or ""
-    with contextlib.suppress(OSError, netrc.NetrcParseError):
+    host = urlparse(server).hostname or ""
+    with contextlib.suppress(OSError, ValueError, netrc.NetrcParseError):  # not there, no text, not its form
         return netrc.netrc(os.environ.get("NETRC") or None).authenticators(host) is not None
     return False
 
@@ -82,6 +89,7 @@ class WandbTracker:
         self._files, self._uploaded, self._looked = files, dict[Path, int](), time.monotonic()
         self._run: Any = None
         self._exit_code = 0
+        self._said = ""  # the last complaint
         self._asked: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
         self._thread.start()
@@ -130,17 +138,17 @@ class WandbTracker:
         """Return the run: with the server where there is a key and it answers, else offline."""
         import wandb
 
-        os.environ["WANDB_SILENT"] = "true"  # the terminal is the console tracker's
+        mine = client_settings()
+        mode = "offline" if mine.mode == "dryrun" else mine.mode
         settings = wandb.Settings(
             console="off", init_timeout=BEGINS_WITHIN, finish_timeout=ENDS_WITHIN, finish_timeout_raises=True
         )
-        mode = os.environ.get("WANDB_MODE", "")
-        if mode not in OFFLINE and has_key():
+        if mode not in ("offline", "disabled") and has_key(mine.base_url):
             try:
                 return wandb.init(**self._start, settings=settings, mode="online")
             except Exception as error:
                 self._complain(f"{error}; the run is kept offline, and `wandb sync` uploads it")
-                self._try(_end_service)  # it would have the run begun already
+                self._try(_end_service)  # it refuses to begin a second run of that id
         return wandb.init(**self._start, settings=settings, mode="disabled" if mode == "disabled" else "offline")
 
     def _end(self) -> None:
@@ -156,8 +164,8 @@ class WandbTracker:
             with contextlib.suppress(FileNotFoundError):
                 changed = path.stat().st_mtime_ns
                 if self._uploaded.get(path) != changed:
+                    self._run.save(glob.escape(str(path)), base_path=str(path.parent.parent), policy="now")
                     self._uploaded[path] = changed
-                    self._run.save(str(path), base_path=str(path.parent.parent), policy="now")
 
     def _try(self, call: Callable[[], None]) -> None:
         try:
@@ -165,5 +173,9 @@ class WandbTracker:
         except Exception as error:
             self._complain(error)
 
-    def _complain(self, what: object) -> None:
-        logger.warning("Weights & Biases: %s", " ".join(str(what).split()))
+    def _complain(self, what: str | Exception) -> None:
+        """Put into the log what went wrong, once while it stays the same."""
+        message = " ".join(str(what).split()) or type(what).__name__
+        if message != self._said:
+            self._said = message
+            logger.warning("Weights & Biases: %s", message)

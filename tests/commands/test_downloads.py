@@ -1,9 +1,9 @@
 """Checkpoints from Weights & Biases, by the real client from a server on loopback."""
 
 import pytest
+import wandb
 from wandb_server import Run, WandbServer
 
-import wandb
 from helpers import checkpoint, downloads
 from helpers.errors import UserError
 
@@ -57,6 +57,7 @@ def test_what_is_there_is_downloaded_again_only_on_request(server, tmp_path):
         ("me/p/nothing", "best", "there is no run 'nothing' in me/p"),
         ("me/q/abcd1234", "best", "me has no project 'q'"),
         ("me/p/abcd1234", "last", "has no such checkpoint; it has 50, best"),
+        ("me/p/abcd1234", "../best", "best, last, or the number"),
     ],
 )
 def test_what_is_not_there_is_said(server, tmp_path, path, iter_num, named):
@@ -118,3 +119,14 @@ def test_server_that_fails_is_one_line(server, tmp_path, fault, named):
         fetch(tmp_path)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_checkpoint_that_is_another_than_the_server_tells_is_refused(server, tmp_path):
+    server.serves = lambda name, content: checkpoint.to_bytes(CONTENT | {"counters": {"iteration": 8}})
+    with pytest.raises(UserError, match="came damaged"):
+        fetch(tmp_path)
+
+
+def test_of_two_files_of_a_name_the_experiments_own_is_taken(server, tmp_path):
+    server.runs["me", "p", "abcd1234"].files["zzz/best.pt"] = checkpoint.to_bytes(CONTENT | {"agent": {"a": 1}})
+    assert checkpoint.load(fetch(tmp_path) / "best.pt")["agent"] == {}
