@@ -59,9 +59,9 @@ def console(data: Path, picture: Path) -> None:
     from rich.text import Text
 
     columns, rows = CONSOLE
-    name = f"clever_fox.{os.getpid()}"
-    words = f"mpiexec -n 2 {sys.executable} main.py --task=train --env_id=Hopper --uuid={name} --data_dir={data}"
     with tempfile.TemporaryDirectory() as folder:
+        words = f"mpiexec -n 2 {sys.executable} main.py --task=train --env_id=Hopper"
+        words += f" --uuid=clever_fox --data_dir={folder}"
         environment = {n: v for n, v in os.environ.items() if n != "TMUX"} | {"TMUX_TMPDIR": folder}
 
         def tmux(*command: str) -> str:
@@ -75,11 +75,11 @@ def console(data: Path, picture: Path) -> None:
         screen = tmux("capture-pane", "-e", "-p")
         tmux("kill-server")
     shown = Console(record=True, width=columns, file=io.StringIO())
-    shown.print(Text.from_ansi(screen.rstrip().replace(f".{os.getpid()}", "")))
+    shown.print(Text.from_ansi(screen.rstrip()))
     page = data / "console.html"
     svg = shown.export_svg(title="mpiexec -n 2 python main.py --task=train --env_id=Hopper")
     page.write_text(f"<style>body{{margin:0}}svg{{width:1000px;display:block}}</style>{svg}")
-    screenshot(page, picture, 1000, 300)
+    screenshot(page, picture, 1000, 218)
 
 
 def frames(data: Path, run_name: str, picture: Path) -> None:
