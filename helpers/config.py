@@ -40,7 +40,7 @@ LONGEST_TEXT = 3000  # bytes; Linux allows paths of 4095, and experiments add na
 SCALAR_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp"))
 LIST_TAG = "tag:yaml.org,2002:seq"
 LARGEST_FILE = 64 * 1024  # bytes of a task file, which is a page or two
-LARGEST_FLOAT = 1e30  # number that a float setting may have; single precision ends at 3e38
+LARGEST_FLOAT = 3e38  # number that a float setting may have; single precision ends there
 
 
 @dataclass(frozen=True, kw_only=True)
