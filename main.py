@@ -310,8 +310,8 @@ def track_evaluation(settings: Settings, name: str, results: dict[str, Any], fol
     tracking = settings.tracking
     if not tracking.wandb_project:
         return
+    from helpers.metrics import EVALUATION_METRICS
     from helpers.trackers.wandb import WandbTracker
-    from orchestrator import EVALUATION_METRICS
 
     tracker = WandbTracker(
         project=tracking.wandb_project,

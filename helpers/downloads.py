@@ -53,11 +53,11 @@ def fetch(run_path: str, iter_num: str, data: Path, *, replace: bool) -> Path:
     if file.exists() and not replace:
         say(f"downloaded before: {file} (--wandb_download_replace for what the run has now)")
         return folder
-    if not has_key(client_settings().base_url):
-        raise UserError("--wandb_run_path needs a key of Weights & Biases: set WANDB_API_KEY, or run `wandb login`")
-    import wandb
-
     try:
+        import wandb
+
+        if not has_key(client_settings().base_url):
+            raise UserError("--wandb_run_path needs a key of Weights & Biases: set WANDB_API_KEY, or `wandb login`")
         api = wandb.Api(timeout=PATIENCE)
         remote = _remote_file(_run(api, *names), file.name, run_path, iter_num)
         _download(remote, file, run_path)

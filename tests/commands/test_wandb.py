@@ -100,7 +100,13 @@ def test_without_a_key_nothing_is_asked_of_anybody_and_sync_uploads(server, milo
     folders = sorted((tmp_path / "data/wandb").glob("offline-run-*"))
     assert len(folders) == 2
     environment = os.environ | server.environment
-    subprocess.run([Path(sys.executable).parent / "wandb", "sync", *folders], env=environment, check=True, timeout=60)
+    subprocess.run(
+        [Path(sys.executable).parent / "wandb", "sync", *folders],
+        env=environment,
+        check=True,
+        timeout=60,
+        cwd=tmp_path,
+    )
     run = only(server)
     assert run.rows("policy_loss") == column(tmp_path / "data", "some.seed00", "policy_loss")
     assert run.files["some.seed00/last.pt"] == (tmp_path / "data/checkpoints/some.seed00/last.pt").read_bytes()
@@ -117,7 +123,7 @@ def test_run_that_is_kept_offline_can_be_looked_at_in_the_terminal(milozero, tmp
     def tmux(*words):
         return subprocess.run(["tmux", *words], env=environment, capture_output=True, text=True).stdout
 
-    tmux("new-session", "-d", "-x", "200", "-y", "60", shlex.join(map(str, leet)))
+    tmux("new-session", "-d", "-c", str(tmp_path), "-x", "200", "-y", "60", shlex.join(map(str, leet)))
     try:
         wait_for(lambda: "some.seed00" in (screen := tmux("capture-pane", "-p")) and "policy_loss" in screen)
     finally:

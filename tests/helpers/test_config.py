@@ -102,6 +102,9 @@ def test_command_line_overrides_the_file(tmp_path):
         (["--uuid=a/b"], "not a path"),
         (["--task=eval", "--p_lr=1", "--model_path=x"], "belongs to --task=train"),
         (["--task=eval"], "--model_path"),
+        (["--task=eval", "--model_path=x", "--wandb_run_path=me/p/run"], "name two checkpoints"),
+        (["--task=eval", "--model_path=x", "--wandb_download_replace"], "needs --wandb_run_path"),
+        (["--task=eval", "--wandb_run_path=me/p"], "write user/project/run"),
         (["--config=missing.yaml"], "missing.yaml"),
     ],
 )
