@@ -23,13 +23,24 @@ MARK = b"MiloZero sha256 "  # and the digest of everything before it, at the fil
 TRAILER = len(MARK) + 64
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Call ``write(temporary)`` and move the result to `path`: readers see the old file or the new one, whole."""
+def never() -> bool:
+    """Return False."""
+    return False
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any], unless: Callable[[], bool] = never) -> None:
+    """Call ``write(temporary)`` and move the result to `path`: readers see the old file or the new one, whole.
+
+    `unless` is asked at the last moment, since a process may be stopped while it writes: where it is true, the file
+    stays as it is.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        if unless():
+            return
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -60,13 +71,13 @@ def to_bytes(content: Mapping[str, Any]) -> bytes:
     return data + MARK + hashlib.sha256(data).hexdigest().encode()
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file atomically.
+def write_bytes(path: Path, data: bytes, unless: Callable[[], bool] = never) -> None:
+    """Write a file atomically, as `write_atomically` does.
 
     Raises:
         OSError: where it cannot be written; an older file of that name is then still there.
     """
-    write_atomically(path, lambda temporary: temporary.write_bytes(data))
+    write_atomically(path, lambda temporary: temporary.write_bytes(data), unless)
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:

@@ -9,11 +9,12 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.checkpoint import check_fit, write_bytes
+from helpers.checkpoint import check_fit, never, write_bytes
 
 if TYPE_CHECKING:
     from helpers.settings import TrainConfig
@@ -64,21 +65,22 @@ class Status:
 
     def goes_on(self) -> None:
         """Write that the run is running still, unless another worker has written how it ended."""
-        try:
-            ended = json.loads((self.folder / "status.json").read_text())["state"] != "running"
-        except (OSError, ValueError, KeyError):
-            ended = False
-        if not ended:
-            self.write("running", "")
+        self.write("running", "", unless=self._has_ended)
 
-    def write(self, state: str, reason: str) -> None:
-        """Write the file; a disk that does not take it costs the run nothing."""
+    def _has_ended(self) -> bool:
+        try:
+            return bool(json.loads((self.folder / "status.json").read_text())["state"] != "running")
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def write(self, state: str, reason: str, unless: Callable[[], bool] = never) -> None:
+        """Write the file, `unless` that is true at last; a disk that does not take it costs the run nothing."""
         with self._lock:
             if not self._over:
                 self._over = state != "running"
-                self._write(state, reason)
+                self._write(state, reason, unless)
 
-    def _write(self, state: str, reason: str) -> None:
+    def _write(self, state: str, reason: str, unless: Callable[[], bool]) -> None:
         content: dict[str, Any] = {
             "state": state,
             "reason": reason,
@@ -93,6 +95,6 @@ class Status:
         }
         text = json.dumps(content, indent=2) + "\n"
         try:
-            write_bytes(self.folder / "status.json", text.encode())
+            write_bytes(self.folder / "status.json", text.encode(), unless)
         except OSError as error:
             logger.warning("status.json could not be written: %s", error.strerror)

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 
 import pytest
 
@@ -25,6 +26,22 @@ def test_worker_that_wakes_up_does_not_call_a_failed_run_running(tmp_path):
     other.write("failed", "worker 0 is not answering")
     sleeper.goes_on()
     assert state(tmp_path) == "failed"
+
+
+def test_worker_that_is_stopped_while_it_writes_does_not_either(tmp_path, monkeypatch):
+    sleeper, other = Status(tmp_path, Counters()), Status(tmp_path, Counters())
+    sleeper.goes_on()
+    fsync = os.fsync
+
+    def sleep(file):
+        monkeypatch.setattr(os, "fsync", fsync)
+        other.write("failed", "worker 0 is not answering")
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", sleep)
+    sleeper.goes_on()
+    assert state(tmp_path) == "failed"
+    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
 
 
 def test_run_is_resumable_from_its_first_checkpoint_to_its_end(tmp_path):
