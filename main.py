@@ -14,17 +14,19 @@ import math
 import os
 import secrets
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from helpers.comm import Comm, launched_rank, launched_size, make_comm
+from helpers.comm import Comm, finalize, launched_rank, launched_size, make_comm
 from helpers.config import from_kwargs, to_kwargs, to_seconds
 from helpers.errors import NonFiniteError, RunError, UserError
 from helpers.experiment import ExperimentInitializer
 from helpers.say import let_go, say, tell
 from helpers.settings import parse, settings_from_record
+from helpers.trackers import BACKGROUND
 from helpers.warden import Warden, keep_early_signals
 
 if TYPE_CHECKING:
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
     from orchestrator import Training
 
 LAUNCHED = time.monotonic()
+HURRY = 20.0  # seconds that a stopped run waits for Weights & Biases
+# Seconds until a worker that cannot go on ends the job for all: what it alone came to must not leave the others
+# waiting. Where all have come to it, the first worker may have more to do, and then ends the job itself.
+ALONE, TOGETHER = 2.0, 300.0
 logger = logging.getLogger("milozero")
 
 
@@ -188,16 +194,19 @@ def train(settings: Settings, comm: Comm) -> None:
     limits = (to_seconds(settings.train.execution_time), to_seconds(settings.train.watchdog) or math.inf)
     run.warden = Warden(comm, status, LAUNCHED, *limits)
     run.warden.start()
+    state = ""
     try:
         state, reason = orchestrator.supervise(run, env)
     finally:
         run.warden.rest()
-        run.tracker.close()  # which may wait for a network: signals still count
+        run.tracker.close()
         env.close()
+        if state and comm.rank == 0:
+            for line in orchestrator.finish(run, state, reason):
+                say(line)
+        # For a network, perhaps; whoever stops a run has less patience, or a time limit that is almost over.
+        run.tracker.wait(HURRY if state == "stopped" else math.inf, lambda: run.warden.interrupted)
         run.warden.close()
-    if comm.rank == 0:
-        for line in orchestrator.finish(run, state, reason):
-            say(line)
 
 
 def announce(run: Training, expert: list[Episode], compile: bool) -> None:
@@ -327,6 +336,7 @@ def track_evaluation(settings: Settings, name: str, results: dict[str, Any], fol
     for video in sorted(folder.glob("*.mp4")):
         tracker.show(video.stem, video)
     tracker.close()
+    tracker.wait()
 
 
 def list_envs(settings: Settings, comm: Comm) -> None:
@@ -369,7 +379,7 @@ def main(argv: list[str]) -> int:
         # Mostly every worker comes to the same; one of them says it.
         code = 2 if isinstance(error, UserError) else 1
         if comm.rank > 0:
-            time.sleep(2.0)  # what this worker alone came to must not leave the others waiting for it
+            time.sleep(TOGETHER if isinstance(error, RunError) and error.everywhere else ALONE)
         if launched_rank() == 0 or comm.rank > 0:
             tell(f"error: {error}")
         if comm.size > 1:
@@ -380,11 +390,21 @@ def main(argv: list[str]) -> int:
             raise
         tell(traceback.format_exc())
         tell(f"error: worker {comm.rank} of {launched_size()} failed: {error}")
-        comm.abort(130 if isinstance(error, KeyboardInterrupt) else 1)
+        code = 130 if isinstance(error, KeyboardInterrupt) else 1
+        if comm.size > 1:
+            comm.abort(code)
+        return code
     return 0
 
 
-if __name__ == "__main__":
-    code = main(sys.argv[1:])
+def leave(code: int) -> NoReturn:
+    """End the program; at once where a thread is stuck that Python's own exit would wait for."""
     let_go()
+    if any(thread.name == BACKGROUND for thread in threading.enumerate()):
+        finalize()
+        os._exit(code)
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    leave(main(sys.argv[1:]))

@@ -219,7 +219,7 @@ def train(run: Training, env: VectorEnv) -> tuple[str, str]:
             run.save()
     check_agreement(run.agent, comm)
     if run.unsaved:
-        raise RunError(f"the last {run.unsaved}")
+        raise RunError(f"the last {run.unsaved}", everywhere=True)
     return ("finished", finished) if finished else ("stopped", stopped)
 
 
@@ -254,7 +254,7 @@ def supervise(run: Training, env: VectorEnv) -> tuple[str, str]:
     except NonFiniteError as error:
         story = keep_evidence(run, error)
         run.status.write("failed", story)
-        raise RunError(story) from None
+        raise RunError(story, everywhere=error.everywhere) from None
     except BaseException as error:
         run.status.write("failed", f"worker {run.comm.rank}: {type(error).__name__}: {error}")
         raise
@@ -297,12 +297,12 @@ def check_agreement(agent: Agent, comm: Comm) -> None:
     """Hold the parameters of all workers against each other.
 
     Raises:
-        RuntimeError: where a worker's differ, naming the ranks.
+        RunError: where a worker's differ, naming the ranks.
     """
     hashes = comm.allgather(agent.parameter_hash())
     if len(set(hashes)) > 1:
         odd = [rank for rank, value in enumerate(hashes) if value != hashes[0]]
-        raise RuntimeError(f"the parameters of rank {odd} differ from those of rank 0")
+        raise RunError(f"the parameters of rank {odd} differ from those of rank 0", everywhere=True)
 
 
 def finish(run: Training, state: str, reason: str) -> list[str]:

@@ -173,6 +173,13 @@ class MPIComm(Comm):
         self._world.Abort(code)
 
 
+def finalize() -> None:
+    """Take leave of the other workers, as Python's own exit does."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi is not None and not mpi.Is_finalized():
+        mpi.Finalize()
+
+
 def make_comm(num_workers: int | None = None) -> Comm:
     """Return the communicator of this run.
 

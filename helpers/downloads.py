@@ -8,6 +8,7 @@ import re
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 from helpers import checkpoint
 from helpers.errors import UserError
@@ -15,8 +16,9 @@ from helpers.say import say
 from helpers.trackers.wandb import client_settings, has_key
 
 PATIENCE = 30  # seconds for each answer of the server
-# Of a run's address in a browser, only the names count.
-RUN_PATH = re.compile(r"(?:https?://[^/]+/)?/?([^/\s]+)/([^/\s]+)/(?:runs/)?([^/\s?]+)(?:\?.*)?")
+RUN_PATH = re.compile(r"/?([^/\s]+)/([^/\s]+)/(?:runs/)?([^/]*[^/\s][^/]*)/?")
+# Of a run's page, whichever part of it is looked at; a server may be anywhere under its address.
+RUN_PAGE = re.compile(r"https?://[^/]+/(?:[^?#]*/)?([^/?#]+)/([^/?#]+)/runs/([^/?#]+)(?:[/?#].*)?")
 
 
 def parse_run_path(path: str) -> tuple[str, str, str]:
@@ -25,11 +27,13 @@ def parse_run_path(path: str) -> tuple[str, str, str]:
     Raises:
         UserError: where it is no such path.
     """
-    match = RUN_PATH.fullmatch(path)
-    if not match or not set(match.groups()).isdisjoint({".", ".."}):
-        raise UserError(f"--wandb_run_path={path}: write user/project/run")
-    user, project, run = match.groups()
-    return user, project, run
+    page = RUN_PAGE.fullmatch(path)
+    match = page or ("://" not in path and RUN_PATH.fullmatch(path)) or None
+    user, project, run = (unquote(part) if page else part for part in match.groups()) if match else ("", "", "")
+    text = user + project + run
+    if not match or not {user, project, run}.isdisjoint({".", ".."}) or "/" in text or not text.isprintable():
+        raise UserError(f"--wandb_run_path={path}: write user/project/run, or the address of the run's page")
+    return user, project, run.strip()
 
 
 def fetch(run_path: str, iter_num: str, data: Path, *, replace: bool) -> Path:
@@ -50,16 +54,21 @@ def fetch(run_path: str, iter_num: str, data: Path, *, replace: bool) -> Path:
         raise UserError(f"--iter_num={iter_num}: best, last, or the number of an iteration")
     folder = data / "downloads" / Path(*names)
     file = folder / checkpoint.file_name(iter_num)
-    if file.exists() and not replace:
+    if file.exists() and not replace and _is_whole(file):
         say(f"downloaded before: {file} (--wandb_download_replace for what the run has now)")
         return folder
     try:
         import wandb
 
-        if not has_key(client_settings().base_url):
+        client = client_settings()
+        if not has_key(client.base_url):
             raise UserError("--wandb_run_path needs a key of Weights & Biases: set WANDB_API_KEY, or `wandb login`")
         api = wandb.Api(timeout=PATIENCE)
-        remote = _remote_file(_run(api, *names), file.name, run_path, iter_num)
+        try:
+            run = _run(api, *names)
+        except UserError as error:
+            raise UserError(f"{error}{_asked_elsewhere(run_path, client)}") from None
+        remote = _remote_file(run, file.name, run_path, iter_num)
         _download(remote, file, run_path)
     except UserError:
         raise
@@ -69,6 +78,24 @@ def fetch(run_path: str, iter_num: str, data: Path, *, replace: bool) -> Path:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"--wandb_run_path={run_path}: {reason[:300]}") from None
     return folder
+
+
+def _is_whole(file: Path) -> bool:
+    """Tell whether a checkpoint that was downloaded before can be used; say so where it cannot."""
+    try:
+        checkpoint.load(file)
+    except UserError as error:
+        say(f"{error}; it is downloaded again")
+        return False
+    return True
+
+
+def _asked_elsewhere(run_path: str, client: Any) -> str:
+    """Return a remark where a run was looked for on another server than its address names, else nothing."""
+    host = run_path.split("/")[2] if "://" in run_path else ""
+    if not host or host in (urlparse(client.base_url).netloc, urlparse(client.app_url).netloc):
+        return ""
+    return f"; {client.base_url} was asked, the address is of {host} (set WANDB_BASE_URL, or log in there)"
 
 
 def _run(api: Any, user: str, project: str, name: str) -> Any:

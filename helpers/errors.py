@@ -23,7 +23,16 @@ def one_line(text: str) -> str:
 
 
 class RunError(RuntimeError):
-    """A run cannot go on, or did not end as it should: one line, exit code 1, no traceback."""
+    """A run cannot go on, or did not end as it should: one line, exit code 1, no traceback.
+
+    Args:
+        message: what happened.
+        everywhere: whether all workers have come to it, so that none of them waits for this one.
+    """
+
+    def __init__(self, message: str, *, everywhere: bool = False) -> None:
+        super().__init__(message)
+        self.everywhere = everywhere
 
 
 class NonFiniteError(RunError):
@@ -36,7 +45,7 @@ class NonFiniteError(RunError):
     """
 
     def __init__(self, message: str, evidence: Mapping[str, Any], rank: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__(message, everywhere=rank is not None)
         self.evidence = evidence
         self.rank = rank
 

@@ -18,6 +18,7 @@ from helpers import demos
 from helpers.config import param, read_yaml, to_flags, to_kwargs, usable_path
 from helpers.errors import UserError, did_you_mean
 from helpers.settings import MAX_NAME, Settings, default_values, known_settings, parse, settings_from_record
+from helpers.trackers import usable_name
 
 MAX_JOBS = 10_000  # of one study; a slip of the finger is beyond
 OWN = {"env_id", "seed", "uuid", "resume", "data_dir", "task"}  # settings that are the study's to give
@@ -45,9 +46,11 @@ class StudyConfig:
     num_trials: int = param(1, "trials of a sweep, each over all environments and seeds", low=1, high=MAX_JOBS)
     sweep_seed: int = param(0, "seed of what the trials draw", low=0)
     data_dir: str = param("data", "folder for the jobs' files and what they write", check=usable_path)
-    wandb_entity: str = param("", "Weights & Biases user or team")
+    wandb_entity: str = param("", "Weights & Biases user or team", check=usable_name)
     wandb_project: str = param(
-        "", "Weights & Biases project (default: the study's name, where another --wandb flag is given)"
+        "",
+        "Weights & Biases project (default: the study's name, where another --wandb flag is given)",
+        check=usable_name,
     )
 
 
@@ -149,13 +152,21 @@ def _flags(study: StudyConfig, name: str, env_id: str, seed: int) -> Iterator[st
 
 
 def _complete(settings: Settings, project: str) -> Settings:
-    """Return settings that say what a job must not leave to where it happens to start."""
+    """Return settings that say what a job must not leave to where it happens to start.
+
+    Raises:
+        UserError: where Weights & Biases takes no `project` of that name.
+    """
     common, imitation, tracking = settings.common, settings.imitation, settings.tracking
     if common.num_workers is None:
         common = dataclasses.replace(common, num_workers=WORKERS)
     if imitation.expert_path:
         imitation = dataclasses.replace(imitation, expert_path=str(Path(imitation.expert_path).absolute()))
-    if not tracking.wandb_project:
+    if not tracking.wandb_project and project:
+        try:
+            usable_name(project)
+        except UserError as error:
+            raise UserError(f"--wandb_project={project}: {error}") from None
         tracking = dataclasses.replace(tracking, wandb_project=project)
     return dataclasses.replace(settings, common=common, imitation=imitation, tracking=tracking)
 

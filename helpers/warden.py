@@ -63,6 +63,8 @@ class Warden:
         self._idle = 0.0  # seconds since the run last moved, while this process was awake
         self._signal = ""  # the first one
         self._signalled_at = -math.inf
+        self._resting = False
+        self.interrupted = False  # whether a signal came after the run was over
         self._launched = any(name in os.environ for name in comms.SIZE_VARIABLES)  # by mpiexec or srun
         self._wake, self._bell = socket.socketpair()
         self._thread = threading.Thread(target=self._watch, name="warden", daemon=True)
@@ -91,8 +93,11 @@ class Warden:
         self._iteration, self._idle = number, 0.0
 
     def rest(self) -> None:
-        """Take as long as it may from here on: the run is over, but for what waits for a network."""
-        self._patience = math.inf
+        """Let it take as long as it may from here on: the run is over, but for what waits for a network.
+
+        A signal is noted as `interrupted`, and changes nothing else.
+        """
+        self._patience, self._resting = math.inf, True
 
     def seconds_left(self) -> float:
         """Return how much of the time limit is left."""
@@ -132,6 +137,9 @@ class Warden:
         if number not in SIGNALS:
             return
         now = time.monotonic()
+        if self._resting:
+            self.interrupted |= now - self._signalled_at > ONE_REQUEST
+            return
         if not self._signal:
             self._signal, self._signalled_at = number.name, now
             if self._comm.rank == 0:

@@ -259,7 +259,7 @@ def _resumed(run):
     tail = {"historyTail": json.dumps([json.dumps(row) for row in run.history[-1:]]), "eventsTail": "[]"}
     return {
         **{"id": run.name, "name": run.name, "displayName": run.display_name, "tags": [], "notes": None},
-        **{"summaryMetrics": json.dumps(run.summary), "config": json.dumps(run.config), "wandbConfig": "{}"},
+        **{"summaryMetrics": json.dumps(run.summary), "config": json.dumps(run.config), "wandbConfig": '{"t": 1}'},
         **counts,
         **tail,
     }

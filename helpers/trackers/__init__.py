@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from helpers.config import param
+from helpers.errors import UserError
+
+BACKGROUND = "tracker"  # name of a tracker's own thread
+LONGEST_NAME = 128  # characters of what W&B names
+NOT_IN_A_NAME = "/\\#?%:"  # the client refuses them in the name of a project
+
+
+def usable_name(name: str) -> None:
+    """Refuse a project or an entity that Weights & Biases would not take.
+
+    Raises:
+        UserError: saying why.
+    """
+    if len(name) > LONGEST_NAME:
+        raise UserError(f"Weights & Biases takes names of at most {LONGEST_NAME} characters")
+    if bad := [character for character in NOT_IN_A_NAME if character in name]:
+        raise UserError(f"Weights & Biases takes no {bad[0]} in a name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,12 +30,12 @@ class TrackingConfig:
     """Settings of what takes part besides console and CSV."""
 
     tensorboard: bool = param(False, "write the metrics for TensorBoard as well", may_change=True)
-    wandb_project: str = param("", "Weights & Biases project; empty for none", may_change=True)
-    wandb_entity: str = param("", "Weights & Biases user or team", may_change=True)
+    wandb_project: str = param("", "Weights & Biases project; empty for none", check=usable_name, may_change=True)
+    wandb_entity: str = param("", "Weights & Biases user or team", check=usable_name, may_change=True)
 
 
-class Tracker(Protocol):
-    """Takes metrics as they come."""
+class Tracker:
+    """Takes metrics as they come; what it does not define, it does not do."""
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Take the metrics of environment step `step`; a NaN means not measured this time."""
@@ -32,10 +48,13 @@ class Tracker(Protocol):
         """
 
     def close(self) -> None:
-        """Write out what is left."""
+        """Write out what is left, or ask for that."""
+
+    def wait(self, seconds: float, over: Callable[[], bool]) -> None:
+        """Wait for what `close` asked for, at most so long and until `over`."""
 
 
-class Trackers:
+class Trackers(Tracker):
     """Several trackers as one; none at all is a tracker that does nothing."""
 
     def __init__(self, trackers: Sequence[Tracker] = ()) -> None:
@@ -55,3 +74,8 @@ class Trackers:
         """Close each tracker."""
         for tracker in self._trackers:
             tracker.close()
+
+    def wait(self, seconds: float, over: Callable[[], bool]) -> None:
+        """Wait for each tracker."""
+        for tracker in self._trackers:
+            tracker.wait(seconds, over)

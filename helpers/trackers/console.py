@@ -17,6 +17,8 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
+from helpers.trackers import Tracker
+
 logger = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -71,7 +73,7 @@ def duration(seconds: float) -> str:
     return f"{days}-{clock}" if days else clock
 
 
-class ConsoleTracker:
+class ConsoleTracker(Tracker):
     """Shows the newest value of each metric, and how far the run is."""
 
     def __init__(self, title: str) -> None:
@@ -106,9 +108,6 @@ class ConsoleTracker:
         elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             print(self.line(), flush=True)
-
-    def flush(self) -> None:
-        """Show nothing that lasts."""
 
     def close(self) -> None:
         """Leave the last state on the screen."""

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from helpers.checkpoint import write_bytes
+from helpers.trackers import Tracker
 from helpers.trackers.appended import AppendedFile
 
 
-class CSVTracker:
+class CSVTracker(Tracker):
     """Appends rows to a CSV file; its columns are the metrics of the first row.
 
     Rows that a full disk does not take are kept, and written as soon as it does.

@@ -15,6 +15,7 @@ from typing import Any
 
 from helpers.errors import UserError
 from helpers.plots import read_progress
+from helpers.trackers import Tracker
 from helpers.trackers.appended import AppendedFile
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def check_installed() -> None:
         raise UserError("--tensorboard needs the package tensorboard: pip install -r requirements.txt")
 
 
-class TensorBoardTracker:
+class TensorBoardTracker(Tracker):
     """One event file: the rows of ``progress.csv`` as TensorBoard reads them, an event a row.
 
     A run that goes on begins a new file with the rows that ``progress.csv`` has kept, in place of the older files.
@@ -73,9 +74,6 @@ class TensorBoardTracker:
             if not math.isnan(value)
         ]
         return record(wall_time, step=step, summary={"value": values})
-
-    def flush(self) -> None:
-        """Leave it to the system: what a power cut takes, a resumed run has in ``progress.csv``."""
 
     def close(self) -> None:
         """Close the file."""

@@ -9,6 +9,7 @@ import math
 import netrc
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -17,11 +18,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+from helpers.say import say, tell
+from helpers.trackers import BACKGROUND, Tracker
+
 logger = logging.getLogger(__name__)
 
 BEGINS_WITHIN = 30.0  # seconds for the server to take the run; then it is kept offline
 ENDS_WITHIN = 60.0  # seconds for what is left to be uploaded
 MARGIN = 10.0  # seconds more, for the client to notice that itself
+SOON = 3.0  # seconds to wait for the end without a word
 UPLOAD_EVERY = 600.0  # seconds between uploads of files that change
 
 
@@ -50,12 +55,22 @@ def _end_service() -> None:
     wandb.teardown()
 
 
-class WandbTracker:
+def _kill_service() -> None:
+    """Kill the client's own process (on Linux): one that is stuck would hold a pipe open for ever."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError):  # one that has ended meanwhile
+            pid, name, _state, parent = stat.read_text().split()[:4]
+            if name == "(wandb-core)" and int(parent) == os.getpid():
+                os.kill(int(pid), signal.SIGKILL)
+
+
+class WandbTracker(Tracker):
     """One W&B run; its files lie under ``data/wandb``, and ``wandb sync`` uploads what did not go up by itself.
 
     All calls of the client are made by a thread of their own, in the order in which they were asked for: a server
-    that is slow, silent or wrong holds nobody up. What goes wrong is a line in the log. A resumed run goes on under
-    the same `run_id`; steps that were logged before it was killed come again, with the same values.
+    that is slow, silent or wrong holds nobody up. What goes wrong is a line in the log, and the last of it one on
+    stderr in the end. A resumed run goes on under the same `run_id`; of steps that the server has already, the client
+    sends nothing.
 
     Args:
         project, entity, name, group, config: of the run.
@@ -76,7 +91,7 @@ class WandbTracker:
         run_id: str | None = None,
         files: Sequence[Path] = (),
     ) -> None:
-        self._start: dict[str, Any] = {
+        self._arguments: dict[str, Any] = {
             "project": project,
             "entity": entity or None,
             "name": name,
@@ -86,21 +101,25 @@ class WandbTracker:
             "config": config,
             "dir": str(data),
         }
-        self._files, self._uploaded, self._looked = files, dict[Path, int](), time.monotonic()
+        self._files = files
+        self._uploaded = dict[Path, int]()  # file → when it was changed, as of its last upload
+        self._last_upload = time.monotonic()
         self._run: Any = None
         self._exit_code = 0
+        self._data = data
         self._said = ""  # the last complaint
+        self._where = ""  # the run is, once it has begun
         self._asked: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=BACKGROUND, daemon=True)
         self._thread.start()
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Send what was measured."""
         measured = {k: v for k, v in metrics.items() if not math.isnan(v)}
-        self._asked.put(lambda: self._run.log(measured, step=step))
-        if time.monotonic() - self._looked > UPLOAD_EVERY:
-            self._looked = time.monotonic()
-            self._asked.put(self._upload)
+        self._ask(lambda: self._run.log(measured, step=step))
+        if time.monotonic() - self._last_upload > UPLOAD_EVERY:
+            self._last_upload = time.monotonic()
+            self._ask(self._upload)
 
     def show(self, name: str, video: Path) -> None:
         """Send a video, an mp4 file."""
@@ -110,29 +129,55 @@ class WandbTracker:
 
             self._run.log({name: wandb.Video(str(video), format="mp4")})
 
-        self._asked.put(send)
-
-    def flush(self) -> None:
-        """Leave it to the client, which writes as it goes."""
+        self._ask(send)
 
     def close(self) -> None:
-        """Finish the run, as failed while an exception is on its way; wait for its upload, but not for ever."""
+        """Ask for the last upload and the end of the run, as failed while an exception is on its way."""
         self._exit_code = int(sys.exc_info()[0] is not None)
-        self._asked.put(self._upload)
-        self._asked.put(None)
-        self._thread.join(BEGINS_WITHIN + ENDS_WITHIN + MARGIN)
+        self._ask(self._upload)
+        self._ask(None)
+
+    def wait(self, seconds: float = math.inf, over: Callable[[], bool] = lambda: False) -> None:
+        """Wait for that end, but not for ever, nor after Ctrl-C; say where the run is, or what went wrong."""
+        seconds = min(seconds, BEGINS_WITHIN + ENDS_WITHIN + MARGIN)
+        begun, waited, told = time.monotonic(), 0.0, False
+        try:
+            while self._thread.is_alive() and waited < seconds and not over():
+                waited = time.monotonic() - begun
+                if waited > SOON and not told:
+                    told = True
+                    say("waiting for Weights & Biases to take the rest; Ctrl-C ends the wait, and loses nothing here")
+                self._thread.join(0.1)
+        except KeyboardInterrupt:
+            pass
         if self._thread.is_alive():
-            self._complain("does not end; `wandb sync` uploads what is missing")
+            _kill_service()
+            self._complain(f"has not ended by itself; `wandb sync {self._folder()}` uploads what is missing")
+        if self._said:
+            tell(f"warning: Weights & Biases: {self._said}")
+        elif self._where:
+            say(f"Weights & Biases:  {self._where}")
+
+    def _ask(self, call: Callable[[], None] | None) -> None:
+        """Have the thread do something; where it has ended before its time, nobody would."""
+        if self._thread.is_alive():
+            self._asked.put(call)
 
     def _work(self) -> None:
         try:
             self._run = self._begin()
+            if not self._run.disabled:
+                self._where = self._run.url or f"offline; `wandb sync {self._folder()}` uploads it"
             while call := self._asked.get():
                 self._try(call)
             self._end()
         except Exception as error:  # a tracker must never cost the run
             self._complain(error)
         self._try(_end_service)
+
+    def _folder(self) -> Path:
+        """Return where the run lies."""
+        return Path(self._run.dir).parent if self._run else self._data / "wandb"
 
     def _begin(self) -> Any:
         """Return the run: with the server where there is a key and it answers, else offline."""
@@ -145,18 +190,18 @@ class WandbTracker:
         )
         if mode not in ("offline", "disabled") and has_key(mine.base_url):
             try:
-                return wandb.init(**self._start, settings=settings, mode="online")
+                return wandb.init(**self._arguments, settings=settings, mode="online")
             except Exception as error:
                 self._complain(f"{error}; the run is kept offline, and `wandb sync` uploads it")
                 self._try(_end_service)  # it refuses to begin a second run of that id
-        return wandb.init(**self._start, settings=settings, mode="disabled" if mode == "disabled" else "offline")
+        return wandb.init(**self._arguments, settings=settings, mode="disabled" if mode == "disabled" else "offline")
 
     def _end(self) -> None:
         try:
             self._run.finish(exit_code=self._exit_code)
         except TimeoutError:
-            folder = Path(self._run.dir).parent
-            self._complain(f"not all went up within {ENDS_WITHIN:.0f} s; `wandb sync {folder}` uploads the rest")
+            missing = f"`wandb sync {self._folder()}` uploads the rest"
+            self._complain(f"not all went up within {ENDS_WITHIN:.0f} s; {missing}")
 
     def _upload(self) -> None:
         """Send those files that are new or have changed."""

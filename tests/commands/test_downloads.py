@@ -27,7 +27,16 @@ def fetch(tmp_path, path="me/p/run.seed00", iter_num="best", replace=False):
 
 
 @pytest.mark.parametrize(
-    "path", ["me/p/run.seed00", "me/p/abcd1234", "https://wandb.ai/me/p/runs/abcd1234?nw=x", "/me/p/runs/abcd1234"]
+    "path",
+    [
+        "me/p/run.seed00",
+        "me/p/abcd1234/",
+        "/me/p/runs/abcd1234",
+        "https://wandb.ai/me/p/runs/abcd1234?nw=x",
+        "https://wandb.ai/me/p/runs/abcd1234/overview",
+        "https://wandb.ai/me/p/runs/abcd1234/files/run.seed00#top",
+        "https://example.org/below/wandb/me/p/runs/abcd1234/",
+    ],
 )
 @pytest.mark.parametrize("iter_num", ["best", "50"])
 def test_checkpoint_is_found_by_name_and_by_id(server, tmp_path, path, iter_num):
@@ -40,20 +49,60 @@ def test_checkpoint_is_found_by_name_and_by_id(server, tmp_path, path, iter_num)
 def test_what_is_there_is_downloaded_again_only_on_request(server, tmp_path):
     (file,) = fetch(tmp_path).iterdir()
     asked = len(server.asked)
-    file.write_bytes(b"kept")
+    kept = checkpoint.to_bytes(CONTENT | {"counters": {"iteration": 8}})
+    file.write_bytes(kept)
     fetch(tmp_path)
-    assert (file.read_bytes(), len(server.asked)) == (b"kept", asked)
+    assert (file.read_bytes(), len(server.asked)) == (kept, asked)
     fetch(tmp_path, replace=True)
     assert file.read_bytes() == checkpoint.to_bytes(CONTENT)
+
+
+def test_what_is_there_damaged_is_downloaded_again(server, tmp_path, capsys):
+    (file,) = fetch(tmp_path).iterdir()
+    file.write_bytes(file.read_bytes()[:-10])
+    fetch(tmp_path)
+    assert file.read_bytes() == checkpoint.to_bytes(CONTENT)
+    assert f"{file} is damaged" in capsys.readouterr().out
+
+
+def test_names_may_have_spaces_and_stand_in_addresses(server, tmp_path):
+    run = server.runs["me", "p", "abcd1234"]
+    server.runs["me", "my project", "id"] = Run(
+        "id", "two words", files={"two words/best.pt": run.files["run.seed00/best.pt"]}
+    )
+    for path in ("https://wandb.ai/me/my%20project/runs/id", "https://wandb.ai/me/my%20project/runs/two%20words"):
+        assert (fetch(tmp_path, path) / "best.pt").exists()
+    server.runs["me", "p", "other"] = Run("other", "a b", files=run.files)
+    assert fetch(tmp_path, "me/p/a b") == tmp_path / "downloads/me/p/a b"
+
+
+def test_address_of_another_server_is_told_where_the_run_is_not_found(server, tmp_path):
+    with pytest.raises(UserError, match=f"there is no run.*{server.url} was asked, the address is of example.org"):
+        fetch(tmp_path, "https://example.org/me/p/runs/nothing")
+    with pytest.raises(UserError) as error:
+        fetch(tmp_path, f"{server.url}/me/p/runs/nothing")
+    assert "was asked" not in str(error.value)
+
+
+def test_folder_that_cannot_be_written_is_said(server, tmp_path):
+    (tmp_path / "downloads").write_text("in the way")
+    with pytest.raises(UserError, match=f"cannot write to {tmp_path}/downloads/me/p/run.seed00: Not a directory"):
+        fetch(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("path", "iter_num", "named"),
     [
+        ("me/p/", "best", "write user/project/run"),
+        ("me/p/ ", "best", "write user/project/run"),
+        ("https://wandb.ai/me/p", "best", "write user/project/run"),
+        ("https://wandb.ai/me/p/runs/%2e%2e", "best", "write user/project/run"),
+        ("https://wandb.ai/me/p/runs/a%2fb", "best", "write user/project/run"),
+        ("https://wandb.ai/me/p/runs/a%00b", "best", "write user/project/run"),
         ("me/p", "best", "write user/project/run"),
         ("me/p/../run", "best", "write user/project/run"),
         ("../../run", "best", "write user/project/run"),
-        ("me/p/a b", "best", "write user/project/run"),
+        ("me/p q/a", "best", "write user/project/run"),
         ("me/p/nothing", "best", "there is no run 'nothing' in me/p"),
         ("me/q/abcd1234", "best", "me has no project 'q'"),
         ("me/p/abcd1234", "last", "has no such checkpoint; it has 50, best"),

@@ -1,10 +1,13 @@
 """The real client of Weights & Biases against a server on loopback."""
 
+import contextlib
 import csv
 import json
 import os
+import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -146,6 +149,92 @@ def test_server_that_fails_never_costs_the_run(server, started, tmp_path, fault,
     assert (data / "checkpoints/some.seed00/last.pt").exists()
     kept = [path for path in data.glob("wandb/*run-*/*.wandb") if path.stat().st_size > 2000]
     assert kept, "what was measured is not there for `wandb sync`"
+
+
+def test_run_that_fails_on_every_worker_is_told_to_have_failed(server, milozero, tmp_path):
+    """The first worker still speaks to the server when the others have come to their end."""
+    server.slow = 0.5
+    result = milozero(*TRAIN, "--p_lr=1e35", env=server.environment, workers=2)
+    assert result.returncode == 1
+    assert "NaN" in result.stderr or "finite" in result.stderr
+    assert only(server).state == "failed"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_client_that_is_stuck_does_not_keep_the_program(server, started, tmp_path, workers):
+    (tmp_path / "sitecustomize.py").write_text(QUICK_LIMITS)
+    path = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parent.parent.parent}"}
+    long = ("--num_iters=400", "--eval_frequency=0", "--epochs=1")
+    process = started(*TRAIN, *long, env=server.environment | path, workers=workers)
+    wait_for(lambda: server.runs)
+    (core,) = clients_of(process.pid)
+    os.kill(core, signal.SIGSTOP)
+    stdout, stderr = process.communicate(timeout=120)  # also of the client, which has the same pipe
+    assert process.returncode == 0, stderr
+    assert (tmp_path / "data/logs/some.seed00/learning_curve.png").exists()
+    assert "learning curve:" in stdout
+    assert stderr.count("\n") == 1
+    assert "warning: Weights & Biases: has not ended by itself; `wandb sync" in stderr
+
+
+def test_signal_ends_the_wait_for_the_server_and_nothing_else(server, started, tmp_path):
+    process = started(*TRAIN, "--num_iters=200", "--eval_frequency=0", "--epochs=1", env=server.environment)
+    wait_for(lambda: server.runs)
+    server.fault = "silent"
+    for line in process.stdout:
+        if line.startswith("waiting for Weights & Biases"):
+            break
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert time.monotonic() - began < 5
+    assert process.returncode == 0
+    assert "uploads what is missing" in stderr
+    assert (tmp_path / "data/logs/some.seed00/learning_curve.png").exists()
+    assert json.loads((tmp_path / "data/logs/some.seed00/status.json").read_text())["state"] == "finished"
+
+
+def test_evaluation_tells_what_the_server_did_not_take(server, milozero):
+    assert milozero("--task=train", "--uuid=some.seed00", *SMALL, "--num_iters=1").returncode == 0
+    flags = ("--model_path=data/checkpoints/some.seed00", "--iter_num=last", "--num_trajs=1")
+    wrong = server.environment | {"WANDB_API_KEY": "f" * 40}
+    result = milozero("--task=eval", *flags, "--wandb_project=p", env=wrong)
+    assert result.returncode == 0
+    assert re.fullmatch("warning: Weights & Biases: .*not logged in.*kept offline.*wandb sync.*\n", result.stderr)
+
+
+def test_run_that_is_killed_goes_on_without_steps_that_come_twice(server, started, milozero, tmp_path):
+    quick = ("--eval_frequency=0", "--epochs=1")
+    process = started(*TRAIN, "--num_iters=100000", *quick, env=server.environment)
+    wait_for(lambda: server.runs and len(only(server).history) > 30)
+    (core,) = clients_of(process.pid)
+    process.kill()
+    process.communicate(timeout=30)
+    wait_for(lambda: not Path(f"/proc/{core}").exists())
+    known = [row["_step"] for row in only(server).history]
+    longer = (f"--num_iters={known[-1] // 64 + 20}", "--resume")
+    result = milozero(*TRAIN, *longer, *quick, env=server.environment)
+    assert result.returncode == 0, result.stderr
+    steps = [row["_step"] for row in only(server).history]
+    assert steps[: len(known)] == known
+    assert steps == sorted(set(steps))
+    there = column(tmp_path / "data", "some.seed00", "timesteps")
+    assert set(steps) <= set(there)
+    assert steps[-20:] == there[-20:]
+
+
+def clients_of(process):
+    """Return the ids of the W&B client's own programs that a process, or one that it started, has started."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            pid, name, parent = re.match(r"(\d+) \((.*)\) \w (\d+)", stat.read_text(), re.DOTALL).groups()
+            parents[int(pid)] = (name, int(parent))
+
+    def descends(pid):
+        return pid == process or (pid in parents and descends(parents[pid][1]))
+
+    return [pid for pid, (name, _) in parents.items() if name == "wandb-core" and descends(pid)]
 
 
 def wait_for(true, seconds=30):

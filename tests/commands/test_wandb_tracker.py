@@ -26,8 +26,13 @@ def make(data, **more):
     return WandbTracker(data=data, run_id="abcd1234", **values | more)
 
 
+def end(tracker):
+    tracker.close()
+    tracker.wait()
+
+
 def said(caplog):
-    return [record.message for record in caplog.records if "Weights & Biases" in record.message]
+    return [record.message for record in caplog.records if record.name == tracking.__name__]
 
 
 def test_metrics_files_and_how_it_ended_go_up(server, tmp_path, caplog):
@@ -37,7 +42,7 @@ def test_metrics_files_and_how_it_ended_go_up(server, tmp_path, caplog):
     tracker = make(tmp_path, files=[last, tmp_path / "n[1]*.seed00" / "not_there_yet.pt"])
     for step in (64, 128, 192):
         tracker.log({"return_mean": float(step), "eval_return": float("nan")}, step)
-    tracker.close()
+    end(tracker)
     run = server.runs["me", "p", "abcd1234"]
     assert [(row["_step"], row["return_mean"]) for row in run.history] == [(64, 64.0), (128, 128.0), (192, 192.0)]
     assert run.rows("eval_return") == []
@@ -48,8 +53,9 @@ def test_metrics_files_and_how_it_ended_go_up(server, tmp_path, caplog):
 
 
 def test_run_that_fails_is_told_to_have_failed(server, tmp_path):
-    with pytest.raises(ZeroDivisionError), contextlib.closing(make(tmp_path)):
+    with pytest.raises(ZeroDivisionError), contextlib.closing(make(tmp_path)) as tracker:
         raise ZeroDivisionError
+    tracker.wait()
     assert server.runs["me", "p", "abcd1234"].state == "failed"
 
 
@@ -70,7 +76,7 @@ def test_file_goes_up_again_when_it_has_changed(server, tmp_path, monkeypatch):
         time.sleep(0.1)
     assert run.files["n/best.pt"] == b"old"
     path.write_bytes(b"new")
-    tracker.close()
+    end(tracker)
     assert run.files["n/best.pt"] == b"new"
 
 
@@ -91,7 +97,7 @@ def test_server_that_fails_holds_nobody_up(server, tmp_path, caplog, monkeypatch
     for step in range(100):
         tracker.log({"x": float(step)}, step)
     assert time.monotonic() - began < 0.2
-    tracker.close()
+    end(tracker)
     assert time.monotonic() - began < 3 + 3 + 3 + 5
     folders = list((tmp_path / "wandb").glob("run-*" if late else "offline-run-*"))
     if fault != "empty":  # to which the client does not object at once
@@ -107,7 +113,7 @@ def test_slow_server_gets_everything_and_holds_nobody_up(server, tmp_path, caplo
     for step in range(100):
         tracker.log({"x": float(step)}, step)
     assert time.monotonic() - began < 0.2
-    tracker.close()
+    end(tracker)
     assert server.runs["me", "p", "abcd1234"].rows("x") == list(range(100))
     assert said(caplog) == []
 
@@ -116,7 +122,7 @@ def test_wrong_key_is_said_and_the_run_kept(server, tmp_path, caplog, monkeypatc
     monkeypatch.setenv("WANDB_API_KEY", "f" * 40)
     tracker = make(tmp_path)
     tracker.log({"x": 1.0}, 1)
-    tracker.close()
+    end(tracker)
     (line,) = said(caplog)
     assert "not logged in" in line
     assert "kept offline" in line
@@ -129,7 +135,7 @@ def test_mode_that_needs_no_server_asks_none(server, tmp_path, monkeypatch, mode
     monkeypatch.setenv("WANDB_MODE", mode)
     tracker = make(tmp_path)
     tracker.log({"x": 1.0}, 1)
-    tracker.close()
+    end(tracker)
     assert server.asked == []
     assert (tmp_path / "wandb").exists() == (mode != "disabled")
 
@@ -139,7 +145,7 @@ def test_folder_that_cannot_be_written_is_a_line_in_the_log(server, tmp_path, ca
     (tmp_path / "wandb").write_text("in the way")
     tracker = make(tmp_path)
     tracker.log({"x": 1.0}, 1)
-    tracker.close()
+    end(tracker)
     assert "Not a directory" in said(caplog)[0]
 
 
@@ -158,3 +164,78 @@ def test_key_of_wandb_login_counts_for_its_server(server, tmp_path, monkeypatch,
 def test_importing_the_tracker_does_not_import_the_client():
     code = "import sys, helpers.trackers.wandb; sys.exit('wandb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_end_is_asked_for_at_once_and_waited_for_no_longer_than_told(server, tmp_path, caplog, capsys):
+    server.slow = 1.0
+    tracker = make(tmp_path)
+    began = time.monotonic()
+    tracker.close()
+    assert time.monotonic() - began < 0.1
+    tracker.wait(0.5)
+    assert 0.4 < time.monotonic() - began < 2.0
+    (line,) = said(caplog)
+    assert "has not ended by itself; `wandb sync" in line
+    assert capsys.readouterr().err == f"warning: {line}\n"
+    forget(tracker)
+
+
+@pytest.mark.parametrize("over", ["over", "Ctrl-C"])
+def test_wait_is_over_on_request(server, tmp_path, monkeypatch, over):
+    server.fault = "silent"
+    tracker = make(tmp_path)
+    began = time.monotonic()
+    tracker.close()
+    if over == "Ctrl-C":
+        monkeypatch.setattr(tracker._thread, "join", raises(KeyboardInterrupt))
+    tracker.wait(over=lambda: over == "over" and time.monotonic() - began > 0.5)
+    assert time.monotonic() - began < 2.0
+    monkeypatch.undo()
+    forget(tracker)
+
+
+def forget(tracker):
+    """Let the thread of a tracker that was given up come to its end, so that the client is the next test's."""
+    tracker._thread.join(60)
+    assert not tracker._thread.is_alive()
+
+
+def raises(error):
+    def call(*_):
+        raise error
+
+    return call
+
+
+def test_where_the_run_is_is_said_and_that_it_is_waited_for(server, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tracking, "SOON", 0.0)
+    end(make(tmp_path))
+    waiting, where = capsys.readouterr().out.splitlines()
+    assert waiting.startswith("waiting for Weights & Biases")
+    assert where == f"Weights & Biases:  {server.url}/me/p/runs/abcd1234"
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    end(make(tmp_path))
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    assert f"offline; `wandb sync {folder}`" in capsys.readouterr().out
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    end(make(tmp_path))
+    assert capsys.readouterr().out.count("\n") <= 1
+
+
+def test_steps_that_the_server_has_are_not_sent_again(server, tmp_path):
+    for steps in ([1, 2, 3], [2, 3, 4]):
+        tracker = make(tmp_path)
+        for step in steps:
+            tracker.log({"x": float(step)}, step)
+        end(tracker)
+    assert server.runs["me", "p", "abcd1234"].rows("x") == [1, 2, 3, 4]
+
+
+def test_tracker_that_could_not_begin_keeps_nothing(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    (tmp_path / "wandb").write_text("in the way")
+    tracker = make(tmp_path)
+    tracker._thread.join(30)
+    tracker.log({"x": 1.0}, 1)
+    assert tracker._asked.empty()
+    end(tracker)
