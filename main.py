@@ -228,8 +228,9 @@ def announce(run: Training, expert: list[Episode], compile: bool) -> None:
         say("compiling the update, 10–30 s the first time (--no-compile to go without)")
     if expert:
         say(f"demonstrations: {len(expert)}, mean return {run.expert_return:.1f}: the line to reach")
-        unused = "expert_path, num_demos, d_perception_stack"
-        say(f"{train.algo} does not learn from demonstrations: {unused} have no other effect")
+        if not run.agent.LEARNS_FROM_DEMOS:
+            unused = "expert_path, num_demos, d_perception_stack"
+            say(f"{train.algo} does not learn from demonstrations: {unused} have no other effect")
     limit = run.eval_env.spec.max_episode_steps if run.eval_env.spec else None
     steps = fresh_every(train, to_kwargs(experiment.settings.common.env_kwargs)) * train.rollout_len // train.num_envs
     if limit and steps < limit:

@@ -24,6 +24,7 @@ class Agent(Protocol):
 
     Config: type  # its hyper-parameters, a frozen dataclass of `helpers.config.param` fields
     METRICS: Mapping[str, Metric]  # what `update` returns
+    LEARNS_FROM_DEMOS: bool  # whether the demonstrations are more to it than a line to reach
 
     def __init__(self, config: Any, observation_size: int, action_space: Any, setting: Setting) -> None:
         """Build networks and optimisers; the parameters are the same on every worker."""

@@ -139,6 +139,7 @@ class PPOAgent:
 
     Config = PPOConfig
     METRICS = PPO_METRICS
+    LEARNS_FROM_DEMOS = False
 
     def __init__(self, config: PPOConfig, observation_size: int, action_space: Any, setting: Setting) -> None:
         self.config = config

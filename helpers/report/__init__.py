@@ -88,11 +88,11 @@ def summary(runs: Sequence[Run]) -> str:
     return ", ".join(f"{count} {state}" for state, count in Counter(run.state for run in runs).most_common())
 
 
-def watched(names: Sequence[str]) -> Iterator[str]:
+def watched(names: Sequence[str], doing: str = "reading") -> Iterator[str]:
     """Yield names, and show on a terminal how far that is."""
     from rich.console import Console
     from rich.progress import track
 
     errors = Console(stderr=True)
-    shown: Iterable[str] = track(names, "reading", console=errors, transient=True, disable=not errors.is_terminal)
+    shown: Iterable[str] = track(names, doing, console=errors, transient=True, disable=not errors.is_terminal)
     yield from shown

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agents import AGENTS
+from agents import AGENTS, agent_class
 from helpers.config import from_kwargs, settings_of, to_kwargs
 from helpers.errors import UserError
 from helpers.report.runs import Run
@@ -42,8 +42,10 @@ class Method:
 def own_settings(algo: str) -> list[str]:
     """Return the names of the settings that make a run of an algorithm what it is, in the order of ``-h``."""
     groups = groups_of("train", algo if algo in AGENTS else next(iter(AGENTS)))
-    if algo not in AGENTS:  # of another version of this program: what is known of every algorithm
-        groups = {title: group for title, group in groups.items() if group[0] != "agent"}
+    aside = {"agent"} if algo not in AGENTS else set()  # of another version: what is known of every algorithm
+    if algo in AGENTS and not agent_class(algo).LEARNS_FROM_DEMOS:
+        aside.add("imitation")
+    groups = {title: group for title, group in groups.items() if group[0] not in aside}
     declared = {name: param for _, cls in groups.values() for name, (_, _, param) in settings_of(cls).items()}
     names = [name for name, param in declared.items() if name in LENGTHS or not param.may_change]
     return [name for name in names if name not in (*ASIDE, "algo")]

@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 
 from helpers.errors import UserError
-from helpers.report import counted, figures, tables, videos
+from helpers.report import counted, figures, tables, videos, watched
 from helpers.report.looks import OTHERS, Look, looks_of
 from helpers.report.methods import value_of
 from helpers.report.runs import EVALUATION, TRAINING
@@ -59,7 +59,7 @@ def looks(study: Study, rows: Sequence[Row]) -> dict[str, Look]:
 def panels(study: Study, column: str, looks: Mapping[str, Look]) -> list[Panel]:
     """Return a panel for each environment on which a metric was measured more than once."""
     found = []
-    for env_id in study.environments:
+    for env_id in watched(study.environments, f"drawing {MEASURES[column]}s"):
         if curves := curves_of(study, env_id, column):
             svg = figures.curve_panel(env_id, curves, looks, MEASURES[column])
             found.append(Panel(env_id, svg, notes_on(curves)))
@@ -92,7 +92,7 @@ def sweeps(study: Study) -> list[dict[str, Any]]:
     """Return the table of trials and the pictures of each environment of a sweep."""
     trials = trials_of(study)
     found = []
-    for env_id in study.environments:
+    for env_id in watched(study.environments, "drawing sweeps"):
         rows = [row for trial in trials if (row := row_of(study, env_id, trial))]
         if len(rows) > 1:
             there = [row.method for row in rows]

@@ -132,6 +132,11 @@ def test_project_is_the_commands_then_the_files_then_the_studys(task, tmp_path):
     assert project() == "of the file"
 
 
+def test_project_that_is_called_as_the_study_has_a_name_that_is_taken(task, tmp_path):
+    with pytest.raises(UserError, match="--wandb_project=50%: Weights & Biases takes no % in a name"):
+        studies.jobs_of(study_of(task, tmp_path), project="50%")
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

@@ -82,3 +82,31 @@ def test_signal_is_noted_at_once_though_the_main_thread_is_busy(tmp_path):
         assert warden.agreed_stop() == "SIGUSR1 received by worker 0"
     finally:
         warden.close()
+
+
+def test_signal_after_the_run_is_noted_and_changes_nothing(tmp_path, capsys):
+    warden = Warden(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
+    warden.start()
+    try:
+        warden.rest()
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+            give_up = time.monotonic() + 5
+            while not warden.interrupted and time.monotonic() < give_up:
+                time.sleep(0.01)
+        assert warden.interrupted
+        assert warden.agreed_stop() == ""
+        assert capsys.readouterr().err == ""
+    finally:
+        warden.close()
+
+
+def test_repetition_of_the_request_that_stopped_a_run_is_no_second_one(tmp_path):
+    warden = Warden(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
+    warden._receive(signal.SIGUSR1)
+    warden.rest()
+    warden._receive(signal.SIGUSR1)
+    assert not warden.interrupted
+    warden._signalled_at -= 2 * wardens.ONE_REQUEST
+    warden._receive(signal.SIGUSR1)
+    assert warden.interrupted

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.ppo_agent import PPOAgent
 from helpers.report import methods
 from helpers.report.runs import Run
 from helpers.settings import default_values
@@ -107,3 +108,10 @@ def test_values_are_spelled_as_people_write_them(value, wanted):
 def test_environments_are_sorted_with_numbers_by_size():
     runs = [run(env_id=e) for e in ("Walker2d-v5", "Ant-v10", "Ant-v5", "dmc:b", "10", "9x")]
     assert methods.environments_of(runs) == ["9x", "10", "Ant-v5", "Ant-v10", "dmc:b", "Walker2d-v5"]
+
+
+def test_demonstrations_tell_methods_apart_where_they_are_learned_from(monkeypatch):
+    runs = [run(num_demos=4, expert_path="a"), run(num_demos=16, expert_path="a")]
+    assert labels(*runs) == ["ppo"]
+    monkeypatch.setattr(PPOAgent, "LEARNS_FROM_DEMOS", True)
+    assert labels(*runs) == ["ppo num_demos=4", "ppo num_demos=16"]
