@@ -1,10 +1,11 @@
 """What W&B costs a run: its speed and its time without it, offline, with a server, and with a silent one.
 
-    python benchmarks/tracking.py [--steps=200000] [--repeats=3] [--workers 1 2]
+    python benchmarks/tracking.py [--steps=100000] [--repeats=3] [--workers 1 2]
 
 The kinds take turns, so that what else the machine does falls on all of them; each is compared with the run without
 of the same turn. With as many workers as cores, the client has no core to itself. The server is the tests' own, on
-loopback, and speaks with the real client. Writes benchmarks/results/tracking.json and the table of docs/wandb.md.
+loopback, and speaks with the real client. Writes benchmarks/results/tracking.json after each run, goes on from there
+where it was stopped, and puts the table into docs/wandb.md.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def run(seed: int, steps: int, workers: int, flags: list[str], variables: dict[s
     with tempfile.TemporaryDirectory() as data:
         launcher = [shutil.which("mpiexec") or "mpiexec", "-n", str(workers)] if workers > 1 else []
         command = [*launcher, sys.executable, str(ROOT / "main.py"), "--task=train", "--env_id=Hopper"]
-        command += [f"--seed={seed}", f"--num_timesteps={steps}", f"--data_dir={data}", "--uuid=run"]
+        command += ["--compile", f"--seed={seed}", f"--num_timesteps={steps}", f"--data_dir={data}", "--uuid=run"]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
         began = time.monotonic()
         subprocess.run(
@@ -51,18 +52,23 @@ def run(seed: int, steps: int, workers: int, flags: list[str], variables: dict[s
     return done / (float(last["seconds"]) - float(first["seconds"])), seconds
 
 
-def table(measured: list[dict[str, Any]]) -> str:
-    """Return what was measured as a table in Markdown."""
+def table(runs: list[dict[str, Any]]) -> str:
+    """Return what was measured as a table in Markdown; each run is compared with the one without of its turn."""
     lines = [
         "| workers | W&B | steps/s | of the speed without | seconds more, the whole command |",
         "|---|---|---|---|---|",
     ]
-    for row in measured:
-        ratio, more = statistics.median(row["ratios"]), statistics.median(row["seconds_more"])
-        low, high = min(row["ratios"]), max(row["ratios"])
-        compared = f"{ratio:.1%} ({low:.1%} to {high:.1%}) | {more:+.1f}" if row["kind"] != "without" else "– | –"
-        speed = statistics.median(row["steps_per_second"])
-        lines.append(f"| {row['workers']} | {row['kind']} | {speed:,.0f} | {compared} |")
+    found = {(row["workers"], row["turn"], row["kind"]): row for row in runs}
+    for workers in sorted({row["workers"] for row in runs}):
+        whole = [turn for n, turn, kind in found if n == workers and kind == KINDS[-1]]
+        for kind in KINDS:
+            pairs = [(found[workers, turn, kind], found[workers, turn, "without"]) for turn in whole]
+            ratios = [a["steps_per_second"] / b["steps_per_second"] for a, b in pairs]
+            more = statistics.median(a["seconds"] - b["seconds"] for a, b in pairs)
+            low, high = f"{min(ratios):.1%}", f"{max(ratios):.1%}"
+            compared = f"{statistics.median(ratios):.1%} ({low} to {high}) | {more:+.1f}"
+            speed = statistics.median(a["steps_per_second"] for a, _ in pairs)
+            lines.append(f"| {workers} | {kind} | {speed:,.0f} | {compared if kind != 'without' else '– | –'} |")
     return "\n".join(lines) + "\n"
 
 
@@ -72,31 +78,26 @@ def main() -> None:
     from wandb_server import WandbServer
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=200_000)
+    parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--workers", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}))
     options = parser.parse_args()
-    turns = [(n, seed, kind) for n in options.workers for seed in range(options.repeats) for kind in KINDS]
-    results: dict[tuple[int, str], list[tuple[float, float]]] = {(n, kind): [] for n, _, kind in turns}
-    for workers, seed, kind in track(turns, "measuring"):
+    known = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    if known.get("steps") != options.steps:
+        known = {"steps": options.steps, "runs": []}
+    done = {(row["workers"], row["turn"], row["kind"]) for row in known["runs"]}
+    turns = [(n, turn, kind) for turn in range(options.repeats) for n in options.workers for kind in KINDS]
+    for workers, turn, kind in track([each for each in turns if each not in done], "measuring"):
         with WandbServer() as server:
             server.fault = "silent" if kind == "silent server" else ""
             variables = server.environment if "server" in kind else {}
             flags = [] if kind == "without" else ["--wandb_project=p"]
-            results[workers, kind].append(run(seed, options.steps, workers, flags, variables))
-    measured = [
-        {
-            "workers": workers,
-            "kind": kind,
-            "steps_per_second": [speed for speed, _ in pairs],
-            "ratios": [a / b for (a, _), (b, _) in zip(pairs, results[workers, "without"], strict=True)],
-            "seconds_more": [a - b for (_, a), (_, b) in zip(pairs, results[workers, "without"], strict=True)],
-        }
-        for (workers, kind), pairs in results.items()
-    ]
-    print(table(measured))
-    RESULT.write_text(json.dumps(vars(options) | {"measured": measured}, indent=1) + "\n")
-    DOCUMENT.write_text(TABLE.sub(lambda _: table(measured), DOCUMENT.read_text()))
+            speed, seconds = run(turn, options.steps, workers, flags, variables)
+        row = {"workers": workers, "turn": turn, "kind": kind, "steps_per_second": speed, "seconds": seconds}
+        known["runs"].append(row)
+        RESULT.write_text(json.dumps(known, indent=1) + "\n")
+    print(table(known["runs"]))
+    DOCUMENT.write_text(TABLE.sub(lambda _: table(known["runs"]), DOCUMENT.read_text()))
 
 
 if __name__ == "__main__":
