@@ -1,6 +1,6 @@
 """MiloZero's command line: ``--task=train``, ``eval`` plays a checkpoint, ``list_envs`` says on what.
 
-``--task=report`` shows what came of it.
+``--task=demos`` says what experts did, and ``--task=report`` shows what came of it all.
 
 The line to follow: parse → ExperimentInitializer → environments → agent → orchestrator.
 """
@@ -229,7 +229,7 @@ def announce(run: Training, expert: list[Episode], compile: bool) -> None:
     if expert:
         say(f"demonstrations: {len(expert)}, mean return {run.expert_return:.1f}: the line to reach")
         if not run.agent.LEARNS_FROM_DEMOS:
-            unused = "expert_path, num_demos, d_perception_stack"
+            unused = "expert_path, num_demos, demo_subsampling, d_perception_stack"
             say(f"{train.algo} does not learn from demonstrations: {unused} have no other effect")
     limit = run.eval_env.spec.max_episode_steps if run.eval_env.spec else None
     steps = fresh_every(train, to_kwargs(experiment.settings.common.env_kwargs)) * train.rollout_len // train.num_envs
@@ -348,6 +348,18 @@ def list_envs(settings: Settings, comm: Comm) -> None:
         listing.show(settings.listing.only)
 
 
+def show_demos(settings: Settings, comm: Comm) -> None:
+    """Print what demonstrations there are.
+
+    Raises:
+        UserError: where they cannot be used.
+    """
+    if comm.rank == 0:
+        from helpers.demos import table
+
+        table.show(settings.imitation)
+
+
 def report(settings: Settings, comm: Comm) -> None:
     """Write what became of a study's runs, from their logs: a page, a picture or a table.
 
@@ -360,7 +372,7 @@ def report(settings: Settings, comm: Comm) -> None:
         report.write(settings.report, Path(settings.common.data_dir))
 
 
-TASKS = {"train": train, "eval": evaluate, "list_envs": list_envs, "report": report}
+TASKS = {"train": train, "eval": evaluate, "list_envs": list_envs, "demos": show_demos, "report": report}
 
 
 def main(argv: list[str]) -> int:

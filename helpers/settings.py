@@ -32,8 +32,9 @@ EPILOG = """Examples:
   mpiexec -n 2 python main.py --task=train --config=tasks/train_mujoco_ppo.yaml --seed=1;
   python main.py --task=eval --model_path=data/checkpoints/NAME --iter_num=best --num_trajs=10 --record;
   python main.py --task=list_envs --only=dmc;
+  python main.py --task=demos --expert_path=data/demos/Hopper-v3;
   python main.py --task=report --study=walkers"""
-TASKS = ("train", "eval", "list_envs", "report")
+TASKS = ("train", "eval", "list_envs", "demos", "report")
 # Far beyond what is of use, and short of what a machine can hold: a slip of the finger is beyond.
 MAX_ENVS, MAX_ROLLOUT, MAX_EPISODES = 65_536, 2**24, 1_000_000
 MAX_NAME = 200  # bytes of an experiment's name; those of files end at 255
@@ -162,6 +163,8 @@ def groups_of(task: str, algo: str) -> dict[str, tuple[str, type]]:
     common: dict[str, tuple[str, type]] = {"every task": ("common", CommonConfig)}
     if task == "list_envs":
         return common | {"--task=list_envs": ("listing", ListConfig)}
+    if task == "demos":
+        return common | {"imitation": ("imitation", ImitationConfig)}
     if task == "report":
         return common | {"--task=report": ("report", ReportConfig)}
     if task == "eval":
@@ -235,7 +238,7 @@ def check(settings: Settings) -> None:
         if settings.tracking.tensorboard:
             raise UserError("--tensorboard belongs to --task=train, not to --task=eval")
         return
-    if settings.common.task in ("list_envs", "report"):
+    if settings.common.task in ("list_envs", "demos", "report"):
         _check_reader(settings)
         return
     train, agent = settings.train, settings.agent
@@ -259,6 +262,8 @@ def _check_reader(settings: Settings) -> None:
     own = set().union(*(settings_of(cls) for field, cls in groups_of(task, "").values() if field != "common"))
     if idle := sorted(settings.given - own - {"task", "config", "num_workers", "data_dir"}):
         raise UserError(f"--{idle[0]} has no effect on --task={task}")
+    if task == "demos" and not settings.imitation.expert_path:
+        raise UserError("--task=demos needs --expert_path=data/demos/<environment>: which demonstrations?")
     if task == "report" and not settings.report.study.strip(", "):
         raise UserError("--task=report needs --study=<prefix>: which runs of data/logs?")
 

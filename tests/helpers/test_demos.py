@@ -1,8 +1,16 @@
+import pickle
+import shutil
+
+import gymnasium
 import h5py
+import minari
 import numpy as np
 import pytest
+from minari.data_collector import EpisodeBuffer
 
 from helpers import demos
+from helpers.demos import ImitationConfig, table
+from helpers.demos.hdf5 import KEYS
 from helpers.errors import UserError
 
 
@@ -16,7 +24,7 @@ def test_demo_gives_back_the_episode_in_the_contracts_layout(tmp_path):
     path = tmp_path / "episode.h5"
     demos.write_demo(path, episode(), {"env_id": "X-v0", "seed": 3})
     with h5py.File(path) as file:
-        assert set(demos.KEYS) | {"terminateds", "truncateds"} == set(file)
+        assert set(KEYS) | {"terminateds", "truncateds"} == set(file)
         assert file["ep_lens"][0] == 4
         assert file["ep_env_rets"][0] == 6.0
         assert file.attrs["env_id"] == "X-v0"
@@ -57,3 +65,193 @@ def test_damaged_demo_is_a_user_error(tmp_path):
 def test_demo_of_another_environment_is_refused():
     with pytest.raises(UserError, match="shapes"):
         demos.check_fit([episode()], "folder", 11, (3,))
+
+
+def save_npz(path, episodes):
+    """Write the layout of the HDF5 files, the episodes one after another."""
+    fields = {
+        "obs0": [e.obs[:-1] for e in episodes],
+        "obs1": [e.obs[1:] for e in episodes],
+        "acs": [e.actions for e in episodes],
+        "env_rews": [e.rewards for e in episodes],
+        "dones1": [np.arange(len(e)) == len(e) - 1 for e in episodes],
+        "terminateds": [(np.arange(len(e)) == len(e) - 1) & e.terminated for e in episodes],
+    }
+    arrays = {name: np.concatenate(parts) for name, parts in fields.items()}
+    np.savez(path, **arrays, ep_lens=[len(e) for e in episodes])
+
+
+def test_npz_gives_back_the_episodes(tmp_path):
+    path = tmp_path / "expert.npz"
+    save_npz(path, [episode(3), episode(5, truncated=False)])
+    first, second = demos.read_demos(str(path), 0)
+    np.testing.assert_array_equal(first.obs, episode(3).obs)
+    np.testing.assert_array_equal(second.actions, episode(5).actions)
+    assert (first.ret, second.ret) == (3.0, 10.0)
+    assert (first.terminated, second.terminated) == (False, True)
+    assert len(demos.read_demos(str(path), 1)) == 1
+    with pytest.raises(UserError, match="holds 2"):
+        demos.read_demos(str(path), 3)
+
+
+def test_npz_of_baselines_is_read_but_for_its_last_steps(tmp_path):
+    path = tmp_path / "deterministic.npz"
+    obs, acs, rews = np.arange(24.0).reshape(2, 4, 3), np.arange(16.0).reshape(2, 4, 2), np.ones((2, 4))
+    np.savez(path, obs=obs, acs=acs, rews=rews, ep_rets=rews.sum(1))
+    found = demos.read_demos(str(path), 0)
+    assert [len(e) for e in found] == [3, 3]
+    np.testing.assert_array_equal(found[1].obs, obs[1])
+    np.testing.assert_array_equal(found[1].actions, acs[1, :3])
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda d: d.pop("acs"), "have neither"),
+        (lambda d: d.update(ep_lens=np.array([3, 4])), "does not add up"),
+        (lambda d: d.update(ep_lens=np.array([9, -1])), "does not add up"),
+        (lambda d: d.update(obs1=np.zeros((8, 2))), "different sizes"),
+        (lambda d: d.update(obs0=np.full((8, 3), np.nan)), "NaN"),
+        (lambda d: d.update(acs=np.array(["a"] * 8)), "no rows of numbers"),
+        (lambda d: d.update(acs=np.float64(1)), "no rows of numbers"),
+        (lambda d: d.update(acs=np.array([{}] * 8, object)), "cannot read"),
+        (lambda d: [d.update({k: v[:0]}) for k, v in list(d.items())], "there are no demonstrations"),
+    ],
+)
+def test_npz_that_is_wrong_is_a_user_error(tmp_path, change, named):
+    path = tmp_path / "expert.npz"
+    save_npz(path, [episode(3), episode(5)])
+    data = dict(np.load(path))
+    change(data)
+    np.savez(path, **data)
+    with pytest.raises(UserError, match=named):
+        demos.read_demos(str(path), 0)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", pickle.dumps([1]), None])
+def test_npz_that_is_damaged_is_a_user_error(tmp_path, content):
+    path = tmp_path / "expert.npz"
+    save_npz(path, [episode(300)])
+    path.write_bytes(path.read_bytes()[:-200] if content is None else content)
+    with pytest.raises(UserError, match="cannot read"):
+        demos.read_demos(str(path), 0)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Return the folder of a dataset that Minari itself has written: three episodes of a pendulum."""
+    folder = tmp_path_factory.mktemp("minari")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MINARI_DATASETS_PATH", str(folder))
+    rng = np.random.default_rng(0)
+    buffers = [
+        EpisodeBuffer(
+            id=number,
+            observations=rng.normal(size=(8, 3)).astype(np.float32),
+            actions=rng.uniform(-2, 2, (7, 1)).astype(np.float32),
+            rewards=list(rng.normal(size=7)),
+            terminations=[False] * 7,
+            truncations=[False] * 6 + [True],
+        )
+        for number in range(3)
+    ]
+    minari.create_dataset_from_buffers(
+        "pendulum/test-v0",
+        buffers,
+        env=gymnasium.make("Pendulum-v1"),
+        algorithm_name="random",
+        author="a",
+        author_email="a@example.org",
+        code_permalink="-",
+    )
+    patch.undo()
+    return folder / "pendulum" / "test-v0"
+
+
+def test_minari_dataset_is_read_from_disk(dataset):
+    first, second = demos.read_demos(str(dataset), 2)
+    assert first.obs.shape == (8, 3)
+    assert first.actions.shape == (7, 1)
+    assert (first.truncated, first.terminated) == (True, False)
+    assert first.facts()["env_id"] == "Pendulum-v1"
+    assert not np.array_equal(first.obs, second.obs)
+    assert len(demos.read_demos(str(dataset / "data"), 0)) == 3
+    with pytest.raises(UserError, match="holds 3"):
+        demos.read_demos(str(dataset), 4)
+
+
+@pytest.mark.parametrize("file", ["metadata.json", "main_data.hdf5"])
+def test_damaged_minari_dataset_is_a_user_error(dataset, tmp_path, file):
+    copy = shutil.copytree(dataset, tmp_path / "copy")
+    (copy / "data" / file).write_bytes((copy / "data" / file).read_bytes()[:100])
+    with pytest.raises(UserError, match="cannot read"):
+        demos.read_demos(str(copy), 0)
+
+
+def test_minari_dataset_of_several_parts_or_with_a_nan_is_refused(dataset, tmp_path):
+    copy = shutil.copytree(dataset, tmp_path / "copy")
+    with h5py.File(copy / "data/main_data.hdf5", "a") as file:
+        file["episode_1/rewards"][0] = np.nan
+    assert len(demos.read_demos(str(copy), 1)) == 1
+    with pytest.raises(UserError, match=r"episode 1 of .* holds a NaN"):
+        demos.read_demos(str(copy), 2)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "folder"])
+def test_path_without_demonstrations_says_what_is_expected(tmp_path, name):
+    (tmp_path / "notes.txt").write_text("none")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match=r"HDF5|no demonstrations"):
+        demos.read_demos(str(tmp_path / name), 0)
+
+
+def test_subsampling_keeps_every_so_many_th_step_of_each_episode_from_a_random_one_on():
+    episodes = [episode(100, truncated=False), episode(90)]
+    starts = set()
+    for seed in range(200):
+        chosen = demos.transitions(episodes, 20, np.random.default_rng(seed))
+        assert len(chosen) in (9, 10)
+        start = next(i for i in range(100) if np.allclose(episodes[0].obs[i], chosen.obs[0], atol=1e-6))
+        starts.add(start)
+        np.testing.assert_allclose(chosen.obs[:5], episodes[0].obs[start:100:20], rtol=1e-6)
+        np.testing.assert_allclose(chosen.next_obs[:5], episodes[0].obs[start + 1 : 101 : 20], rtol=1e-6)
+        np.testing.assert_allclose(chosen.actions[:5], episodes[0].actions[start::20], rtol=1e-6)
+        assert list(np.flatnonzero(chosen.terminated)) == ([4] if start == 19 else [])
+    assert starts == set(range(20))
+
+
+def test_all_steps_are_learned_from_by_default():
+    episodes = [episode(4, truncated=False), episode(3)]
+    chosen = demos.transitions(episodes, 1, np.random.default_rng(0))
+    assert len(chosen) == 7
+    assert list(chosen.terminated) == [False, False, False, True, False, False, False]
+    np.testing.assert_allclose(chosen.obs[4:], episodes[1].obs[:-1], rtol=1e-6)
+    same = demos.transitions(episodes, 3, np.random.default_rng(5))
+    np.testing.assert_array_equal(same.obs, demos.transitions(episodes, 3, np.random.default_rng(5)).obs)
+
+
+def test_episode_shorter_than_the_subsampling_gives_one_step():
+    assert len(demos.transitions([episode(3)] * 5, 20, np.random.default_rng(0))) == 5
+
+
+def test_table_tells_each_episode_and_what_they_have_in_common(tmp_path, capsys):
+    for number, length in enumerate((5, 2)):
+        facts = {"env_id": "X-v0", "seed": number + 70, "mujoco_version": "3.17.0"}
+        demos.write_demo(tmp_path / f"{number}.h5", episode(length), facts)
+    table.show(ImitationConfig(expert_path=str(tmp_path)))
+    shown = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines()]
+    assert ["0", "5", "10.0", "2.000", "time limit", "70"] in rows
+    assert ["1", "2", "1.0", "0.500", "time limit", "71"] in rows
+    assert "episodes:     2, 7 steps" in shown
+    assert "return:       5.5 ± 4.5, 1.0 to 10.0" in shown
+    assert "env_id:       X-v0" in shown
+    assert "mujoco_version:3.17.0" in shown.replace(" ", "")
+
+
+def test_long_table_is_cut_and_counted(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(table, "MOST_ROWS", 1)
+    for number in range(3):
+        demos.write_demo(tmp_path / f"{number}.h5", episode(4), {})
+    table.show(ImitationConfig(expert_path=str(tmp_path), num_demos=3))
+    assert "... and 2 more" in capsys.readouterr().out

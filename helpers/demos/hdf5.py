@@ -1,59 +1,28 @@
-"""Demonstrations: one HDF5 file per episode, and the settings of those who learn from them.
+"""Demonstrations as HDF5 files, one an episode.
 
 The layout is that of ``data/demos/Hopper-v3``, which older projects of this line also wrote.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import environments
-from agents.stack import hidden_sizes
 from helpers.checkpoint import write_atomically
-from helpers.config import param, usable_path
+from helpers.demos.episode import Episode, check_episode
 from helpers.errors import UserError
 
 KEYS = ("obs0", "acs", "obs1", "dones1", "env_rews", "ep_lens", "ep_env_rets")
 FLAGS = ("terminateds", "truncateds")  # of every step; files of older projects lack them
 LARGEST_FIELD = 2**30  # bytes, a million steps of a humanoid
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImitationConfig:
-    """Settings of imitation, accepted with every algorithm; one that does not use them says so."""
-
-    expert_path: str = param(
-        "", "folder of demonstrations, one HDF5 file per episode", check=usable_path, may_change=True
-    )
-    num_demos: int = param(0, "how many of them to take, in name order; 0 for all", low=0)
-    d_perception_stack: str = param("mlp_100", "hidden layers of the discriminator", check=hidden_sizes)
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One whole episode of `L` steps."""
-
-    obs: np.ndarray  # (L+1, O), the last row is the final observation
-    actions: np.ndarray  # (L, A) or (L,), as the environment got them
-    rewards: np.ndarray  # (L,) raw
-    terminated: bool
-    truncated: bool
-
-    @property
-    def ret(self) -> float:
-        """Sum of raw rewards."""
-        return float(np.sum(self.rewards, dtype=np.float64))
-
-    def __len__(self) -> int:
-        """Return the number of steps."""
-        return len(self.rewards)
 
 
 def write_demo(path: Path, episode: Episode, attributes: Mapping[str, Any]) -> None:
@@ -111,18 +80,27 @@ def read_demo(path: Path) -> Episode:
         raise UserError(f"the demonstration {path} is empty, or its fields differ in length")
     if data["obs0"].shape != data["obs1"].shape:
         raise UserError(f"the demonstration {path} has observations of different sizes")
-    with np.errstate(over="ignore"):  # networks calculate with 32 bits
-        finite = all(np.isfinite(data[key].astype(np.float32)).all() for key in ("obs0", "acs", "obs1", "env_rews"))
-    if not finite:
-        raise UserError(f"the demonstration {path} holds a NaN, or a number that is infinite in 32 bits")
-    terminated = bool(data["terminateds"][-1]) if "terminateds" in data else bool(data["dones1"][-1])
-    return Episode(
+    episode = Episode(
         obs=np.concatenate([data["obs0"], data["obs1"][-1:]]),
         actions=data["acs"],
         rewards=data["env_rews"],
-        terminated=terminated,
+        terminated=bool(data["terminateds"][-1]) if "terminateds" in data else bool(data["dones1"][-1]),
         truncated=bool(data["truncateds"][-1]) if "truncateds" in data else False,
+        facts=functools.partial(read_facts, path),
     )
+    check_episode(episode, f"the demonstration {path}")
+    return episode
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return the environment, versions and so on that a demonstration was written with.
+
+    Only for who wants to know them: damaged bytes can make HDF5's library read attributes for ever.
+    """
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return {name: value for name, value in file.attrs.items() if isinstance(value, str | int | np.integer)}
 
 
 def read_field(file: Any, key: str) -> np.ndarray:
@@ -144,35 +122,33 @@ def read_field(file: Any, key: str) -> np.ndarray:
     return np.asarray(dataset)
 
 
-def read_demos(folder: str, count: int) -> list[Episode]:
-    """Return the first `count` episodes of a folder in name order, or all of them for 0.
+def claims(path: Path) -> bool:
+    """Take every folder; what is in it is looked at then."""
+    return path.is_dir()
+
+
+class _Files(Sequence[Episode]):
+    def __init__(self, files: list[Path]) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: Any) -> Any:
+        return read_demo(self._files[index])
+
+
+@contextlib.contextmanager
+def open_episodes(path: Path) -> Iterator[Sequence[Episode]]:
+    """Give the episodes of a folder, in the order of their names; each is read when it is asked for.
 
     Raises:
-        UserError: where the folder or a file in it cannot be used, or holds fewer episodes.
+        UserError: where the folder cannot be read, or there are none in it.
     """
     try:
-        files = sorted(file for file in Path(folder).iterdir() if file.suffix in (".h5", ".hdf5"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"--expert_path={folder}: no such folder") from None
+        files = sorted(file for file in path.iterdir() if file.suffix in (".h5", ".hdf5"))
     except OSError as error:
-        raise UserError(f"--expert_path={folder}: {error.strerror}") from None
+        raise UserError(f"--expert_path={path}: {error.strerror}") from None
     if not files:
-        raise UserError(f"--expert_path={folder}: there are no demonstrations (*.h5) in it")
-    if count > len(files):
-        raise UserError(f"--num_demos={count}, but {folder} holds {len(files)}")
-    return [read_demo(file) for file in files[: count or None]]
-
-
-def check_fit(episodes: list[Episode], folder: str, observation_size: int, action_shape: tuple[int, ...]) -> None:
-    """Refuse demonstrations that were recorded in another environment.
-
-    Raises:
-        UserError: where observations or actions differ in size.
-    """
-    for episode in episodes:
-        sizes = (episode.obs.shape[1:], episode.actions.shape[1:])
-        if sizes != ((observation_size,), action_shape):
-            raise UserError(
-                f"--expert_path={folder}: observations and actions of shapes {sizes[0]} and {sizes[1]}, "
-                f"but the environment has {(observation_size,)} and {action_shape}",
-            )
+        raise UserError(f"--expert_path={path}: there are no demonstrations (*.h5) in it")
+    yield _Files(files)

@@ -1,0 +1,115 @@
+"""Demonstrations: what experts did, from files of several formats, and the settings of those who learn from them.
+
+A new format is one module beside this one, and one line in `READERS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from agents.stack import hidden_sizes
+from helpers.config import param, usable_path
+from helpers.demos.episode import Episode
+from helpers.demos.hdf5 import read_demo, write_demo
+from helpers.errors import UserError
+
+__all__ = ["Episode", "ImitationConfig", "Transitions", "check_fit", "read_demo", "read_demos", "write_demo"]
+
+# format → module with `claims(path)` and `open_episodes(path)`; a path belongs to the first that claims it
+READERS = {"npz": "helpers.demos.npz", "minari": "helpers.demos.minari_dataset", "hdf5": "helpers.demos.hdf5"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImitationConfig:
+    """Settings of imitation, accepted with every algorithm; one that does not use them says so."""
+
+    expert_path: str = param(
+        "",
+        "demonstrations: a folder with an HDF5 file an episode, an .npz file, or the folder of a Minari dataset",
+        check=usable_path,
+        may_change=True,
+    )
+    num_demos: int = param(0, "how many of them to take, in name order; 0 for all", low=0)
+    demo_subsampling: int = param(
+        1, "learn from every so many-th step of a demonstration, the first drawn by the seed; 1 for all", low=1
+    )
+    d_perception_stack: str = param("mlp_100", "hidden layers of the discriminator", check=hidden_sizes)
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """`M` steps out of episodes, in their order."""
+
+    obs: np.ndarray  # (M, O) float32
+    actions: np.ndarray  # (M, A) float32 or (M,) int64
+    next_obs: np.ndarray  # (M, O) float32
+    terminated: np.ndarray  # (M,) bool, the episode ended there by its own rules
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return len(self.obs)
+
+
+def transitions(episodes: Sequence[Episode], every: int, rng: np.random.Generator) -> Transitions:
+    """Return the steps to learn from: of each episode every `every`-th, from a random one of the first `every` on.
+
+    So Ho and Ermon (2016, section 6) do, with 20, to make imitation hard. An episode that is shorter gives one step.
+    """
+    chosen = [(e, np.arange(rng.integers(min(every, len(e))), len(e), every)) for e in episodes]
+    last = [np.arange(len(e)) == len(e) - 1 for e in episodes]
+    actions = np.concatenate([e.actions[steps] for e, steps in chosen])
+    return Transitions(
+        obs=np.concatenate([e.obs[steps] for e, steps in chosen]).astype(np.float32),
+        actions=actions.astype(np.int64 if actions.ndim == 1 else np.float32),
+        next_obs=np.concatenate([e.obs[steps + 1] for e, steps in chosen]).astype(np.float32),
+        terminated=np.concatenate(
+            [ends[steps] & e.terminated for (e, steps), ends in zip(chosen, last, strict=True)]
+        ),
+    )
+
+
+def read_demos(path: str, count: int, watched: Callable[[Sequence[int]], Iterator[int]] = iter) -> list[Episode]:
+    """Return the first `count` episodes in name order, or all of them for 0.
+
+    Args:
+        path: of the demonstrations.
+        count: how many.
+        watched: goes through a sequence, and shows how far it is.
+
+    Raises:
+        UserError: where they are not there, cannot be used, or are fewer.
+    """
+    place = Path(path)
+    try:
+        there = place.exists()
+    except OSError as error:
+        raise UserError(f"--expert_path={path}: {error.strerror}") from None
+    if not there:
+        raise UserError(f"--expert_path={path}: no such folder or file")
+    for module in map(importlib.import_module, READERS.values()):
+        if module.claims(place):
+            with module.open_episodes(place) as episodes:
+                if count > len(episodes):
+                    raise UserError(f"--num_demos={count}, but {path} holds {len(episodes)}")
+                return [episodes[i] for i in watched(range(count or len(episodes)))]
+    raise UserError(f"--expert_path={path}: a folder of HDF5 files, an .npz file or a Minari dataset is expected")
+
+
+def check_fit(episodes: Sequence[Episode], path: str, observation_size: int, action_shape: tuple[int, ...]) -> None:
+    """Refuse demonstrations that were recorded in another environment.
+
+    Raises:
+        UserError: where observations or actions differ in size.
+    """
+    for episode in episodes:
+        sizes = (episode.obs.shape[1:], episode.actions.shape[1:])
+        if sizes != ((observation_size,), action_shape):
+            raise UserError(
+                f"--expert_path={path}: observations and actions of shapes {sizes[0]} and {sizes[1]}, "
+                f"but the environment has {(observation_size,)} and {action_shape}",
+            )

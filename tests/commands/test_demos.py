@@ -1,0 +1,50 @@
+"""What demonstrations are there, from the command line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers import demos
+
+SHIPPED = Path(__file__).parent.parent.parent / "data/demos/Hopper-v3"
+
+
+def test_shipped_demonstrations_are_told(milozero):
+    result = milozero("--task=demos", f"--expert_path={SHIPPED}", "--num_demos=3")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "episodes:     3, " in result.stdout
+    assert "env_id:       Hopper-v3" in result.stdout
+    assert "(11,)" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "--task=demos needs --expert_path"),
+        (("--expert_path=nowhere",), "no such folder"),
+        (("--expert_path=broken.npz",), "cannot read"),
+        (("--expert_path=broken.npz", "--seed=1"), "--seed has no effect"),
+        ((f"--expert_path={SHIPPED}", "--num_demos=99"), "holds 16"),
+        ((f"--expert_path={SHIPPED}", "--num_demos=-1"), "at least 0"),
+    ],
+)
+def test_mistake_is_one_line(milozero, tmp_path, flags, message):
+    (tmp_path / "broken.npz").write_bytes(b"PK")
+    result = milozero("--task=demos", *flags)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_training_shows_the_line_to_reach_from_an_npz_and_what_it_does_not_use(milozero, tmp_path):
+    (episode,) = demos.read_demos(str(SHIPPED), 1)
+    rewards = np.broadcast_to(episode.rewards, (2, len(episode)))
+    obs = np.broadcast_to(episode.obs[:-1], (2, *episode.obs[:-1].shape))
+    acs = np.broadcast_to(episode.actions, (2, *episode.actions.shape))
+    np.savez(tmp_path / "expert.npz", obs=obs, acs=acs, rews=rewards)
+    flags = ("--env_id=Hopper-v3", "--num_iters=1", "--num_envs=2", "--rollout_len=64", "--eval_episodes=1")
+    result = milozero("--task=train", *flags, "--expert_path=expert.npz", "--demo_subsampling=20")
+    assert result.returncode == 0, result.stderr
+    assert f"demonstrations: 2, mean return {episode.rewards[:-1].sum():.1f}" in result.stdout
+    assert "expert_path, num_demos, demo_subsampling, d_perception_stack have no other effect" in result.stdout
