@@ -146,6 +146,7 @@ def train(settings: Settings, comm: Comm) -> None:
     use_one_thread()
     import environments
     import orchestrator
+    from agents import agent_class
     from agents.agent import Setting
     from helpers import demos
     from helpers.status import Counters, Status
@@ -159,6 +160,10 @@ def train(settings: Settings, comm: Comm) -> None:
     env_id = environments.resolve(settings.train.env_id)
     imitation = settings.imitation
     expert = demos.read_demos(imitation.expert_path, imitation.num_demos) if imitation.expert_path else []
+    if agent_class(settings.train.algo).LEARNS_FROM_DEMOS and not expert:
+        raise UserError(
+            f"--algo={settings.train.algo} learns from demonstrations: --expert_path=data/demos/<environment>"
+        )
     device = device_of(settings, comm)
     before = saved["config"].get("compiled") if saved else None
     mine = compiles(settings, comm.size, device, before if isinstance(before, bool) else None)
@@ -177,6 +182,8 @@ def train(settings: Settings, comm: Comm) -> None:
         num_envs=env.num_envs,
         device=device,
         compile=compile,
+        demos=expert,
+        imitation=imitation,
     )
     agent = make_agent(settings, env, env.observation_size, setting)
     experiment.create(env_id, {"compiled": compile, "device": device.partition(":")[0]})

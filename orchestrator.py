@@ -197,7 +197,7 @@ def train(run: Training, env: VectorEnv) -> tuple[str, str]:
         fresh_every=fresh_every(config, to_kwargs(run.experiment.settings.common.env_kwargs)),
         past=run.past,
     )
-    finished, stopped = used_up(counters, config), ""
+    finished, stopped = used_up(counters, config) or run.agent.finished, ""
     if run.past.actions and not finished:
         stopped = replay(run, rollouts)
     earlier = counters.seconds  # of the launches before this one
@@ -207,7 +207,7 @@ def train(run: Training, env: VectorEnv) -> tuple[str, str]:
         metrics = do_iteration(rollouts, run)
         if config.hash_frequency and counters.iteration % config.hash_frequency == 0:
             check_agreement(run.agent, comm)
-        finished = used_up(counters, config)
+        finished = used_up(counters, config) or run.agent.finished
         stopped = run.warden.agreed_stop()
         due = config.eval_frequency and counters.iteration % config.eval_frequency == 0
         metrics["eval_return"] = run.evaluate() if due or finished else NAN

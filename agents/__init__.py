@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from agents.agent import Agent
 
-AGENTS = {"ppo": "agents.ppo_agent:PPOAgent"}
+AGENTS = {
+    "ppo": "agents.ppo_agent:PPOAgent",
+    "bc": "agents.bc_agent:BCAgent",
+    "gail": "agents.gail_agent:GAILAgent",
+}
 
 
 def agent_class(algo: str) -> type[Agent]:

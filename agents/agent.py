@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from helpers.comm import Comm
+from helpers.demos import Episode, ImitationConfig
 from helpers.metrics import Metric
 from helpers.rollout import Rollout
 
@@ -25,6 +26,7 @@ class Agent(Protocol):
     Config: type  # its hyper-parameters, a frozen dataclass of `helpers.config.param` fields
     METRICS: Mapping[str, Metric]  # what `update` returns
     LEARNS_FROM_DEMOS: bool  # whether the demonstrations are more to it than a line to reach
+    finished: str  # why there is nothing more to learn, alike on all workers; empty while there is
 
     def __init__(self, config: Any, observation_size: int, action_space: Any, setting: Setting) -> None:
         """Build networks and optimisers; the parameters are the same on every worker."""
@@ -72,6 +74,8 @@ class Setting:
         num_envs: int = 1,
         device: str = "cpu",
         compile: bool = False,
+        demos: Sequence[Episode] = (),
+        imitation: ImitationConfig | None = None,
     ) -> None:
         self.comm = comm
         self.seed = seed
@@ -79,3 +83,5 @@ class Setting:
         self.num_envs = num_envs  # of this worker
         self.device = device
         self.compile = compile
+        self.demos = demos  # none where the agent only plays
+        self.imitation = imitation or ImitationConfig()

@@ -164,19 +164,35 @@ def make_head(space: Any, inputs: int, log_std: float, rng: torch.Generator) -> 
     return Categorical(inputs, int(space.n), rng)
 
 
-class ActorCritic(nn.Module):
+class Policy(nn.Module):
+    """A distribution of actions for each observation."""
+
+    def __init__(self, policy: Perception, head: Gaussian | Categorical) -> None:
+        super().__init__()
+        self.policy = policy
+        self.head = head
+
+    def forward(self, obs: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return log-probability and entropy (B,) and the head's outputs, for observations (B, O) and actions."""
+        features = self.policy(obs)
+        return *self.head.log_prob(features, actions), self.head.output(features)
+
+    def learn(self, obs: torch.Tensor, comm: Comm) -> None:
+        """Let every batch normalisation follow the observations (K, O) of all workers."""
+        self.policy.learn(obs, comm)
+
+
+class ActorCritic(Policy):
     """A policy and a value function, on hidden layers of their own or on shared ones."""
 
     def __init__(
         self, policy: Perception, head: Gaussian | Categorical, value: Perception | None, rng: torch.Generator
     ) -> None:
-        super().__init__()
-        self.policy = policy
-        self.head = head
+        super().__init__(policy, head)
         self.value = value  # None: the value function stands on the policy's layers
         self.value_head = linear((value or policy).outputs, 1, 1.0, rng)
 
-    def forward(self, obs: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, obs: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return log-probability, entropy and value (B,) for observations (B, O) and actions (B, ...)."""
         features = self.policy(obs)
         log_prob, entropy = self.head.log_prob(features, actions)
@@ -190,7 +206,7 @@ class ActorCritic(nn.Module):
 
     def learn(self, obs: torch.Tensor, comm: Comm) -> None:
         """Let every batch normalisation follow the observations (K, O) of all workers."""
-        self.policy.learn(obs, comm)
+        super().learn(obs, comm)
         if self.value is not None:
             self.value.learn(obs, comm)
 
@@ -239,9 +255,9 @@ class Actor:
     Call `refresh` after the network has learned.
     """
 
-    def __init__(self, network: ActorCritic) -> None:
+    def __init__(self, network: Policy) -> None:
         self._network = network
-        on_host = network.value_head.weight.device.type == "cpu"
+        on_host = network.head.output.weight.device.type == "cpu"
         self._mirror = network if on_host else copy.deepcopy(network).cpu()
         self.head = self._mirror.head
         self._policy, self._output = as_numpy(self._mirror.policy), as_numpy(self.head.output)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents.agent import Setting
+from agents.policy import Acting, PolicyConfig, make_perception
 from agents.returns import explained_variance, gae
 from agents.stack import hidden_sizes
 from helpers.comm import Comm
@@ -34,23 +35,12 @@ else:  # torch takes more than a second to import, and `main.py -h` reads this f
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOConfig:
+class PPOConfig(PolicyConfig):
     """Hyper-parameters of PPO."""
 
-    p_perception_stack: str = param("mlp_64", "hidden layers of the policy", check=hidden_sizes)
     v_perception_stack: str = param("mlp_64", "hidden layers of the value function", check=hidden_sizes)
-    activation: str = param("tanh", "activation of hidden layers", choices=("tanh", "relu", "elu"))
     shared_value: bool = param(False, "value function on the policy's hidden layers, not on its own")
-    layer_norm: bool = param(False, "layer normalisation in every network")
-    batch_norm_all: bool = param(False, "batch normalisation in every network, moments over all workers")
-    log_std: float = param(0.0, "first log standard deviation of continuous actions", low=-20, high=2)
-
-    p_lr: float = param(3e-4, "learning rate of the policy (and of shared layers)", low=0)
     v_lr: float = param(3e-4, "learning rate of the value function", low=0)
-    lr_schedule: str = param("linear", "learning rates over the run", choices=("linear", "constant"))
-    clip_norm: float = param(0.5, "largest gradient norm, 0 for no limit", low=0)
-    batch_size: int = param(64, "a worker's share of a minibatch, environment steps", low=1)
-    epochs: int = param(10, "passes over each rollout", low=1)
 
     gamma: float = param(0.99, "discount factor", low=0, high=1)
     gae_lambda: float = param(0.95, "trace decay of the advantage estimate", low=0, high=1)
@@ -61,10 +51,7 @@ class PPOConfig:
     recompute_advantages: bool = param(False, "new values and advantages before each epoch")
     normalize_advantages: bool = param(True, "advantages to mean 0, deviation 1 over all workers")
     target_kl: float = param(0.0, "end an update where the KL divergence exceeds this; 0 for never", low=0)
-
-    normalize_observations: bool = param(True, "observations to mean 0, deviation 1, by running moments")
     normalize_rewards: bool = param(True, "rewards divided by the deviation of the discounted return")
-    clip_normalized: float = param(10.0, "limit of normalised observations and rewards", above=0)
 
 
 PPO_METRICS = {  # means over the minibatches and epochs of the update, but for the last three
@@ -134,12 +121,14 @@ PPO_METRICS = {  # means over the minibatches and epochs of the update, but for 
 }
 
 
-class PPOAgent:
+class PPOAgent(Acting):
     """A policy and a value function that learn from the rollouts of all workers."""
 
     Config = PPOConfig
     METRICS = PPO_METRICS
     LEARNS_FROM_DEMOS = False
+    finished = ""
+    network: networks.ActorCritic
 
     def __init__(self, config: PPOConfig, observation_size: int, action_space: Any, setting: Setting) -> None:
         self.config = config
@@ -161,18 +150,6 @@ class PPOAgent:
         self.rewards = RewardScaler(setting.num_envs, config.gamma, clip, config.normalize_rewards)
         self.rng = generator(setting.seed, Purpose.SHUFFLE, setting.comm.rank, setting.iteration)
 
-    def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
-        """Return the random numbers (steps, A) that one environment's actions need."""
-        return self.actor.head.noise(rng, steps)
-
-    def explore(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Return one sampled action for each observation (N, O)."""
-        return self.actor.sample(self.observations(obs), noise)
-
-    def act(self, obs: np.ndarray) -> np.ndarray:
-        """Return the most probable action for one observation (O,)."""
-        return self.actor.mode(self.observations(obs[None]))[0]
-
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
         """Learn from one rollout; `progress` goes from 0 to 1 over the run. Metrics are means over the update.
 
@@ -183,7 +160,7 @@ class PPOAgent:
         schedule = 1.0 - progress if config.lr_schedule == "linear" else 1.0
         self.optimizer.set_schedule(schedule)
         rewards = self.rewards(rollout.rewards, rollout.cut, rollout.valid, self.comm)
-        obs = self._tensor(self.observations(rollout.obs))  # (T+1, N, O)
+        obs = self.tensor(self.observations(rollout.obs))  # (T+1, N, O)
         batch = self._batch(rollout, obs)  # fields (T * N, ...)
         metrics: dict[str, float] = {}
         for epoch in range(config.epochs):
@@ -200,7 +177,7 @@ class PPOAgent:
                 break
         # Only now: the policy that collected this rollout saw the old moments, and the update must too.
         self.observations.learn(rollout.obs[:-1][rollout.valid], self.comm)
-        self.network.learn(obs[:-1][self._tensor(rollout.valid)], self.comm)
+        self.network.learn(obs[:-1][self.tensor(rollout.valid)], self.comm)
         self.actor.refresh()
         return metrics | {"learning_rate": config.p_lr * schedule, "epochs": epoch + 1.0}
 
@@ -239,26 +216,13 @@ class PPOAgent:
             "clip_fraction": (weights * ((ratio - 1.0).abs() > config.clip)).mean(),
         }
 
-    def parameter_hash(self) -> int:
-        """Return a checksum of all parameters."""
-        return self.optimizer.params.hash()
-
     def state_dict(self) -> dict[str, Any]:
         """Return networks, Adam's moments and normalisers."""
-        return {
-            "optimizer": self.optimizer.state_dict(),
-            "buffers": {name: buffer.cpu().clone() for name, buffer in self.network.named_buffers()},
-            "observations": self.observations.state_dict(),
-            "rewards": self.rewards.state_dict(),
-        }
+        return super().state_dict() | {"rewards": self.rewards.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a checkpoint's state."""
-        self.optimizer.load_state_dict(state["optimizer"])
-        for name, buffer in self.network.named_buffers():
-            buffer.copy_(state["buffers"][name])
-        self.actor.refresh()
-        self.observations.load_state_dict(state["observations"])
+        super().load_state_dict(state)
         self.rewards.load_state_dict(state["rewards"])
 
     def worker_state(self) -> dict[str, Any]:
@@ -270,17 +234,14 @@ class PPOAgent:
         self.rng.bit_generator.state = state["shuffle"]
         self.rewards.returns = np.array(state["returns"])
 
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-
     def _batch(self, rollout: Rollout, obs: torch.Tensor) -> dict[str, torch.Tensor]:
         valid = rollout.valid
         share = self.comm.mean_(np.array([valid.mean()]))[0]
         batch = {
             "obs": obs[:-1].flatten(0, 1),
-            "actions": self._tensor(rollout.actions).flatten(0, 1),
+            "actions": self.tensor(rollout.actions).flatten(0, 1),
             # 0 on dead rows, and a mean of 1 over the rollouts of all workers
-            "weights": self._tensor((valid / share).astype(np.float32)).flatten(),
+            "weights": self.tensor((valid / share).astype(np.float32)).flatten(),
         }
         with torch.no_grad():
             batch["old_log_probs"], _ = self.network.head.log_prob(
@@ -305,7 +266,7 @@ class PPOAgent:
         if config.normalize_advantages:
             advantages = standardize(advantages, valid, self.comm)
         for name, field in (("advantages", advantages), ("returns", returns), ("old_values", values[:-1])):
-            batch[name] = self._tensor(field.astype(np.float32)).flatten()
+            batch[name] = self.tensor(field.astype(np.float32)).flatten()
         explained = np.array([explained_variance(values[:-1][valid], returns[valid])])
         return float(self.comm.mean_(explained)[0])
 
@@ -325,18 +286,8 @@ def make_actor_critic(
     rng: torch.Generator,
 ) -> networks.ActorCritic:
     """Return the networks that `config` describes."""
-
-    def perception(stack: str) -> networks.Perception:
-        return networks.Perception(
-            stack,
-            observation_size,
-            rng,
-            activation=config.activation,
-            layer_norm=config.layer_norm,
-            batch_norm=config.batch_norm_all,
-        )
-
-    policy = perception(config.p_perception_stack)
+    policy = make_perception(config, config.p_perception_stack, observation_size, rng)
     head = networks.make_head(action_space, policy.outputs, config.log_std, rng)
-    value = None if config.shared_value else perception(config.v_perception_stack)
+    stack = config.v_perception_stack
+    value = None if config.shared_value else make_perception(config, stack, observation_size, rng)
     return networks.ActorCritic(policy, head, value, rng)

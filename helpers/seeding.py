@@ -19,6 +19,8 @@ class Purpose(IntEnum):
     NOISE = 2  # by global environment index
     SHUFFLE = 3  # by rank
     EVALUATION = 4  # by episode
+    DEMONSTRATIONS = 5  # which of their steps are learned from; the same on every worker
+    DISCRIMINATOR = 6  # by rank
 
 
 def _sequence(seed: int, purpose: Purpose, index: int, iteration: int) -> np.random.SeedSequence:

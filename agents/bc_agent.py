@@ -1,0 +1,198 @@
+"""Behavioural cloning (Pomerleau 1991), whole: the demonstrations' actions, learned like labels.
+
+An iteration makes some passes over the demonstrations; its rollout is played to see what the policy has learned, and
+nothing is learned from that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agents.agent import Setting
+from agents.policy import Acting, PolicyConfig, make_perception
+from helpers.config import param
+from helpers.demos import transitions
+from helpers.errors import UserError
+from helpers.lazy import lazy_import
+from helpers.metrics import Metric
+from helpers.normalizer import ObservationNormalizer
+from helpers.rollout import Rollout
+from helpers.seeding import Purpose, generator, integer
+
+if TYPE_CHECKING:
+    import torch
+
+    from agents import networks
+    from agents import optimizer as optimizers
+else:
+    torch = lazy_import("torch")
+    networks = lazy_import("agents.networks")
+    optimizers = lazy_import("agents.optimizer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BCConfig(PolicyConfig):
+    """Hyper-parameters of behavioural cloning."""
+
+    bc_loss: str = param("nll", "negative log-likelihood, or mean squared error", choices=("nll", "mse"))
+    bc_validation: float = param(0.1, "share of the steps that is kept aside to see when to stop", low=0, high=0.9)
+    bc_patience: int = param(20, "end after so many iterations without a better validation loss; 0: never", low=0)
+
+
+BC_METRICS = {
+    "policy_loss": Metric(
+        "update",
+        "nats, or action²",
+        "−mean log-probability of the demonstrations' actions, or with `bc_loss=mse` the mean squared error of the "
+        "most probable ones; of the steps that are learned from",
+        "falls, steeply at first",
+        "Pomerleau 1991",
+    ),
+    "validation_loss": Metric(
+        "update",
+        "nats, or action²",
+        "the same of the steps that are kept aside; empty where there are none",
+        "falls with `policy_loss`; when it turns and rises, the policy learns these steps by heart",
+    ),
+    "entropy": Metric(
+        "update", "nats", "mean entropy of the action distribution, summed over dimensions", "falls slowly"
+    ),
+    "gradient_norm": Metric(
+        "update",
+        "–",
+        "Euclidean norm of the gradient averaged over the workers, before `clip_norm` cuts it",
+        "steady within a factor of a few",
+    ),
+    "learning_rate": Metric(
+        "update", "–", "of this update: `p_lr` as `lr_schedule` has it", "a line to 0, or constant"
+    ),
+}
+
+
+class BCAgent(Acting):
+    """A policy that learns from demonstrations alone; each worker has its share of their steps.
+
+    Raises:
+        UserError: where a worker's share is smaller than a minibatch, or the loss does not fit the actions.
+    """
+
+    Config = BCConfig
+    METRICS = BC_METRICS
+    LEARNS_FROM_DEMOS = True
+
+    def __init__(self, config: BCConfig, observation_size: int, action_space: Any, setting: Setting) -> None:
+        self.config = config
+        self.comm = setting.comm
+        self.device = torch.device(setting.device)
+        rng = torch.Generator().manual_seed(integer(setting.seed, Purpose.PARAMETERS))
+        policy = make_perception(config, config.p_perception_stack, observation_size, rng)
+        head = networks.make_head(action_space, policy.outputs, config.log_std, rng)
+        self.network = networks.Policy(policy, head).to(self.device)
+        self.optimizer = optimizers.Optimizer(
+            self.network,
+            self.loss,
+            lambda name: config.p_lr,
+            clip_norm=config.clip_norm,
+            comm=setting.comm,
+            compile=setting.compile,
+        )
+        self.actor = networks.Actor(self.network)
+        self.observations = ObservationNormalizer(
+            observation_size, config.clip_normalized, config.normalize_observations
+        )
+        self.rng = generator(setting.seed, Purpose.SHUFFLE, setting.comm.rank, setting.iteration)
+        self.best_loss, self.since_best = float("inf"), 0
+        if config.bc_loss == "mse" and not action_space.shape:
+            raise UserError("--bc_loss=mse needs continuous actions; use nll")
+        if setting.demos:
+            self._take(setting)
+
+    @property
+    def finished(self) -> str:
+        """Why there is nothing more to learn; empty while there is."""
+        patience = self.config.bc_patience
+        if not patience or self.since_best < patience:
+            return ""
+        return f"the validation loss has not fallen for bc_patience={patience} iterations"
+
+    def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
+        """Learn from the demonstrations; the rollout only shows how the policy does. Metrics are of this iteration.
+
+        Raises:
+            NonFiniteError: where a loss, gradient or parameter is no longer finite, naming it.
+        """
+        config = self.config
+        schedule = 1.0 - progress if config.lr_schedule == "linear" else 1.0
+        self.optimizer.set_schedule(schedule)
+        for _ in range(config.epochs):
+            self.optimizer.learn(self.learned, config.batch_size, self.rng)
+        metrics = self.optimizer.take_metrics()
+        self.network.learn(self.learned_obs, self.comm)
+        self.actor.refresh()
+        validation = self._validation_loss()
+        better = validation < self.best_loss
+        self.best_loss = min(self.best_loss, validation)
+        self.since_best = 0 if better or np.isnan(validation) else self.since_best + 1
+        return metrics | {"validation_loss": validation, "learning_rate": config.p_lr * schedule}
+
+    def loss(
+        self,
+        params: dict[str, torch.Tensor],
+        batch: Mapping[str, torch.Tensor],
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the loss of a minibatch of demonstrations' steps, fields (B, ...)."""
+        obs, actions = batch["obs"], batch["actions"]
+        log_probs, entropy, outputs = torch.func.functional_call(self.network, params, (obs, actions))
+        loss = ((outputs - actions) ** 2).mean() if self.config.bc_loss == "mse" else -log_probs.mean()
+        return loss, {"policy_loss": loss, "entropy": entropy.mean()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return networks, Adam's moments, the normaliser, and how the validation goes."""
+        return super().state_dict() | {"best_loss": self.best_loss, "since_best": self.since_best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a checkpoint's state."""
+        super().load_state_dict(state)
+        self.best_loss, self.since_best = float(state["best_loss"]), int(state["since_best"])
+
+    def worker_state(self) -> dict[str, Any]:
+        """Return this worker's shuffling."""
+        return {"shuffle": self.rng.bit_generator.state}
+
+    def load_worker_state(self, state: dict[str, Any]) -> None:
+        """Take over a worker's state."""
+        self.rng.bit_generator.state = state["shuffle"]
+
+    def _take(self, setting: Setting) -> None:
+        """Draw the steps to learn from and those to keep aside, and take this worker's share of both (collective)."""
+        rng = generator(setting.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
+        steps = transitions(setting.demos, setting.imitation.demo_subsampling, rng)
+        order = rng.permutation(len(steps))
+        aside = int(len(order) * self.config.bc_validation)
+        rank, size = self.comm.rank, self.comm.size
+        count = (len(order) - aside) // size  # alike on all workers, who take as many minibatches
+        if count < self.config.batch_size:
+            have = f"each worker has {count} steps of demonstrations to learn from"
+            raise UserError(f"--batch_size={self.config.batch_size}, but {have}")
+        mine, kept = order[aside:][rank * count : (rank + 1) * count], order[:aside][rank::size]
+        self.observations.learn(steps.obs[mine], self.comm)
+        self.learned_obs = self.tensor(self.observations(steps.obs[mine]))
+        self.learned = optimizers.Packed({"obs": self.learned_obs, "actions": self.tensor(steps.actions[mine])})
+        self._kept = {
+            "obs": self.tensor(self.observations(steps.obs[kept])),
+            "actions": self.tensor(steps.actions[kept]),
+        }
+
+    def _validation_loss(self) -> float:
+        """Return the mean loss of the steps that all workers keep aside; NaN where there are none."""
+        count = len(self._kept["obs"])
+        total = 0.0
+        if count:
+            with torch.no_grad():
+                total = float(self.loss(dict(self.network.named_parameters()), self._kept)[0]) * count
+        total, counted = self.comm.sum_(np.array([total, count]))
+        return float(total / counted) if counted else float("nan")

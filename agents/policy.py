@@ -1,0 +1,105 @@
+"""What agents with a policy network have in common: its hyper-parameters, and how it acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agents.stack import hidden_sizes
+from helpers.config import param
+from helpers.lazy import lazy_import
+from helpers.normalizer import ObservationNormalizer
+
+if TYPE_CHECKING:
+    import torch
+
+    from agents import networks
+    from agents import optimizer as optimizers
+else:  # torch takes more than a second to import, and `main.py -h` reads this file
+    torch = lazy_import("torch")
+    networks = lazy_import("agents.networks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig:
+    """Hyper-parameters of a policy and of how it is learned."""
+
+    p_perception_stack: str = param("mlp_64", "hidden layers of the policy", check=hidden_sizes)
+    activation: str = param("tanh", "activation of hidden layers", choices=("tanh", "relu", "elu"))
+    layer_norm: bool = param(False, "layer normalisation in every network")
+    batch_norm_all: bool = param(False, "batch normalisation in every network, moments over all workers")
+    log_std: float = param(0.0, "first log standard deviation of continuous actions", low=-20, high=2)
+
+    p_lr: float = param(3e-4, "learning rate of the policy (and of shared layers)", low=0)
+    lr_schedule: str = param("linear", "learning rates over the run", choices=("linear", "constant"))
+    clip_norm: float = param(0.5, "largest gradient norm, 0 for no limit", low=0)
+    batch_size: int = param(64, "a worker's share of a minibatch, steps", low=1)
+    epochs: int = param(10, "passes over what an iteration learns from", low=1)
+
+    normalize_observations: bool = param(True, "observations to mean 0, deviation 1, by running moments")
+    clip_normalized: float = param(10.0, "limit of normalised observations and rewards", above=0)
+
+
+class Acting:
+    """Acts by a policy network on normalised observations, and learns its parameters by one optimiser."""
+
+    network: networks.Policy
+    actor: networks.Actor
+    optimizer: optimizers.Optimizer
+    observations: ObservationNormalizer
+    device: torch.device
+
+    def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
+        """Return the random numbers (steps, A) that one environment's actions need."""
+        return self.actor.head.noise(rng, steps)
+
+    def explore(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Return one sampled action for each observation (N, O)."""
+        return self.actor.sample(self.observations(obs), noise)
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """Return the most probable action for one observation (O,)."""
+        return self.actor.mode(self.observations(obs[None]))[0]
+
+    def parameter_hash(self) -> int:
+        """Return a checksum of all parameters."""
+        return self.optimizer.params.hash()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return networks, Adam's moments and the normaliser."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "buffers": {name: buffer.cpu().clone() for name, buffer in self.network.named_buffers()},
+            "observations": self.observations.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a checkpoint's state."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, buffer in self.network.named_buffers():
+            buffer.copy_(state["buffers"][name])
+        self.actor.refresh()
+        self.observations.load_state_dict(state["observations"])
+
+    def tensor(self, array: np.ndarray) -> torch.Tensor:
+        """Return an array on the agent's device."""
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+def make_perception(
+    config: PolicyConfig, stack: str, inputs: int, rng: torch.Generator, **more: Any
+) -> networks.Perception:
+    """Return the hidden layers that `config` describes."""
+    return networks.Perception(
+        stack,
+        inputs,
+        rng,
+        **{
+            "activation": config.activation,
+            "layer_norm": config.layer_norm,
+            "batch_norm": config.batch_norm_all,
+            **more,
+        },
+    )

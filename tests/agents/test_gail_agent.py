@@ -1,0 +1,251 @@
+"""GAIL's discriminator against numbers worked by hand, torch's autograd, and workers beside each other."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from fakes import on_workers
+from gymnasium import spaces
+
+from agents.agent import Setting
+from agents.discriminator import SpectralLinear
+from agents.gail_agent import GAILAgent, GAILConfig
+from helpers.comm import Comm
+from helpers.demos import Episode, ImitationConfig
+from helpers.errors import UserError
+from helpers.rollout import Rollout
+
+T, N, SIZE = 16, 4, 3
+BOX = spaces.Box(-1.0, 1.0, (2,))
+
+
+def rollout(seed=0, terminated=()):
+    """Return a rollout of random steps whose rewards a policy must never see; dead rows follow the ends."""
+    rng = np.random.default_rng(seed)
+    ends = np.zeros((T, N), bool)
+    valid = np.ones((T, N), bool)
+    for t, n in terminated:
+        ends[t, n], valid[t + 1, n] = True, False
+    return Rollout(
+        obs=rng.normal(size=(T + 1, N, SIZE)).astype(np.float32),
+        actions=rng.normal(size=(T, N, 2)).astype(np.float32),
+        rewards=np.full((T, N), 1e6, np.float32),
+        terminated=ends,
+        truncated=np.zeros((T, N), bool),
+        valid=valid,
+        episodes=[],
+    )
+
+
+def expert(length=50, terminated=False):
+    rng = np.random.default_rng(7)
+    obs, actions = rng.normal(1.0, 1.0, (length + 1, SIZE)), rng.uniform(-0.2, 0.2, (length, 2))
+    return Episode(obs, actions, np.ones(length), terminated, not terminated)
+
+
+def make(comm=None, demos=None, imitation=None, iteration=0, compile=False, **config):
+    setting = Setting(
+        comm or Comm(),
+        seed=1,
+        iteration=iteration,
+        num_envs=N,
+        demos=[expert()] if demos is None else demos,
+        imitation=imitation or ImitationConfig(d_perception_stack="mlp_16"),
+        compile=compile,
+    )
+    values = {"p_perception_stack": "mlp_8", "v_perception_stack": "mlp_8", "batch_size": 16, "epochs": 1}
+    return GAILAgent(GAILConfig(**values | {"d_batch_size": 16} | config), SIZE, BOX, setting)
+
+
+def batch(rows=6, inputs=SIZE + 2, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    fields = {name: torch.randn(rows, inputs, generator=rng) for name in ("expert", "policy", "noise")}
+    return fields | {"mix": torch.rand(rows, 1, generator=rng)}
+
+
+def params_of(agent):
+    return dict(agent.discriminator.named_parameters())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_loss_is_the_cross_entropy_of_both_less_the_entropy_of_the_answers(smoothing):
+    agent = make(d_penalty="none", d_entropy_coefficient=0.5, d_label_smoothing=smoothing)
+    fields = batch()
+    total, metrics = agent.d_loss(params_of(agent), fields)
+    told_expert, told_policy = (torch.sigmoid(agent.discriminator(fields[name])) for name in ("expert", "policy"))
+    bce = torch.nn.functional.binary_cross_entropy
+    told = bce(told_expert, torch.full((6,), 1.0 - smoothing)) + bce(told_policy, torch.zeros(6))
+    both = torch.cat([told_expert, told_policy])
+    entropy = -(both * both.log() + (1 - both) * (1 - both).log()).mean()
+    assert float(metrics["d_loss"]) == pytest.approx(float(told), rel=1e-5)
+    assert float(total) == pytest.approx(float(told - 0.5 * entropy), rel=1e-5)
+    assert float(metrics["d_expert"]) == pytest.approx(float(told_expert.mean()), rel=1e-5)
+    assert float(metrics["d_penalty"]) == 0.0
+
+
+@pytest.mark.parametrize("kind", ["wgan", "one_sided", "dragan"])
+def test_penalty_is_that_of_the_gradient_where_it_is_taken(kind):
+    agent = make(d_penalty=kind, d_penalty_coefficient=3.0, d_entropy_coefficient=0.0)
+    fields = batch()
+    total, metrics = agent.d_loss(params_of(agent), fields)
+    mix = fields["mix"]
+    where = fields["expert"] * (1 - mix) + mix * fields["policy"]
+    if kind == "dragan":
+        where = fields["expert"] + mix * fields["noise"]
+    penalties = []
+    for row in where:  # one by one: no step's gradient is another's
+        row = row.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(agent.discriminator(row), row)
+        excess = float(gradient.norm()) - 1.0
+        penalties.append((max(excess, 0.0) if kind == "one_sided" else excess) ** 2)
+    assert float(metrics["d_penalty"]) == pytest.approx(np.mean(penalties), rel=1e-4)
+    assert float(total) == pytest.approx(float(metrics["d_loss"]) + 3.0 * np.mean(penalties), rel=1e-4)
+
+
+def test_rewards_are_those_of_the_formulas_and_finite_where_probabilities_round():
+    logits = np.array([-1.0, 0.0, 2.0])
+    d = 1 / (1 + np.exp(-logits))
+    for kind, expected in (
+        ("positive", -np.log(1 - d)),
+        ("negative", np.log(d)),
+        ("unbiased", np.log(d) - np.log(1 - d)),
+    ):
+        agent = make(d_reward=kind)
+        np.testing.assert_allclose(agent.reward_of(logits), expected)
+        assert np.isfinite(agent.reward_of(np.array([-1e4, 1e4]))).all()
+
+
+def test_environments_reward_never_reaches_the_learner():
+    agent, other = make(), make()
+    agent.update(rollout(), 0.0)
+    other.update(dataclasses.replace(rollout(), rewards=np.random.default_rng(3).normal(size=(T, N))), 0.0)
+    assert agent.parameter_hash() == other.parameter_hash()
+
+
+def test_discriminator_comes_to_tell_the_expert_and_rewards_what_looks_like_it():
+    agent = make(d_lr=1e-2, d_steps=10, d_penalty_coefficient=0.1)
+    metrics = [agent.update(rollout(seed), 0.0) for seed in range(10)]
+    assert set(metrics[0]) == set(GAILAgent.METRICS)
+    assert metrics[-1]["d_loss"] < 0.7 * metrics[0]["d_loss"]
+    assert metrics[-1]["d_expert"] > 0.6 > 0.4 > metrics[-1]["d_policy"]
+    looks = agent._inputs(expert().obs[:-1], expert().actions)
+    other = agent._inputs(rollout(99).obs[:-1], rollout(99).actions)
+    assert agent.reward_of(agent._logits(looks)).mean() > 2 * agent.reward_of(agent._logits(other)).mean()
+
+
+def test_expert_and_policy_are_seen_through_the_same_normaliser_and_clipping():
+    agent = make()
+    agent.update(rollout(), 0.0)
+    obs, actions = rollout(5).obs[:-1], 3.0 * rollout(5).actions
+    seen = agent._inputs(obs, actions)
+    np.testing.assert_allclose(seen[..., :SIZE], agent.observations(obs), rtol=1e-6)
+    assert np.abs(seen[..., SIZE:]).max() == 1.0
+    assert make(d_state_only=True)._inputs(obs, actions).shape == (T, N, SIZE)
+
+
+def test_state_after_an_end_is_seen_and_rewarded_for_ever_and_not_after_a_time_limit():
+    demos = [expert(terminated=True), expert()]
+    agent = make(demos=demos, d_absorbing=True, gamma=0.9, normalize_rewards=False)
+    seen = {}
+    agent._learn_to_tell = lambda policy, count: seen.update(policy=policy) or {}
+    rewards = []
+    agent.rewards = lambda values, *_: rewards.append(values.copy()) or values
+    agent.update(rollout(terminated=[(3, 0), (8, 2)]), 0.0)
+    marked = seen["policy"][:, -1] == 1.0
+    assert marked.sum() == 2
+    assert not seen["policy"][marked, :-1].any()
+    assert len(seen["policy"]) == T * N  # dead rows are seen as that state
+    agent = make(demos=demos, d_absorbing=True)  # the same one, before its normaliser had learned
+    absorbed = float(agent.reward_of(agent._logits(agent._absorbed()[None]))[0])
+    own = agent.reward_of(agent._logits(agent._inputs(rollout().obs[:-1], rollout().actions)))
+    assert rewards[0][3, 0] == pytest.approx(own[3, 0] + 9.0 * absorbed, rel=1e-4)
+    assert rewards[0][4, 0] == 0.0
+    assert rewards[0][5, 0] == pytest.approx(own[5, 0], rel=1e-4)
+    with pytest.raises(UserError, match="gamma"):
+        make(d_absorbing=True, gamma=1.0)
+
+
+def test_dead_rows_are_not_seen():
+    agent = make()
+    seen = {}
+    agent._learn_to_tell = lambda policy, count: seen.update(policy=policy, count=count) or {}
+    agent.update(rollout(terminated=[(3, 0), (8, 2)]), 0.0)
+    assert len(seen["policy"]) == T * N - 2
+    assert seen["count"] == T * N  # as many minibatches on every worker
+
+
+@pytest.mark.parametrize("control", ["shuffled", "none"])
+def test_control_keeps_nothing_of_the_expert_but_single_numbers(control):
+    agent = make(d_control=control)
+    if control == "shuffled":
+        plain = make().expert
+        np.testing.assert_allclose(np.sort(agent.expert.obs, 0), np.sort(plain.obs, 0))
+        assert not any((agent.expert.obs == row).all(1).any() for row in plain.obs)
+        return
+    taken = []
+    agent.d_optimizer.learn = lambda packed, size, rng: taken.append(packed.matrix)
+    agent.d_optimizer.take_metrics = lambda: {"gradient_norm": 0.0}
+    agent._learn_to_tell(np.zeros((8, SIZE + 2), np.float32), 64)
+    expert_inputs = agent._inputs(agent.expert.obs, agent.expert.actions)
+    drawn = taken[0][:, : SIZE + 2].numpy()
+    assert not any(np.isclose(drawn, row).all(1).any() for row in expert_inputs)
+
+
+def test_discriminator_learns_every_so_many_iterations():
+    agent = make(g_steps=3)
+    learned = [not math.isnan(agent.update(rollout(k), 0.0)["d_loss"]) for k in range(7)]
+    assert learned == [True, False, False, True, False, False, True]
+    resumed = make(g_steps=3, iteration=5)
+    assert math.isnan(resumed.update(rollout(5), 0.0)["d_loss"])
+
+
+def test_spectral_norm_leaves_a_largest_stretch_of_one():
+    agent = make(d_spectral_norm=True, d_lr=1e-2)
+    for seed in range(5):
+        agent.update(rollout(seed), 0.0)
+    agent.discriminator.refresh()
+    layers = [layer for layer in agent.discriminator.modules() if isinstance(layer, SpectralLinear)]
+    assert len(layers) == 3
+    for layer in layers:
+        for _ in range(20):
+            layer.refresh()
+        used = layer.weight / (layer.left @ layer.weight @ layer.right)
+        assert float(torch.linalg.matrix_norm(used, 2)) == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"d_spectral_norm": True, "d_penalty": "dragan"}, {"d_batch_norm": True, "d_absorbing": True, "g_steps": 2}],
+)
+def test_resumed_agent_learns_the_same_bits(config):
+    straight = make(demos=[expert(terminated=True)], **config)
+    for k in range(2):
+        straight.update(rollout(k, [(3, 1)]), 0.0)
+    resumed = make(demos=[expert(terminated=True)], iteration=2, **config)
+    resumed.load_state_dict(straight.state_dict())
+    resumed.load_worker_state(straight.worker_state())
+    for k in (2, 3):
+        one, two = (agent.update(rollout(k, [(5, 0)]), 0.5) for agent in (straight, resumed))
+        np.testing.assert_equal(one, two)
+    assert straight.parameter_hash() == resumed.parameter_hash()
+
+
+def test_workers_stay_alike_though_one_has_more_dead_rows():
+    def work(comm):
+        agent = make(comm)
+        ends = [(t, 0) for t in range(0, T - 2, 2)] if comm.rank else []
+        metrics = [agent.update(rollout(10 * comm.rank + k, ends), 0.0) for k in range(2)]
+        return agent.parameter_hash(), metrics
+
+    (one, first), (two, second) = on_workers(2, work)
+    assert one == two
+    np.testing.assert_equal(first, second)
+
+
+def test_finite_actions_are_seen_as_marks():
+    setting = Setting(Comm(), num_envs=N, imitation=ImitationConfig(d_perception_stack="mlp_4"))
+    agent = GAILAgent(GAILConfig(p_perception_stack="mlp_4"), SIZE, spaces.Discrete(3), setting)
+    seen = agent._inputs(np.zeros((2, SIZE)), np.array([2, 0]))
+    np.testing.assert_array_equal(seen[:, SIZE:], [[0, 0, 1], [1, 0, 0]])
