@@ -24,6 +24,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from agents import agent_class  # noqa: E402
+
 RESULTS = ROOT / "benchmarks/results/torture.json"
 PAGE = ROOT / "docs/reliability.md"
 ENVIRONMENT = os.environ | {
@@ -44,6 +47,7 @@ FLAGS = (
     "--eval_episodes=2",
     "--seed=5",
 )
+DEMOS = (f"--expert_path={ROOT / 'data/demos/Hopper-v3'}", "--num_demos=4", "--demo_subsampling=5")
 TIMES = ("seconds", "steps_per_second", "time_left")  # the columns of progress.csv that no two runs share
 
 
@@ -70,7 +74,9 @@ def cases(algos: list[str]) -> list[Case]:
     for algo in algos:
         rows += [Case(algo, 1, "a worker"), Case(algo, 2, "a worker"), Case(algo, 2, "the launcher")]
         rows += [Case(algo, 1, "SIGUSR1"), Case(algo, 2, "SIGUSR1")]
-        rows += [Case(algo, 3, "anything"), Case(algo, 1, "anything", env_id="user_envs:Bounded-v0")]
+        rows += [Case(algo, 3, "anything")]
+        if not agent_class(algo).LEARNS_FROM_DEMOS:  # there are none of it
+            rows += [Case(algo, 1, "anything", env_id="user_envs:Bounded-v0")]
         rows += [Case(algo, 2, "a worker", compile=True)]
     return rows
 
@@ -81,6 +87,7 @@ def command(case: Case, folder: Path, iterations: int) -> list[str]:
     switch = "--compile" if case.compile else "--no-compile"
     flags = [
         *FLAGS,
+        *(DEMOS if agent_class(case.algo).LEARNS_FROM_DEMOS else ()),
         f"--algo={case.algo}",
         f"--env_id={case.env_id}",
         switch,
