@@ -179,7 +179,7 @@ class GAILAgent(PPOAgent):
         softplus = torch.nn.functional.softplus
         smooth = config.d_label_smoothing
         told = ((1.0 - smooth) * softplus(-expert) + smooth * softplus(expert)).mean() + softplus(policy).mean()
-        penalty = torch.zeros(())
+        penalty = expert.new_zeros(())
         if config.d_penalty != "none":
             other = batch["expert"] + batch["noise"] if config.d_penalty == "dragan" else batch["policy"]
             where = batch["expert"] + batch["mix"] * (other - batch["expert"])  # one coefficient a step
