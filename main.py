@@ -7,12 +7,14 @@ The line to follow: parse → ExperimentInitializer → environments → agent �
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
 import math
 import os
 import secrets
+import signal
 import sys
 import threading
 import time
@@ -27,7 +29,7 @@ from helpers.experiment import ExperimentInitializer
 from helpers.say import let_go, say, tell
 from helpers.settings import parse, settings_from_record
 from helpers.trackers import BACKGROUND
-from helpers.warden import Warden, keep_early_signals
+from helpers.warden import SIGNALS, Warden, keep_early_signals
 
 if TYPE_CHECKING:
     from agents.agent import Agent, Setting
@@ -136,8 +138,8 @@ def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) 
     return Trackers(trackers)
 
 
-def train(settings: Settings, comm: Comm) -> None:
-    """Train an agent, or go on training it.
+def train(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> None:
+    """Train an agent, or go on training it; `afterwards` takes what is to be waited for when all is said.
 
     Raises:
         UserError: for what the user can put right, before anything is written.
@@ -146,7 +148,6 @@ def train(settings: Settings, comm: Comm) -> None:
     use_one_thread()
     import environments
     import orchestrator
-    from agents import agent_class
     from agents.agent import Setting
     from helpers import demos
     from helpers.status import Counters, Status
@@ -160,10 +161,6 @@ def train(settings: Settings, comm: Comm) -> None:
     env_id = environments.resolve(settings.train.env_id)
     imitation = settings.imitation
     expert = demos.read_demos(imitation.expert_path, imitation.num_demos) if imitation.expert_path else []
-    if agent_class(settings.train.algo).LEARNS_FROM_DEMOS and not expert:
-        raise UserError(
-            f"--algo={settings.train.algo} learns from demonstrations: --expert_path=data/demos/<environment>"
-        )
     device = device_of(settings, comm)
     before = saved["config"].get("compiled") if saved else None
     mine = compiles(settings, comm.size, device, before if isinstance(before, bool) else None)
@@ -172,7 +169,7 @@ def train(settings: Settings, comm: Comm) -> None:
     eval_env = environments.make_env(env_id, None, env_kwargs)
     env = environments.make_vector_env(env_id, settings.train.num_envs, env_kwargs)
     if expert:
-        demos.check_fit(expert, imitation.expert_path, env.observation_size, env.action_shape)
+        demos.check_fit(expert, imitation.expert_path, env.observation_size, env.action_space)
     expert_return = sum(e.ret for e in expert) / len(expert) if expert else None
 
     setting = Setting(
@@ -186,7 +183,10 @@ def train(settings: Settings, comm: Comm) -> None:
         imitation=imitation,
     )
     agent = make_agent(settings, env, env.observation_size, setting)
-    experiment.create(env_id, {"compiled": compile, "device": device.partition(":")[0]})
+    facts = {"compiled": compile, "device": device.partition(":")[0]}
+    if agent.LEARNS_FROM_DEMOS:
+        facts["demonstrations"] = demos.checksum(expert)
+    experiment.create(env_id, facts)
     counters = Counters()
     status = Status(experiment.logs, counters)
     run = orchestrator.Training(experiment, agent, comm, eval_env, counters, status, expert_return)
@@ -201,19 +201,20 @@ def train(settings: Settings, comm: Comm) -> None:
     limits = (to_seconds(settings.train.execution_time), to_seconds(settings.train.watchdog) or math.inf)
     run.warden = Warden(comm, status, LAUNCHED, *limits)
     run.warden.start()
-    state = ""
+    afterwards.callback(run.warden.close)
+    # For a network, perhaps, and so when all is said; whoever stops a run has less patience.
+    afterwards.callback(
+        lambda: run.tracker.wait(HURRY if run.warden.hurries() else math.inf, lambda: run.warden.interrupted)
+    )
     try:
         state, reason = orchestrator.supervise(run, env)
     finally:
         run.warden.rest()
         run.tracker.close()
-        env.close()
-        if state and comm.rank == 0:
-            for line in orchestrator.finish(run, state, reason):
-                say(line)
-        # For a network, perhaps; whoever stops a run has less patience, or a time limit that is almost over.
-        run.tracker.wait(HURRY if state == "stopped" else math.inf, lambda: run.warden.interrupted)
-        run.warden.close()
+    env.close()
+    if comm.rank == 0:
+        for line in orchestrator.finish(run, state, reason):
+            say(line)
 
 
 def announce(run: Training, expert: list[Episode], compile: bool) -> None:
@@ -269,7 +270,7 @@ def downloaded(settings: Settings, comm: Comm) -> str:
     return found
 
 
-def evaluate(settings: Settings, comm: Comm) -> None:
+def evaluate(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> None:
     """Play a checkpoint; algorithm, environment and networks come from it.
 
     Raises:
@@ -297,7 +298,9 @@ def evaluate(settings: Settings, comm: Comm) -> None:
     env = environments.make_env(env_id, None, env_kwargs)
     check_first(env_id, env, bool(env_kwargs))
     size = int(env.observation_space.shape[0])  # type: ignore[index]
-    agent = make_agent(trained, env, size, Setting(Comm(), device=device_of(settings, comm)))
+    agent = make_agent(
+        trained, env, size, Setting(Comm(), device=device_of(settings, comm), imitation=trained.imitation)
+    )
     env.close()
     checkpoint.load_agent(agent, content["agent"])
     seed = (trained if settings.common.seed is None else settings).common.seed or 0
@@ -319,10 +322,12 @@ def evaluate(settings: Settings, comm: Comm) -> None:
         for kind, pattern in (("videos", "*.mp4"), ("trajectories", "*.h5"), ("results", "*.json")):
             if any(folder.glob(pattern)):
                 say(f"{kind + ':':14}{folder}/{pattern}")
-        track_evaluation(settings, name, results, folder)
+        track_evaluation(settings, name, results, folder, afterwards)
 
 
-def track_evaluation(settings: Settings, name: str, results: dict[str, Any], folder: Path) -> None:
+def track_evaluation(
+    settings: Settings, name: str, results: dict[str, Any], folder: Path, afterwards: contextlib.ExitStack
+) -> None:
     """Log an evaluation, with its videos and ``results.json``, to ``--wandb_project``, where one is named."""
     tracking = settings.tracking
     if not tracking.wandb_project:
@@ -344,10 +349,13 @@ def track_evaluation(settings: Settings, name: str, results: dict[str, Any], fol
     for video in sorted(folder.glob("*.mp4")):
         tracker.show(video.stem, video)
     tracker.close()
-    tracker.wait()
+    interrupted = threading.Event()
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: interrupted.set())
+    afterwards.callback(lambda: tracker.wait(over=interrupted.is_set))
 
 
-def list_envs(settings: Settings, comm: Comm) -> None:
+def list_envs(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> None:
     """Print the families of environments, what is in them, what of it can be used here, and the bundles."""
     if comm.rank == 0:
         from environments import listing
@@ -355,7 +363,7 @@ def list_envs(settings: Settings, comm: Comm) -> None:
         listing.show(settings.listing.only)
 
 
-def show_demos(settings: Settings, comm: Comm) -> None:
+def show_demos(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> None:
     """Print what demonstrations there are.
 
     Raises:
@@ -367,7 +375,7 @@ def show_demos(settings: Settings, comm: Comm) -> None:
         table.show(settings.imitation)
 
 
-def report(settings: Settings, comm: Comm) -> None:
+def report(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> None:
     """Write what became of a study's runs, from their logs: a page, a picture or a table.
 
     Raises:
@@ -391,29 +399,33 @@ def main(argv: list[str]) -> int:
     logging.raiseExceptions = False  # a full disk must not fill the screen
     keep_early_signals()
     comm = Comm()
-    try:
-        settings = parse(argv)
-        comm = make_comm(settings.common.num_workers)
-        TASKS[settings.common.task](settings, comm)
-    except (UserError, RunError) as error:
-        # Mostly every worker comes to the same; one of them says it.
-        code = 2 if isinstance(error, UserError) else 1
-        if comm.rank > 0:
-            time.sleep(TOGETHER if isinstance(error, RunError) and error.everywhere else ALONE)
-        if launched_rank() == 0 or comm.rank > 0:
-            tell(f"error: {error}")
-        if comm.size > 1:
-            comm.abort(code)
-        return code
-    except BaseException as error:
-        if isinstance(error, SystemExit):
-            raise
-        tell(traceback.format_exc())
-        tell(f"error: worker {comm.rank} of {launched_size()} failed: {error}")
-        code = 130 if isinstance(error, KeyboardInterrupt) else 1
-        if comm.size > 1:
-            comm.abort(code)
-        return code
+    with contextlib.ExitStack() as afterwards:
+        try:
+            settings = parse(argv)
+            comm = make_comm(settings.common.num_workers)
+            TASKS[settings.common.task](settings, comm, afterwards)
+        except (UserError, RunError) as error:
+            # Mostly every worker comes to the same; one of them says it.
+            code = 2 if isinstance(error, UserError) else 1
+            everywhere = isinstance(error, RunError) and error.everywhere
+            if comm.rank > 0:
+                time.sleep(TOGETHER if everywhere else ALONE)
+            if launched_rank() == 0 or comm.rank > 0:
+                tell(f"error: {error}")
+            if comm.size == 1 or everywhere:
+                afterwards.close()
+            if comm.size > 1:
+                comm.abort(code)
+            return code
+        except BaseException as error:
+            if isinstance(error, SystemExit):
+                raise
+            tell(traceback.format_exc())
+            tell(f"error: worker {comm.rank} of {launched_size()} failed: {error}")
+            code = 130 if isinstance(error, KeyboardInterrupt) else 1
+            if comm.size > 1:
+                comm.abort(code)
+            return code
     return 0
 
 

@@ -259,6 +259,7 @@ def supervise(run: Training, env: VectorEnv) -> tuple[str, str]:
         run.status.write("failed", f"worker {run.comm.rank}: {type(error).__name__}: {error}")
         raise
     if run.comm.rank == 0:
+        run.status.learned = bool(run.agent.finished)
         run.status.write(state, reason)
     return state, reason
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from agents.agent import Setting
 from agents.policy import Acting, PolicyConfig, make_perception
 from helpers.config import param
-from helpers.demos import transitions
+from helpers.demos import Transitions, transitions
 from helpers.errors import UserError
 from helpers.lazy import lazy_import
 from helpers.metrics import Metric
@@ -38,9 +38,13 @@ else:
 class BCConfig(PolicyConfig):
     """Hyper-parameters of behavioural cloning."""
 
+    FROM_ROLLOUTS: ClassVar[bool] = False
+
     bc_loss: str = param("nll", "negative log-likelihood, or mean squared error", choices=("nll", "mse"))
     bc_validation: float = param(0.1, "share of the steps that is kept aside to see when to stop", low=0, high=0.9)
-    bc_patience: int = param(20, "end after so many iterations without a better validation loss; 0: never", low=0)
+    bc_patience: int = param(
+        20, "end after so many iterations without a better validation loss; 0: never", low=0, may_change=True
+    )
 
 
 BC_METRICS = {
@@ -106,8 +110,10 @@ class BCAgent(Acting):
         )
         self.rng = generator(setting.seed, Purpose.SHUFFLE, setting.comm.rank, setting.iteration)
         self.best_loss, self.since_best = float("inf"), 0
+        self._steps: Transitions | None = None
         if config.bc_loss == "mse" and not action_space.shape:
             raise UserError("--bc_loss=mse needs continuous actions; use nll")
+        self.first_action = int(getattr(action_space, "start", 0))
         if setting.demos:
             self._take(setting)
 
@@ -157,6 +163,8 @@ class BCAgent(Acting):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a checkpoint's state."""
         super().load_state_dict(state)
+        if self._steps is not None:
+            self._normalise()
         self.best_loss, self.since_best = float(state["best_loss"]), int(state["since_best"])
 
     def worker_state(self) -> dict[str, Any]:
@@ -170,7 +178,7 @@ class BCAgent(Acting):
     def _take(self, setting: Setting) -> None:
         """Draw the steps to learn from and those to keep aside, and take this worker's share of both (collective)."""
         rng = generator(setting.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
-        steps = transitions(setting.demos, setting.imitation.demo_subsampling, rng)
+        steps = transitions(setting.demos, setting.imitation.demo_subsampling, rng, self.first_action)
         order = rng.permutation(len(steps))
         aside = int(len(order) * self.config.bc_validation)
         rank, size = self.comm.rank, self.comm.size
@@ -178,14 +186,24 @@ class BCAgent(Acting):
         if count < self.config.batch_size:
             have = f"each worker has {count} steps of demonstrations to learn from"
             raise UserError(f"--batch_size={self.config.batch_size}, but {have}")
-        mine, kept = order[aside:][rank * count : (rank + 1) * count], order[:aside][rank::size]
-        self.observations.learn(steps.obs[mine], self.comm)
-        self.learned_obs = self.tensor(self.observations(steps.obs[mine]))
-        self.learned = optimizers.Packed({"obs": self.learned_obs, "actions": self.tensor(steps.actions[mine])})
-        self._kept = {
-            "obs": self.tensor(self.observations(steps.obs[kept])),
-            "actions": self.tensor(steps.actions[kept]),
-        }
+        self._steps = steps
+        self._mine, self._aside = order[aside:][rank * count : (rank + 1) * count], order[:aside][rank::size]
+        self.observations.learn(steps.obs[self._mine], self.comm)
+        self._normalise()
+
+    def _normalise(self) -> None:
+        """Bring this worker's steps to the form in which they are learned from, as the policy will see others."""
+        steps = self._steps
+        assert steps is not None
+
+        def fields(rows: np.ndarray) -> dict[str, torch.Tensor]:
+            return {
+                "obs": self.tensor(self.observations(steps.obs[rows])),
+                "actions": self.tensor(steps.actions[rows]),
+            }
+
+        learned, self._kept = fields(self._mine), fields(self._aside)
+        self.learned_obs, self.learned = learned["obs"], optimizers.Packed(learned)
 
     def _validation_loss(self) -> float:
         """Return the mean loss of the steps that all workers keep aside; NaN where there are none."""

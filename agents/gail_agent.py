@@ -66,8 +66,8 @@ class GAILConfig(PPOConfig):
     )
     d_control: str = param(
         "",
-        "instead of the expert's steps: their actions and observations shuffled, or noise in place of them (none): "
-        "what is still reached comes from the reward's sign alone",
+        "instead of the expert's steps: noise (none), from which nothing can be learned but the reward's sign; or "
+        "shuffled, each number from a step of its own, which leaves only how often it takes which value",
         choices=("", "shuffled", "none"),
     )
 
@@ -113,7 +113,8 @@ class GAILAgent(PPOAgent):
         self.space = action_space
         self.iterations = setting.iteration
         rng = torch.Generator().manual_seed(integer(setting.seed, Purpose.PARAMETERS, 1))
-        actions = 0 if config.d_state_only else int(np.prod(action_space.shape) or action_space.n)
+        size = int(np.prod(action_space.shape)) if action_space.shape else int(action_space.n)
+        actions = 0 if config.d_state_only else size
         self.inputs = observation_size + actions + int(config.d_absorbing)
         more = {"batch_norm": config.batch_norm_all or config.d_batch_norm}
         stack = make_perception(config, setting.imitation.d_perception_stack, self.inputs, rng, **more)
@@ -126,37 +127,45 @@ class GAILAgent(PPOAgent):
             comm=setting.comm,
             compile=setting.compile,
         )
+        self.ended = np.zeros(setting.num_envs, bool)  # by its own rules, with the step before this rollout
         self.d_rng = generator(setting.seed, Purpose.DISCRIMINATOR, setting.comm.rank, setting.iteration)
         if config.d_absorbing and config.gamma == 1.0:
             raise UserError("--d_absorbing needs a --gamma below 1: rewards for ever must add up to something")
         if setting.demos:
             drawn = generator(setting.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
-            self.expert = transitions(setting.demos, setting.imitation.demo_subsampling, drawn)
+            self.expert = transitions(
+                setting.demos, setting.imitation.demo_subsampling, drawn, getattr(action_space, "start", 0)
+            )
+            ends, steps = sum(e.terminated for e in setting.demos), sum(map(len, setting.demos))
+            self.expert_ends = ends / (steps + ends)  # share of the state that absorbs, once an episode
             if config.d_control == "shuffled":  # each number comes from a step of its own
                 shuffled = {name: drawn.permuted(getattr(self.expert, name), axis=0) for name in ("obs", "actions")}
                 self.expert = dataclasses.replace(self.expert, **shuffled)
 
-    def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
+    def update(self, rollout: Rollout, progress: float, *, value_of_end: float = 0.0) -> dict[str, float]:
         """Learn from one rollout, whose own rewards are not looked at; `progress` goes from 0 to 1 over the run.
 
         Raises:
             NonFiniteError: where a loss, gradient or parameter is no longer finite, naming it.
         """
+        config = self.config
         inputs = self._inputs(rollout.obs[:-1], rollout.actions)  # (T, N, I)
         seen = rollout.valid
-        if self.config.d_absorbing:  # the dead row after an end is where the state that absorbs is seen
-            after = np.zeros_like(seen)
-            after[1:] = rollout.terminated[:-1]
+        if config.d_absorbing:  # the dead row after an end is where the state that absorbs is seen
+            after = np.concatenate([self.ended[None], rollout.terminated[:-1]]) & ~rollout.valid
             inputs[after], seen = self._absorbed(), seen | after
-        told = dict.fromkeys(("d_loss", "d_expert", "d_policy", "d_penalty"), float("nan"))
-        if self.iterations % self.config.g_steps == 0:
-            told = self._learn_to_tell(inputs[seen], rollout.valid.size)
+            self.ended = rollout.terminated[-1].copy()
+        told, learned = dict.fromkeys(("d_loss", "d_expert", "d_policy", "d_penalty"), float("nan")), None
+        if self.iterations % config.g_steps == 0:
+            told, learned = self._learn_to_tell(inputs[seen], rollout.valid.size)
         self.iterations += 1
         rewards = np.where(rollout.valid, self.reward_of(self._logits(inputs)), 0.0).astype(np.float32)
-        if self.config.d_absorbing:
-            for_ever = self.reward_of(self._logits(self._absorbed()[None]))[0] / (1.0 - self.config.gamma)
-            rewards += np.where(rollout.terminated, self.config.gamma * for_ever, 0.0).astype(np.float32)
-        metrics = super().update(dataclasses.replace(rollout, rewards=rewards), progress)
+        for_ever = 0.0
+        if config.d_absorbing:
+            for_ever = float(self.reward_of(self._logits(self._absorbed()[None]))[0]) / (1.0 - config.gamma)
+        if learned is not None:  # only now: the rewards are of the function that has learned
+            self.discriminator.learn(learned, self.comm)
+        metrics = super().update(dataclasses.replace(rollout, rewards=rewards), progress, value_of_end=for_ever)
         mean = self.comm.mean_(np.array([rewards[rollout.valid].mean()]))[0]
         return metrics | told | {"d_reward": float(mean)}
 
@@ -220,13 +229,17 @@ class GAILAgent(PPOAgent):
             buffer.copy_(state["d_buffers"][name])
 
     def worker_state(self) -> dict[str, Any]:
-        """Return what PPO's worker has, and this one's choice of the expert's steps."""
-        return super().worker_state() | {"discriminator": self.d_rng.bit_generator.state}
+        """Return what PPO's worker has, the choice of the expert's steps, and which episodes have just ended."""
+        return super().worker_state() | {
+            "discriminator": self.d_rng.bit_generator.state,
+            "ended": self.ended.tolist(),
+        }
 
     def load_worker_state(self, state: dict[str, Any]) -> None:
         """Take over a worker's state."""
         super().load_worker_state(state)
         self.d_rng.bit_generator.state = state["discriminator"]
+        self.ended = np.array(state["ended"], bool)
 
     def _inputs(self, obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Return what the discriminator sees (..., I): both kinds of steps through the policy's normaliser.
@@ -251,29 +264,31 @@ class GAILAgent(PPOAgent):
         with torch.no_grad():
             return np.asarray(self.discriminator(self.tensor(inputs)).cpu().numpy())
 
-    def _learn_to_tell(self, policy: np.ndarray, count: int) -> dict[str, float]:
-        """Let the discriminator learn from steps of the policy (K, I) and as many of the expert; return metrics.
+    def _learn_to_tell(self, policy: np.ndarray, count: int) -> tuple[dict[str, float], torch.Tensor]:
+        """Let the discriminator learn from steps of the policy (K, I) and as many of the expert.
 
         Every worker makes as many minibatches, of `count` steps in a pass, however many of its rows are dead.
+
+        Returns:
+            metrics, and what the last pass was over.
         """
         config, rng = self.config, self.d_rng
         expert = self._inputs(self.expert.obs, self.expert.actions)
-        if config.d_absorbing:
-            expert = np.concatenate([expert, np.tile(self._absorbed(), (int(self.expert.terminated.sum()), 1))])
         for _ in range(config.d_steps):
             self.discriminator.refresh()
             chosen = expert[rng.integers(len(expert), size=count)]
+            if config.d_absorbing:
+                chosen[rng.random(count) < self.expert_ends] = self._absorbed()
             if config.d_control == "none":
                 chosen = rng.standard_normal(chosen.shape, np.float32)
             fields = {"expert": chosen, "policy": policy[np.resize(rng.permutation(len(policy)), count)]}
             if config.d_penalty != "none":
                 fields["mix"] = rng.random((count, 1), np.float32)
             if config.d_penalty == "dragan":
-                fields["noise"] = 0.5 * expert.std(0) * rng.random(chosen.shape, np.float32)
-            packed = optimizers.Packed({name: self.tensor(field) for name, field in fields.items()})
-            self.d_optimizer.learn(packed, min(config.d_batch_size, count), rng)
+                fields["noise"] = 0.5 * chosen.std(0) * rng.random(chosen.shape, np.float32)
+            batch = {name: self.tensor(field) for name, field in fields.items()}
+            self.d_optimizer.learn(optimizers.Packed(batch), config.d_batch_size, rng)
         self.discriminator.refresh()
-        self.discriminator.learn(torch.cat([self.tensor(expert), self.tensor(policy)]), self.comm)
         metrics = self.d_optimizer.take_metrics()
         del metrics["gradient_norm"]
-        return metrics
+        return metrics, torch.cat([batch["expert"], batch["policy"]])

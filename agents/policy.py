@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ else:  # torch takes more than a second to import, and `main.py -h` reads this f
 @dataclass(frozen=True, kw_only=True)
 class PolicyConfig:
     """Hyper-parameters of a policy and of how it is learned."""
+
+    FROM_ROLLOUTS: ClassVar[bool] = True  # whether its minibatches are parts of rollouts
 
     p_perception_stack: str = param("mlp_64", "hidden layers of the policy", check=hidden_sizes)
     activation: str = param("tanh", "activation of hidden layers", choices=("tanh", "relu", "elu"))

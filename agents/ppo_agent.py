@@ -150,8 +150,13 @@ class PPOAgent(Acting):
         self.rewards = RewardScaler(setting.num_envs, config.gamma, clip, config.normalize_rewards)
         self.rng = generator(setting.seed, Purpose.SHUFFLE, setting.comm.rank, setting.iteration)
 
-    def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
-        """Learn from one rollout; `progress` goes from 0 to 1 over the run. Metrics are means over the update.
+    def update(self, rollout: Rollout, progress: float, *, value_of_end: float = 0.0) -> dict[str, float]:
+        """Learn from one rollout. Metrics are means over the update.
+
+        Args:
+            rollout: what happened.
+            progress: from 0 to 1 over the run.
+            value_of_end: rewards to come, discounted, after an episode that ended by its own rules.
 
         Raises:
             NonFiniteError: where a loss, gradient or parameter is no longer finite, naming it.
@@ -160,6 +165,8 @@ class PPOAgent(Acting):
         schedule = 1.0 - progress if config.lr_schedule == "linear" else 1.0
         self.optimizer.set_schedule(schedule)
         rewards = self.rewards(rollout.rewards, rollout.cut, rollout.valid, self.comm)
+        if value_of_end:  # beside the rewards' own scale, which it would stretch, and their limit
+            rewards = rewards + rollout.terminated * np.float32(config.gamma * value_of_end / self.rewards.std)
         obs = self.tensor(self.observations(rollout.obs))  # (T+1, N, O)
         batch = self._batch(rollout, obs)  # fields (T * N, ...)
         metrics: dict[str, float] = {}

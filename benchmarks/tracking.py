@@ -61,7 +61,7 @@ def table(runs: list[dict[str, Any]]) -> str:
     found = {(row["workers"], row["turn"], row["kind"]): row for row in runs}
     for workers in sorted({row["workers"] for row in runs}):
         whole = [turn for n, turn, kind in found if n == workers and kind == KINDS[-1]]
-        for kind in KINDS:
+        for kind in KINDS if whole else ():
             pairs = [(found[workers, turn, kind], found[workers, turn, "without"]) for turn in whole]
             ratios = [a["steps_per_second"] / b["steps_per_second"] for a, b in pairs]
             more = statistics.median(a["seconds"] - b["seconds"] for a, b in pairs)

@@ -16,9 +16,9 @@ from helpers.say import say
 from helpers.trackers.wandb import client_settings, has_key
 
 PATIENCE = 30  # seconds for each answer of the server
-RUN_PATH = re.compile(r"/?([^/\s]+)/([^/\s]+)/(?:runs/)?([^/]*[^/\s][^/]*)/?")
+RUN_PATH = re.compile(r"/?([^/\s]+)/([^/\s]+)/(?:runs/)?([^/]+)/?")
 # Of a run's page, whichever part of it is looked at; a server may be anywhere under its address.
-RUN_PAGE = re.compile(r"https?://[^/]+/(?:[^?#]*/)?([^/?#]+)/([^/?#]+)/runs/([^/?#]+)(?:[/?#].*)?")
+RUN_PAGE = re.compile(r"https?://[^/]+/(?:[^?#]*?/)??([^/?#]+)/([^/?#]+)/runs/([^/?#]+)(?:[/?#].*)?")
 
 
 def parse_run_path(path: str) -> tuple[str, str, str]:
@@ -29,11 +29,11 @@ def parse_run_path(path: str) -> tuple[str, str, str]:
     """
     page = RUN_PAGE.fullmatch(path)
     match = page or ("://" not in path and RUN_PATH.fullmatch(path)) or None
-    user, project, run = (unquote(part) if page else part for part in match.groups()) if match else ("", "", "")
-    text = user + project + run
-    if not match or not {user, project, run}.isdisjoint({".", ".."}) or "/" in text or not text.isprintable():
+    names = [(unquote(part) if page else part).strip() for part in match.groups()] if match else [""]
+    if any(name in ("", ".", "..") or "/" in name or not name.isprintable() for name in names):
         raise UserError(f"--wandb_run_path={path}: write user/project/run, or the address of the run's page")
-    return user, project, run.strip()
+    user, project, run = names
+    return user, project, run
 
 
 def fetch(run_path: str, iter_num: str, data: Path, *, replace: bool) -> Path:

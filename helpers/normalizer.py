@@ -124,6 +124,11 @@ class RewardScaler:
         scaled = rewards / self.moments.std
         return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
 
+    @property
+    def std(self) -> float:
+        """What rewards are divided by."""
+        return float(self.moments.std) if self.enabled else 1.0
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint needs; the running returns belong to the environments, not to it."""
         return self.moments.state_dict()

@@ -17,10 +17,15 @@ def say(line: str) -> None:
     logger.info(line)
 
 
-def tell(line: str) -> None:
-    """Put a line on stderr and into the log: the user must know."""
+def warn(line: str) -> None:
+    """Put a line on stderr; the log has it already."""
     with contextlib.suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)
+
+
+def tell(line: str) -> None:
+    """Put a line on stderr and into the log: the user must know."""
+    warn(line)
     logger.warning(line)
 
 

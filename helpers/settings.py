@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from helpers.config import (
 from helpers.demos import ImitationConfig
 from helpers.downloads import parse_run_path
 from helpers.errors import UserError
-from helpers.trackers import TrackingConfig
+from helpers.trackers import TrackingConfig, usable_name
 
 DESCRIPTION = "Train and evaluate reinforcement-learning agents, with one worker or, under mpiexec, with many."
 EPILOG = """Examples:
@@ -198,8 +199,7 @@ def parse(argv: Sequence[str], drawn: Mapping[str, Any] | None = None) -> Settin
     Raises:
         UserError: for anything unknown, of the wrong type, out of range or that does not fit together.
     """
-    algo = next((a.split("=", 1)[1] for a in argv if a.startswith("--algo=")), "ppo")
-    algo = algo if algo in AGENTS else "ppo"
+    algo = _algo_of(argv, drawn)
     groups = {title: group for task in TASKS for title, group in groups_of(task, algo).items()}
     flags = read_flags(build_parser("main.py", DESCRIPTION, EPILOG, {t: cls for t, (_, cls) in groups.items()}), argv)
     known = known_settings(algo)
@@ -216,7 +216,27 @@ def parse(argv: Sequence[str], drawn: Mapping[str, Any] | None = None) -> Settin
     given = frozenset([*flags, *file])
     settings = Settings(**{group: build(cls, flags, file, path) for group, cls in used.values()}, given=given)
     check(settings)
+    for name in {"wandb_project", "wandb_entity"} & given:  # what a checkpoint's record says is of no matter
+        try:
+            usable_name(getattr(settings.tracking, name))
+        except UserError as error:
+            raise UserError(f"--{name}={getattr(settings.tracking, name)}: {error}") from None
     return settings
+
+
+def _algo_of(argv: Sequence[str], drawn: Mapping[str, Any] | None) -> str:
+    """Return the algorithm that is named anywhere; it decides what settings there are."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in ("--algo", "--config"):
+        parser.add_argument(name, default="")
+    try:
+        given, _ = parser.parse_known_args(argv)
+        every = set().union(*map(known_settings, AGENTS))
+        file = read_yaml(given.config, every, lists=drawn is not None) if given.config else {}
+    except (UserError, argparse.ArgumentError):  # said where all of it is read
+        given, file = argparse.Namespace(algo=""), {}
+    algo = given.algo or (drawn or {}).get("algo") or file.get("algo", "")
+    return str(algo) if algo in AGENTS else "ppo"
 
 
 def check(settings: Settings) -> None:
@@ -244,8 +264,11 @@ def check(settings: Settings) -> None:
     train, agent = settings.train, settings.agent
     if train.rollout_len % train.num_envs:
         raise UserError(f"--rollout_len={train.rollout_len} is not a multiple of --num_envs={train.num_envs}")
-    if agent.batch_size > train.rollout_len:
-        raise UserError(f"--batch_size={agent.batch_size} is larger than --rollout_len={train.rollout_len}")
+    for name in ("batch_size", "d_batch_size") if agent.FROM_ROLLOUTS else ():
+        if (size := getattr(agent, name, 0)) > train.rollout_len:
+            raise UserError(f"--{name}={size} is larger than --rollout_len={train.rollout_len}")
+    if agent_class(train.algo).LEARNS_FROM_DEMOS and not settings.imitation.expert_path:
+        raise UserError(f"--algo={train.algo} learns from demonstrations: --expert_path=data/demos/<environment>")
     if Path(train.uuid).name != train.uuid or train.uuid in (".", ".."):
         raise UserError(f"--uuid={train.uuid}: a name, not a path")
     if len(train.uuid.encode()) > MAX_NAME:

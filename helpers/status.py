@@ -60,6 +60,7 @@ class Status:
     folder: Path  # of the log
     counters: Counters
     saved_iteration: int | None = None  # of the newest checkpoint, from which --resume goes on
+    learned: bool = False  # whether the agent has learned all it could, however long the run was to be
     _over: bool = False  # the first word about the end is the one that counts
     _lock: threading.Lock = field(default_factory=threading.Lock)  # the warden's thread writes as well
 
@@ -86,6 +87,7 @@ class Status:
             "reason": reason,
             "iteration": self.counters.iteration,
             "timesteps": self.counters.timesteps,
+            "learned": self.learned,
             "resumable": state != "finished" and self.saved_iteration is not None,
             "saved_iteration": self.saved_iteration,
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

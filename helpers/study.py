@@ -175,7 +175,7 @@ class TrialRun:
     """Makes each environment, and reads each set of demonstrations, once."""
 
     def __init__(self) -> None:
-        self._shapes: dict[tuple[str, str], tuple[int, tuple[int, ...]]] = {}
+        self._spaces: dict[tuple[str, str], tuple[int, Any]] = {}  # size of observations, and actions
         self._fitting: set[tuple[Any, ...]] = set()
 
     def check(self, settings: Settings) -> None:
@@ -185,14 +185,13 @@ class TrialRun:
             UserError: where the environment cannot be made, or the demonstrations do not fit or are not there.
         """
         env_id, kwargs = settings.train.env_id, settings.common.env_kwargs
-        if (env_id, kwargs) not in self._shapes:
+        if (env_id, kwargs) not in self._spaces:
             env = environments.make_env(environments.resolve(env_id), None, to_kwargs(kwargs))
-            observation, action = env.observation_space.shape, env.action_space.shape
+            self._spaces[env_id, kwargs] = (env.observation_space.shape or (0,))[0], env.action_space
             env.close()
-            self._shapes[env_id, kwargs] = (observation or (0,))[0], tuple(action or ())
         path, number = settings.imitation.expert_path, settings.imitation.num_demos
         if path and (case := (env_id, kwargs, path, number)) not in self._fitting:
-            demos.check_fit(demos.read_demos(path, number), path, *self._shapes[env_id, kwargs])
+            demos.check_fit(demos.read_demos(path, number), path, *self._spaces[env_id, kwargs])
             self._fitting.add(case)
 
 

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 TICK = 1.0  # seconds between looks at the clock
 ONE_REQUEST = 2.0  # seconds; launchers often pass one request on more than once
+ALMOST = 120.0  # seconds before the time limit
 ROLL_CALL = 5.0  # seconds in which a worker must answer that it is there
 PARENT = os.getppid()  # the launcher, where there is one
 
@@ -102,6 +103,10 @@ class Warden:
     def seconds_left(self) -> float:
         """Return how much of the time limit is left."""
         return self._deadline - time.monotonic()
+
+    def hurries(self) -> bool:
+        """Tell whether somebody has asked for a stop, or the time limit is almost over."""
+        return bool(self._signal) or self.seconds_left() < ALMOST
 
     def _wants_to_stop(self) -> str:
         """Return why this worker wants the run to stop, or nothing."""

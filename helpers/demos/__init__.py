@@ -6,9 +6,11 @@ A new format is one module beside this one, and one line in `READERS`.
 from __future__ import annotations
 
 import importlib
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,17 +57,20 @@ class Transitions:
         return len(self.obs)
 
 
-def transitions(episodes: Sequence[Episode], every: int, rng: np.random.Generator) -> Transitions:
+def transitions(
+    episodes: Sequence[Episode], every: int, rng: np.random.Generator, first_action: int = 0
+) -> Transitions:
     """Return the steps to learn from: of each episode every `every`-th, from a random one of the first `every` on.
 
     So Ho and Ermon (2016, section 6) do, with 20, to make imitation hard. An episode that is shorter gives one step.
+    Actions of a finite set are counted from 0, as networks do; the environment's first is `first_action`.
     """
     chosen = [(e, np.arange(rng.integers(min(every, len(e))), len(e), every)) for e in episodes]
     last = [np.arange(len(e)) == len(e) - 1 for e in episodes]
     actions = np.concatenate([e.actions[steps] for e, steps in chosen])
     return Transitions(
         obs=np.concatenate([e.obs[steps] for e, steps in chosen]).astype(np.float32),
-        actions=actions.astype(np.int64 if actions.ndim == 1 else np.float32),
+        actions=(actions - first_action).astype(np.int64) if actions.ndim == 1 else actions.astype(np.float32),
         next_obs=np.concatenate([e.obs[steps + 1] for e, steps in chosen]).astype(np.float32),
         terminated=np.concatenate(
             [ends[steps] & e.terminated for (e, steps), ends in zip(chosen, last, strict=True)]
@@ -100,16 +105,34 @@ def read_demos(path: str, count: int, watched: Callable[[Sequence[int]], Iterato
     raise UserError(f"--expert_path={path}: a folder of HDF5 files, an .npz file or a Minari dataset is expected")
 
 
-def check_fit(episodes: Sequence[Episode], path: str, observation_size: int, action_shape: tuple[int, ...]) -> None:
+def checksum(episodes: Sequence[Episode]) -> str:
+    """Return a checksum of what there is to learn from."""
+    value = 0
+    for episode in episodes:
+        for part in (episode.obs, episode.actions, np.array(episode.terminated)):
+            value = zlib.crc32(np.ascontiguousarray(part).tobytes(), value)
+    return f"{value:08x}"
+
+
+def check_fit(episodes: Sequence[Episode], path: str, observation_size: int, space: Any) -> None:
     """Refuse demonstrations that were recorded in another environment.
 
+    Args:
+        episodes: the demonstrations.
+        path: where they are.
+        observation_size: of the environment.
+        space: its actions.
+
     Raises:
-        UserError: where observations or actions differ in size.
+        UserError: where observations or actions differ in size, or an action is none of a finite set.
     """
     for episode in episodes:
         sizes = (episode.obs.shape[1:], episode.actions.shape[1:])
-        if sizes != ((observation_size,), action_shape):
+        if sizes != ((observation_size,), tuple(space.shape)):
             raise UserError(
                 f"--expert_path={path}: observations and actions of shapes {sizes[0]} and {sizes[1]}, "
-                f"but the environment has {(observation_size,)} and {action_shape}",
+                f"but the environment has {(observation_size,)} and {tuple(space.shape)}",
             )
+        if not space.shape and not np.isin(episode.actions, np.arange(space.start, space.start + space.n)).all():
+            last = space.start + space.n - 1
+            raise UserError(f"--expert_path={path}: an action that is none of {space.start} to {last}")

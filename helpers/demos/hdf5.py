@@ -84,7 +84,7 @@ def read_demo(path: Path) -> Episode:
         obs=np.concatenate([data["obs0"], data["obs1"][-1:]]),
         actions=data["acs"],
         rewards=data["env_rews"],
-        terminated=bool(data["terminateds"][-1]) if "terminateds" in data else bool(data["dones1"][-1]),
+        terminated=bool(data["terminateds"][-1]) if "terminateds" in data else False,  # not known
         truncated=bool(data["truncateds"][-1]) if "truncateds" in data else False,
         facts=functools.partial(read_facts, path),
     )

@@ -72,7 +72,7 @@ def _split(data: dict[str, np.ndarray], path: Path) -> list[Episode]:
                 obs=np.concatenate([part["obs0"], part["obs1"][-1:]]),
                 actions=part["acs"],
                 rewards=part["env_rews"],
-                terminated=bool(np.any(part.get("terminateds", part["dones1"])[-1])),
+                terminated=bool(np.any(part.get("terminateds", np.zeros(1))[-1])),
                 truncated=bool(np.any(part.get("truncateds", np.zeros(1))[-1])),
             )
         )

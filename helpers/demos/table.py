@@ -10,8 +10,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from helpers.demos import Episode, ImitationConfig, read_demos
+from helpers.errors import UserError
 
 MOST_ROWS = 60  # of a table; what is beyond counts in the summary
 PLAIN_WIDTH = 118  # of lines that go to a file
@@ -24,11 +26,12 @@ def show(config: ImitationConfig) -> None:
         UserError: where they are not there, or cannot be used.
     """
     episodes = read_demos(config.expert_path, config.num_demos, _watched)
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, soft_wrap=True)
-    table = Table("", "length", "return", "per step", "end", "seed", title=config.expert_path, title_justify="left")
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, markup=False)
+    title = Text(config.expert_path)
+    table = Table("", "length", "return", "per step", "end", "seed", title=title, title_justify="left")
     for column in table.columns[:4]:
         column.justify = "right"
-    facts = [episode.facts() for episode in episodes]
+    facts = [_facts(episode, config.expert_path) for episode in episodes]
     for number, (episode, known) in enumerate(zip(episodes[:MOST_ROWS], facts, strict=False)):
         end = "terminated" if episode.terminated else "time limit" if episode.truncated else "not known"
         per_step = f"{episode.ret / len(episode):.3f}"
@@ -38,7 +41,7 @@ def show(config: ImitationConfig) -> None:
     if len(episodes) > MOST_ROWS:
         console.print(f"... and {len(episodes) - MOST_ROWS:,} more")
     for name, value in summary(episodes, facts).items():
-        console.print(f"{name + ':':14}{value}")
+        console.print(f"{name + ':':14} {value}", soft_wrap=True)
 
 
 def summary(episodes: Sequence[Episode], facts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -54,6 +57,13 @@ def summary(episodes: Sequence[Episode], facts: Sequence[Mapping[str, Any]]) -> 
     }
     names = dict.fromkeys(name for known in facts for name in known if name != "seed")
     return found | {name: _listed(str(known.get(name, "not known")) for known in facts) for name in names}
+
+
+def _facts(episode: Episode, path: str) -> Mapping[str, Any]:
+    try:
+        return episode.facts()
+    except Exception as error:  # whatever damaged attributes make of h5py
+        raise UserError(f"{path}: cannot read what a demonstration tells of itself: {error}") from None
 
 
 def _listed(values: Iterator[str]) -> str:

@@ -77,7 +77,7 @@ def _state(
     if active:  # first: a run that is made longer said before that it had finished
         return active, ""
     if said == "finished":
-        longer = progress(status, job["settings"]) < 1
+        longer = not _is_over(status, job["settings"])
         return ("stopped", "it had finished, and is to go on") if longer else ("finished", "")
     if not job["place"]:
         return "not started", ""
@@ -102,7 +102,12 @@ def progress(counters: Mapping[str, Any], settings: Mapping[str, Any]) -> float:
 def has_finished(folder: StudyFolder, name: str, settings: Mapping[str, Any]) -> bool:
     """Tell whether a run has come to the end that these settings give it."""
     status = folder.status(name)
-    return status.get("state") == "finished" and progress(status, settings) >= 1
+    return status.get("state") == "finished" and _is_over(status, settings)
+
+
+def _is_over(status: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Tell whether a run that has finished is not to go on: for its length, or as there was no more to learn."""
+    return bool(status.get("learned")) or progress(status, settings) >= 1
 
 
 def tail(path: Path) -> list[str]:

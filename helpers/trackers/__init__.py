@@ -30,8 +30,8 @@ class TrackingConfig:
     """Settings of what takes part besides console and CSV."""
 
     tensorboard: bool = param(False, "write the metrics for TensorBoard as well", may_change=True)
-    wandb_project: str = param("", "Weights & Biases project; empty for none", check=usable_name, may_change=True)
-    wandb_entity: str = param("", "Weights & Biases user or team", check=usable_name, may_change=True)
+    wandb_project: str = param("", "Weights & Biases project; empty for none", may_change=True)
+    wandb_entity: str = param("", "Weights & Biases user or team", may_change=True)
 
 
 class Tracker:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from helpers.say import say, tell
+from helpers.comm import launched_size
+from helpers.say import say, warn
 from helpers.trackers import BACKGROUND, Tracker
 
 logger = logging.getLogger(__name__)
@@ -106,9 +107,10 @@ class WandbTracker(Tracker):
         self._last_upload = time.monotonic()
         self._run: Any = None
         self._exit_code = 0
-        self._data = data
         self._said = ""  # the last complaint
         self._where = ""  # the run is, once it has begun
+        self._given_up = False
+        self._ended = threading.Event()  # a thread that is waited for may look ended after a signal (bpo-46726)
         self._asked: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=BACKGROUND, daemon=True)
         self._thread.start()
@@ -138,46 +140,48 @@ class WandbTracker(Tracker):
         self._ask(None)
 
     def wait(self, seconds: float = math.inf, over: Callable[[], bool] = lambda: False) -> None:
-        """Wait for that end, but not for ever, nor after Ctrl-C; say where the run is, or what went wrong."""
+        """Wait for that end, but not for ever; say what went wrong, and where the run is."""
         seconds = min(seconds, BEGINS_WITHIN + ENDS_WITHIN + MARGIN)
-        begun, waited, told = time.monotonic(), 0.0, False
-        try:
-            while self._thread.is_alive() and waited < seconds and not over():
-                waited = time.monotonic() - begun
-                if waited > SOON and not told:
-                    told = True
-                    say("waiting for Weights & Biases to take the rest; Ctrl-C ends the wait, and loses nothing here")
-                self._thread.join(0.1)
-        except KeyboardInterrupt:
-            pass
-        if self._thread.is_alive():
+        begun, told = time.monotonic(), False
+        while not self._ended.wait(0.1) and not over() and (waited := time.monotonic() - begun) < seconds:
+            if waited > SOON and not told:
+                told = True
+                how = (
+                    "SIGUSR1 to the launcher" if launched_size() > 1 else "Ctrl-C"
+                )  # which a launcher takes for itself
+                say(f"waiting for Weights & Biases to take the rest; {how} ends the wait, and loses nothing here")
+        if not self._ended.is_set():
+            there = f"{self._sync()} uploads what is there" if self._run else "it had not begun"
+            self._complain(f"it has not ended in time; {there}, progress.csv has everything")
+            self._given_up = True
             _kill_service()
-            self._complain(f"has not ended by itself; `wandb sync {self._folder()}` uploads what is missing")
         if self._said:
-            tell(f"warning: Weights & Biases: {self._said}")
-        elif self._where:
+            warn(f"warning: Weights & Biases: {self._said}")
+        if self._where:
             say(f"Weights & Biases:  {self._where}")
 
     def _ask(self, call: Callable[[], None] | None) -> None:
         """Have the thread do something; where it has ended before its time, nobody would."""
-        if self._thread.is_alive():
+        if not self._ended.is_set():
             self._asked.put(call)
 
     def _work(self) -> None:
         try:
             self._run = self._begin()
             if not self._run.disabled:
-                self._where = self._run.url or f"offline; `wandb sync {self._folder()}` uploads it"
-            while call := self._asked.get():
+                self._where = self._run.url or f"offline; {self._sync()} uploads it"
+            while (call := self._asked.get()) and not self._given_up:
                 self._try(call)
             self._end()
         except Exception as error:  # a tracker must never cost the run
             self._complain(error)
         self._try(_end_service)
+        self._ended.set()
 
-    def _folder(self) -> Path:
-        """Return where the run lies."""
-        return Path(self._run.dir).parent if self._run else self._data / "wandb"
+    def _sync(self) -> str:
+        """Return the command that uploads the run's folder."""
+        online = " --include-online" if self._run.url else ""
+        return f"`wandb sync{online} {Path(self._run.dir).parent}`"
 
     def _begin(self) -> Any:
         """Return the run: with the server where there is a key and it answers, else offline."""
@@ -192,6 +196,8 @@ class WandbTracker(Tracker):
             try:
                 return wandb.init(**self._arguments, settings=settings, mode="online")
             except Exception as error:
+                if self._given_up:
+                    raise
                 self._complain(f"{error}; the run is kept offline, and `wandb sync` uploads it")
                 self._try(_end_service)  # it refuses to begin a second run of that id
         return wandb.init(**self._arguments, settings=settings, mode="disabled" if mode == "disabled" else "offline")
@@ -200,8 +206,7 @@ class WandbTracker(Tracker):
         try:
             self._run.finish(exit_code=self._exit_code)
         except TimeoutError:
-            missing = f"`wandb sync {self._folder()}` uploads the rest"
-            self._complain(f"not all went up within {ENDS_WITHIN:.0f} s; {missing}")
+            self._complain(f"not all went up within {ENDS_WITHIN:.0f} s; {self._sync()} uploads the rest")
 
     def _upload(self) -> None:
         """Send those files that are new or have changed."""
@@ -219,8 +224,8 @@ class WandbTracker(Tracker):
             self._complain(error)
 
     def _complain(self, what: str | Exception) -> None:
-        """Put into the log what went wrong, once while it stays the same."""
+        """Put into the log what went wrong, once while it stays the same; nothing of what giving up brings about."""
         message = " ".join(str(what).split()) or type(what).__name__
-        if message != self._said:
+        if message != self._said and not self._given_up:
             self._said = message
             logger.warning("Weights & Biases: %s", message)

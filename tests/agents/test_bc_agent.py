@@ -133,6 +133,14 @@ def test_resumed_agent_learns_the_same_bits():
     assert straight.parameter_hash() == resumed.parameter_hash()
 
 
+def test_other_demonstrations_are_seen_through_the_normaliser_of_the_checkpoint():
+    first = make()
+    other = make(demos=expert(length=100))
+    other.load_state_dict(first.state_dict())
+    steps = other._steps.obs[other._mine]
+    np.testing.assert_array_equal(other.learned_obs.numpy(), first.observations(steps))
+
+
 def test_agent_that_only_plays_needs_no_demonstrations():
     agent = make(demos=())
     assert agent.act(np.zeros(3)).shape == (2,)

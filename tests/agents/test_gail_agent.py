@@ -27,7 +27,8 @@ def rollout(seed=0, terminated=()):
     ends = np.zeros((T, N), bool)
     valid = np.ones((T, N), bool)
     for t, n in terminated:
-        ends[t, n], valid[t + 1, n] = True, False
+        ends[t, n] = True
+        valid[t + 1 : t + 2, n] = False
     return Rollout(
         obs=rng.normal(size=(T + 1, N, SIZE)).astype(np.float32),
         actions=rng.normal(size=(T, N, 2)).astype(np.float32),
@@ -145,35 +146,79 @@ def test_expert_and_policy_are_seen_through_the_same_normaliser_and_clipping():
     assert make(d_state_only=True)._inputs(obs, actions).shape == (T, N, SIZE)
 
 
-def test_state_after_an_end_is_seen_and_rewarded_for_ever_and_not_after_a_time_limit():
-    demos = [expert(terminated=True), expert()]
-    agent = make(demos=demos, d_absorbing=True, gamma=0.9, normalize_rewards=False)
+def without_learning(agent):
+    """Let an agent's discriminator stay as it is; return where the policy's steps that it would see are kept."""
     seen = {}
-    agent._learn_to_tell = lambda policy, count: seen.update(policy=policy) or {}
-    rewards = []
-    agent.rewards = lambda values, *_: rewards.append(values.copy()) or values
-    agent.update(rollout(terminated=[(3, 0), (8, 2)]), 0.0)
+
+    def learn(policy, count):
+        seen.update(policy=policy, count=count)
+        return {}, None
+
+    agent._learn_to_tell = learn
+    return seen
+
+
+def test_state_after_an_end_is_seen_and_not_after_a_time_limit():
+    agent = make(demos=[expert(terminated=True), expert()], d_absorbing=True)
+    seen = without_learning(agent)
+    steps = rollout(terminated=[(3, 0), (8, 2), (T - 1, 1)])
+    steps.truncated[5, 3], steps.valid[6, 3] = True, False
+    agent.update(steps, 0.0)
     marked = seen["policy"][:, -1] == 1.0
     assert marked.sum() == 2
     assert not seen["policy"][marked, :-1].any()
-    assert len(seen["policy"]) == T * N  # dead rows are seen as that state
-    agent = make(demos=demos, d_absorbing=True)  # the same one, before its normaliser had learned
-    absorbed = float(agent.reward_of(agent._logits(agent._absorbed()[None]))[0])
-    own = agent.reward_of(agent._logits(agent._inputs(rollout().obs[:-1], rollout().actions)))
-    assert rewards[0][3, 0] == pytest.approx(own[3, 0] + 9.0 * absorbed, rel=1e-4)
-    assert rewards[0][4, 0] == 0.0
-    assert rewards[0][5, 0] == pytest.approx(own[5, 0], rel=1e-4)
+    assert len(seen["policy"]) == T * N - 1
+    following = rollout(1)
+    following.valid[0, 1] = False  # the end of the last rollout's last step is seen in this one
+    agent.update(following, 0.0)
+    assert (seen["policy"][:, -1] == 1.0).sum() == 1
     with pytest.raises(UserError, match="gamma"):
         make(d_absorbing=True, gamma=1.0)
 
 
+def test_expert_absorbs_once_for_each_of_its_ends_whatever_the_subsampling():
+    every = ImitationConfig(d_perception_stack="mlp_4", demo_subsampling=20)
+    agent = make(demos=[expert(9, terminated=True), expert(19), expert(19, terminated=True)], imitation=every)
+    assert agent.expert_ends == pytest.approx(2 / 49)
+    agent = make(demos=[expert(9, terminated=True)], d_absorbing=True)
+    _, learned = agent._learn_to_tell(np.zeros((8, agent.inputs), np.float32), 5000)
+    assert float(learned[:5000, -1].mean()) == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_end_is_worth_its_state_for_ever_beside_the_scale_of_rewards(scaled, monkeypatch):
+    agent = make(demos=[expert()], d_absorbing=True, gamma=0.9, normalize_rewards=scaled, clip_normalized=0.001)
+    without_learning(agent)
+    given = []
+    monkeypatch.setattr("agents.ppo_agent.gae", lambda rewards, values, *_: given.append(rewards) or 0 * values)
+    steps = rollout(terminated=[(3, 0)])
+    absorbed = float(agent.reward_of(agent._logits(agent._absorbed()[None]))[0])
+    own = float(agent.reward_of(agent._logits(agent._inputs(steps.obs[:-1], steps.actions)))[3, 0])
+    agent.update(steps, 0.0)
+    assert agent.rewards.std != 1.0 or not scaled
+    expected = (0.001 if scaled else own) + 9.0 * absorbed / agent.rewards.std
+    assert given[0][3, 0] == pytest.approx(expected, rel=1e-4)
+
+
 def test_dead_rows_are_not_seen():
     agent = make()
-    seen = {}
-    agent._learn_to_tell = lambda policy, count: seen.update(policy=policy, count=count) or {}
+    seen = without_learning(agent)
     agent.update(rollout(terminated=[(3, 0), (8, 2)]), 0.0)
     assert len(seen["policy"]) == T * N - 2
     assert seen["count"] == T * N  # as many minibatches on every worker
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_control_by_noise_learns_nothing_of_the_expert(norm):
+    """Two experts, the same noise: the same discriminator."""
+    hashes = set()
+    for demos in ([expert()], [expert(length=80, terminated=True)]):
+        agent = make(demos=demos, d_control="none", d_batch_norm=norm, d_penalty="dragan")
+        for seed in range(2):
+            agent.update(rollout(seed), 0.0)
+        moments = [buffer.sum().item() for buffer in agent.discriminator.buffers()]
+        hashes.add((agent.parameter_hash(), *moments))
+    assert len(hashes) == 1
 
 
 @pytest.mark.parametrize("control", ["shuffled", "none"])
@@ -205,12 +250,9 @@ def test_spectral_norm_leaves_a_largest_stretch_of_one():
     agent = make(d_spectral_norm=True, d_lr=1e-2)
     for seed in range(5):
         agent.update(rollout(seed), 0.0)
-    agent.discriminator.refresh()
     layers = [layer for layer in agent.discriminator.modules() if isinstance(layer, SpectralLinear)]
     assert len(layers) == 3
     for layer in layers:
-        for _ in range(20):
-            layer.refresh()
         used = layer.weight / (layer.left @ layer.weight @ layer.right)
         assert float(torch.linalg.matrix_norm(used, 2)) == pytest.approx(1.0, abs=1e-3)
 
@@ -245,7 +287,12 @@ def test_workers_stay_alike_though_one_has_more_dead_rows():
 
 
 def test_finite_actions_are_seen_as_marks():
-    setting = Setting(Comm(), num_envs=N, imitation=ImitationConfig(d_perception_stack="mlp_4"))
-    agent = GAILAgent(GAILConfig(p_perception_stack="mlp_4"), SIZE, spaces.Discrete(3), setting)
+    demos = [Episode(np.zeros((6, SIZE)), np.array([5, 6, 7, 5, 6]), np.ones(5), False, True)]
+    setting = Setting(Comm(), num_envs=N, demos=demos, imitation=ImitationConfig(d_perception_stack="mlp_4"))
+    config = GAILConfig(p_perception_stack="mlp_4", batch_size=16, d_batch_size=16, epochs=1)
+    agent = GAILAgent(config, SIZE, spaces.Discrete(3, start=5), setting)
+    steps = rollout()
+    agent.update(dataclasses.replace(steps, actions=np.random.default_rng(0).integers(3, size=(T, N))), 0.0)
+    assert agent.expert.actions.tolist() == [0, 1, 2, 0, 1]
     seen = agent._inputs(np.zeros((2, SIZE)), np.array([2, 0]))
     np.testing.assert_array_equal(seen[:, SIZE:], [[0, 0, 1], [1, 0, 0]])

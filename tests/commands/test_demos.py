@@ -13,8 +13,8 @@ SHIPPED = Path(__file__).parent.parent.parent / "data/demos/Hopper-v3"
 def test_shipped_demonstrations_are_told(milozero):
     result = milozero("--task=demos", f"--expert_path={SHIPPED}", "--num_demos=3")
     assert (result.returncode, result.stderr) == (0, "")
-    assert "episodes:     3, " in result.stdout
-    assert "env_id:       Hopper-v3" in result.stdout
+    assert "episodes:      3, " in result.stdout
+    assert "env_id:        Hopper-v3" in result.stdout
     assert "(11,)" in result.stdout
 
 
@@ -48,3 +48,20 @@ def test_training_shows_the_line_to_reach_from_an_npz_and_what_it_does_not_use(m
     assert result.returncode == 0, result.stderr
     assert f"demonstrations: 2, mean return {episode.rewards[:-1].sum():.1f}" in result.stdout
     assert "expert_path, num_demos, demo_subsampling, d_perception_stack have no other effect" in result.stdout
+
+
+@pytest.mark.parametrize(("algo", "more"), [("gail", ("--d_perception_stack=mlp_16",)), ("bc", ("--bc_patience=1",))])
+def test_what_learned_from_demonstrations_plays_without_them(milozero, tmp_path, algo, more):
+    flags = ("--env_id=Hopper-v3", "--num_iters=2", "--num_envs=2", "--rollout_len=256", "--eval_episodes=1")
+    learn = ("--algo", algo, f"--expert_path={SHIPPED}", "--num_demos=2", "--uuid=run", "--no-compile")
+    result = milozero("--task=train", *flags, *learn, *more)
+    assert result.returncode == 0, result.stderr
+    assert "have no other effect" not in result.stdout
+    result = milozero("--task=eval", f"--model_path={tmp_path}/data/checkpoints/run", "--num_trajs=1")
+    assert result.returncode == 0, result.stderr
+
+
+def test_algorithm_that_learns_from_demonstrations_says_that_it_needs_them(milozero):
+    result = milozero("--task=train", "--algo=gail")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "--algo=gail learns from demonstrations: --expert_path=" in result.stderr

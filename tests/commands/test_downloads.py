@@ -35,6 +35,7 @@ def fetch(tmp_path, path="me/p/run.seed00", iter_num="best", replace=False):
         "https://wandb.ai/me/p/runs/abcd1234?nw=x",
         "https://wandb.ai/me/p/runs/abcd1234/overview",
         "https://wandb.ai/me/p/runs/abcd1234/files/run.seed00#top",
+        "https://wandb.ai/me/p/runs/abcd1234/files/some/runs/x",
         "https://example.org/below/wandb/me/p/runs/abcd1234/",
     ],
 )
@@ -99,6 +100,9 @@ def test_folder_that_cannot_be_written_is_said(server, tmp_path):
         ("https://wandb.ai/me/p/runs/%2e%2e", "best", "write user/project/run"),
         ("https://wandb.ai/me/p/runs/a%2fb", "best", "write user/project/run"),
         ("https://wandb.ai/me/p/runs/a%00b", "best", "write user/project/run"),
+        ("https://wandb.ai/me/p/runs/%2e%2e%20", "best", "write user/project/run"),
+        ("https://wandb.ai/me/p/runs/%20", "best", "write user/project/run"),
+        ("me/p/.. ", "best", "write user/project/run"),
         ("me/p", "best", "write user/project/run"),
         ("me/p/../run", "best", "write user/project/run"),
         ("../../run", "best", "write user/project/run"),

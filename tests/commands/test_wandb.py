@@ -156,7 +156,8 @@ def test_run_that_fails_on_every_worker_is_told_to_have_failed(server, milozero,
     server.slow = 0.5
     result = milozero(*TRAIN, "--p_lr=1e35", env=server.environment, workers=2)
     assert result.returncode == 1
-    assert "NaN" in result.stderr or "finite" in result.stderr
+    assert result.stderr.count("error: ") == 1
+    assert "finite" in result.stderr
     assert only(server).state == "failed"
 
 
@@ -174,7 +175,7 @@ def test_client_that_is_stuck_does_not_keep_the_program(server, started, tmp_pat
     assert (tmp_path / "data/logs/some.seed00/learning_curve.png").exists()
     assert "learning curve:" in stdout
     assert stderr.count("\n") == 1
-    assert "warning: Weights & Biases: has not ended by itself; `wandb sync" in stderr
+    assert "warning: Weights & Biases: it has not ended in time; `wandb sync --include-online" in stderr
 
 
 def test_signal_ends_the_wait_for_the_server_and_nothing_else(server, started, tmp_path):
@@ -189,9 +190,40 @@ def test_signal_ends_the_wait_for_the_server_and_nothing_else(server, started, t
     _, stderr = process.communicate(timeout=60)
     assert time.monotonic() - began < 5
     assert process.returncode == 0
-    assert "uploads what is missing" in stderr
+    assert "it has not ended in time" in stderr
     assert (tmp_path / "data/logs/some.seed00/learning_curve.png").exists()
     assert json.loads((tmp_path / "data/logs/some.seed00/status.json").read_text())["state"] == "finished"
+
+
+def test_what_a_broken_server_did_not_take_goes_up_by_the_command_that_is_said(server, started, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(QUICK_LIMITS)
+    path = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parent.parent.parent}"}
+    process = started(*TRAIN, "--num_iters=200", "--eval_frequency=0", "--epochs=1", env=server.environment | path)
+    wait_for(lambda: server.runs)
+    server.fault = "breaks"
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    server.fault = ""
+    program, *words = shlex.split(re.search("`(wandb sync [^`]*)`", stderr)[1])
+    command = [Path(sys.executable).parent / program, *words]
+    subprocess.run(command, env=os.environ | server.environment, check=True, timeout=60, cwd=tmp_path)
+    assert only(server).rows("policy_loss") == column(tmp_path / "data", "some.seed00", "policy_loss")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_the_wait_of_an_evaluation(server, milozero, started, number):
+    assert milozero("--task=train", "--uuid=some.seed00", *SMALL, "--num_iters=1").returncode == 0
+    server.fault = "silent"
+    flags = ("--model_path=data/checkpoints/some.seed00", "--iter_num=last", "--num_trajs=1")
+    process = started("--task=eval", *flags, "--wandb_project=p", env=server.environment)
+    assert any(line.startswith("waiting for Weights & Biases") for line in process.stdout)
+    (core,) = clients_of(process.pid)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert stderr.count("\n") == 1
+    assert "it has not ended in time; it had not begun" in stderr
+    wait_for(lambda: not Path(f"/proc/{core}").exists())
 
 
 def test_evaluation_tells_what_the_server_did_not_take(server, milozero):

@@ -6,6 +6,7 @@ import h5py
 import minari
 import numpy as np
 import pytest
+from gymnasium import spaces
 from minari.data_collector import EpisodeBuffer
 
 from helpers import demos
@@ -64,7 +65,41 @@ def test_damaged_demo_is_a_user_error(tmp_path):
 
 def test_demo_of_another_environment_is_refused():
     with pytest.raises(UserError, match="shapes"):
-        demos.check_fit([episode()], "folder", 11, (3,))
+        demos.check_fit([episode()], "folder", 11, spaces.Box(-1.0, 1.0, (3,)))
+
+
+def finite(*actions):
+    return demos.Episode(np.zeros((len(actions) + 1, 3)), np.array(actions), np.ones(len(actions)), False, True)
+
+
+@pytest.mark.parametrize("actions", [(4, 7), (1, 3), (4.5, 5.0)])
+def test_action_that_is_none_of_a_finite_set_is_refused(actions):
+    space = spaces.Discrete(3, start=4)
+    demos.check_fit([finite(4, 5, 6)], "folder", 3, space)
+    with pytest.raises(UserError, match="none of 4 to 6"):
+        demos.check_fit([finite(*actions)], "folder", 3, space)
+
+
+def test_finite_actions_are_counted_from_0_to_be_learned_from():
+    chosen = demos.transitions([finite(4, 6, 5)], 1, np.random.default_rng(0), 4)
+    assert chosen.actions.tolist() == [0, 2, 1]
+    assert chosen.actions.dtype == np.int64
+
+
+def test_checksum_is_that_of_what_is_learned_from():
+    assert demos.checksum([episode(4)]) == demos.checksum([episode(4)])
+    assert demos.checksum([episode(4)]) != demos.checksum([episode(5)])
+    assert demos.checksum([episode(4)]) != demos.checksum([episode(4, truncated=False)])
+
+
+def test_end_of_a_file_of_an_older_project_is_not_known(tmp_path):
+    path = tmp_path / "episode.h5"
+    demos.write_demo(path, episode(truncated=False), {})
+    assert demos.read_demo(path).terminated
+    with h5py.File(path, "a") as file:
+        del file["terminateds"], file["truncateds"]
+    back = demos.read_demo(path)
+    assert (back.terminated, back.truncated) == (False, False)
 
 
 def save_npz(path, episodes):
@@ -188,7 +223,27 @@ def test_damaged_minari_dataset_is_a_user_error(dataset, tmp_path, file):
         demos.read_demos(str(copy), 0)
 
 
-def test_minari_dataset_of_several_parts_or_with_a_nan_is_refused(dataset, tmp_path):
+def test_minari_dataset_of_several_parts_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    parts = spaces.Dict({"a": spaces.Box(-1.0, 1.0, (2,)), "b": spaces.Box(-1.0, 1.0, (1,))})
+    observations = {"a": np.zeros((4, 2), np.float32), "b": np.zeros((4, 1), np.float32)}
+    ends = {"terminations": [False] * 3, "truncations": [False, False, True], "rewards": [0.0] * 3}
+    buffer = EpisodeBuffer(id=0, observations=observations, actions=np.zeros((3, 1), np.float32), **ends)
+    minari.create_dataset_from_buffers(
+        "parts/test-v0",
+        [buffer],
+        observation_space=parts,
+        action_space=spaces.Box(-1.0, 1.0, (1,)),
+        algorithm_name="a",
+        author="a",
+        author_email="a@example.org",
+        code_permalink="-",
+    )
+    with pytest.raises(UserError, match="several parts"):
+        demos.read_demos(str(tmp_path / "parts/test-v0"), 0)
+
+
+def test_minari_dataset_with_a_nan_is_refused(dataset, tmp_path):
     copy = shutil.copytree(dataset, tmp_path / "copy")
     with h5py.File(copy / "data/main_data.hdf5", "a") as file:
         file["episode_1/rewards"][0] = np.nan
@@ -243,10 +298,27 @@ def test_table_tells_each_episode_and_what_they_have_in_common(tmp_path, capsys)
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines()]
     assert ["0", "5", "10.0", "2.000", "time limit", "70"] in rows
     assert ["1", "2", "1.0", "0.500", "time limit", "71"] in rows
-    assert "episodes:     2, 7 steps" in shown
-    assert "return:       5.5 ± 4.5, 1.0 to 10.0" in shown
-    assert "env_id:       X-v0" in shown
-    assert "mujoco_version:3.17.0" in shown.replace(" ", "")
+    assert "episodes:      2, 7 steps" in shown
+    assert "return:        5.5 ± 4.5, 1.0 to 10.0" in shown
+    assert "env_id:        X-v0" in shown
+    assert "mujoco_version: 3.17.0" in shown
+
+
+def test_whatever_a_file_tells_of_itself_is_shown_as_it_is_or_is_one_line(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "[red]"
+    folder.mkdir()
+    demos.write_demo(folder / "a.h5", episode(3), {"env_id": "[/x]", "seed": 1})
+    table.show(ImitationConfig(expert_path=str(folder)))
+    shown = capsys.readouterr().out
+    assert "[/x]" in shown
+    assert "[red]" in shown
+
+    def broken(_):
+        raise RuntimeError("unable to read the attribute")
+
+    monkeypatch.setattr("helpers.demos.hdf5.read_facts", broken)
+    with pytest.raises(UserError, match="unable to read the attribute"):
+        table.show(ImitationConfig(expert_path=str(folder)))
 
 
 def test_long_table_is_cut_and_counted(tmp_path, capsys, monkeypatch):

@@ -1,11 +1,13 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from agents import AGENTS
 from environments.bundles import BUNDLES
 from helpers import study as studies
 from helpers.demos import Episode, write_demo
@@ -42,8 +44,12 @@ def test_environments_can_be_named_instead_of_a_bundle(task, tmp_path):
     assert [job.name for job in jobs] == ["it's a study.Hopper-v5.seed00", "it's a study.Walker2d-v4.seed00"]
 
 
+@pytest.mark.parametrize("algo", AGENTS)
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_gives_the_same_settings(task, tmp_path, method):
+def test_every_method_gives_the_same_settings(task, tmp_path, method, algo):
+    own = {"ppo": "gamma: 0.99", "bc": "bc_loss: mse", "gail": "d_lr: 1e-3"}
+    lines = [line for line in Path(task).read_text().splitlines() if algo != "bc" or "rewards" not in line]
+    Path(task).write_text("\n".join([*lines, f"algo: {algo}", own[algo]]) + "\n")
     for job in studies.jobs_of(study_of(task, tmp_path, demo_dir=one_demo(tmp_path), wandb_project="pro ject")):
         path = tmp_path / "settings of a job.yaml"
         path.write_text(yaml.safe_dump(job.values(), sort_keys=False))
@@ -53,9 +59,36 @@ def test_every_method_gives_the_same_settings(task, tmp_path, method):
         assert dataclasses.replace(read, common=same, given=job.settings.given) == job.settings
     if method == "minimal":
         assert not any(argument.startswith("--gamma") for argument in args)
-    if method == "full":
+    if method == "full" and algo != "bc":
         assert "--gamma=0.99" in args
         assert "--no-normalize_rewards" in args
+
+
+def test_setting_of_an_algorithm_is_known_wherever_the_algorithm_is_named(task, tmp_path):
+    expert = f"--expert_path={one_demo(tmp_path)}/Hopper-v5"
+    with open(task, "a") as file:
+        file.write("d_lr: 1e-3\n")
+    for argv in (["--algo=gail"], ["--algo", "gail"]):
+        assert parse([*argv, "--d_lr=0.1", expert]).agent.d_lr == 0.1
+        assert parse([*argv, f"--config={task}", expert]).agent.d_lr == 1e-3
+        assert parse([*argv, "--config", task, expert]).agent.d_lr == 1e-3
+    assert parse([f"--config={task}", expert], drawn={"algo": "gail"}).agent.d_lr == 1e-3
+    with pytest.raises(UserError, match="d_lr"):
+        parse([f"--config={task}"])
+    with pytest.raises(UserError, match="d_lr"):
+        parse(["--d_lr=0.1"])
+    with pytest.raises(UserError, match="--algo"):
+        parse(["--d_lr=0.1", "--algo"])
+    with pytest.raises(UserError, match="learns from demonstrations"):
+        parse(["--algo=bc"])
+
+
+def test_minibatch_larger_than_a_rollout_is_refused_where_it_is_a_part_of_one(tmp_path):
+    expert = f"--expert_path={one_demo(tmp_path)}/Hopper-v5"
+    parse(["--algo=bc", "--batch_size=4096", expert])
+    for flag in ("batch_size", "d_batch_size"):
+        with pytest.raises(UserError, match=f"--{flag}=4096 is larger than --rollout_len"):
+            parse(["--algo=gail", f"--{flag}=4096", expert])
 
 
 def test_job_is_made_again_from_its_values(task, tmp_path):

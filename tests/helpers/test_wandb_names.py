@@ -6,7 +6,7 @@ import pytest
 import wandb
 
 from helpers.errors import UserError
-from helpers.settings import parse
+from helpers.settings import parse, settings_from_record
 from helpers.trackers import usable_name
 
 
@@ -36,3 +36,8 @@ def test_same_names_are_taken_as_by_the_client(name):
 def test_name_that_is_not_taken_is_said_before_anything_begins(task, flag):
     with pytest.raises(UserError, match=f"{flag}=a/b: Weights & Biases takes no / in a name"):
         parse([f"--task={task}", "--model_path=x" * (task == "eval") or "--seed=1", f"--{flag}=a/b"])
+
+
+def test_checkpoint_of_a_run_with_such_a_name_is_still_read():
+    record = parse(["--task=train"]).flat() | {"wandb_project": "a/b"}
+    assert settings_from_record(record).tracking.wandb_project == "a/b"

@@ -84,21 +84,33 @@ def test_signal_is_noted_at_once_though_the_main_thread_is_busy(tmp_path):
         warden.close()
 
 
-def test_signal_after_the_run_is_noted_and_changes_nothing(tmp_path, capsys):
+def test_signal_after_the_run_is_noted_and_changes_nothing(tmp_path, monkeypatch, capsys):
+    ends = []
+    monkeypatch.setattr(Warden, "_end", lambda *arguments: ends.append(arguments))
     warden = Warden(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
     warden.start()
     try:
         warden.rest()
-        for _ in range(2):
-            signal.raise_signal(signal.SIGTERM)
-            give_up = time.monotonic() + 5
-            while not warden.interrupted and time.monotonic() < give_up:
-                time.sleep(0.01)
+        signal.raise_signal(signal.SIGTERM)
+        give_up = time.monotonic() + 5
+        while not warden.interrupted and time.monotonic() < give_up:
+            time.sleep(0.01)
         assert warden.interrupted
-        assert warden.agreed_stop() == ""
-        assert capsys.readouterr().err == ""
     finally:
         warden.close()
+    warden._signalled_at = time.monotonic() - 2 * wardens.ONE_REQUEST
+    warden._receive(signal.SIGTERM)
+    assert ends == []
+    assert warden.agreed_stop() == ""
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("limit", "asked", "hurries"), [(1e6, False, False), (1e6, True, True), (60.0, False, True)])
+def test_who_is_asked_to_stop_or_has_little_time_hurries(tmp_path, limit, asked, hurries):
+    warden = Warden(Comm(), Status(tmp_path, Counters()), time.monotonic(), limit, math.inf)
+    if asked:
+        warden._receive(signal.SIGUSR1)
+    assert warden.hurries() == hurries
 
 
 def test_repetition_of_the_request_that_stopped_a_run_is_no_second_one(tmp_path):

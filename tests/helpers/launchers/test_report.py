@@ -98,6 +98,11 @@ def test_run_has_finished_by_the_length_that_it_is_given_now(study):
     assert not reports.has_finished(study, "s.j", SETTINGS | {"num_timesteps": 2000})
 
 
+def test_run_whose_agent_has_learned_all_it_could_has_finished(study):
+    seen(study, status={"state": "finished", "timesteps": 500, "iteration": 2, "learned": True})
+    assert reports.has_finished(study, "s.j", SETTINGS | {"num_timesteps": 2000})
+
+
 def test_table_is_whole_where_there_is_no_terminal(study, capsys):
     found = seen(study, status={"state": "running"}, rows="iteration,timesteps\n4,400\n")
     reports.show(reports.table_of_progress([found]))
