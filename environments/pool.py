@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import sys
+import types
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +13,23 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+
+# EnvPool imports all of its families at once, 17 of them, and with some what draws them: more than half of the
+# time it takes. None of these has a task that is stepped here.
+LEFT_OUT = ("atari", "gfootball", "highway", "jumanji", "minigrid", "pgx", "procgen", "vizdoom")
+LEFT_OUT_OF_MUJOCO = ("metaworld", "myosuite", "playground", "robotics")
+
+
+def envpool_package() -> Any:
+    """Return the package, imported without the families that are left out.
+
+    Raises:
+        ImportError: where it is not installed.
+    """
+    for name in (*LEFT_OUT, *(f"mujoco.{family}" for family in LEFT_OUT_OF_MUJOCO)):
+        module = f"envpool.{name}.registration"
+        sys.modules.setdefault(module, types.ModuleType(module))
+    return importlib.import_module("envpool")
 
 
 class Pool:
@@ -38,8 +58,7 @@ class Pool:
 
         EnvPool takes seeds only when it makes its environments, so they are made anew (20 ms).
         """
-        import envpool
-
+        envpool = envpool_package()
         self.close()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on casting float64 bounds
@@ -52,7 +71,7 @@ class Pool:
                 num_threads=1,
                 **self._options,
             )
-        assert pool.metadata["autoreset_mode"] == self.metadata["autoreset_mode"]  # type: ignore[attr-defined]
+        assert pool.metadata["autoreset_mode"] == self.metadata["autoreset_mode"]
         names = list(pool._state_keys)
         self._obs = [names.index(key) for key in self._keys]
         self._reward, self._done, self._truncated = map(names.index, ("reward", "done", "trunc"))
@@ -88,7 +107,7 @@ class Pool:
 def has_task(env_id: str) -> bool:
     """Return whether EnvPool is installed and knows `env_id`."""
     try:
-        import envpool
+        envpool = envpool_package()
     except ImportError:  # no wheel for this platform: gymnasium's own vector serves
         return False
     return env_id in envpool.list_all_envs()
@@ -102,8 +121,7 @@ def same_spaces(env_id: str, like: gymnasium.Env[Any, Any], parts: Mapping[str, 
         like: the environment, its observation a vector.
         parts: name → size of the parts that vector is joined from, where EnvPool keeps them apart; it may have more.
     """
-    import envpool
-
+    envpool = envpool_package()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on casting float64 bounds
         spec = envpool.make_spec(env_id)
