@@ -163,7 +163,7 @@ def test_run_that_fails_on_every_worker_is_told_to_have_failed(server, milozero,
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_client_that_is_stuck_does_not_keep_the_program(server, started, tmp_path, workers):
-    (tmp_path / "sitecustomize.py").write_text(QUICK_LIMITS.replace("4.0", "2.0"))
+    (tmp_path / "sitecustomize.py").write_text(QUICK_LIMITS)
     path = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parent.parent.parent}"}
     long = ("--num_iters=200", "--eval_frequency=0", "--epochs=1")
     process = started(*TRAIN, *long, env=server.environment | path, workers=workers)
@@ -252,7 +252,8 @@ def test_run_that_is_killed_goes_on_without_steps_that_come_twice(server, starte
     assert steps == sorted(set(steps))
     there = column(tmp_path / "data", "some.seed00", "timesteps")
     assert set(steps) <= set(there)
-    assert steps[-20:] == there[-20:]
+    # The one that the client held when it was killed is lost: the summary counts it, the history does not have it yet.
+    assert steps[-19:] == there[-19:]
 
 
 def clients_of(process):
