@@ -167,7 +167,7 @@ def test_client_that_is_stuck_does_not_keep_the_program(server, started, tmp_pat
     path = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parent.parent.parent}"}
     long = ("--num_iters=200", "--eval_frequency=0", "--epochs=1")
     process = started(*TRAIN, *long, env=server.environment | path, workers=workers)
-    wait_for(lambda: server.runs)
+    wait_for(lambda: any("file_stream" in asked for asked in server.asked))  # the run has begun
     (core,) = clients_of(process.pid)
     os.kill(core, signal.SIGSTOP)
     stdout, stderr = process.communicate(timeout=120)  # also of the client, which has the same pipe
@@ -252,7 +252,7 @@ def test_run_that_is_killed_goes_on_without_steps_that_come_twice(server, starte
     assert steps == sorted(set(steps))
     there = column(tmp_path / "data", "some.seed00", "timesteps")
     assert set(steps) <= set(there)
-    # The one that the client held when it was killed is lost: the summary counts it, the history does not have it yet.
+    # The one that the client held when it was killed is lost: the summary counts it, the history has it not yet.
     assert steps[-19:] == there[-19:]
 
 
