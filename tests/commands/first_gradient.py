@@ -19,7 +19,7 @@ agent = PPOAgent(config, env.observation_size, env.action_space, Setting(comm, s
 rollouts = rollout_generator(env, agent, 128 * num_envs, 3, comm.rank * num_envs)
 rollout = next(rollouts)
 agent.observations.learn(rollout.obs[:-1][rollout.valid], comm)
-agent.network.learn(agent._tensor(agent.observations(rollout.obs[:-1][rollout.valid])), comm)
+agent.network.learn(agent.tensor(agent.observations(rollout.obs[:-1][rollout.valid])), comm)
 agent.update(rollout, 0.0)
 if comm.rank == 0:
     np.save(path, agent.optimizer.moment1.numpy())
