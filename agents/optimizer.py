@@ -223,7 +223,15 @@ class Optimizer:
             value, metrics = self.loss(self.params.unflatten(flat), batch)
             return value, torch.stack([metric.detach() for metric in metrics.values()])
 
-        gradient, (_, metrics) = grad_and_value(of_vector, has_aux=True)(self.params.vector)
+        if self._compile:
+            gradient, (_, metrics) = grad_and_value(of_vector, has_aux=True)(self.params.vector)
+            return gradient, metrics
+        flat = (
+            self.params.vector.detach().requires_grad_()
+        )  # torch.func would import the compiler, which takes a second
+        with torch.enable_grad():
+            value, metrics = of_vector(flat)
+            (gradient,) = torch.autograd.grad(value, flat)
         return gradient, metrics
 
     def apply(self, gradient: torch.Tensor, metrics: torch.Tensor, correction: torch.Tensor) -> None:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,24 @@ def model_path(name: str) -> str:
     raise UserError(f"osim-rl's model {name}.osim is missing; {INSTALL}")
 
 
+def _import_opensim() -> Any:
+    """Import OpenSim, which then computes the same on every processor with AVX2.
+
+    Its OpenBLAS chooses its kernels by the processor, and their last digits differ: of an episode's forces, within 30
+    control steps, more than the last. One choice makes episodes the same, bit for bit, on all nodes of a cluster.
+    """
+    cpuinfo = Path("/proc/cpuinfo")
+    if "OPENBLAS_CORETYPE" in os.environ or not cpuinfo.exists() or " avx2 " not in cpuinfo.read_text():
+        import opensim
+    else:
+        os.environ["OPENBLAS_CORETYPE"] = "Haswell"  # read when the library is loaded
+        try:
+            import opensim
+        finally:
+            del os.environ["OPENBLAS_CORETYPE"]
+    return opensim
+
+
 class SimulationError(RuntimeError):
     """The equations of motion could not be integrated, or came to numbers that no body has."""
 
@@ -90,9 +109,7 @@ class Simulator:
                 f"preset={preset}: must be one of {', '.join(PRESETS)}{did_you_mean(str(preset), PRESETS)}"
             )
         path = model_path(model)
-        import opensim
-
-        self._opensim: Any = opensim
+        opensim = self._opensim = _import_opensim()
         # in this order: the first call alone keeps an opensim.log out of the working directory
         opensim.Logger.removeFileSink()
         opensim.Logger.setLevelString("off")

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from fuzzing import fuzz, is_one_line, tree
+from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from helpers import demos
 from helpers.errors import UserError
 
 LENGTH = 4
+ACTIONS = spaces.Box(-1.0, 1.0, (2,))
 GOOD = {
     "obs0": np.ones((LENGTH, 3), np.float32),
     "obs1": np.ones((LENGTH, 3), np.float32),
@@ -99,7 +101,7 @@ def outcome(folder):
         for episode in episodes:
             assert len(episode.obs) == len(episode) + 1 > 1
             assert all(np.isfinite(a).all() for a in (episode.obs, episode.actions, episode.rewards, episode.ret))
-        demos.check_fit(episodes, str(folder), 3, (2,))
+        demos.check_fit(episodes, str(folder), 3, ACTIONS)
     except UserError as error:
         message = str(error)
     assert is_one_line(message)
@@ -202,7 +204,7 @@ def test_demonstration_whose_arrays_do_not_belong_together_is_refused(tmp_path, 
 def test_every_demonstration_of_a_folder_must_fit_not_only_the_first():
     first, second = (demos.Episode(np.ones((2, size)), np.ones((1, 2)), np.ones(1), True, False) for size in (3, 4))
     with pytest.raises(UserError, match="shapes"):
-        demos.check_fit([first, second], "folder", 3, (2,))
+        demos.check_fit([first, second], "folder", 3, ACTIONS)
 
 
 def test_named_pipe_among_demonstrations_is_refused_not_waited_for(tmp_path):
