@@ -27,12 +27,11 @@ from helpers.config import from_kwargs, to_kwargs, to_seconds
 from helpers.errors import NonFiniteError, RunError, UserError
 from helpers.experiment import ExperimentInitializer
 from helpers.say import let_go, say, tell
-from helpers.settings import parse, settings_from_record
+from helpers.settings import parse
 from helpers.trackers import BACKGROUND
 from helpers.warden import SIGNALS, Warden, keep_early_signals
 
 if TYPE_CHECKING:
-    from agents.agent import Agent, Setting
     from helpers.demos import Episode
     from helpers.settings import Settings
     from helpers.trackers import Tracker
@@ -92,13 +91,6 @@ def compiles(settings: Settings, workers: int, device: str, before: bool | None)
     return possible and iterations * agent.epochs * (train.rollout_len // agent.batch_size) >= PAYS_FROM
 
 
-def make_agent(settings: Settings, env: Any, size: int, setting: Setting) -> Agent:
-    """Return the agent that the settings name, for an environment's spaces."""
-    from agents import agent_class
-
-    return agent_class(settings.train.algo)(settings.agent, size, env.action_space, setting)
-
-
 def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) -> Tracker:
     """Return rank 0's trackers; the other ranks track nothing."""
     from helpers.trackers import Trackers
@@ -149,7 +141,7 @@ def train(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> N
     import environments
     import orchestrator
     from agents.agent import Setting
-    from helpers import demos
+    from helpers import demos, players
     from helpers.status import Counters, Status
 
     experiment = ExperimentInitializer(settings, comm)
@@ -181,11 +173,15 @@ def train(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> N
         compile=compile,
         demos=expert,
         imitation=imitation,
+        expert=players.load_expert(settings, env, device),
+        reward=players.load_reward(settings, env, device),
     )
-    agent = make_agent(settings, env, env.observation_size, setting)
+    agent = players.make_agent(settings, env, env.observation_size, setting)
     facts = {"compiled": compile, "device": device.partition(":")[0]}
     if agent.LEARNS_FROM_DEMOS:
         facts["demonstrations"] = demos.checksum(expert)
+    teachers = {"expert": setting.expert, "reward": setting.reward}
+    facts |= {name: f"{teacher.parameter_hash():x}" for name, teacher in teachers.items() if teacher is not None}
     experiment.create(env_id, facts)
     counters = Counters()
     status = Status(experiment.logs, counters)
@@ -219,6 +215,7 @@ def train(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> N
 
 def announce(run: Training, expert: list[Episode], compile: bool) -> None:
     """Say what begins."""
+    from agents import AGENTS, agent_class
     from orchestrator import fresh_every
 
     experiment, workers = run.experiment, run.comm.size
@@ -238,7 +235,8 @@ def announce(run: Training, expert: list[Episode], compile: bool) -> None:
         say(f"demonstrations: {len(expert)}, mean return {run.expert_return:.1f}: the line to reach")
         if not run.agent.LEARNS_FROM_DEMOS:
             unused = "expert_path, num_demos, demo_subsampling, d_perception_stack"
-            say(f"{train.algo} does not learn from demonstrations: {unused} have no other effect")
+            able = ", ".join(name for name in AGENTS if agent_class(name).LEARNS_FROM_DEMOS)
+            say(f"{train.algo} does not learn from demonstrations, as {able} do: {unused} have no other effect")
     limit = run.eval_env.spec.max_episode_steps if run.eval_env.spec else None
     steps = fresh_every(train, to_kwargs(experiment.settings.common.env_kwargs)) * train.rollout_len // train.num_envs
     if limit and steps < limit:
@@ -284,36 +282,25 @@ def evaluate(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -
     if config.render or config.record:
         choose_renderer()
     path = checkpoint.find(config.model_path or downloaded(settings, comm), config.iter_num)
-    content = checkpoint.load(path)
     import environments
     import orchestrator
-    from agents.agent import Setting
-    from environments.vector import check_first
+    from helpers import players
 
-    trained = settings_from_record(content["config"])
-    env_id = environments.resolve(trained.train.env_id)
+    player = players.load_player(path, settings.common.env_kwargs, device_of(settings, comm))
+    trained, env_id = player.settings, player.env_id
     if (config.render or config.record) and environments.family_of(env_id).OPENGL:
         check_renderer()
-    env_kwargs = to_kwargs(trained.common.env_kwargs) | to_kwargs(settings.common.env_kwargs)
-    env = environments.make_env(env_id, None, env_kwargs)
-    check_first(env_id, env, bool(env_kwargs))
-    size = int(env.observation_space.shape[0])  # type: ignore[index]
-    agent = make_agent(
-        trained, env, size, Setting(Comm(), device=device_of(settings, comm), imitation=trained.imitation)
-    )
-    env.close()
-    checkpoint.load_agent(agent, content["agent"])
     seed = (trained if settings.common.seed is None else settings).common.seed or 0
     name = trained.train.uuid
     folder = Path(settings.common.data_dir) / "evaluations" / name / path.stem
     if comm.rank == 0:
-        say(f"{path}: {trained.train.algo} on {env_id}, iteration {content['counters']['iteration']}")
+        say(f"{path}: {trained.train.algo} on {env_id}, iteration {player.iteration}")
         if config.render and not os.environ.get("DISPLAY"):
             say("there is no display: --render writes videos")
-    make = functools.partial(environments.make_env, env_id, kwargs=env_kwargs)
-    facts = {"env_id": env_id, "env_kwargs": from_kwargs(env_kwargs)}
+    make = functools.partial(environments.make_env, env_id, kwargs=player.env_kwargs)
+    facts = {"env_id": env_id, "env_kwargs": from_kwargs(player.env_kwargs)}
     try:
-        results = orchestrator.play_checkpoint(agent, make, config, seed, folder, facts, comm)
+        results = orchestrator.play_checkpoint(player.agent, make, config, seed, folder, facts, comm)
     except NonFiniteError as error:
         raise RunError(f"{env_id}, worker {comm.rank}: {error}") from None
     if comm.rank == 0:

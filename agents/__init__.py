@@ -12,6 +12,8 @@ AGENTS = {
     "ppo": "agents.ppo_agent:PPOAgent",
     "bc": "agents.bc_agent:BCAgent",
     "gail": "agents.gail_agent:GAILAgent",
+    "airl": "agents.airl_agent:AIRLAgent",
+    "dagger": "agents.dagger_agent:DAggerAgent",
 }
 
 

@@ -76,6 +76,8 @@ class Setting:
         compile: bool = False,
         demos: Sequence[Episode] = (),
         imitation: ImitationConfig | None = None,
+        expert: Any = None,
+        reward: Any = None,
     ) -> None:
         self.comm = comm
         self.seed = seed
@@ -85,3 +87,5 @@ class Setting:
         self.compile = compile
         self.demos = demos  # none where the agent only plays
         self.imitation = imitation or ImitationConfig()
+        self.expert = expert  # an agent to ask what it would do, where the algorithm does
+        self.reward = reward  # an agent whose `learned_reward` counts instead of the environment's reward

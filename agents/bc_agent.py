@@ -35,12 +35,18 @@ else:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BCConfig(PolicyConfig):
+class CloningConfig(PolicyConfig):
+    """Hyper-parameters of learning actions like labels."""
+
+    bc_loss: str = param("nll", "negative log-likelihood, or mean squared error", choices=("nll", "mse"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BCConfig(CloningConfig):
     """Hyper-parameters of behavioural cloning."""
 
     FROM_ROLLOUTS: ClassVar[bool] = False
 
-    bc_loss: str = param("nll", "negative log-likelihood, or mean squared error", choices=("nll", "mse"))
     bc_validation: float = param(0.1, "share of the steps that is kept aside to see when to stop", low=0, high=0.9)
     bc_patience: int = param(
         20, "end after so many iterations without a better validation loss; 0: never", low=0, may_change=True
@@ -77,18 +83,18 @@ BC_METRICS = {
 }
 
 
-class BCAgent(Acting):
-    """A policy that learns from demonstrations alone; each worker has its share of their steps.
+class Cloner(Acting):
+    """A policy that learns an expert's actions like labels.
 
     Raises:
-        UserError: where a worker's share is smaller than a minibatch, or the loss does not fit the actions.
+        UserError: where the loss does not fit the actions.
     """
 
-    Config = BCConfig
-    METRICS = BC_METRICS
-    LEARNS_FROM_DEMOS = True
+    config: CloningConfig
 
-    def __init__(self, config: BCConfig, observation_size: int, action_space: Any, setting: Setting) -> None:
+    def __init__(self, config: CloningConfig, observation_size: int, action_space: Any, setting: Setting) -> None:
+        if config.bc_loss == "mse" and not action_space.shape:
+            raise UserError("--bc_loss=mse needs continuous actions; use nll")
         self.config = config
         self.comm = setting.comm
         self.device = torch.device(setting.device)
@@ -109,10 +115,41 @@ class BCAgent(Acting):
             observation_size, config.clip_normalized, config.normalize_observations
         )
         self.rng = generator(setting.seed, Purpose.SHUFFLE, setting.comm.rank, setting.iteration)
+
+    def set_schedule(self, progress: float) -> float:
+        """Set the learning rate for how far the run is, from 0 to 1; return it."""
+        factor = 1.0 - progress if self.config.lr_schedule == "linear" else 1.0
+        self.optimizer.set_schedule(factor)
+        return self.config.p_lr * factor
+
+    def loss(
+        self,
+        params: dict[str, torch.Tensor],
+        batch: Mapping[str, torch.Tensor],
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the loss of a minibatch of the expert's steps, fields (B, ...)."""
+        obs, actions = batch["obs"], batch["actions"]
+        log_probs, entropy, outputs = torch.func.functional_call(self.network, params, (obs, actions))
+        loss = ((outputs - actions) ** 2).mean() if self.config.bc_loss == "mse" else -log_probs.mean()
+        return loss, {"policy_loss": loss, "entropy": entropy.mean()}
+
+
+class BCAgent(Cloner):
+    """A policy that learns from demonstrations alone; each worker has its share of their steps.
+
+    Raises:
+        UserError: where a worker's share is smaller than a minibatch.
+    """
+
+    Config = BCConfig
+    METRICS = BC_METRICS
+    LEARNS_FROM_DEMOS = True
+    config: BCConfig
+
+    def __init__(self, config: BCConfig, observation_size: int, action_space: Any, setting: Setting) -> None:
+        super().__init__(config, observation_size, action_space, setting)
         self.best_loss, self.since_best = float("inf"), 0
         self._steps: Transitions | None = None
-        if config.bc_loss == "mse" and not action_space.shape:
-            raise UserError("--bc_loss=mse needs continuous actions; use nll")
         self.first_action = int(getattr(action_space, "start", 0))
         if setting.demos:
             self._take(setting)
@@ -131,9 +168,11 @@ class BCAgent(Acting):
         Raises:
             NonFiniteError: where a loss, gradient or parameter is no longer finite, naming it.
         """
-        config = self.config
-        schedule = 1.0 - progress if config.lr_schedule == "linear" else 1.0
-        self.optimizer.set_schedule(schedule)
+        return self.clone(progress)
+
+    def clone(self, progress: float) -> dict[str, float]:
+        """Make `epochs` passes over the demonstrations; `progress` goes from 0 to 1 over the run."""
+        config, rate = self.config, self.set_schedule(progress)
         for _ in range(config.epochs):
             self.optimizer.learn(self.learned, config.batch_size, self.rng)
         metrics = self.optimizer.take_metrics()
@@ -143,18 +182,7 @@ class BCAgent(Acting):
         better = validation < self.best_loss
         self.best_loss = min(self.best_loss, validation)
         self.since_best = 0 if better or np.isnan(validation) else self.since_best + 1
-        return metrics | {"validation_loss": validation, "learning_rate": config.p_lr * schedule}
-
-    def loss(
-        self,
-        params: dict[str, torch.Tensor],
-        batch: Mapping[str, torch.Tensor],
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return the loss of a minibatch of demonstrations' steps, fields (B, ...)."""
-        obs, actions = batch["obs"], batch["actions"]
-        log_probs, entropy, outputs = torch.func.functional_call(self.network, params, (obs, actions))
-        loss = ((outputs - actions) ** 2).mean() if self.config.bc_loss == "mse" else -log_probs.mean()
-        return loss, {"policy_loss": loss, "entropy": entropy.mean()}
+        return metrics | {"validation_loss": validation, "learning_rate": rate}
 
     def state_dict(self) -> dict[str, Any]:
         """Return networks, Adam's moments, the normaliser, and how the validation goes."""

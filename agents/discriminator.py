@@ -41,8 +41,8 @@ class SpectralLinear(nn.Linear):
         return nn.functional.linear(x, self.weight / (self.left @ self.weight @ self.right), self.bias)
 
 
-class Discriminator(nn.Module):
-    """Hidden layers and one number on top: the logit of being of the first kind."""
+class Scalar(nn.Module):
+    """Hidden layers and one number on top of them, such as the logit of being of the first kind."""
 
     def __init__(self, stack: Perception, rng: torch.Generator, spectral_norm: bool) -> None:
         super().__init__()
@@ -55,9 +55,9 @@ class Discriminator(nn.Module):
             self.head = SpectralLinear(self.head, rng)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits (...) of inputs (..., I)."""
-        logits: torch.Tensor = self.head(self.stack(x)).squeeze(-1)
-        return logits
+        """Return numbers (...) for inputs (..., I)."""
+        numbers: torch.Tensor = self.head(self.stack(x)).squeeze(-1)
+        return numbers
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -70,3 +70,42 @@ class Discriminator(nn.Module):
     def learn(self, x: torch.Tensor, comm: Comm) -> None:
         """Let batch normalisations follow the inputs (K, I) of all workers."""
         self.stack.learn(x, comm)
+
+
+class ShapedReward(nn.Module):
+    """A reward, a potential that shapes it, and the logit that they make with a policy (Fu et al. 2018, eq. 4).
+
+    Its inputs are observation, next observation, what else the reward sees, 1 where the episode goes on, and the
+    logarithm of the policy's probability of the action.
+    """
+
+    def __init__(self, reward: Scalar, potential: Scalar, observation_size: int, gamma: float) -> None:
+        super().__init__()
+        self.reward = reward
+        self.potential = potential
+        self.size = observation_size
+        self.gamma = gamma
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits (...) of inputs (..., I)."""
+        obs, next_obs, goes_on, log_probs = *self._observations(x), x[..., -2], x[..., -1]
+        shaping = self.gamma * goes_on * self.potential(next_obs) - self.potential(obs)
+        logits: torch.Tensor = self.reward(self._rewarded(x)) + shaping - log_probs
+        return logits
+
+    def _observations(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x[..., : self.size], x[..., self.size : 2 * self.size]
+
+    def _rewarded(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x[..., : self.size], x[..., 2 * self.size : -2]], dim=-1)
+
+    def refresh(self) -> None:
+        """Let spectral norms follow the weights."""
+        self.reward.refresh()
+        self.potential.refresh()
+
+    @torch.no_grad()
+    def learn(self, x: torch.Tensor, comm: Comm) -> None:
+        """Let batch normalisations follow the inputs (K, I) of all workers."""
+        self.reward.learn(self._rewarded(x), comm)
+        self.potential.learn(torch.cat(self._observations(x)), comm)

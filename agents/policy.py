@@ -63,7 +63,11 @@ class Acting:
 
     def act(self, obs: np.ndarray) -> np.ndarray:
         """Return the most probable action for one observation (O,)."""
-        return self.actor.mode(self.observations(obs[None]))[0]
+        return self.modes(obs[None])[0]
+
+    def modes(self, obs: np.ndarray) -> np.ndarray:
+        """Return the most probable action for each observation (N, O)."""
+        return self.actor.mode(self.observations(obs))
 
     def parameter_hash(self) -> int:
         """Return a checksum of all parameters."""

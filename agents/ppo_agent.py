@@ -5,6 +5,7 @@ Details follow what was found to matter in "The 37 Implementation Details of PPO
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from agents.policy import Acting, PolicyConfig, make_perception
 from agents.returns import explained_variance, gae
 from agents.stack import hidden_sizes
 from helpers.comm import Comm
-from helpers.config import param
+from helpers.config import param, usable_path
 from helpers.lazy import lazy_import
 from helpers.metrics import Metric
 from helpers.normalizer import ObservationNormalizer, RewardScaler
@@ -52,6 +53,19 @@ class PPOConfig(PolicyConfig):
     normalize_advantages: bool = param(True, "advantages to mean 0, deviation 1 over all workers")
     target_kl: float = param(0.0, "end an update where the KL divergence exceeds this; 0 for never", low=0)
     normalize_rewards: bool = param(True, "rewards divided by the deviation of the discounted return")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardedPPOConfig(PPOConfig):
+    """Hyper-parameters of PPO, and where its rewards come from."""
+
+    reward_path: str = param(
+        "",
+        "learn from the reward that a run of --algo=airl has learned, not from the environment's: its folder of "
+        "checkpoints",
+        check=usable_path,
+    )
+    reward_iter_num: str = param("last", "which of them: an iteration, best or last")
 
 
 PPO_METRICS = {  # means over the minibatches and epochs of the update, but for the last three
@@ -124,7 +138,7 @@ PPO_METRICS = {  # means over the minibatches and epochs of the update, but for 
 class PPOAgent(Acting):
     """A policy and a value function that learn from the rollouts of all workers."""
 
-    Config = PPOConfig
+    Config: type[PPOConfig] = RewardedPPOConfig
     METRICS = PPO_METRICS
     LEARNS_FROM_DEMOS = False
     finished = ""
@@ -149,6 +163,7 @@ class PPOAgent(Acting):
         self.observations = ObservationNormalizer(observation_size, clip, config.normalize_observations)
         self.rewards = RewardScaler(setting.num_envs, config.gamma, clip, config.normalize_rewards)
         self.rng = generator(setting.seed, Purpose.SHUFFLE, setting.comm.rank, setting.iteration)
+        self.teacher = setting.reward
 
     def update(self, rollout: Rollout, progress: float, *, value_of_end: float = 0.0) -> dict[str, float]:
         """Learn from one rollout. Metrics are means over the update.
@@ -162,6 +177,8 @@ class PPOAgent(Acting):
             NonFiniteError: where a loss, gradient or parameter is no longer finite, naming it.
         """
         config = self.config
+        if self.teacher is not None:
+            rollout = dataclasses.replace(rollout, rewards=self.teacher.learned_reward(rollout))
         schedule = 1.0 - progress if config.lr_schedule == "linear" else 1.0
         self.optimizer.set_schedule(schedule)
         rewards = self.rewards(rollout.rewards, rollout.cut, rollout.valid, self.comm)

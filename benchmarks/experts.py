@@ -1,20 +1,23 @@
 """Train the experts whose demonstrations lie under data/demos, and record these.
 
-    python benchmarks/experts.py [--only Hopper-v5 ...] [--jobs 2] [--data_dir data/experts]
+    python benchmarks/experts.py [--only Hopper-v5 ...] [--jobs 2] [--seeds 8] [--steps N] [--limit HH:MM:SS]
 
-For each environment, seeds are trained one after another by `RECIPE`, until the best policy of one, over fresh
-episodes, reaches what is wanted; sixteen of its episodes then go to data/demos/<environment>, and what it did to the
-table of data/demos/README.md. Runs go on where they were stopped; environments in the table are left out.
+For each environment, seeds are trained by `RECIPE`, those of one environment one after another where there are fewer
+jobs than environments and seeds, until the best policy of one, over fresh episodes, reaches what is wanted; sixteen
+of its episodes then go to data/demos/<environment>, and what it did to the table of data/demos/README.md. Runs go on
+where they were stopped; environments in the table are left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,6 @@ DEMOS = ROOT / "data" / "demos"
 RESULTS = ROOT / "benchmarks" / "results" / "experts.json"
 TABLE = re.compile("(?<=<!-- made by: python benchmarks/experts.py -->\\n).*?(?=<!-- end -->)", re.DOTALL)
 EPISODES = 16
-SEEDS = 8  # to try at most
 # environment → mean return wanted, steps to train for
 WANTED = {
     "Hopper-v5": (3000, 3_000_000),
@@ -56,56 +58,77 @@ def run(*arguments: str, log: Path) -> None:
         subprocess.run([sys.executable, str(ROOT / "main.py"), *arguments], check=True, stdout=file, stderr=file)
 
 
-def expert(env_id: str, data: Path) -> dict[str, Any]:
-    """Train until a seed is good enough, and put its episodes into place; return what came of it."""
-    wanted, steps = WANTED[env_id]
-    tried = []
-    for seed in range(SEEDS):
+class Experts:
+    """What was found so far, and the search for more.
+
+    Args:
+        data: folder of the runs.
+        steps: to train for; 0 for what `WANTED` says.
+        limit: longest wall-clock time of a run, or nothing.
+    """
+
+    def __init__(self, data: Path, steps: int, limit: str) -> None:
+        self.data, self.steps, self.limit = data, steps, limit
+        self.found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        self.tried: dict[str, dict[int, float]] = {env_id: {} for env_id in WANTED}
+        self._lock = threading.Lock()
+
+    def train(self, env_id: str, seed: int) -> None:
+        """Train a seed, unless the environment has its expert; put its episodes into place where it is one."""
+        if env_id in self.found:
+            return
+        wanted, steps = WANTED[env_id][0], self.steps or WANTED[env_id][1]
         name = f"expert.{env_id}.seed{seed:02}"
-        common = (f"--data_dir={data}", f"--seed={seed}")
-        status = data / "logs" / name / "status.json"
+        common, log = (f"--data_dir={self.data}", f"--seed={seed}"), self.data / f"{name}.txt"
+        status = self.data / "logs" / name / "status.json"
         if not status.exists() or json.loads(status.read_text())["state"] != "finished":
-            train = ("--task=train", f"--env_id={env_id}", f"--uuid={name}", f"--num_timesteps={steps}")
-            run(*train, *RECIPE, *common, "--resume=auto", log=data / f"{name}.txt")
-        model = ("--task=eval", f"--model_path={data}/checkpoints/{name}", "--iter_num=best")
-        run(*model, f"--num_trajs={EPISODES}", "--save_traj", *common, log=data / f"{name}.txt")
-        played = data / "evaluations" / name / "best"
-        mean = json.loads((played / "results.json").read_text())["return_mean"]
-        tried.append(round(mean, 1))
-        if mean >= wanted:
+            flags = (f"--env_id={env_id}", f"--uuid={name}", f"--num_timesteps={steps}", "--resume=auto")
+            run("--task=train", *flags, *RECIPE, *common, f"--execution_time={self.limit}", log=log)
+        model = ("--task=eval", f"--model_path={self.data}/checkpoints/{name}", "--iter_num=best")
+        run(*model, f"--num_trajs={EPISODES}", "--save_traj", *common, log=log)
+        played = self.data / "evaluations" / name / "best"
+        mean = round(json.loads((played / "results.json").read_text())["return_mean"], 1)
+        with self._lock:
+            self.tried[env_id][seed] = mean
+            print(f"{env_id}, seed {seed}: {mean}", flush=True)
+            if mean < max(wanted, self.found.get(env_id, {}).get("return_mean", wanted)):
+                return
             folder = DEMOS / env_id
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             for episode in sorted(played.glob("episode_*.h5")):
                 shutil.copy(episode, folder)
-            return {"seed": seed, "steps": steps, "return_mean": round(mean, 1), "tried": tried}
-    raise SystemExit(f"{env_id}: none of {SEEDS} seeds reached {wanted}: {tried}")
+            others = [value for other, value in sorted(self.tried[env_id].items()) if other != seed]
+            with (self.data / "logs" / name / "progress.csv").open() as file:
+                done = int(list(csv.DictReader(file))[-1]["timesteps"])
+            self.found[env_id] = {"seed": seed, "steps": done, "return_mean": mean, "others": others}
+            RESULTS.write_text(json.dumps(dict(sorted(self.found.items())), indent=1) + "\n")
 
 
 def main() -> None:
-    """Train what is missing, a job a core."""
+    """Train what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=sorted(WANTED), default=list(WANTED))
-    parser.add_argument("--jobs", type=int, default=2, help="environments at a time")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument("--seeds", type=int, default=8, help="to try at most, of an environment")
+    parser.add_argument("--steps", type=int, default=0, help="of a run; default: what experts took here")
+    parser.add_argument("--limit", default="", help="longest time of a run")
     parser.add_argument("--data_dir", type=Path, default=ROOT / "data" / "experts")
     options = parser.parse_args()
-    found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    missing = [env_id for env_id in options.only if env_id not in found]
-
-    def one(env_id: str) -> None:
-        found[env_id] = expert(env_id, options.data_dir)
-        RESULTS.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
-        print(f"{env_id}: {found[env_id]}", flush=True)
-
+    experts = Experts(options.data_dir, options.steps, options.limit)
     with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(one, missing))
+        runs = [pool.submit(experts.train, env_id, seed) for seed in range(options.seeds) for env_id in options.only]
+    for each in runs:
+        if error := each.exception():
+            print(f"a run failed: {error}", flush=True)
+    found = experts.found
     lines = [
-        "| environment | mean return of 16 episodes | PPO's seed | steps | seeds before it |",
+        "| environment | mean return of 16 episodes | PPO's seed | steps | other seeds tried |",
         "|---|---|---|---|---|",
     ]
     for env_id, row in sorted(found.items()):
-        before = ", ".join(f"{value:,.0f}" for value in row["tried"][:-1]) or "–"
-        lines.append(f"| {env_id} | {row['return_mean']:,.1f} | {row['seed']} | {row['steps']:,} | {before} |")
+        others = ", ".join(f"{value:,.0f}" for value in row["others"]) or "–"
+        lines.append(f"| {env_id} | {row['return_mean']:,.1f} | {row['seed']} | {row['steps']:,} | {others} |")
     page = DEMOS / "README.md"
     page.write_text(TABLE.sub(lambda _: "\n".join(lines) + "\n", page.read_text()))
 

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import csv
+import functools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from agents import agent_class  # noqa: E402
+from helpers.settings import settings_names  # noqa: E402
 
 RESULTS = ROOT / "benchmarks/results/torture.json"
 PAGE = ROOT / "docs/reliability.md"
@@ -75,10 +79,27 @@ def cases(algos: list[str]) -> list[Case]:
         rows += [Case(algo, 1, "a worker"), Case(algo, 2, "a worker"), Case(algo, 2, "the launcher")]
         rows += [Case(algo, 1, "SIGUSR1"), Case(algo, 2, "SIGUSR1")]
         rows += [Case(algo, 3, "anything")]
-        if not agent_class(algo).LEARNS_FROM_DEMOS:  # there are none of it
+        if algo == "ppo":  # there are no demonstrations of it
             rows += [Case(algo, 1, "anything", env_id="user_envs:Bounded-v0")]
         rows += [Case(algo, 2, "a worker", compile=True)]
     return rows
+
+
+@functools.cache
+def expert() -> Path:
+    """Return the checkpoints of somebody to ask, good or not."""
+    data = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, data)
+    flags = ("--env_id=Hopper", "--num_iters=1", "--uuid=expert", f"--data_dir={data}", "--no-compile")
+    subprocess.run([sys.executable, str(ROOT / "main.py"), *FLAGS, *flags], check=True, capture_output=True)
+    return data / "checkpoints" / "expert"
+
+
+def teachers(algo: str) -> tuple[str, ...]:
+    """Return the flags that name whom an algorithm learns from."""
+    if "expert_model" in settings_names("train", algo):
+        return (f"--expert_model={expert()}", "--expert_iter_num=last", "--dagger_mix=8", "--dagger_memory=3000")
+    return DEMOS if agent_class(algo).LEARNS_FROM_DEMOS else ()
 
 
 def command(case: Case, folder: Path, iterations: int) -> list[str]:
@@ -87,7 +108,7 @@ def command(case: Case, folder: Path, iterations: int) -> list[str]:
     switch = "--compile" if case.compile else "--no-compile"
     flags = [
         *FLAGS,
-        *(DEMOS if agent_class(case.algo).LEARNS_FROM_DEMOS else ()),
+        *teachers(case.algo),
         f"--algo={case.algo}",
         f"--env_id={case.env_id}",
         switch,

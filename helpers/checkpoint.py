@@ -184,20 +184,20 @@ def available(folder: Path) -> list[str]:
     return sorted(numbers, key=int) + sorted(set(names) - numbers)
 
 
-def find(model_path: str, iter_num: str) -> Path:
-    """Return the checkpoint file of ``--model_path`` and ``--iter_num``.
+def find(model_path: str, iter_num: str, flags: tuple[str, str] = ("model_path", "iter_num")) -> Path:
+    """Return the checkpoint file of ``--model_path`` and ``--iter_num``, or of other `flags` that name one.
 
     Raises:
         UserError: where it is not there, with what is.
     """
     folder = Path(model_path)
     if not os.path.isdir(folder):  # Path.is_dir raises where a parent may not be read
-        raise UserError(f"--model_path={model_path}: no such folder; it is data/checkpoints/<experiment>")
+        raise UserError(f"--{flags[0]}={model_path}: no such folder; it is data/checkpoints/<experiment>")
     there = available(folder)
     if not there:
-        raise UserError(f"--model_path={model_path}: there are no checkpoints in it")
+        raise UserError(f"--{flags[0]}={model_path}: there are no checkpoints in it")
     if iter_num not in there:
-        raise UserError(f"--iter_num={iter_num}: no such checkpoint in {model_path}; there are {', '.join(there)}")
+        raise UserError(f"--{flags[1]}={iter_num}: no such checkpoint in {model_path}; there are {', '.join(there)}")
     return folder / file_name(iter_num)
 
 

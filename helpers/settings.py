@@ -269,6 +269,8 @@ def check(settings: Settings) -> None:
             raise UserError(f"--{name}={size} is larger than --rollout_len={train.rollout_len}")
     if agent_class(train.algo).LEARNS_FROM_DEMOS and not settings.imitation.expert_path:
         raise UserError(f"--algo={train.algo} learns from demonstrations: --expert_path=data/demos/<environment>")
+    if not getattr(agent, "expert_model", "somebody"):
+        raise UserError(f"--algo={train.algo} asks an expert: --expert_model=data/checkpoints/<experiment>")
     if Path(train.uuid).name != train.uuid or train.uuid in (".", ".."):
         raise UserError(f"--uuid={train.uuid}: a name, not a path")
     if len(train.uuid.encode()) > MAX_NAME:

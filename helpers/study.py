@@ -22,6 +22,7 @@ from helpers.trackers import usable_name
 
 MAX_JOBS = 10_000  # of one study; a slip of the finger is beyond
 OWN = {"env_id", "seed", "uuid", "resume", "data_dir", "task"}  # settings that are the study's to give
+PATHS = ("expert_path", "expert_model", "reward_path")  # settings that name a place
 WORKERS = 2  # of a job, where neither the command line nor the task file says
 
 
@@ -157,18 +158,23 @@ def _complete(settings: Settings, project: str) -> Settings:
     Raises:
         UserError: where Weights & Biases takes no `project` of that name.
     """
-    common, imitation, tracking = settings.common, settings.imitation, settings.tracking
+    common, tracking = settings.common, settings.tracking
     if common.num_workers is None:
         common = dataclasses.replace(common, num_workers=WORKERS)
-    if imitation.expert_path:
-        imitation = dataclasses.replace(imitation, expert_path=str(Path(imitation.expert_path).absolute()))
+    imitation, agent = (_absolute(group) for group in (settings.imitation, settings.agent))
     if not tracking.wandb_project and project:
         try:
             usable_name(project)
         except UserError as error:
             raise UserError(f"--wandb_project={project}: {error}") from None
         tracking = dataclasses.replace(tracking, wandb_project=project)
-    return dataclasses.replace(settings, common=common, imitation=imitation, tracking=tracking)
+    return dataclasses.replace(settings, common=common, imitation=imitation, agent=agent, tracking=tracking)
+
+
+def _absolute(group: Any) -> Any:
+    """Return a group of settings whose paths lead to the same from everywhere."""
+    paths = {name: value for name in PATHS if (value := getattr(group, name, ""))}
+    return dataclasses.replace(group, **{name: str(Path(path).absolute()) for name, path in paths.items()})
 
 
 class TrialRun:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from fakes import on_workers
 from gymnasium import spaces
+from steps import BOX, SIZE, N, T, expert, rollout
 
 from agents.agent import Setting
 from agents.discriminator import SpectralLinear
@@ -15,35 +16,11 @@ from agents.gail_agent import GAILAgent, GAILConfig
 from helpers.comm import Comm
 from helpers.demos import Episode, ImitationConfig
 from helpers.errors import UserError
-from helpers.rollout import Rollout
-
-T, N, SIZE = 16, 4, 3
-BOX = spaces.Box(-1.0, 1.0, (2,))
 
 
-def rollout(seed=0, terminated=()):
-    """Return a rollout of random steps whose rewards a policy must never see; dead rows follow the ends."""
-    rng = np.random.default_rng(seed)
-    ends = np.zeros((T, N), bool)
-    valid = np.ones((T, N), bool)
-    for t, n in terminated:
-        ends[t, n] = True
-        valid[t + 1 : t + 2, n] = False
-    return Rollout(
-        obs=rng.normal(size=(T + 1, N, SIZE)).astype(np.float32),
-        actions=rng.normal(size=(T, N, 2)).astype(np.float32),
-        rewards=np.full((T, N), 1e6, np.float32),
-        terminated=ends,
-        truncated=np.zeros((T, N), bool),
-        valid=valid,
-        episodes=[],
-    )
-
-
-def expert(length=50, terminated=False):
-    rng = np.random.default_rng(7)
-    obs, actions = rng.normal(1.0, 1.0, (length + 1, SIZE)), rng.uniform(-0.2, 0.2, (length, 2))
-    return Episode(obs, actions, np.ones(length), terminated, not terminated)
+def inputs_of(agent, obs, actions):
+    """Return what the discriminator sees of observations as they come and actions; GAIL's looks at nothing else."""
+    return agent.inputs(agent.observations(obs), actions, obs, np.zeros(obs.shape[:-1], bool))
 
 
 def make(comm=None, demos=None, imitation=None, iteration=0, compile=False, **config):
@@ -131,19 +108,19 @@ def test_discriminator_comes_to_tell_the_expert_and_rewards_what_looks_like_it()
     assert set(metrics[0]) == set(GAILAgent.METRICS)
     assert metrics[-1]["d_loss"] < 0.7 * metrics[0]["d_loss"]
     assert metrics[-1]["d_expert"] > 0.6 > 0.4 > metrics[-1]["d_policy"]
-    looks = agent._inputs(expert().obs[:-1], expert().actions)
-    other = agent._inputs(rollout(99).obs[:-1], rollout(99).actions)
-    assert agent.reward_of(agent._logits(looks)).mean() > 2 * agent.reward_of(agent._logits(other)).mean()
+    looks = inputs_of(agent, expert().obs[:-1], expert().actions)
+    other = inputs_of(agent, rollout(99).obs[:-1], rollout(99).actions)
+    assert agent.reward_of(agent.logits(looks)).mean() > 2 * agent.reward_of(agent.logits(other)).mean()
 
 
 def test_expert_and_policy_are_seen_through_the_same_normaliser_and_clipping():
     agent = make()
     agent.update(rollout(), 0.0)
     obs, actions = rollout(5).obs[:-1], 3.0 * rollout(5).actions
-    seen = agent._inputs(obs, actions)
+    seen = inputs_of(agent, obs, actions)
     np.testing.assert_allclose(seen[..., :SIZE], agent.observations(obs), rtol=1e-6)
     assert np.abs(seen[..., SIZE:]).max() == 1.0
-    assert make(d_state_only=True)._inputs(obs, actions).shape == (T, N, SIZE)
+    assert inputs_of(make(d_state_only=True), obs, actions).shape == (T, N, SIZE)
 
 
 def without_learning(agent):
@@ -181,7 +158,7 @@ def test_expert_absorbs_once_for_each_of_its_ends_whatever_the_subsampling():
     agent = make(demos=[expert(9, terminated=True), expert(19), expert(19, terminated=True)], imitation=every)
     assert agent.expert_ends == pytest.approx(2 / 49)
     agent = make(demos=[expert(9, terminated=True)], d_absorbing=True)
-    _, learned = agent._learn_to_tell(np.zeros((8, agent.inputs), np.float32), 5000)
+    _, learned = agent._learn_to_tell(np.zeros((8, agent.penalised), np.float32), 5000)
     assert float(learned[:5000, -1].mean()) == pytest.approx(0.1, abs=0.02)
 
 
@@ -192,8 +169,8 @@ def test_end_is_worth_its_state_for_ever_beside_the_scale_of_rewards(scaled, mon
     given = []
     monkeypatch.setattr("agents.ppo_agent.gae", lambda rewards, values, *_: given.append(rewards) or 0 * values)
     steps = rollout(terminated=[(3, 0)])
-    absorbed = float(agent.reward_of(agent._logits(agent._absorbed()[None]))[0])
-    own = float(agent.reward_of(agent._logits(agent._inputs(steps.obs[:-1], steps.actions)))[3, 0])
+    absorbed = float(agent.reward_of(agent.logits(agent._absorbed()[None]))[0])
+    own = float(agent.reward_of(agent.logits(inputs_of(agent, steps.obs[:-1], steps.actions)))[3, 0])
     agent.update(steps, 0.0)
     assert agent.rewards.std != 1.0 or not scaled
     expected = (0.001 if scaled else own) + 9.0 * absorbed / agent.rewards.std
@@ -233,7 +210,7 @@ def test_control_keeps_nothing_of_the_expert_but_single_numbers(control):
     agent.d_optimizer.learn = lambda packed, size, rng: taken.append(packed.matrix)
     agent.d_optimizer.take_metrics = lambda: {"gradient_norm": 0.0}
     agent._learn_to_tell(np.zeros((8, SIZE + 2), np.float32), 64)
-    expert_inputs = agent._inputs(agent.expert.obs, agent.expert.actions)
+    expert_inputs = inputs_of(agent, agent.expert.obs, agent.expert.actions)
     drawn = taken[0][:, : SIZE + 2].numpy()
     assert not any(np.isclose(drawn, row).all(1).any() for row in expert_inputs)
 
@@ -294,5 +271,5 @@ def test_finite_actions_are_seen_as_marks():
     steps = rollout()
     agent.update(dataclasses.replace(steps, actions=np.random.default_rng(0).integers(3, size=(T, N))), 0.0)
     assert agent.expert.actions.tolist() == [0, 1, 2, 0, 1]
-    seen = agent._inputs(np.zeros((2, SIZE)), np.array([2, 0]))
+    seen = inputs_of(agent, np.zeros((2, SIZE)), np.array([2, 0]))
     np.testing.assert_array_equal(seen[:, SIZE:], [[0, 0, 1], [1, 0, 0]])

@@ -47,8 +47,15 @@ def test_environments_can_be_named_instead_of_a_bundle(task, tmp_path):
 @pytest.mark.parametrize("algo", AGENTS)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_the_same_settings(task, tmp_path, method, algo):
-    own = {"ppo": "gamma: 0.99", "bc": "bc_loss: mse", "gail": "d_lr: 1e-3"}
-    lines = [line for line in Path(task).read_text().splitlines() if algo != "bc" or "rewards" not in line]
+    own = {
+        "ppo": "gamma: 0.99",
+        "bc": "bc_loss: mse",
+        "gail": "d_lr: 1e-3",
+        "airl": "d_steps: 2",
+        "dagger": "expert_model: data/checkpoints/expert",
+    }
+    clones = algo in ("bc", "dagger")
+    lines = [line for line in Path(task).read_text().splitlines() if not clones or "rewards" not in line]
     Path(task).write_text("\n".join([*lines, f"algo: {algo}", own[algo]]) + "\n")
     for job in studies.jobs_of(study_of(task, tmp_path, demo_dir=one_demo(tmp_path), wandb_project="pro ject")):
         path = tmp_path / "settings of a job.yaml"
@@ -59,7 +66,7 @@ def test_every_method_gives_the_same_settings(task, tmp_path, method, algo):
         assert dataclasses.replace(read, common=same, given=job.settings.given) == job.settings
     if method == "minimal":
         assert not any(argument.startswith("--gamma") for argument in args)
-    if method == "full" and algo != "bc":
+    if method == "full" and not clones:
         assert "--gamma=0.99" in args
         assert "--no-normalize_rewards" in args
 

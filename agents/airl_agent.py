@@ -1,0 +1,73 @@
+"""Adversarial inverse reinforcement learning (Fu et al. 2018): a discriminator that holds a reward.
+
+Its logit is f − log π, where f(s, s') = g(s) + γ h(s') − h(s) (eq. 4): a reward g of the state alone, and a shaping
+potential h that takes up what depends on the dynamics. The policy is rewarded by the logit, the sum of f and its own
+entropy. What is learned, g, can be saved and another policy trained on it: see `learned_reward`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agents.adversarial import AdversarialAgent, AdversarialConfig
+from helpers.config import param
+from helpers.lazy import lazy_import
+from helpers.rollout import Rollout
+
+if TYPE_CHECKING:
+    import torch
+
+    from agents import discriminator as discriminators
+else:
+    torch = lazy_import("torch")
+    discriminators = lazy_import("agents.discriminator")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AIRLConfig(AdversarialConfig):
+    """Hyper-parameters of AIRL."""
+
+    d_state_only: bool = param(True, "the reward depends on the state alone, as is needed to use it elsewhere")
+
+
+class AIRLAgent(AdversarialAgent):
+    """A policy that learns by PPO from a reward that explains the expert."""
+
+    Config = AIRLConfig
+    config: AIRLConfig
+    discriminator: discriminators.ShapedReward
+
+    def make_discriminator(
+        self, observation_size: int, action_size: int, rng: torch.Generator
+    ) -> discriminators.ShapedReward:
+        """Return g and h; log π and whether the episode goes on come with the inputs, and are not held smooth."""
+        actions = 0 if self.config.d_state_only else action_size
+        self.penalised = 2 * observation_size + actions
+        reward, potential = self.layers(observation_size + actions, rng), self.layers(observation_size, rng)
+        return discriminators.ShapedReward(reward, potential, observation_size, self.config.gamma)
+
+    def inputs(self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Return what the discriminator sees (..., I) of steps; log π is that of the present policy."""
+        seen = [obs, next_obs] if self.config.d_state_only else [obs, next_obs, self.as_inputs(actions)]
+        with torch.no_grad():
+            features = self.network.policy(self.tensor(obs))
+            kind = np.float32 if self.space.shape else np.int64
+            log_probs, _ = self.network.head.log_prob(features, self.tensor(np.asarray(actions, kind)))
+        rest = np.stack([~ends, log_probs.cpu().numpy()], axis=-1)
+        return np.concatenate([*seen, rest], axis=-1).astype(np.float32)
+
+    def reward_of(self, logits: np.ndarray) -> np.ndarray:
+        """Return the rewards of logits: log D − log(1 − D) is the logit itself (Fu et al. 2018, sec. 4)."""
+        return logits
+
+    def learned_reward(self, rollout: Rollout) -> np.ndarray:
+        """Return the learned reward g (T, N) of a rollout's steps, without its potential; 0 on dead rows."""
+        seen = [self.observations(rollout.obs[:-1])]
+        if not self.config.d_state_only:
+            seen.append(self.as_inputs(rollout.actions))
+        with torch.no_grad():
+            rewards = self.discriminator.reward(self.tensor(np.concatenate(seen, axis=-1).astype(np.float32)))
+        return np.where(rollout.valid, rewards.cpu().numpy(), np.float32(0.0))
