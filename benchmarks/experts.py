@@ -98,11 +98,17 @@ class Experts:
             folder.mkdir(parents=True)
             for episode in sorted(played.glob("episode_*.h5")):
                 shutil.copy(episode, folder)
-            others = [value for other, value in sorted(self.tried[env_id].items()) if other != seed]
             with (self.data / "logs" / name / "progress.csv").open() as file:
                 done = int(list(csv.DictReader(file))[-1]["timesteps"])
-            self.found[env_id] = {"seed": seed, "steps": done, "return_mean": mean, "others": others}
-            RESULTS.write_text(json.dumps(dict(sorted(self.found.items())), indent=1) + "\n")
+            self.found[env_id] = {"seed": seed, "steps": done, "return_mean": mean}
+            self.write()
+
+    def write(self) -> None:
+        """Keep what was found, and what the other seeds came to."""
+        for env_id, row in self.found.items():
+            if values := self.tried[env_id]:
+                row["others"] = [value for seed, value in sorted(values.items()) if seed != row["seed"]]
+        RESULTS.write_text(json.dumps(dict(sorted(self.found.items())), indent=1) + "\n")
 
 
 def main() -> None:
@@ -121,6 +127,7 @@ def main() -> None:
     for each in runs:
         if error := each.exception():
             print(f"a run failed: {error}", flush=True)
+    experts.write()
     found = experts.found
     lines = [
         "| environment | mean return of 16 episodes | PPO's seed | steps | other seeds tried |",
