@@ -162,7 +162,7 @@ def train(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> N
     env = environments.make_vector_env(env_id, settings.train.num_envs, env_kwargs)
     if expert:
         demos.check_fit(expert, imitation.expert_path, env.observation_size, env.action_space)
-    expert_return = sum(e.ret for e in expert) / len(expert) if expert else None
+    expert_return = float(sum(e.ret for e in expert) / len(expert)) if expert else None
 
     setting = Setting(
         comm,
@@ -182,7 +182,7 @@ def train(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> N
         facts["demonstrations"] = demos.checksum(expert)
     teachers = {"expert": setting.expert, "reward": setting.reward}
     facts |= {name: f"{teacher.parameter_hash():x}" for name, teacher in teachers.items() if teacher is not None}
-    experiment.create(env_id, facts)
+    experiment.create(env_id, facts, {} if expert_return is None else {"expert_return": expert_return})
     counters = Counters()
     status = Status(experiment.logs, counters)
     run = orchestrator.Training(experiment, agent, comm, eval_env, counters, status, expert_return)
@@ -276,7 +276,7 @@ def evaluate(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -
     """
     use_one_thread()
     from helpers import checkpoint
-    from helpers.video import check_renderer, choose_renderer
+    from helpers.video import choose_renderer
 
     config = settings.evaluation
     if config.render or config.record:
@@ -286,10 +286,9 @@ def evaluate(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -
     import orchestrator
     from helpers import players
 
-    player = players.load_player(path, settings.common.env_kwargs, device_of(settings, comm))
+    rendered = config.render or config.record
+    player = players.load_player(path, settings.common.env_kwargs, device_of(settings, comm), rendered=rendered)
     trained, env_id = player.settings, player.env_id
-    if (config.render or config.record) and environments.family_of(env_id).OPENGL:
-        check_renderer()
     seed = (trained if settings.common.seed is None else settings).common.seed or 0
     name = trained.train.uuid
     folder = Path(settings.common.data_dir) / "evaluations" / name / path.stem

@@ -55,10 +55,10 @@ class AdversarialConfig(PPOConfig):
     d_entropy_coefficient: float = param(1e-3, "weight of the entropy of its answers", low=0)
     d_label_smoothing: float = param(0.0, "the expert's label is 1 less this", low=0, high=0.5)
     d_control: str = param(
-        "",
+        "off",
         "instead of the expert's steps: noise (none), from which nothing can be learned but the reward's sign; or "
         "shuffled, each number from a step of its own, which leaves only how often it takes which value",
-        choices=("", "shuffled", "none"),
+        choices=("off", "shuffled", "none"),
     )
     warm_start: int = param(
         0, "passes of behavioural cloning over the demonstrations before the first rollout", low=0
@@ -303,13 +303,15 @@ class AdversarialAgent(PPOAgent):
         return metrics, torch.cat([batch["expert"], batch["policy"]])
 
     def _clone(self, observation_size: int, setting: Setting) -> None:
-        """Begin with a policy, and the moments of its observations, that are cloned from the demonstrations."""
+        """Begin with most probable actions, and moments of observations, that are cloned from the demonstrations."""
         own = {each.name: getattr(self.config, each.name) for each in dataclasses.fields(PolicyConfig)}
         cloning = BCConfig(**own | {"epochs": 1, "lr_schedule": "constant"}, bc_validation=0.0)
         plain = Setting(setting.comm, seed=setting.seed, demos=setting.demos, imitation=setting.imitation)
         cloner = BCAgent(cloning, observation_size, self.space, plain)
         for _ in range(self.config.warm_start):
             cloner.clone(0.0)
-        self.network.load_state_dict(cloner.network.state_dict(), strict=False)  # in place; values are not cloned
+        learned = cloner.network.state_dict()
+        learned.pop("head.log_std", None)  # an expert without noise would leave nothing to explore with
+        self.network.load_state_dict(learned, strict=False)  # in place; the value function is not cloned
         self.actor.refresh()
         self.observations.load_state_dict(cloner.observations.state_dict())

@@ -70,6 +70,7 @@ class ExperimentInitializer:
         self.best_eval_return = -math.inf  # of the best policy that is kept, however the checkpoints are
         self.notes: list[str] = []  # on rank 0: what there is to say about resuming
         self._facts: dict[str, Any] = {}  # of this launch, that are no settings
+        self._remarks: dict[str, Any] = {}
         if train.resume != "no":
             found = comm.broadcast(self._look_back(train.resume) if comm.rank == 0 else None)
             problem, self.saved, self.best_eval_return = found
@@ -112,18 +113,20 @@ class ExperimentInitializer:
         """Name without the seed: what runs that differ in nothing else share."""
         return self.name.removesuffix(f".seed{self.seed:02}")
 
-    def create(self, env_id: str, facts: Mapping[str, Any]) -> None:
+    def create(self, env_id: str, facts: Mapping[str, Any], remarks: Mapping[str, Any] | None = None) -> None:
         """Make the folders, write what is run into them, and start ``log.txt`` (on rank 0; collective).
 
         Args:
             env_id: full, with its version.
-            facts: what else belongs into the record, and changes how numbers are rounded.
+            facts: what else belongs into the record, and changes what is learned or how numbers are rounded.
+            remarks: what belongs into the record and changes nothing.
 
         Raises:
             UserError: where the experiment exists already, or its folders cannot be written.
         """
         self.env_id = env_id
         self._facts = self._comm.broadcast({"git_sha": git_sha(), **facts, **environments.versions(env_id)})
+        self._remarks = dict(remarks or {})
         name = self.name or self._full_name(self._comm.size)
         run_id = self.run_id if re.fullmatch("[0-9a-f]{8}", self.run_id) else secrets.token_hex(4)
         self.name, self.run_id = self._comm.broadcast((name, run_id))
@@ -166,7 +169,7 @@ class ExperimentInitializer:
         """Return what was run: every setting, the full environment id, seed, workers, commit and command."""
         flat = self.settings.flat()
         flat |= {"env_id": self.env_id, "seed": self.seed, "uuid": self.name, "num_workers": workers}
-        return flat | {"run_id": self.run_id, "command": " ".join(sys.argv)} | self._facts
+        return flat | {"run_id": self.run_id, "command": " ".join(sys.argv)} | self._facts | self._remarks
 
     def differences(self, saved: Mapping[str, Any], workers: int) -> list[str]:
         """Return in what this launch differs from the one that saved a checkpoint, where bits may depend on it."""

@@ -14,6 +14,7 @@ from helpers.comm import Comm
 from helpers.config import to_kwargs
 from helpers.errors import UserError
 from helpers.settings import Settings, settings_from_record
+from helpers.video import check_renderer
 
 if TYPE_CHECKING:
     from agents.agent import Agent, Setting
@@ -37,16 +38,17 @@ def make_agent(settings: Settings, env: Any, size: int, setting: Setting) -> Age
     return agent_class(settings.train.algo)(settings.agent, size, env.action_space, setting)
 
 
-def load_player(path: Path, env_kwargs: str = "", device: str = "cpu") -> Player:
+def load_player(path: Path, env_kwargs: str = "", device: str = "cpu", *, rendered: bool = False) -> Player:
     """Return the agent of a checkpoint.
 
     Args:
         path: of the file.
         env_kwargs: what to make its environment with, on top of what it learned with.
         device: torch's name of where its networks are.
+        rendered: whether its environment is to be rendered.
 
     Raises:
-        UserError: where the checkpoint or its environment cannot be used.
+        UserError: where the checkpoint or its environment cannot be used, or not be rendered here.
     """
     from agents.agent import Setting
     from environments.vector import check_first
@@ -54,6 +56,8 @@ def load_player(path: Path, env_kwargs: str = "", device: str = "cpu") -> Player
     content = checkpoint.load(path)
     trained = settings_from_record(content["config"])
     env_id = environments.resolve(trained.train.env_id)
+    if rendered and environments.family_of(env_id).OPENGL:
+        check_renderer()
     kwargs = to_kwargs(trained.common.env_kwargs) | to_kwargs(env_kwargs)
     env = environments.make_env(env_id, None, kwargs)
     check_first(env_id, env, bool(kwargs))

@@ -38,6 +38,7 @@ EPILOG = """Examples:
 TASKS = ("train", "eval", "list_envs", "demos", "report")
 # Far beyond what is of use, and short of what a machine can hold: a slip of the finger is beyond.
 MAX_ENVS, MAX_ROLLOUT, MAX_EPISODES = 65_536, 2**24, 1_000_000
+PATHS = ("expert_path", "expert_model", "reward_path")  # settings of a training run that name what it reads
 MAX_NAME = 200  # bytes of an experiment's name; those of files end at 255
 
 
@@ -151,6 +152,12 @@ class Settings:
     listing: ListConfig = field(default_factory=ListConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
     given: frozenset[str] = frozenset()  # names of the settings that the command line or the file gave
+
+    @property
+    def sources(self) -> list[str]:
+        """The paths that a training run reads from."""
+        found = [getattr(group, name, "") for group in (self.imitation, self.agent) for name in PATHS]
+        return [path for path in found if path]
 
     def flat(self) -> dict[str, Any]:
         """Return name → value of every setting of a training run."""

@@ -17,12 +17,11 @@ from environments.bundles import BUNDLES
 from helpers import demos
 from helpers.config import param, read_yaml, to_flags, to_kwargs, usable_path
 from helpers.errors import UserError, did_you_mean
-from helpers.settings import MAX_NAME, Settings, default_values, known_settings, parse, settings_from_record
+from helpers.settings import MAX_NAME, PATHS, Settings, default_values, known_settings, parse, settings_from_record
 from helpers.trackers import usable_name
 
 MAX_JOBS = 10_000  # of one study; a slip of the finger is beyond
 OWN = {"env_id", "seed", "uuid", "resume", "data_dir", "task"}  # settings that are the study's to give
-PATHS = ("expert_path", "expert_model", "reward_path")  # settings that name a place
 WORKERS = 2  # of a job, where neither the command line nor the task file says
 
 

@@ -11,14 +11,19 @@ from helpers.settings import parse
 HEADER = "iteration,timesteps,return_mean,policy_loss,eval_return,seconds"
 
 
-def log_run(data, name, env_id="Hopper-v5", seed=0, evaluations=(), training=(), state="finished", **settings):
+def log_run(
+    data, name, env_id="Hopper-v5", seed=0, evaluations=(), training=(), state="finished", expert=None, **settings
+):
     """Write the logs of a run of 1000 steps an iteration, evaluated at every second one; returns their folder.
 
-    `training` may be longer than twice the `evaluations`, which are then missing at its end.
+    `training` may be longer than twice the `evaluations`, which are then missing at its end. `expert` is the mean
+    return of its demonstrations.
     """
     argv = [f"--{key}={value}" for key, value in settings.items()]
     flat = parse(["--task=train", f"--env_id={env_id}", f"--seed={seed}", *argv]).flat()
     facts = {"env_id": env_id, "uuid": name, "num_workers": int(settings.get("num_workers", 1)), "git_sha": "abc1234"}
+    if expert is not None:
+        facts["expert_return"] = expert
     training = list(training) or [value / 2 for value in evaluations for _ in (0, 1)]
     rows = []
     for i, value in enumerate(training, start=1):

@@ -69,9 +69,9 @@ def environment(launch: LaunchConfig, folder: StudyFolder, here: Surroundings) -
     return [*lines, f"export PATH={quoted(here.python.parent)}:$PATH"]
 
 
-def mounts(folder: StudyFolder, here: Surroundings, expert_path: str) -> list[str]:
+def mounts(folder: StudyFolder, here: Surroundings, sources: Sequence[str]) -> list[str]:
     """Return ``from:to`` of the folders that a container sees: the program, and what jobs read and write."""
-    outside = [str(folder.data), *([expert_path] if expert_path else [])]
+    outside = dict.fromkeys([str(folder.data), *sources])
     return [f"{here.root}:{WORKSPACE}", *(f"{path}:{path}" for path in outside)]
 
 
@@ -81,7 +81,7 @@ def check_mounts(jobs: Iterable[Job], folder: StudyFolder, here: Surroundings) -
     Raises:
         UserError: where a name has a colon, which separates names there.
     """
-    for path in {str(here.root), str(folder.data), *(job.settings.imitation.expert_path for job in jobs)}:
+    for path in {str(here.root), str(folder.data), *(path for job in jobs for path in job.settings.sources)}:
         if ":" in path or "," in path:
             raise UserError(f"--docker: {path} has a colon or comma in its name, which containers cannot be given")
 

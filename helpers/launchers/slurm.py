@@ -115,7 +115,7 @@ def script(
     """Return the text of a job's script."""
     command = ["python", "main.py", *arguments]
     if launch.docker:
-        folders = mounts(folder, here, job.settings.imitation.expert_path)
+        folders = mounts(folder, here, job.settings.sources)
         command = [
             *('"$container"', "exec"),
             *(["--nv"] if job.settings.common.cuda else []),

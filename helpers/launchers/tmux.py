@@ -55,7 +55,7 @@ def script(job: Job, arguments: Sequence[str], launch: LaunchConfig, folder: Stu
     if launch.docker:
         variables = {"OMPI_MCA_plm_rsh_agent": "sh", **ALLOW_ROOT, **UNBOUND}
         passed = [*(f"{name}={value}" for name, value in variables.items()), "WANDB_API_KEY", "WANDB_BASE_URL"]
-        folders = mounts(folder, here, job.settings.imitation.expert_path)
+        folders = mounts(folder, here, job.settings.sources)
         command = [
             *("docker", "run", "--rm", "--init"),
             *(word for name in passed for word in ("-e", name)),
@@ -195,6 +195,7 @@ class Tmux:
         """
         import libtmux
 
+        asked: set[int] = set()
         for within in (patience, AT_ONCE):
             states = {name: state for name in places if (state := self._state(name)).get("pid")}
             away = [state["host"] for state in states.values() if state["host"] != socket.gethostname()]
@@ -203,6 +204,7 @@ class Tmux:
             for state in states.values():
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(state["pid"], signal.SIGTERM)
+                    asked.add(state["pid"])
             give_up = time.monotonic() + within
             while (left := [name for name in places if self._state(name)]) and time.monotonic() < give_up:
                 time.sleep(0.1)
@@ -211,6 +213,9 @@ class Tmux:
         with contextlib.suppress(libtmux.exc.LibTmuxException):  # it ends with its last window
             if session := self._session():
                 session.kill()
+        give_up = time.monotonic() + AT_ONCE  # their jobs are over, and they are about to end
+        while any(map(exists, asked)) and time.monotonic() < give_up:
+            time.sleep(0.05)
 
     def by_hand(self, name: str) -> str:
         """Return the command that starts one job."""
@@ -221,6 +226,17 @@ class Tmux:
         session = self._session()
         name = session.session_name if session else self._session_name
         return f"tmux attach -t {quoted(f'={name}')}"
+
+
+def exists(pid: int) -> bool:
+    """Return whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def unsplit(word: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import math
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -66,8 +67,20 @@ def _thinned(series: Series) -> Series:
     return steps[kept], values[kept]
 
 
-def draw_curves(axes: Axes, curves: Sequence[Curve], looks: Mapping[str, Look], ylabel: str) -> None:
-    """Draw the mean, its interval and the single seeds of each method."""
+def draw_curves(
+    axes: Axes, curves: Sequence[Curve], looks: Mapping[str, Look], ylabel: str, expert: float = math.nan
+) -> None:
+    """Draw the mean, its interval and the single seeds of each method, and the expert's return."""
+    if math.isfinite(expert):
+        axes.axhline(expert, color=INK, linewidth=0.9, linestyle=(0, (6, 3)), zorder=2)
+        above: dict[str, Any] = {
+            "xytext": (-2, 2),
+            "textcoords": "offset points",
+            "ha": "right",
+            "va": "bottom",
+            "fontsize": 8,
+        }
+        axes.annotate("expert", (1, expert), xycoords=axes.get_yaxis_transform(), **above)
     for curve in sorted(curves, key=lambda c: looks[c.method.label].colour != OTHERS):
         look = looks[curve.method.label]
         for _, series in curve.seeds:
@@ -94,11 +107,13 @@ def draw_curves(axes: Axes, curves: Sequence[Curve], looks: Mapping[str, Look], 
     axes.set_axisbelow(True)
 
 
-def curve_panel(env_id: str, curves: Sequence[Curve], looks: Mapping[str, Look], ylabel: str) -> str:
+def curve_panel(
+    env_id: str, curves: Sequence[Curve], looks: Mapping[str, Look], ylabel: str, expert: float = math.nan
+) -> str:
     """Return the learning curves of one environment as SVG."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.2, 2.9), layout="constrained")
-        draw_curves(figure.subplots(), curves, looks, ylabel)
+        draw_curves(figure.subplots(), curves, looks, ylabel, expert)
         return to_svg(figure, f"{ylabel.capitalize()} over environment steps on {env_id}")
 
 
@@ -203,11 +218,11 @@ def _drawn(figure: Figure, title: str) -> tuple[str, str]:
     return box, re.sub("\n *", "\n", body).strip()
 
 
-def picture(panels: Sequence[tuple[str, str, Sequence[Curve]]], looks: Mapping[str, Look]) -> bytes:
+def picture(panels: Sequence[tuple[str, str, Sequence[Curve], float]], looks: Mapping[str, Look]) -> bytes:
     """Return learning curves as one PNG, with a legend below.
 
     Args:
-        panels: environment, what its vertical axis shows, and its curves.
+        panels: environment, what its vertical axis shows, its curves, and its expert's return or NaN.
         looks: of the methods.
     """
     columns = min(len(panels), 3)
@@ -216,12 +231,12 @@ def picture(panels: Sequence[tuple[str, str, Sequence[Curve]]], looks: Mapping[s
         figure = Figure(figsize=(max(4.6 * columns, 6), 3.4 * rows + 0.4), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # type: ignore[union-attr, call-arg]
         grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-        for axes, (env_id, ylabel, curves) in zip(grid, panels, strict=False):
-            draw_curves(axes, curves, looks, ylabel)
+        for axes, (env_id, ylabel, curves, expert) in zip(grid, panels, strict=False):
+            draw_curves(axes, curves, looks, ylabel, expert)
             axes.set_title(env_id, parse_math=False)
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
-        drawn = {c.method.label for _, _, curves in panels for c in curves}
+        drawn = {c.method.label for _, _, curves, _ in panels for c in curves}
         named = {label: k for label, k in looks.items() if label in drawn and k.colour != OTHERS}
         _legend(figure, named, figure.get_figwidth())
         buffer = io.BytesIO()

@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 
 from helpers.errors import UserError
-from helpers.report import counted, figures, tables, videos, watched
+from helpers.report import counted, figures, imitation, tables, videos, watched
 from helpers.report.looks import OTHERS, Look, looks_of
 from helpers.report.methods import value_of
 from helpers.report.runs import EVALUATION, TRAINING
@@ -61,7 +61,8 @@ def panels(study: Study, column: str, looks: Mapping[str, Look]) -> list[Panel]:
     found = []
     for env_id in watched(study.environments, f"drawing {MEASURES[column]}s"):
         if curves := curves_of(study, env_id, column):
-            svg = figures.curve_panel(env_id, curves, looks, MEASURES[column])
+            expert = imitation.expert_return([run for run in study.known if run.env_id == env_id])
+            svg = figures.curve_panel(env_id, curves, looks, MEASURES[column], expert)
             found.append(Panel(env_id, svg, notes_on(curves)))
     return found
 
@@ -143,6 +144,8 @@ def page(study: Study, name: str, data: Path) -> bytes:
         "training": panels(study, TRAINING, looked),
         "by_training": [e for e in study.environments if study.column(e) == TRAINING],
         "scores": tables.table_of_scores(rows) if rows else None,
+        "imitation": imitation.table_of_imitation(study, rows),
+        "controlled": any(map(imitation.control_of, study.methods)),
         "aggregates": tables.table_of_aggregates(aggregates) if aggregates else None,
         "aggregate_picture": figures.aggregate_panel(aggregates, looked) if aggregates else "",
         "incomplete": listed([method.label for method in incomplete]),
@@ -186,7 +189,8 @@ def picture(study: Study, name: str, data: Path) -> bytes:
     for env_id in study.environments:
         for column, measure in MEASURES.items():
             if curves := curves_of(study, env_id, column):
-                drawn.append((env_id, measure, curves))
+                expert = imitation.expert_return([run for run in study.known if run.env_id == env_id])
+                drawn.append((env_id, measure, curves, expert))
                 break
     if not drawn:
         raise UserError(f"--study={name}: there is nothing to draw yet; no run has two measurements")

@@ -51,6 +51,12 @@ class Run:
         return str(self.config.get("seed", ""))
 
     @property
+    def expert_return(self) -> float:
+        """Mean return of the demonstrations that it was given; NaN where it was given none."""
+        value = self.config.get("expert_return")
+        return float(value) if isinstance(value, int | float) else math.nan
+
+    @property
     def trial(self) -> str:
         """The number of its trial in a sweep; nothing outside one."""
         match = re.search(r"\.trial([0-9]+)(?=\.|$)", self.name)

@@ -273,3 +273,33 @@ def test_finite_actions_are_seen_as_marks():
     assert agent.expert.actions.tolist() == [0, 1, 2, 0, 1]
     seen = inputs_of(agent, np.zeros((2, SIZE)), np.array([2, 0]))
     np.testing.assert_array_equal(seen[:, SIZE:], [[0, 0, 1], [1, 0, 0]])
+
+
+def test_warm_start_begins_with_a_cloned_policy_and_only_a_new_run_does():
+    demo = expert(length=200)
+    demo = dataclasses.replace(demo, actions=0.5 * np.tanh(demo.obs[:-1, :2]))
+
+    def distance(**config):
+        agent = make(demos=[demo], p_lr=1e-2, **config)
+        return float(((agent.modes(demo.obs[:-1]) - demo.actions) ** 2).mean()), agent
+
+    cold, begun = distance()
+    warm, agent = distance(warm_start=40)
+    again, resumed = distance(warm_start=40, iteration=3)
+    assert warm < 0.1 * cold
+    assert again == cold
+    np.testing.assert_allclose(agent.observations.moments.mean, demo.obs[:-1].mean(0), rtol=1e-5)
+    values = [each.network.value_head.weight.clone() for each in (begun, agent, resumed)]
+    assert all((value == values[0]).all() for value in values)
+    assert agent.optimizer.steps == 0  # its moments begin with the policy gradient
+    agent.update(rollout(), 0.0)
+    assert agent.act(demo.obs[0]).shape == (2,)
+
+
+def test_workers_begin_alike_after_cloning_shares_of_their_own():
+    def work(comm):
+        agent = make(comm, demos=[expert(length=200)], warm_start=3)
+        return agent.parameter_hash(), agent.observations.moments.mean.tolist()
+
+    one, two = on_workers(2, work)
+    assert one == two

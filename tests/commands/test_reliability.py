@@ -45,7 +45,7 @@ def status(tmp_path):
 
 def iterations(tmp_path):
     path = tmp_path / "data/logs/run/progress.csv"
-    return [int(row["iteration"]) for row in csv.DictReader(path.open())] if path.exists() else []
+    return [int(row["iteration"]) for row in csv.DictReader(path.read_text().splitlines())] if path.exists() else []
 
 
 def wait_for(condition, seconds=60):
@@ -372,7 +372,7 @@ def test_other_number_of_workers_goes_on_and_says_so(milozero, tmp_path, before,
     change = f"workers {after or 1} (was {before or 1}), num_iters 6 (was 3)"
     assert f"resumed after iteration 3, not bit for bit, as now: {change}" in result.stdout
     assert "not bit for bit" in (tmp_path / "data/logs/run/log.txt").read_text()
-    rows = list(csv.DictReader((tmp_path / "data/logs/run/progress.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "data/logs/run/progress.csv").read_text().splitlines()))
     assert [int(row["iteration"]) for row in rows] == [1, 2, 3, 4, 5, 6]
     assert int(rows[-1]["timesteps"]) == 3 * 128 * (max(before, 1) + max(after, 1))
 

@@ -40,7 +40,7 @@ def submit(cluster, data, launcher, iterations, prefix=""):
 
 def rows(data):
     path = data / "logs/run/progress.csv"
-    return [int(row["iteration"]) for row in csv.DictReader(path.open())] if path.exists() else []
+    return [int(row["iteration"]) for row in csv.DictReader(path.read_text().splitlines())] if path.exists() else []
 
 
 def status(data):

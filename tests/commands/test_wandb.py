@@ -42,7 +42,7 @@ def only(server):
 
 
 def column(data, name, metric):
-    rows = csv.DictReader((data / f"logs/{name}/progress.csv").open())
+    rows = csv.DictReader((data / f"logs/{name}/progress.csv").read_text().splitlines())
     return [float(row[metric]) for row in rows if row[metric]]
 
 

@@ -1,0 +1,218 @@
+"""How near each imitation method comes to its expert, by the number of demonstrations.
+
+    python benchmarks/imitation.py [--only gail ...] [--envs Hopper-v5 ...] [--demos 1 4 16] [--seeds 3] [--jobs 2]
+
+Trains what is missing, a core a run, and plays its last policy for twenty episodes; runs go on where they were
+stopped. Writes benchmarks/results/imitation.json after each run, and from it the table of docs/imitation.md and
+assets/images/imitation.png. The expert's return is the mean of the sixteen demonstrations under data/demos.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from experts import run  # noqa: E402, beside this file
+
+from helpers import demos  # noqa: E402
+
+DEMOS = ROOT / "data" / "demos"
+RESULTS = ROOT / "benchmarks" / "results" / "imitation.json"
+PAGE = ROOT / "docs" / "imitation.md"
+PICTURE = ROOT / "assets" / "images" / "imitation.png"
+TABLE = re.compile("(?<=<!-- made by: python benchmarks/imitation.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
+ENVIRONMENTS = ("Hopper-v5", "HalfCheetah-v5", "Walker2d-v5")
+EPISODES = 20
+# The policy of every adversarial method, as the experts' own.
+POLICY = (
+    *("--num_envs=8", "--rollout_len=2048", "--value_coefficient=0.25", "--clip_value", "--no-normalize_advantages"),
+    *("--recompute_advantages", "--log_std=-0.5", "--save_frequency=200", "--keep_checkpoints=1"),
+)
+GAIL = ("--algo=gail", *POLICY, "--demo_subsampling=20")
+UNBIASED = (*GAIL, "--d_reward=unbiased")
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is trained, and on what."""
+
+    flags: Sequence[str]
+    demos: Sequence[int]
+    envs: Sequence[str] = ENVIRONMENTS
+    steps: int = 1_000_000
+
+
+METHODS = {
+    "bc": Method(
+        ("--algo=bc", "--rollout_len=256", "--num_envs=8", "--num_iters=300", "--bc_validation=0"),
+        demos=(1, 4, 16),
+        steps=10**9,
+    ),
+    "gail": Method(GAIL, demos=(1, 4, 16)),
+    "gail, unbiased reward": Method(UNBIASED, demos=(4,), envs=("Hopper-v5",)),
+    "gail, unbiased reward, shuffled": Method((*UNBIASED, "--d_control=shuffled"), demos=(4,), envs=("Hopper-v5",)),
+    "airl": Method(("--algo=airl", *POLICY), demos=(16,), envs=("Hopper-v5", "HalfCheetah-v5")),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run."""
+
+    method: str
+    env_id: str
+    demos: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its experiment's."""
+        method = re.sub("[^a-z]+", "-", self.method)
+        return f"{method}.{self.env_id}.demos{self.demos:02}.seed{self.seed:02}"
+
+
+def cases(only: Sequence[str], envs: Sequence[str], numbers: Sequence[int], seeds: int) -> Iterator[Case]:
+    """Yield the runs that are asked for, a seed of each before the next."""
+    for seed in range(seeds):
+        for method in only:
+            for env_id in METHODS[method].envs:
+                for number in METHODS[method].demos:
+                    if env_id in envs and number in numbers and (DEMOS / env_id).exists():
+                        yield Case(method, env_id, number, seed)
+
+
+def measure(case: Case, data: Path) -> dict[str, Any]:
+    """Train one policy, or go on training it, and play it; return its row."""
+    method = METHODS[case.method]
+    log, common = data / f"{case.name}.txt", (f"--data_dir={data}", f"--seed={case.seed}")
+    status = data / "logs" / case.name / "status.json"
+    if not status.exists() or json.loads(status.read_text())["state"] != "finished":
+        expert = (f"--expert_path={DEMOS / case.env_id}", f"--num_demos={case.demos}")
+        flags = (f"--env_id={case.env_id}", f"--num_timesteps={method.steps}", f"--uuid={case.name}", "--resume=auto")
+        run("--task=train", *flags, *expert, *method.flags, *common, log=log)
+    model = f"--model_path={data}/checkpoints/{case.name}"
+    run("--task=eval", model, "--iter_num=last", f"--num_trajs={EPISODES}", *common, log=log)
+    played = json.loads((data / "evaluations" / case.name / "last" / "results.json").read_text())
+    counters = json.loads(status.read_text())
+    steps, seconds = counters["timesteps"], round(counters["seconds"])
+    return {**vars(case), "return": round(played["return_mean"], 1), "steps": steps, "seconds": seconds}
+
+
+def experts() -> dict[str, float]:
+    """Return the mean return of each environment's demonstrations."""
+    folders = [DEMOS / env_id for env_id in ENVIRONMENTS if (DEMOS / env_id).exists()]
+    return {folder.name: statistics.fmean(e.ret for e in demos.read_demos(str(folder), 0)) for folder in folders}
+
+
+def table(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> str:
+    """Return the means over the seeds as a table in Markdown."""
+    lines = [
+        "| environment | method | demonstrations | seeds | return | % of the expert's (each seed) | steps |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for env_id, best in expert.items():
+        lines.append(f"| {env_id} | expert | | | {best:,.0f} | 100 | |")
+        for method in METHODS:
+            for number in METHODS[method].demos:
+                these = [r for r in rows if (r["env_id"], r["method"], r["demos"]) == (env_id, method, number)]
+                if these:
+                    returns = [row["return"] for row in sorted(these, key=lambda row: row["seed"])]
+                    mean, shares = statistics.fmean(returns), ", ".join(f"{100 * r / best:.0f}" for r in returns)
+                    steps = f"{these[0]['steps']:,}" if not method.startswith("bc") else "–"
+                    cells = (
+                        env_id,
+                        method,
+                        number,
+                        len(returns),
+                        f"{mean:,.0f}",
+                        f"{100 * mean / best:.0f} ({shares})",
+                    )
+                    lines.append(f"| {' | '.join(map(str, cells))} | {steps} |")
+    return "\n".join(lines) + "\n"
+
+
+def picture(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> None:
+    """Draw the shares of the expert's return against the number of demonstrations."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(
+        1, len(expert), figsize=(3.6 * len(expert), 3.2), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axes, (env_id, best) in zip(panels[0], expert.items(), strict=True):
+        axes.axhline(100, color="black", linewidth=0.9, linestyle=(0, (6, 3)), label="expert")
+        for place, method in enumerate(METHODS):
+            numbers = sorted({r["demos"] for r in rows if (r["env_id"], r["method"]) == (env_id, method)})
+            shares = [
+                [
+                    100 * r["return"] / best
+                    for r in rows
+                    if (r["env_id"], r["method"], r["demos"]) == (env_id, method, number)
+                ]
+                for number in numbers
+            ]
+            colour = f"C{place}"
+            label = {"marker": "o", "markersize": 4, "color": colour, "label": method}
+            axes.plot(numbers, [statistics.fmean(each) for each in shares], **label)
+            for number, each in zip(numbers, shares, strict=True):
+                axes.plot([number] * len(each), each, ".", color=colour, markersize=3, alpha=0.6)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks([1, 4, 16], ["1", "4", "16"])
+        axes.set(title=env_id, xlabel="demonstrations", xlim=(0.8, 20))
+        axes.grid(alpha=0.3)
+    panels[0][0].set(ylabel="% of the expert's return", ylim=(0, None))
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(PICTURE, dpi=150)
+
+
+def main() -> None:
+    """Train and play what is missing; write everything down."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--envs", nargs="+", choices=ENVIRONMENTS, default=list(ENVIRONMENTS))
+    parser.add_argument("--demos", nargs="+", type=int, default=[1, 4, 16])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument("--data_dir", type=Path, default=ROOT / "data" / "imitation")
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    done = {tuple(row[key] for key in ("method", "env_id", "demos", "seed")) for row in rows}
+    lock = threading.Lock()
+
+    def one(case: Case) -> None:
+        row = measure(case, options.data_dir)
+        with lock:
+            rows.append(row)
+            rows.sort(key=lambda r: (r["method"], r["env_id"], r["demos"], r["seed"]))
+            RESULTS.write_text("[\n" + ",\n".join(f" {json.dumps(each)}" for each in rows) + "\n]\n")
+            print(f"{case.name}: {row['return']}", flush=True)
+
+    wanted = cases(options.only, options.envs, options.demos, options.seeds)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        started = [pool.submit(one, case) for case in wanted if tuple(vars(case).values()) not in done]
+    for each in started:
+        if error := each.exception():
+            print(f"a run failed: {error}", flush=True)
+    best = experts()
+    print(table(rows, best))
+    PAGE.write_text(TABLE.sub(lambda _: table(rows, best), PAGE.read_text()))
+    if rows:
+        picture(rows, best)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Environment steps per second of GAIL, against the `imitation` library 1.0.1, in one run.
+
+    python benchmarks/imitation_speed.py [--repeats 3]
+
+The library wants old versions of much, and gets an environment of its own, `.venv-imitation`, made at the first run
+from requirements-imitation.txt. Both have networks of two layers of 64 for policy and value, Hopper, one thread, and
+a discriminator that learns from as many steps as its users would let it: the library's as its tuned settings say,
+8 minibatches of 128 + 128 a round; this project's by its defaults, one pass of 128 + 128 over the rollout, which is
+more. The cases alternate, since machines are noisy. Writes benchmarks/results/imitation_speed.json and the table of
+docs/imitation.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from helpers.demos import read_demos  # noqa: E402
+
+DEMOS = ROOT / "data" / "demos" / "Hopper-v5"
+LIBRARY = ROOT / ".venv-imitation"
+RESULTS = ROOT / "benchmarks" / "results" / "imitation_speed.json"
+PAGE = ROOT / "docs" / "imitation.md"
+TABLE = re.compile("(?<=<!-- made by: python benchmarks/imitation_speed.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+WARM_UP = 4  # iterations of ours, which compile
+# steps of a round, minibatch, epochs → how many times as fast this project is to be
+SETTINGS = {(2048, 64, 10): 3.5, (4096, 512, 20): 2.3}
+
+
+def install() -> None:
+    """Make the library's environment, once."""
+    if (LIBRARY / "made").exists():
+        return
+    subprocess.run([sys.executable, "-m", "venv", str(LIBRARY)], check=True)
+    pip = [str(LIBRARY / "bin" / "pip"), "install", "--quiet"]
+    subprocess.run([*pip, "torch==2.13.0"], check=True)  # first: whatever else wants torch then takes this one
+    subprocess.run([*pip, "-r", str(ROOT / "requirements-imitation.txt")], check=True)
+    (LIBRARY / "made").touch()
+
+
+def library(demos: Path, steps: int, batch_size: int, epochs: int) -> float:
+    """Return the library's steps per second."""
+    flags = [f"--demos={demos}", f"--steps={steps}", f"--batch_size={batch_size}", f"--epochs={epochs}", "--rounds=8"]
+    command = [str(LIBRARY / "bin" / "python"), str(ROOT / "benchmarks" / "imitation_gail.py"), *flags]
+    done = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True)
+    return float(json.loads(done.stdout.splitlines()[-1])["steps_per_second"])
+
+
+def milozero(steps: int, batch_size: int, epochs: int) -> float:
+    """Return this project's steps per second, with one worker."""
+    with tempfile.TemporaryDirectory() as data:
+        flags = [f"--rollout_len={steps}", f"--batch_size={batch_size}", f"--epochs={epochs}", f"--data_dir={data}"]
+        flags += ["--eval_frequency=0", "--eval_episodes=1", "--save_frequency=1000000", "--compile", "--uuid=bench"]
+        flags += ["--env_id=Hopper-v4", f"--expert_path={DEMOS}", "--num_iters=30", "--d_perception_stack=mlp_32"]
+        command = [sys.executable, str(ROOT / "main.py"), "--task=train", "--algo=gail", *flags]
+        subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True)
+        with Path(data, "logs/bench/progress.csv").open() as file:
+            rows = list(csv.DictReader(file))
+    first, last = rows[WARM_UP], rows[-2]
+    return (int(last["timesteps"]) - int(first["timesteps"])) / (float(last["seconds"]) - float(first["seconds"]))
+
+
+def table(found: dict[str, dict[str, list[float]]]) -> str:
+    """Return medians and the ratio within each repeat as a table in Markdown."""
+    lines = [
+        "| steps, minibatch, epochs | MiloZero, steps/s | `imitation`, steps/s | ratio (of each repeat) | wanted |",
+        "|---|---|---|---|---|",
+    ]
+    for settings, wanted in SETTINGS.items():
+        ours, theirs = (found[str(settings)][who] for who in ("milozero", "imitation"))
+        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+        each = ", ".join(f"{ratio:.1f}" for ratio in ratios)
+        numbers = (f"{statistics.median(of):,.0f}" for of in (ours, theirs))
+        cells = (", ".join(map(str, settings)), *numbers, f"{statistics.median(ratios):.1f} ({each})", f"≥ {wanted}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure, print, and keep the figures."""
+    from rich.progress import track
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    install()
+    found: dict[str, dict[str, list[float]]] = {str(s): {"milozero": [], "imitation": []} for s in SETTINGS}
+    with tempfile.TemporaryDirectory() as folder:
+        demos = Path(folder, "demos.npz")
+        episodes = read_demos(str(DEMOS), 0)
+        fields = {f"obs{k}": e.obs for k, e in enumerate(episodes)} | {
+            f"acs{k}": e.actions for k, e in enumerate(episodes)
+        }
+        np.savez(demos, **fields)
+        for _ in track(range(options.repeats), "measuring"):
+            for settings in SETTINGS:
+                found[str(settings)]["milozero"].append(milozero(*settings))
+                found[str(settings)]["imitation"].append(library(demos, *settings))
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    print(table(found))
+    PAGE.write_text(TABLE.sub(lambda _: table(found), PAGE.read_text()))
+
+
+if __name__ == "__main__":
+    main()
