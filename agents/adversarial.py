@@ -43,6 +43,11 @@ class AdversarialConfig(PPOConfig):
     d_batch_size: int = param(128, "steps of the policy, and as many of the expert, in its minibatch", low=1)
     d_steps: int = param(1, "passes over a rollout that it makes when it learns", low=1)
     g_steps: int = param(1, "iterations of the policy between these", low=1)
+    d_reward: str = param(
+        "positive",
+        "−log(1 − D), never negative: rewards to live on; log D, never positive: to end; their sum: unbiased",
+        choices=("positive", "negative", "unbiased"),
+    )
     d_penalty: str = param(
         "wgan",
         "where its gradient is held to 1: between both (wgan), there but only from above (one_sided), around the "
@@ -150,10 +155,6 @@ class AdversarialAgent(PPOAgent):
         """
         raise NotImplementedError
 
-    def reward_of(self, logits: np.ndarray) -> np.ndarray:
-        """Return the rewards for logits."""
-        raise NotImplementedError
-
     def seen(self, rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
         """Return the inputs (T, N, I) of a rollout's steps, and which of them there are (T, N)."""
         obs = self.observations(rollout.obs)
@@ -220,6 +221,11 @@ class AdversarialAgent(PPOAgent):
             "d_policy": torch.sigmoid(policy).mean(),
             "d_penalty": penalty,
         }
+
+    def reward_of(self, logits: np.ndarray) -> np.ndarray:
+        """Return the rewards of logits, by softplus: the logarithm of a rounded probability would be infinite."""
+        positive, negative = np.logaddexp(0.0, logits), -np.logaddexp(0.0, -logits)
+        return {"positive": positive, "negative": negative, "unbiased": logits}[self.config.d_reward]
 
     def parameter_hash(self) -> int:
         """Return a checksum of all parameters."""

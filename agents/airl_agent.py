@@ -1,8 +1,10 @@
 """Adversarial inverse reinforcement learning (Fu et al. 2018): a discriminator that holds a reward.
 
 Its logit is f − log π, where f(s, s') = g(s) + γ h(s') − h(s) (eq. 4): a reward g of the state alone, and a shaping
-potential h that takes up what depends on the dynamics. The policy is rewarded by the logit, the sum of f and its own
-entropy. What is learned, g, can be saved and another policy trained on it: see `learned_reward`.
+potential h that takes up what depends on the dynamics. With ``--d_reward=unbiased`` the policy is rewarded by the logit,
+the sum of f and its own entropy, as in the paper; by default by −log(1 − D), as episodes that end by falling would
+otherwise be ended at once while D is strong. What is learned, g, can be saved and another policy trained on it: see
+`learned_reward`.
 """
 
 from __future__ import annotations
@@ -58,10 +60,6 @@ class AIRLAgent(AdversarialAgent):
             log_probs, _ = self.network.head.log_prob(features, self.tensor(np.asarray(actions, kind)))
         rest = np.stack([~ends, log_probs.cpu().numpy()], axis=-1)
         return np.concatenate([*seen, rest], axis=-1).astype(np.float32)
-
-    def reward_of(self, logits: np.ndarray) -> np.ndarray:
-        """Return the rewards of logits: log D − log(1 − D) is the logit itself (Fu et al. 2018, sec. 4)."""
-        return logits
 
     def learned_reward(self, rollout: Rollout) -> np.ndarray:
         """Return the learned reward g (T, N) of a rollout's steps, without its potential; 0 on dead rows."""

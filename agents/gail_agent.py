@@ -26,11 +26,6 @@ class GAILConfig(AdversarialConfig):
     """Hyper-parameters of GAIL."""
 
     d_state_only: bool = param(False, "it sees observations alone, no actions")
-    d_reward: str = param(
-        "positive",
-        "−log(1 − D), never negative: rewards to live on; log D, never positive: to end; their sum: unbiased",
-        choices=("positive", "negative", "unbiased"),
-    )
     d_absorbing: bool = param(
         False, "what comes after an episode that ended by its own rules is a state of its own, for ever"
     )
@@ -90,11 +85,6 @@ class GAILAgent(AdversarialAgent):
         if not self.config.d_absorbing:
             return 0.0
         return float(self.reward_of(self.logits(self._absorbed()[None]))[0]) / (1.0 - self.config.gamma)
-
-    def reward_of(self, logits: np.ndarray) -> np.ndarray:
-        """Return the rewards of logits, by softplus: the logarithm of a rounded probability would be infinite."""
-        positive, negative = np.logaddexp(0.0, logits), -np.logaddexp(0.0, -logits)
-        return {"positive": positive, "negative": negative, "unbiased": logits}[self.config.d_reward]
 
     def worker_state(self) -> dict[str, Any]:
         """Return what this worker alone has, and which episodes have just ended."""

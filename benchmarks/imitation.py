@@ -56,14 +56,16 @@ class Method:
 
 METHODS = {
     "bc": Method(
-        ("--algo=bc", "--rollout_len=256", "--num_envs=8", "--num_iters=300", "--bc_validation=0"),
+        ("--algo=bc", "--rollout_len=256", "--num_envs=8", "--num_iters=60"),
         demos=(1, 4, 16),
         steps=10**9,
     ),
     "gail": Method(GAIL, demos=(1, 4, 16)),
     "gail, unbiased reward": Method(UNBIASED, demos=(4,), envs=("Hopper-v5",)),
     "gail, unbiased reward, shuffled": Method((*UNBIASED, "--d_control=shuffled"), demos=(4,), envs=("Hopper-v5",)),
-    "airl": Method(("--algo=airl", *POLICY), demos=(16,), envs=("Hopper-v5", "HalfCheetah-v5")),
+    "airl": Method(
+        ("--algo=airl", *POLICY, "--d_penalty_coefficient=1"), demos=(16,), envs=("Hopper-v5", "HalfCheetah-v5")
+    ),
 }
 
 

@@ -44,7 +44,7 @@ def log_probs(agent, obs, actions):
 
 @pytest.mark.parametrize("state_only", [True, False])
 def test_logit_is_reward_and_shaping_less_the_log_probability_of_the_action(state_only):
-    agent = make(d_state_only=state_only, gamma=0.9)
+    agent = make(d_state_only=state_only, gamma=0.9, d_reward="unbiased")
     agent.update(rollout(), 0.0)  # the normaliser is no longer the identity
     steps = rollout(1, terminated=[(3, 0)])
     inputs, seen = agent.seen(steps)
