@@ -1,10 +1,10 @@
 """Adversarial inverse reinforcement learning (Fu et al. 2018): a discriminator that holds a reward.
 
 Its logit is f − log π, where f(s, s') = g(s) + γ h(s') − h(s) (eq. 4): a reward g of the state alone, and a shaping
-potential h that takes up what depends on the dynamics. With ``--d_reward=unbiased`` the policy is rewarded by the logit,
-the sum of f and its own entropy, as in the paper; by default by −log(1 − D), as episodes that end by falling would
-otherwise be ended at once while D is strong. What is learned, g, can be saved and another policy trained on it: see
-`learned_reward`.
+potential h that takes up what depends on the dynamics. With ``--d_reward=unbiased`` the policy is rewarded by the
+logit, the sum of f and its own entropy, as in the paper; by default by −log(1 − D), as episodes that end by falling
+would otherwise be ended at once while D is strong. What is learned, g, can be saved and another policy trained on it:
+see `learned_reward`.
 """
 
 from __future__ import annotations
