@@ -10,6 +10,7 @@ assets/images/imitation.png. The expert's return is the mean of the sixteen demo
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import re
 import statistics
@@ -33,7 +34,8 @@ RESULTS = ROOT / "benchmarks" / "results" / "imitation.json"
 PAGE = ROOT / "docs" / "imitation.md"
 PICTURE = ROOT / "assets" / "images" / "imitation.png"
 TABLE = re.compile("(?<=<!-- made by: python benchmarks/imitation.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
-ENVIRONMENTS = ("Hopper-v5", "HalfCheetah-v5", "Walker2d-v5")
+# environment → steps that adversarial methods learn for
+ENVIRONMENTS = {"Hopper-v5": 500_000, "HalfCheetah-v5": 1_000_000, "Walker2d-v5": 1_500_000}
 EPISODES = 20
 # The policy of every adversarial method, as the experts' own.
 POLICY = (
@@ -50,15 +52,13 @@ class Method:
 
     flags: Sequence[str]
     demos: Sequence[int]
-    envs: Sequence[str] = ENVIRONMENTS
-    steps: int = 1_000_000
+    envs: Sequence[str] = tuple(ENVIRONMENTS)
 
 
 METHODS = {
     "bc": Method(
         ("--algo=bc", "--rollout_len=256", "--num_envs=8", "--num_iters=60"),
         demos=(1, 4, 16),
-        steps=10**9,
     ),
     "gail": Method(GAIL, demos=(1, 4, 16)),
     "gail, unbiased reward": Method(UNBIASED, demos=(4,), envs=("Hopper-v5",)),
@@ -97,18 +97,19 @@ def cases(only: Sequence[str], envs: Sequence[str], numbers: Sequence[int], seed
 
 def measure(case: Case, data: Path) -> dict[str, Any]:
     """Train one policy, or go on training it, and play it; return its row."""
-    method = METHODS[case.method]
     log, common = data / f"{case.name}.txt", (f"--data_dir={data}", f"--seed={case.seed}")
     status = data / "logs" / case.name / "status.json"
     if not status.exists() or json.loads(status.read_text())["state"] != "finished":
         expert = (f"--expert_path={DEMOS / case.env_id}", f"--num_demos={case.demos}")
-        flags = (f"--env_id={case.env_id}", f"--num_timesteps={method.steps}", f"--uuid={case.name}", "--resume=auto")
-        run("--task=train", *flags, *expert, *method.flags, *common, log=log)
+        length = f"--num_timesteps={ENVIRONMENTS[case.env_id]}"
+        flags = (f"--env_id={case.env_id}", f"--uuid={case.name}", "--resume=auto", length)
+        run("--task=train", *flags, *expert, *METHODS[case.method].flags, *common, log=log)
     model = f"--model_path={data}/checkpoints/{case.name}"
     run("--task=eval", model, "--iter_num=last", f"--num_trajs={EPISODES}", *common, log=log)
     played = json.loads((data / "evaluations" / case.name / "last" / "results.json").read_text())
-    counters = json.loads(status.read_text())
-    steps, seconds = counters["timesteps"], round(counters["seconds"])
+    with (status.parent / "progress.csv").open() as file:
+        last = list(csv.DictReader(file))[-1]
+    steps, seconds = int(last["timesteps"]), round(float(last["seconds"]))
     return {**vars(case), "return": round(played["return_mean"], 1), "steps": steps, "seconds": seconds}
 
 
@@ -185,7 +186,7 @@ def main() -> None:
     """Train and play what is missing; write everything down."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--envs", nargs="+", choices=ENVIRONMENTS, default=list(ENVIRONMENTS))
+    parser.add_argument("--envs", nargs="+", choices=list(ENVIRONMENTS), default=list(ENVIRONMENTS))
     parser.add_argument("--demos", nargs="+", type=int, default=[1, 4, 16])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")

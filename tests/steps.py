@@ -1,4 +1,4 @@
-"""Steps of a policy and of an expert, random but alike in every test."""
+"""Steps of a policy and of an expert, random but alike in every test, and what is asked of every agent."""
 
 import numpy as np
 from gymnasium import spaces
@@ -33,3 +33,17 @@ def expert(length=50, terminated=False):
     rng = np.random.default_rng(7)
     obs, actions = rng.normal(1.0, 1.0, (length + 1, SIZE)), rng.uniform(-0.2, 0.2, (length, 2))
     return Episode(obs, actions, np.ones(length), terminated, not terminated)
+
+
+def check_that_it_resumes(make):
+    """Let an agent learn on, and one of ``make(iteration)`` that takes over its state: both learn the same bits."""
+    straight = make(0)
+    for k in range(3):
+        straight.update(rollout(k, [(3, 1)]), 0.0)
+    resumed = make(3)
+    resumed.load_state_dict(straight.state_dict())
+    resumed.load_worker_state(straight.worker_state())
+    for k in (3, 4):
+        one, two = (agent.update(rollout(k, [(5, 0)]), 0.5) for agent in (straight, resumed))
+        np.testing.assert_equal(one, two)
+    assert straight.parameter_hash() == resumed.parameter_hash()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fakes import on_workers
 from gymnasium import spaces
-from steps import BOX, SIZE, N, T, rollout
+from steps import BOX, SIZE, N, T, check_that_it_resumes, rollout
 
 from agents.agent import Setting
 from agents.dagger_agent import DAggerAgent, DAggerConfig
@@ -101,16 +101,7 @@ def test_finite_actions_are_learned_and_their_distance_is_a_share():
 
 
 def test_resumed_agent_learns_the_same_bits():
-    straight = make(dagger_memory=100)
-    for k in range(3):
-        straight.update(rollout(k, [(3, 1)]), 0.0)
-    resumed = make(dagger_memory=100, iteration=3)
-    resumed.load_state_dict(straight.state_dict())
-    resumed.load_worker_state(straight.worker_state())
-    for k in (3, 4):
-        one, two = (agent.update(rollout(k, [(5, 0)]), 0.5) for agent in (straight, resumed))
-        np.testing.assert_equal(one, two)
-    assert straight.parameter_hash() == resumed.parameter_hash()
+    check_that_it_resumes(lambda iteration: make(dagger_memory=100, iteration=iteration))
 
 
 def test_workers_share_what_they_learn_from_answers_of_their_own():
