@@ -177,7 +177,8 @@ def picture(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> None:
         axes.set_xticks([1, 4, 16], ["1", "4", "16"])
         axes.set(title=env_id, xlabel="demonstrations", xlim=(0.8, 20))
         axes.grid(alpha=0.3)
-    panels[0][0].set(ylabel="% of the expert's return", ylim=(0, None))
+    top = max(100.0 * row["return"] / expert[row["env_id"]] for row in rows)
+    panels[0][0].set(ylabel="% of the expert's return", ylim=(0, max(top, 100.0) * 1.08))
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(PICTURE, dpi=150)
 
