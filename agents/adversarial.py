@@ -274,7 +274,7 @@ class AdversarialAgent(PPOAgent):
 
     def expert_inputs(self, count: int) -> np.ndarray:
         """Return what the discriminator sees (count, I) of steps of the expert, drawn at random."""
-        rng, size = self.d_rng, self.observations.moments.mean.size
+        rng, size = self.d_rng, self.expert.obs.shape[1]
         if self.config.d_control == "none":
             obs, next_obs = rng.standard_normal((2, count, size), np.float32)
             shape = self.space.shape

@@ -226,9 +226,8 @@ class Optimizer:
         if self._compile:
             gradient, (_, metrics) = grad_and_value(of_vector, has_aux=True)(self.params.vector)
             return gradient, metrics
-        flat = (
-            self.params.vector.detach().requires_grad_()
-        )  # torch.func would import the compiler, which takes a second
+        # Not by torch.func, which imports the compiler: a second or more of every start.
+        flat = self.params.vector.detach().requires_grad_()
         with torch.enable_grad():
             value, metrics = of_vector(flat)
             (gradient,) = torch.autograd.grad(value, flat)
