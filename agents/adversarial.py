@@ -175,7 +175,7 @@ class AdversarialAgent(PPOAgent):
         if self.iterations % self.config.g_steps == 0:
             told, learned = self._learn_to_tell(inputs[seen], rollout.valid.size)
         self.iterations += 1
-        rewards = np.where(rollout.valid, self.reward_of(self.logits(inputs)), 0.0).astype(np.float32)
+        rewards = np.where(rollout.valid, self.reward_of(self.scores(inputs, rollout.valid)), 0.0).astype(np.float32)
         value_of_end = self.value_of_end()
         if learned is not None:  # only now: the rewards are of the function that has learned
             self.discriminator.learn(learned, self.comm)
@@ -271,6 +271,10 @@ class AdversarialAgent(PPOAgent):
         """Return the discriminator's logits (...) for what it sees (..., I)."""
         with torch.no_grad():
             return np.asarray(self.discriminator(self.tensor(inputs)).cpu().numpy())
+
+    def scores(self, inputs: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Return the logits (T, N) by which a rollout's steps are rewarded; `valid` (T, N), those there are."""
+        return self.logits(inputs)
 
     def expert_inputs(self, count: int) -> np.ndarray:
         """Return what the discriminator sees (count, I) of steps of the expert, drawn at random."""

@@ -1,10 +1,12 @@
 """Adversarial inverse reinforcement learning (Fu et al. 2018): a discriminator that holds a reward.
 
 Its logit is f − log π, where f(s, s') = g(s) + γ h(s') − h(s) (eq. 4): a reward g of the state alone, and a shaping
-potential h that takes up what depends on the dynamics. With ``--d_reward=unbiased`` the policy is rewarded by the
-logit, the sum of f and its own entropy, as in the paper; by default by −log(1 − D), as episodes that end by falling
-would otherwise be ended at once while D is strong. What is learned, g, can be saved and another policy trained on it:
-see `learned_reward`.
+potential h that takes up what depends on the dynamics. The policy is rewarded by f less the mean of log π: with log π
+of each step, as the paper has it, noise for its own sake would be paid for with the weight of f, which is steep only
+where the gradient penalty lets it be; `--entropy_coefficient` pays for it by a weight of its own. With
+``--d_reward=unbiased`` that is the reward; by default −log(1 − D) of it, as episodes that end by falling would
+otherwise be ended at once while D is strong. What is learned, g, can be saved and another policy trained on it: see
+`learned_reward`.
 """
 
 from __future__ import annotations
@@ -33,6 +35,9 @@ class AIRLConfig(AdversarialConfig):
     """Hyper-parameters of AIRL."""
 
     d_state_only: bool = param(True, "the reward depends on the state alone, as is needed to use it elsewhere")
+    d_penalty_coefficient: float = param(
+        1.0, "weight of that penalty, which also bounds how much f can say against log π", low=0
+    )
 
 
 class AIRLAgent(AdversarialAgent):
@@ -60,6 +65,12 @@ class AIRLAgent(AdversarialAgent):
             log_probs, _ = self.network.head.log_prob(features, self.tensor(np.asarray(actions, kind)))
         rest = np.stack([~ends, log_probs.cpu().numpy()], axis=-1)
         return np.concatenate([*seen, rest], axis=-1).astype(np.float32)
+
+    def scores(self, inputs: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Return f − mean log π (T, N), the mean over the steps of all workers."""
+        log_probs = inputs[..., -1]
+        total, count = self.comm.sum_(np.array([log_probs[valid].sum(dtype=np.float64), valid.sum()]))
+        return np.asarray(self.logits(inputs) + log_probs - np.float32(total / count))
 
     def learned_reward(self, rollout: Rollout) -> np.ndarray:
         """Return the learned reward g (T, N) of a rollout's steps, without its potential; 0 on dead rows."""

@@ -35,7 +35,7 @@ PAGE = ROOT / "docs" / "imitation.md"
 PICTURE = ROOT / "assets" / "images" / "imitation.png"
 TABLE = re.compile("(?<=<!-- made by: python benchmarks/imitation.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
 # environment → steps that adversarial methods learn for
-ENVIRONMENTS = {"Hopper-v5": 500_000, "HalfCheetah-v5": 1_000_000, "Walker2d-v5": 1_500_000}
+ENVIRONMENTS = {"Hopper-v5": 500_000, "HalfCheetah-v5": 1_500_000, "Walker2d-v5": 1_500_000}
 EPISODES = 20
 # The policy of every adversarial method, as the experts' own.
 POLICY = (
@@ -63,9 +63,7 @@ METHODS = {
     "gail": Method(GAIL, demos=(1, 4, 16)),
     "gail, unbiased reward": Method(UNBIASED, demos=(4,), envs=("Hopper-v5",)),
     "gail, unbiased reward, shuffled": Method((*UNBIASED, "--d_control=shuffled"), demos=(4,), envs=("Hopper-v5",)),
-    "airl": Method(
-        ("--algo=airl", *POLICY, "--d_penalty_coefficient=1"), demos=(16,), envs=("Hopper-v5", "HalfCheetah-v5")
-    ),
+    "airl": Method(("--algo=airl", *POLICY, "--warm_start=50"), demos=(16,), envs=("Hopper-v5", "HalfCheetah-v5")),
 }
 
 

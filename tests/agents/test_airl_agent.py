@@ -54,8 +54,10 @@ def test_logit_is_reward_and_shaping_less_the_log_probability_of_the_action(stat
     potential = numbers(agent.discriminator.potential, obs)
     shaping = 0.9 * np.where(steps.terminated, 0.0, potential[1:]) - potential[:-1]
     logp = log_probs(agent, steps.obs[:-1], steps.actions)
-    expected = numbers(agent.discriminator.reward, rewarded) + shaping - logp
-    np.testing.assert_allclose(agent.reward_of(agent.logits(inputs)), expected, rtol=1e-4, atol=1e-4)
+    f = numbers(agent.discriminator.reward, rewarded) + shaping
+    np.testing.assert_allclose(agent.logits(inputs), f - logp, rtol=1e-4, atol=1e-4)
+    scores = agent.reward_of(agent.scores(inputs, seen))  # a noisy action is not paid for
+    np.testing.assert_allclose(scores, f - logp[seen].mean(), rtol=1e-4, atol=1e-4)
 
 
 def test_expert_is_seen_with_its_ends_and_the_present_policys_probabilities():
@@ -71,6 +73,22 @@ def test_expert_is_seen_with_its_ends_and_the_present_policys_probabilities():
     logp = log_probs(agent, agent.expert.obs[row][None], agent.expert.actions[row][None])
     assert seen[k, -1] == pytest.approx(float(logp[0]), rel=1e-5)
     np.testing.assert_allclose(seen[k, SIZE : 2 * SIZE], agent.expert.next_obs[row], rtol=1e-6)
+
+
+def test_mean_log_probability_is_over_the_steps_of_all_workers():
+    """Worker 0 has steps with certain actions and worker 1 others, and not as many."""
+
+    def scores(comm):
+        agent = make(comm)
+        steps = rollout(comm.rank, terminated=[(3, 0)] * comm.rank)
+        inputs, seen = agent.seen(steps)
+        return inputs[..., -1], seen, agent.logits(inputs) + inputs[..., -1] - agent.scores(inputs, seen)
+
+    results = on_workers(2, scores)
+    every = np.concatenate([log_probs[seen] for log_probs, seen, _ in results])
+    assert results[0][1].sum() != results[1][1].sum()
+    for _, _, mean in results:
+        np.testing.assert_allclose(mean, every.mean(), atol=1e-4)
 
 
 def test_penalty_leaves_out_what_is_no_observation():

@@ -19,7 +19,7 @@ def test_compiled_discriminator_learns_what_it_learns_otherwise():
         setting = Setting(
             Comm(), seed=1, num_envs=N, demos=[expert(terminated=True)], imitation=imitation, compile=compile
         )
-        config = AIRLConfig(**NETWORKS, d_batch_size=16, d_steps=2, d_batch_norm=True)
+        config = AIRLConfig(**NETWORKS, d_batch_size=16, d_steps=2, d_batch_norm=True, d_penalty_coefficient=10)
         return AIRLAgent(config, SIZE, BOX, setting)
 
     plain, compiled = make(False), make(True)
