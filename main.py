@@ -162,7 +162,9 @@ def train(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> N
     env = environments.make_vector_env(env_id, settings.train.num_envs, env_kwargs)
     if expert:
         demos.check_fit(expert, imitation.expert_path, env.observation_size, env.action_space)
-    expert_return = float(sum(e.ret for e in expert) / len(expert)) if expert else None
+    asked, expert_return = players.load_expert(settings, env, device)
+    if expert:
+        expert_return = float(sum(e.ret for e in expert) / len(expert))
 
     setting = Setting(
         comm,
@@ -173,7 +175,7 @@ def train(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> N
         compile=compile,
         demos=expert,
         imitation=imitation,
-        expert=players.load_expert(settings, env, device),
+        expert=asked,
         reward=players.load_reward(settings, env, device),
     )
     agent = players.make_agent(settings, env, env.observation_size, setting)
@@ -215,7 +217,6 @@ def train(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> N
 
 def announce(run: Training, expert: list[Episode], compile: bool) -> None:
     """Say what begins."""
-    from agents import AGENTS, agent_class
     from orchestrator import fresh_every
 
     experiment, workers = run.experiment, run.comm.size
@@ -233,10 +234,10 @@ def announce(run: Training, expert: list[Episode], compile: bool) -> None:
         say("compiling the update, 10–30 s the first time (--no-compile to go without)")
     if expert:
         say(f"demonstrations: {len(expert)}, mean return {run.expert_return:.1f}: the line to reach")
-        if not run.agent.LEARNS_FROM_DEMOS:
-            unused = "expert_path, num_demos, demo_subsampling, d_perception_stack"
-            able = ", ".join(name for name in AGENTS if agent_class(name).LEARNS_FROM_DEMOS)
-            say(f"{train.algo} does not learn from demonstrations, as {able} do: {unused} have no other effect")
+    elif run.expert_return is not None:
+        say(f"the expert's evaluation: {run.expert_return:.1f}: the line to reach")
+    for note in experiment.settings.unused():
+        say(note)
     limit = run.eval_env.spec.max_episode_steps if run.eval_env.spec else None
     steps = fresh_every(train, to_kwargs(experiment.settings.common.env_kwargs)) * train.rollout_len // train.num_envs
     if limit and steps < limit:

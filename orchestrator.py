@@ -318,7 +318,8 @@ def finish(run: Training, state: str, reason: str) -> list[str]:
     ]
     if math.isfinite(counters.best_eval_return):
         last, best = counters.last_eval_return, counters.best_eval_return
-        lines.insert(1, f"evaluation return: last {last:.1f}, best {best:.1f}")
+        expert = f"; the expert's {run.expert_return:.1f}" if run.expert_return is not None else ""
+        lines.insert(1, f"evaluation return: last {last:.1f}, best {best:.1f}{expert}")
     try:
         learning_curve(experiment.logs / "progress.csv", picture, experiment.name, run.expert_return)
         lines.append(f"learning curve:    {picture}")
@@ -401,9 +402,21 @@ def play_checkpoint(
         "episodes": episodes,
     }
     if comm.rank == 0:
+        if config.save_traj:
+            _remove_older(folder, config.num_trajs)
         text = json.dumps(results, indent=2)
         checkpoint.write_bytes(folder / "results.json", text.encode())
     return results
+
+
+def _remove_older(folder: Path, written: int) -> None:
+    """Remove demonstrations of an earlier, longer evaluation: the folder is read as those of one policy."""
+    numbers = {path: path.stem.partition("_")[2] for path in folder.glob("episode_*.h5")}
+    older = [path for path, number in numbers.items() if number.isdecimal() and int(number) >= written]
+    for path in older:
+        path.unlink()
+    if older:
+        say(f"removed {len(older)} episodes of an earlier evaluation from {folder}")
 
 
 def _filmed(agent: Agent, env: gymnasium.Env[Any, Any], seed: int, path: Path) -> demos.Episode:

@@ -62,7 +62,8 @@ class AdversarialConfig(PPOConfig):
     d_control: str = param(
         "off",
         "instead of the expert's steps: noise (none), from which nothing can be learned but the reward's sign; or "
-        "shuffled, each number from a step of its own, which leaves only how often it takes which value",
+        "shuffled, each number from a step of its own, which leaves only how often it takes which value; neither "
+        "starts warm",
         choices=("off", "shuffled", "none"),
     )
     warm_start: int = param(
@@ -107,6 +108,7 @@ class AdversarialAgent(PPOAgent):
 
     METRICS = ADVERSARIAL_METRICS
     LEARNS_FROM_DEMOS = True
+    DISCRIMINATES = True
     config: AdversarialConfig
     discriminator: Any  # (B, I) → logits (B,)
     penalised: int
@@ -137,7 +139,7 @@ class AdversarialAgent(PPOAgent):
                 names = ("obs", "actions", "next_obs")
                 shuffled = {name: drawn.permuted(getattr(self.expert, name), axis=0) for name in names}
                 self.expert = dataclasses.replace(self.expert, **shuffled)
-            if config.warm_start and not setting.iteration:
+            if config.warm_start and config.d_control == "off" and not setting.iteration:
                 self._clone(observation_size, setting)
 
     def make_discriminator(self, observation_size: int, action_size: int, rng: torch.Generator) -> torch.nn.Module:

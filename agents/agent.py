@@ -26,6 +26,7 @@ class Agent(Protocol):
     Config: type  # its hyper-parameters, a frozen dataclass of `helpers.config.param` fields
     METRICS: Mapping[str, Metric]  # what `update` returns
     LEARNS_FROM_DEMOS: bool  # whether the demonstrations are more to it than a line to reach
+    DISCRIMINATES: bool  # whether it has a discriminator
     finished: str  # why there is nothing more to learn, alike on all workers; empty while there is
 
     def __init__(self, config: Any, observation_size: int, action_space: Any, setting: Setting) -> None:

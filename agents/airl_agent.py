@@ -5,14 +5,14 @@ potential h that takes up what depends on the dynamics. The policy is rewarded b
 of each step, as the paper has it, noise for its own sake would be paid for with the weight of f, which is steep only
 where the gradient penalty lets it be; `--entropy_coefficient` pays for it by a weight of its own. With
 ``--d_reward=unbiased`` that is the reward; by default −log(1 − D) of it, as episodes that end by falling would
-otherwise be ended at once while D is strong. What is learned, g, can be saved and another policy trained on it: see
-`learned_reward`.
+otherwise be ended at once while D is strong. Of what is learned, g without h can be saved and another policy trained
+on it: see `learned_reward`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -46,6 +46,7 @@ class AIRLAgent(AdversarialAgent):
     Config = AIRLConfig
     config: AIRLConfig
     discriminator: discriminators.ShapedReward
+    mean_log_prob = 0.0  # of the last rollout's actions, over all workers
 
     def make_discriminator(
         self, observation_size: int, action_size: int, rng: torch.Generator
@@ -57,12 +58,14 @@ class AIRLAgent(AdversarialAgent):
         return discriminators.ShapedReward(reward, potential, observation_size, self.config.gamma)
 
     def inputs(self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """Return what the discriminator sees (..., I) of steps; log π is that of the present policy."""
+        """Return what the discriminator sees (..., I) of steps; log π is that of the present policy.
+
+        It is asked about actions as the environment clips them: of one beyond the limits, its density there.
+        """
         seen = [obs, next_obs] if self.config.d_state_only else [obs, next_obs, self.as_inputs(actions)]
+        done = self.as_inputs(actions).astype(np.float32) if self.space.shape else np.asarray(actions, np.int64)
         with torch.no_grad():
-            features = self.network.policy(self.tensor(obs))
-            kind = np.float32 if self.space.shape else np.int64
-            log_probs, _ = self.network.head.log_prob(features, self.tensor(np.asarray(actions, kind)))
+            log_probs, _ = self.network.head.log_prob(self.network.policy(self.tensor(obs)), self.tensor(done))
         rest = np.stack([~ends, log_probs.cpu().numpy()], axis=-1)
         return np.concatenate([*seen, rest], axis=-1).astype(np.float32)
 
@@ -70,13 +73,28 @@ class AIRLAgent(AdversarialAgent):
         """Return f − mean log π (T, N), the mean over the steps of all workers."""
         log_probs = inputs[..., -1]
         total, count = self.comm.sum_(np.array([log_probs[valid].sum(dtype=np.float64), valid.sum()]))
-        return np.asarray(self.logits(inputs) + log_probs - np.float32(total / count))
+        self.mean_log_prob = float(total / count)
+        return np.asarray(self.logits(inputs) + log_probs - np.float32(self.mean_log_prob))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what all adversarial imitation has, and from where the learned reward counts."""
+        return super().state_dict() | {"mean_log_prob": self.mean_log_prob}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a checkpoint's state."""
+        super().load_state_dict(state)
+        self.mean_log_prob = float(state["mean_log_prob"])
 
     def learned_reward(self, rollout: Rollout) -> np.ndarray:
-        """Return the learned reward g (T, N) of a rollout's steps, without its potential; 0 on dead rows."""
+        """Return the learned reward (T, N) of a rollout's steps, 0 on dead rows.
+
+        It is what the policy was rewarded by, less the potential: g − mean log π, in the form of `d_reward`. So
+        where episodes end by falling, it pays for staying up as it did when it was learned.
+        """
         seen = [self.observations(rollout.obs[:-1])]
         if not self.config.d_state_only:
             seen.append(self.as_inputs(rollout.actions))
         with torch.no_grad():
-            rewards = self.discriminator.reward(self.tensor(np.concatenate(seen, axis=-1).astype(np.float32)))
-        return np.where(rollout.valid, rewards.cpu().numpy(), np.float32(0.0))
+            g = self.discriminator.reward(self.tensor(np.concatenate(seen, axis=-1).astype(np.float32))).cpu().numpy()
+        rewards = self.reward_of(g - np.float32(self.mean_log_prob))
+        return np.where(rollout.valid, rewards, 0.0).astype(np.float32)

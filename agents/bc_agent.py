@@ -144,6 +144,7 @@ class BCAgent(Cloner):
     Config = BCConfig
     METRICS = BC_METRICS
     LEARNS_FROM_DEMOS = True
+    DISCRIMINATES = False
     config: BCConfig
 
     def __init__(self, config: BCConfig, observation_size: int, action_space: Any, setting: Setting) -> None:

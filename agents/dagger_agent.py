@@ -74,6 +74,7 @@ class DAggerAgent(Cloner):
     Config = DAggerConfig
     METRICS = DAGGER_METRICS
     LEARNS_FROM_DEMOS = False
+    DISCRIMINATES = False
     finished = ""
     config: DAggerConfig
 

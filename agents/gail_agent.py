@@ -76,7 +76,7 @@ class GAILAgent(AdversarialAgent):
     def expert_inputs(self, count: int) -> np.ndarray:
         """Return what the discriminator sees (count, I) of the expert, which absorbs as often as its episodes end."""
         chosen = super().expert_inputs(count)
-        if self.config.d_absorbing and self.config.d_control != "none":
+        if self.config.d_absorbing:  # noise as well, or an end alone would tell it from the policy
             chosen[self.d_rng.random(count) < self.expert_ends] = self._absorbed()
         return chosen
 

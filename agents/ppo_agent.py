@@ -141,6 +141,7 @@ class PPOAgent(Acting):
     Config: type[PPOConfig] = RewardedPPOConfig
     METRICS = PPO_METRICS
     LEARNS_FROM_DEMOS = False
+    DISCRIMINATES = False
     finished = ""
     network: networks.ActorCritic
 

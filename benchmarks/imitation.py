@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import json
 import re
 import statistics
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ POLICY = (
 )
 GAIL = ("--algo=gail", *POLICY, "--demo_subsampling=20")
 UNBIASED = (*GAIL, "--d_reward=unbiased")
+AIRL = ("--algo=airl", *POLICY)
+HOPPER, TWO = ("Hopper-v5",), ("Hopper-v5", "HalfCheetah-v5")
 
 
 @dataclass(frozen=True)
@@ -53,17 +56,19 @@ class Method:
     flags: Sequence[str]
     demos: Sequence[int]
     envs: Sequence[str] = tuple(ENVIRONMENTS)
+    reward_of: str = ""  # a method before it, whose run gives the reward; the demonstrations are the line to reach
 
 
 METHODS = {
-    "bc": Method(
-        ("--algo=bc", "--rollout_len=256", "--num_envs=8", "--num_iters=60"),
-        demos=(1, 4, 16),
-    ),
+    "bc": Method(("--algo=bc", "--rollout_len=256", "--num_envs=8", "--num_iters=60"), demos=(1, 4, 16)),
     "gail": Method(GAIL, demos=(1, 4, 16)),
-    "gail, unbiased reward": Method(UNBIASED, demos=(4,), envs=("Hopper-v5",)),
-    "gail, unbiased reward, shuffled": Method((*UNBIASED, "--d_control=shuffled"), demos=(4,), envs=("Hopper-v5",)),
-    "airl": Method(("--algo=airl", *POLICY, "--warm_start=50"), demos=(16,), envs=("Hopper-v5", "HalfCheetah-v5")),
+    "gail, shuffled": Method((*GAIL, "--d_control=shuffled"), demos=(4,), envs=HOPPER),
+    "gail, unbiased reward": Method(UNBIASED, demos=(4,), envs=HOPPER),
+    "gail, unbiased reward, shuffled": Method((*UNBIASED, "--d_control=shuffled"), demos=(4,), envs=HOPPER),
+    "airl": Method(AIRL, demos=(16,), envs=HOPPER),
+    "airl, shuffled": Method((*AIRL, "--d_control=shuffled"), demos=(16,), envs=HOPPER),
+    "airl, warm start": Method((*AIRL, "--warm_start=50"), demos=(16,), envs=TWO),
+    "ppo on airl's reward": Method(("--algo=ppo", *POLICY), demos=(16,), envs=TWO, reward_of="airl, warm start"),
 }
 
 
@@ -79,8 +84,14 @@ class Case:
     @property
     def name(self) -> str:
         """Its experiment's."""
-        method = re.sub("[^a-z]+", "-", self.method)
+        method = re.sub("[^a-z]+", "-", self.method.replace("'", ""))
         return f"{method}.{self.env_id}.demos{self.demos:02}.seed{self.seed:02}"
+
+    @property
+    def teacher(self) -> Case | None:
+        """The run whose reward it learns from, if any."""
+        method = METHODS[self.method].reward_of
+        return dataclasses.replace(self, method=method) if method else None
 
 
 def cases(only: Sequence[str], envs: Sequence[str], numbers: Sequence[int], seeds: int) -> Iterator[Case]:
@@ -100,7 +111,9 @@ def measure(case: Case, data: Path) -> dict[str, Any]:
     if not status.exists() or json.loads(status.read_text())["state"] != "finished":
         expert = (f"--expert_path={DEMOS / case.env_id}", f"--num_demos={case.demos}")
         length = f"--num_timesteps={ENVIRONMENTS[case.env_id]}"
-        flags = (f"--env_id={case.env_id}", f"--uuid={case.name}", "--resume=auto", length)
+        flags = [f"--env_id={case.env_id}", f"--uuid={case.name}", "--resume=auto", length]
+        if teacher := case.teacher:
+            flags.append(f"--reward_path={data}/checkpoints/{teacher.name}")
         run("--task=train", *flags, *expert, *METHODS[case.method].flags, *common, log=log)
     model = f"--model_path={data}/checkpoints/{case.name}"
     run("--task=eval", model, "--iter_num=last", f"--num_trajs={EPISODES}", *common, log=log)
@@ -195,7 +208,11 @@ def main() -> None:
     done = {tuple(row[key] for key in ("method", "env_id", "demos", "seed")) for row in rows}
     lock = threading.Lock()
 
+    started: dict[Case, Future[None]] = {}
+
     def one(case: Case) -> None:
+        if case.teacher in started:  # it began before this one did
+            started[case.teacher].result()
         row = measure(case, options.data_dir)
         with lock:
             rows.append(row)
@@ -205,8 +222,10 @@ def main() -> None:
 
     wanted = cases(options.only, options.envs, options.demos, options.seeds)
     with ThreadPoolExecutor(options.jobs) as pool:
-        started = [pool.submit(one, case) for case in wanted if tuple(vars(case).values()) not in done]
-    for each in started:
+        for case in wanted:
+            if tuple(vars(case).values()) not in done:
+                started[case] = pool.submit(one, case)
+    for each in started.values():
         if error := each.exception():
             print(f"a run failed: {error}", flush=True)
     best = experts()

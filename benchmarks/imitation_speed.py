@@ -55,7 +55,8 @@ def install() -> None:
 def library(demos: Path, steps: int, batch_size: int, epochs: int) -> float:
     """Return the library's steps per second."""
     flags = [f"--demos={demos}", f"--steps={steps}", f"--batch_size={batch_size}", f"--epochs={epochs}", "--rounds=8"]
-    command = [str(LIBRARY / "bin" / "python"), str(ROOT / "benchmarks" / "imitation_gail.py"), *flags]
+    python = (str(LIBRARY / "bin" / "python"), "-P")  # else imitation.py, beside the script, is taken for the library
+    command = [*python, str(ROOT / "benchmarks" / "imitation_gail.py"), *flags]
     done = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True)
     return float(json.loads(done.stdout.splitlines()[-1])["steps_per_second"])
 
@@ -66,6 +67,7 @@ def milozero(steps: int, batch_size: int, epochs: int) -> float:
         flags = [f"--rollout_len={steps}", f"--batch_size={batch_size}", f"--epochs={epochs}", f"--data_dir={data}"]
         flags += ["--eval_frequency=0", "--eval_episodes=1", "--save_frequency=1000000", "--compile", "--uuid=bench"]
         flags += ["--env_id=Hopper-v4", f"--expert_path={DEMOS}", "--num_iters=30", "--d_perception_stack=mlp_32"]
+        flags += ["--num_envs=8"]  # as the library has
         command = [sys.executable, str(ROOT / "main.py"), "--task=train", "--algo=gail", *flags]
         subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True)
         with Path(data, "logs/bench/progress.csv").open() as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ class Player:
     action_space: Any
     observation_size: int
     iteration: int
+    best_return: float  # of the evaluations until then
+    last_return: float  # NaN where there was none
 
 
 def make_agent(settings: Settings, env: Any, size: int, setting: Setting) -> Agent:
@@ -65,20 +68,26 @@ def load_player(path: Path, env_kwargs: str = "", device: str = "cpu", *, render
     agent = make_agent(trained, env, size, Setting(Comm(), device=device, imitation=trained.imitation))
     env.close()
     checkpoint.load_agent(agent, content["agent"])
-    return Player(agent, trained, env_id, kwargs, space, size, content["counters"]["iteration"])
+    counters = content["counters"]
+    returns = (float(counters["best_eval_return"]), float(counters["last_eval_return"]))
+    return Player(agent, trained, env_id, kwargs, space, size, counters["iteration"], *returns)
 
 
-def load_expert(settings: Settings, env: Any, device: str) -> Agent | None:
-    """Return the agent that ``--expert_model`` names, to be asked about `env`; None where the algorithm asks none.
+def load_expert(settings: Settings, env: Any, device: str) -> tuple[Agent | None, float | None]:
+    """Return the agent that ``--expert_model`` names, to be asked about `env`, and the return of its evaluation.
+
+    None where the algorithm asks none, or it was never evaluated.
 
     Raises:
         UserError: where it cannot be used, or sees or does something else.
     """
     named = getattr(settings.agent, "expert_model", "")
     if not named:
-        return None
-    flags = ("expert_model", "expert_iter_num")
-    return _fitting(flags, named, settings.agent.expert_iter_num, env, device).agent
+        return None, None
+    which = settings.agent.expert_iter_num
+    player = _fitting(("expert_model", "expert_iter_num"), named, which, env, device)
+    evaluated = player.best_return if which == "best" else player.last_return
+    return player.agent, evaluated if math.isfinite(evaluated) else None
 
 
 def load_reward(settings: Settings, env: Any, device: str) -> Agent | None:

@@ -159,6 +159,21 @@ class Settings:
         found = [getattr(group, name, "") for group in (self.imitation, self.agent) for name in PATHS]
         return [path for path in found if path]
 
+    def unused(self) -> list[str]:
+        """Return what to say of the imitation's flags that were given and that the algorithm does not learn by."""
+        given = [name for name in vars(self.imitation) if name in self.given]
+        of_discriminators = ["d_perception_stack"]
+        needs = {
+            "LEARNS_FROM_DEMOS": [name for name in given if name not in of_discriminators],
+            "DISCRIMINATES": [name for name in given if name in of_discriminators],
+        }
+        notes = []
+        for ability, flags in needs.items():
+            if flags and not getattr(agent_class(self.train.algo), ability):
+                able = ", ".join(name for name in AGENTS if getattr(agent_class(name), ability))
+                notes.append(f"{self.train.algo} does not learn by {', '.join(flags)}, as {able} do")
+        return notes
+
     def flat(self) -> dict[str, Any]:
         """Return name → value of every setting of a training run."""
         groups = (self.common, self.train, self.agent, self.imitation, self.tracking)

@@ -100,3 +100,45 @@ def test_stopwatch_counts_no_second_twice():
     work.outer()
     assert watch.seconds["in"] == pytest.approx(0.05, abs=0.02)
     assert watch.seconds["out"] == pytest.approx(0.05, abs=0.02)
+
+
+def test_imitation_is_told_as_a_share_of_the_expert_with_each_seed(monkeypatch, tmp_path):
+    import imitation
+
+    monkeypatch.setattr(imitation, "PICTURE", tmp_path / "picture.png")
+    expert = {"Hopper-v5": 2000.0, "Walker2d-v5": 4000.0}
+    common = {"env_id": "Hopper-v5", "demos": 4, "steps": 500_000, "seconds": 9}
+    rows = [
+        {**common, "method": "gail", "seed": 1, "return": 2200.0},
+        {**common, "method": "gail", "seed": 0, "return": 1000.0},
+        {**common, "method": "bc", "seed": 0, "return": 300.0},
+    ]
+    lines = imitation.table(rows, expert).splitlines()
+    assert "| Hopper-v5 | expert | | | 2,000 | 100 | |" in lines
+    assert "| Hopper-v5 | gail | 4 | 2 | 1,600 | 80 (50, 110) | 500,000 |" in lines
+    assert "| Hopper-v5 | bc | 4 | 1 | 300 | 15 (15) | – |" in lines
+    imitation.picture(rows, expert)
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
+
+
+def test_policy_on_a_learned_reward_waits_for_the_run_that_learns_it():
+    import imitation
+
+    runs = list(imitation.cases(list(imitation.METHODS), ["Hopper-v5"], [16], 2))
+    students = [run for run in runs if run.teacher]
+    assert len(students) == 2
+    for run in students:
+        assert run.teacher.seed == run.seed
+        assert runs.index(run.teacher) < runs.index(run)
+    assert len({run.name for run in runs}) == len(runs)
+
+
+def test_speeds_of_imitation_are_compared_within_a_repeat():
+    import imitation_speed
+
+    small, large = map(str, imitation_speed.SETTINGS)
+    found = {small: {"milozero": [40.0, 20.0, 60.0], "imitation": [10.0, 10.0, 10.0]}}
+    found[large] = {"milozero": [9.0] * 3, "imitation": [3.0] * 3}
+    lines = imitation_speed.table(found).splitlines()
+    assert lines[2].endswith("| 40 | 10 | 4.0 (4.0, 2.0, 6.0) | ≥ 3.5 |")
+    assert lines[3].endswith("| 9 | 3 | 3.0 (3.0, 3.0, 3.0) | ≥ 2.3 |")

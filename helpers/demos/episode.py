@@ -50,8 +50,31 @@ def check_episode(episode: Episode, source: str) -> None:
         )
     if length == 0 or len(episode.rewards) != length or len(episode.obs) != length + 1:
         raise UserError(f"{source} is empty, or its fields differ in length")
-    parts = (episode.obs, episode.actions, episode.rewards)
-    with np.errstate(over="ignore"):  # networks calculate with 32 bits
-        finite = all(np.isfinite(part.astype(np.float32)).all() for part in parts)
-    if not finite:
-        raise UserError(f"{source} holds a NaN, or a number that is infinite in 32 bits")
+    check_numbers({"observations": episode.obs, "actions": episode.actions, "rewards": episode.rewards}, source)
+
+
+def check_numbers(fields: Mapping[str, np.ndarray], source: str) -> None:
+    """Refuse arrays with a NaN, or with a number that is infinite in 32 bits, with which networks calculate.
+
+    Raises:
+        UserError: naming the first such array; `source` is what holds it.
+    """
+    with np.errstate(over="ignore"):
+        odd = next((name for name, field in fields.items() if not np.isfinite(field.astype(np.float32)).all()), "")
+    if odd:
+        raise UserError(f"{source} holds a NaN, or a number that is infinite in 32 bits, in {odd}")
+
+
+def check_ends(ends: Mapping[str, np.ndarray], source: str) -> None:
+    """Refuse what holds more than one episode.
+
+    Args:
+        ends: (L,) each, true where an episode ends, by name.
+        source: what to call it.
+
+    Raises:
+        UserError: naming the step after which another episode follows.
+    """
+    for name, flags in ends.items():
+        if flags[:-1].any():
+            raise UserError(f"{source} goes on after an episode's end, {name}[{int(np.argmax(flags != 0))}]")

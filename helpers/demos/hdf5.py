@@ -17,7 +17,7 @@ import numpy as np
 
 import environments
 from helpers.checkpoint import write_atomically
-from helpers.demos.episode import Episode, check_episode
+from helpers.demos.episode import Episode, check_ends, check_episode, check_numbers
 from helpers.errors import UserError
 
 KEYS = ("obs0", "acs", "obs1", "dones1", "env_rews", "ep_lens", "ep_env_rets")
@@ -74,10 +74,14 @@ def read_demo(path: Path) -> Episode:
         raise
     except Exception as error:  # whatever h5py raises on damaged bytes: OSError, KeyError, RuntimeError, ...
         raise UserError(f"cannot read the demonstration {path}: {error}") from None
+    check_numbers(data, f"the demonstration {path}")
     length = len(data["env_rews"])
     vectors = [data[key].shape for key in ("env_rews", "dones1", *FLAGS) if key in data]
     if length == 0 or set(vectors) != {(length,)} or any(len(data[key]) != length for key in ("obs0", "acs", "obs1")):
         raise UserError(f"the demonstration {path} is empty, or its fields differ in length")
+    if (told := data["ep_lens"].sum()) != length:
+        raise UserError(f"the demonstration {path} has {length} steps, but its ep_lens says {told}")
+    check_ends({key: data[key] for key in ("dones1", *FLAGS) if key in data}, f"the demonstration {path}")
     if data["obs0"].shape != data["obs1"].shape:
         raise UserError(f"the demonstration {path} has observations of different sizes")
     episode = Episode(

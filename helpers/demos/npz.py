@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.demos.episode import Episode, check_episode
+from helpers.demos.episode import Episode, check_ends, check_episode, check_numbers
 from helpers.errors import UserError
 
 ONE_AFTER_ANOTHER = ("obs0", "acs", "obs1", "dones1", "env_rews", "ep_lens")
@@ -49,6 +49,7 @@ def open_episodes(path: Path) -> Iterator[Sequence[Episode]]:
         )
     if odd := next((key for key, array in data.items() if array.dtype.kind not in "biuf" or not array.ndim), ""):
         raise UserError(f"the demonstrations {path}: {odd} holds no rows of numbers")
+    check_numbers(data, f"the demonstrations {path}")
     episodes = _split(data, path) if "obs0" in data else _of_baselines(data, path)
     if not episodes:
         raise UserError(f"there are no demonstrations in {path}")
@@ -65,8 +66,10 @@ def _split(data: dict[str, np.ndarray], path: Path) -> list[Episode]:
     if data["obs0"].shape != data["obs1"].shape:
         raise UserError(f"the demonstrations {path} have observations of different sizes")
     episodes = []
-    for end, length in zip(np.cumsum(lengths), lengths, strict=True):
+    for number, (end, length) in enumerate(zip(np.cumsum(lengths), lengths, strict=True)):
         part = {key: array[end - length : end] for key, array in data.items()}
+        ends: dict[str, np.ndarray] = {k: part[k] for k in ("dones1", "terminateds", "truncateds") if k in part}
+        check_ends(ends, f"demonstration {number} of {path}")
         episodes.append(
             Episode(
                 obs=np.concatenate([part["obs0"], part["obs1"][-1:]]),

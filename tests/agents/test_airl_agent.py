@@ -39,7 +39,8 @@ def numbers(network, x):
 def log_probs(agent, obs, actions):
     with torch.no_grad():
         seen = torch.from_numpy(agent.observations(obs))
-        return agent.network.head.log_prob(agent.network.policy(seen), torch.from_numpy(actions))[0].numpy()
+        done = torch.from_numpy(np.clip(actions, -1.0, 1.0).astype(np.float32))  # as the environment does
+        return agent.network.head.log_prob(agent.network.policy(seen), done)[0].numpy()
 
 
 @pytest.mark.parametrize("state_only", [True, False])
@@ -129,7 +130,9 @@ def test_fresh_policy_learns_from_the_learned_reward_and_from_nothing_else():
     steps = rollout(3, terminated=[(4, 1)])
     learned = teacher.learned_reward(steps)
     assert learned[5, 1] == 0.0  # a dead row
-    expected = numbers(teacher.discriminator.reward, teacher.observations(steps.obs[:-1]))
+    g = numbers(teacher.discriminator.reward, teacher.observations(steps.obs[:-1]))
+    assert teacher.mean_log_prob < -0.5
+    expected = np.log1p(np.exp(g - teacher.mean_log_prob))  # the form by which the teacher's own policy learned
     np.testing.assert_allclose(learned[steps.valid], expected[steps.valid], rtol=1e-5)
     plain.update(dataclasses.replace(rollout(3), rewards=teacher.learned_reward(rollout(3))), 0.0)
     assert plain.parameter_hash() == hashes[0]

@@ -287,6 +287,20 @@ def test_warm_start_begins_with_a_cloned_policy_and_only_a_new_run_does():
     assert agent.act(demo.obs[0]).shape == (2,)
 
 
+@pytest.mark.parametrize("control", ["shuffled", "none"])
+def test_control_does_not_start_warm(control):
+    cold, warm = (make(demos=[expert(length=200)], d_control=control, warm_start=start) for start in (0, 3))
+    assert warm.parameter_hash() == cold.parameter_hash()
+
+
+def test_noise_absorbs_as_often_as_the_expert():
+    """Else an end would tell the policy from the noise, and the control would be about more than the sign."""
+    agent = make(demos=[expert(terminated=True)], d_control="none", d_absorbing=True)
+    drawn = agent.expert_inputs(4000)
+    assert (drawn == agent._absorbed()).all(1).mean() == pytest.approx(agent.expert_ends, abs=0.02)
+    assert agent.expert_ends > 0.0
+
+
 def test_workers_begin_alike_after_cloning_shares_of_their_own():
     def work(comm):
         agent = make(comm, demos=[expert(length=200)], warm_start=3)

@@ -1,5 +1,6 @@
 """Learning from an expert, from its demonstrations to a policy that plays without either."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -38,6 +39,8 @@ def test_any_checkpoint_is_an_expert_to_ask(milozero, tmp_path):
     learn = (*HOPPER, "--algo=dagger", "--uuid=run", "--expert_model=data/checkpoints/expert")
     result = milozero(*learn, workers=2)
     assert result.returncode == 0, result.stderr
+    (expert,) = re.findall(r"the expert's evaluation: (\d+\.\d): the line to reach", result.stdout)
+    assert f"; the expert's {expert}\n" in result.stdout
     result = milozero(*learn, "--resume", "--num_iters=3", workers=2)
     assert result.returncode == 0, result.stderr
     assert "not bit for bit, as now: num_iters 3 (was 2)\n" in result.stdout

@@ -96,6 +96,9 @@ def test_evaluation_renders_and_keeps_trajectories(trained, milozero, tmp_path):
         assert not np.array_equal(frames[0], frames[-1])
     assert len(demos.read_demos(str(folder), 2)) == 2
     assert any((tmp_path / "data/wandb").iterdir())
+    result = milozero("--task=eval", path, "--iter_num=4", "--num_trajs=1", "--save_traj")
+    assert "removed 1 episodes of an earlier evaluation" in result.stdout
+    assert [each.name for each in folder.glob("*.h5")] == ["episode_000.h5"]  # read as those of one policy
 
 
 @pytest.mark.parametrize("workers", [0, 2])

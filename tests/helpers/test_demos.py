@@ -63,6 +63,25 @@ def test_damaged_demo_is_a_user_error(tmp_path):
         demos.read_demos(str(tmp_path / "no"), 1)
 
 
+@pytest.mark.parametrize(
+    ("field", "place", "value", "message"),
+    [
+        ("obs1", (1, 0), np.nan, "NaN.* in obs1"),
+        ("ep_env_rets", 0, np.inf, "in ep_env_rets"),
+        ("ep_lens", 0, 3, "has 4 steps, but its ep_lens says 3"),
+        ("dones1", 1, True, r"goes on after an episode's end, dones1\[1\]"),
+        ("truncateds", 2, True, r"truncateds\[2\]"),
+    ],
+)
+def test_demo_that_contradicts_itself_is_refused(tmp_path, field, place, value, message):
+    path = tmp_path / "a.h5"
+    demos.write_demo(path, episode(), {})
+    with h5py.File(path, "a") as file:
+        file[field][place] = value
+    with pytest.raises(UserError, match=message):
+        demos.read_demo(path)
+
+
 def test_demo_of_another_environment_is_refused():
     with pytest.raises(UserError, match="shapes"):
         demos.check_fit([episode()], "folder", 11, spaces.Box(-1.0, 1.0, (3,)))
