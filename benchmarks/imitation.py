@@ -68,7 +68,7 @@ METHODS = {
     "airl": Method(AIRL, demos=(16,), envs=HOPPER),
     "airl, shuffled": Method((*AIRL, "--d_control=shuffled"), demos=(16,), envs=HOPPER),
     "airl, warm start": Method((*AIRL, "--warm_start=50"), demos=(16,), envs=TWO),
-    "ppo on airl's reward": Method(("--algo=ppo", *POLICY), demos=(16,), envs=TWO, reward_of="airl, warm start"),
+    "ppo on airl's reward": Method(("--algo=ppo", *POLICY), demos=(16,), envs=HOPPER, reward_of="airl"),
 }
 
 
@@ -170,6 +170,8 @@ def picture(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> None:
     for axes, (env_id, best) in zip(panels[0], expert.items(), strict=True):
         axes.axhline(100, color="black", linewidth=0.9, linestyle=(0, (6, 3)), label="expert")
         for place, method in enumerate(METHODS):
+            if all(row["method"] != method for row in rows):
+                continue
             numbers = sorted({r["demos"] for r in rows if (r["env_id"], r["method"]) == (env_id, method)})
             shares = [
                 [
@@ -188,8 +190,8 @@ def picture(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> None:
         axes.set_xticks([1, 4, 16], ["1", "4", "16"])
         axes.set(title=env_id, xlabel="demonstrations", xlim=(0.8, 20))
         axes.grid(alpha=0.3)
-    top = max(100.0 * row["return"] / expert[row["env_id"]] for row in rows)
-    panels[0][0].set(ylabel="% of the expert's return", ylim=(0, max(top, 100.0) * 1.08))
+    every = [100.0 * row["return"] / expert[row["env_id"]] for row in rows]
+    panels[0][0].set(ylabel="% of the expert's return", ylim=(min(*every, 0.0) * 1.08, max(*every, 100.0) * 1.08))
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(PICTURE, dpi=150)
 
