@@ -181,10 +181,11 @@ def picture(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> None:
                 ]
                 for number in numbers
             ]
+            places = [number * 1.04 ** (place - len(METHODS) / 2) for number in numbers]  # not one over the other
             colour = f"C{place}"
             label = {"marker": "o", "markersize": 4, "color": colour, "label": method}
-            axes.plot(numbers, [statistics.fmean(each) for each in shares], **label)
-            for number, each in zip(numbers, shares, strict=True):
+            axes.plot(places, [statistics.fmean(each) for each in shares], **label)
+            for number, each in zip(places, shares, strict=True):
                 axes.plot([number] * len(each), each, ".", color=colour, markersize=3, alpha=0.6)
         axes.set_xscale("log", base=2)
         axes.set_xticks([1, 4, 16], ["1", "4", "16"])
