@@ -104,17 +104,24 @@ def cases(only: Sequence[str], envs: Sequence[str], numbers: Sequence[int], seed
                         yield Case(method, env_id, number, seed)
 
 
+def finished(status: Path) -> bool:
+    """Return whether a run came to its end."""
+    return status.exists() and json.loads(status.read_text())["state"] == "finished"
+
+
 def measure(case: Case, data: Path) -> dict[str, Any]:
     """Train one policy, or go on training it, and play it; return its row."""
     log, common = data / f"{case.name}.txt", (f"--data_dir={data}", f"--seed={case.seed}")
     status = data / "logs" / case.name / "status.json"
-    if not status.exists() or json.loads(status.read_text())["state"] != "finished":
+    if not finished(status):
         expert = (f"--expert_path={DEMOS / case.env_id}", f"--num_demos={case.demos}")
         length = f"--num_timesteps={ENVIRONMENTS[case.env_id]}"
         flags = [f"--env_id={case.env_id}", f"--uuid={case.name}", "--resume=auto", length]
         if teacher := case.teacher:
             flags.append(f"--reward_path={data}/checkpoints/{teacher.name}")
         run("--task=train", *flags, *expert, *METHODS[case.method].flags, *common, log=log)
+        if not finished(status):  # asked to stop, a run saves itself and exits with 0
+            raise RuntimeError(f"{case.name} was stopped before its end")
     model = f"--model_path={data}/checkpoints/{case.name}"
     run("--task=eval", model, "--iter_num=last", f"--num_trajs={EPISODES}", *common, log=log)
     played = json.loads((data / "evaluations" / case.name / "last" / "results.json").read_text())

@@ -142,3 +142,16 @@ def test_speeds_of_imitation_are_compared_within_a_repeat():
     lines = imitation_speed.table(found).splitlines()
     assert lines[2].endswith("| 40 | 10 | 4.0 (4.0, 2.0, 6.0) | ≥ 3.5 |")
     assert lines[3].endswith("| 9 | 3 | 3.0 (3.0, 3.0, 3.0) | ≥ 2.3 |")
+
+
+def test_run_that_was_stopped_is_no_result(monkeypatch, tmp_path):
+    import imitation
+
+    case = imitation.Case("bc", "Hopper-v5", 4, 0)
+    logs = tmp_path / "logs" / case.name
+    logs.mkdir(parents=True)
+    monkeypatch.setattr(
+        imitation, "run", lambda *args, log: (logs / "status.json").write_text('{"state": "stopped"}')
+    )
+    with pytest.raises(RuntimeError, match="stopped before its end"):
+        imitation.measure(case, tmp_path)
