@@ -67,10 +67,11 @@ def device_of(settings: Settings, comm: Comm) -> str:
     return f"cuda:{comm.local_rank % torch.cuda.device_count()}"
 
 
-def compiles(settings: Settings, workers: int, device: str, before: bool | None) -> bool:
+def compiles(settings: Settings, workers: int, device: str, before: bool | None, expert_steps: int) -> bool:
     """Return whether the update is compiled: as asked, or where it can be and the run is long enough to pay for it.
 
-    A resumed run does as it did `before`, where it can.
+    A resumed run does as it did `before`, where it can. Algorithms that learn from demonstrations alone learn from
+    `expert_steps` in a pass, shared among the workers; others from a rollout.
 
     Raises:
         UserError: where ``--compile`` was given and what it needs is missing.
@@ -88,7 +89,10 @@ def compiles(settings: Settings, workers: int, device: str, before: bool | None)
     if before is not None:
         return before and possible
     iterations = min(train.num_timesteps / (train.rollout_len * workers), train.num_iters or float("inf"))
-    return possible and iterations * agent.epochs * (train.rollout_len // agent.batch_size) >= PAYS_FROM
+    steps = train.rollout_len
+    if not agent.FROM_ROLLOUTS:
+        steps = expert_steps // settings.imitation.demo_subsampling // workers
+    return possible and iterations * agent.epochs * (steps // agent.batch_size) >= PAYS_FROM
 
 
 def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) -> Tracker:
@@ -155,7 +159,8 @@ def train(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> N
     expert = demos.read_demos(imitation.expert_path, imitation.num_demos) if imitation.expert_path else []
     device = device_of(settings, comm)
     before = saved["config"].get("compiled") if saved else None
-    mine = compiles(settings, comm.size, device, before if isinstance(before, bool) else None)
+    before = before if isinstance(before, bool) else None
+    mine = compiles(settings, comm.size, device, before, sum(map(len, expert)))
     compile = all(comm.allgather(mine))  # where one cannot, nobody does
     env_kwargs = to_kwargs(settings.common.env_kwargs)
     eval_env = environments.make_env(env_id, None, env_kwargs)
