@@ -29,6 +29,7 @@ TABLE = re.compile("(?<=<!-- made by: python benchmarks/experts.py -->\\n).*?(?=
 EPISODES = 16
 # environment → mean return wanted, steps to train for
 WANTED = {
+    "Hopper-v3": (3000, 1_000_000),
     "Hopper-v5": (3000, 3_000_000),
     "HalfCheetah-v5": (5000, 3_000_000),
     "Walker2d-v5": (4000, 5_000_000),
