@@ -18,6 +18,7 @@ from agents.returns import explained_variance, gae
 from agents.stack import hidden_sizes
 from helpers.comm import Comm
 from helpers.config import param, usable_path
+from helpers.errors import UserError
 from helpers.lazy import lazy_import
 from helpers.metrics import Metric
 from helpers.normalizer import ObservationNormalizer, RewardScaler
@@ -51,6 +52,9 @@ class PPOConfig(PolicyConfig):
     value_coefficient: float = param(0.5, "weight of the value loss", low=0)
     recompute_advantages: bool = param(False, "new values and advantages before each epoch")
     normalize_advantages: bool = param(True, "advantages to mean 0, deviation 1 over all workers")
+    rpo_alpha: float = param(
+        0.0, "the update moves the means of continuous actions by up to this, uniformly; 0 for not", low=0
+    )
     target_kl: float = param(0.0, "end an update where the KL divergence exceeds this; 0 for never", low=0)
     normalize_rewards: bool = param(True, "rewards divided by the deviation of the discounted return")
 
@@ -146,6 +150,8 @@ class PPOAgent(Acting):
     network: networks.ActorCritic
 
     def __init__(self, config: PPOConfig, observation_size: int, action_space: Any, setting: Setting) -> None:
+        if config.rpo_alpha and not action_space.shape:
+            raise UserError(f"--rpo_alpha={config.rpo_alpha}: a finite set of actions has no mean to move")
         self.config = config
         self.comm = setting.comm
         self.device = torch.device(setting.device)
@@ -191,6 +197,10 @@ class PPOAgent(Acting):
         for epoch in range(config.epochs):
             if epoch == 0 or config.recompute_advantages:
                 explained = self._add_advantages(batch, rollout, rewards, obs)
+            if config.rpo_alpha:  # a mean moved up is an action moved down (Rahman & Xue 2022, alg. 1)
+                moved = self.rng.uniform(-config.rpo_alpha, config.rpo_alpha, rollout.actions.shape)
+                batch["actions"] = self.tensor((rollout.actions - moved).astype(np.float32)).flatten(0, 1)
+            if epoch == 0 or config.recompute_advantages or config.rpo_alpha:
                 packed = optimizers.Packed(batch)
             self.optimizer.learn(packed, config.batch_size, self.rng)
             epoch_metrics = self.optimizer.take_metrics()

@@ -15,14 +15,13 @@ import csv
 import json
 import re
 import shutil
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from trainings import ROOT, finished, run
+
 DEMOS = ROOT / "data" / "demos"
 RESULTS = ROOT / "benchmarks" / "results" / "experts.json"
 TABLE = re.compile("(?<=<!-- made by: python benchmarks/experts.py -->\\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -64,13 +63,6 @@ INSTEAD = {
 }
 
 
-def run(*arguments: str, log: Path) -> None:
-    """Run main.py to its end; what it says goes to a file."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as file:
-        subprocess.run([sys.executable, str(ROOT / "main.py"), *arguments], check=True, stdout=file, stderr=file)
-
-
 class Experts:
     """What was found so far, and the search for more.
 
@@ -93,8 +85,7 @@ class Experts:
         wanted, steps = WANTED[env_id][0], self.steps or WANTED[env_id][1]
         name = f"expert.{env_id}.seed{seed:02}"
         common, log = (f"--data_dir={self.data}", f"--seed={seed}"), self.data / f"{name}.txt"
-        status = self.data / "logs" / name / "status.json"
-        if not status.exists() or json.loads(status.read_text())["state"] != "finished":
+        if not finished(self.data / "logs" / name / "status.json"):
             flags = (f"--env_id={env_id}", f"--uuid={name}", f"--num_timesteps={steps}", "--resume=auto")
             recipe = (*RECIPE, *INSTEAD.get(env_id, ()))
             run("--task=train", *flags, *recipe, *common, f"--execution_time={self.limit}", log=log)

@@ -10,7 +10,6 @@ assets/images/imitation.png. The expert's return is the mean of the sixteen demo
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import json
 import re
@@ -23,12 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from trainings import ROOT, train_and_play
+
 sys.path.insert(0, str(ROOT))
 
-from experts import run  # noqa: E402, beside this file
-
-from helpers import demos  # noqa: E402
+from helpers import demos
 
 DEMOS = ROOT / "data" / "demos"
 RESULTS = ROOT / "benchmarks" / "results" / "imitation.json"
@@ -104,30 +102,14 @@ def cases(only: Sequence[str], envs: Sequence[str], numbers: Sequence[int], seed
                         yield Case(method, env_id, number, seed)
 
 
-def finished(status: Path) -> bool:
-    """Return whether a run came to its end."""
-    return status.exists() and json.loads(status.read_text())["state"] == "finished"
-
-
 def measure(case: Case, data: Path) -> dict[str, Any]:
     """Train one policy, or go on training it, and play it; return its row."""
-    log, common = data / f"{case.name}.txt", (f"--data_dir={data}", f"--seed={case.seed}")
-    status = data / "logs" / case.name / "status.json"
-    if not finished(status):
-        expert = (f"--expert_path={DEMOS / case.env_id}", f"--num_demos={case.demos}")
-        length = f"--num_timesteps={ENVIRONMENTS[case.env_id]}"
-        flags = [f"--env_id={case.env_id}", f"--uuid={case.name}", "--resume=auto", length]
-        if teacher := case.teacher:
-            flags.append(f"--reward_path={data}/checkpoints/{teacher.name}")
-        run("--task=train", *flags, *expert, *METHODS[case.method].flags, *common, log=log)
-        if not finished(status):  # asked to stop, a run saves itself and exits with 0
-            raise RuntimeError(f"{case.name} was stopped before its end")
-    model = f"--model_path={data}/checkpoints/{case.name}"
-    run("--task=eval", model, "--iter_num=last", f"--num_trajs={EPISODES}", *common, log=log)
-    played = json.loads((data / "evaluations" / case.name / "last" / "results.json").read_text())
-    with (status.parent / "progress.csv").open() as file:
-        last = list(csv.DictReader(file))[-1]
-    steps, seconds = int(last["timesteps"]), round(float(last["seconds"]))
+    flags = [f"--env_id={case.env_id}", f"--num_timesteps={ENVIRONMENTS[case.env_id]}"]
+    flags += [f"--expert_path={DEMOS / case.env_id}", f"--num_demos={case.demos}", *METHODS[case.method].flags]
+    if teacher := case.teacher:
+        flags.append(f"--reward_path={data}/checkpoints/{teacher.name}")
+    played, progress = train_and_play(case.name, flags, seed=case.seed, episodes=EPISODES, data=data)
+    steps, seconds = int(progress[-1]["timesteps"]), round(float(progress[-1]["seconds"]))
     return {**vars(case), "return": round(played["return_mean"], 1), "steps": steps, "seconds": seconds}
 
 

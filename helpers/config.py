@@ -37,9 +37,6 @@ WORDS = {"true": True, "false": False, "null": None}
 LARGEST = 2**63 - 1  # whole number, what arrays and random generators take
 LONGEST_NAME = 255  # bytes of one name in a path
 LONGEST_TEXT = 3000  # bytes; Linux allows paths of 4095, and experiments add names of their own
-SCALAR_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp"))
-LIST_TAG = "tag:yaml.org,2002:seq"
-LARGEST_FILE = 64 * 1024  # bytes of a task file, which is a page or two
 LARGEST_FLOAT = 3e38  # number that a float setting may have; single precision ends there
 
 
@@ -344,71 +341,6 @@ def to_flags(values: Mapping[str, Any]) -> list[str]:
         for name, value in values.items()
         if value is not None
     ]
-
-
-def read_bytes(path: str) -> bytes:
-    """Return a small file that a user wrote.
-
-    Raises:
-        UserError: where it cannot be read, or is too large to be one.
-    """
-    try:
-        with open(path, "rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot read the config file '{path}': {reason}") from None
-    if len(content) > LARGEST_FILE:
-        raise UserError(f"'{path}' is no task file: it is larger than {LARGEST_FILE // 1024} KiB")
-    return content
-
-
-def _yaml_lines(path: str) -> list[tuple[Any, Any]]:
-    """Return the (name, value) nodes of a YAML file's outermost mapping."""
-    import yaml
-
-    try:
-        root = yaml.compose(read_bytes(path), Loader=yaml.SafeLoader)
-    except UserError:
-        raise
-    except RecursionError:
-        raise UserError(f"'{path}' is nested too deeply") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the latter two: escapes of no character
-        raise UserError(f"'{path}' is not valid YAML: {' '.join(str(error).split())}") from None
-    if root is None:
-        return []
-    if not isinstance(root, yaml.MappingNode):
-        raise UserError(f"'{path}' must hold 'name: value' lines")
-    return list(root.value)
-
-
-def read_yaml(path: str, known: Iterable[str], *, lists: bool = False) -> dict[str, Any]:
-    """Return the settings in a YAML task file, its sections (meta, resources, ...) merged into one mapping.
-
-    The values are the text as it stands, for `coerce` to read by the type that was declared. What YAML would make
-    of it is another thing where it sees a date, an octal number, or the base-60 number of ``1:30:00``. Where `lists`
-    are allowed, a list of such values is one of text: the choices of a sweep.
-
-    Raises:
-        UserError: for a file that cannot be read, or a key that is no setting, with the nearest right one.
-    """
-    known = set(known)
-    flat: dict[str, Any] = {}
-    for key, value in _yaml_lines(path):
-        for name_node, setting in value.value if value.id == "mapping" else [(key, value)]:
-            name = name_node.value if name_node.id == "scalar" else "?"
-            if name not in known:
-                raise UserError(f"unknown parameter '{name}' in {path}{did_you_mean(name, known)}")
-            if name in flat:
-                raise UserError(f"parameter '{name}' stands twice in {path}")
-            if setting.tag == LIST_TAG and not lists:
-                raise UserError(f"{path}: {name} is a list of choices, which spawner.py --sweep draws from")
-            choices = setting.value if setting.tag == LIST_TAG else [setting]
-            if not choices or any(choice.tag not in SCALAR_TAGS for choice in choices):
-                raise UserError(f"{path}: {name} must be one number or text")
-            values = [None if choice.tag.endswith(":null") else choice.value for choice in choices]
-            flat[name] = values if setting.tag == LIST_TAG else values[0]
-    return flat
 
 
 def build(cls: type, flags: Mapping[str, Any], file: Mapping[str, Any], path: str = "") -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +12,12 @@ from typing import Any
 
 import environments
 from agents import AGENTS, agent_class
+from environments.bundles import usable_bundle
 from helpers.config import (
     build,
     build_parser,
     param,
     read_flags,
-    read_yaml,
     settings_of,
     to_kwargs,
     to_seconds,
@@ -25,6 +26,7 @@ from helpers.config import (
 from helpers.demos import ImitationConfig
 from helpers.downloads import parse_run_path
 from helpers.errors import UserError
+from helpers.task_file import read_yaml
 from helpers.trackers import TrackingConfig, usable_name
 
 DESCRIPTION = "Train and evaluate reinforcement-learning agents, with one worker or, under mpiexec, with many."
@@ -67,6 +69,12 @@ class TrainConfig:
 
     algo: str = param("ppo", "algorithm", choices=lambda: tuple(AGENTS))
     env_id: str = param("Hopper", "environment; without a version the newest one")
+    benchmark: str = param(
+        "",
+        "bundle that a task file is for: what spawner.py runs over where no --env_bundle is given",
+        check=usable_bundle,
+        may_change=True,
+    )
     uuid: str = param("", "name of the experiment; a readable one is made up where it is empty", may_change=True)
     num_envs: int = param(16, "environments of each worker", low=1, high=MAX_ENVS)
     rollout_len: int = param(
@@ -226,7 +234,7 @@ def parse(argv: Sequence[str], drawn: Mapping[str, Any] | None = None) -> Settin
     flags = read_flags(build_parser("main.py", DESCRIPTION, EPILOG, {t: cls for t, (_, cls) in groups.items()}), argv)
     known = known_settings(algo)
     path = str(flags.get("config", ""))
-    file = (read_yaml(path, known, lists=drawn is not None) if path else {}) | dict(drawn or {})
+    file = _read(path, known, flags, drawn) if path else dict(drawn or {})
     if "config" in file:
         raise UserError(f"{path}: config: a task file cannot name another one")
     task = build(CommonConfig, flags, file, path).task
@@ -244,6 +252,27 @@ def parse(argv: Sequence[str], drawn: Mapping[str, Any] | None = None) -> Settin
         except UserError as error:
             raise UserError(f"--{name}={getattr(settings.tracking, name)}: {error}") from None
     return settings
+
+
+def _read(path: str, known: set[str], flags: Mapping[str, Any], drawn: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a task file says of the environment that it, or the command line, names.
+
+    Raises:
+        UserError: where it cannot be read, or has a section of an environment that there is not.
+    """
+    lists = drawn is not None
+    named = {**read_yaml(path, known, lists=lists), **flags}.get("env_id") or TrainConfig().env_id
+    meant = str(named)
+    with contextlib.suppress(UserError, ValueError):  # said where it is checked, and where it is made
+        meant = environments.resolve(meant)
+
+    def applies(env_id: str) -> bool:
+        try:
+            return environments.resolve(env_id) == meant
+        except UserError as error:
+            raise UserError(f"{path}: environments: {error}") from None
+
+    return read_yaml(path, known, lists=lists, applies=applies) | dict(drawn or {})
 
 
 def _algo_of(argv: Sequence[str], drawn: Mapping[str, Any] | None) -> str:

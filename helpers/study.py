@@ -13,11 +13,12 @@ from typing import Any
 
 import environments
 from agents import AGENTS
-from environments.bundles import BUNDLES
+from environments.bundles import BUNDLES, usable_bundle
 from helpers import demos
-from helpers.config import param, read_yaml, to_flags, to_kwargs, usable_path
+from helpers.config import param, to_flags, to_kwargs, usable_path
 from helpers.errors import UserError, did_you_mean
 from helpers.settings import MAX_NAME, PATHS, Settings, default_values, known_settings, parse, settings_from_record
+from helpers.task_file import read_yaml
 from helpers.trackers import usable_name
 
 MAX_JOBS = 10_000  # of one study; a slip of the finger is beyond
@@ -31,7 +32,11 @@ class StudyConfig:
 
     prefix: str = param("study", "name of the study, which its jobs' names begin with")
     config: str = param("", "task file of every job", check=usable_path)
-    env_bundle: str = param("debug", "environments: the name of a bundle, or ids with commas between them")
+    env_bundle: str = param(
+        "",
+        "environments: the name of a bundle, or ids with commas between them (default: the task file's "
+        "`benchmark`, else debug)",
+    )
     num_seeds: int = param(1, "seeds of each environment, from 0 on", low=1, high=MAX_JOBS)
     num_demos: tuple[int, ...] = param(
         (), "numbers of demonstrations, a job for each; 0 for all there are", low=0, alias="list"
@@ -97,7 +102,7 @@ def jobs_of(
     """
     if not study.config:
         raise UserError("--config=tasks/<file>.yaml: which task is to be run?")
-    members, numbers = members_of(study.env_bundle), study.num_demos or (None,)
+    members, numbers = members_of(study.env_bundle or benchmark_of(study)), study.num_demos or (None,)
     if len(set(numbers)) < len(numbers):
         raise UserError("--num_demos: the same number stands twice")
     trials = trials_of(study)
@@ -139,6 +144,29 @@ def members_of(bundle: str) -> tuple[str, ...]:
     except UserError as error:
         near = did_you_mean(bundle, BUNDLES)
         raise UserError(f"--env_bundle={bundle}: no bundle of that name{near}, and {error}") from None
+
+
+def benchmark_of(study: StudyConfig) -> str:
+    """Return the bundle that the task file is for; where it does not say, the short one.
+
+    Raises:
+        UserError: where the file cannot be read, or names what is no bundle.
+    """
+    name = _file(study).get("benchmark") or "debug"
+    try:
+        usable_bundle(str(name))
+    except UserError as error:
+        raise UserError(f"{study.config}: benchmark: {error}") from None
+    return str(name)
+
+
+def _file(study: StudyConfig) -> dict[str, Any]:
+    """Return what the task file says, whatever the algorithm; a list is the choices of a sweep.
+
+    Raises:
+        UserError: where it cannot be read.
+    """
+    return read_yaml(study.config, set().union(*map(known_settings, AGENTS)), lists=True)
 
 
 def _flags(study: StudyConfig, name: str, env_id: str, seed: int) -> Iterator[str]:
@@ -206,8 +234,7 @@ def overruled(study: StudyConfig) -> list[str]:
     Raises:
         UserError: where the file cannot be read.
     """
-    known = set().union(*map(known_settings, AGENTS))
-    return sorted((OWN - {"task"}) & set(read_yaml(study.config, known, lists=True)))
+    return sorted((OWN - {"task"}) & set(_file(study)))
 
 
 def trials_of(study: StudyConfig) -> list[dict[str, Any] | None]:
@@ -222,8 +249,7 @@ def trials_of(study: StudyConfig) -> list[dict[str, Any] | None]:
         if study.num_trials > 1:
             raise UserError(f"--num_trials={study.num_trials} needs --sweep")
         return [None]
-    known = set().union(*map(known_settings, AGENTS))
-    file = read_yaml(study.config, known, lists=True)
+    file = _file(study)
     choices = {name: values for name, values in file.items() if isinstance(values, list)}
     if own := sorted(OWN & set(choices)):
         raise UserError(f"--sweep: {own[0]} is a list in {study.config}, but the study sets it")

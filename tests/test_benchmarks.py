@@ -1,4 +1,6 @@
+import json
 import math
+import statistics
 import sys
 from pathlib import Path
 
@@ -144,14 +146,94 @@ def test_speeds_of_imitation_are_compared_within_a_repeat():
     assert lines[3].endswith("| 9 | 3 | 3.0 (3.0, 3.0, 3.0) | ≥ 2.3 |")
 
 
-def test_run_that_was_stopped_is_no_result(monkeypatch, tmp_path):
+@pytest.fixture
+def trained(monkeypatch, tmp_path):
+    """Stand in for main.py: return a function that says in which state the next run ends, and what was run."""
+    import trainings
+
+    ran = []
+
+    def end_in(state):
+        def run(*arguments, log):
+            ran.append(arguments)
+            name = next(a for a in arguments if a.startswith(("--uuid=", "--model_path="))).rpartition("=")[2]
+            name = Path(name).name
+            for folder in ("logs", "evaluations"):
+                (tmp_path / folder / name / "last").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "logs" / name / "status.json").write_text(json.dumps({"state": state}))
+            progress = "timesteps,return_mean,seconds\n" + "".join(f"{k},{k / 2},9.6\n" for k in range(1, 201))
+            (tmp_path / "logs" / name / "progress.csv").write_text(progress)
+            played = {"return_mean": 12.345, "return_std": 1.0}
+            (tmp_path / "evaluations" / name / "last" / "results.json").write_text(json.dumps(played))
+
+        monkeypatch.setattr(trainings, "run", run)
+        return ran
+
+    return end_in
+
+
+def test_run_that_was_stopped_is_no_result(trained, tmp_path):
     import imitation
 
-    case = imitation.Case("bc", "Hopper-v5", 4, 0)
-    logs = tmp_path / "logs" / case.name
-    logs.mkdir(parents=True)
-    monkeypatch.setattr(
-        imitation, "run", lambda *args, log: (logs / "status.json").write_text('{"state": "stopped"}')
-    )
+    trained("stopped")
     with pytest.raises(RuntimeError, match="stopped before its end"):
-        imitation.measure(case, tmp_path)
+        imitation.measure(imitation.Case("bc", "Hopper-v5", 4, 0), tmp_path)
+
+
+def test_run_that_is_finished_is_played_and_not_trained_again(trained, tmp_path):
+    import imitation
+
+    ran, case = trained("finished"), imitation.Case("ppo on airl's reward", "Hopper-v5", 16, 2)
+    rows = [imitation.measure(case, tmp_path) for _ in range(2)]
+    assert [arguments[0] for arguments in ran] == ["--task=train", "--task=eval", "--task=eval"]
+    assert f"--reward_path={tmp_path}/checkpoints/{case.teacher.name}" in ran[0]
+    assert {"--seed=2", "--num_demos=16", "--resume=auto"} <= set(ran[0])
+    assert rows[0] == rows[1] == {**vars(case), "return": 12.3, "steps": 200, "seconds": 10}
+
+
+def test_learning_is_by_the_recipe_of_its_environment_and_another_one_is_another_run(trained, tmp_path, monkeypatch):
+    import learning
+
+    ran = trained("finished")
+    row = learning.measure("Swimmer-v5", 1, tmp_path)
+    assert row["recipe"]["gamma"] == 0.9999
+    assert row["recipe"]["num_timesteps"] == 1_000_000
+    assert (row["return"], row["steps"], row["seconds"]) == (12.35, 200, 10)
+    assert len(row["curve"]) <= learning.POINTS
+    assert row["curve"][-1] == (200, pytest.approx(99.25, abs=0.75))
+    before = learning.recipe("Swimmer-v5")
+    monkeypatch.setattr(learning, "recipe", lambda env_id: {**before, "gamma": 0.99})
+    learning.measure("Swimmer-v5", 1, tmp_path)
+    names = [
+        next(a for a in arguments if a.startswith("--uuid=")) for arguments in ran if "--task=train" in arguments
+    ]
+    assert len(set(names)) == 2
+
+
+def test_every_environment_of_the_learning_benchmark_has_a_recipe():
+    import learning
+
+    for env_id in learning.TASKS:
+        assert learning.recipe(env_id)["algo"] == "ppo"
+    order = list(learning.wanted(["Hopper-v5", "Humanoid-v5"], 0))
+    assert len(order) == 5 + 3
+    assert order[:3] == [("Hopper-v5", 0), ("Humanoid-v5", 0), ("Hopper-v5", 1)]
+
+
+def test_learning_is_told_beside_its_goal(monkeypatch, tmp_path):
+    import learning
+
+    monkeypatch.setattr(learning, "PICTURE", tmp_path / "picture.png")
+    monkeypatch.setattr(
+        learning, "interval", lambda returns: (statistics.median(returns), min(returns), max(returns))
+    )
+    common = {"env_id": "Hopper-v5", "steps": 1_001_472, "seconds": 240}
+    rows = [
+        {**common, "seed": seed, "return": value, "curve": [(1000, 10.0), (1_000_000, value)]}
+        for seed, value in enumerate((3000.0, 3600.0, 3450.0))
+    ]
+    line = learning.table(rows).splitlines()[2]
+    assert line.startswith("| Hopper-v5 | 3,350 | 3,450 (3,000 to 3,600) | 3,000, 3,600, 3,450 | 3,300 | 2,597")
+    assert line.endswith("| 1,001,472 | 4 |")
+    learning.picture(rows)
+    assert (tmp_path / "picture.png").stat().st_size > 10_000

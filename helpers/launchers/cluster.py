@@ -24,9 +24,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from helpers.config import read_bytes, to_seconds
+from helpers.config import to_seconds
 from helpers.errors import UserError, did_you_mean
 from helpers.launchers.calibers import CALIBERS, Caliber
+from helpers.task_file import read_bytes
 
 FILE = "cluster.yaml"
 

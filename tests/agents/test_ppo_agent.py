@@ -12,7 +12,7 @@ from agents.agent import Setting
 from agents.networks import BatchNorm
 from agents.ppo_agent import PPOAgent, PPOConfig, standardize
 from helpers.comm import Comm
-from helpers.errors import NonFiniteError
+from helpers.errors import NonFiniteError, UserError
 from helpers.rollout import Rollout, rollout_generator
 
 BOX, DISCRETE = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(3)
@@ -206,6 +206,31 @@ def test_update_ends_early_where_the_policy_has_moved_far_enough():
     config = dataclasses.replace(SMALL, epochs=10, target_kl=1e-4, p_lr=0.05, clip_norm=0.0)
     agent = agent_for(config=config)
     assert agent.update(random_rollout(agent), 0.0)["epochs"] < 10
+
+
+def test_rpo_moves_the_means_of_the_update_and_those_alone():
+    """Rahman & Xue 2022: a mean that is moved by z gives the probability that the mean gives to the action less z."""
+    agent = agent_for(config=dataclasses.replace(SMALL, rpo_alpha=0.5, epochs=3))
+    seen = []
+    agent.optimizer.learn = lambda packed, size, rng: seen.append(packed.matrix.clone())
+    agent.optimizer.take_metrics = lambda: dict.fromkeys(("policy_loss", "kl"), 0.0)
+    rollout = random_rollout(agent)
+    plain = agent_for(config=SMALL)
+    plain.optimizer.learn, plain.optimizer.take_metrics = agent.optimizer.learn, agent.optimizer.take_metrics
+    agent.update(rollout, 0.0)
+    plain.update(rollout, 0.0)
+    *moved, unmoved, _ = (each.numpy() for each in seen)
+    shifts = [each - unmoved for each in moved]
+    touched = [np.flatnonzero(np.abs(shift).max(0) > 1e-6) for shift in shifts]
+    assert all(len(columns) == 2 for columns in touched)  # the two actions; not old_log_probs
+    for shift in shifts:
+        assert 0.4 < np.abs(shift).max() <= 0.5 + 1e-6
+    assert not np.allclose(shifts[0], shifts[1])  # drawn anew
+
+
+def test_rpo_without_means_is_refused():
+    with pytest.raises(UserError, match="no mean to move"):
+        agent_for(DISCRETE, dataclasses.replace(SMALL, rpo_alpha=0.5))
 
 
 def test_value_loss_is_clipped_on_request():

@@ -44,6 +44,37 @@ def test_environments_can_be_named_instead_of_a_bundle(task, tmp_path):
     assert [job.name for job in jobs] == ["it's a study.Hopper-v5.seed00", "it's a study.Walker2d-v4.seed00"]
 
 
+def test_task_file_says_which_bundle_it_is_for(task, tmp_path):
+    with Path(task).open("a") as file:
+        file.write("meta:\n  benchmark: humanoid\n")
+    envs = [job.settings.train.env_id for job in studies.jobs_of(study_of(task, tmp_path))]
+    assert envs == ["Humanoid-v5", "HumanoidStandup-v5"]
+    jobs = studies.jobs_of(study_of(task, tmp_path, env_bundle="Hopper"))
+    assert [job.settings.train.env_id for job in jobs] == ["Hopper-v5"]
+
+
+def test_sections_of_environments_go_to_their_jobs_alone(task, tmp_path):
+    with Path(task).open("a") as file:
+        file.write("environments:\n  Hopper:\n    gamma: 0.5\n")
+    jobs = studies.jobs_of(study_of(task, tmp_path))
+    assert [job.settings.agent.gamma for job in jobs] == [0.99, 0.5]
+
+
+@pytest.mark.parametrize("name", ["humanoids", "[debug, humanoid]"])
+def test_bundle_that_there_is_not_is_refused(task, tmp_path, name):
+    with Path(task).open("a") as file:
+        file.write(f"benchmark: {name}\n")
+    with pytest.raises(UserError, match=r"task file.yaml: benchmark: there is no bundle"):
+        studies.jobs_of(study_of(task, tmp_path))
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "tasks").glob("*.yaml")), ids=lambda p: p.stem)
+def test_task_files_of_the_repository_are_read(path, tmp_path):
+    study = study_of(str(path), tmp_path, sweep="[" in path.read_text())
+    settings = parse([f"--config={path}"], studies.trials_of(study)[0])
+    assert settings.train.benchmark or "env_id" in settings.given
+
+
 @pytest.mark.parametrize("algo", AGENTS)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_the_same_settings(task, tmp_path, method, algo):

@@ -1,0 +1,224 @@
+"""What PPO comes to on MuJoCo and DeepMind Control, by the recipes under tasks/, beside the best that is published.
+
+    python benchmarks/learning.py [--envs Hopper-v5 ...] [--seeds N] [--jobs 2] [--data_dir data/learning]
+
+Trains what is missing, a core a run and a seed of each environment before the next, and plays the last policy of each
+run for fifty fresh episodes; runs go on where they were stopped. After each run it writes
+benchmarks/results/learning.json (returns and thinned learning curves), at the end the table and the picture of
+docs/results.md. A run whose recipe has changed since is trained anew. Needs requirements-benchmark.txt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import re
+import statistics
+import sys
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainings import ROOT, train_and_play
+
+sys.path.insert(0, str(ROOT))
+
+from helpers.settings import parse
+
+RESULTS = ROOT / "benchmarks" / "results" / "learning.json"
+PAGE = ROOT / "docs" / "results.md"
+PICTURE = ROOT / "assets" / "images" / "learning.png"
+TABLE = re.compile("(?<=<!-- made by: python benchmarks/learning.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
+MUJOCO, DMC = "tasks/train_mujoco_ppo.yaml", "tasks/train_dmc_ppo.yaml"
+EPISODES = 50
+POINTS = 60  # of a learning curve
+RESAMPLES = 10_000  # of the bootstrap
+
+
+@dataclass(frozen=True)
+class Task:
+    """An environment, how it is trained, and what it is to come to."""
+
+    recipe: str
+    steps: int
+    seeds: int
+    goal: float
+    published: str  # best PPO that is published, and its protocol
+
+
+MILLION = 1_000_000
+TASKS = {
+    "Hopper-v5": Task(MUJOCO, MILLION, 5, 3300, "2,597 (Stable-Baselines3's defaults, v5, final)"),
+    "HalfCheetah-v5": Task(MUJOCO, MILLION, 5, 5500, "5,784 (Tianshou, v3, maximum over training)"),
+    "Walker2d-v5": Task(MUJOCO, MILLION, 5, 4500, "3,589 (Tianshou, v3, maximum)"),
+    "Ant-v5": Task(MUJOCO, MILLION, 5, 2000, "1,445 (Stable-Baselines3, v5, final)"),
+    "Swimmer-v5": Task(MUJOCO, MILLION, 5, 340, "282 (rl-zoo3, v3, one run)"),
+    "Humanoid-v5": Task(MUJOCO, MILLION, 3, 800, "787 (Tianshou, v3, maximum)"),
+    "Reacher-v5": Task(MUJOCO, MILLION, 5, -4.0, "−4.1 (Tianshou, maximum)"),
+    "InvertedPendulum-v5": Task(MUJOCO, MILLION, 5, 1000, "1,000 (Tianshou, maximum)"),
+    "InvertedDoublePendulum-v5": Task(MUJOCO, MILLION, 5, 9300, "9,231 (Tianshou, maximum)"),
+    "dmc:cheetah-run": Task(DMC, 2 * MILLION, 5, 470, "472 (CleanRL, 8M steps)"),
+    "dmc:walker-walk": Task(DMC, 2 * MILLION, 5, 700, "306 (CleanRL, 8M steps)"),
+    "dmc:finger-spin": Task(DMC, 2 * MILLION, 5, 630, "630 (CleanRL, 8M steps)"),
+}
+
+
+def recipe(env_id: str) -> dict[str, Any]:
+    """Return the hyper-parameters of an environment's runs that are not the defaults."""
+    task = TASKS[env_id]
+    settings = parse([f"--config={ROOT / task.recipe}", f"--env_id={env_id}", f"--num_timesteps={task.steps}"])
+    own = {"config", "data_dir", "seed", "uuid", "env_id", "task"}
+    return {name: value for name, value in settings.flat().items() if name in settings.given - own}
+
+
+def measure(env_id: str, seed: int, data: Path) -> dict[str, Any]:
+    """Train one policy, or go on training it, and play it; return its row."""
+    task, by = TASKS[env_id], recipe(env_id)
+    name = f"{env_id.replace(':', '_')}.{hash_of(by):08x}.seed{seed:02}"  # another recipe is another run
+    flags = (f"--config={ROOT / task.recipe}", f"--env_id={env_id}", f"--num_timesteps={task.steps}")
+    played, progress = train_and_play(name, flags, seed=seed, episodes=EPISODES, data=data)
+    return {
+        "env_id": env_id,
+        "seed": seed,
+        "return": round(played["return_mean"], 2),
+        "std": round(played["return_std"], 2),
+        "steps": int(progress[-1]["timesteps"]),
+        "seconds": round(float(progress[-1]["seconds"])),
+        "recipe": by,
+        "curve": curve(progress),
+    }
+
+
+def hash_of(values: dict[str, Any]) -> int:
+    """Return a number that stays the same for the same values."""
+    return zlib.crc32(json.dumps(values, sort_keys=True).encode())
+
+
+def curve(rows: Sequence[dict[str, str]]) -> list[tuple[int, float]]:
+    """Return (steps, mean return of the episodes that ended in training), in at most `POINTS` parts of the run."""
+    known = [(int(row["timesteps"]), float(row["return_mean"])) for row in rows if row["return_mean"]]
+    size = max(1, math.ceil(len(known) / POINTS))
+    parts = [known[k : k + size] for k in range(0, len(known), size)]
+    return [(part[-1][0], round(statistics.fmean(value for _, value in part), 2)) for part in parts]
+
+
+def interval(returns: Sequence[float]) -> tuple[float, float, float]:
+    """Return the interquartile mean over seeds, and its 95 % stratified bootstrap interval (Agarwal et al. 2021)."""
+    import numpy as np
+    from rliable import library, metrics
+
+    scores = {"ppo": np.array(returns, float)[:, None]}  # (seeds, tasks)
+    points, intervals = library.get_interval_estimates(
+        scores, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=RESAMPLES, random_state=np.random.RandomState(0)
+    )
+    low, high = intervals["ppo"][:, 0]
+    return float(points["ppo"][0]), float(low), float(high)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the table of docs/results.md."""
+    lines = [
+        "| environment | mean | IQM (95 % interval) | seeds | goal | best published PPO | steps | minutes a run |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for env_id, task in TASKS.items():
+        these = sorted((row for row in rows if row["env_id"] == env_id), key=lambda row: row["seed"])
+        if not these:
+            continue
+        returns = [row["return"] for row in these]
+        digits = ",.0f" if abs(task.goal) > 100 else ".1f"
+        iqm, low, high = (format(value, digits) for value in interval(returns))
+        cells = (
+            env_id,
+            format(statistics.fmean(returns), digits),
+            f"{iqm} ({low} to {high})",
+            ", ".join(format(value, digits) for value in returns),
+            format(task.goal, digits),
+            task.published,
+            f"{these[0]['steps']:,}",
+            f"{statistics.fmean(row['seconds'] for row in these) / 60:.0f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def picture(rows: Sequence[dict[str, Any]]) -> None:
+    """Draw the learning curves: each seed thin, their mean thick, the goal dashed."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import numpy as np
+    from matplotlib import pyplot as plt
+
+    known = [env_id for env_id in TASKS if any(row["env_id"] == env_id for row in rows)]
+    columns = min(4, len(known))
+    lines = math.ceil(len(known) / columns)
+    figure, panels = plt.subplots(
+        lines, columns, figsize=(3.2 * columns, 2.5 * lines), squeeze=False, layout="constrained"
+    )
+    for axes in panels.flat[len(known) :]:
+        axes.axis("off")
+    for axes, env_id in zip(panels.flat, known, strict=False):
+        curves = [np.array(row["curve"]).T for row in rows if row["env_id"] == env_id]
+        for steps, returns in curves:
+            axes.plot(steps / MILLION, returns, color="C0", linewidth=0.7, alpha=0.4)
+        grid = np.linspace(max(c[0][0] for c in curves), min(c[0][-1] for c in curves), POINTS)
+        mean = np.mean([np.interp(grid, *c) for c in curves], axis=0)
+        axes.plot(grid / MILLION, mean, color="C0", linewidth=1.8)
+        axes.axhline(TASKS[env_id].goal, color="black", linewidth=0.8, linestyle=(0, (6, 3)))
+        axes.set_title(env_id, fontsize=10)
+        axes.grid(alpha=0.3)
+    figure.supxlabel("million steps", fontsize=10)
+    figure.supylabel("return in training", fontsize=10)
+    figure.savefig(PICTURE, dpi=130)
+
+
+def wanted(envs: Sequence[str], seeds: int) -> Iterator[tuple[str, int]]:
+    """Yield the runs that are asked for, a seed of each environment before the next."""
+    for seed in range(seeds or max(TASKS[env_id].seeds for env_id in envs)):
+        for env_id in envs:
+            if seed < (seeds or TASKS[env_id].seeds):
+                yield env_id, seed
+
+
+def main() -> None:
+    """Train and play what is missing; write everything down."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--envs", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--seeds", type=int, default=0, help="of each environment (default: as the table has)")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument("--data_dir", type=Path, default=ROOT / "data" / "learning")
+    options = parser.parse_args()
+    importlib.import_module("rliable")  # missing, it is missed now and not hours later
+    rows: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    rows = [row for row in rows if row["recipe"] == recipe(row["env_id"])]  # others are of runs that are no more
+    done = {(row["env_id"], row["seed"]) for row in rows}
+    lock = threading.Lock()
+
+    def one(env_id: str, seed: int) -> None:
+        row = measure(env_id, seed, options.data_dir)
+        with lock:
+            rows.append(row)
+            rows.sort(key=lambda r: (list(TASKS).index(r["env_id"]), r["seed"]))
+            RESULTS.write_text("[\n" + ",\n".join(f" {json.dumps(each)}" for each in rows) + "\n]\n")
+            print(f"{env_id}, seed {seed}: {row['return']} after {row['seconds']} s", flush=True)
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        started = [pool.submit(one, *case) for case in wanted(options.envs, options.seeds) if case not in done]
+    for each in started:
+        if error := each.exception():
+            print(f"a run failed: {error}", flush=True)
+    if rows:
+        print(table(rows))
+        PAGE.write_text(TABLE.sub(lambda _: table(rows), PAGE.read_text()))
+        picture(rows)
+
+
+if __name__ == "__main__":
+    main()
