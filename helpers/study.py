@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import environments
 from agents import AGENTS
@@ -23,6 +23,7 @@ from helpers.trackers import usable_name
 
 MAX_JOBS = 10_000  # of one study; a slip of the finger is beyond
 OWN = {"env_id", "seed", "uuid", "resume", "data_dir", "task"}  # settings that are the study's to give
+TEACHERS = ("expert_model", "reward_path")  # settings that name a checkpoint to learn from
 WORKERS = 2  # of a job, where neither the command line nor the task file says
 
 
@@ -204,28 +205,44 @@ def _absolute(group: Any) -> Any:
     return dataclasses.replace(group, **{name: str(Path(path).absolute()) for name, path in paths.items()})
 
 
+class Spaces(NamedTuple):
+    """What an environment shows and takes."""
+
+    observation_size: int
+    action_space: Any
+
+
 class TrialRun:
-    """Makes each environment, and reads each set of demonstrations, once."""
+    """Makes each environment, and reads each set of demonstrations and each checkpoint to learn from, once."""
 
     def __init__(self) -> None:
-        self._spaces: dict[tuple[str, str], tuple[int, Any]] = {}  # size of observations, and actions
+        self._spaces: dict[tuple[str, str], Spaces] = {}
         self._fitting: set[tuple[Any, ...]] = set()
 
     def check(self, settings: Settings) -> None:
         """Try what a job needs.
 
         Raises:
-            UserError: where the environment cannot be made, or the demonstrations do not fit or are not there.
+            UserError: where the environment cannot be made, or what is to be learned from does not fit or is not
+                there.
         """
         env_id, kwargs = settings.train.env_id, settings.common.env_kwargs
         if (env_id, kwargs) not in self._spaces:
             env = environments.make_env(environments.resolve(env_id), None, to_kwargs(kwargs))
-            self._spaces[env_id, kwargs] = (env.observation_space.shape or (0,))[0], env.action_space
+            self._spaces[env_id, kwargs] = Spaces((env.observation_space.shape or (0,))[0], env.action_space)
             env.close()
+        spaces = self._spaces[env_id, kwargs]
         path, number = settings.imitation.expert_path, settings.imitation.num_demos
         if path and (case := (env_id, kwargs, path, number)) not in self._fitting:
-            demos.check_fit(demos.read_demos(path, number), path, *self._spaces[env_id, kwargs])
+            demos.check_fit(demos.read_demos(path, number), path, *spaces)
             self._fitting.add(case)
+        expert, reward = (getattr(settings.agent, name, "") for name in TEACHERS)
+        if (expert or reward) and (asked := (env_id, kwargs, settings.agent)) not in self._fitting:
+            from helpers import players  # imports torch
+
+            players.load_expert(settings, spaces, "cpu")
+            players.load_reward(settings, spaces, "cpu")
+            self._fitting.add(asked)
 
 
 def overruled(study: StudyConfig) -> list[str]:

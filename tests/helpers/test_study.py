@@ -77,7 +77,8 @@ def test_task_files_of_the_repository_are_read(path, tmp_path):
 
 @pytest.mark.parametrize("algo", AGENTS)
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_gives_the_same_settings(task, tmp_path, method, algo):
+def test_every_method_gives_the_same_settings(task, tmp_path, monkeypatch, method, algo):
+    monkeypatch.setattr("helpers.players.load_expert", lambda settings, env, device: None)  # there is none
     own = {
         "ppo": "gamma: 0.99",
         "bc": "bc_loss: mse",
@@ -171,6 +172,15 @@ def test_demonstrations_that_are_not_there_are_refused(task, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=named):
         studies.jobs_of(study_of(task, tmp_path, **more))
+
+
+@pytest.mark.parametrize("line", ["algo: dagger\nexpert_model: nowhere\n", "reward_path: nowhere\n"])
+def test_teacher_that_is_not_there_is_refused(task, tmp_path, line):
+    Path(task).write_text(line)
+    flag = line.split()[-2].rstrip(":")
+    with pytest.raises(UserError, match=f"--{flag}=/.*nowhere"):
+        studies.jobs_of(study_of(task, tmp_path))
+    assert not (tmp_path / "its data").exists()
 
 
 def test_demonstrations_of_another_environment_are_refused(task, tmp_path):
