@@ -32,6 +32,10 @@ class Agent(Protocol):
     def __init__(self, config: Any, observation_size: int, action_space: Any, setting: Setting) -> None:
         """Build networks and optimisers; the parameters are the same on every worker."""
 
+    @staticmethod
+    def check_actions(config: Any, action_space: Any) -> None:
+        """Refuse hyper-parameters that do not fit the actions, by UserError: before anything is built."""
+
     def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
         """Return the random numbers (steps, ...) that one environment's actions need."""
 

@@ -92,9 +92,14 @@ class Cloner(Acting):
 
     config: CloningConfig
 
-    def __init__(self, config: CloningConfig, observation_size: int, action_space: Any, setting: Setting) -> None:
+    @staticmethod
+    def check_actions(config: CloningConfig, action_space: Any) -> None:
+        """Refuse squared errors of what is no number."""
         if config.bc_loss == "mse" and not action_space.shape:
             raise UserError("--bc_loss=mse needs continuous actions; use nll")
+
+    def __init__(self, config: CloningConfig, observation_size: int, action_space: Any, setting: Setting) -> None:
+        self.check_actions(config, action_space)
         self.config = config
         self.comm = setting.comm
         self.device = torch.device(setting.device)

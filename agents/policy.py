@@ -53,6 +53,14 @@ class Acting:
     observations: ObservationNormalizer
     device: torch.device
 
+    @staticmethod
+    def check_actions(config: Any, action_space: Any) -> None:
+        """Refuse hyper-parameters that do not fit the actions.
+
+        Raises:
+            UserError: saying why.
+        """
+
     def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
         """Return the random numbers (steps, A) that one environment's actions need."""
         return self.actor.head.noise(rng, steps)

@@ -53,7 +53,9 @@ class PPOConfig(PolicyConfig):
     recompute_advantages: bool = param(False, "new values and advantages before each epoch")
     normalize_advantages: bool = param(True, "advantages to mean 0, deviation 1 over all workers")
     rpo_alpha: float = param(
-        0.0, "the update moves the means of continuous actions by up to this, uniformly; 0 for not", low=0
+        0.0,
+        "the update moves the means of continuous actions by up to this, in their units, uniformly; 0 for not",
+        low=0,
     )
     target_kl: float = param(0.0, "end an update where the KL divergence exceeds this; 0 for never", low=0)
     normalize_rewards: bool = param(True, "rewards divided by the deviation of the discounted return")
@@ -97,7 +99,8 @@ PPO_METRICS = {  # means over the minibatches and epochs of the update, but for 
     "kl": Metric(
         "update",
         "nats",
-        "mean (*r* − 1 − ln *r*), an estimate of KL(old ‖ new policy), never negative",
+        "mean (*r* − 1 − ln *r*), an estimate of KL(old ‖ new policy), never negative; with `rpo_alpha`, what that "
+        "moves counts as well, here and in `clip_fraction`",
         "about 0.01 (0.005 to 0.015); above 0.05 for long the steps are too large: lower `p_lr`, fewer `epochs`, or "
         "a `target_kl`",
         'Schulman 2020, "Approximating KL divergence", k3',
@@ -149,9 +152,14 @@ class PPOAgent(Acting):
     finished = ""
     network: networks.ActorCritic
 
-    def __init__(self, config: PPOConfig, observation_size: int, action_space: Any, setting: Setting) -> None:
+    @staticmethod
+    def check_actions(config: PPOConfig, action_space: Any) -> None:
+        """Refuse to move means that there are not."""
         if config.rpo_alpha and not action_space.shape:
             raise UserError(f"--rpo_alpha={config.rpo_alpha}: a finite set of actions has no mean to move")
+
+    def __init__(self, config: PPOConfig, observation_size: int, action_space: Any, setting: Setting) -> None:
+        self.check_actions(config, action_space)
         self.config = config
         self.comm = setting.comm
         self.device = torch.device(setting.device)

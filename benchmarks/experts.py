@@ -34,7 +34,7 @@ WANTED = {
     "Walker2d-v5": (4000, 5_000_000),
     "Ant-v5": (3500, 3_000_000),
 }
-# As Tianshou's PPO: advantages anew each epoch, not normalised, values clipped.
+# After Tianshou's PPO: advantages anew each epoch, not normalised; and values clipped. (tasks/ has a younger one.)
 RECIPE = (
     "--algo=ppo",
     "--num_envs=8",

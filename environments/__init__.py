@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, cast
 
+from helpers.errors import UserError, did_you_mean
+
 if TYPE_CHECKING:
     import gymnasium
 
@@ -62,6 +64,22 @@ def resolve(env_id: str) -> str:
         UserError: where there is no such environment, with near names.
     """
     return family_of(env_id).resolve(env_id)
+
+
+def check_name(env_id: str) -> None:
+    """Refuse the name of no environment there is, with or without a version, be its simulator installed or not.
+
+    An id ``module:Id`` is taken as it is: nothing is imported.
+
+    Raises:
+        UserError: with near names.
+    """
+    if ":" in env_id and family_of(env_id) is family("gymnasium"):
+        return
+    known = set(ids())
+    known |= {full.rpartition("-v")[0] for full in known}
+    if env_id not in known:
+        raise UserError(f"no environment '{env_id}'{did_you_mean(env_id, known)}")
 
 
 def make_env(

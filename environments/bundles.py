@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from helpers.errors import UserError, did_you_mean
-
 _DMC_EASY = (
     "dmc:ball_in_cup-catch",
     "dmc:cartpole-balance",
@@ -88,13 +86,3 @@ def lines() -> list[str]:
     """Return a line for each bundle, with what it is for and what is in it."""
     width = max(map(len, BUNDLES))
     return [f"{name:{width}}  {purpose}: {', '.join(ids)}" for name, (purpose, ids) in BUNDLES.items()]
-
-
-def usable_bundle(name: str) -> None:
-    """Refuse what is no bundle's name.
-
-    Raises:
-        UserError: naming the nearest.
-    """
-    if name and name not in BUNDLES:
-        raise UserError(f"there is no bundle of environments of that name{did_you_mean(name, BUNDLES)}")

@@ -12,7 +12,6 @@ from typing import Any
 
 import environments
 from agents import AGENTS, agent_class
-from environments.bundles import usable_bundle
 from helpers.config import (
     build,
     build_parser,
@@ -72,7 +71,6 @@ class TrainConfig:
     benchmark: str = param(
         "",
         "bundle that a task file is for: what spawner.py runs over where no --env_bundle is given",
-        check=usable_bundle,
         may_change=True,
     )
     uuid: str = param("", "name of the experiment; a readable one is made up where it is empty", may_change=True)
@@ -255,24 +253,23 @@ def parse(argv: Sequence[str], drawn: Mapping[str, Any] | None = None) -> Settin
 
 
 def _read(path: str, known: set[str], flags: Mapping[str, Any], drawn: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what a task file says of the environment that it, or the command line, names.
+    """Return what a task file says of the environment of the run, which may be one that is resumed.
 
     Raises:
-        UserError: where it cannot be read, or has a section of an environment that there is not.
+        UserError: where the file cannot be read.
     """
-    lists = drawn is not None
-    named = {**read_yaml(path, known, lists=lists), **flags}.get("env_id") or TrainConfig().env_id
-    meant = str(named)
-    with contextlib.suppress(UserError, ValueError):  # said where it is checked, and where it is made
-        meant = environments.resolve(meant)
-
-    def applies(env_id: str) -> bool:
-        try:
-            return environments.resolve(env_id) == meant
-        except UserError as error:
-            raise UserError(f"{path}: environments: {error}") from None
-
-    return read_yaml(path, known, lists=lists, applies=applies) | dict(drawn or {})
+    file = read_yaml(path, known, lists=drawn is not None)
+    if not file.sections:
+        return file.settings | dict(drawn or {})
+    given = {**file.settings, **(drawn or {}), **flags}
+    record = None
+    if given.get("resume", "no") != "no" and given.get("uuid"):
+        folder = Path(str(given.get("data_dir", CommonConfig().data_dir)))
+        record = record_of(folder / "checkpoints" / str(given["uuid"]))
+    env_id = str(given.get("env_id") or (record or {}).get("env_id") or TrainConfig().env_id)
+    with contextlib.suppress(ValueError):  # said where it is checked, and where it is made
+        env_id = environments.resolve(env_id)
+    return file.of(env_id) | dict(drawn or {})
 
 
 def _algo_of(argv: Sequence[str], drawn: Mapping[str, Any] | None) -> str:
@@ -283,7 +280,7 @@ def _algo_of(argv: Sequence[str], drawn: Mapping[str, Any] | None) -> str:
     try:
         given, _ = parser.parse_known_args(argv)
         every = set().union(*map(known_settings, AGENTS))
-        file = read_yaml(given.config, every, lists=drawn is not None) if given.config else {}
+        file = read_yaml(given.config, every, lists=drawn is not None).settings if given.config else {}
     except (UserError, argparse.ArgumentError):  # said where all of it is read
         given, file = argparse.Namespace(algo=""), {}
     algo = given.algo or (drawn or {}).get("algo") or file.get("algo", "")
@@ -318,6 +315,8 @@ def check(settings: Settings) -> None:
     for name in ("batch_size", "d_batch_size") if agent.FROM_ROLLOUTS else ():
         if (size := getattr(agent, name, 0)) > train.rollout_len:
             raise UserError(f"--{name}={size} is larger than --rollout_len={train.rollout_len}")
+    if getattr(agent, "rpo_alpha", 0) and agent.target_kl:
+        raise UserError("--target_kl with --rpo_alpha: its moves count as divergence; leave one out")
     if agent_class(train.algo).LEARNS_FROM_DEMOS and not settings.imitation.expert_path:
         raise UserError(f"--algo={train.algo} learns from demonstrations: --expert_path=data/demos/<environment>")
     if not getattr(agent, "expert_model", "somebody"):
@@ -364,12 +363,8 @@ def continued(settings: Settings, record: dict[str, Any]) -> Settings:
 
 def contradictions(settings: Settings, record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield (name, value in the record) of the settings that were given, may not change, and are others there."""
-    groups = list(groups_of("train", settings.train.algo).values())
-    fixed = {
-        name for _, cls in groups for name, (_, _, declared) in settings_of(cls).items() if not declared.may_change
-    }
     now, defaults = settings.flat(), default_values(settings.train.algo)
-    for name in sorted(settings.given & fixed):
+    for name in sorted(settings.given & identity(settings)):
         then = record.get(name, defaults[name])  # a setting that is younger than the record
         same = now[name] == then
         if name == "env_id":
@@ -378,6 +373,12 @@ def contradictions(settings: Settings, record: Mapping[str, Any]) -> Iterator[tu
             same = to_kwargs(now[name]) == to_kwargs(str(then))
         if not same:
             yield name, then
+
+
+def identity(settings: Settings) -> set[str]:
+    """Return the names of the settings that make a run the one it is: resumed with others, it would be another."""
+    groups = groups_of("train", settings.train.algo).values()
+    return {name for _, cls in groups for name, (_, _, d) in settings_of(cls).items() if not d.may_change}
 
 
 def default_values(algo: str) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import environments
-from agents import AGENTS
-from environments.bundles import BUNDLES, usable_bundle
+from agents import AGENTS, agent_class
+from environments.bundles import BUNDLES
 from helpers import demos
 from helpers.config import param, to_flags, to_kwargs, usable_path
 from helpers.errors import UserError, did_you_mean
@@ -153,12 +153,10 @@ def benchmark_of(study: StudyConfig) -> str:
     Raises:
         UserError: where the file cannot be read, or names what is no bundle.
     """
-    name = _file(study).get("benchmark") or "debug"
-    try:
-        usable_bundle(str(name))
-    except UserError as error:
-        raise UserError(f"{study.config}: benchmark: {error}") from None
-    return str(name)
+    name = str(_file(study).get("benchmark") or "debug")
+    if name not in BUNDLES:
+        raise UserError(f"{study.config}: benchmark: no bundle '{name}'{did_you_mean(name, BUNDLES)}")
+    return name
 
 
 def _file(study: StudyConfig) -> dict[str, Any]:
@@ -167,7 +165,7 @@ def _file(study: StudyConfig) -> dict[str, Any]:
     Raises:
         UserError: where it cannot be read.
     """
-    return read_yaml(study.config, set().union(*map(known_settings, AGENTS)), lists=True)
+    return read_yaml(study.config, set().union(*map(known_settings, AGENTS)), lists=True).settings
 
 
 def _flags(study: StudyConfig, name: str, env_id: str, seed: int) -> Iterator[str]:
@@ -223,8 +221,8 @@ class TrialRun:
         """Try what a job needs.
 
         Raises:
-            UserError: where the environment cannot be made, or what is to be learned from does not fit or is not
-                there.
+            UserError: where the environment cannot be made, its actions do not fit, or what is to be learned from
+                does not fit or is not there.
         """
         env_id, kwargs = settings.train.env_id, settings.common.env_kwargs
         if (env_id, kwargs) not in self._spaces:
@@ -232,6 +230,7 @@ class TrialRun:
             self._spaces[env_id, kwargs] = Spaces((env.observation_space.shape or (0,))[0], env.action_space)
             env.close()
         spaces = self._spaces[env_id, kwargs]
+        agent_class(settings.train.algo).check_actions(settings.agent, spaces.action_space)
         path, number = settings.imitation.expert_path, settings.imitation.num_demos
         if path and (case := (env_id, kwargs, path, number)) not in self._fitting:
             demos.check_fit(demos.read_demos(path, number), path, *spaces)
@@ -268,7 +267,7 @@ def trials_of(study: StudyConfig) -> list[dict[str, Any] | None]:
         return [None]
     file = _file(study)
     choices = {name: values for name, values in file.items() if isinstance(values, list)}
-    if own := sorted(OWN & set(choices)):
+    if own := sorted((OWN | {"benchmark"}) & set(choices)):
         raise UserError(f"--sweep: {own[0]} is a list in {study.config}, but the study sets it")
     if not choices:
         raise UserError(f"--sweep: there is no list to draw from in {study.config}")

@@ -12,7 +12,8 @@ environments:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from helpers.errors import UserError, did_you_mean
@@ -21,7 +22,21 @@ SCALAR_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "
 LIST_TAG = "tag:yaml.org,2002:seq"
 LARGEST_FILE = 64 * 1024  # bytes of a task file, which is a page or two
 ENVIRONMENTS = "environments"  # the section whose sections are each of one environment
-NOT_OF_ONE = {"env_id", "task", "algo", "config"}  # settings that no such section can have
+# Settings that no such section can have: they say which run it is, or are the same for the whole of a study.
+OF_ALL = {"env_id", "task", "algo", "config", "benchmark", "seed", "uuid", "resume", "data_dir"}
+
+
+@dataclass(frozen=True)
+class TaskFile:
+    """What a task file says: name → value as text, None, or where it is a list of choices a list of text."""
+
+    settings: dict[str, Any]
+    sections: dict[str, dict[str, Any]]  # environment, with a version or without → what it has instead or besides
+
+    def of(self, env_id: str) -> dict[str, Any]:
+        """Return the settings of an environment, by its full id; what is said of its version wins."""
+        plain = env_id.rpartition("-v")[0]
+        return self.settings | self.sections.get(plain, {}) | self.sections.get(env_id, {})
 
 
 def read_bytes(path: str) -> bytes:
@@ -60,51 +75,74 @@ def _yaml_lines(path: str) -> list[tuple[Any, Any]]:
     return list(root.value)
 
 
-def read_yaml(
-    path: str, known: Iterable[str], *, lists: bool = False, applies: Callable[[str], bool] = lambda env_id: False
-) -> dict[str, Any]:
+def read_yaml(path: str, known: Iterable[str], *, lists: bool = False) -> TaskFile:
     """Return the settings in a YAML task file, its sections (meta, resources, ...) merged into one mapping.
 
-    The section ``environments`` has sections of its own, each named after an environment; what stands in one of them
-    stands in the place of the rest of the file where it `applies`.
+    Only the section ``environments`` stays apart, which has a section for each of some environments.
 
     The values are the text as it stands, for `coerce` to read by the type that was declared. What YAML would make
     of it is another thing where it sees a date, an octal number, or the base-60 number of ``1:30:00``. Where `lists`
     are allowed, a list of such values is one of text: the choices of a sweep.
 
     Raises:
-        UserError: for a file that cannot be read, or a key that is no setting, with the nearest right one.
+        UserError: for a file that cannot be read, a key that is no setting, with the nearest right one, or a section
+            of no environment.
     """
     known = set(known)
     flat: dict[str, Any] = {}
-    special: dict[str, Any] = {}
+    sections: dict[str, dict[str, Any]] = {}
     for key, value in _yaml_lines(path):
-        if key.value == ENVIRONMENTS and value.id == "mapping":
-            for name, section in value.value:
-                if section.id != "mapping":
-                    raise UserError(f"{path}: {ENVIRONMENTS}: {name.value} must hold 'name: value' lines")
-                of_it = _settings(path, section.value, known - NOT_OF_ONE, {}, lists=False)
-                special |= of_it if applies(str(name.value)) else {}
+        if key.value == ENVIRONMENTS:
+            for name, section in _mapping(f"{path}: {ENVIRONMENTS}", value):
+                _check_environment(path, name)
+                if name.value in sections:
+                    raise UserError(f"{path}: {ENVIRONMENTS}: {name.value} stands twice")
+                where = f"{path}: {ENVIRONMENTS}: {name.value}"
+                own = _settings(where, _mapping(where, section), known, {}, lists=True)
+                for setting in own:
+                    if setting in OF_ALL or isinstance(own[setting], list):
+                        kind = "is the same for all environments" if setting in OF_ALL else "must be one value here"
+                        raise UserError(f"{where}: {setting} {kind}")
+                sections[name.value] = own
         else:
             _settings(path, value.value if value.id == "mapping" else [(key, value)], known, flat, lists=lists)
-    return flat | special
+    return TaskFile(flat, sections)
+
+
+def _mapping(where: str, node: Any) -> list[tuple[Any, Any]]:
+    """Return the (name, value) nodes of a section; none of an empty one."""
+    if node.id == "mapping":
+        return list(node.value)
+    if node.tag.endswith(":null"):
+        return []
+    raise UserError(f"{where} must hold 'name: value' lines")
+
+
+def _check_environment(path: str, name: Any) -> None:
+    """Refuse a section whose `name`, a node, is that of no environment."""
+    import environments
+
+    try:
+        environments.check_name(name.value if name.id == "scalar" else "?")
+    except UserError as error:
+        raise UserError(f"{path}: {ENVIRONMENTS}: {error}") from None
 
 
 def _settings(
-    path: str, lines: Iterable[tuple[Any, Any]], known: set[str], flat: dict[str, Any], *, lists: bool
+    where: str, lines: Iterable[tuple[Any, Any]], known: set[str], flat: dict[str, Any], *, lists: bool
 ) -> dict[str, Any]:
     """Add the settings of a section's (name, value) nodes to `flat`, and return it."""
     for name_node, setting in lines:
         name = name_node.value if name_node.id == "scalar" else "?"
         if name not in known:
-            raise UserError(f"unknown parameter '{name}' in {path}{did_you_mean(name, known)}")
+            raise UserError(f"unknown parameter '{name}' in {where}{did_you_mean(name, known)}")
         if name in flat:
-            raise UserError(f"parameter '{name}' stands twice in {path}")
-        if setting.tag == LIST_TAG and not lists:
-            raise UserError(f"{path}: {name} is a list of choices, which spawner.py --sweep draws from")
+            raise UserError(f"parameter '{name}' stands twice in {where}")
         choices = setting.value if setting.tag == LIST_TAG else [setting]
+        if setting.tag == LIST_TAG and not lists:
+            raise UserError(f"{where}: {name} is a list of choices, which spawner.py --sweep draws from")
         if not choices or any(choice.tag not in SCALAR_TAGS for choice in choices):
-            raise UserError(f"{path}: {name} must be one number or text")
+            raise UserError(f"{where}: {name} must be one number or text")
         values = [None if choice.tag.endswith(":null") else choice.value for choice in choices]
         flat[name] = values if setting.tag == LIST_TAG else values[0]
     return flat

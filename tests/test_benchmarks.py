@@ -237,3 +237,40 @@ def test_learning_is_told_beside_its_goal(monkeypatch, tmp_path):
     assert line.endswith("| 1,001,472 | 4 |")
     learning.picture(rows)
     assert (tmp_path / "picture.png").stat().st_size > 10_000
+
+
+def test_learning_says_which_run_failed_and_keeps_the_others(trained, tmp_path, monkeypatch, capsys):
+    import learning
+
+    ran = trained("finished")
+    results, page = tmp_path / "learning.json", tmp_path / "results.md"
+    page.write_text("before\n<!-- made by: python benchmarks/learning.py -->\nold\n<!-- end -->\nafter\n")
+    old = {"env_id": "Hopper-v5", "seed": 0, "return": 1.0, "recipe": {"gamma": 0.5}, "curve": []}
+    results.write_text(json.dumps([old, {**old, "env_id": "Gone-v1"}]))
+    for name, value in {"RESULTS": results, "PAGE": page, "PICTURE": tmp_path / "picture.png"}.items():
+        monkeypatch.setattr(learning, name, value)
+    monkeypatch.setattr(learning, "interval", lambda each: (statistics.median(each), min(each), max(each)))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    measured = learning.measure
+
+    def measure(env_id, seed, data):
+        if seed == 1:
+            raise RuntimeError(f"{env_id} was stopped before its end")
+        return measured(env_id, seed, data)
+
+    monkeypatch.setattr(learning, "measure", measure)
+    command = ["learning.py", "--envs", "Hopper-v5", "--seeds", "3", f"--data_dir={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", command)
+    assert learning.main() == 1
+    assert "a run failed: Hopper-v5 was stopped before its end" in capsys.readouterr().out
+    assert [(row["env_id"], row["seed"], row["return"]) for row in json.loads(results.read_text())] == [
+        ("Hopper-v5", 0, 12.35),
+        ("Hopper-v5", 2, 12.35),
+    ]
+    assert page.read_text().startswith("before\n")
+    assert "| 12, 12 |" in page.read_text()
+    count = len(ran)
+    monkeypatch.setattr(learning, "measure", measured)
+    assert learning.main() == 0  # the missing one alone
+    assert next(a for a in ran[count:] if "--task=train" in a)[1].endswith("seed01")
+    assert len(ran) == count + 2

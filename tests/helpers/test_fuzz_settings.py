@@ -32,10 +32,24 @@ NODES = (
         '"\\UFFFFFFFF"',
         "1" * 5000,
     ),
+    *("{Ant: {p_lr: 1}}", "{Ant: {p_lr: [1]}}", "{Ant: 1}", "{? [Ant] : {}}", "{Ant: {seed: 1}, Ant: {}}"),
     *("[" * 500, "{a: " * 2000 + "}" * 2000, "? a", "- a", "'", "null", "!!python/object/apply:os.getcwd []"),
 )
 KEYS = st.sampled_from(
-    [*NAMES, "? [a]\n", "? {a: b}\n", "1", "2024-01-01", "<<", "~", "&k p_lr", "*k", "true", "!!int x"]
+    [
+        *NAMES,
+        "environments",
+        "? [a]\n",
+        "? {a: b}\n",
+        "1",
+        "2024-01-01",
+        "<<",
+        "~",
+        "&k p_lr",
+        "*k",
+        "true",
+        "!!int x",
+    ]
 )
 LINES = st.builds(
     "{}{}: {}\n".format, st.sampled_from(["", "", "meta:\n  ", "  "]), KEYS, st.sampled_from(NODES) | VALUES

@@ -64,7 +64,7 @@ def test_sections_of_environments_go_to_their_jobs_alone(task, tmp_path):
 def test_bundle_that_there_is_not_is_refused(task, tmp_path, name):
     with Path(task).open("a") as file:
         file.write(f"benchmark: {name}\n")
-    with pytest.raises(UserError, match=r"task file.yaml: benchmark: there is no bundle"):
+    with pytest.raises(UserError, match=r"task file.yaml: benchmark: no bundle '.*humanoid"):
         studies.jobs_of(study_of(task, tmp_path))
 
 
@@ -224,13 +224,16 @@ def test_project_that_is_called_as_the_study_has_a_name_that_is_taken(task, tmp_
         ("p_lrr: 1\n", "did you mean 'p_lr'"),
         ("gamma: 2\n", "at most 1"),
         ("task: eval\nmodel_path: x\n", "--env_id belongs to --task=train"),
+        ("rpo_alpha: 0.5\nenvironments:\n  CartPole:\n    gamma: 2\n", "gamma"),
+        ("rpo_alpha: 0.5\n", "--rpo_alpha=0.5: a finite set of actions"),
+        ("rpo_alpha: 0.5\ntarget_kl: 0.02\n", "--target_kl with --rpo_alpha"),
     ],
 )
 def test_study_whose_jobs_would_not_start_is_refused(tmp_path, text, named):
     path = tmp_path / "wrong.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=named):
-        studies.jobs_of(study_of(str(path), tmp_path))
+        studies.jobs_of(study_of(str(path), tmp_path, env_bundle="Hopper,CartPole"))
     assert not (tmp_path / "its data").exists()
 
 

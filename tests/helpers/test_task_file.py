@@ -48,15 +48,51 @@ def test_choices_of_a_sweep_win_over_a_section(write):
     assert parse([config, "--env_id=Ant"], {"log_std": "0"}).agent.log_std == 0.0
 
 
+def test_what_is_said_of_a_version_wins(write):
+    config = write(FILE.replace("Ant:", "Hopper:"))
+    agents = [parse([config, f"--env_id={env_id}"]).agent for env_id in ("Hopper-v5", "Hopper-v4")]
+    assert [(agent.log_std, agent.epochs) for agent in agents] == [(-1.0, 10), (-1.0, 5)]
+
+
+@pytest.mark.parametrize("section", ["dmc:walker-walk", "dmc:walker-walk-v0", "no_such_module:Foo-v0", "OsimL2Run"])
+def test_section_of_an_environment_that_is_not_trained_imports_nothing(write, monkeypatch, section):
+    if section == "dmc:walker-walk-v0":  # dm_control's names have no version
+        with pytest.raises(UserError, match="no environment 'dmc:walker-walk-v0'; did you mean 'dmc:walker-walk'"):
+            parse([write(FILE.replace("Hopper-v4", section))])
+        return
+    monkeypatch.setattr("environments.dmc._installed", lambda: False)
+    assert parse([write(FILE.replace("Hopper-v4", section)), "--env_id=Ant"]).agent.log_std == -1.0
+
+
+def test_sections_may_be_empty(write):
+    assert parse([write("environments:\n")]).agent.epochs == 10
+    assert parse([write("environments:\n  Hopper:\n")]).agent.epochs == 10
+
+
+def test_resumed_run_has_the_section_of_its_own_environment(write, tmp_path):
+    folder = tmp_path / "checkpoints" / "x"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("env_id: Ant-v5\n")
+    again = (write(FILE), "--uuid=x", f"--data_dir={tmp_path}")
+    assert parse([*again, "--resume"]).agent.log_std == -1.0
+    assert parse([*again, "--resume=auto"]).agent.log_std == -1.0
+    assert parse([*again]).agent.log_std == -0.5
+    assert parse([*again[:1], "--uuid=y", *again[2:], "--resume=auto"]).agent.log_std == -0.5  # there is none
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("num_envs", "num_envz"), "unknown parameter 'num_envz' .* 'num_envs'"),
-        (("num_envs: 32", "env_id: Hopper"), "unknown parameter 'env_id'"),
-        (("log_std: -1\n", "log_std: [-1, 0]\n"), "log_std is a list of choices"),
+        (("num_envs", "num_envz"), "unknown parameter 'num_envz' in .*environments: Ant; .* 'num_envs'"),
+        (("num_envs: 32", "env_id: Hopper"), "environments: Ant: env_id is the same for all"),
+        (("num_envs: 32", "seed: 3"), "environments: Ant: seed is the same for all"),
+        (("log_std: -1\n", "log_std: [-1, 0]\n"), "environments: Ant: log_std must be one value here"),
         (("Hopper-v4:\n    epochs: 5", "Hopper-v4: 5"), "environments: Hopper-v4 must hold"),
-        (("Hopper-v4", "Hoper"), "environments: .*Hoper"),
-        (("num_envs: 32", "log_std: 3"), "stands twice"),
+        (("Hopper-v4:", "? [Hopper-v4]\n  :"), "environments: no environment '\\?'"),
+        (("Hopper-v4", "Hoper"), "environments: no environment 'Hoper'; did you mean 'Hopper'"),
+        (("Hopper-v4", "Ant"), "environments: Ant stands twice"),
+        (("num_envs: 32", "log_std: 3"), "'log_std' stands twice in .*environments: Ant"),
+        (("environments:", "environments: [Ant, Hopper]\nmore:"), "environments must hold"),
     ],
 )
 def test_section_that_is_wrong_is_said_whatever_is_trained(write, change, message):
