@@ -289,8 +289,7 @@ def evaluate(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -
         choose_renderer()
     path = checkpoint.find(config.model_path or downloaded(settings, comm), config.iter_num)
     import environments
-    import orchestrator
-    from helpers import players
+    from helpers import players, playing
 
     rendered = config.render or config.record
     player = players.load_player(path, settings.common.env_kwargs, device_of(settings, comm), rendered=rendered)
@@ -305,7 +304,7 @@ def evaluate(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -
     make = functools.partial(environments.make_env, env_id, kwargs=player.env_kwargs)
     facts = {"env_id": env_id, "env_kwargs": from_kwargs(player.env_kwargs)}
     try:
-        results = orchestrator.play_checkpoint(player.agent, make, config, seed, folder, facts, comm)
+        results = playing.play_checkpoint(player.agent, make, config, seed, folder, facts, comm)
     except NonFiniteError as error:
         raise RunError(f"{env_id}, worker {comm.rank}: {error}") from None
     if comm.rank == 0:
