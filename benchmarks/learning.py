@@ -63,9 +63,9 @@ TASKS = {
     "Reacher-v5": Task(MUJOCO, MILLION, 5, -4.0, "−4.1 (Tianshou, maximum)"),
     "InvertedPendulum-v5": Task(MUJOCO, MILLION, 5, 1000, "1,000 (Tianshou, maximum)"),
     "InvertedDoublePendulum-v5": Task(MUJOCO, MILLION, 5, 9300, "9,231 (Tianshou, maximum)"),
-    "dmc:cheetah-run": Task(DMC, 2 * MILLION, 5, 470, "472 (CleanRL, 8M steps)"),
-    "dmc:walker-walk": Task(DMC, 2 * MILLION, 5, 700, "306 (CleanRL, 8M steps)"),
-    "dmc:finger-spin": Task(DMC, 2 * MILLION, 5, 630, "630 (CleanRL, 8M steps)"),
+    "dmc:cheetah-run": Task(DMC, 2 * MILLION, 3, 470, "472 (CleanRL, 8M steps)"),
+    "dmc:walker-walk": Task(DMC, 2 * MILLION, 3, 700, "306 (CleanRL, 8M steps)"),
+    "dmc:finger-spin": Task(DMC, 2 * MILLION, 3, 630, "630 (CleanRL, 8M steps)"),
 }
 
 
