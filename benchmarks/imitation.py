@@ -186,8 +186,8 @@ def picture(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> None:
     figure.savefig(PICTURE, dpi=150)
 
 
-def main() -> None:
-    """Train and play what is missing; write everything down."""
+def main() -> int:
+    """Train and play what is missing; write everything down. Return 1 where a run failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--envs", nargs="+", choices=list(ENVIRONMENTS), default=list(ENVIRONMENTS))
@@ -217,15 +217,16 @@ def main() -> None:
         for case in wanted:
             if tuple(vars(case).values()) not in done:
                 started[case] = pool.submit(one, case)
-    for each in started.values():
-        if error := each.exception():
-            print(f"a run failed: {error}", flush=True)
+    failed = [error for each in started.values() if (error := each.exception())]
+    for error in failed:
+        print(f"a run failed: {error}", flush=True)
     best = experts()
     print(table(rows, best))
     PAGE.write_text(TABLE.sub(lambda _: table(rows, best), PAGE.read_text()))
     if rows:
         picture(rows, best)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -156,7 +156,10 @@ def picture(rows: Sequence[dict[str, Any]]) -> None:
     import numpy as np
     from matplotlib import pyplot as plt
 
-    known = [env_id for env_id in TASKS if any(row["env_id"] == env_id for row in rows)]
+    drawn = [row for row in rows if row["curve"]]
+    known = [env_id for env_id in TASKS if any(row["env_id"] == env_id for row in drawn)]
+    if not known:
+        return
     columns = min(4, len(known))
     lines = math.ceil(len(known) / columns)
     figure, panels = plt.subplots(
@@ -165,7 +168,7 @@ def picture(rows: Sequence[dict[str, Any]]) -> None:
     for axes in panels.flat[len(known) :]:
         axes.axis("off")
     for axes, env_id in zip(panels.flat, known, strict=False):
-        curves = [np.array(row["curve"]).T for row in rows if row["env_id"] == env_id and row["curve"]]
+        curves = [np.array(row["curve"]).T for row in drawn if row["env_id"] == env_id]
         for steps, returns in curves:
             axes.plot(steps / MILLION, returns, color="C0", linewidth=0.7, alpha=0.4)
         grid = np.linspace(max(c[0][0] for c in curves), min(c[0][-1] for c in curves), POINTS)

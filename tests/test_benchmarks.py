@@ -191,6 +191,23 @@ def test_run_that_is_finished_is_played_and_not_trained_again(trained, tmp_path)
     assert rows[0] == rows[1] == {**vars(case), "return": 12.3, "steps": 200, "seconds": 10}
 
 
+def test_imitation_says_which_run_failed_and_writes_no_row_of_it(monkeypatch, tmp_path, capsys):
+    import imitation
+
+    def measure(case, data):
+        raise RuntimeError(f"{case.name} was stopped before its end")
+
+    page = tmp_path / "imitation.md"
+    page.write_text("<!-- made by: python benchmarks/imitation.py -->\nold\n<!-- end -->\n")
+    replaced = {"measure": measure, "RESULTS": tmp_path / "imitation.json", "PAGE": page, "experts": dict}
+    for name, value in replaced.items():
+        monkeypatch.setattr(imitation, name, value)
+    monkeypatch.setattr(sys, "argv", ["imitation.py", "--only", "bc", "--envs", "Hopper-v5", "--demos", "4"])
+    assert imitation.main() == 1
+    assert "a run failed: bc.Hopper-v5.demos04.seed00 was stopped" in capsys.readouterr().out
+    assert not replaced["RESULTS"].exists()
+
+
 def test_learning_is_by_the_recipe_of_its_environment_and_another_one_is_another_run(trained, tmp_path, monkeypatch):
     import learning
 

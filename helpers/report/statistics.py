@@ -1,9 +1,9 @@
 """The numbers of a report: pure functions of scores and curves.
 
 The interquartile mean and its stratified bootstrap are those of "Deep Reinforcement Learning at the Edge of the
-Statistical Precipice" (Agarwal et al. 2021). The authors' library rliable 1.2.0 is not used: it gives arch 7, the one
-for numpy 2, an argument that is no longer taken; it brings eight other packages along; and it wants as many seeds of
-each environment. ``scipy.stats.bootstrap``, in turn, refuses an environment that has one seed.
+Statistical Precipice" (Agarwal et al. 2021). The authors' library rliable 1.2.0, which benchmarks/learning.py uses,
+is not used here: it brings eight other packages along, of which pandas has to stay at 2, and it wants as many seeds
+of each environment. ``scipy.stats.bootstrap``, in turn, refuses an environment that has one seed.
 """
 
 from __future__ import annotations
