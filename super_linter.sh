@@ -1,16 +1,38 @@
 #!/usr/bin/env bash
-# Say which files should be reworked: formatting, flake8's rules, trailing commas, docstrings, newer syntax, types.
-# With --fix, repair what can be repaired.
+# Say which files should be reworked, and why: formatting, flake8's rules, trailing commas, docstrings, newer syntax, types,
+# shell scripts. With --fix, repair first what can be repaired.
 set -euo pipefail
 cd "$(dirname "$0")"
 [ -x .venv/bin/ruff ] && PATH="$PWD/.venv/bin:$PATH"
-command -v ruff >/dev/null || { echo "ruff is missing; run: pip install -r requirements-dev.txt" >&2; exit 2; }
-if [ "${1:-}" = "--fix" ]; then
-  ruff check --fix --quiet . || true
-  ruff format --quiet .
-fi
+for tool in ruff mypy shellcheck; do
+  command -v $tool >/dev/null || { echo "error: $tool is missing; run: pip install -r requirements-dev.txt" >&2; exit 2; }
+done
+case "${1:-}" in
+  "") ;;
+  --fix)
+    ruff check --fix --quiet . >/dev/null || true
+    ruff format --quiet . 2>/dev/null || true  # what it cannot read is told below
+    ;;
+  *)
+    echo "usage: ./super_linter.sh [--fix]" >&2
+    exit 2
+    ;;
+esac
+
+# What was written for a test to compare with (golden) is not ours to format.
+prune=(-path './.*' -o -path ./data -o -path './venv*' -o -path ./site -o -name golden)
+mapfile -t scripts < <(find . -mindepth 1 \( "${prune[@]}" \) -prune -o -name '*.sh' -printf '%P\n' | sort)
+[ -f .ci/run ] && scripts+=(.ci/run)
+found=$(mktemp)
+trap 'rm -f "$found"' EXIT
 status=0
-ruff format --check . || status=1
-ruff check . || status=1
-mypy || status=1
+ruff format --check --output-format=concise . | tee -a "$found" || status=1
+ruff check --output-format=concise . | tee -a "$found" || status=1
+mypy | tee -a "$found" || status=1
+[ ${#scripts[@]} = 0 ] || shellcheck --format=gcc "${scripts[@]}" | tee -a "$found" || status=1
+if [ $status != 0 ]; then
+  echo
+  echo "to be reworked (./super_linter.sh --fix repairs what can be repaired):"
+  grep -oE '^[^:]+:[0-9]+:' "$found" | cut -d: -f1 | sort | uniq -c | while read -r times file; do echo "  $file ($times)"; done
+fi
 exit $status
