@@ -4,7 +4,9 @@ set -euo pipefail
 cd "$(dirname "$0")"
 stamp=.venv/.installed
 wanted=$(cat requirements.txt requirements-dev.txt requirements-opensim.txt setup_env.sh | sha256sum | cut -d' ' -f1)
-if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+if [ -f .venv/.made_for_cluster ]; then
+  echo ".venv was made by setup_env_baobab.sh for this cluster's MPI, and stays as it is"
+elif [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
   echo "installing into .venv (once, a few minutes)"
   # torch alone first: a later package must find it and not fetch another build of it
@@ -24,13 +26,13 @@ fi
 # Rendering without a display needs EGL with Mesa, or OSMesa.
 if ! ldconfig -p | grep -q 'libEGL\.so\.1' || ! ldconfig -p | grep -q 'libEGL_mesa\.so\.0'; then
   if ! ldconfig -p | grep -q libOSMesa; then
-    packages="libegl1 libegl-mesa0 libgl1-mesa-dri libgl1"
+    packages=(libegl1 libegl-mesa0 libgl1-mesa-dri libgl1)
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-      echo "installing $packages for rendering"
-      { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $packages; } >/dev/null 2>&1 ||
-        echo "could not install $packages; everything but videos works without"
+      echo "installing ${packages[*]} for rendering"
+      { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${packages[@]}"; } >/dev/null 2>&1 ||
+        echo "could not install ${packages[*]}; everything but videos works without"
     else
-      echo "videos need: sudo apt install $packages (everything else works without)"
+      echo "videos need: sudo apt install ${packages[*]} (everything else works without)"
     fi
   fi
 fi
