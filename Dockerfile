@@ -1,0 +1,53 @@
+# MiloZero in a container, for the CPU:
+#   docker build -t milozero .
+#   docker run -v $(pwd):/workspace milozero mpiexec -n 3 python main.py --task=train --env_id=Hopper
+# runs as the owner of the folder that is mounted, and data/ appears there. The code is in the image as well: without a folder,
+# the user is milo.
+# For NVIDIA GPUs: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130, then docker run --gpus all … --cuda
+# tests/container.sh builds it without Docker, and tries it.
+ARG BASE=python:3.11-slim-bookworm
+FROM ${BASE}
+
+# g++ and Python's headers for the compiled update, EGL with Mesa for pictures without a display, git to name the commit in
+# a run's record. A base without Python gets Debian's.
+RUN apt-get update \
+ && export DEBIAN_FRONTEND=noninteractive \
+ && { command -v python3 || apt-get install -y --no-install-recommends python3 python3-dev python3-venv; } \
+ && apt-get install -y --no-install-recommends \
+      ca-certificates g++ git make libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri \
+ && rm -rf /var/lib/apt/lists/*
+
+# torch alone first, from its own index: a later package must find it and not fetch another build of it. Removed: pictures and
+# meshes of EnvPool's other families (MyoSuite, Playground, football) and torch's own tests, 600 MB that nothing here reads.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+COPY requirements.txt requirements-opensim.txt /tmp/
+RUN python3 -m venv /opt/venv \
+ && /opt/venv/bin/pip install --no-cache-dir ${TORCH_INDEX:+--index-url ${TORCH_INDEX}} \
+      "$(grep -o '^torch==[^ ]*' /tmp/requirements.txt)" \
+ && /opt/venv/bin/pip install --no-cache-dir -r /tmp/requirements.txt \
+ && /opt/venv/bin/pip install --no-cache-dir --no-deps -r /tmp/requirements-opensim.txt \
+ && cd /opt/venv/lib/python3*/site-packages \
+ && rm -rf envpool_assets_mujoco_*/mujoco envpool_assets/gfootball torch/test /tmp/requirements*.txt
+
+# Open MPI: more workers than cores are allowed, and --user=0 is no reason to refuse.
+ENV PATH=/opt/venv/bin:$PATH \
+    VIRTUAL_ENV=/opt/venv \
+    MUJOCO_GL=egl \
+    OMPI_ALLOW_RUN_AS_ROOT=1 \
+    OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+    PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe \
+    PYTHONUNBUFFERED=1
+
+# No command runs as root, but where /workspace is root's (as in a rootless Docker, whose root is you). Whoever it runs as, also
+# by --user, has this home, and a name, which torch asks for.
+RUN useradd --uid 1000 --create-home milo && chmod 1777 /home/milo \
+ && printf '%s\n' '#!/bin/sh' 'owner=$(stat -c %u /workspace) group=$(stat -c %g /workspace)' \
+      '[ "$(id -u)" != 0 ] || exec setpriv --reuid "$owner" --regid "$group" --clear-groups "$@"' \
+      'exec "$@"' > /usr/local/bin/as_owner \
+ && chmod 755 /usr/local/bin/as_owner
+ENV HOME=/home/milo USER=milo
+COPY --chown=milo . /workspace
+RUN chown milo:milo /workspace /workspace/data
+WORKDIR /workspace
+ENTRYPOINT ["as_owner"]
+CMD ["python", "main.py", "-h"]
