@@ -26,6 +26,7 @@ from helpers.comm import Comm, finalize, launched_rank, launched_size, make_comm
 from helpers.config import from_kwargs, to_kwargs, to_seconds
 from helpers.errors import NonFiniteError, RunError, UserError
 from helpers.experiment import ExperimentInitializer
+from helpers.hardware import compiles, device_of, use_one_thread
 from helpers.say import let_go, say, tell
 from helpers.settings import parse
 from helpers.trackers import BACKGROUND
@@ -43,56 +44,6 @@ HURRY = 20.0  # seconds that a stopped run waits for Weights & Biases
 # waiting. Where all have come to it, the first worker may have more to do, and then ends the job itself.
 ALONE, TOGETHER = 2.0, 300.0
 logger = logging.getLogger("milozero")
-
-
-def use_one_thread() -> None:
-    """Let torch compute with one thread, whatever the environment says: workers are the parallel unit."""
-    import torch  # takes a second, which tasks without networks do not have to wait
-
-    torch.set_num_threads(1)
-
-
-def device_of(settings: Settings, comm: Comm) -> str:
-    """Return the torch device of this worker.
-
-    Raises:
-        UserError: where ``--cuda`` was given and there is no GPU.
-    """
-    if not settings.common.cuda:
-        return "cpu"
-    import torch
-
-    if not torch.cuda.is_available():
-        raise UserError("--cuda: no GPU can be used here (torch sees none); run without it")
-    return f"cuda:{comm.local_rank % torch.cuda.device_count()}"
-
-
-def compiles(settings: Settings, workers: int, device: str, before: bool | None, expert_steps: int) -> bool:
-    """Return whether the update is compiled: as asked, or where it can be and the run is long enough to pay for it.
-
-    A resumed run does as it did `before`, where it can. Algorithms that learn from demonstrations alone learn from
-    `expert_steps` in a pass, shared among the workers; others from a rollout.
-
-    Raises:
-        UserError: where ``--compile`` was given and what it needs is missing.
-    """
-    from agents.optimizer import PAYS_FROM, can_compile
-
-    train, agent = settings.train, settings.agent
-    possible = can_compile(device)
-    if train.compile and not possible:
-        triton = "" if device == "cpu" else ", and triton (pip install triton)"
-        need = f"a C++ compiler and Python's headers (apt install g++ python3-dev){triton}"
-        raise UserError(f"--compile needs {need}; leave it out to train without")
-    if train.compile is not None:
-        return bool(train.compile)
-    if before is not None:
-        return before and possible
-    iterations = min(train.num_timesteps / (train.rollout_len * workers), train.num_iters or float("inf"))
-    steps = train.rollout_len
-    if not agent.FROM_ROLLOUTS:
-        steps = expert_steps // settings.imitation.demo_subsampling // workers
-    return possible and iterations * agent.epochs * (steps // agent.batch_size) >= PAYS_FROM
 
 
 def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) -> Tracker:

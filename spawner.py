@@ -29,9 +29,10 @@ from helpers.launchers.calibers import CALIBERS
 from helpers.launchers.cluster import FILE, read_cluster
 from helpers.launchers.folder import Record, StudyFolder
 from helpers.launchers.job_script import Surroundings
+from helpers.records import contradictions
 from helpers.say import let_go, say, tell
-from helpers.settings import contradictions, record_of
 from helpers.study import Job, StudyConfig
+from helpers.task_file import record_of
 
 DESCRIPTION = "Run a study: a task file over the environments of a bundle and over seeds, on tmux or SLURM."
 KEY, FROM_VARIABLE = "WANDB_API_KEY", "-"  # value of --wandb_api_key that stands for the variable

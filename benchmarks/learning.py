@@ -29,7 +29,8 @@ from trainings import ROOT, train_and_play
 
 sys.path.insert(0, str(ROOT))
 
-from helpers.settings import identity, parse
+from helpers.records import identity
+from helpers.settings import parse
 
 RESULTS = ROOT / "benchmarks" / "results" / "learning.json"
 PAGE = ROOT / "docs" / "results.md"

@@ -28,7 +28,7 @@ from helpers.config import to_kwargs  # noqa: E402
 from helpers.evaluation import episode_seeds, play  # noqa: E402
 from helpers.experiment import git_sha  # noqa: E402
 from helpers.players import make_agent  # noqa: E402
-from helpers.settings import settings_from_record  # noqa: E402
+from helpers.records import settings_from_record  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "opensim_learning.json"
 TASKS = {"arm": "tasks/train_opensim_arm_ppo.yaml", "run": "tasks/train_opensim_run_ppo.yaml"}

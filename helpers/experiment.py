@@ -19,7 +19,8 @@ import environments
 from helpers import checkpoint
 from helpers.errors import UserError
 from helpers.lock import Lock
-from helpers.settings import Settings, continued
+from helpers.records import continued
+from helpers.settings import Settings
 
 if TYPE_CHECKING:
     from helpers.comm import Comm

@@ -14,7 +14,8 @@ from helpers import checkpoint
 from helpers.comm import Comm
 from helpers.config import to_kwargs
 from helpers.errors import UserError
-from helpers.settings import Settings, settings_from_record
+from helpers.records import settings_from_record
+from helpers.settings import Settings
 from helpers.video import check_renderer
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from environments.bundles import BUNDLES
 from helpers import demos
 from helpers.config import param, to_flags, to_kwargs, usable_path
 from helpers.errors import UserError, did_you_mean
-from helpers.settings import MAX_NAME, PATHS, Settings, default_values, known_settings, parse, settings_from_record
+from helpers.records import default_values, settings_from_record
+from helpers.settings import MAX_NAME, PATHS, Settings, known_settings, parse
 from helpers.task_file import read_yaml
 from helpers.trackers import usable_name
 

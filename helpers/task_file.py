@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from helpers.errors import UserError, did_you_mean
@@ -146,3 +147,15 @@ def _settings(
         values = [None if choice.tag.endswith(":null") else choice.value for choice in choices]
         flat[name] = values if setting.tag == LIST_TAG else values[0]
     return flat
+
+
+def record_of(checkpoints: Path) -> dict[str, Any] | None:
+    """Return what an experiment's folder says was run; None where it is not there, or cannot be read."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C: ten times as fast
+    try:
+        content = yaml.load((checkpoints / "config.yaml").read_text(), loader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -37,8 +37,8 @@ def cannot_render(error: Exception) -> UserError:
     if type(error).__name__ == "DependencyNotInstalled":  # gymnasium's, which says itself what to install
         return UserError(f"cannot render here: {reason}; everything but videos works without")
     return UserError(
-        f"cannot render here ({reason}); install libegl1 libgl1-mesa-dri "
-        "or libosmesa6 and try MUJOCO_GL=egl or MUJOCO_GL=osmesa; everything but videos works without",
+        f"cannot render here ({reason}); install libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri, or libosmesa6, and try "
+        "MUJOCO_GL=egl or MUJOCO_GL=osmesa; everything but videos works without",
     )
 
 

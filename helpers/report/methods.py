@@ -11,8 +11,9 @@ from typing import Any
 from agents import AGENTS, agent_class
 from helpers.config import from_kwargs, settings_of, to_kwargs
 from helpers.errors import UserError
+from helpers.records import default_values
 from helpers.report.runs import Run
-from helpers.settings import default_values, groups_of
+from helpers.settings import groups_of
 
 # What a resumed run may be given anew does not make it another one; these do change what it learns.
 LENGTHS = ("num_workers", "num_timesteps", "num_iters")

@@ -16,7 +16,7 @@ import numpy as np
 from helpers.errors import UserError, did_you_mean
 from helpers.report.states import Launched, launched_jobs, read_status, state_of
 from helpers.report.statistics import Series, final
-from helpers.settings import record_of
+from helpers.task_file import record_of
 
 EVALUATION, TRAINING = "eval_return", "return_mean"
 WANTED = ("iteration", "timesteps", "seconds", TRAINING, EVALUATION)  # of the columns, which may be many more

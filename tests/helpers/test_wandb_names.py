@@ -6,7 +6,8 @@ import pytest
 import wandb
 
 from helpers.errors import UserError
-from helpers.settings import parse, settings_from_record
+from helpers.records import settings_from_record
+from helpers.settings import parse
 from helpers.trackers import usable_name
 
 

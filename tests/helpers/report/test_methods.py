@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from agents.ppo_agent import PPOAgent
+from helpers.records import default_values
 from helpers.report import methods
 from helpers.report.runs import Run
-from helpers.settings import default_values
 
 
 def run(name="r", env_id="Hopper-v5", algo="ppo", **settings):
