@@ -1,0 +1,210 @@
+"""Draw assets/images/flow_chart.png: what happens between a command and its files, by the code's own names.
+
+    python docs/flow_chart.py
+
+Each name is looked up in the code before anything is drawn: the chart cannot tell of what is not there any more.
+"""
+
+from __future__ import annotations
+
+import importlib
+import operator
+import sys
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURE = ROOT / "assets" / "images" / "flow_chart.png"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A box: what is called, where it is, and what it does."""
+
+    name: str  # dotted, within its file
+    file: str
+    does: str
+    x: float  # column, left edge
+    y: float  # row, from the top
+    width: float = 3.0
+
+
+LEFT, MIDDLE, RIGHT = 0.0, 3.7, 7.4
+BEGIN = [
+    Step("parse", "helpers/settings.py", "flags over task file over defaults", LEFT, 0),
+    Step("ExperimentInitializer", "helpers/experiment.py", "name, folders, seed, checkpoint", MIDDLE, 0),
+    Step("make_vector_env", "environments/__init__.py", "MuJoCo, dm_control, OpenSim, yours", RIGHT, 0),
+    Step("make_agent", "helpers/players.py", "by its name in AGENTS", LEFT, 1.35),
+    Step(
+        "train",
+        "orchestrator.py",
+        "do_iteration() until steps, time or\niterations are used up, or a signal",
+        MIDDLE,
+        1.35,
+    ),
+]
+LOOP = [
+    Step(
+        "do_iteration", "orchestrator.py", "one rollout on every worker,\nthen the update on all of them", MIDDLE, 3.1
+    ),
+    Step("rollout_generator", "helpers/rollout.py", "next(rollouts): (T, N) steps", LEFT, 4.5),
+    Step("Acting.explore", "agents/policy.py", "observations → actions", LEFT, 5.75),
+    Step("VectorEnv.step", "environments/vector.py", "actions → observations, rewards", LEFT, 7.0),
+    Step("PPOAgent.update", "agents/ppo_agent.py", "learns from the rollout", MIDDLE, 4.5),
+    Step("gae", "agents/returns.py", "values → advantages", MIDDLE, 5.75),
+    Step("Optimizer.learn", "agents/optimizer.py", "epochs of shuffled minibatches", MIDDLE, 7.0),
+    Step("Optimizer.gradient", "agents/optimizer.py", "with respect to one flat vector", RIGHT, 4.5),
+    Step("PPOAgent.loss", "agents/ppo_agent.py", "of (parameters, minibatch)", RIGHT, 5.75),
+    Step("MPIComm.sum_", "helpers/comm.py", "one all-reduce over the workers", RIGHT, 7.0),
+    Step("Optimizer.apply", "agents/optimizer.py", "clip, Adam: alike on every worker", RIGHT, 8.25),
+    Step(
+        "ObservationNormalizer.learn", "helpers/normalizer.py", "moments of this rollout, for the next", MIDDLE, 8.25
+    ),
+]
+END = [
+    Step(
+        "Training.evaluate", "orchestrator.py", "every eval_frequency: deterministic\nepisodes; best.pt", LEFT, 10.1
+    ),
+    Step(
+        "Tracker.log",
+        "helpers/trackers/__init__.py",
+        "console, progress.csv,\nTensorBoard, Weights & Biases",
+        MIDDLE,
+        10.1,
+    ),
+    Step(
+        "Training.save",
+        "orchestrator.py",
+        "every save_frequency: iter_<n>.pt,\nlast.pt, whole or not at all",
+        RIGHT,
+        10.1,
+    ),
+]
+STEPS = [*BEGIN, *LOOP, *END]
+ARROWS = [
+    ("parse", "ExperimentInitializer"),
+    ("ExperimentInitializer", "make_vector_env"),
+    ("make_vector_env", "make_agent"),
+    ("make_agent", "train"),
+    ("train", "do_iteration"),
+    ("do_iteration", "rollout_generator"),
+    ("rollout_generator", "Acting.explore"),
+    ("Acting.explore", "VectorEnv.step"),
+    ("do_iteration", "PPOAgent.update"),
+    ("PPOAgent.update", "gae"),
+    ("gae", "Optimizer.learn"),
+    ("Optimizer.learn", "Optimizer.gradient"),
+    ("Optimizer.gradient", "PPOAgent.loss"),
+    ("PPOAgent.loss", "MPIComm.sum_"),
+    ("MPIComm.sum_", "Optimizer.apply"),
+    ("Optimizer.apply", "ObservationNormalizer.learn"),
+    ("ObservationNormalizer.learn", "Training.evaluate"),
+    ("Training.evaluate", "Tracker.log"),
+    ("Tracker.log", "Training.save"),
+]
+
+
+def found(step: Step) -> Any:
+    """Return what a step names, from the code.
+
+    Raises:
+        AttributeError: where there is no such thing.
+    """
+    module = step.file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return operator.attrgetter(step.name)(importlib.import_module(module))
+
+
+def content() -> str:
+    """Return a checksum of what the chart tells, which stands in the picture."""
+    return f"{zlib.crc32(repr((STEPS, ARROWS)).encode()):08x}"
+
+
+def draw(picture: Path) -> None:
+    """Draw the chart."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+    height = 0.95
+    colors = {"main": "#e8eaf6", "loop": "#e0f2f1", "end": "#fff3e0"}
+    figure, axes = pyplot.subplots(figsize=(11, 10.6), dpi=110)
+    frames = [
+        (-0.45, 2.42, "main.py: main() → train()", colors["main"]),
+        (2.72, 9.33, "each iteration, on every worker", colors["loop"]),
+        (9.62, 11.2, "after each iteration", colors["end"]),
+    ]
+    for top, bottom, title, color in frames:
+        box = FancyBboxPatch((-0.3, top), 11.0, bottom - top, boxstyle="round,pad=0.08", color=color, zorder=0)
+        axes.add_patch(box)
+        axes.text(-0.2, top + 0.14, title, va="center", fontsize=9.5, style="italic", color="#555555")
+    for step in STEPS:
+        found(step)
+        axes.add_patch(
+            FancyBboxPatch((step.x, step.y), step.width, height, boxstyle="round,pad=0.04", fc="white", ec="#3949ab")
+        )
+        middle = step.x + step.width / 2
+        call = step.name if found(step).__class__ is type else f"{step.name}()"
+        size = min(9.5, 240 / len(call))
+        axes.text(
+            middle, step.y + 0.2, call, ha="center", va="center", fontsize=size, weight="bold", family="monospace"
+        )
+        axes.text(middle, step.y + 0.42, step.file, ha="center", va="center", fontsize=7.5, color="#3949ab")
+        axes.text(middle, step.y + 0.72, step.does, ha="center", va="center", fontsize=8, linespacing=1.0)
+    by_name = {step.name: step for step in STEPS}
+    for start, end in ARROWS:
+        a, b = by_name[start], by_name[end]
+        if a.x == b.x:
+            down = b.y > a.y
+            ends = (a.x + a.width / 2, a.y + height + 0.05), (b.x + b.width / 2, b.y - 0.05 if down else b.y + height)
+        elif a.y == b.y:
+            left = b.x < a.x
+            ends = (
+                (a.x if left else a.x + a.width, a.y + height / 2),
+                (b.x + b.width if left else b.x, b.y + height / 2),
+            )
+        else:
+            ends = (a.x + a.width / 2, a.y + height), (b.x + b.width / 2, b.y)
+            if b.x > a.x:  # back up into the next column
+                ends = (a.x + a.width, a.y + height / 2), (b.x, b.y + height / 2)
+            elif abs(b.y - a.y) > 2 or b.x < a.x:
+                ends = (a.x + (a.width / 2 if a.y + 1 < b.y else 0.3), a.y + height), (b.x + b.width - 0.3, b.y)
+        style = {"arrowstyle": "-|>", "mutation_scale": 13, "color": "#455a64", "lw": 1.3, "zorder": 3}
+        axes.add_patch(FancyArrowPatch(*ends, shrinkA=3, shrinkB=3, **style))
+    back = FancyArrowPatch(
+        (by_name["VectorEnv.step"].x, 7.5),
+        (by_name["Acting.explore"].x, 6.2),
+        connectionstyle="arc3,rad=-0.3",
+        arrowstyle="-|>",
+        mutation_scale=13,
+        color="#455a64",
+        lw=1.3,
+        ls="--",
+    )
+    axes.add_patch(back)
+    axes.text(0.1, 6.85, "T times", fontsize=8, va="center", color="#455a64")
+    save, start = by_name["Training.save"], by_name["do_iteration"]
+    path = [
+        (save.x + 3.0, save.y + 0.5),
+        (10.62, save.y + 0.5),
+        (10.62, start.y + 0.5),
+        (start.x + 3.05, start.y + 0.5),
+    ]
+    axes.plot(*zip(*path, strict=True), color="#455a64", lw=1.3, ls="--")
+    axes.add_patch(FancyArrowPatch(path[2], path[3], arrowstyle="-|>", mutation_scale=13, color="#455a64", lw=0))
+    axes.text(8.6, start.y + 0.4, "the next iteration", fontsize=8, ha="center", color="#455a64")
+    axes.set_xlim(-0.6, 10.9)
+    axes.set_ylim(11.4, -0.65)
+    axes.axis("off")
+    figure.savefig(picture, bbox_inches="tight", pad_inches=0.05, metadata={"Description": content()})
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    PICTURE.parent.mkdir(parents=True, exist_ok=True)
+    draw(PICTURE)
+    print(PICTURE)
