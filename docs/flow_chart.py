@@ -157,21 +157,14 @@ def draw(picture: Path) -> None:
     by_name = {step.name: step for step in STEPS}
     for start, end in ARROWS:
         a, b = by_name[start], by_name[end]
-        if a.x == b.x:
-            down = b.y > a.y
-            ends = (a.x + a.width / 2, a.y + height + 0.05), (b.x + b.width / 2, b.y - 0.05 if down else b.y + height)
-        elif a.y == b.y:
-            left = b.x < a.x
-            ends = (
-                (a.x if left else a.x + a.width, a.y + height / 2),
-                (b.x + b.width if left else b.x, b.y + height / 2),
-            )
-        else:
-            ends = (a.x + a.width / 2, a.y + height), (b.x + b.width / 2, b.y)
-            if b.x > a.x:  # back up into the next column
-                ends = (a.x + a.width, a.y + height / 2), (b.x, b.y + height / 2)
-            elif abs(b.y - a.y) > 2 or b.x < a.x:
-                ends = (a.x + (a.width / 2 if a.y + 1 < b.y else 0.3), a.y + height), (b.x + b.width - 0.3, b.y)
+        if a.x == b.x:  # down a column
+            ends = (a.x + a.width / 2, a.y + height + 0.05), (b.x + b.width / 2, b.y - 0.05)
+        elif b.x > a.x:  # to the next column, in the same row or up to its top
+            ends = (a.x + a.width, a.y + height / 2), (b.x, b.y + height / 2)
+        elif a.y == b.y:  # back in a row
+            ends = (a.x, a.y + height / 2), (b.x + b.width, b.y + height / 2)
+        else:  # back to a row below
+            ends = (a.x + a.width / 2, a.y + height), (b.x + b.width - 0.3, b.y)
         style = {"arrowstyle": "-|>", "mutation_scale": 13, "color": "#455a64", "lw": 1.3, "zorder": 3}
         axes.add_patch(FancyArrowPatch(*ends, shrinkA=3, shrinkB=3, **style))
     back = FancyArrowPatch(
