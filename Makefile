@@ -45,6 +45,6 @@ benchmark: setup
 	pip install --quiet -r requirements-benchmark.txt
 	python benchmarks/throughput.py
 
-# Kill runs at random moments, resume them, compare; about half an hour on two cores, each row kept as it is done.
+# Kill runs at random moments, resume them, compare; hours on two cores, each row kept as it is done.
 torture: setup
 	python benchmarks/torture.py

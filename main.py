@@ -173,7 +173,7 @@ def train(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> N
 
 def announce(run: Training, expert: list[Episode], compile: bool) -> None:
     """Say what begins."""
-    from orchestrator import fresh_every
+    from orchestrator import cut_short
 
     experiment, workers = run.experiment, run.comm.size
     train, saved = experiment.settings.train, experiment.saved
@@ -195,12 +195,8 @@ def announce(run: Training, expert: list[Episode], compile: bool) -> None:
     for note in experiment.settings.unused():
         say(note)
     limit = run.eval_env.spec.max_episode_steps if run.eval_env.spec else None
-    steps = fresh_every(train, to_kwargs(experiment.settings.common.env_kwargs)) * train.rollout_len // train.num_envs
-    if limit and steps < limit:
-        say(
-            f"warning: each environment starts a fresh episode every {steps} steps, to be resumable, and episodes "
-            f"can last {limit}: a larger --save_frequency or fewer --num_envs let them end"
-        )
+    if note := cut_short(train, to_kwargs(experiment.settings.common.env_kwargs), limit):
+        say(f"warning: {note}")
 
 
 def downloaded(settings: Settings, comm: Comm) -> str:

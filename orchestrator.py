@@ -270,6 +270,19 @@ def fresh_every(config: TrainConfig, env_kwargs: dict[str, Any]) -> int:
     return min(config.save_frequency, max(longest // config.rollout_len, 1))
 
 
+def cut_short(config: TrainConfig, env_kwargs: dict[str, Any], limit: int | None) -> str:
+    """Return what to say where episodes of up to `limit` steps cannot end between two fresh starts; else nothing."""
+    every = fresh_every(config, env_kwargs)
+    steps = every * config.rollout_len // config.num_envs
+    if not limit or steps >= limit:
+        return ""
+    cure = "a larger --save_frequency or fewer" if every == config.save_frequency else "fewer"
+    return (
+        f"each environment starts a fresh episode every {steps} steps, to be resumable, and episodes can last "
+        f"{limit}: {cure} --num_envs let them end"
+    )
+
+
 def used_up(counters: Counters, config: TrainConfig) -> str:
     """Return what is used up of the run's steps and iterations, or nothing where it goes on."""
     if counters.timesteps >= config.num_timesteps:

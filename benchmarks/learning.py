@@ -4,8 +4,8 @@
 
 Trains what is missing, a core a run and a seed of each environment before the next, and plays the last policy of each
 run for fifty fresh episodes; runs go on where they were stopped. After each run it writes
-benchmarks/results/learning.json (returns and thinned learning curves), at the end the table and the picture of
-docs/results.md. A run whose recipe has changed since is trained anew. Needs requirements-benchmark.txt.
+benchmarks/results/learning.json (returns and thinned learning curves), at the end the tables of docs/results.md and
+README.md, and the picture. A run whose recipe has changed since is trained anew. Needs requirements-benchmark.txt.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import re
 import statistics
 import sys
 import threading
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +34,7 @@ from helpers.records import identity
 from helpers.settings import parse
 
 RESULTS = ROOT / "benchmarks" / "results" / "learning.json"
-PAGE = ROOT / "docs" / "results.md"
+PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 PICTURE = ROOT / "assets" / "images" / "learning.png"
 TABLE = re.compile("(?<=<!-- made by: python benchmarks/learning.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
 MUJOCO, DMC = "tasks/train_mujoco_ppo.yaml", "tasks/train_dmc_ppo.yaml"
@@ -51,6 +52,11 @@ class Task:
     seeds: int
     goal: float  # that we set out to reach, of the mean over seeds
     published: str  # of PPO, and its protocol
+
+    @property
+    def digits(self) -> str:
+        """How a return of this size is written."""
+        return ",.0f" if abs(self.goal) > 100 else ".1f"
 
 
 MILLION = 1_000_000
@@ -114,6 +120,7 @@ def interval(returns: Sequence[float]) -> tuple[float, float, float]:
     import numpy as np
     from rliable import library, metrics
 
+    warnings.filterwarnings("ignore", category=FutureWarning, module="arch")  # of how rliable seeds it
     scores = {"ppo": np.array(returns, float)[:, None]}  # (seeds, tasks)
     points, intervals = library.get_interval_estimates(
         scores, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=RESAMPLES, random_state=np.random.RandomState(0)
@@ -122,18 +129,22 @@ def interval(returns: Sequence[float]) -> tuple[float, float, float]:
     return float(points["ppo"][0]), float(low), float(high)
 
 
+def by_environment(rows: Sequence[dict[str, Any]]) -> dict[str, tuple[Task, list[dict[str, Any]]]]:
+    """Return the rows of each environment that has some, by seed."""
+    sorted_rows = sorted(rows, key=lambda row: row["seed"])
+    these = {env_id: [row for row in sorted_rows if row["env_id"] == env_id] for env_id in TASKS}
+    return {env_id: (TASKS[env_id], found) for env_id, found in these.items() if found}
+
+
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the table of docs/results.md."""
     lines = [
         "| environment | mean | IQM (95 % interval) | seeds | goal | published PPO | steps | minutes a run |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for env_id, task in TASKS.items():
-        these = sorted((row for row in rows if row["env_id"] == env_id), key=lambda row: row["seed"])
-        if not these:
-            continue
+    for env_id, (task, these) in by_environment(rows).items():
         returns = [row["return"] for row in these]
-        digits = ",.0f" if abs(task.goal) > 100 else ".1f"
+        digits = task.digits
         iqm, low, high = (format(value, digits) for value in interval(returns))
         cells = (
             env_id,
@@ -147,6 +158,20 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the table of the README."""
+    lines = ["| environment | MiloZero | steps | seeds | published PPO |", "|---|---|---|---|---|"]
+    for env_id, (task, these) in by_environment(rows).items():
+        mean = format(statistics.fmean(row["return"] for row in these), task.digits)
+        lines.append(f"| {env_id} | {mean} | {task.steps // MILLION}M | {len(these)} | {task.published} |")
+    return "\n".join(lines) + "\n"
+
+
+def put(page: Path, made: str) -> None:
+    """Write a table in its place on a page."""
+    page.write_text(TABLE.sub(lambda _: made, page.read_text()))
 
 
 def picture(rows: Sequence[dict[str, Any]]) -> None:
@@ -222,7 +247,8 @@ def main() -> int:
         print(f"a run failed: {error}", flush=True)
     if rows:
         print(table(rows))
-        PAGE.write_text(TABLE.sub(lambda _: table(rows), PAGE.read_text()))
+        put(PAGE, table(rows))
+        put(README, summary(rows))
         picture(rows)
     return 1 if failed else 0
 

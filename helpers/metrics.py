@@ -12,8 +12,8 @@ INTRODUCTION = """# Metrics
 
 <!-- made by: python -m helpers.metrics > docs/metrics.md -->
 
-A run logs a row an iteration, under the same names in `progress.csv`, Weights & Biases and TensorBoard, where the
-group stands before the name (`eval/eval_return`); the terminal shows the most important. The step is `timesteps`.
+A run logs a row an iteration, under the same names in `progress.csv`, Weights & Biases and TensorBoard, which alone
+puts the group before the name (`eval/eval_return`); the terminal shows the most important. The step is `timesteps`.
 What was not measured in an iteration is an empty cell in `progress.csv` and absent elsewhere. Every number is over
 all workers.
 

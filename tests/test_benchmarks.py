@@ -252,6 +252,7 @@ def test_learning_is_told_beside_its_goal(monkeypatch, tmp_path):
     line = learning.table(rows).splitlines()[2]
     assert line.startswith("| Hopper-v5 | 3,350 | 3,450 (3,000 to 3,600) | 3,000, 3,600, 3,450 | 3,300 | 2,597")
     assert line.endswith("| 1,001,472 | 4 |")
+    assert learning.summary(rows).splitlines()[2].startswith("| Hopper-v5 | 3,350 | 1M | 3 | 2,597")
     learning.picture(rows)
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 
@@ -264,7 +265,14 @@ def test_learning_says_which_run_failed_and_keeps_the_others(trained, tmp_path, 
     page.write_text("before\n<!-- made by: python benchmarks/learning.py -->\nold\n<!-- end -->\nafter\n")
     old = {"env_id": "Hopper-v5", "seed": 0, "return": 1.0, "recipe": {"gamma": 0.5}, "curve": []}
     results.write_text(json.dumps([old, {**old, "env_id": "Gone-v1"}]))
-    for name, value in {"RESULTS": results, "PAGE": page, "PICTURE": tmp_path / "picture.png"}.items():
+    readme = tmp_path / "README.md"
+    readme.write_text(page.read_text())
+    for name, value in {
+        "RESULTS": results,
+        "PAGE": page,
+        "README": readme,
+        "PICTURE": tmp_path / "picture.png",
+    }.items():
         monkeypatch.setattr(learning, name, value)
     monkeypatch.setattr(learning, "interval", lambda each: (statistics.median(each), min(each), max(each)))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
@@ -286,6 +294,7 @@ def test_learning_says_which_run_failed_and_keeps_the_others(trained, tmp_path, 
     ]
     assert page.read_text().startswith("before\n")
     assert "| 12, 12 |" in page.read_text()
+    assert readme.read_text().count("| Hopper-v5 | 12 | 1M | 2 |") == 1
     count = len(ran)
     monkeypatch.setattr(learning, "measure", measured)
     assert learning.main() == 0  # the missing one alone

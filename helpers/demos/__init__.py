@@ -32,7 +32,8 @@ class ImitationConfig:
 
     expert_path: str = param(
         "",
-        "demonstrations: a folder with an HDF5 file an episode, an .npz file, or the folder of a Minari dataset",
+        "demonstrations: a folder with one HDF5 file for each episode, an .npz file, or the folder of a Minari "
+        "dataset",
         check=usable_path,
         may_change=True,
     )

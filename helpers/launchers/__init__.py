@@ -44,7 +44,8 @@ class LaunchConfig:
     )
     args_method: str = param(
         "full",
-        "what a job's command spells out: every parameter, those that differ from the defaults, or a YAML file",
+        "what a job's command spells out: `full`, every parameter; `minimal`, those that differ from the defaults; "
+        "`yaml`, the name of a file beside the script that has them",
         choices=METHODS,
     )
     clear: bool = param(False, "remove a job's files when it has ended (logs and the study's record stay)")

@@ -4,7 +4,7 @@
       debug: debug-cpu
       short: [cpu, gpu]
     times: {debug: "00:15:00"}
-    modules: [GCC/12.3.0, OpenMPI/4.1.5]
+    modules: [GCC/12.3.0, OpenMPI/4.1.5, Python/3.11.3]
     memory: 4G               # of each worker
     constraint: EPYC-7742
     account: my_group

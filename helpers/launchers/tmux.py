@@ -43,6 +43,11 @@ AT_ONCE = 20.0  # seconds for jobs to end that are not asked any more
 SIZE = (160, 50)  # columns and rows of a window that nobody looks at yet
 # In one environment, jobs share cores that were given to them; MPI must not put each job's first worker on the first.
 UNBOUND = {"PRTE_MCA_hwloc_default_binding_policy": "none", "OMPI_MCA_hwloc_base_binding_policy": "none"}
+HANDED_ON = (
+    "WANDB_API_KEY",
+    "WANDB_BASE_URL",
+    "WANDB_MODE",
+)  # from the script's variables to a container's, where set
 ALLOW_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
@@ -54,10 +59,12 @@ def script(job: Job, arguments: Sequence[str], launch: LaunchConfig, folder: Stu
     command = ["mpiexec", "-n", str(job.workers), "python", "main.py", *arguments]
     if launch.docker:
         variables = {"OMPI_MCA_plm_rsh_agent": "sh", **ALLOW_ROOT, **UNBOUND}
-        passed = [*(f"{name}={value}" for name, value in variables.items()), "WANDB_API_KEY", "WANDB_BASE_URL"]
+        variables["XDG_CACHE_HOME"] = f"{folder.data}/cache"  # compiled code outlives the container
+        passed = [*(f"{name}={value}" for name, value in variables.items()), *HANDED_ON]
         folders = mounts(folder, here, job.settings.sources)
         command = [
             *("docker", "run", "--rm", "--init"),
+            *(["--gpus", "all"] if job.settings.common.cuda else []),
             *(word for name in passed for word in ("-e", name)),
             *(word for pair in folders for word in ("-v", pair)),
             *("-w", WORKSPACE, launch.docker_image),

@@ -1,6 +1,7 @@
 """What docs/extending.md adds works as it stands there."""
 
 import contextlib
+import csv
 import json
 import os
 import re
@@ -51,6 +52,17 @@ def added(tmp_path):
         for job in json.loads(record.read_text())["jobs"].values():
             with contextlib.suppress(ProcessLookupError, ValueError):
                 os.killpg(int(job["place"]), signal.SIGKILL)
+
+
+def test_environment(added, tmp_path):
+    page = (ROOT / "docs" / "environments.md").read_text()
+    (tmp_path / "my_envs.py").write_text(re.search(r"```python\n(# my_envs.py\n.*?)```", page, re.DOTALL)[1])
+    flags = ("--task=train", "--env_id=my_envs:Reach-v0", "--num_envs=4", "--num_timesteps=4e4", "--uuid=reach")
+    trained = added("main", *flags, "--eval_frequency=20", workers=2)
+    assert trained.returncode == 0, trained.stderr
+    rows = (tmp_path / "data" / "logs" / "reach" / "progress.csv").read_text().splitlines()
+    returns = [float(row["return_mean"]) for row in csv.DictReader(rows) if row["return_mean"]]
+    assert returns[-1] > 0.5 * returns[0]  # negative: the distance, which has halved
 
 
 def test_algorithm(added, tmp_path):

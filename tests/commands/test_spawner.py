@@ -149,7 +149,8 @@ def test_study_under_the_name_of_another_is_refused(studies):
 def test_task_file_fits_the_environments_it_is_for(studies, path):
     bundle = next(name for part, name in BUNDLES_OF.items() if part in path.stem)
     sweep = ["--sweep", "--num_trials=2"] if path.stem.endswith("_hps") else []
-    shown = studies.run(f"--config={path}", f"--env_bundle={bundle}", "--no-deploy_now", *sweep)
+    demos = [f"--demo_dir={ROOT / 'data' / 'demos'}", "--num_demos", "4"] if path.stem.endswith("_gail") else []
+    shown = studies.run(f"--config={path}", f"--env_bundle={bundle}", "--no-deploy_now", *sweep, *demos)
     jobs = len(bundles.BUNDLES[bundle][1]) * (2 if sweep else 1)
     assert f"{jobs} written" in shown
 

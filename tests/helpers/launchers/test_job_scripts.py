@@ -60,7 +60,7 @@ def scripts():
     return {
         "tmux.sh": on_tmux(job(), launch(), carried),
         "tmux_conda_wandb.sh": on_tmux(job(), launch(conda_env="py torch", **with_key)),
-        "tmux_docker.sh": on_tmux(job(demos), launch(conda_env="pytorch", **image, **with_key)),
+        "tmux_docker.sh": on_tmux(job(demos, "--cuda"), launch(conda_env="pytorch", **image, **with_key)),
         "slurm.sh": on_slurm(job(), launch()),
         "slurm_site.sh": on_slurm(gpu, launch(caliber="debug", clear=True, **with_key), SITE),
         "slurm_image.sh": on_slurm(
