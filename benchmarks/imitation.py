@@ -108,7 +108,9 @@ def measure(case: Case, data: Path) -> dict[str, Any]:
     flags += [f"--expert_path={DEMOS / case.env_id}", f"--num_demos={case.demos}", *METHODS[case.method].flags]
     if teacher := case.teacher:
         flags.append(f"--reward_path={data}/checkpoints/{teacher.name}")
-    played, progress = train_and_play(case.name, flags, seed=case.seed, episodes=EPISODES, data=data)
+    played, progress = train_and_play(
+        case.name, flags, seed=case.seed, play_seed=case.seed, episodes=EPISODES, data=data
+    )
     steps, seconds = int(progress[-1]["timesteps"]), round(float(progress[-1]["seconds"]))
     return {**vars(case), "return": round(played["return_mean"], 1), "steps": steps, "seconds": seconds}
 

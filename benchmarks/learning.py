@@ -38,7 +38,7 @@ PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 PICTURE = ROOT / "assets" / "images" / "learning.png"
 TABLE = re.compile("(?<=<!-- made by: python benchmarks/learning.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
 MUJOCO, DMC = "tasks/train_mujoco_ppo.yaml", "tasks/train_dmc_ppo.yaml"
-EPISODES = 50
+EPISODES, PLAY_SEED = 50, 1000  # seeds of the episodes begin here: none of them was played in training
 POINTS = 60  # of a learning curve
 RESAMPLES = 10_000  # of the bootstrap
 
@@ -89,7 +89,9 @@ def measure(env_id: str, seed: int, data: Path) -> dict[str, Any]:
     task, by = TASKS[env_id], recipe(env_id)
     name = f"{env_id.replace(':', '_')}.{hash_of(by):08x}.seed{seed:02}"  # another recipe is another run
     flags = (f"--config={ROOT / task.recipe}", f"--env_id={env_id}", f"--num_timesteps={task.steps}")
-    played, progress = train_and_play(name, flags, seed=seed, episodes=EPISODES, data=data)
+    played, progress = train_and_play(
+        name, flags, seed=seed, play_seed=PLAY_SEED + seed, episodes=EPISODES, data=data
+    )
     return {
         "env_id": env_id,
         "seed": seed,
@@ -139,7 +141,7 @@ def by_environment(rows: Sequence[dict[str, Any]]) -> dict[str, tuple[Task, list
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the table of docs/results.md."""
     lines = [
-        "| environment | mean | IQM (95 % interval) | seeds | goal | published PPO | steps | minutes a run |",
+        "| environment | mean | goal | IQM (95 % interval) | each seed | published PPO | steps | minutes |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for env_id, (task, these) in by_environment(rows).items():
@@ -149,11 +151,11 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         cells = (
             env_id,
             format(statistics.fmean(returns), digits),
+            format(task.goal, digits),
             f"{iqm} ({low} to {high})",
             ", ".join(format(value, digits) for value in returns),
-            format(task.goal, digits),
             task.published,
-            f"{these[0]['steps']:,}",
+            f"{task.steps // MILLION}M",
             f"{statistics.fmean(row['seconds'] for row in these) / 60:.0f}",
         )
         lines.append(f"| {' | '.join(cells)} |")

@@ -26,14 +26,15 @@ def finished(status: Path) -> bool:
 
 
 def train_and_play(
-    name: str, flags: Sequence[str], *, seed: int, episodes: int, data: Path
+    name: str, flags: Sequence[str], *, seed: int, play_seed: int, episodes: int, data: Path
 ) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """Train a policy, or go on training it, and play the last one.
 
     Args:
         name: of the experiment.
         flags: of its training, besides its name and seed.
-        seed: of both.
+        seed: of its training.
+        play_seed: of the episodes.
         episodes: to play.
         data: folder of the runs.
 
@@ -44,14 +45,14 @@ def train_and_play(
         RuntimeError: where the run was stopped before its end.
         subprocess.CalledProcessError: where it failed.
     """
-    log, common = data / f"{name}.txt", (f"--data_dir={data}", f"--seed={seed}")
-    logs = data / "logs" / name
+    log, logs, common = data / f"{name}.txt", data / "logs" / name, f"--data_dir={data}"
     if not finished(logs / "status.json"):
-        run("--task=train", f"--uuid={name}", "--resume=auto", *flags, *common, log=log)
+        run("--task=train", f"--uuid={name}", "--resume=auto", *flags, common, f"--seed={seed}", log=log)
         if not finished(logs / "status.json"):  # asked to stop, a run saves itself and exits with 0
             raise RuntimeError(f"{name} was stopped before its end")
     model = f"--model_path={data}/checkpoints/{name}"
-    run("--task=eval", model, "--iter_num=last", f"--num_trajs={episodes}", *common, log=log)
+    playing = ("--iter_num=last", f"--num_trajs={episodes}", f"--seed={play_seed}")
+    run("--task=eval", model, *playing, common, log=log)
     played = json.loads((data / "evaluations" / name / "last" / "results.json").read_text())
     with (logs / "progress.csv").open() as file:
         return played, list(csv.DictReader(file))
