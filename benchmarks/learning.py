@@ -1,11 +1,13 @@
 """What PPO comes to on MuJoCo and DeepMind Control by the recipes under tasks/, beside what is published.
 
     python benchmarks/learning.py [--envs Hopper-v5 ...] [--seeds N] [--jobs 2] [--data_dir data/learning]
+    python benchmarks/learning.py --envs Hopper-v5 --seeds 2 --change log_std=0 clip=0.1
 
 Trains what is missing, a core a run and a seed of each environment before the next, and plays the last policy of each
 run for fifty fresh episodes; runs go on where they were stopped. After each run it writes
 benchmarks/results/learning.json (returns and thinned learning curves), at the end the tables of docs/results.md and
-README.md, and the picture. A run whose recipe has changed since is trained anew. Needs requirements-benchmark.txt.
+README.md, and the picture. A run whose recipe has changed since is trained anew. With --change, runs differ from the
+recipe in these settings, and go into learning_tried.json and the second table. Needs requirements-benchmark.txt.
 """
 
 from __future__ import annotations
@@ -30,13 +32,15 @@ from trainings import ROOT, train_and_play
 
 sys.path.insert(0, str(ROOT))
 
+from helpers.errors import UserError
 from helpers.records import identity
 from helpers.settings import parse
 
 RESULTS = ROOT / "benchmarks" / "results" / "learning.json"
+TRIED = RESULTS.with_name("learning_tried.json")
 PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 PICTURE = ROOT / "assets" / "images" / "learning.png"
-TABLE = re.compile("(?<=<!-- made by: python benchmarks/learning.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
+MADE_BY = "<!-- made by: python benchmarks/learning.py{} -->\n"
 MUJOCO, DMC = "tasks/train_mujoco_ppo.yaml", "tasks/train_dmc_ppo.yaml"
 EPISODES, PLAY_SEED = 50, 1000  # seeds of the episodes begin here: none of them was played in training
 POINTS = 60  # of a learning curve
@@ -76,25 +80,34 @@ TASKS = {
 }
 
 
-def recipe(env_id: str) -> dict[str, Any]:
-    """Return what the task file says of how an environment is learned, and for how long."""
-    task = TASKS[env_id]
-    settings = parse([f"--config={ROOT / task.recipe}", f"--env_id={env_id}"])
+def flags_of(env_id: str, changed: Sequence[str]) -> list[str]:
+    """Return the flags by which an environment is learned: its recipe's, but for changes like ``clip=0.1``."""
+    return [f"--config={ROOT / TASKS[env_id].recipe}", f"--env_id={env_id}", *(f"--{change}" for change in changed)]
+
+
+def recipe(env_id: str, changed: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what the task file, and what is changed, say of how an environment is learned, and for how long.
+
+    Raises:
+        UserError: where a change is none that main.py takes.
+    """
+    settings = parse(flags_of(env_id, changed))
     kept = sorted(settings.given & identity(settings))
-    return {name: settings.flat()[name] for name in kept} | {"num_timesteps": task.steps}
+    return {name: settings.flat()[name] for name in kept} | {"num_timesteps": TASKS[env_id].steps}
 
 
-def measure(env_id: str, seed: int, data: Path) -> dict[str, Any]:
+def measure(env_id: str, seed: int, data: Path, changed: Sequence[str] = ()) -> dict[str, Any]:
     """Train one policy, or go on training it, and play it; return its row."""
-    task, by = TASKS[env_id], recipe(env_id)
+    by = recipe(env_id, changed)
     name = f"{env_id.replace(':', '_')}.{hash_of(by):08x}.seed{seed:02}"  # another recipe is another run
-    flags = (f"--config={ROOT / task.recipe}", f"--env_id={env_id}", f"--num_timesteps={task.steps}")
+    flags = [*flags_of(env_id, changed), f"--num_timesteps={TASKS[env_id].steps}"]
     played, progress = train_and_play(
         name, flags, seed=seed, play_seed=PLAY_SEED + seed, episodes=EPISODES, data=data
     )
     return {
         "env_id": env_id,
         "seed": seed,
+        "changed": list(changed),
         "return": round(played["return_mean"], 2),
         "std": round(played["return_std"], 2),
         "steps": int(progress[-1]["timesteps"]),
@@ -171,9 +184,30 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def put(page: Path, made: str) -> None:
-    """Write a table in its place on a page."""
-    page.write_text(TABLE.sub(lambda _: made, page.read_text()))
+def table_of_tried(rows: Sequence[dict[str, Any]], as_it_is: Sequence[dict[str, Any]]) -> str:
+    """Return the table of what was changed, beside what the recipe as it is came to with the same seeds."""
+    lines = ["| environment | changed | mean | each seed | recipe, same seeds |", "|---|---|---|---|---|"]
+    for env_id, (task, these) in by_environment(rows).items():
+        for changed in sorted({tuple(row["changed"]) for row in these}):
+            of_it = [row for row in these if tuple(row["changed"]) == changed]
+            seeds = [row["seed"] for row in of_it]
+            same = [row["return"] for row in as_it_is if row["env_id"] == env_id and row["seed"] in seeds]
+            cells = (
+                env_id,
+                ", ".join(f"`{change}`" for change in changed),
+                format(statistics.fmean(row["return"] for row in of_it), task.digits),
+                ", ".join(format(row["return"], task.digits) for row in of_it),
+                format(statistics.fmean(same), task.digits) if len(same) == len(seeds) else "–",
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def put(page: Path, made: str, options: str = "") -> None:
+    """Write a table in its place on a page: where that says that this command made it, with such options."""
+    mark = MADE_BY.format(options)
+    place = re.compile(f"(?<={re.escape(mark)}).*?(?=<!-- end -->)", re.DOTALL)
+    page.write_text(place.sub(lambda _: made, page.read_text()))
 
 
 def picture(rows: Sequence[dict[str, Any]]) -> None:
@@ -210,6 +244,12 @@ def picture(rows: Sequence[dict[str, Any]]) -> None:
     figure.savefig(PICTURE, dpi=130)
 
 
+def known(results: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file of results, without those of recipes that are no more."""
+    rows: list[dict[str, Any]] = json.loads(results.read_text()) if results.exists() else []
+    return [row for row in rows if row["env_id"] in TASKS and row["recipe"] == recipe(row["env_id"], row["changed"])]
+
+
 def wanted(envs: Sequence[str], seeds: int) -> Iterator[tuple[str, int]]:
     """Yield the runs that are asked for, a seed of each environment before the next."""
     for seed in range(seeds or max(TASKS[env_id].seeds for env_id in envs)):
@@ -223,23 +263,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--envs", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--seeds", type=int, default=0, help="of each environment (default: as the table has)")
+    parser.add_argument(
+        "--change", nargs="+", default=[], metavar="NAME=VALUE", help="settings in place of the recipe's"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--data_dir", type=Path, default=ROOT / "data" / "learning")
     options = parser.parse_args()
     if importlib.util.find_spec("rliable") is None:  # which is missed hours later otherwise
         parser.error("rliable is missing: pip install -r requirements-benchmark.txt")
-    rows: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    # Others are of recipes that are no more.
-    rows = [row for row in rows if row["env_id"] in TASKS and row["recipe"] == recipe(row["env_id"])]
-    done = {(row["env_id"], row["seed"]) for row in rows}
+    try:
+        for env_id in options.envs:
+            recipe(env_id, options.change)
+    except UserError as error:
+        parser.error(str(error))
+    results = TRIED if options.change else RESULTS
+    rows = known(results)
+    done = {(row["env_id"], row["seed"]) for row in rows if row["changed"] == options.change}
     lock = threading.Lock()
 
     def one(env_id: str, seed: int) -> None:
-        row = measure(env_id, seed, options.data_dir)
+        row = measure(env_id, seed, options.data_dir, options.change)
         with lock:
             rows.append(row)
-            rows.sort(key=lambda r: (list(TASKS).index(r["env_id"]), r["seed"]))
-            RESULTS.write_text("[\n" + ",\n".join(f" {json.dumps(each)}" for each in rows) + "\n]\n")
+            rows.sort(key=lambda r: (list(TASKS).index(r["env_id"]), r["changed"], r["seed"]))
+            results.write_text("[\n" + ",\n".join(f" {json.dumps(each)}" for each in rows) + "\n]\n")
             print(f"{env_id}, seed {seed}: {row['return']} after {row['seconds']} s", flush=True)
 
     with ThreadPoolExecutor(options.jobs) as pool:
@@ -247,7 +294,10 @@ def main() -> int:
     failed = [error for each in started if (error := each.exception())]
     for error in failed:
         print(f"a run failed: {error}", flush=True)
-    if rows:
+    if rows and options.change:
+        print(table_of_tried(rows, known(RESULTS)))
+        put(PAGE, table_of_tried(rows, known(RESULTS)), " --change …")
+    elif rows:
         print(table(rows))
         put(PAGE, table(rows))
         put(README, summary(rows))

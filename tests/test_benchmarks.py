@@ -220,7 +220,7 @@ def test_learning_is_by_the_recipe_of_its_environment_and_another_one_is_another
     assert len(row["curve"]) <= learning.POINTS
     assert row["curve"][-1] == (200, pytest.approx(99.25, abs=0.75))
     before = learning.recipe("Swimmer-v5")
-    monkeypatch.setattr(learning, "recipe", lambda env_id: {**before, "gamma": 0.99})
+    monkeypatch.setattr(learning, "recipe", lambda env_id, changed: {**before, "gamma": 0.99})
     learning.measure("Swimmer-v5", 1, tmp_path)
     names = [
         next(a for a in arguments if a.startswith("--uuid=")) for arguments in ran if "--task=train" in arguments
@@ -264,7 +264,7 @@ def test_learning_says_which_run_failed_and_keeps_the_others(trained, tmp_path, 
     ran = trained("finished")
     results, page = tmp_path / "learning.json", tmp_path / "results.md"
     page.write_text("before\n<!-- made by: python benchmarks/learning.py -->\nold\n<!-- end -->\nafter\n")
-    old = {"env_id": "Hopper-v5", "seed": 0, "return": 1.0, "recipe": {"gamma": 0.5}, "curve": []}
+    old = {"env_id": "Hopper-v5", "seed": 0, "return": 1.0, "recipe": {"gamma": 0.5}, "changed": [], "curve": []}
     results.write_text(json.dumps([old, {**old, "env_id": "Gone-v1"}]))
     readme = tmp_path / "README.md"
     readme.write_text(page.read_text())
@@ -279,10 +279,10 @@ def test_learning_says_which_run_failed_and_keeps_the_others(trained, tmp_path, 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     measured = learning.measure
 
-    def measure(env_id, seed, data):
+    def measure(env_id, seed, data, changed):
         if seed == 1:
             raise RuntimeError(f"{env_id} was stopped before its end")
-        return measured(env_id, seed, data)
+        return measured(env_id, seed, data, changed)
 
     monkeypatch.setattr(learning, "measure", measure)
     command = ["learning.py", "--envs", "Hopper-v5", "--seeds", "3", f"--data_dir={tmp_path}"]
@@ -301,3 +301,31 @@ def test_learning_says_which_run_failed_and_keeps_the_others(trained, tmp_path, 
     assert learning.main() == 0  # the missing one alone
     assert next(a for a in ran[count:] if "--task=train" in a)[1].endswith("seed01")
     assert len(ran) == count + 2
+
+
+def test_what_is_changed_is_told_beside_the_recipe_with_the_same_seeds(trained, tmp_path, monkeypatch, capsys):
+    import learning
+
+    ran = trained("finished")
+    page = tmp_path / "results.md"
+    page.write_text("<!-- made by: python benchmarks/learning.py --change … -->\nold\n<!-- end -->\nafter\n")
+    for name in ("RESULTS", "TRIED", "PAGE"):
+        monkeypatch.setattr(learning, name, page if name == "PAGE" else tmp_path / f"{name}.json")
+    as_it_is = [{**learning.measure("Hopper-v5", seed, tmp_path), "return": 3000.0 + seed} for seed in (0, 1, 4)]
+    learning.RESULTS.write_text(json.dumps(as_it_is))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    command = ["learning.py", "--envs", "Hopper-v5", "--seeds=2", f"--data_dir={tmp_path}", "--change"]
+    monkeypatch.setattr(sys, "argv", [*command, "clip=0.1", "log_std=0"])
+    assert learning.main() == 0
+    flags = next(a for a in reversed(ran) if "--task=train" in a)
+    assert flags.index("--clip=0.1") > flags.index("--env_id=Hopper-v5")
+    assert learning.main() == 0  # nothing is missing
+    row = "| Hopper-v5 | `clip=0.1`, `log_std=0` | 12 | 12, 12 | 3,000 |"
+    assert row in page.read_text()
+    assert page.read_text().endswith("<!-- end -->\nafter\n")
+    assert len(json.loads(learning.TRIED.read_text())) == 2
+    assert [row["seed"] for row in json.loads(learning.RESULTS.read_text())] == [0, 1, 4]
+    monkeypatch.setattr(sys, "argv", [*command, "clipp=0.1"])
+    with pytest.raises(SystemExit):
+        learning.main()
+    assert "unknown argument '--clipp'; did you mean" in capsys.readouterr().err
