@@ -43,11 +43,8 @@ AT_ONCE = 20.0  # seconds for jobs to end that are not asked any more
 SIZE = (160, 50)  # columns and rows of a window that nobody looks at yet
 # In one environment, jobs share cores that were given to them; MPI must not put each job's first worker on the first.
 UNBOUND = {"PRTE_MCA_hwloc_default_binding_policy": "none", "OMPI_MCA_hwloc_base_binding_policy": "none"}
-HANDED_ON = (
-    "WANDB_API_KEY",
-    "WANDB_BASE_URL",
-    "WANDB_MODE",
-)  # from the script's variables to a container's, where set
+# From the script's variables to a container's, where set.
+HANDED_ON = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE")
 ALLOW_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
