@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
@@ -144,6 +145,32 @@ def test_speeds_of_imitation_are_compared_within_a_repeat():
     lines = imitation_speed.table(found).splitlines()
     assert lines[2].endswith("| 40 | 10 | 4.0 (4.0, 2.0, 6.0) | ≥ 3.5 |")
     assert lines[3].endswith("| 9 | 3 | 3.0 (3.0, 3.0, 3.0) | ≥ 2.3 |")
+
+
+def test_page_has_the_gpu_s_figures_as_they_were_measured():
+    import gpu
+
+    measured = json.loads(gpu.RESULTS.read_text())
+    page = (gpu.ROOT / "docs" / "performance.md").read_text()
+    assert gpu.table(measured["rows"]) in page
+    assert measured["machine"]["gpu"] in page
+
+
+def test_update_is_timed_by_the_minibatch(monkeypatch):
+    import gpu
+
+    monkeypatch.setattr(gpu, "ROLLOUT_LEN", 256)
+    row = gpu.measure("mlp_8", 32, ("cpu",), compile=False)
+    assert (row["stack"], row["batch_size"]) == ("mlp_8", 32)
+    assert 0.0 < row["ms_per_minibatch"]["cpu"] < 1000.0
+
+
+def test_gpu_s_benchmark_says_where_there_is_none(monkeypatch, capsys):
+    import gpu
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main() == 2
+    assert capsys.readouterr().err == "error: torch sees no GPU here\n"
 
 
 @pytest.fixture

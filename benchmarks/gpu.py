@@ -1,0 +1,115 @@
+"""One PPO update on a GPU against the same on one thread of the processor, by the size of networks and minibatches.
+
+    python benchmarks/gpu.py        # the table, benchmarks/results/gpu.json
+
+An update is what training does between two rollouts: the rollout crosses over, values and advantages, then epochs of
+compiled steps. Rollouts are random numbers of HalfCheetah's sizes. Processor and GPU alternate, repeat by repeat, and
+the table has medians. Physics is not in it: that stays on the processor.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from trainings import ROOT
+
+sys.path.insert(0, str(ROOT))
+
+from agents import agent_class
+from agents.agent import Setting
+from helpers.comm import Comm
+from helpers.rollout import Rollout
+
+RESULTS = ROOT / "benchmarks" / "results" / "gpu.json"
+OBSERVATION_SIZE, ACTION_SIZE, NUM_ENVS, ROLLOUT_LEN = 17, 6, 16, 8192
+EPOCHS, REPEATS = 2, 5
+CASES = (("mlp_64", 64), ("mlp_64", 2048), ("mlp_256", 64), ("mlp_256", 2048), ("mlp_1024", 2048))
+
+
+def some_rollout(rng: np.random.Generator) -> Rollout:
+    """Return a rollout of random numbers, in which nothing ends."""
+    steps = ROLLOUT_LEN // NUM_ENVS
+    never = np.zeros((steps, NUM_ENVS), bool)
+    return Rollout(
+        obs=rng.standard_normal((steps + 1, NUM_ENVS, OBSERVATION_SIZE), np.float32),
+        actions=rng.standard_normal((steps, NUM_ENVS, ACTION_SIZE), np.float32),
+        rewards=rng.standard_normal((steps, NUM_ENVS), np.float32),
+        terminated=never,
+        truncated=never,
+        valid=~never,
+        episodes=[],
+    )
+
+
+def updater(device: str, stack: str, batch_size: int, compile: bool) -> Callable[[Rollout], None]:
+    """Return what updates an agent on a device, ready: it has updated once, which compiles."""
+    cls: Any = agent_class("ppo")
+    config = cls.Config(
+        p_perception_stack=stack, v_perception_stack=stack, batch_size=batch_size, epochs=EPOCHS, p_lr=1e-5, v_lr=1e-5
+    )
+    actions = gymnasium.spaces.Box(-1.0, 1.0, (ACTION_SIZE,))
+    agent = cls(config, OBSERVATION_SIZE, actions, Setting(Comm(), num_envs=NUM_ENVS, device=device, compile=compile))
+
+    def update(rollout: Rollout) -> None:
+        agent.update(rollout, 0.0)  # its end takes the parameters back to the processor, and so waits for the GPU
+
+    update(some_rollout(np.random.default_rng(0)))
+    return update
+
+
+def measure(stack: str, batch_size: int, devices: tuple[str, ...], *, compile: bool = True) -> dict[str, Any]:
+    """Return the median seconds of an update on each device."""
+    rollout = some_rollout(np.random.default_rng(1))
+    updates = {device: updater(device, stack, batch_size, compile) for device in devices}
+    seconds: dict[str, list[float]] = {device: [] for device in devices}
+    for _ in range(REPEATS):
+        for device, update in updates.items():
+            started = time.perf_counter()
+            update(rollout)
+            seconds[device].append(time.perf_counter() - started)
+    steps = EPOCHS * (ROLLOUT_LEN // batch_size)
+    return {
+        "stack": stack,
+        "batch_size": batch_size,
+        "ms_per_minibatch": {d: round(statistics.median(s) / steps * 1e3, 4) for d, s in seconds.items()},
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the table of docs/performance.md."""
+    lines = [
+        "| networks | minibatch | processor, ms a minibatch | GPU, ms a minibatch | processor / GPU |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cpu, gpu = (row["ms_per_minibatch"][device] for device in ("cpu", "cuda:0"))
+        lines.append(f"| `{row['stack']}` | {row['batch_size']:,} | {cpu:.2f} | {gpu:.2f} | {cpu / gpu:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Measure each case, print the table, and keep the figures."""
+    if not torch.cuda.is_available():
+        print("error: torch sees no GPU here", file=sys.stderr)
+        return 2
+    torch.set_num_threads(1)
+    rows = []
+    for stack, batch_size in CASES:
+        rows.append(measure(stack, batch_size, ("cpu", "cuda:0")))
+        print(rows[-1], flush=True)
+    machine = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}
+    RESULTS.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    print(table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
