@@ -5,21 +5,23 @@
 
 Trains what is missing, a core a run and a seed of each environment before the next, and plays the last policy of each
 run for fifty fresh episodes; runs go on where they were stopped. After each run it writes
-benchmarks/results/learning.json (returns and thinned learning curves), at the end the tables of docs/results.md and
-README.md, and the picture. A run whose recipe has changed since is trained anew. With --change, runs differ from the
-recipe in these settings, and go into learning_tried.json and the second table. Needs requirements-benchmark.txt.
+benchmarks/results/learning.json (settings, returns and thinned learning curves), at the end the tables of
+docs/results.md and README.md, and the picture. With --change, runs differ from the recipe in these settings. What was
+run by other settings than the recipe's, also where the recipe has changed since, is told in the second table. Calls
+may run side by side. Needs requirements-benchmark.txt.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
+import functools
 import importlib.util
 import json
 import math
 import re
 import statistics
 import sys
-import threading
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -37,10 +39,10 @@ from helpers.records import identity
 from helpers.settings import parse
 
 RESULTS = ROOT / "benchmarks" / "results" / "learning.json"
-TRIED = RESULTS.with_name("learning_tried.json")
 PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 PICTURE = ROOT / "assets" / "images" / "learning.png"
 MADE_BY = "<!-- made by: python benchmarks/learning.py{} -->\n"
+Row = dict[str, Any]  # one run
 MUJOCO, DMC = "tasks/train_mujoco_ppo.yaml", "tasks/train_dmc_ppo.yaml"
 EPISODES, PLAY_SEED = 50, 1000  # seeds of the episodes begin here: none of them was played in training
 POINTS = 60  # of a learning curve
@@ -96,7 +98,26 @@ def recipe(env_id: str, changed: Sequence[str] = ()) -> dict[str, Any]:
     return {name: settings.flat()[name] for name in kept} | {"num_timesteps": TASKS[env_id].steps}
 
 
-def measure(env_id: str, seed: int, data: Path, changed: Sequence[str] = ()) -> dict[str, Any]:
+@functools.cache
+def present(env_id: str) -> dict[str, Any]:
+    """Return an environment's recipe, with what else main.py would do."""
+    return parse([]).flat() | recipe(env_id)
+
+
+def changes(row: Row) -> tuple[str, ...]:
+    """Return in what a run's settings differ from the recipe as it is now, as ``--change`` takes them."""
+    now, then = present(row["env_id"]), parse([]).flat() | row["recipe"]
+    told = []
+    for name, value in then.items():
+        if isinstance(value, bool):
+            flag = name if value else f"no-{name}"
+        else:
+            flag = f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+        told += [flag] if now[name] != value else []
+    return tuple(told)
+
+
+def measure(env_id: str, seed: int, data: Path, changed: Sequence[str] = ()) -> Row:
     """Train one policy, or go on training it, and play it; return its row."""
     by = recipe(env_id, changed)
     name = f"{env_id.replace(':', '_')}.{hash_of(by):08x}.seed{seed:02}"  # another recipe is another run
@@ -107,7 +128,6 @@ def measure(env_id: str, seed: int, data: Path, changed: Sequence[str] = ()) -> 
     return {
         "env_id": env_id,
         "seed": seed,
-        "changed": list(changed),
         "return": round(played["return_mean"], 2),
         "std": round(played["return_std"], 2),
         "steps": int(progress[-1]["timesteps"]),
@@ -144,14 +164,14 @@ def interval(returns: Sequence[float]) -> tuple[float, float, float]:
     return float(points["ppo"][0]), float(low), float(high)
 
 
-def by_environment(rows: Sequence[dict[str, Any]]) -> dict[str, tuple[Task, list[dict[str, Any]]]]:
+def by_environment(rows: Sequence[Row]) -> dict[str, tuple[Task, list[Row]]]:
     """Return the rows of each environment that has some, by seed."""
     sorted_rows = sorted(rows, key=lambda row: row["seed"])
     these = {env_id: [row for row in sorted_rows if row["env_id"] == env_id] for env_id in TASKS}
     return {env_id: (TASKS[env_id], found) for env_id, found in these.items() if found}
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def table(rows: Sequence[Row]) -> str:
     """Return the table of docs/results.md."""
     lines = [
         "| environment | mean | goal | IQM (95 % interval) | each seed | published PPO | steps | minutes |",
@@ -175,7 +195,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def summary(rows: Sequence[dict[str, Any]]) -> str:
+def summary(rows: Sequence[Row]) -> str:
     """Return the table of the README."""
     lines = ["| environment | MiloZero | steps | seeds | published PPO |", "|---|---|---|---|---|"]
     for env_id, (task, these) in by_environment(rows).items():
@@ -184,12 +204,12 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def table_of_tried(rows: Sequence[dict[str, Any]], as_it_is: Sequence[dict[str, Any]]) -> str:
-    """Return the table of what was changed, beside what the recipe as it is came to with the same seeds."""
+def table_of_tried(rows: Sequence[Row], as_it_is: Sequence[Row]) -> str:
+    """Return the table of runs by other settings, beside what the recipe as it is came to with the same seeds."""
     lines = ["| environment | changed | mean | each seed | recipe, same seeds |", "|---|---|---|---|---|"]
     for env_id, (task, these) in by_environment(rows).items():
-        for changed in sorted({tuple(row["changed"]) for row in these}):
-            of_it = [row for row in these if tuple(row["changed"]) == changed]
+        for changed in dict.fromkeys(changes(row) for row in these):
+            of_it = [row for row in these if changes(row) == changed]
             seeds = [row["seed"] for row in of_it]
             same = [row["return"] for row in as_it_is if row["env_id"] == env_id and row["seed"] in seeds]
             cells = (
@@ -210,7 +230,7 @@ def put(page: Path, made: str, options: str = "") -> None:
     page.write_text(place.sub(lambda _: made, page.read_text()))
 
 
-def picture(rows: Sequence[dict[str, Any]]) -> None:
+def picture(rows: Sequence[Row]) -> None:
     """Draw the learning curves: each seed thin, their mean thick, the goal dashed."""
     import matplotlib as mpl
 
@@ -244,10 +264,19 @@ def picture(rows: Sequence[dict[str, Any]]) -> None:
     figure.savefig(PICTURE, dpi=130)
 
 
-def known(results: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file of results, without those of recipes that are no more."""
-    rows: list[dict[str, Any]] = json.loads(results.read_text()) if results.exists() else []
-    return [row for row in rows if row["env_id"] in TASKS and row["recipe"] == recipe(row["env_id"], row["changed"])]
+def known() -> list[Row]:
+    """Return the rows of all runs so far."""
+    rows: list[Row] = json.loads(RESULTS.read_text() or "[]") if RESULTS.exists() else []
+    return [row for row in rows if row["env_id"] in TASKS]
+
+
+def add(row: Row) -> None:
+    """Write a run's row down, beside those that other calls may have written meanwhile."""
+    with RESULTS.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = [*known(), row]
+        rows.sort(key=lambda r: (list(TASKS).index(r["env_id"]), hash_of(r["recipe"]), r["seed"]))
+        RESULTS.write_text("[\n" + ",\n".join(f" {json.dumps(each)}" for each in rows) + "\n]\n")
 
 
 def wanted(envs: Sequence[str], seeds: int) -> Iterator[tuple[str, int]]:
@@ -276,32 +305,29 @@ def main() -> int:
             recipe(env_id, options.change)
     except UserError as error:
         parser.error(str(error))
-    results = TRIED if options.change else RESULTS
-    rows = known(results)
-    done = {(row["env_id"], row["seed"]) for row in rows if row["changed"] == options.change}
-    lock = threading.Lock()
+    done = {(row["env_id"], row["seed"], hash_of(row["recipe"])) for row in known()}
 
     def one(env_id: str, seed: int) -> None:
         row = measure(env_id, seed, options.data_dir, options.change)
-        with lock:
-            rows.append(row)
-            rows.sort(key=lambda r: (list(TASKS).index(r["env_id"]), r["changed"], r["seed"]))
-            results.write_text("[\n" + ",\n".join(f" {json.dumps(each)}" for each in rows) + "\n]\n")
-            print(f"{env_id}, seed {seed}: {row['return']} after {row['seconds']} s", flush=True)
+        add(row)
+        print(f"{env_id}, seed {seed}: {row['return']} after {row['seconds']} s", flush=True)
 
     with ThreadPoolExecutor(options.jobs) as pool:
-        started = [pool.submit(one, *case) for case in wanted(options.envs, options.seeds) if case not in done]
-    failed = [error for each in started if (error := each.exception())]
-    for error in failed:
-        print(f"a run failed: {error}", flush=True)
-    if rows and options.change:
-        print(table_of_tried(rows, known(RESULTS)))
-        put(PAGE, table_of_tried(rows, known(RESULTS)), " --change …")
-    elif rows:
-        print(table(rows))
-        put(PAGE, table(rows))
-        put(README, summary(rows))
-        picture(rows)
+        started = [
+            pool.submit(one, env_id, seed)
+            for env_id, seed in wanted(options.envs, options.seeds)
+            if (env_id, seed, hash_of(recipe(env_id, options.change))) not in done
+        ]
+    failed = [problem for each in started if (problem := each.exception())]
+    for problem in failed:
+        print(f"a run failed: {problem}", flush=True)
+    by_recipe = [row for row in known() if not changes(row)]
+    others = [row for row in known() if changes(row)]
+    for made, given in ((table(by_recipe), ""), (table_of_tried(others, by_recipe), " --change …")):
+        print(made)
+        put(PAGE, made, given)
+    put(README, summary(by_recipe))
+    picture(by_recipe)
     return 1 if failed else 0
 
 

@@ -246,9 +246,14 @@ def test_learning_is_by_the_recipe_of_its_environment_and_another_one_is_another
     assert [a for a in ran[-1] if a.startswith("--seed")] == ["--seed=1001"]  # of episodes that training had not
     assert len(row["curve"]) <= learning.POINTS
     assert row["curve"][-1] == (200, pytest.approx(99.25, abs=0.75))
+    assert learning.changes(row) == ()
     before = learning.recipe("Swimmer-v5")
-    monkeypatch.setattr(learning, "recipe", lambda env_id, changed: {**before, "gamma": 0.99})
+    now = {name: value for name, value in before.items() if name != "gae_lambda"} | {"gamma": 0.99}  # for main.py's
+    monkeypatch.setattr(learning, "recipe", lambda env_id, changed=(): now)
+    learning.present.cache_clear()
+    assert learning.changes(row) == ("gamma=0.9999", "gae_lambda=0.98")
     learning.measure("Swimmer-v5", 1, tmp_path)
+    learning.present.cache_clear()
     names = [
         next(a for a in arguments if a.startswith("--uuid=")) for arguments in ran if "--task=train" in arguments
     ]
@@ -290,8 +295,10 @@ def test_learning_says_which_run_failed_and_keeps_the_others(trained, tmp_path, 
 
     ran = trained("finished")
     results, page = tmp_path / "learning.json", tmp_path / "results.md"
-    page.write_text("before\n<!-- made by: python benchmarks/learning.py -->\nold\n<!-- end -->\nafter\n")
-    old = {"env_id": "Hopper-v5", "seed": 0, "return": 1.0, "recipe": {"gamma": 0.5}, "changed": [], "curve": []}
+    place = "<!-- made by: python benchmarks/learning.py{} -->\nold\n<!-- end -->\n"
+    page.write_text(f"before\n{place.format('')}{place.format(' --change …')}after\n")
+    by = {**learning.recipe("Hopper-v5"), "gamma": 0.5, "normalize_rewards": False}  # a recipe that is no more
+    old = {"env_id": "Hopper-v5", "seed": 0, "return": 1.0, "recipe": by, "curve": []}
     results.write_text(json.dumps([old, {**old, "env_id": "Gone-v1"}]))
     readme = tmp_path / "README.md"
     readme.write_text(page.read_text())
@@ -316,12 +323,11 @@ def test_learning_says_which_run_failed_and_keeps_the_others(trained, tmp_path, 
     monkeypatch.setattr(sys, "argv", command)
     assert learning.main() == 1
     assert "a run failed: Hopper-v5 was stopped before its end" in capsys.readouterr().out
-    assert [(row["env_id"], row["seed"], row["return"]) for row in json.loads(results.read_text())] == [
-        ("Hopper-v5", 0, 12.35),
-        ("Hopper-v5", 2, 12.35),
-    ]
+    rows = [(row["env_id"], row["seed"], row["return"]) for row in json.loads(results.read_text())]
+    assert sorted(rows) == [("Hopper-v5", 0, 1.0), ("Hopper-v5", 0, 12.35), ("Hopper-v5", 2, 12.35)]
     assert page.read_text().startswith("before\n")
     assert "| 12, 12 |" in page.read_text()
+    assert "| Hopper-v5 | `gamma=0.5`, `no-normalize_rewards` | 1 | 1 | 12 |" in page.read_text()
     assert readme.read_text().count("| Hopper-v5 | 12 | 1M | 2 |") == 1
     count = len(ran)
     monkeypatch.setattr(learning, "measure", measured)
@@ -336,22 +342,27 @@ def test_what_is_changed_is_told_beside_the_recipe_with_the_same_seeds(trained, 
     ran = trained("finished")
     page = tmp_path / "results.md"
     page.write_text("<!-- made by: python benchmarks/learning.py --change … -->\nold\n<!-- end -->\nafter\n")
-    for name in ("RESULTS", "TRIED", "PAGE"):
-        monkeypatch.setattr(learning, name, page if name == "PAGE" else tmp_path / f"{name}.json")
+    for name, path in {
+        "PAGE": page,
+        "README": page,
+        "RESULTS": tmp_path / "rows",
+        "PICTURE": tmp_path / "p.png",
+    }.items():
+        monkeypatch.setattr(learning, name, path)
+    monkeypatch.setattr(learning, "interval", lambda each: (statistics.median(each), min(each), max(each)))
     as_it_is = [{**learning.measure("Hopper-v5", seed, tmp_path), "return": 3000.0 + seed} for seed in (0, 1, 4)]
     learning.RESULTS.write_text(json.dumps(as_it_is))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     command = ["learning.py", "--envs", "Hopper-v5", "--seeds=2", f"--data_dir={tmp_path}", "--change"]
-    monkeypatch.setattr(sys, "argv", [*command, "clip=0.1", "log_std=0"])
+    monkeypatch.setattr(sys, "argv", [*command, "clip=0.1", "log_std=-1"])
     assert learning.main() == 0
     flags = next(a for a in reversed(ran) if "--task=train" in a)
     assert flags.index("--clip=0.1") > flags.index("--env_id=Hopper-v5")
     assert learning.main() == 0  # nothing is missing
-    row = "| Hopper-v5 | `clip=0.1`, `log_std=0` | 12 | 12, 12 | 3,000 |"
+    row = "| Hopper-v5 | `log_std=-1`, `clip=0.1` | 12 | 12, 12 | 3,000 |"
     assert row in page.read_text()
     assert page.read_text().endswith("<!-- end -->\nafter\n")
-    assert len(json.loads(learning.TRIED.read_text())) == 2
-    assert [row["seed"] for row in json.loads(learning.RESULTS.read_text())] == [0, 1, 4]
+    assert sorted(row["seed"] for row in json.loads(learning.RESULTS.read_text())) == [0, 0, 1, 1, 4]
     monkeypatch.setattr(sys, "argv", [*command, "clipp=0.1"])
     with pytest.raises(SystemExit):
         learning.main()
