@@ -59,10 +59,9 @@ class Task:
     goal: float  # that we set out to reach, of the mean over seeds
     published: str  # of PPO, and its protocol
 
-    @property
-    def digits(self) -> str:
-        """How a return of this size is written."""
-        return ",.0f" if abs(self.goal) > 100 else ".1f"
+    def told(self, value: float) -> str:
+        """Return how a return of this size is written."""
+        return format(value, ",.0f" if abs(self.goal) > 100 else ".1f").replace("-", "−")
 
 
 MILLION = 1_000_000
@@ -179,14 +178,13 @@ def table(rows: Sequence[Row]) -> str:
     ]
     for env_id, (task, these) in by_environment(rows).items():
         returns = [row["return"] for row in these]
-        digits = task.digits
-        iqm, low, high = (format(value, digits) for value in interval(returns))
+        iqm, low, high = (task.told(value) for value in interval(returns))
         cells = (
             env_id,
-            format(statistics.fmean(returns), digits),
-            format(task.goal, digits),
+            task.told(statistics.fmean(returns)),
+            task.told(task.goal),
             f"{iqm} ({low} to {high})",
-            ", ".join(format(value, digits) for value in returns),
+            ", ".join(task.told(value) for value in returns),
             task.published,
             f"{task.steps // MILLION}M",
             f"{statistics.fmean(row['seconds'] for row in these) / 60:.0f}",
@@ -199,7 +197,7 @@ def summary(rows: Sequence[Row]) -> str:
     """Return the table of the README."""
     lines = ["| environment | MiloZero | steps | seeds | published PPO |", "|---|---|---|---|---|"]
     for env_id, (task, these) in by_environment(rows).items():
-        mean = format(statistics.fmean(row["return"] for row in these), task.digits)
+        mean = task.told(statistics.fmean(row["return"] for row in these))
         lines.append(f"| {env_id} | {mean} | {task.steps // MILLION}M | {len(these)} | {task.published} |")
     return "\n".join(lines) + "\n"
 
@@ -215,9 +213,9 @@ def table_of_tried(rows: Sequence[Row], as_it_is: Sequence[Row]) -> str:
             cells = (
                 env_id,
                 ", ".join(f"`{change}`" for change in changed),
-                format(statistics.fmean(row["return"] for row in of_it), task.digits),
-                ", ".join(format(row["return"], task.digits) for row in of_it),
-                format(statistics.fmean(same), task.digits) if len(same) == len(seeds) else "–",
+                task.told(statistics.fmean(row["return"] for row in of_it)),
+                ", ".join(task.told(row["return"]) for row in of_it),
+                task.told(statistics.fmean(same)) if len(same) == len(seeds) else "–",
             )
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
