@@ -66,7 +66,7 @@ def updater(device: str, stack: str, batch_size: int, compile: bool) -> Callable
 
 
 def measure(stack: str, batch_size: int, devices: tuple[str, ...], *, compile: bool = True) -> dict[str, Any]:
-    """Return the median seconds of an update on each device."""
+    """Return a case's row: the median milliseconds of an update on each device, divided by its minibatches."""
     rollout = some_rollout(np.random.default_rng(1))
     updates = {device: updater(device, stack, batch_size, compile) for device in devices}
     seconds: dict[str, list[float]] = {device: [] for device in devices}

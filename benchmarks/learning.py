@@ -19,6 +19,7 @@ import functools
 import importlib.util
 import json
 import math
+import os
 import re
 import statistics
 import sys
@@ -34,6 +35,7 @@ from trainings import ROOT, train_and_play
 
 sys.path.insert(0, str(ROOT))
 
+from helpers import checkpoint
 from helpers.errors import UserError
 from helpers.records import identity
 from helpers.settings import parse
@@ -264,17 +266,21 @@ def picture(rows: Sequence[Row]) -> None:
 
 def known() -> list[Row]:
     """Return the rows of all runs so far."""
-    rows: list[Row] = json.loads(RESULTS.read_text() or "[]") if RESULTS.exists() else []
+    rows: list[Row] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     return [row for row in rows if row["env_id"] in TASKS]
 
 
 def add(row: Row) -> None:
     """Write a run's row down, beside those that other calls may have written meanwhile."""
-    with RESULTS.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = os.open(RESULTS.parent, os.O_RDONLY)  # the file itself is replaced, whole, under those who read it
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         rows = [*known(), row]
         rows.sort(key=lambda r: (list(TASKS).index(r["env_id"]), hash_of(r["recipe"]), r["seed"]))
-        RESULTS.write_text("[\n" + ",\n".join(f" {json.dumps(each)}" for each in rows) + "\n]\n")
+        text = "[\n" + ",\n".join(f" {json.dumps(each)}" for each in rows) + "\n]\n"
+        checkpoint.write_bytes(RESULTS, text.encode())
+    finally:
+        os.close(folder)
 
 
 def wanted(envs: Sequence[str], seeds: int) -> Iterator[tuple[str, int]]:
