@@ -19,6 +19,7 @@ RUN apt-get update \
 
 # torch alone first, from its own index: a later package must find it and not fetch another build of it. Removed: pictures and
 # meshes of EnvPool's other families (MyoSuite, Playground, football) and torch's own tests, 600 MB that nothing here reads.
+# The families' lists of tasks (.json) stay: without them `import envpool` fails.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY requirements.txt requirements-opensim.txt /tmp/
 RUN python3 -m venv /opt/venv \
@@ -27,7 +28,8 @@ RUN python3 -m venv /opt/venv \
  && /opt/venv/bin/pip install --no-cache-dir -r /tmp/requirements.txt \
  && /opt/venv/bin/pip install --no-cache-dir --no-deps -r /tmp/requirements-opensim.txt \
  && cd /opt/venv/lib/python3*/site-packages \
- && rm -rf envpool_assets_mujoco_*/mujoco envpool_assets/gfootball torch/test /tmp/requirements*.txt
+ && find envpool_assets_mujoco_*/mujoco envpool_assets/gfootball -type f ! -name '*.json' -delete \
+ && rm -rf torch/test /tmp/requirements*.txt
 
 # Open MPI: more workers than cores are allowed, and --user=0 is no reason to refuse.
 ENV PATH=/opt/venv/bin:$PATH \
