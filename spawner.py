@@ -30,7 +30,7 @@ from helpers.launchers.cluster import FILE, read_cluster
 from helpers.launchers.folder import Record, StudyFolder
 from helpers.launchers.job_script import Surroundings
 from helpers.records import contradictions
-from helpers.say import let_go, say, tell
+from helpers.say import counted, let_go, say, tell
 from helpers.study import Job, StudyConfig
 from helpers.task_file import record_of
 
@@ -45,7 +45,9 @@ class FollowConfig:
 
     status: str = param("", "show each job of this study: its state, how far it is, its log")
     stop: str = param("", "end the jobs of this study, each with a checkpoint")
-    resubmit: str = param("", "start again what failed or was stopped in this study; it goes on where it was")
+    resubmit: str = param(
+        "", "start what failed, was stopped or has not begun in this study; it goes on where it was"
+    )
 
 
 GROUPS = {"study": StudyConfig, "launch": LaunchConfig, "a study that was launched": FollowConfig}
@@ -259,7 +261,8 @@ def stop(folder: StudyFolder) -> None:
             launcher = launcher_class(deployment)(folder, record.launched(deployment))
             places = reports.places(record, deployment)
             if active := launcher.active(places):
-                say(f"stopping {len(active)} jobs; they end their iteration and save, at most {PATIENCE:.0f} s")
+                jobs = counted(len(active), "job")
+                say(f"stopping {jobs}; each ends its iteration and saves, at most {PATIENCE:.0f} s")
             launcher.stop(places, PATIENCE)
     if show_status(folder):
         say(f"to go on: {command_of('resubmit', folder)}")

@@ -97,7 +97,11 @@ def make_env(
     """
     from environments.vector import check_spaces
 
-    env = family_of(env_id).make_env(env_id, render_mode, dict(kwargs or {}))
+    its = family_of(env_id)
+    try:
+        env = its.make_env(env_id, render_mode, dict(kwargs or {}))
+    except ModuleNotFoundError as error:
+        raise UserError(f"{env_id} needs {error.name}; {its.INSTALL}") from None
     check_spaces(env_id, env.observation_space, env.action_space)
     return env
 

@@ -46,6 +46,7 @@ def resolve(env_id: str) -> str:
         UserError: where no such environment is registered, with near names.
     """
     module, colon, name = env_id.rpartition(":")
+    before = set(gymnasium.registry)
     if colon:
         try:
             importlib.import_module(module)
@@ -59,6 +60,8 @@ def resolve(env_id: str) -> str:
     plain, _, version = name.rpartition("-v")
     if newest is not None and not (plain and version.isdigit()):
         return f"{env_id}-v{newest}"
+    if own := sorted(set(gymnasium.registry) - before):
+        raise UserError(f"no environment '{env_id}'; '{module}' registers {', '.join(own)}")
     import environments
 
     plain_names = {spec.name for spec in gymnasium.registry.values()}
@@ -108,11 +111,21 @@ def make_env(
             raise UserError(f"{env_id} does not take --env_kwargs={kwargs}: {reason}") from None
         if any(word in reason for word in ("missing", "must inherit", "must specify")):
             raise UserError(f"cannot make {env_id}: {reason}") from None  # an argument, gymnasium's class, a space
+        if render_mode is not None and "render_mode" in reason:
+            raise _not_drawn(env_id, render_mode) from None
         raise
+    if render_mode is not None and not {render_mode, "rgb_array"} & set(env.metadata.get("render_modes") or ()):
+        env.close()  # gymnasium draws windows itself where there are pictures
+        raise _not_drawn(env_id, render_mode)
     check_spaces(env_id, env.observation_space, env.action_space)
     if not isinstance(env.observation_space, spaces.Box):
         env = gymnasium.wrappers.FlattenObservation(env)
     return env
+
+
+def _not_drawn(env_id: str, render_mode: str) -> UserError:
+    wanted = f'metadata = {{"render_modes": ["{render_mode}"]}}, __init__(self, render_mode=None) and render()'
+    return UserError(f"{env_id} cannot be rendered: its class needs {wanted}")
 
 
 def make_vector(env_id: str, num_envs: int, like: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import statistics
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers import checkpoint, demos
 from helpers.evaluation import episode_seeds, play, shares
-from helpers.say import say
+from helpers.say import counted, say
 from helpers.video import Video, cannot_render
 
 if TYPE_CHECKING:
     import gymnasium
+    from rich.progress import Progress
 
     from agents.agent import Agent
     from helpers.comm import Comm
@@ -51,16 +54,23 @@ def play_checkpoint(
     env = make_env(mode)
     folder.mkdir(parents=True, exist_ok=True)
     seeds = episode_seeds(seed, config.num_trajs)
+    if record and comm.rank == 0:
+        say(f"filming {counted(config.num_trajs, 'episode')}; without a GPU, a thousand steps take a minute or two")
+    longest = env.spec.max_episode_steps if env.spec else None
     mine = {}
-    for k in shares(comm, config.num_trajs):
-        video = folder / f"episode_{k:03}.mp4" if record else None
-        episode = _filmed(agent, env, seeds[k], video) if video else play(agent, env, seeds[k])
-        mine[k] = {"return": episode.ret, "length": len(episode), "seed": seeds[k]}
-        if config.save_traj:
-            attributes = {**facts, "seed": seeds[k]}
-            demos.write_demo(folder / f"episode_{k:03}.h5", episode, attributes)
-        if comm.rank == 0:
-            say(f"episode {k:3}: return {episode.ret:10.2f}, length {len(episode)}")
+    with _bar(comm) as bar:
+        for k in shares(comm, config.num_trajs):
+            task = bar.add_task(f"episode {k}", total=longest, completed=-1)  # what comes of a reset is no step
+            stepped = None if bar.disable else functools.partial(bar.advance, task)
+            video = folder / f"episode_{k:03}.mp4" if record else None
+            episode = _filmed(agent, env, seeds[k], video, stepped) if video else play(agent, env, seeds[k], stepped)
+            bar.remove_task(task)
+            mine[k] = {"return": episode.ret, "length": len(episode), "seed": seeds[k]}
+            if config.save_traj:
+                attributes = {**facts, "seed": seeds[k]}
+                demos.write_demo(folder / f"episode_{k:03}.h5", episode, attributes)
+            if comm.rank == 0:
+                say(f"episode {k:3}: return {episode.ret:10.2f}, length {len(episode)}")
     env.close()
     everyone = {k: result for part in comm.allgather(mine) for k, result in part.items()}
     episodes = [everyone[k] for k in range(config.num_trajs)]
@@ -87,10 +97,20 @@ def _remove_older(folder: Path, written: int) -> None:
     for path in older:
         path.unlink()
     if older:
-        say(f"removed {len(older)} episodes of an earlier evaluation from {folder}")
+        say(f"removed {counted(len(older), 'episode')} of an earlier evaluation from {folder}")
 
 
-def _filmed(agent: Agent, env: gymnasium.Env[Any, Any], seed: int, path: Path) -> demos.Episode:
+def _bar(comm: Comm) -> Progress:
+    """Return what shows on the first worker's terminal how far its episode is."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
+    return Progress(*columns, transient=True, disable=comm.rank != 0 or not sys.stdout.isatty())
+
+
+def _filmed(
+    agent: Agent, env: gymnasium.Env[Any, Any], seed: int, path: Path, stepped: Callable[[], None] | None
+) -> demos.Episode:
     fps = int(env.metadata.get("render_fps") or 30)
     try:
         env.reset(seed=seed)
@@ -98,4 +118,10 @@ def _filmed(agent: Agent, env: gymnasium.Env[Any, Any], seed: int, path: Path) -
     except Exception as error:  # no EGL, no OSMesa: MuJoCo raises what it likes
         raise cannot_render(error) from None
     with Video(path, fps) as video:
-        return play(agent, env, seed, lambda: video.add(env.render()))
+
+        def frame() -> None:
+            video.add(env.render())
+            if stepped is not None:
+                stepped()
+
+        return play(agent, env, seed, frame)

@@ -17,6 +17,11 @@ def say(line: str) -> None:
     logger.info(line)
 
 
+def counted(count: int, thing: str) -> str:
+    """Return ``1 run``, ``2 runs``."""
+    return f"{count:,} {thing}{'s' * (count != 1)}"
+
+
 def warn(line: str) -> None:
     """Put a line on stderr; the log has it already."""
     with contextlib.suppress(OSError, ValueError):

@@ -30,12 +30,14 @@ from helpers.trackers import TrackingConfig, usable_name
 
 DESCRIPTION = "Train and evaluate reinforcement-learning agents, with one worker or, under mpiexec, with many."
 EPILOG = """Examples:
-  python main.py --task=train --env_id=Hopper --num_timesteps=1e6;
-  mpiexec -n 2 python main.py --task=train --config=tasks/train_mujoco_ppo.yaml --seed=1;
-  python main.py --task=eval --model_path=data/checkpoints/NAME --iter_num=best --num_trajs=10 --record;
-  python main.py --task=list_envs --only=dmc;
-  python main.py --task=demos --expert_path=data/demos/Hopper-v3;
-  python main.py --task=report --study=walkers"""
+  python main.py --task=train --env_id=Hopper --num_timesteps=1e6
+  mpiexec -n 2 python main.py --task=train --config=tasks/train_mujoco_ppo.yaml --seed=1
+  python main.py --task=eval --model_path=data/checkpoints/NAME --iter_num=best --num_trajs=1 --record
+  python main.py --task=list_envs --only=dmc
+  python main.py --task=demos --expert_path=data/demos/Hopper-v3
+  python main.py --task=report --study=walkers
+
+Each algorithm has flags of its own: `main.py --algo=gail -h` lists those of gail; docs/parameters.md has all."""
 TASKS = ("train", "eval", "list_envs", "demos", "report")
 # Far beyond what is of use, and short of what a machine can hold: a slip of the finger is beyond.
 MAX_ENVS, MAX_ROLLOUT, MAX_EPISODES = 65_536, 2**24, 1_000_000

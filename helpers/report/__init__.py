@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.errors import UserError
-from helpers.say import say
+from helpers.say import counted, say
 
 if TYPE_CHECKING:
     from helpers.report.runs import Run
@@ -76,11 +76,6 @@ def write(config: ReportConfig, data: Path) -> None:
         for problem in run.problems:
             say(f"warning: {run.name}: {problem}")
     say(f"report: {path}")
-
-
-def counted(count: int, thing: str) -> str:
-    """Return ``1 run``, ``2 runs``."""
-    return f"{count:,} {thing}{'s' * (count != 1)}"
 
 
 def summary(runs: Sequence[Run]) -> str:

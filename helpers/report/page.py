@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 
 from helpers.errors import UserError
-from helpers.report import counted, figures, imitation, tables, videos, watched
+from helpers.report import figures, imitation, tables, videos, watched
 from helpers.report.looks import OTHERS, Look, looks_of
 from helpers.report.methods import value_of
 from helpers.report.runs import EVALUATION, TRAINING
@@ -31,6 +31,7 @@ from helpers.report.scores import (
     trials_of,
 )
 from helpers.report.statistics import min_max_normalised
+from helpers.say import counted
 
 MEASURES = {EVALUATION: "evaluation return", TRAINING: "training return"}
 MOST_NOTES = 5  # below a panel

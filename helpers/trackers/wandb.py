@@ -149,7 +149,7 @@ class WandbTracker(Tracker):
                 how = (
                     "SIGUSR1 to the launcher" if launched_size() > 1 else "Ctrl-C"
                 )  # which a launcher takes for itself
-                say(f"waiting for Weights & Biases to take the rest; {how} ends the wait, and loses nothing here")
+                say(f"waiting for Weights & Biases to finish; {how} ends the wait, and loses nothing here")
         if not self._ended.is_set():
             there = f"{self._sync()} uploads what is there" if self._run else "it had not begun"
             self._complain(f"it has not ended in time; {there}, progress.csv has everything")

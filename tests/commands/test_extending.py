@@ -63,6 +63,10 @@ def test_environment(added, tmp_path):
     rows = (tmp_path / "data" / "logs" / "reach" / "progress.csv").read_text().splitlines()
     returns = [float(row["return_mean"]) for row in csv.DictReader(rows) if row["return_mean"]]
     assert returns[-1] > 0.5 * returns[0]  # negative: the distance, which has halved
+    model = tmp_path / "data" / "checkpoints" / "reach"
+    filmed = added("main", "--task=eval", f"--model_path={model}", "--num_trajs=1", "--record")
+    assert filmed.returncode == 0, filmed.stderr
+    assert (tmp_path / "data" / "evaluations" / "reach" / "best" / "episode_000.mp4").stat().st_size > 1000
 
 
 def test_algorithm(added, tmp_path):

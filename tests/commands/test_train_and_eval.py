@@ -1,6 +1,8 @@
+import contextlib
 import csv
 import json
 import os
+import pty
 import re
 import shutil
 import subprocess
@@ -87,6 +89,7 @@ def test_evaluation_renders_and_keeps_trajectories(trained, milozero, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert "no display: --render writes videos" in result.stdout
+    assert "filming 2 episodes; " in result.stdout
     folder = tmp_path / "data/evaluations/hop.seed05/iter_4"
     for k in range(2):
         episode = demos.read_demo(folder / f"episode_{k:03}.h5")
@@ -97,8 +100,26 @@ def test_evaluation_renders_and_keeps_trajectories(trained, milozero, tmp_path):
     assert len(demos.read_demos(str(folder), 2)) == 2
     assert any((tmp_path / "data/wandb").iterdir())
     result = milozero("--task=eval", path, "--iter_num=4", "--num_trajs=1", "--save_traj")
-    assert "removed 1 episodes of an earlier evaluation" in result.stdout
+    assert "removed 1 episode of an earlier evaluation" in result.stdout
     assert [each.name for each in folder.glob("*.h5")] == ["episode_000.h5"]  # read as those of one policy
+
+
+def test_how_far_an_episode_is_shows_on_a_terminal_and_nowhere_else(trained, milozero, tmp_path):
+    flags = ("--task=eval", f"--model_path={trained[0]}/checkpoints/hop.seed05", "--num_trajs=1")
+    terminal, program = pty.openpty()
+    environment = os.environ | {"TERM": "xterm"}
+    command = [sys.executable, "main.py", *flags, f"--data_dir={tmp_path}/shown"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=program, env=environment)
+    os.close(program)
+    shown = b""
+    with contextlib.suppress(OSError):  # which ends what a terminal gives
+        while part := os.read(terminal, 4096):
+            shown += part
+    os.close(terminal)
+    assert process.wait(60) == 0
+    assert b"/1000" in shown
+    assert b"over 1 episode, " in shown
+    assert "/1000" not in milozero(*flags).stdout
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import gymnasium
 import numpy as np
+import pytest
 
 import environments
 from environments import bundles, dmc
+from helpers.errors import UserError
 
 TEXT = (Path(__file__).parent.parent.parent / "docs" / "environments.md").read_text()
 
@@ -29,11 +31,13 @@ def test_family_that_the_documentation_makes_works(monkeypatch):
     code = re.search(r'```python\n("""Tasks of some_simulator.*?)```', TEXT, re.S)[1]
     module = types.ModuleType("environments.some")
     exec(code, module.__dict__)
+    monkeypatch.setitem(sys.modules, "environments.some", module)
+    monkeypatch.setattr(environments, "FAMILIES", {"some": "environments.some", **environments.FAMILIES})
+    with pytest.raises(UserError, match=r"some:task-v0 needs some_simulator; pip install some_simulator==1\.0$"):
+        environments.make_vector_env("some:task-v0", 2)
     simulator = types.ModuleType("some_simulator")
     simulator.make = lambda name, render_mode: gymnasium.make("CartPole-v1", render_mode=render_mode)
-    monkeypatch.setitem(sys.modules, "environments.some", module)
     monkeypatch.setitem(sys.modules, "some_simulator", simulator)
-    monkeypatch.setattr(environments, "FAMILIES", {"some": "environments.some", **environments.FAMILIES})
     assert environments.resolve("some:task-v0") == "some:task-v0"
     env = environments.make_vector_env("some:task-v0", 2)
     assert env.reset([0, 1]).shape == (2, 4)

@@ -173,6 +173,43 @@ def test_module_that_cannot_be_imported_is_one_line(env_id, named, monkeypatch, 
         environments.resolve(env_id)
 
 
+def test_unknown_id_of_a_module_tells_what_it_registers(monkeypatch, tmp_path):
+    code = "import gymnasium\nfor v in (2, 3):\n    gymnasium.register(f'Mine-v{v}', gymnasium.Env)\n"
+    (tmp_path / "registers_two.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        with pytest.raises(UserError, match=r"'registers_two' registers Mine-v2, Mine-v3$"):
+            environments.resolve("registers_two:Nope-v0")
+    finally:
+        for version in (2, 3):
+            gymnasium.registry.pop(f"Mine-v{version}", None)
+
+
+class Plain(gymnasium.Env):
+    """Draws nothing."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+
+
+class Asked(Plain):
+    """Takes the mode, and does not say that it draws."""
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+
+@pytest.mark.parametrize("kind", [Plain, Asked])
+@pytest.mark.parametrize("mode", ["rgb_array", "human"])
+def test_class_that_draws_nothing_is_one_line_that_tells_what_is_missing(kind, mode, monkeypatch):
+    monkeypatch.setitem(gymnasium.registry, "Odd-v0", gymnasium.envs.registration.EnvSpec("Odd-v0", kind))
+    with pytest.raises(
+        UserError, match=r"cannot be rendered: its class needs metadata = \{.render_modes.*render\(\)"
+    ):
+        environments.make_env("Odd-v0", mode)
+    environments.make_env("Odd-v0").close()
+
+
 def test_class_without_spaces_is_one_line(monkeypatch):
     spec = gymnasium.envs.registration.EnvSpec("Odd-v0", gymnasium.Env)
     monkeypatch.setitem(gymnasium.registry, "Odd-v0", spec)
