@@ -1,7 +1,8 @@
 """Train PPO on OpenSim's arm and runner with two workers, and keep what they learned.
 
 ``python benchmarks/opensim_learning.py`` trains each for its time (10 and 15 minutes) and writes
-``benchmarks/results/opensim_learning.json``. A task that is in the file already, of the same commit, is left out.
+``benchmarks/results/opensim_learning.json`` and ``assets/images/opensim_learning.png``. A task that is in the file
+already, of the same commit, is left out; ``--tasks`` alone draws the picture of what is there.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from helpers.players import make_agent  # noqa: E402
 from helpers.records import settings_from_record  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "opensim_learning.json"
+PICTURE = ROOT / "assets" / "images" / "opensim_learning.png"
 TASKS = {"arm": "tasks/train_opensim_arm_ppo.yaml", "run": "tasks/train_opensim_run_ppo.yaml"}
 EPISODES = 50  # of an evaluation
 OTHER_SEED = 1000  # targets that training never evaluated on
@@ -91,10 +93,27 @@ def curve(logs: Path) -> list[dict[str, float]]:
     ]
 
 
+def draw(results: dict[str, Any]) -> None:
+    """Draw each task's training returns, and what its policy came to without noise before and after."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(results), squeeze=False)[0]
+    for axes, (name, found) in zip(panels, results.items(), strict=True):
+        steps = [point["steps"] for point in found["curve"]]
+        axes.plot(steps, [point["return"] for point in found["curve"]], label="training episodes (sampled actions)")
+        ends = [found[when]["return"] for when in ("before", "after")]
+        axes.plot([0, found["steps"]], ends, "o", label="first and last policy (deterministic)")
+        axes.set(xlabel="environment steps", ylabel="episode return", title=TASKS[name])
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right", frameon=False)
+    figure.savefig(PICTURE, dpi=120)
+
+
 def main() -> None:
     """Train, measure and keep each task."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--tasks", nargs="*", choices=TASKS, default=list(TASKS))
     parser.add_argument("--data_dir", type=Path, default=ROOT / "data")
     parser.add_argument("--again", action="store_true", help="even where the results are there")
     options = parser.parse_args()
@@ -109,6 +128,7 @@ def main() -> None:
         results[name] = {"commit": git_sha(), "date": date, "task": TASKS[name], **found, "curve": curve(logs)}
         checkpoint.write_bytes(RESULTS, (json.dumps(results, indent=2) + "\n").encode())
         print(json.dumps({key: results[name][key] for key in ("before", "after", "steps", "seconds")}, indent=2))
+    draw(results)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Make the README's pictures anew, from real runs: the console, a learning curve, frames of a video, a report.
 
     python docs/make_pictures.py [--data_dir=data/pictures] [--num_timesteps=1e6]
+    python docs/make_pictures.py --only=opensim
 
-About ten minutes on two cores; what was trained before is not trained again. Needs tmux and chromium.
+About ten minutes on two cores; what was trained before is not trained again. Needs tmux and chromium. OpenSim's
+environments, for docs/environments.md, take seconds.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ STUDY, SEEDS, MEMBERS = "walkers", 3, "Hopper,Walker2d"
 CONSOLE = (100, 12)  # columns and rows of the terminal
 CONSOLE_AFTER = 12.0  # seconds of training
 FRAMES = 6  # of an episode, side by side
+OPENSIM_STEPS, EXCITATION = 24, 0.05  # after which the models are drawn, and of every muscle
 
 
 def run(*words: str) -> None:
@@ -94,12 +97,39 @@ def frames(data: Path, run_name: str, picture: Path) -> None:
     imageio.imwrite(picture, np.concatenate([frame[::2, ::2] for frame in chosen], axis=1))
 
 
+def opensim(picture: Path) -> None:
+    """Draw OpenSim's environments, each under its id."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    sys.path.insert(0, str(ROOT))
+    import environments
+
+    ids = environments.family("opensim").ids()
+    figure = Figure(figsize=(14.4, 7.6), layout="constrained")
+    for axes, env_id in zip(figure.subplots(2, -(-len(ids) // 2)).flat, ids, strict=True):
+        env = environments.make_env(env_id, "rgb_array")
+        env.reset(seed=0)
+        for _ in range(OPENSIM_STEPS):
+            env.step(np.full(env.action_space.shape, EXCITATION, np.float32))
+        axes.imshow(env.render())
+        axes.set_title(env_id)
+        axes.set_axis_off()
+        env.close()
+    figure.savefig(picture, dpi=100)
+
+
 def main() -> None:
     """Make all of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data_dir", type=Path, default=ROOT / "data" / "pictures")
     parser.add_argument("--num_timesteps", default="1e6")
+    parser.add_argument("--only", choices=("opensim", "study"), help="of both")
     options = parser.parse_args()
+    if options.only != "study":
+        opensim(IMAGES / "opensim.png")
+    if options.only == "opensim":
+        return
     data = options.data_dir.resolve()
     data.mkdir(parents=True, exist_ok=True)
     train_study(data, options.num_timesteps)
