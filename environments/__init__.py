@@ -101,7 +101,7 @@ def make_env(
     try:
         env = its.make_env(env_id, render_mode, dict(kwargs or {}))
     except ModuleNotFoundError as error:
-        raise UserError(f"{env_id} needs {error.name}; {its.INSTALL}") from None
+        raise UserError(f"{env_id} needs {error.name or error}; {its.INSTALL}") from None
     check_spaces(env_id, env.observation_space, env.action_space)
     return env
 

@@ -46,8 +46,8 @@ def resolve(env_id: str) -> str:
         UserError: where no such environment is registered, with near names.
     """
     module, colon, name = env_id.rpartition(":")
-    before = set(gymnasium.registry)
     if colon:
+        before = set(gymnasium.registry)
         try:
             importlib.import_module(module)
         except (Exception, SystemExit) as error:  # whatever a user's module raises
@@ -60,7 +60,7 @@ def resolve(env_id: str) -> str:
     plain, _, version = name.rpartition("-v")
     if newest is not None and not (plain and version.isdigit()):
         return f"{env_id}-v{newest}"
-    if own := sorted(set(gymnasium.registry) - before):
+    if colon and (own := sorted(set(gymnasium.registry) - before)):
         raise UserError(f"no environment '{env_id}'; '{module}' registers {', '.join(own)}")
     import environments
 
