@@ -95,20 +95,23 @@ def test_algorithm(added, tmp_path):
 
 
 def test_algorithm_learns(added, tmp_path):
-    """CartPole is balanced far longer than by chance (some 20 steps)."""
+    """CartPole is balanced far longer than by chance (some 20 steps): to the end, 500 steps, by each of 24 seeds.
+
+    What a seed leads to differs between processors, which is why no seed may be a weak one.
+    """
     flags = (
-        "--num_timesteps=100000",
-        "--num_envs=8",
+        "--num_timesteps=200000",
+        "--num_envs=32",
         "--rollout_len=1024",
         "--batch_size=1024",
-        "--p_lr=0.01",
+        "--p_lr=0.002",
         "--v_lr=0.01",
     )
     done = added(
         "main", "--task=train", "--algo=vpg", "--env_id=CartPole", *flags, "--eval_frequency=0", "--uuid=learns"
     )
     assert done.returncode == 0, done.stderr
-    assert float(last_row(tmp_path, "learns")["eval_return"]) > 100
+    assert float(last_row(tmp_path, "learns")["eval_return"]) > 300
 
 
 def test_launcher(added, tmp_path):
