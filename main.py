@@ -27,10 +27,10 @@ from helpers.config import from_kwargs, to_kwargs, to_seconds
 from helpers.errors import NonFiniteError, RunError, UserError
 from helpers.experiment import ExperimentInitializer
 from helpers.hardware import compiles, device_of, use_one_thread
-from helpers.say import counted, let_go, say, tell
+from helpers.say import counted, let_go, logging_restored, say, tell
 from helpers.settings import parse
 from helpers.trackers import BACKGROUND
-from helpers.warden import SIGNALS, Warden, keep_early_signals
+from helpers.warden import SIGNALS, Warden, keep_early_signals, signals_restored
 
 if TYPE_CHECKING:
     from helpers.demos import Episode
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from helpers.trackers import Tracker
     from orchestrator import Training
 
-LAUNCHED = time.monotonic()
+LAUNCHED = time.monotonic()  # as near to the start of this process as Python comes
 HURRY = 20.0  # seconds that a stopped run waits for Weights & Biases
 # Seconds until a worker that cannot go on ends the job for all: what it alone came to must not leave the others
 # waiting. Where all have come to it, the first worker may have more to do, and then ends the job itself.
@@ -85,8 +85,17 @@ def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) 
     return Trackers(trackers)
 
 
-def train(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> None:
-    """Train an agent, or go on training it; `afterwards` takes what is to be waited for when all is said.
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """What a task runs with."""
+
+    comm: Comm
+    afterwards: contextlib.ExitStack  # takes what is to be closed, or waited for, when all is said
+    began: float  # of ``time.monotonic()``: what the time limit counts from
+
+
+def train(settings: Settings, launch: Launch) -> None:
+    """Train an agent, or go on training it.
 
     Raises:
         UserError: for what the user can put right, before anything is written.
@@ -99,7 +108,8 @@ def train(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> N
     from helpers import demos, players
     from helpers.status import Counters, Status
 
-    experiment = ExperimentInitializer(settings, comm)
+    comm, afterwards = launch.comm, launch.afterwards
+    experiment = afterwards.enter_context(ExperimentInitializer(settings, comm))
     settings, saved = experiment.settings, experiment.saved
     if settings.tracking.tensorboard:
         from helpers.trackers.tensorboard import check_installed
@@ -153,7 +163,7 @@ def train(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> N
     except OSError as error:
         raise UserError(f"cannot write to {experiment.logs}: {error.strerror}") from None
     limits = (to_seconds(settings.train.execution_time), to_seconds(settings.train.watchdog) or math.inf)
-    run.warden = Warden(comm, status, LAUNCHED, *limits)
+    run.warden = Warden(comm, status, launch.began, *limits)
     run.warden.start()
     afterwards.callback(run.warden.close)
     # For a network, perhaps, and so when all is said; whoever stops a run has less patience.
@@ -221,7 +231,7 @@ def downloaded(settings: Settings, comm: Comm) -> str:
     return found
 
 
-def evaluate(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> None:
+def evaluate(settings: Settings, launch: Launch) -> None:
     """Play a checkpoint; algorithm, environment and networks come from it.
 
     Raises:
@@ -231,7 +241,7 @@ def evaluate(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -
     from helpers import checkpoint
     from helpers.video import choose_renderer
 
-    config = settings.evaluation
+    config, comm = settings.evaluation, launch.comm
     if config.render or config.record:
         choose_renderer()
     path = checkpoint.find(config.model_path or downloaded(settings, comm), config.iter_num)
@@ -261,7 +271,7 @@ def evaluate(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -
         for kind, pattern in (("videos", "*.mp4"), ("trajectories", "*.h5"), ("results", "*.json")):
             if any(folder.glob(pattern)):
                 say(f"{kind + ':':14}{folder}/{pattern}")
-        track_evaluation(settings, name, results, folder, afterwards)
+        track_evaluation(settings, name, results, folder, launch.afterwards)
 
 
 def track_evaluation(
@@ -294,33 +304,33 @@ def track_evaluation(
     afterwards.callback(lambda: tracker.wait(over=interrupted.is_set))
 
 
-def list_envs(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> None:
+def list_envs(settings: Settings, launch: Launch) -> None:
     """Print the families of environments, what is in them, what of it can be used here, and the bundles."""
-    if comm.rank == 0:
+    if launch.comm.rank == 0:
         from environments import listing
 
         listing.show(settings.listing.only)
 
 
-def show_demos(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> None:
+def show_demos(settings: Settings, launch: Launch) -> None:
     """Print what demonstrations there are.
 
     Raises:
         UserError: where they cannot be used.
     """
-    if comm.rank == 0:
+    if launch.comm.rank == 0:
         from helpers.demos import table
 
         table.show(settings.imitation)
 
 
-def report(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> None:
+def report(settings: Settings, launch: Launch) -> None:
     """Write what became of a study's runs, from their logs: a page, a picture or a table.
 
     Raises:
         UserError: where there are no such runs, or the file cannot be written.
     """
-    if comm.rank == 0:
+    if launch.comm.rank == 0:
         from helpers import report
 
         report.write(settings.report, Path(settings.common.data_dir))
@@ -329,11 +339,17 @@ def report(settings: Settings, comm: Comm, afterwards: contextlib.ExitStack) -> 
 TASKS = {"train": train, "eval": evaluate, "list_envs": list_envs, "demos": show_demos, "report": report}
 
 
-def main(argv: list[str]) -> int:
-    """Run one task; return the exit code: 0 done, 1 failed, 2 for what the user can put right."""
+def run(argv: list[str], began: float) -> int:
+    """Run one task; return the exit code: 0 done, 1 failed, 2 for what the user can put right.
+
+    Args:
+        argv: the arguments.
+        began: when this launch began, of ``time.monotonic()``.
+    """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # one thread a worker: workers are the parallel unit
-    logging.basicConfig(level=logging.INFO, handlers=[logging.NullHandler()])
+    logging.basicConfig(handlers=[logging.NullHandler()])
+    logging.getLogger().setLevel(logging.INFO)
     logging.captureWarnings(True)
     logging.raiseExceptions = False  # a full disk must not fill the screen
     keep_early_signals()
@@ -342,7 +358,7 @@ def main(argv: list[str]) -> int:
         try:
             settings = parse(argv)
             comm = make_comm(settings.common.num_workers)
-            TASKS[settings.common.task](settings, comm, afterwards)
+            TASKS[settings.common.task](settings, Launch(comm, afterwards, began))
         except (UserError, RunError) as error:
             # Mostly every worker comes to the same; one of them says it.
             code = 2 if isinstance(error, UserError) else 1
@@ -368,6 +384,15 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def main(argv: list[str]) -> int:
+    """Run one task, as often as wanted in a process; return the exit code.
+
+    Signal handlers, the logging set-up and the experiment's lock are afterwards what they were before.
+    """
+    with signals_restored(), logging_restored():
+        return run(argv, time.monotonic())
+
+
 def leave(code: int) -> NoReturn:
     """End the program; at once where a thread is stuck that Python's own exit would wait for."""
     let_go()
@@ -378,4 +403,5 @@ def leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    # Not main(): a run that is over ignores signals until its process is gone.
+    leave(run(sys.argv[1:], LAUNCHED))

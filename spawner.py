@@ -30,9 +30,10 @@ from helpers.launchers.cluster import FILE, read_cluster
 from helpers.launchers.folder import Record, StudyFolder
 from helpers.launchers.job_script import Surroundings
 from helpers.records import contradictions
-from helpers.say import counted, let_go, say, tell
+from helpers.say import counted, let_go, logging_restored, say, tell
 from helpers.study import Job, StudyConfig
 from helpers.task_file import record_of
+from helpers.warden import signals_restored
 
 DESCRIPTION = "Run a study: a task file over the environments of a bundle and over seeds, on tmux or SLURM."
 KEY, FROM_VARIABLE = "WANDB_API_KEY", "-"  # value of --wandb_api_key that stands for the variable
@@ -319,19 +320,25 @@ def run(flags: dict[str, Any]) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Do what the command line says; return the exit code: 0 done, 2 for what the user can put right."""
-    logging.basicConfig(handlers=[logging.NullHandler()])
-    logging.captureWarnings(True)
-    for number in (signal.SIGTERM, signal.SIGHUP):  # what was started is written down all the same
-        signal.signal(number, lambda number, frame: sys.exit(128 + number))
-    try:
-        run(read_flags(build_parser("spawner.py", DESCRIPTION, epilog(), GROUPS), argv))
-    except UserError as error:
-        tell(f"error: {error}")
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    """Do what the command line says, as often as wanted in a process.
+
+    Returns:
+        the exit code: 0 done, 2 for what the user can put right.
+    """
+    ends = (signal.SIGTERM, signal.SIGHUP)
+    with signals_restored(*ends), logging_restored():
+        logging.basicConfig(handlers=[logging.NullHandler()])
+        logging.captureWarnings(True)
+        for number in ends:  # what was started is written down all the same
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
+        try:
+            run(read_flags(build_parser("spawner.py", DESCRIPTION, epilog(), GROUPS), argv))
+        except UserError as error:
+            tell(f"error: {error}")
+            return 2
+        except KeyboardInterrupt:
+            return 130
+        return 0
 
 
 def hide_key(argv: list[str]) -> None:

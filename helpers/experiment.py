@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import environments
 from helpers import checkpoint
@@ -54,7 +54,8 @@ def git_sha() -> str:
 class ExperimentInitializer:
     """One training run: its settings, its name, its folders, and what it goes on from.
 
-    With ``--resume`` the settings are those of the run that goes on; nothing is written before `create`.
+    A context manager: when it is left, the experiment's lock and log are let go of. With ``--resume`` the settings
+    are those of the run that goes on; nothing is written before `create`.
 
     Raises:
         UserError: where there is nothing to resume, or what is given now contradicts the run's settings.
@@ -72,17 +73,38 @@ class ExperimentInitializer:
         self.notes: list[str] = []  # on rank 0: what there is to say about resuming
         self._facts: dict[str, Any] = {}  # of this launch, that are no settings
         self._remarks: dict[str, Any] = {}
-        if train.resume != "no":
-            found = comm.broadcast(self._look_back(train.resume) if comm.rank == 0 else None)
-            problem, self.saved, self.best_eval_return = found
-            if problem:
-                raise UserError(problem)
-        if self.saved is not None:
-            settings = continued(settings, self.saved["config"])
+        self._log: logging.Handler | None = None  # rank 0's
+        try:
+            if train.resume != "no":
+                found = comm.broadcast(self._look_back(train.resume) if comm.rank == 0 else None)
+                problem, self.saved, self.best_eval_return = found
+                if problem:
+                    raise UserError(problem)
+            if self.saved is not None:
+                settings = continued(settings, self.saved["config"])
+        except BaseException:
+            self.close()
+            raise
         self.settings = settings
         self.seed = settings.common.seed or 0
         self.env_id = settings.train.env_id
         self.run_id = str(self.saved["config"].get("run_id", "")) if self.saved else ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other processes have the experiment, and end its log."""
+        if self._log is not None:
+            logging.getLogger().removeHandler(self._log)
+            self._log.close()
+            self._log = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def _look_back(self, resume: str) -> tuple[str, dict[str, Any] | None, float]:
         """Return a problem or nothing, the newest intact checkpoint or None, and the return of the best policy."""
@@ -164,6 +186,7 @@ class ExperimentInitializer:
             return str(error)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger().addHandler(handler)
+        self._log = handler
         return ""
 
     def record(self, workers: int) -> dict[str, Any]:

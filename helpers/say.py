@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import sys
+from collections.abc import Iterator
 
 logger = logging.getLogger("milozero")
 
@@ -42,3 +43,18 @@ def let_go() -> None:
         except (OSError, ValueError):
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextlib.contextmanager
+def logging_restored() -> Iterator[None]:
+    """Leave the root logger, its handlers and what becomes of warnings as they were."""
+    root = logging.getLogger()
+    level, handlers, raises = root.level, list(root.handlers), logging.raiseExceptions
+    captured = logging._warnings_showwarning is not None  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
+        logging.raiseExceptions = raises
+        logging.captureWarnings(captured)

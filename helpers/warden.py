@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -33,6 +35,18 @@ PARENT = os.getppid()  # the launcher, where there is one
 
 
 _early: list[int] = []
+
+
+@contextlib.contextmanager
+def signals_restored(*more: signal.Signals) -> Iterator[None]:
+    """Put the handlers of the signals that a run takes, and of `more`, back to what they were (main thread)."""
+    before = {number: signal.getsignal(number) for number in (*SIGNALS, *more)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _early.clear()
 
 
 def keep_early_signals() -> None:

@@ -169,7 +169,8 @@ class Tmux:
         for old in stale:
             old.kill()
         give_up = time.monotonic() + STARTS_WITHIN
-        while not self._state(job.name) and self._folder.ended_with(job.name) is None:
+        # An earlier window of the job may hold it for a moment after its end: that is not the new one's start.
+        while not self.active({job.name: ""}) and self._folder.ended_with(job.name) is None:
             if time.monotonic() > give_up:
                 raise UserError(f"job {job.name} does not start; see {self.watch()}")
             time.sleep(0.02)

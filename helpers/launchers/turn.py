@@ -91,9 +91,20 @@ class Turn:
         folder: of the study.
         job: its name.
         workers: how many cores it needs; all of them where there are fewer.
+        one_request: seconds within which a repeated request to stop is still the same one.
+        last_words: seconds between SIGTERM and SIGKILL.
     """
 
-    def __init__(self, folder: Path, job: str, workers: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        job: str,
+        workers: int,
+        *,
+        one_request: float = ONE_REQUEST,
+        last_words: float = LAST_WORDS,
+    ) -> None:
+        self._one_request, self._last_words = one_request, last_words
         self._folder, self._job = folder, job
         self._cores = sorted(os.sched_getaffinity(0))
         self._need = min(workers, len(self._cores))
@@ -162,7 +173,7 @@ class Turn:
             self._asked_at = now
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGUSR1)
-        elif now - self._asked_at > ONE_REQUEST:
+        elif now - self._asked_at > self._one_request:
             self._at_once = True
 
     @contextlib.contextmanager
@@ -204,7 +215,7 @@ class Turn:
             self._at_once = self._asked_at is not None and time.monotonic() > self._asked_at + PATIENCE
             time.sleep(0.1)
         self._end(process)
-        pump.join(LAST_WORDS)
+        pump.join(self._last_words)
         code = process.returncode
         code = 128 - code if code < 0 else code
         asked = ", asked to stop" if self._asked_at is not None else ""
@@ -225,11 +236,11 @@ class Turn:
         if process.poll() is None:
             process.terminate()  # what a container's client passes on, and SIGKILL is not
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(LAST_WORDS)
+                process.wait(self._last_words)
         if process.poll() is None:
             process.kill()
             process.wait()
-        patience = time.monotonic() + LAST_WORDS  # workers whose launcher is gone notice, and end
+        patience = time.monotonic() + self._last_words  # workers whose launcher is gone notice, and end
         while True:
             try:
                 ended, _ = os.waitpid(-1, os.WNOHANG)
