@@ -34,10 +34,14 @@ SAME_TASK: dict[str, tuple[str, dict[str, Any]]] = {
     "InvertedDoublePendulum-v2": ("InvertedDoublePendulum-v4", {}),
 }
 
-# EnvPool leaves the contact forces of these two at zero, as mujoco-py did from MuJoCo 2.0 on; gymnasium does not.
+# EnvPool leaves contact forces at zero before version 5, as mujoco-py did from MuJoCo 2.0 on; gymnasium does not, and
+# these observe them or pay for them. Its Humanoid-v3 also pays for them, which gymnasium's version 4 does not.
 POOL_OPTIONS: dict[str, dict[str, Any]] = {
     "Ant-v3": {"post_constraint": True},
-    "Humanoid-v3": {"post_constraint": True},
+    "Humanoid-v3": {"post_constraint": True, "use_contact_force": False},
+    "Humanoid-v4": {"post_constraint": True},
+    "HumanoidStandup-v2": {"post_constraint": True},
+    "HumanoidStandup-v4": {"post_constraint": True},
 }
 
 
