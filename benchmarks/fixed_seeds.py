@@ -1,0 +1,116 @@
+"""Hash what fixed seeds learn, to show that a refactoring changed no bit of it.
+
+    git worktree add /tmp/before HEAD~1
+    python benchmarks/fixed_seeds.py --checkout=/tmp/before --out=/tmp/before.json
+    python benchmarks/fixed_seeds.py --against=/tmp/before.json
+
+Each run is a few iterations on Hopper: PPO with one and two workers, with and without compiled updates, then BC,
+GAIL, AIRL and DAgger. The hashes are of the agent in ``last.pt`` (parameters, Adam's moments, normalizers) and of
+``progress.csv`` without its times. They hold for one machine: another processor rounds differently.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).parent.parent
+TIMES = {"seconds", "steps_per_second", "time_left"}
+SHORT = ("--num_iters=4", "--num_envs=4", "--rollout_len=512", "--eval_episodes=2", "--eval_frequency=2", "--seed=3")
+DEMOS = (f"--expert_path={ROOT}/data/demos/Hopper-v5", "--num_demos=2", "--d_perception_stack=mlp_32")
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+}
+# name → algorithm, workers, more flags
+RUNS: dict[str, tuple[str, int, tuple[str, ...]]] = {
+    "ppo, 1 worker": ("ppo", 1, ()),
+    "ppo, 2 workers": ("ppo", 2, ()),
+    "ppo, 1 worker, compiled": ("ppo", 1, ("--compile",)),
+    "ppo, 2 workers, compiled": ("ppo", 2, ("--compile",)),
+    "bc, 1 worker": ("bc", 1, DEMOS[:2]),
+    "bc, 2 workers": ("bc", 2, DEMOS[:2]),
+    "gail, 1 worker": ("gail", 1, DEMOS),
+    "gail, 2 workers": ("gail", 2, DEMOS),
+    "airl, 1 worker": ("airl", 1, DEMOS),
+    "airl, 2 workers": ("airl", 2, DEMOS),
+    "dagger, 1 worker": ("dagger", 1, ("--expert_model={data}/checkpoints/ppo_1_worker", "--expert_iter_num=last")),
+    "dagger, 2 workers": ("dagger", 2, ("--expert_model={data}/checkpoints/ppo_1_worker", "--expert_iter_num=last")),
+}
+
+
+def leaves(value: Any) -> Iterator[bytes]:
+    """Yield the bytes of every tensor and plain value in nested dictionaries and lists."""
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from leaves(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from leaves(item)
+    elif isinstance(value, torch.Tensor):
+        yield value.contiguous().numpy().tobytes()
+    else:
+        yield repr(value).encode()
+
+
+def hashes(data: Path, uuid: str) -> dict[str, str]:
+    """Return the hashes of a run's last agent and of its metrics."""
+    agent = torch.load(data / "checkpoints" / uuid / "last.pt", weights_only=True)["agent"]
+    learned = hashlib.sha256()
+    for content in sorted(leaves(agent)):  # without the names, which a refactoring may change
+        learned.update(content)
+    with (data / "logs" / uuid / "progress.csv").open(newline="") as file:
+        rows = [[value for name, value in row.items() if name not in TIMES] for row in csv.DictReader(file)]
+    return {"agent": learned.hexdigest()[:16], "progress": hashlib.sha256(repr(rows).encode()).hexdigest()[:16]}
+
+
+def train(checkout: Path, data: Path, name: str) -> dict[str, str]:
+    """Train one of `RUNS` with a checkout's main.py; return its hashes."""
+    algo, workers, more = RUNS[name]
+    uuid = name.replace(", ", "_").replace(" ", "_")
+    compiled = () if "--compile" in more else ("--no-compile",)
+    flags = [flag.format(data=data) for flag in (*SHORT, *compiled, *more)]
+    launcher = ["mpiexec", "-n", str(workers)] if workers > 1 else []
+    command = [*launcher, sys.executable, str(checkout / "main.py"), "--task=train", f"--algo={algo}", *flags]
+    command += ["--env_id=Hopper", f"--uuid={uuid}", f"--data_dir={data}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | ENVIRONMENT, check=False)
+    if done.returncode:
+        sys.exit(f"{name}: {done.stderr}")
+    return hashes(data, uuid)
+
+
+def main() -> int:
+    """Train them all, print a table, and compare it with another one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkout", type=Path, default=ROOT, help="the code to run (default: this checkout)")
+    parser.add_argument("--out", type=Path, help="write the hashes to this JSON file")
+    parser.add_argument("--against", type=Path, help="compare with this JSON file; exit code 1 if they differ")
+    options = parser.parse_args()
+    before = json.loads(options.against.read_text()) if options.against else {}
+    found, changed = {}, []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in RUNS:
+            found[name] = train(options.checkout, Path(folder), name)
+            same = "" if not before else "equal" if before.get(name) == found[name] else "DIFFERENT"
+            changed += [name] if same == "DIFFERENT" else []
+            print(f"{name:26} {found[name]['agent']}  {found[name]['progress']}  {same}", flush=True)
+    if options.out:
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
+    return 1 if changed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
