@@ -1,0 +1,203 @@
+"""Tests in copies of the checkout, run in process namespaces, out of which nothing that they start or kill can get.
+
+A server imports what takes long, but nothing of ours, and forks for each request: tests begin in half a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import queue
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from compileall import compile_dir
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from py_compile import PycInvalidationMode
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+# What takes long to import. None of these may start a thread, or MPI.
+HEAVY = (
+    "torch torch._dynamo numpy scipy.stats gymnasium envpool h5py "
+    "minari wandb matplotlib.pyplot hypothesis opensim imageio yaml rich.live libtmux jinja2 pytest"
+)
+MEASURED = ("agents", "environments", "helpers", "orchestrator", "spawner")  # by coverage
+NAMESPACE = ("unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+class Watch:
+    """A plugin of pytest: which tests run, in which order, and what becomes of them, a line of JSON each."""
+
+    def __init__(self, wanted: Sequence[str], log: Path) -> None:
+        self.rank = {test: k for k, test in enumerate(wanted)}
+        self.log = log.open("a", buffering=1)
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Keep what is wanted; a list of files wants all of them."""
+        if any("::" in test for test in self.rank):
+            items[:] = sorted((i for i in items if i.nodeid in self.rank), key=lambda i: self.rank[i.nodeid])
+
+    def pytest_collectreport(self, report: Any) -> None:
+        """Tell of modules that cannot be imported."""
+        if report.failed:
+            print(json.dumps(["failed", report.nodeid, 0.0]), file=self.log)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Tell what begins: it is what hangs, or takes the process down."""
+        print(json.dumps(["began", nodeid, 0.0]), file=self.log)
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Tell how a test's set-up, the test itself, or its tear-down went."""
+        print(json.dumps(["failed" if report.failed else "ran", report.nodeid, report.duration]), file=self.log)
+
+
+def attend(ask: dict[str, Any], log: Path) -> dict[str, Any]:
+    """Run tests in a fork of this process, the first of its namespace; end all that is left of them."""
+    import pytest
+
+    log.write_text("")
+    began, code = time.monotonic(), None
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+            for stream in range(3):
+                os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+            files = dict.fromkeys(test.partition("::")[0] for test in ask["tests"])
+            flags = ["-x"] if not ask["trace"] else ["--cov-context=test", "--cov-report="]
+            flags += [f"--cov={name}" for name in MEASURED if ask["trace"]]
+            os.environ["COVERAGE_FILE"] = ask["trace"]
+            code = int(pytest.main(["-p", "no:cacheprovider", "--tb=no", *flags, *files], [Watch(ask["tests"], log)]))
+        finally:
+            os._exit(70 if code is None else code)
+    while code is None and time.monotonic() - began < ask["timeout"]:
+        if select.select([0], [], [], 0.01)[0]:  # whoever asked is gone
+            sys.exit(1)
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:  # orphans, too, are this process's
+            if ended[0] == child:
+                code = os.waitstatus_to_exitcode(ended[1])
+                break
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+    events = [json.loads(line) for line in log.read_text().split("\n")[:-1]]
+    return {"code": code, "seconds": time.monotonic() - began, "events": events}
+
+
+def serve() -> int:
+    """Import what takes long, then run tests as asked on stdin."""
+    if os.getpid() != 1:  # attend() kills all that it can
+        sys.exit("this is for the first process of a namespace")
+    with warnings.catch_warnings(action="ignore"):
+        for module in HEAVY.split():
+            with contextlib.suppress(Exception):  # not installed, or no display
+                importlib.import_module(module)
+    print(json.dumps("ready"), flush=True)
+    for line in iter(sys.stdin.readline, ""):
+        print(json.dumps(attend(json.loads(line), Path.cwd().parent / "log")), flush=True)
+    return 0
+
+
+def listed() -> list[str]:
+    """Return the checkout's files, also new ones, but for those that git ignores."""
+    command = ["git", "-C", str(ROOT), "ls-files", "-coz", "--exclude-standard"]
+    names = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\0")
+    return sorted({name for name in names if (ROOT / name).is_file()})
+
+
+class Server:
+    """A copy of the checkout, and a process that runs tests in it."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.copy, self.scratch = folder / "copy", folder / "t"
+        for name in listed():
+            (self.copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, self.copy / name)
+        compile_dir(self.copy, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)  # by text, not by time
+        places = {"TMPDIR": self.scratch, "HOME": self.scratch / "home", "XDG_CACHE_HOME": cache / "compiled"}
+        alone = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        self.process = subprocess.Popen(
+            [*NAMESPACE, sys.executable, str(self.copy / "benchmarks" / "isolation.py")],
+            cwd=self.copy,
+            env=os.environ | {k: str(v) for k, v in places.items()} | alone | {"PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is not for it
+        )
+        try:
+            self.answer()
+        except BaseException:
+            self.close()
+            raise
+
+    def answer(self) -> Any:
+        """Return what the process says next."""
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(
+                "the process that runs the tests has ended; are there user namespaces (unshare --user)?"
+            )
+        return json.loads(line)
+
+    def run(self, tests: Sequence[str], timeout: float, trace: Path | None = None) -> tuple[str, str, dict[str, Any]]:
+        """Return what became of tests ("survived", "killed", "timeout"), which of them did it, and the answer."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        (self.scratch / "home").mkdir(parents=True)
+        assert self.process.stdin
+        ask = {"tests": tests, "timeout": timeout, "trace": str(trace or "")}
+        print(json.dumps(ask), file=self.process.stdin, flush=True)
+        answer = self.answer()
+        nothing_collected = 5
+        outcome = {None: "timeout", 0: "survived", nothing_collected: "survived"}.get(answer["code"], "killed")
+        at = [test for what, test, _ in answer["events"] if what in ("failed", "began")]
+        return outcome, (at or [""])[-1], answer
+
+    def close(self) -> None:
+        """End it, and all that it started."""
+        self.process.kill()  # unshare, and with it the namespace
+        self.process.wait()
+
+
+def spread(work: Sequence[Any], servers: Sequence[Server], do: Callable[[Any, Server], None], title: str) -> None:
+    """Do work on whichever server is free, and show how far it is."""
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    free: queue.Queue[Server] = queue.Queue()
+    for server in servers:
+        free.put(server)
+
+    def one(item: Any) -> None:
+        server = free.get()
+        try:
+            do(item, server)
+        finally:
+            free.put(server)
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bar, ThreadPoolExecutor(len(servers)) as pool:
+        begun = [pool.submit(one, item) for item in work]
+        try:
+            for each in bar.track(as_completed(begun), len(begun), description=title):
+                each.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for server in servers:
+                server.close()
+            raise
+
+
+if __name__ == "__main__":
+    sys.exit(serve())

@@ -1,0 +1,304 @@
+"""Spoil the code at random places, and see whether a test notices: mutation testing with cosmic-ray's operators.
+
+    python benchmarks/mutants.py [--count 240] [--seed 0] [--workers 2]
+    python benchmarks/mutants.py --again survived      # once there are more tests
+    python benchmarks/mutants.py --explain FILE:LINE:OPERATOR "why no test could, or should, notice"
+    python benchmarks/mutants.py --show
+
+A mutant meets the tests that execute its line in this process, the fastest first, then those of its module's own test
+file, until one fails. Each row is kept in benchmarks/results/mutants.json as it is done; running again goes on.
+Mutants live in copies of the checkout. Needs requirements-benchmark.txt, and Linux's unshare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import hashlib
+import importlib.util
+import itertools
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from isolation import ROOT, Server, listed, spread
+from mutations import Mutant, package, sample, spoiled
+
+RESULTS = ROOT / "benchmarks" / "results" / "mutants.json"
+HELPERS = (
+    "rollout normalizer checkpoint evaluation seeding affinity status experiment records study task_file config "
+    "settings lock warden comm players playing metrics"
+)
+TARGETS = (
+    *("agents/*.py", "environments/**/*.py", "helpers/demos/*.py", "helpers/launchers/*.py"),
+    *("orchestrator.py", "spawner.py", *(f"helpers/{name}.py" for name in HELPERS.split())),
+)
+TESTS = ["tests/unit", "tests/cli"]
+GOAL = 0.9  # of the mutants are to be killed
+FACTOR, PATIENCE = 4.0, 30.0  # a mutant has so many times the seconds of its tests, and so many more
+KILLED = ("killed", "timeout")
+ALIVE = ("survived", "no tests")
+AGAIN = {"survived": ALIVE, "timeout": ("timeout",), "all": (*KILLED, *ALIVE)}
+Row = dict[str, Any]
+
+
+def statement(source: str, line: int) -> tuple[range, bool]:
+    """Return the lines of the innermost statement at a line, but for its body, and whether it is run by an import."""
+    found = range(line, line + 1), True
+
+    def look(node: ast.AST, inside: bool) -> None:
+        nonlocal found
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.stmt | ast.ExceptHandler):
+                first = min([child.lineno, *(each.lineno for each in getattr(child, "decorator_list", []))])
+                body = getattr(child, "body", None)
+                last = max(child.lineno, body[0].lineno - 1) if body else (child.end_lineno or child.lineno)
+                found = (range(first, last + 1), not inside) if first <= line <= last else found
+            look(child, inside or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
+
+    look(ast.parse(source), False)
+    return found
+
+
+@dataclass
+class Traces:
+    """What the tests do without mutants."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    covered: dict[str, dict[int, set[str]]] = field(default_factory=dict)  # the tests that execute a file's line
+    failing: set[str] = field(default_factory=set)
+    sound: set[str] = field(default_factory=set)  # that passed where a mutant was, without it
+
+    def tests_of(self, mutant: Mutant, source: str, budget: float) -> list[str]:
+        """Return the tests that can notice a mutant, in their order, of at most so many seconds."""
+        lines, at_import = statement(source, mutant.line)
+        covered = self.covered.get(mutant.file, {})
+        near = set[str]().union(*(covered.get(line, ()) for line in lines))
+        if at_import or not near:  # whoever imports a module first is no better a judge of it than others
+            near = set[str]().union(*covered.values())
+        path, unit = Path(mutant.file), Path("tests/unit")
+        mirrors = [unit / path.parent / f"test_{path.stem}"]
+        if path.stem == "__init__":
+            mirrors = [unit / folder / f"test_{path.parent.name}" for folder in (path.parent, path.parent.parent)]
+        own = {test for test in self.seconds if test.startswith(tuple(map(str, mirrors)))}
+        ranked = [own, near] if at_import else [near, own]
+        tests = [
+            t for group in (ranked[0], ranked[1] - ranked[0]) for t in sorted(group, key=self.seconds.__getitem__)
+        ]
+        tests = [test for test in tests if test not in self.failing]
+        spent = itertools.accumulate(self.seconds[test] for test in tests)
+        return [test for k, (test, total) in enumerate(zip(tests, spent, strict=True)) if total <= budget or k == 0]
+
+
+def gather(tests: Sequence[str], servers: Sequence[Server], cache: Path) -> Traces:
+    """Return what tests do without mutants, from the last call where nothing that matters to them has changed."""
+    from coverage import CoverageData
+
+    names, lock, traces = listed(), threading.Lock(), Traces()
+    other = re.compile(r"docs/|benchmarks/(?!isolation)|.*\.md$|.*/test_\w+\.py$")
+    shared = [(name, hashlib.sha256((ROOT / name).read_bytes()).digest()) for name in names if not other.match(name)]
+
+    def trace(name: str, server: Server) -> None:
+        key = hashlib.sha256(repr((name, (ROOT / name).read_bytes(), shared)).encode()).hexdigest()[:16]
+        kept, scratch = cache / f"{key}.json", server.copy.parent / "coverage"
+        if not kept.exists():
+            scratch.unlink(missing_ok=True)
+            outcome, at, answer = server.run([name], timeout=1800, trace=scratch)
+            if outcome == "timeout":
+                raise RuntimeError(f"{at} does not come to an end")
+            if scratch.exists():  # else it could not be imported
+                shutil.copy2(scratch, kept.with_suffix(".coverage"))
+            write(kept, json.dumps(answer["events"]))
+        seconds, failing = Counter[str](), set()
+        for what, test, took in json.loads(kept.read_text()):
+            seconds[test] += took
+            failing |= {test} if what == "failed" else set()
+        data = CoverageData(str(kept.with_suffix(".coverage")))
+        data.read()
+        with lock:
+            traces.seconds |= {test: took for test, took in seconds.items() if "::" in test}
+            traces.failing |= failing
+            for path in data.measured_files():
+                here = traces.covered.setdefault(path.partition("/copy/")[2], defaultdict(set))
+                for line, contexts in data.contexts_by_lineno(path).items():
+                    for test, _, when in (context.rpartition("|") for context in contexts if context):
+                        # What a fixture has set up may serve all tests of the file.
+                        here[line] |= {each for each in seconds if "::" in each} if when == "setup" else {test}
+
+    files = [name for name in names if re.search(r"/test_\w+\.py$", name) and name.startswith(tuple(tests))]
+    spread(files, servers, trace, "tests")
+    return traces
+
+
+def judge(mutant: Mutant, server: Server, traces: Traces, budget: float) -> Row:
+    """Return a mutant's row.
+
+    A test that fails, or hangs, counts where it does not in the same order without the mutant.
+    """
+    path = server.copy / mutant.file
+    source, began, outcome, by = path.read_text(), time.monotonic(), "no tests", ""
+
+    def run(tests: Sequence[str]) -> tuple[str, str, Any]:
+        return server.run(tests, FACTOR * sum(traces.seconds[test] for test in tests) + PATIENCE)
+
+    while tests := traces.tests_of(mutant, source, budget):
+        with spoiled(path, mutant):
+            outcome, by, _ = run(tests)
+        if outcome == "survived" or (outcome == "killed" and by in traces.sound):
+            break
+        if run(tests[: tests.index(by) + 1] if by in tests else tests[:1])[0] == "survived":
+            traces.sound.add(by)
+            break
+        traces.failing.add(by if by in tests else tests[0])
+    return {
+        "file": mutant.file,
+        "line": mutant.line,
+        "operator": mutant.operator,
+        "before": mutant.before,
+        "after": mutant.after,
+        "outcome": outcome if tests else "no tests",
+        "by": by if tests and outcome in KILLED else "",
+        "tests": len(tests),
+        "seconds": round(time.monotonic() - began, 1),
+        "why": "",
+    }
+
+
+def verdict(rows: Sequence[Row]) -> tuple[float, list[Row]]:
+    """Return which share of the mutants was killed, and those alive that nobody has explained."""
+    killed = sum(row["outcome"] in KILLED for row in rows)
+    return killed / max(1, len(rows)), [row for row in rows if row["outcome"] not in KILLED and not row["why"]]
+
+
+def told(rows: Sequence[Row]) -> str:
+    """Return the table of packages, and what is alive."""
+    lines = ["| package | mutants | killed | % |", "|---|---|---|---|"]
+    names = sorted({package(row["file"]) for row in rows})
+    parts = {name: [row for row in rows if package(row["file"]) == name] for name in names}
+    for name, these in {**parts, "all": rows}.items():
+        share = verdict(these)[0]
+        lines.append(f"| {name} | {len(these)} | {round(share * len(these))} | {100 * share:.0f} |")
+    for row in rows:
+        if row["outcome"] not in KILLED:
+            place = f"{row['file']}:{row['line']}:{row['operator']}"
+            lines += ["", f"{place} ({row['outcome']}, tests: {row['tests']})"]
+            lines += [f"  - {line.strip()}" for line in row["before"].splitlines()]
+            lines += [f"  + {line.strip()}" for line in row["after"].splitlines()]
+            lines += [f"  {row['why'] or 'OPEN'}"]
+    return "\n".join(lines)
+
+
+def explain(rows: Sequence[Row], where: str, why: str) -> int:
+    """Put down why mutants at FILE:LINE:OPERATOR are alive; return how many these are."""
+    found = [r for r in rows if f"{r['file']}:{r['line']}:{r['operator']}" == where and r["outcome"] not in KILLED]
+    for row in found:
+        row["why"] = why
+    return len(found)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole, or not at all."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    beside.write_text(text)
+    beside.replace(path)
+
+
+def keep(path: Path, head: Mapping[str, Any], rows: Iterable[Row]) -> None:
+    """Write the results down, a row a line."""
+    lines = ",\n".join(f" {json.dumps(row)}" for row in sorted(rows, key=lambda row: (row["file"], row["line"])))
+    write(path, f'{json.dumps(dict(head))[:-1]}, "rows": [\n{lines}\n]}}\n')
+
+
+def judge_all(
+    drawn: Sequence[Mutant], rows: dict[Any, Row], options: argparse.Namespace, head: Mapping[str, Any]
+) -> None:
+    """Judge mutants; each row is put into `rows` and kept."""
+    whys = {(r["file"], r["operator"], r["before"], r["after"]): r["why"] for r in rows.values()}
+    options.cache.mkdir(parents=True, exist_ok=True)
+    lock, servers = threading.Lock(), []
+    with (
+        tempfile.TemporaryDirectory(prefix="m", ignore_cleanup_errors=True) as scratch,
+        contextlib.ExitStack() as stack,
+    ):
+        for number in range(options.workers):
+            servers.append(Server(Path(scratch) / str(number), options.cache))
+            stack.callback(servers[-1].close)
+        traces = gather(options.tests, servers, options.cache)
+
+        def one(mutant: Mutant, server: Server) -> None:
+            row = judge(mutant, server, traces, options.budget)
+            with lock:
+                if row["outcome"] not in KILLED:
+                    row["why"] = whys.get((row["file"], row["operator"], row["before"], row["after"]), "")
+                rows[mutant.key()] = row
+                keep(options.results, head, rows.values())
+
+        spread(drawn, servers, one, "mutants")
+    if traces.failing:
+        print("not asked, as they fail without a mutant:", *sorted(traces.failing), sep="\n  ")
+
+
+def main() -> int:
+    """Test the mutants that are missing; print all. Return 1 where too many are alive, or one is not explained."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=240, help="mutants (default: 240, or as many as there are)")
+    parser.add_argument("--seed", type=int, default=None, help="of the sample (default: 0, or that of what there is)")
+    parser.add_argument("--workers", type=int, default=2, help="mutants at a time")
+    parser.add_argument("--budget", type=float, default=60.0, help="seconds of tests a mutant, as long as none fails")
+    parser.add_argument("--tests", nargs="+", default=TESTS, help="folders or files of in-process tests")
+    parser.add_argument("--again", choices=[*AGAIN], help="test these mutants once more")
+    parser.add_argument("--explain", nargs=2, metavar=("FILE:LINE:OPERATOR", "WHY"), help="why a mutant is alive")
+    parser.add_argument("--show", action="store_true", help="print what is known")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / f"milozero_mutants_{os.getuid()}")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    known: dict[str, Any] = (
+        json.loads(options.results.read_text()) if options.results.exists() else {"rows": [], "count": 0}
+    )
+    head = {name: value for name, value in known.items() if name != "rows"}
+    rows = {(row["file"], row["line"], row["operator"], row["after"]): row for row in known["rows"]}
+    if options.explain:
+        if not explain(known["rows"], *options.explain):
+            parser.error(f"no mutant is alive at {options.explain[0]}")
+        keep(options.results, head, rows.values())
+    elif not options.show:
+        seed = head.get("seed", 0) if options.seed is None else options.seed
+        if seed != head.get("seed", seed):
+            parser.error(f"{options.results} is of --seed={head['seed']}; name another file by --results")
+        if importlib.util.find_spec("cosmic_ray") is None:
+            parser.error("cosmic-ray is missing: pip install -r requirements-benchmark.txt")
+        count = max(options.count, head["count"])
+        version = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+        commit = subprocess.run(version, check=True, capture_output=True, text=True).stdout.strip()
+        head = {"commit": commit, "seed": seed, "count": count, "python": platform.python_version()}
+        files = sorted({path for pattern in TARGETS for path in ROOT.glob(pattern)})
+        drawn = sample({path.relative_to(ROOT).as_posix(): path.read_text() for path in files}, count, seed)
+        again = AGAIN.get(options.again, ())
+        missing = [each for each in drawn if each.key() not in rows or rows[each.key()]["outcome"] in again]
+        if missing:
+            judge_all(missing, rows, options, head)
+        rows = {each.key(): rows[each.key()] for each in drawn}  # without those of code that is no more
+        keep(options.results, head, rows.values())
+    share, open_rows = verdict([*rows.values()])
+    print(told([*rows.values()]))
+    print(f"\n{100 * share:.1f} % of {len(rows)} killed, {len(open_rows)} alive that nobody has explained")
+    return int(share < GOAL or bool(open_rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
