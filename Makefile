@@ -1,4 +1,4 @@
-# Two commands: `make train` and `make test`. Each makes .venv first, once.
+# `make train` trains and films, `make test` tests. Each makes .venv first, once.
 SHELL := bash
 PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PATH
@@ -17,7 +17,15 @@ SEED ?= 0
 DATA ?= data
 NAME := $(ENV)_$(shell date +%Y%m%d_%H%M%S).seed$(SEED)
 
-.PHONY: setup train test lint docs benchmark torture
+PYTEST = python -m pytest --durations=25
+# Tests of processes mostly wait: one pytest more than there are cores. Tests that measure seconds follow by themselves.
+PYTESTS = $(shell python -c 'import os; print(len(os.sched_getaffinity(0)) + 1)')
+define run_tests
+	$(PYTEST) -n $(PYTESTS) --dist=loadgroup -m "not alone" --junitxml=build/$(1).xml $(2)
+	$(PYTEST) -m alone --junitxml=build/$(1)-alone.xml $(2)
+endef
+
+.PHONY: setup train test test-system test-all lint docs benchmark torture mutants
 setup:
 	@./setup_env.sh
 
@@ -30,9 +38,16 @@ train: setup
 	@echo "learning curve: $(DATA)/logs/$(NAME)/learning_curve.png"
 	@echo "video:          $(DATA)/evaluations/$(NAME)/best/episode_000.mp4"
 
+# Every feature by at least one real path, in minutes; needs no root and installs nothing outside .venv.
 test: setup
-	@tests/system_packages.sh
-	python -m pytest
+	$(call run_tests,test,tests/unit tests/cli tests/integration)
+
+# The rest: Slurm, a browser, compiled updates, fuzzing, each command of the README. As root, installs what is missing.
+test-system: setup
+	tests/system_packages.sh
+	$(call run_tests,test-system,tests/system)
+
+test-all: test test-system
 
 lint: setup
 	./super_linter.sh
@@ -48,3 +63,8 @@ benchmark: setup
 # Kill runs at random moments, resume them, compare; hours on two cores, each row kept as it is done.
 torture: setup
 	python benchmarks/torture.py
+
+# Change one line at a time and see whether a test notices; half an hour on two cores, each row kept as it is done.
+mutants: setup
+	pip install --quiet -r requirements-benchmark.txt
+	python benchmarks/mutants.py

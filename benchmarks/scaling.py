@@ -262,7 +262,7 @@ def learn(env_id: str, workers: int, batch_size: int, seed: int, steps: float) -
     """Return the final evaluation return of a run that learns as `workers` workers do.
 
     It is one worker with as many times the environments, the rollout and the minibatch: the same gradients (held
-    against each other in tests/commands/test_workers.py), without the cores.
+    against each other in tests/integration/test_workers.py), without the cores.
     """
     with tempfile.TemporaryDirectory() as folder:
         flags = [

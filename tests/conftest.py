@@ -1,26 +1,35 @@
+"""What every test may use. The tiers, from fast to slow: unit, cli, integration, system; see CONTRIBUTING.md."""
+
 import os
-import shutil
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "tests"))
+# Before anything imports numpy or torch: with more threads than one the tests take several times as long.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+# What the tests start is this environment's, activated or not.
+os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+# Before anything imports MuJoCo, which chooses what draws then; programs that tests start choose for themselves.
+os.environ.setdefault("MUJOCO_GL", "egl")
 # No test speaks to the Weights & Biases of whoever runs it.
 os.environ |= {"NETRC": os.devnull, "WANDB_API_KEY": "", "WANDB_ERROR_REPORTING": "false"}
 os.environ.pop("WANDB_MODE", None)
 
+import functools
+import shutil
+import signal
 
-def pytest_collection_modifyitems(items):
-    """Unit tests first: they tell soonest."""
-    for item in items:
-        if "commands" in item.path.parts:
-            item.add_marker(pytest.mark.command)
-    items.sort(key=lambda item: item.get_closest_marker("command") is not None)
+import pytest
+import torch
+
+from tests.support import one_run, programs
+from tests.support.studies import Studies
+
+pytest_plugins = ["pytester", "tests.support.skips"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -32,34 +41,16 @@ def _signals():
         signal.signal(number, handler)
 
 
-def start(tmp_path, *args, workers=0, env=(), data=None, stdout=subprocess.PIPE, stderr=subprocess.PIPE):
-    """Start main.py as a user does, its data in a folder of the test's."""
-    main = [sys.executable, str(ROOT / "main.py"), f"--data_dir={data or tmp_path / 'data'}", *args]
-    launcher = [shutil.which("mpiexec"), "-n", str(workers)] if workers else []
-    environment = os.environ | {
-        "OMPI_ALLOW_RUN_AS_ROOT": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        "PYTHONPATH": str(ROOT / "tests"),
-        **dict(env),
-    }
-    command = launcher + main
-    return subprocess.Popen(command, stdout=stdout, stderr=stderr, text=True, env=environment, cwd=tmp_path)
+@pytest.fixture
+def in_process(tmp_path):
+    """Call main.py in this process; returns the result as that of a process."""
+    return functools.partial(programs.call_main, tmp_path)
 
 
 @pytest.fixture
 def milozero(tmp_path):
-    """Run main.py to its end; returns the finished process."""
-
-    def run(*args, timeout=120, **how):
-        with start(tmp_path, *args, **how) as process:
-            try:
-                stdout, stderr = process.communicate(timeout=timeout)
-            except BaseException:
-                process.kill()
-                raise
-        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
-
-    return run
+    """Run main.py in a process of its own to its end; returns the finished process."""
+    return functools.partial(programs.run_main, tmp_path)
 
 
 @pytest.fixture
@@ -68,10 +59,32 @@ def started(tmp_path):
     processes = []
 
     def run(*args, **how):
-        processes.append(start(tmp_path, *args, **how))
+        processes.append(programs.start_main(tmp_path, *args, **how))
         return processes[-1]
 
     yield run
     for process in processes:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Train CartPole for six iterations, once: the data folder of a finished experiment `run`, to be copied."""
+    folder = tmp_path_factory.mktemp("trained")
+    result = programs.call_main(folder, *one_run.TRAINED)
+    assert result.returncode == 0, result.stderr
+    return folder / "data"
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """Have a finished experiment of six iterations in the test's data folder; returns its flags."""
+    shutil.copytree(trained, tmp_path / "data")
+    return one_run.TRAINED
+
+
+@pytest.fixture
+def studies(tmp_path):
+    """Call spawner.py, with its data and its tmux server in folders of the test's."""
+    return Studies(tmp_path)

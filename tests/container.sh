@@ -2,7 +2,7 @@
 # Build the image without Docker, and do in it what the README does with Docker: train with three workers, evaluate and film,
 # run the tests. Needs root on Debian, its packages buildah and debootstrap, and some 10 GB.
 #   tests/container.sh                 # the whole: twenty minutes
-#   TESTS="-m 'not command'" …         # pytest's arguments for the tests inside; TESTS=none leaves them out
+#   TESTS="tests/unit tests/cli" …       # pytest's arguments for the tests inside; TESTS=none leaves them out
 #   BASE=python:3.11-slim-bookworm …   # a base that can be pulled, in place of one that debootstrap makes
 #   OPTIONS="-v /mirror:/mirror:ro" …  # more options of `buildah bud` and `buildah run`, such as a mirror of packages
 #   TORCH_INDEX= …                     # where torch comes from, as in the Dockerfile; empty: where all comes from
@@ -13,7 +13,7 @@ for tool in buildah debootstrap; do
   command -v $tool >/dev/null || { echo "error: $tool is missing: sudo apt install buildah debootstrap" >&2; exit 2; }
 done
 [ "$(id -u)" = 0 ] || { echo "error: debootstrap needs root" >&2; exit 2; }
-all="-m 'not command'"
+all="tests/unit tests/cli"
 TESTS=${TESTS:-$all}
 read -ra options <<< "${OPTIONS:-}"
 export BUILDAH_ISOLATION=chroot

@@ -1,16 +1,33 @@
 #!/usr/bin/env bash
-# Install what some tests need of the system: a real terminal multiplexer, a real Slurm, a real browser. Without, those
-# are skipped.
+# Install what the system tests need: a terminal multiplexer, Slurm, a browser. Without root it only names the packages.
 set -euo pipefail
-for line in "tmux slurm-wlm munge libpmix-dev" chromium; do
-  read -ra packages <<< "$line"
-  dpkg -s "${packages[@]}" >/dev/null 2>&1 && continue
-  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "installing $line for the tests"
-    export DEBIAN_FRONTEND=noninteractive
-    { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}"; } >/dev/null ||
-      echo "could not install them; the tests that need them are skipped"
-  else
-    echo "tests of studies, of Slurm and of reports need: sudo apt install $line (without, they are skipped)"
-  fi
+export DEBIAN_FRONTEND=noninteractive
+BUSY="Could not get lock|is held by process|Unable to acquire|Unable to lock"
+PATIENCE_S=${PATIENCE_S:-600}  # how long another package manager may keep the locks
+POLL_S=${POLL_S:-5}
+
+# Run apt-get; while another package manager is at work, wait and try again.
+apt() {
+  local deadline=$((SECONDS + PATIENCE_S)) output
+  until output=$(apt-get -qq -o DPkg::Lock::Timeout="$PATIENCE_S" "$@" 2>&1); do
+    if ! grep -qE "$BUSY" <<< "$output" || ((SECONDS >= deadline)); then
+      echo "$output" >&2
+      return 1
+    fi
+    echo "waiting for another package manager: $(grep -m1 -E "$BUSY" <<< "$output")"
+    sleep "$POLL_S"
+  done
+}
+
+missing=()
+for package in tmux slurm-wlm munge libpmix-dev chromium; do
+  dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
 done
+[ ${#missing[@]} = 0 ] && exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  echo "installing ${missing[*]} for the tests"
+  apt update
+  apt install -y --no-install-recommends "${missing[@]}"
+else
+  echo "some tests are skipped; to run them: sudo apt install ${missing[*]}"
+fi

@@ -1,0 +1,67 @@
+"""Learning from an expert, from its demonstrations to a policy that plays without either."""
+
+import re
+import shutil
+
+import yaml
+
+from tests.support import ROOT
+
+SHIPPED = ROOT / "data/demos/Hopper-v3"
+SHORT = ("--num_iters=2", "--num_envs=2", "--rollout_len=256", "--eval_episodes=1", "--no-compile")
+HOPPER = ("--task=train", "--env_id=Hopper-v3", *SHORT)
+
+
+def plays(milozero, tmp_path, name):
+    result = milozero("--task=eval", f"--model_path={tmp_path}/data/checkpoints/{name}", "--num_trajs=1")
+    return result.returncode == 0
+
+
+def test_reward_that_airl_learned_teaches_another_policy(milozero, tmp_path):
+    demos = (f"--expert_path={SHIPPED}", "--num_demos=2", "--d_perception_stack=mlp_16")
+    result = milozero(*HOPPER, "--algo=airl", *demos, "--warm_start=1", "--uuid=airl")
+    assert result.returncode == 0, result.stderr
+    assert plays(milozero, tmp_path, "airl")
+    learn = (*HOPPER, "--algo=ppo", "--reward_path=data/checkpoints/airl", "--uuid=fresh")
+    result = milozero(*learn)
+    assert result.returncode == 0, result.stderr
+    record = yaml.safe_load((tmp_path / "data/checkpoints/fresh/config.yaml").read_text())
+    assert record["reward_iter_num"] == "last"
+    assert record["reward"] != "0"
+    shutil.rmtree(tmp_path / "data/checkpoints/airl")
+    assert plays(milozero, tmp_path, "fresh")
+    result = milozero(*learn, "--resume", "--num_iters=3")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "--reward_path=data/checkpoints/airl: no such folder" in result.stderr
+
+
+def test_any_checkpoint_is_an_expert_to_ask(milozero, tmp_path):
+    assert milozero(*HOPPER, "--uuid=expert").returncode == 0
+    learn = (*HOPPER, "--algo=dagger", "--uuid=run", "--expert_model=data/checkpoints/expert")
+    result = milozero(*learn)
+    assert result.returncode == 0, result.stderr
+    (expert,) = re.findall(r"the expert's evaluation: (\d+\.\d): the line to reach", result.stdout)
+    assert f"; the expert's {expert}\n" in result.stdout
+    result = milozero(*learn, "--resume", "--num_iters=3")
+    assert result.returncode == 0, result.stderr
+    assert "not bit for bit, as now: num_iters 3 (was 2)\n" in result.stdout
+    shutil.rmtree(tmp_path / "data/checkpoints/expert")
+    assert plays(milozero, tmp_path, "run")
+
+
+def test_teacher_that_cannot_teach_is_one_line(milozero):
+    assert milozero("--task=train", "--env_id=CartPole", *SHORT, "--uuid=pole").returncode == 0
+    wrong = {
+        ("--algo=dagger",): "--algo=dagger asks an expert: --expert_model=",
+        ("--algo=dagger", "--expert_model=nowhere"): "--expert_model=nowhere: no such folder",
+        ("--algo=dagger", "--expert_model=data/checkpoints/pole"): "learned CartPole-v1, with 4 observations",
+        ("--algo=dagger", "--expert_model=data/checkpoints/pole", "--expert_iter_num=7"): "--expert_iter_num=7: no",
+        ("--algo=ppo", "--reward_path=data/checkpoints/pole"): "but the environment has 11 and Box",
+        ("--algo=ppo", "--env_id=CartPole", "--reward_path=data/checkpoints/pole"): "ppo learns no reward; airl does",
+        ("--algo=gail", "--reward_path=data/checkpoints/pole"): "reward_path",
+        ("--algo=dagger", "--bc_loss=mse", "--env_id=CartPole", "--expert_model=data/checkpoints/pole"): "use nll",
+    }
+    for flags, message in wrong.items():
+        result = milozero(*HOPPER, *flags)
+        assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+        assert message in result.stderr

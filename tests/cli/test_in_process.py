@@ -1,0 +1,93 @@
+"""main.main and spawner.main leave the process as they found it, so that it can call them any number of times."""
+
+import logging
+import signal
+import threading
+import time
+import warnings
+
+import pytest
+
+import main
+import spawner
+from helpers.lock import is_held
+from tests.support.one_run import QUICK, iterations
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+TRAIN = ("--task=train", *QUICK)
+
+
+def state():
+    """Return what a run borrows from its process."""
+    root = logging.getLogger()
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    return handlers, root.level, list(root.handlers), logging.raiseExceptions, warnings.showwarning
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (*TRAIN, "--num_iters=1", "--uuid=new"),
+        (*TRAIN, "--num_iters=1", "--uuid=run"),  # exists already
+        (*TRAIN, "--resume", "--uuid=run", "--p_lr=0.5"),  # other settings
+        (*TRAIN, "--resume", "--uuid=run", "--num_iters=7"),
+        ("--task=train", "--nonsense"),
+        ("--task=eval", "--model_path=data/checkpoints/run", "--num_trajs=1"),
+        ("--task=list_envs", "--only=CartPole"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("run")
+def test_handlers_lock_and_log_are_given_back(milozero, tmp_path, arguments):
+    before, threads = state(), threading.active_count()
+    milozero(*arguments)
+    assert state() == before
+    assert threading.active_count() == threads
+    assert not any(is_held(folder) for folder in (tmp_path / "data/checkpoints").iterdir())
+
+
+def test_run_that_raises_gives_all_of_it_back(milozero, tmp_path, monkeypatch):
+    before = state()
+
+    def fail(*_):
+        raise RuntimeError("the simulator broke")
+
+    monkeypatch.setattr("tests.support.user_envs.Bounded.step", fail)
+    flags = [flag for flag in TRAIN if "env_id" not in flag]
+    result = milozero(*flags, "--env_id=tests.support.user_envs:Bounded-v0", "--uuid=broken")
+    assert result.returncode == 1
+    assert "the simulator broke" in result.stderr
+    assert state() == before
+    assert is_held(tmp_path / "data/checkpoints/broken") is False
+
+
+def test_each_run_has_a_log_of_its_own(milozero, tmp_path):
+    for name in ("first", "second"):
+        assert milozero(*TRAIN, f"--uuid={name}", "--num_iters=1").returncode == 0
+    for name, other in (("first", "second"), ("second", "first")):
+        log = (tmp_path / f"data/logs/{name}/log.txt").read_text()
+        assert f"experiment {name}: " in log
+        assert other not in log
+
+
+def test_run_can_be_resumed_by_the_process_that_began_it(milozero, tmp_path):
+    assert milozero(*TRAIN, "--uuid=run", "--num_iters=2").returncode == 0
+    assert milozero(*TRAIN, "--uuid=run", "--num_iters=3", "--resume").returncode == 0
+    assert iterations(tmp_path) == [1, 2, 3]
+
+
+def test_time_limit_counts_from_the_call(milozero, tmp_path, monkeypatch):
+    monkeypatch.setattr(main, "LAUNCHED", time.monotonic() - 1e6)  # of the process
+    result = milozero(*TRAIN, "--uuid=run", "--num_iters=2", "--execution_time=01:00:00")
+    assert "finished: num_iters=2 reached" in result.stdout
+
+
+@pytest.mark.parametrize("flags", [("--status=nothing",), ("--help",)])
+def test_spawner_gives_its_handlers_back(studies, flags, capsys):
+    before = state()
+    if flags == ("--help",):
+        with pytest.raises(SystemExit):
+            spawner.main(list(flags))
+    else:
+        studies.run(*flags, fails=True)
+    assert state() == before

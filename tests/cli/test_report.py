@@ -1,0 +1,71 @@
+"""Reports as a user makes them."""
+
+import csv
+
+import imageio.v2
+import numpy as np
+import pytest
+
+from tests.support import runs as logs
+
+
+@pytest.fixture
+def study(tmp_path):
+    logs.write_study(tmp_path / "data")
+    return tmp_path / "data"
+
+
+def colours(picture):
+    return len(np.unique(picture.reshape(-1, 3), axis=0))
+
+
+def test_picture_and_table_of_the_same_runs(milozero, study, tmp_path):
+    assert milozero("--task=report", "--study=w", "--format=png", data=study).returncode == 0
+    picture = imageio.v2.imread(study / "reports/w.png")
+    assert picture.shape[1] > 1.5 * picture.shape[0] > 500
+    assert colours(picture[..., :3]) > 100
+    out = tmp_path / "new folder" / "w.csv"
+    assert milozero("--task=report", "--study=w.Ant-v5,w.Hop*", f"--out={out}", data=study).returncode == 0
+    rows = list(csv.DictReader(out.open(newline="")))
+    assert len(rows) == 18
+    last = rows[-1]
+    assert (last["name"], last["env_id"]) == ("w.Hopper-v5.trial002.seed02", "Hopper-v5")
+    assert (last["method"], last["p_lr"], last["seed"], last["trial"]) == ("ppo p_lr=0.01", "0.01", "2", "002")
+    assert (last["state"], last["steps"], last["iterations"], last["seconds"]) == ("failed", "40000", "40", "80")
+    assert (last["score"], last["steps_per_second"], last["commit"]) == ("eval_return", "500", "abc1234")
+    assert 2900 < float(last["final"]) <= float(last["best"]) < 3200
+
+
+@pytest.mark.parametrize(
+    ("args", "wanted"),
+    [
+        (("--study=",), "--task=report needs --study=<prefix>"),
+        ((), "--task=report needs --study=<prefix>"),
+        (("--study=x.",), "there are no runs of that name"),
+        (("--study=v",), "there are no runs of that name; there are w"),
+        (("--study=w.Hoper-v5",), "did you mean 'w.Hopper-v5'"),
+        (("--study=w", "--seed=3"), "--seed has no effect on --task=report"),
+        (("--study=w", "--gamma=1"), "--gamma belongs to --task=train, not to --task=report"),
+        (("--study=w", "--format=pdf"), "must be one of html, png, csv"),
+        (("--study=w", "--format=png", "--out=x.csv"), "--out=x.csv does not end as --format=png does"),
+        (("--study=w", "--out=."), "is a folder"),
+        (("--study=w", "--out=/dev/null/x.html"), "cannot write /dev/null/x.html: "),
+        (("--task=train", "--study=w"), "--study belongs to --task=report"),
+    ],
+)
+def test_mistake_is_one_line_and_nothing_is_written(milozero, study, args, wanted):
+    before = sorted(study.rglob("*"))
+    done = milozero("--task=report", *args, data=study)
+    assert done.returncode == 2
+    assert wanted in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    assert sorted(study.rglob("*")) == before
+
+
+def test_nothing_to_draw_is_said_where_a_picture_was_asked_for(milozero, tmp_path):
+    logs.log_run(tmp_path / "data", "w", training=[1.0])
+    done = milozero("--task=report", "--study=w", "--format=png")
+    assert done.returncode == 2
+    assert "there is nothing to draw yet" in done.stderr
+    assert not (tmp_path / "data/reports").exists()

@@ -1,0 +1,172 @@
+"""Runs that are gone on with: from where, by whom, and as what."""
+
+import csv
+
+import pytest
+import torch
+
+from agents import AGENTS
+from helpers import checkpoint
+from tests.support import ROOT
+from tests.support.one_run import QUICK, SLOW, iterations, parameters, status
+
+DEMOS = (f"--expert_path={ROOT / 'data/demos/Hopper-v3'}", "--num_demos=2", "--demo_subsampling=5")
+TEACHERS = {
+    **dict.fromkeys(("bc", "gail", "airl"), DEMOS),
+    "dagger": ("--expert_model=data/checkpoints/expert", "--expert_iter_num=last", "--dagger_memory=600"),
+}
+
+
+def test_environment_that_its_seed_does_not_determine_is_told(milozero, tmp_path):
+    flags = [flag for flag in SLOW if "env_id" not in flag]
+    train = (*flags, "--env_id=tests.support.user_envs:Forgetful-v0")
+    assert milozero(*train, "--num_iters=3").returncode == 0
+    result = milozero(*train, "--num_iters=4", "--resume")
+    assert result.returncode == 0
+    assert "the environments are not where they were" in result.stderr
+
+
+def test_resuming_as_another_program_says_in_what_it_differs(milozero, tmp_path):
+    train = ("--task=train", *(flag for flag in QUICK if "compile" not in flag), "--uuid=run")
+    assert milozero(*train, "--no-compile", "--num_iters=1").returncode == 0
+    for path in (tmp_path / "data/checkpoints/run").glob("*.pt"):
+        content = checkpoint.load(path)
+        content["config"]["torch_version"] = "1.0"
+        content["config"]["compiled"] = True
+        checkpoint.save(path, content)
+    result = milozero(*train, "--num_iters=2", "--resume", "--no-compile")
+    assert result.returncode == 0, result.stderr
+    assert "not bit for bit, as now: num_iters 2 (was 1), compiled False (was True), torch_version" in result.stdout
+
+
+def test_damaged_newest_checkpoint_is_passed_over_with_a_warning(milozero, run, tmp_path):
+    whole = parameters(tmp_path)
+    for name in ("last.pt", "iter_6.pt"):
+        path = tmp_path / "data/checkpoints/run" / name
+        path.write_bytes(path.read_bytes()[:-1000])
+    result = milozero(*run, "--resume")
+    assert result.returncode == 0
+    assert result.stderr.count("warning: passed over:") == 2
+    assert "resumed after iteration 4, as if it had never stopped" in result.stdout
+    assert torch.equal(parameters(tmp_path), whole)
+
+
+def test_only_the_newest_checkpoints_are_kept(milozero, tmp_path):
+    flags = ("--uuid=run", "--save_frequency=1", "--keep_checkpoints=2", "--num_iters=7")
+    assert milozero("--task=train", *QUICK, *flags).returncode == 0
+    assert checkpoint.available(tmp_path / "data/checkpoints/run") == ["6", "7", "best", "last"]
+
+
+def test_checkpoint_of_the_first_layout_is_played_and_gone_on_from(milozero, run, tmp_path):
+    for path in (tmp_path / "data/checkpoints/run").glob("*.pt"):
+        content = checkpoint.load(path) | {"version": 1, "random_states": [{}]}
+        del content["workers"], content["config"]["keep_checkpoints"], content["config"]["run_id"]
+        optimizer = content["agent"]["optimizer"]
+        optimizer["steps"] = torch.tensor(float(optimizer["steps"]))
+        torch.save(content, path)
+    result = milozero("--task=eval", f"--model_path={tmp_path}/data/checkpoints/run", "--num_trajs=1")
+    assert result.returncode == 0, result.stderr
+    result = milozero(*run, "--num_iters=8", "--resume")
+    assert result.returncode == 0, result.stderr
+    assert "resumed after iteration 6, not bit for bit" in result.stdout
+
+
+def test_finished_run_is_left_as_it_is(milozero, run, tmp_path):
+    before = parameters(tmp_path)
+    result = milozero("--task=train", "--resume", "--uuid=run")
+    assert result.returncode == 0, result.stderr
+    assert "finished: num_iters=6 reached" in result.stdout
+    assert torch.equal(parameters(tmp_path), before)
+    assert status(tmp_path)["state"] == "finished"
+    longer = milozero("--task=train", "--resume=auto", "--uuid=run", "--num_iters=7")
+    assert "finished: num_iters=7 reached" in longer.stdout
+    assert iterations(tmp_path) == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resume"], "--resume needs --uuid"),
+        (["--resume", "--uuid=nowhere"], "there is no experiment"),
+        (["--resume", "--uuid=run", "--p_lr=0.5"], "--p_lr=0.5, but the run that is resumed has 0.0003"),
+        (
+            ["--resume", "--uuid=run", "--env_id=Hopper"],
+            "--env_id=Hopper-v5, but the run that is resumed has CartPole",
+        ),
+        (["--resume=maybe", "--uuid=run"], "must be one of no, yes, auto"),
+        (["--uuid=run"], "exists already"),
+    ],
+)
+@pytest.mark.usefixtures("run")
+def test_wrong_way_to_resume_is_one_line_and_changes_nothing(milozero, tmp_path, arguments, message):
+    before = parameters(tmp_path)
+    result = milozero("--task=train", *arguments)
+    assert result.returncode == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert message in line
+    assert torch.equal(parameters(tmp_path), before)
+    assert not (tmp_path / "data/checkpoints/nowhere").exists()
+
+
+def test_weights_and_biases_goes_on_with_the_same_run(milozero, tmp_path):
+    offline = {"WANDB_API_KEY": "", "WANDB_MODE": "offline"}
+    train = ("--task=train", *QUICK, "--uuid=run", "--wandb_project=p")
+    assert milozero(*train, "--num_iters=1", env=offline).returncode == 0
+    assert milozero(*train, "--num_iters=2", "--resume", env=offline).returncode == 0
+    runs = [path.name.split("-")[-1] for path in (tmp_path / "data/wandb").glob("offline-run-*")]
+    assert len(runs) == 2
+    assert len(set(runs)) == 1
+
+
+@pytest.mark.parametrize("algo", sorted(AGENTS))
+def test_run_that_was_cut_off_ends_with_the_same_bits(milozero, tmp_path, algo):
+    """As after a kill in iteration 4: the newest checkpoint is of iteration 2, and iteration 3 was logged."""
+    flags = ("--task=train", "--num_iters=5", "--num_envs=4", "--rollout_len=128", "--batch_size=32", "--epochs=2")
+    flags += (f"--algo={algo}", "--save_frequency=2", "--eval_frequency=2", "--eval_episodes=1", "--no-compile")
+    flags += ("--env_id=Hopper", *TEACHERS.get(algo, ()))
+    if algo == "dagger":
+        teach = (
+            "--task=train",
+            "--env_id=Hopper",
+            "--num_iters=1",
+            "--rollout_len=128",
+            "--no-compile",
+            "--uuid=expert",
+        )
+        assert milozero(*teach).returncode == 0
+    for name in ("whole", "parts"):
+        result = milozero(*flags, f"--uuid={name}")
+        assert result.returncode == 0, result.stderr
+    for name in ("iter_4.pt", "iter_5.pt", "last.pt"):
+        (tmp_path / "data/checkpoints/parts" / name).unlink()
+    log = tmp_path / "data/logs/parts/progress.csv"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:4]))
+    result = milozero(*flags, "--uuid=parts", "--resume")
+    assert "resumed after iteration 2, as if it had never stopped" in result.stdout
+    whole, parts = (checkpoint.load(tmp_path / f"data/checkpoints/{name}/last.pt") for name in ("whole", "parts"))
+    assert_equal(parts["agent"], whole["agent"])
+    assert_equal(parts["workers"], whole["workers"])
+    assert rows(tmp_path, "parts") == rows(tmp_path, "whole")
+
+
+def assert_equal(found, wanted):
+    """Compare nested dictionaries and lists of tensors and values, bit for bit."""
+    if isinstance(wanted, dict):
+        assert found.keys() == wanted.keys()
+        for key in wanted:
+            assert_equal(found[key], wanted[key])
+    elif isinstance(wanted, list):
+        assert len(found) == len(wanted)
+        for one, other in zip(found, wanted, strict=True):
+            assert_equal(one, other)
+    elif isinstance(wanted, torch.Tensor):
+        assert torch.equal(found, wanted)
+    else:
+        assert found == wanted
+
+
+def rows(tmp_path, name):
+    """Return what a run logged, without its times."""
+    text = (tmp_path / f"data/logs/{name}/progress.csv").read_text()
+    times = {"seconds", "steps_per_second", "time_left"}
+    return [{k: v for k, v in row.items() if k not in times} for row in csv.DictReader(text.splitlines())]

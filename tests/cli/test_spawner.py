@@ -1,0 +1,102 @@
+"""spawner.py before anything is started: help, plans, refusals."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from environments import bundles
+from tests.support import ROOT
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--env_bundle=mujoco_smal"], "env_bundle=mujoco_smal: no bundle of that name; did you mean 'mujoco_small'"),
+        (["--env_bundle=Hopper,Walkr2d"], "did you mean 'Walker2d"),
+        (["--deployment=slrum"], "must be one of tmux, slurm"),
+        (["--config=nowhere.yaml"], "cannot read the config file 'nowhere.yaml'"),
+        (["--numseeds=3"], "did you mean '--num_seeds'"),
+        (["--num_demos", "4", "x"], "expected a whole number"),
+        (["--list", "4", "16"], "--num_demos: of which demonstrations"),
+        (["--docker"], "--docker needs --docker_image"),
+        (["--docker_image=x"], "--docker_image needs --docker"),
+        (["--docker", "--docker_image=x"], "there is no docker on this machine"),
+        (["--conda_env=x"], "--conda_env=x: conda cannot be asked"),
+        (["--cluster=x.yaml"], "--cluster needs --deployment=slurm"),
+        (["--deployment=slurm", "--cluster=x.yaml"], "x.yaml"),
+        (["--deployment=slurm"], "there is no sbatch on this machine"),
+        (["--wandb_base_url=wandb.ai"], "an address begins with http"),
+        (["--wandb_api_key=-"], "the variable WANDB_API_KEY is not set"),
+        (["--status=x", "--num_seeds=2"], "--num_seeds has no effect with --status"),
+        (["--stop=x"], "there is no study 'x'"),
+        (["--status=../x"], "--status=../x: a name, not a path"),
+    ],
+)
+def test_wrong_command_is_one_line_and_writes_nothing(studies, flags, named):
+    config = [] if flags[0].startswith(("--config", "--status", "--stop")) else [studies.task("")]
+    assert named in studies.run(*config, *flags, fails=True, PATH=only(studies, "tmux"))
+    assert not studies.data.exists()
+
+
+def only(studies, *programs):
+    """Return a PATH with these programs and no others."""
+    folder = studies.folder / "programs"
+    folder.mkdir()
+    for program in programs:
+        (folder / program).symlink_to(shutil.which(program))
+    return str(folder)
+
+
+def test_no_tmux_is_said(studies):
+    assert "there is no tmux on this machine" in studies.run(studies.task(""), fails=True, PATH=only(studies))
+
+
+def test_what_the_task_file_says_in_vain_is_told(studies):
+    told = studies.run(studies.task("env_id: Hopper\nseed: 3\n"), "--no-deploy_now")
+    assert "without effect here, where the study says it: env_id, seed" in told
+
+
+def test_unknown_study_is_told_the_nearest(studies):
+    studies.run(studies.task(""), "--prefix=walkers", "--no-deploy_now")
+    assert "did you mean 'walkers'" in studies.run("--status=walker", fails=True)
+    assert "there are walkers" in studies.run("--status=x", fails=True)
+
+
+def test_study_that_cannot_be_written_is_refused(studies):
+    studies.data.write_text("a file")
+    assert "cannot write to" in studies.run(studies.task(""), "--no-deploy_now", fails=True)
+
+
+def test_damaged_record_is_named(studies):
+    studies.run(studies.task(""), "--prefix=x", "--no-deploy_now")
+    (studies.files("x") / "study.json").write_text("{")
+    assert "study.json cannot be read" in studies.run("--status=x", fails=True)
+
+
+def test_study_under_the_name_of_another_is_refused(studies):
+    """A run that has begun cannot go on with other settings; its length may change."""
+    one = (studies.task("num_iters: 1\n"), "--prefix=x", "--num_workers=1", "--no-deploy_now")
+    studies.run(*one)
+    script = studies.files("x") / "x.InvertedPendulum-v5.seed00.sh"
+    subprocess.run(["bash", script], env=studies.env, capture_output=True, check=True)
+    assert "1 written, 1 finished already" in studies.run(*one)
+    before = script.read_bytes()
+    told = studies.run(studies.task("num_iters: 1\ngamma: 0.5\n"), *one[1:], fails=True)
+    assert "x.InvertedPendulum-v5.seed00 was started with gamma=0.99, now gamma=0.5: choose another --prefix" in told
+    assert script.read_bytes() == before
+    assert "2 written, 0 finished already" in studies.run(studies.task("num_iters: 2\n"), *one[1:])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tasks").glob("*.yaml")), ids=lambda path: path.stem)
+def test_task_file_fits_the_environments_it_is_for(studies, path):
+    bundle = next(name for part, name in BUNDLES_OF.items() if part in path.stem)
+    sweep = ["--sweep", "--num_trials=2"] if path.stem.endswith("_hps") else []
+    demos = [f"--demo_dir={ROOT / 'data' / 'demos'}", "--num_demos", "4"] if path.stem.endswith("_gail") else []
+    shown = studies.run(f"--config={path}", f"--env_bundle={bundle}", "--no-deploy_now", *sweep, *demos)
+    jobs = len(bundles.BUNDLES[bundle][1]) * (2 if sweep else 1)
+    assert f"{jobs} written" in shown
+
+
+# part of a task file's name → bundle
+BUNDLES_OF = {"mujoco": "mujoco_small", "dmc": "dmc_easy", "classic": "classic", "opensim": "opensim_small"}

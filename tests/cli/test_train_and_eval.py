@@ -1,0 +1,118 @@
+"""Training and evaluation from the command line."""
+
+import re
+
+import imageio.v2
+import numpy as np
+import pytest
+import torch
+
+from helpers import demos
+
+FAST = ("--num_envs=4", "--rollout_len=256", "--no-compile", "--eval_episodes=2", "--num_iters=4")
+
+
+@pytest.mark.parametrize("env_id", ["CartPole", "Acrobot", "Hopper-v4", "tests.support.user_envs:Bounded-v0"])
+def test_other_environments_train_and_evaluate(milozero, tmp_path, env_id):
+    result = milozero("--task=train", f"--env_id={env_id}", "--uuid=x", *FAST)
+    assert result.returncode == 0, result.stderr
+    path = f"--model_path={tmp_path}/data/checkpoints/x"
+    assert milozero("--task=eval", path, "--num_trajs=1").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task=train", "--p_lrr=1"], "did you mean '--p_lr'"),
+        (["--task=train", "--env_id=Hoper"], "Hopper"),
+        (["--task=train", "--cuda"], "no GPU"),
+        (["--task=train", "--expert_path=nowhere"], "no such folder"),
+        (["--task=train", "--data_dir=/proc/nowhere", "--num_iters=1"], "cannot write"),
+        (["--task=eval", "--model_path=nowhere"], "no such folder"),
+    ],
+)
+def test_mistake_is_one_line_and_exit_code_2_and_nothing_is_written(milozero, tmp_path, arguments, message):
+    result = (
+        milozero(*arguments, env={"CUDA_VISIBLE_DEVICES": ""})
+        if "data_dir" not in str(arguments)
+        else milozero(
+            *arguments,
+            data=arguments[1].split("=")[1],
+        )
+    )
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.usefixtures("run")
+def test_existing_experiment_is_refused_and_left_as_it_is(milozero, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")}
+    result = milozero("--task=train", "--uuid=run", *FAST)
+    assert result.returncode == 2
+    assert "exists already" in result.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_generated_name_tells_what_was_run(milozero, tmp_path):
+    assert milozero("--task=train", "--env_id=CartPole", "--seed=7", *FAST).returncode == 0
+    (name,) = [path.name for path in (tmp_path / "data/checkpoints").iterdir()]
+    assert re.fullmatch(r"[a-z]+_[a-z]+_\d+\.\w+\.CartPole-v1\.ppo\.workers1\.demos00\.seed07", name)
+
+
+@pytest.mark.usefixtures("run")
+def test_evaluation_renders_and_keeps_trajectories(milozero, tmp_path):
+    path = "--model_path=data/checkpoints/run"
+    flags = ("--iter_num=4", "--num_trajs=2", "--render", "--save_traj")
+    result = milozero(
+        "--task=eval", "--wandb_project=SOME_NAME", path, *flags, env={"DISPLAY": "", "WANDB_API_KEY": ""}
+    )
+    assert result.returncode == 0, result.stderr
+    assert "no display: --render writes videos" in result.stdout
+    assert "filming 2 episodes; " in result.stdout
+    folder = tmp_path / "data/evaluations/run/iter_4"
+    for k in range(2):
+        episode = demos.read_demo(folder / f"episode_{k:03}.h5")
+        frames = imageio.v2.mimread(folder / f"episode_{k:03}.mp4", memtest=False)
+        assert len(frames) == len(episode) + 1
+        assert np.std(frames[-1]) > 10
+        assert not np.array_equal(frames[0], frames[-1])
+    assert len(demos.read_demos(str(folder), 2)) == 2
+    assert any((tmp_path / "data/wandb").iterdir())
+    result = milozero("--task=eval", path, "--iter_num=4", "--num_trajs=1", "--save_traj")
+    assert "removed 1 episode of an earlier evaluation" in result.stdout
+    assert [each.name for each in folder.glob("*.h5")] == ["episode_000.h5"]  # read as those of one policy
+
+
+SHORT = (
+    "--task=train",
+    "--env_id=Pendulum",
+    "--num_envs=4",
+    "--rollout_len=256",
+    "--no-compile",
+    "--eval_episodes=1",
+)
+
+
+def test_same_seed_gives_the_same_run_and_another_seed_another(milozero, tmp_path):
+    hashes = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        result = milozero(*SHORT, "--num_iters=2", f"--uuid={name}", f"--seed={seed}")
+        assert result.returncode == 0, result.stderr
+        state = torch.load(tmp_path / f"data/checkpoints/{name}/last.pt", weights_only=True)
+        hashes.append(state["agent"]["optimizer"]["parameters"].numpy().tobytes())
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_compiling_without_a_compiler_is_one_line_and_by_default_left_out(milozero, tmp_path):
+    nothing = {"PATH": str(tmp_path), "CXX": "nothing"}
+    flags = ("--task=train", "--env_id=CartPole", "--eval_episodes=1", "--execution_time=00:00:01")
+    result = milozero(*flags, "--compile", env=nothing)
+    assert result.returncode == 2
+    assert "--compile needs a C++ compiler" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "data").exists()
+    by_default = milozero(*flags, env=nothing)
+    assert by_default.returncode == 0, by_default.stderr
+    assert "compiling the update" not in by_default.stdout

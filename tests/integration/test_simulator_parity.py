@@ -1,0 +1,47 @@
+"""Training and evaluation simulate the same task, for every id of MuJoCo and classic control that EnvPool steps."""
+
+import pytest
+
+from environments.pool import has_task
+from tests.support.simulator_parity import CASES, check, check_that_it_differs
+
+
+@pytest.mark.parametrize(("env_id", "options"), [c for c in CASES if not c.id.startswith("dmc:")])
+def test_training_and_evaluation_simulate_the_same_task(env_id, options):
+    check(env_id, options)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "options"),
+    [
+        ("Humanoid-v3", {}),
+        ("Humanoid-v3", {"post_constraint": True}),  # pays for contacts
+        ("Humanoid-v4", {}),
+        ("HumanoidStandup-v2", {}),
+        ("HumanoidStandup-v4", {}),
+        ("Ant-v3", {}),
+        ("HalfCheetah-v5", {"ctrl_cost_weight": 0.101}),
+        ("Hopper-v4", {"frame_skip": 5}),
+        ("Swimmer-v3", {"reset_noise_scale": 0.11}),
+        ("Walker2d-v4", {"forward_reward_weight": 1.001}),
+        ("InvertedPendulum-v4", {"healthy_z_max": 0.25}),  # ends later
+        ("Pendulum-v1", {}),
+    ],
+)
+def test_differences_are_found(env_id, options, monkeypatch):
+    """Without what keeps the two the same, or with one setting a little different, they are not."""
+    check_that_it_differs(env_id, options, monkeypatch)
+
+
+@pytest.mark.skipif(not has_task("Hopper-v5"), reason="EnvPool is not installed")
+def test_what_envpool_steps_is_compared():
+    ids = {case.values[0] for case in CASES}
+    for name in ("Ant", "HalfCheetah", "Hopper", "Humanoid", "Swimmer", "Walker2d"):
+        assert {f"{name}-v3", f"{name}-v4", f"{name}-v5"} <= ids
+    for name in ("HumanoidStandup", "InvertedDoublePendulum", "InvertedPendulum", "Reacher"):
+        assert {f"{name}-v2", f"{name}-v4", f"{name}-v5"} <= ids
+    assert {"Acrobot-v1", "CartPole-v0", "CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0"} <= ids
+    assert "Pendulum-v1" not in ids
+    assert len([env_id for env_id in ids if env_id.startswith("dmc:")]) == 39
+    fallen = {case.values[0] for case in CASES if case.values[1]}
+    assert {f"{name}-v{n}" for name in ("Ant", "Hopper", "Humanoid", "Walker2d") for n in (3, 4, 5)} == fallen

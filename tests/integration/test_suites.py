@@ -1,0 +1,36 @@
+"""Suites of environments in processes of their own: with two workers, and without a renderer."""
+
+import json
+
+from tests.support.suites import SHORT
+
+
+def test_two_workers_learn_on_the_real_simulator_and_agree(milozero, in_process, tmp_path):
+    short = (*SHORT, "--rollout_len=16", "--batch_size=8", "--hash_frequency=1")
+    result = milozero(*short, "--env_id=OsimArm2D", "--env_kwargs=frame_skip=10", workers=2)
+    assert result.returncode == 0, result.stderr
+    assert not (tmp_path / "opensim.log").exists()
+    path = f"--model_path={tmp_path}/data/checkpoints/x"
+    how = "--env_kwargs=preset=accurate"  # on top of the frame skip that it was trained with
+    result = in_process("--task=eval", path, "--iter_num=last", "--num_trajs=1", how)
+    assert result.returncode == 0, result.stderr
+    results = json.loads((tmp_path / "data/evaluations/x/last/results.json").read_text())
+    assert results["env_kwargs"] == "frame_skip=10,preset=accurate"
+    assert results["length_mean"] == 20
+
+
+def test_missing_renderer_is_one_line_for_the_suite(milozero, in_process, tmp_path):
+    assert in_process(*SHORT, "--env_id=dmc:pendulum-swingup").returncode == 0
+    path = f"--model_path={tmp_path}/data/checkpoints/x"
+    result = milozero("--task=eval", path, "--num_trajs=1", "--record", env={"MUJOCO_GL": "nothing", "DISPLAY": ""})
+    assert result.returncode == 2
+    assert result.stderr.count("error: cannot render here") == 1
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_users_environment_that_draws_with_mujoco_is_filmed_without_a_display(milozero, tmp_path):
+    assert milozero(*SHORT, "--env_id=tests.support.user_mujoco:Drawn-v0").returncode == 0
+    path = f"--model_path={tmp_path}/data/checkpoints/x"
+    result = milozero("--task=eval", path, "--num_trajs=1", "--record", env={"DISPLAY": ""})
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "data/evaluations/x/best/episode_000.mp4").exists()

@@ -1,0 +1,98 @@
+"""The real client of Weights & Biases against a server on loopback."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import readme
+from tests.support.wandb_runs import TRAIN, column, only
+from tests.support.wandb_server import WandbServer
+
+
+@pytest.fixture
+def server():
+    with WandbServer() as found:
+        yield found
+
+
+def test_run_and_its_files_go_up_and_are_evaluated_from_there(server, milozero, in_process, tmp_path):
+    result = milozero(*TRAIN, "--num_iters=4", "--save_frequency=2", env=server.environment, workers=2)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    run = only(server)
+    data = tmp_path / "data"
+    assert (run.display_name, run.group, run.state) == ("some.seed00", "some", "finished")
+    assert [row["_step"] for row in run.history] == column(data, "some.seed00", "timesteps")
+    assert run.rows("policy_loss") == column(data, "some.seed00", "policy_loss")
+    assert run.rows("eval_return") == column(data, "some.seed00", "eval_return")
+    assert run.config["num_iters"] == {"value": 4}
+    for name in ("best.pt", "last.pt", "config.yaml"):
+        assert run.files[f"some.seed00/{name}"] == (data / f"checkpoints/some.seed00/{name}").read_bytes()
+
+    # The contract's command, from the README, by the name of the run.
+    elsewhere = tmp_path / "elsewhere"
+    start = "python main.py --task=eval --wandb_project=SOME_NAME --wandb_run_path"
+    _python, _main, *flags = readme.command(start, "$WANDB_RUN_PATH", "me/p/some.seed00")
+    assert "--wandb_download_replace" in flags
+    result = in_process(*flags, data=elsewhere, env=server.environment)
+    assert result.returncode == 0, result.stderr
+    downloaded = elsewhere / "downloads/me/p/some.seed00/best.pt"
+    assert downloaded.read_bytes() == run.files["some.seed00/best.pt"]
+    results = json.loads((elsewhere / "evaluations/some.seed00/best/results.json").read_text())
+    assert len(results["episodes"]) == 16
+    (evaluation,) = (run for place, run in server.runs.items() if place[1] == "SOME_NAME")
+    assert evaluation.rows("return_mean") == [results["return_mean"]]
+    assert json.loads(evaluation.files["best/results.json"]) == results
+
+
+@pytest.mark.usefixtures("run")
+def test_evaluation_shows_its_videos(server, in_process, tmp_path):
+    flags = ("--model_path=data/checkpoints/run", "--iter_num=last", "--num_trajs=2", "--record")
+    result = in_process("--task=eval", *flags, "--wandb_project=p", env=server.environment | {"DISPLAY": ""})
+    assert result.returncode == 0, result.stderr
+    videos = [content for name, content in only(server).files.items() if name.endswith(".mp4")]
+    there = [path.read_bytes() for path in sorted(tmp_path.glob("data/evaluations/*/last/*.mp4"))]
+    assert len(there) == 2
+    assert sorted(videos) == sorted(there)
+
+
+def test_resumed_run_is_the_same_run(server, in_process, tmp_path):
+    assert in_process(*TRAIN, "--num_iters=2", env=server.environment).returncode == 0
+    assert in_process(*TRAIN, "--num_iters=5", "--resume", env=server.environment).returncode == 0
+    assert [row["_step"] for row in only(server).history] == column(tmp_path / "data", "some.seed00", "timesteps")
+    assert only(server).state == "finished"
+
+
+def test_without_a_key_nothing_is_asked_of_anybody_and_sync_uploads(server, in_process, tmp_path):
+    """Also of a run that went on: two folders, one run. The server would have noticed a request."""
+    alone = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "", "HOME": str(tmp_path)}
+    for length in ("--num_iters=2", "--num_iters=3"):
+        assert in_process(*TRAIN, length, "--resume=auto", env=alone).returncode == 0
+    assert server.asked == []
+    folders = sorted((tmp_path / "data/wandb").glob("offline-run-*"))
+    assert len(folders) == 2
+    environment = os.environ | server.environment
+    subprocess.run(
+        [Path(sys.executable).parent / "wandb", "sync", *folders],
+        env=environment,
+        check=True,
+        timeout=60,
+        cwd=tmp_path,
+    )
+    run = only(server)
+    assert run.rows("policy_loss") == column(tmp_path / "data", "some.seed00", "policy_loss")
+    assert run.files["some.seed00/last.pt"] == (tmp_path / "data/checkpoints/some.seed00/last.pt").read_bytes()
+
+
+@pytest.mark.usefixtures("run")
+def test_evaluation_tells_what_the_server_did_not_take(server, in_process):
+    flags = ("--model_path=data/checkpoints/run", "--iter_num=last", "--num_trajs=1")
+    wrong = server.environment | {"WANDB_API_KEY": "f" * 40}
+    result = in_process("--task=eval", *flags, "--wandb_project=p", env=wrong)
+    assert result.returncode == 0
+    assert re.fullmatch("warning: Weights & Biases: .*not logged in.*kept offline.*wandb sync.*\n", result.stderr)

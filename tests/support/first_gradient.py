@@ -1,0 +1,41 @@
+"""Adam's first moments after one update on the whole global batch: as one worker, or as one of mpiexec's.
+
+mpiexec -n 2 python first_gradient.py gradients.npz
+"""
+
+import sys
+
+import numpy as np
+
+import environments
+from agents.agent import Setting
+from agents.ppo_agent import PPOAgent, PPOConfig
+from helpers.comm import Comm, make_comm
+from helpers.rollout import rollout_generator
+
+CASES = {"Hopper-v5": ("Hopper-v5", False), "batch norm": ("Hopper-v5", True), "CartPole-v1": ("CartPole-v1", False)}
+
+
+def first_gradients(comm: Comm) -> dict[str, np.ndarray]:
+    """Return case → gradient (P,) of two environments, shared out over the workers."""
+    return {name: _first_gradient(comm, *case) for name, case in CASES.items()}
+
+
+def _first_gradient(comm: Comm, env_id: str, batch_norm: bool) -> np.ndarray:
+    num_envs = 2 // comm.size
+    env = environments.make_vector_env(env_id, num_envs)
+    config = PPOConfig(batch_size=128 * num_envs, epochs=1, clip_norm=0.0, batch_norm_all=batch_norm)
+    agent = PPOAgent(config, env.observation_size, env.action_space, Setting(comm, seed=3, num_envs=num_envs))
+    rollout = next(rollout_generator(env, agent, 128 * num_envs, 3, comm.rank * num_envs))
+    agent.observations.learn(rollout.obs[:-1][rollout.valid], comm)
+    agent.network.learn(agent.tensor(agent.observations(rollout.obs[:-1][rollout.valid])), comm)
+    agent.update(rollout, 0.0)
+    env.close()
+    return agent.optimizer.moment1.numpy()
+
+
+if __name__ == "__main__":
+    workers = make_comm()
+    found = first_gradients(workers)
+    if workers.rank == 0:
+        np.savez(sys.argv[1], **found)

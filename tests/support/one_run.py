@@ -1,0 +1,35 @@
+"""What a test runs under the name `run`, and the files of it."""
+
+import csv
+import json
+import time
+
+from helpers import checkpoint
+from tests.support.user_envs import SLOW_TRAINING
+
+SLOW = (*SLOW_TRAINING, "--uuid=run")
+FOR_EVER = "--num_iters=100000"
+QUICK = ("--num_envs=4", "--rollout_len=128", "--epochs=2", "--env_id=CartPole", "--no-compile", "--eval_episodes=1")
+# Of the run that the fixtures `trained` and `run` have.
+TRAINED = ("--task=train", *QUICK, "--uuid=run", "--save_frequency=2", "--num_iters=6")
+
+
+def status(tmp_path):
+    return json.loads((tmp_path / "data/logs/run/status.json").read_text())
+
+
+def iterations(tmp_path):
+    path = tmp_path / "data/logs/run/progress.csv"
+    return [int(row["iteration"]) for row in csv.DictReader(path.read_text().splitlines())] if path.exists() else []
+
+
+def wait_for(condition, seconds=60):
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
+def parameters(tmp_path, name="run"):
+    content = checkpoint.load(tmp_path / f"data/checkpoints/{name}/last.pt")
+    return content["agent"]["optimizer"]["parameters"]

@@ -1,0 +1,260 @@
+"""PPO as the papers have it, written a second time: what the agent must come to, parameter for parameter.
+
+It sees the rollouts of all workers at once. Nothing is recursive, nothing is updated in place: sums are written out,
+and moments are those of everything that was ever seen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from agents.agent import Setting
+from agents.ppo_agent import PPOAgent, PPOConfig
+from helpers.comm import Comm
+from helpers.rollout import Rollout
+from helpers.seeding import Purpose, generator
+from tests.support.plain import (
+    PlainActorCritic,
+    PlainMoments,
+    PlainNormalizer,
+    adam,
+    assert_alike,
+    assert_metrics_alike,
+    begin_alike,
+    descend,
+    minibatches,
+    successive_rollouts,
+)
+
+BOX, DISCRETE = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(3)
+SIZE, SEED = 3, 5
+# Steps so large that everything is clipped now and then.
+CLIPPING = {
+    "p_perception_stack": "mlp_8",
+    "v_perception_stack": "mlp_7_6",
+    "p_lr": 0.02,
+    "v_lr": 0.03,
+    "gamma": 0.9,
+    "gae_lambda": 0.8,
+    "clip": 0.15,
+    "clip_norm": 0.7,
+    "clip_normalized": 2.5,
+    "batch_size": 32,
+    "epochs": 4,
+}
+
+
+def parts_of_episodes(rollout: Rollout) -> Iterator[tuple[int, list[int]]]:
+    """Yield (environment, steps) of what the rollout has of each episode, without dead rows."""
+    last = len(rollout.rewards) - 1
+    for n in range(rollout.rewards.shape[1]):
+        steps: list[int] = []
+        for t in range(last + 1):
+            if rollout.valid[t, n]:
+                steps.append(t)
+            if steps and (rollout.terminated[t, n] or rollout.truncated[t, n] or t == last):
+                yield n, steps
+                steps = []
+
+
+def advantages_of(
+    rollout: Rollout, rewards: np.ndarray, values: np.ndarray, gamma: float, lambda_: float
+) -> np.ndarray:
+    """Return Σ (γλ)^k δ of the rest of the episode, for each step (T, N); 0 on dead rows."""
+    advantages = np.zeros(rewards.shape)
+    for n, steps in parts_of_episodes(rollout):
+        errors = []
+        for t in steps:
+            beyond = 0.0 if rollout.terminated[t, n] else values[t + 1, n]
+            errors.append(rewards[t, n] + gamma * beyond - values[t, n])
+        for place, t in enumerate(steps):
+            advantages[t, n] = sum((gamma * lambda_) ** k * error for k, error in enumerate(errors[place:]))
+    return advantages
+
+
+class PlainRewardScaler(PlainMoments):
+    """Rewards over the deviation of the discounted return so far, of everything that was ever seen."""
+
+    def __init__(self, config: PPOConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.running: dict[tuple[int, int], list[float]] = {}  # rewards of episodes that go on: (worker, environment)
+
+    def __call__(self, rollouts: Sequence[Rollout]) -> list[np.ndarray]:
+        if not self.config.normalize_rewards:
+            return [rollout.rewards.astype(np.float64) for rollout in rollouts]
+        returns = []
+        for worker, rollout in enumerate(rollouts):
+            for n, steps in parts_of_episodes(rollout):
+                so_far = self.running.setdefault((worker, n), [])
+                for t in steps:
+                    so_far.append(float(rollout.rewards[t, n]))
+                    past = reversed(so_far)
+                    returns.append(sum(self.config.gamma**k * reward for k, reward in enumerate(past)))
+                    if rollout.terminated[t, n] or rollout.truncated[t, n]:
+                        so_far.clear()
+        self.add(np.array(returns))
+        limit = self.config.clip_normalized
+        return [np.clip(rollout.rewards / self.std, -limit, limit) for rollout in rollouts]
+
+    @property
+    def divisor(self) -> float:
+        return float(self.std) if self.config.normalize_rewards else 1.0
+
+
+class PPOReference:
+    """Learns from the rollouts of all workers; `happened` counts what clipping had to do."""
+
+    def __init__(self, config: PPOConfig, network: PlainActorCritic, *, seed: int, workers: int = 1) -> None:
+        self.config, self.network = config, network
+        self.shuffles = [generator(seed, Purpose.SHUFFLE, rank) for rank in range(workers)]
+        named = dict(network.named_parameters())
+        self.adam = adam(
+            [
+                ([p for name, p in named.items() if name.split(".")[0] in ("policy", "head")], config.p_lr),
+                ([p for name, p in named.items() if name.split(".")[0] in ("value", "value_head")], config.v_lr),
+            ]
+        )
+        self.normalized = PlainNormalizer(config.clip_normalized, config.normalize_observations)
+        self.scaled = PlainRewardScaler(config)
+        self.happened: Counter[str] = Counter()
+
+    def update(self, rollouts: Sequence[Rollout], progress: float, value_of_end: float = 0.0) -> dict[str, float]:
+        config = self.config
+        for group in self.adam.param_groups:
+            group["lr"] = group["start"] * (1.0 - progress if config.lr_schedule == "linear" else 1.0)
+        rewards = self.scaled(rollouts)
+        for scaled, rollout in zip(rewards, rollouts, strict=True):
+            scaled[rollout.terminated] += config.gamma * value_of_end / self.scaled.divisor
+        obs = [self.normalized(rollout.obs) for rollout in rollouts]
+        rows = rollouts[0].valid.size
+        fields = {
+            "obs": [each[:-1].reshape(rows, -1) for each in obs],
+            "valid": [torch.tensor(rollout.valid.reshape(rows)) for rollout in rollouts],
+        }
+        taken = [torch.tensor(rollout.actions.reshape(rows, *rollout.actions.shape[2:])) for rollout in rollouts]
+        with torch.no_grad():
+            fields["old_log_probs"] = [
+                self.network.distribution(seen).log_prob(done)
+                for seen, done in zip(fields["obs"], taken, strict=True)
+            ]
+        share = np.mean([rollout.valid.mean() for rollout in rollouts])
+        by_epoch: list[dict[str, float]] = []
+        explained: list[float] = []
+        for epoch in range(config.epochs):
+            if epoch == 0 or config.recompute_advantages:
+                estimates, share_explained = self._estimates(rollouts, rewards, obs)
+                fields |= estimates
+                explained.append(share_explained)
+            fields["actions"] = [self._moved(done, rng) for done, rng in zip(taken, self.shuffles, strict=True)]
+            steps = []
+            for chosen in minibatches(self.shuffles, rows, config.batch_size):
+                batch = {
+                    name: torch.cat([of[worker][own] for worker, own in enumerate(chosen)])
+                    for name, of in fields.items()
+                }
+                steps.append(self._step(batch, len(batch["valid"]) * share))
+            by_epoch.append({name: np.mean([step[name] for step in steps]) for name in steps[0]})
+            if config.target_kl and by_epoch[-1]["kl"] > config.target_kl:
+                break
+        valid = [torch.tensor(rollout.valid) for rollout in rollouts]
+        self.network.follow(torch.cat([each[:-1][there] for each, there in zip(obs, valid, strict=True)]))
+        self.normalized.add(np.concatenate([rollout.obs[:-1][rollout.valid] for rollout in rollouts]))
+        metrics = {name: float(np.mean([each[name] for each in by_epoch])) for name in by_epoch[0]}
+        return metrics | {
+            "explained_variance": explained[0],
+            "learning_rate": self.adam.param_groups[0]["lr"],
+            "epochs": float(len(by_epoch)),
+        }
+
+    def _moved(self, actions: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """Return actions less what robust policy optimisation adds to the means."""
+        alpha = self.config.rpo_alpha
+        return actions - torch.tensor(rng.uniform(-alpha, alpha, (*actions.shape,))) if alpha else actions
+
+    @torch.no_grad()
+    def _estimates(self, rollouts, rewards, obs) -> tuple[dict[str, list[torch.Tensor]], float]:
+        values = [self.network.values(each.flatten(0, 1)).reshape(each.shape[:2]).numpy() for each in obs]
+        of_all = zip(rollouts, rewards, values, strict=True)
+        advantages = [advantages_of(*each, self.config.gamma, self.config.gae_lambda) for each in of_all]
+        olds = [each[:-1] for each in values]
+        returns = [a + v for a, v in zip(advantages, olds, strict=True)]
+        explained = []
+        for rollout, target, old in zip(rollouts, returns, olds, strict=True):
+            unexplained, whole = (target - old)[rollout.valid], target[rollout.valid]
+            explained.append(1.0 - np.mean((unexplained - unexplained.mean()) ** 2) / np.var(whole))
+        if self.config.normalize_advantages:
+            every = np.concatenate([a[rollout.valid] for a, rollout in zip(advantages, rollouts, strict=True)])
+            advantages = [(a - every.mean()) / (every.std() + 1e-8) for a in advantages]
+        flat = {"advantages": advantages, "returns": returns, "old_values": olds}
+        estimates = {name: [torch.tensor(each.reshape(-1)) for each in of] for name, of in flat.items()}
+        return estimates, float(np.mean(explained))
+
+    def _step(self, batch: dict[str, torch.Tensor], count: float) -> dict[str, float]:
+        """Take one step on what is valid of a minibatch; sums are divided by `count` for means."""
+        config, eps = self.config, self.config.clip
+        valid = batch.pop("valid")
+        batch = {name: field[valid] for name, field in batch.items()}
+        distribution = self.network.distribution(batch["obs"])
+        log_ratio = distribution.log_prob(batch["actions"]) - batch["old_log_probs"]
+        ratio, advantages = log_ratio.exp(), batch["advantages"]
+        allowed = torch.where(advantages > 0, ratio.clamp(max=1.0 + eps), ratio.clamp(min=1.0 - eps))
+        policy_loss = -(allowed * advantages).sum() / count
+
+        values, old = self.network.values(batch["obs"]), batch["old_values"]
+        errors = (batch["returns"] - values) ** 2
+        if config.clip_value:
+            near = torch.minimum(torch.maximum(values, old - eps), old + eps)
+            near_errors = (batch["returns"] - near) ** 2
+            self.happened["value kept near"] += int((near_errors > errors + 1e-9).sum())
+            self.happened["value far out counts"] += int((errors > near_errors + 1e-9).sum())
+            errors = torch.where(near_errors > errors, near_errors, errors)
+        value_loss = errors.sum() / (2.0 * count)
+        entropy = distribution.entropy().sum() / count
+        loss = policy_loss + config.value_coefficient * value_loss - config.entropy_coefficient * entropy
+        norm = descend(self.adam, loss, config.clip_norm)
+
+        far = (ratio > 1.0 + eps) | (ratio < 1.0 - eps)
+        for side, where in (("above", ratio > 1.0 + eps), ("below", ratio < 1.0 - eps)):
+            for sign, which in (("good", advantages > 0), ("bad", advantages < 0)):
+                self.happened[f"{side}, {sign}"] += int((where & which).sum())
+        self.happened["gradient clipped" if norm > config.clip_norm > 0 else "gradient whole"] += 1
+        return {
+            "policy_loss": policy_loss.item(),
+            "value_loss": value_loss.item(),
+            "entropy": entropy.item(),
+            "kl": ((ratio - 1.0) - log_ratio).sum().item() / count,
+            "clip_fraction": far.sum().item() / count,
+            "gradient_norm": norm,
+        }
+
+
+def agent_for(space, config, comm=None, num_envs=4, compile=False):
+    return PPOAgent(config, SIZE, space, Setting(comm or Comm(), seed=SEED, num_envs=num_envs, compile=compile))
+
+
+def reference_for(agent, space, config, workers=1):
+    widths = None if config.shared_value else (7, 6)
+    norms = {"batch_norm": config.batch_norm_all, "layer_norm": config.layer_norm}
+    network = PlainActorCritic(SIZE, space, (8, 8), widths, config.activation, **norms)
+    begin_alike(network, agent.network)
+    return PPOReference(config, network, seed=SEED, workers=workers)
+
+
+def learn_side_by_side(space, value_of_end=0.0, compile=False, **options):
+    """Let the agent and the reference make three updates, compare after each; return the reference."""
+    config = PPOConfig(**CLIPPING | options)
+    agent = agent_for(space, config, compile=compile)
+    reference = reference_for(agent, space, config)
+    for k, rollout in enumerate(successive_rollouts(space)):
+        theirs = agent.update(rollout, k / 4, value_of_end=value_of_end)
+        mine = reference.update([rollout], k / 4, value_of_end)
+        assert set(mine) == set(theirs)
+        assert_metrics_alike(mine, theirs)
+        assert_alike(reference.network, agent.network)
+    return reference

@@ -1,0 +1,225 @@
+"""Hold EnvPool, which trains, against what evaluates.
+
+Both draw their first states from one random stream and then get the same actions. EnvPool is built with another
+version of MuJoCo, and contacts are chaotic: where an observation has the whole state, the environment of evaluation
+takes EnvPool's after each step, so that what is compared is always one step, however long the episode.
+"""
+
+import gymnasium
+import numpy as np
+import pytest
+from dmc_parity import StdRandom
+
+import environments
+from environments import dmc, listing, mujoco, registered
+from environments.pool import Pool, envpool_package, has_task
+
+STEPS = 205  # past the time limits of 50, 100 and 200
+SEEDS = [3, 4, 5, 6]
+UNUSED = {"Reacher": 2, "Pusher": 4}  # numbers that gymnasium draws for the target or the object, and throws away
+TOUCHING = {"Ant", "HalfCheetah", "Hopper", "Humanoid", "HumanoidStandup", "Pusher", "Walker2d"} | {
+    f"dmc:{domain}"
+    for domain in ("cheetah", "dog", "hopper", "humanoid", "humanoid_CMU", "manipulator", "quadruped", "walker")
+}
+LONG = {"HalfCheetah", "Swimmer", "HumanoidStandup"}  # whose episodes only end after 1000 steps, as dm_control's do
+
+# How far a number may be from the other simulator's: an observed one relative to the largest that it was, a reward
+# relative to itself, both to 1 where they are smaller. EnvPool's rewards are float32.
+OBSERVATION, REWARD = 1e-4, 1e-5
+# 50 iterations of these tasks' solver do not converge, and some steps of gymnasium's own go as far apart when speeds
+# are pushed by 1e-6: limits for 99 % of the steps.
+UNCONVERGED = {"Humanoid": (1e-2, 2e-3), "HumanoidStandup": (1e-2, 2e-3)}
+# Steps until contacts have driven dm_control's apart, whose observations do not have the whole state; the dog's paws
+# are meshes, which touch in other points in EnvPool's MuJoCo.
+CHAOTIC = {"dmc:dog": 25, "dmc:humanoid": 60, "dmc:humanoid_CMU": 60}
+LENGTHS = {"CartPole-v1": 505, "dmc:humanoid-run_pure_state": STEPS}  # its time limit is 500; its state is whole
+
+
+class Draws(StdRandom):
+    """EnvPool's random stream in the place of gymnasium's.
+
+    Args:
+        seed: of the stream.
+        unused: how many of the last positions and velocities EnvPool does not draw.
+    """
+
+    def __init__(self, seed, unused):
+        super().__init__(seed)
+        self._unused = unused
+        self._normals = []
+
+    def uniform(self, low=0.0, high=1.0, size=None):
+        if not self._unused or size in (None, 1, 2):
+            return super().uniform(low, high, size)
+        return np.append(super().uniform(low, high, size - self._unused), np.zeros(self._unused))
+
+    def standard_normal(self, size):
+        return np.array([self._normal() for _ in range(size)])
+
+    def _normal(self):
+        """Draw by Marsaglia's polar method, which keeps its second number for the next call."""
+        while not self._normals:
+            x, y = 2 * self._one() - 1, 2 * self._one() - 1
+            radius = x * x + y * y
+            if 0 < radius <= 1:
+                self._normals = [c * np.sqrt(-2 * np.log(radius) / radius) for c in (x, y)]
+        return self._normals.pop()
+
+
+class Evaluated:
+    """One environment as evaluation has it, which starts where EnvPool's does and takes its state."""
+
+    def __init__(self, env_id, seed, options):
+        self._env = environments.make_env(env_id, None, options)
+        bare = self._env.unwrapped
+        self._physics = None
+        if isinstance(bare, dmc.SuiteEnv):
+            bare._suite.task._random = StdRandom(seed)
+            self._physics = bare._suite.physics
+            self._data = self._physics.data
+        else:
+            bare.np_random = Draws(seed, UNUSED.get(name_of(env_id), 0))
+            self._data = getattr(bare, "data", None)
+        self.touched = 0  # steps after which something touches something
+        self._over = False
+
+    def reset(self):
+        self._over = False
+        return self._env.reset()[0]
+
+    def step(self, action):
+        """Step, or start the next episode, as a vector does."""
+        if self._over:
+            return self.reset(), 0.0, False, False
+        row = self._env.step(action)[:4]
+        self._over = row[2] or row[3]
+        self.touched += self._data is not None and self._data.ncon > 0
+        return row
+
+    def follow(self, own, theirs):
+        """Take the positions and velocities of an observation, if this environment's own show that it has them.
+
+        What gymnasium derives from them stays: MuJoCo leaves it as of its last step's start, and so does EnvPool.
+        dm_control derives it anew.
+        """
+        if self._data is None:
+            return
+        nq, state = len(self._data.qpos), np.concatenate([self._data.qpos, self._data.qvel])
+        for hidden in range(min(3, nq)):  # the place on the floor
+            if np.array_equal(own[: len(state) - hidden], state[hidden:]):
+                self._data.qpos[hidden:] = theirs[: nq - hidden]
+                self._data.qvel[:] = theirs[nq - hidden : len(state) - hidden]
+                if self._physics is not None:
+                    self._physics.forward()
+
+
+def name_of(env_id):
+    return env_id.rpartition("-")[0]
+
+
+def compared():
+    """Return what EnvPool steps: id and options, among them not to end the episode of who has fallen."""
+    for env_id in environments.ids():
+        # Whether EnvPool steps one of dm_control's is asked in the test: making all of them takes seconds.
+        if env_id.startswith("dmc:"):
+            if env_id not in dmc.LEFT_TO_DM_CONTROL and has_task(dmc.pool_name(env_id)):
+                yield pytest.param(env_id, {}, id=env_id)
+        elif has_task(env_id) and listing.look(env_id).trains_with == "EnvPool":
+            yield pytest.param(env_id, {}, id=env_id)
+            if "terminate_when_unhealthy" in envpool_package().make_spec(env_id)._config_keys:
+                yield pytest.param(env_id, {"terminate_when_unhealthy": False}, id=f"{env_id}-lying")
+
+
+CASES = list(compared())
+
+
+class Policy:
+    """Four ways to act: at random, at random for ten steps at a time, not at all, and at full strength.
+
+    The last one goes with the last number of the observation in classic control, where it is a speed: so cars arrive.
+    """
+
+    def __init__(self, env_id, space):
+        self._pumps = environments.family_of(env_id) is environments.family("gymnasium")
+        self._space = space
+        self._rng = np.random.default_rng(1)
+        self._steps = 0
+
+    def __call__(self, obs):
+        if isinstance(self._space, gymnasium.spaces.Discrete):
+            low, high = 0, int(self._space.n) - 1
+            drawn = self._rng.integers(low, high + 1, len(SEEDS))
+        else:
+            low, high = self._space.low, self._space.high
+            # of few digits, since gymnasium computes with float32 where an action has no more, and EnvPool does not
+            drawn = np.trunc(self._rng.uniform(low, high, (len(SEEDS), *low.shape)) * 64).astype(np.float32) / 64
+        if self._steps % 10 == 0:
+            self._held = drawn
+        self._steps += 1
+        forward = obs[3, -1] > 0 if self._pumps else self._held[3] > 0
+        return np.stack([drawn[0], self._held[1], np.zeros_like(drawn[2]), np.where(forward, high, low)])[: len(obs)]
+
+
+def play(env_id, options, steps, seeds):
+    """Return what both observe (2, T+1, N, O), rewards and ends (2, T, N), and gymnasium's environments."""
+    vector = environments.make_vector_env(env_id, len(seeds))
+    assert isinstance(vector._env, Pool)
+    vector._env._options |= options
+    evaluated = [Evaluated(env_id, seed, options) for seed in seeds]
+    policy = Policy(env_id, vector.action_space)
+    obs = [[vector.reset(seeds).copy()], [np.array([env.reset() for env in evaluated])]]
+    rewards, ends = [[], []], [[], []]
+    for _ in range(steps):
+        actions = policy(obs[0][-1]).astype(vector.action_dtype)
+        theirs = [part.copy() for part in vector.step(actions)]
+        own = list(map(np.array, zip(*map(Evaluated.step, evaluated, actions), strict=True)))
+        for env, mine, pools in zip(evaluated, own[0], theirs[0], strict=True):
+            env.follow(mine, pools)
+        for side, (after, reward, terminated, truncated) in enumerate((theirs, own)):
+            obs[side].append(after)
+            rewards[side].append(reward)
+            ends[side].append(terminated + 2 * truncated)
+    vector.close()
+    return np.array(obs), np.array(rewards), np.array(ends), evaluated
+
+
+def steps_apart(values, scale):
+    """Return how far EnvPool's values (2, T, ...), the first, are from the evaluation's at each step."""
+    distance = np.abs(values[0] - values[1]) / np.maximum(1.0, scale)
+    return distance.max(axis=-1) if distance.ndim > 2 else distance
+
+
+def compare(env_id, options, steps=STEPS):
+    """Return whether both simulate the same task, how they differ, and what else is told of the episodes."""
+    name = name_of(env_id)
+    steps = LENGTHS.get(env_id, CHAOTIC.get(name, steps))
+    rows = 1 if name == "dmc:dog" else 2 if env_id.startswith("dmc:") else 4  # its models take long to load
+    obs, rewards, ends, evaluated = play(env_id, options, steps, SEEDS[:rows])
+    share = 0.99 if name in UNCONVERGED else 1.0
+    apart = (
+        np.quantile(steps_apart(obs, np.abs(obs[1]).max(axis=(0, 1))), share),
+        np.quantile(steps_apart(rewards, np.abs(rewards[1])), share),
+    )
+    starts = steps_apart(obs[:, :1], 1.0).max()
+    told = {"start": starts, "observations": apart[0], "rewards": apart[1], "other ends": (ends[0] != ends[1]).sum()}
+    limits = UNCONVERGED.get(name, (OBSERVATION, REWARD))
+    same = starts < 1e-7 and apart[0] < limits[0] and apart[1] < limits[1] and not told["other ends"]
+    return same, told, bool(ends.any()), [env.touched for env in evaluated]
+
+
+def check(env_id, options):
+    """Fail unless both simulate the same task, with the contacts and the ends of episodes that it is known for."""
+    same, told, ended, touched = compare(env_id, options)
+    print(env_id, options, told)
+    assert same, told
+    assert all(touched) == (name_of(env_id) in TOUCHING)
+    assert ended != (name_of(env_id) in LONG or env_id.startswith("dmc:") or bool(options))
+
+
+def check_that_it_differs(env_id, options, monkeypatch):
+    """Fail if the two look alike although `options` replace what keeps them the same."""
+    monkeypatch.setitem(mujoco.POOL_OPTIONS, env_id, options)
+    monkeypatch.setattr(registered, "LEFT_TO_GYMNASIUM", {})
+    monkeypatch.setattr(dmc, "LEFT_TO_DM_CONTROL", {})
+    same, told, *_ = compare(env_id, {}, steps=80)
+    assert not same, told

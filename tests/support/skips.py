@@ -1,0 +1,58 @@
+"""A pytest plugin: where the variable CI is set, a skipped test fails the run, unless it is marked ``gpu``."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+SKIPPED = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have a list for the skipped tests, and a plugin that fills it."""
+    config.stash[SKIPPED] = []
+    config.pluginmanager.register(_Recorder(config.stash[SKIPPED]))
+
+
+class _Recorder:
+    """Notes what is skipped; with pytest-xdist, in the process that the workers report to."""
+
+    def __init__(self, skipped: list[str]) -> None:
+        self._skipped = skipped
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail") and "gpu" not in report.keywords:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+            self._skipped.append(f"{report.nodeid}: {reason}")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self._skipped.append(report.nodeid)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    need_a_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if not need_a_gpu:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in need_a_gpu:
+            item.add_marker(pytest.mark.skip(reason="there is no GPU"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run in CI that has left a test out."""
+    if os.environ.get("CI") and session.config.stash[SKIPPED] and not hasattr(session.config, "workerinput"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name what should have run."""
+    if os.environ.get("CI") and config.stash[SKIPPED]:
+        terminalreporter.section("skipped, but CI must run them", red=True)
+        for line in config.stash[SKIPPED]:
+            terminalreporter.line(line)

@@ -1,0 +1,25 @@
+"""The tmux server of a test's studies."""
+
+import os
+import subprocess
+
+ENDLESS = "num_timesteps: 1e9\nsave_frequency: 5\n"  # of a task file
+CORES = len(os.sched_getaffinity(0))
+
+
+def tmux(studies, *command):
+    return subprocess.run(["tmux", *command], env=studies.env, capture_output=True, text=True).stdout
+
+
+def windows(studies):
+    """Return window's name → exit code, or nothing while it works."""
+    lines = tmux(studies, "list-panes", "-a", "-F", "#{window_name}\t#{pane_dead_status}").splitlines()
+    return dict(line.split("\t") for line in lines)
+
+
+def panes(studies):
+    return tmux(studies, "list-panes", "-a", "-F", "#{pane_id}").split()
+
+
+def is_running(states):
+    return "running" in states.values()

@@ -1,0 +1,59 @@
+"""What tests of Weights & Biases train, and what they look at."""
+
+import contextlib
+import csv
+import re
+from pathlib import Path
+
+from helpers.trackers import wandb as tracking
+from helpers.trackers.wandb import WandbTracker
+
+SMALL = (
+    "--env_id=InvertedPendulum",
+    "--num_envs=2",
+    "--rollout_len=64",
+    "--batch_size=32",
+    "--eval_frequency=2",
+    "--eval_episodes=1",
+    "--no-compile",
+)
+TRAIN = ("--task=train", "--wandb_project=p", "--wandb_entity=me", "--uuid=some.seed00", *SMALL)
+QUICK_LIMITS = "import helpers.trackers.wandb as w; w.BEGINS_WITHIN = w.ENDS_WITHIN = 4.0; w.MARGIN = 2.0\n"
+
+
+def only(server):
+    (run,) = server.runs.values()
+    return run
+
+
+def column(data, name, metric):
+    rows = csv.DictReader((data / f"logs/{name}/progress.csv").read_text().splitlines())
+    return [float(row[metric]) for row in rows if row[metric]]
+
+
+def clients_of(process):
+    """Return the ids of the W&B client's own programs that a process, or one that it started, has started."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            pid, name, parent = re.match(r"(\d+) \((.*)\) \w (\d+)", stat.read_text(), re.DOTALL).groups()
+            parents[int(pid)] = (name, int(parent))
+
+    def descends(pid):
+        return pid == process or (pid in parents and descends(parents[pid][1]))
+
+    return [pid for pid, (name, _) in parents.items() if name == "wandb-core" and descends(pid)]
+
+
+def make_tracker(data, **more):
+    values = {"project": "p", "entity": "me", "name": "n.seed00", "group": "n", "config": {"gamma": 0.9}}
+    return WandbTracker(data=data, run_id="abcd1234", **values | more)
+
+
+def end(tracker):
+    tracker.close()
+    tracker.wait()
+
+
+def said(caplog):
+    return [record.message for record in caplog.records if record.name == tracking.__name__]

@@ -1,0 +1,124 @@
+"""Compiled updates learn what plain ones do; compiling takes up to a minute each."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from agents.agent import Setting
+from agents.airl_agent import AIRLAgent, AIRLConfig
+from helpers.comm import Comm
+from helpers.demos import ImitationConfig
+from tests.support import steps
+from tests.support.ppo_reference import BOX, DISCRETE, learn_side_by_side
+from tests.support.steps import SIZE, N, expert, rollout
+
+SHORT = (
+    "--task=train",
+    "--env_id=Pendulum",
+    "--num_envs=4",
+    "--rollout_len=256",
+    "--no-compile",
+    "--eval_episodes=1",
+)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_compiled_and_plain_updates_agree(milozero, tmp_path, workers):
+    found = []
+    for switch in ("--compile", "--no-compile"):
+        flags = [flag for flag in SHORT if flag != "--no-compile"]
+        result = milozero(*flags, switch, "--num_iters=3", f"--uuid={switch}", workers=workers, timeout=280)
+        assert result.returncode == 0, result.stderr
+        state = torch.load(tmp_path / f"data/checkpoints/{switch}/last.pt", weights_only=True)
+        found.append(state["agent"]["optimizer"]["parameters"])
+    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=0)
+    assert yaml.safe_load((tmp_path / "data/logs/--compile/config.yaml").read_text())["compile"] is True
+
+
+def test_code_is_compiled_once_for_all_workers_and_kept_for_the_next_run(milozero, tmp_path):
+    log, compiler = tmp_path / "compiled", tmp_path / "g++"
+    compiler.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec {shutil.which("g++")} "$@"\n')
+    compiler.chmod(0o755)
+    env = {"CXX": str(compiler), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    steps = []
+    for name in ("first", "second"):
+        flags = [flag for flag in SHORT if flag != "--no-compile"]
+        result = milozero(*flags, "--compile", "--num_iters=1", f"--uuid={name}", workers=2, timeout=280, env=env)
+        assert result.returncode == 0, result.stderr
+        steps.append([line for line in log.read_text().splitlines() if "all_reduce" in source(line)])
+    assert len(steps[0]) == 1
+    assert steps[1] == steps[0]
+
+
+def source(command):
+    """Return the text of the C++ file that a compiler's command line names."""
+    files = [Path(word) for word in command.split() if word.endswith(".cpp")]
+    return files[0].read_text() if files and files[0].exists() else ""
+
+
+@pytest.mark.parametrize(
+    ("space", "options"),
+    [(BOX, {"clip_value": True, "recompute_advantages": True}), (DISCRETE, {"entropy_coefficient": 0.05})],
+    ids=["box", "discrete"],
+)
+def test_compiled_updates_are_those_of_the_reference(space, options):
+    """Of plain numpy and torch's Adam, as the uncompiled ones are in tests/unit/agents/test_ppo_reference.py."""
+    happened = learn_side_by_side(space, compile=True, **options).happened
+    assert min(happened[case] for case in ("above, good", "above, bad", "below, good", "below, bad")) > 0
+
+
+def test_two_compiled_optimizers_do_not_take_each_others_code():
+    from agents.optimizer import Optimizer, Packed
+
+    torch._dynamo.config.suppress_errors = False
+    found = []
+    for slope in (2.0, -3.0):
+        network = torch.nn.Linear(1, 1, bias=False)
+        loss = lambda params, batch, slope=slope: (params["weight"].sum() * slope, {"x": batch["x"].sum()})  # noqa: E731
+        optimizer = Optimizer(network, loss, lambda _: 0.1, clip_norm=0.0, comm=Comm(), compile=True)
+        optimizer.learn(Packed({"x": torch.ones(2)}), 2, np.random.default_rng(0))
+        found.append((optimizer.moment1 / 0.1).item())
+    assert found == pytest.approx([2.0, -3.0], rel=1e-5)
+
+
+def test_all_reduce_that_fails_within_compiled_steps_stops_them_and_says_why(capfd):
+    from agents.optimizer import Optimizer, Packed
+
+    class Broken(Comm):
+        size = 2
+
+        def sum_(self, array):
+            raise ConnectionError("a worker is gone")
+
+    network = torch.nn.Linear(1, 1, bias=False)
+    loss = lambda params, batch: (params["weight"].sum(), {"x": batch["x"].sum()})  # noqa: E731
+    optimizer = Optimizer(network, loss, lambda _: 0.1, clip_norm=0.0, comm=Broken(), compile=True)
+    with pytest.raises(RuntimeError, match="all_reduce"):
+        optimizer.learn(Packed({"x": torch.ones(2)}), 2, np.random.default_rng(0))
+    assert "a worker is gone" in capfd.readouterr().err
+
+
+NETWORKS = {"p_perception_stack": "mlp_8", "v_perception_stack": "mlp_8", "batch_size": 16, "epochs": 1}
+
+
+def test_compiled_discriminator_learns_what_it_learns_otherwise():
+    def make(compile):
+        imitation = ImitationConfig(d_perception_stack="mlp_16")
+        setting = Setting(
+            Comm(), seed=1, num_envs=N, demos=[expert(terminated=True)], imitation=imitation, compile=compile
+        )
+        config = AIRLConfig(**NETWORKS, d_batch_size=16, d_steps=2, d_batch_norm=True, d_penalty_coefficient=10)
+        return AIRLAgent(config, SIZE, steps.BOX, setting)
+
+    plain, compiled = make(False), make(True)
+    for k in range(3):
+        told, also = (agent.update(rollout(k, [(3, 1)]), 0.0) for agent in (plain, compiled))
+        assert also == pytest.approx(told, rel=2e-3, abs=2e-4, nan_ok=True)
+    inputs, _ = plain.seen(rollout(9))
+    np.testing.assert_allclose(
+        compiled.logits(inputs), plain.logits(inputs), atol=2e-2
+    )  # single precision, over 96 steps

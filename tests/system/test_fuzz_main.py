@@ -1,0 +1,136 @@
+"""Whatever main.py is given: exit code 0 or 2, one line on stderr for 2, and no file where none belongs."""
+
+import contextlib
+import io
+import logging
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
+
+import environments
+import main
+import orchestrator
+from helpers.demos import Episode, write_demo
+from tests.support.fakes import CountingEnv
+from tests.support.fuzzing import NAMES, VALUES, fuzz, is_one_line, tree
+
+FLAG_VALUES = st.builds("--{}={}".format, st.sampled_from(NAMES), VALUES)
+FINE = st.sampled_from(
+    ["--seed=7", "--uuid=ü b", "--layer_norm", "--execution_time=1-0", "--p_lr=1e-3", "--num_workers=1"]
+)
+FLAGS = FINE | FLAG_VALUES | st.sampled_from([*NAMES, "help"]).map("--{}".format) | VALUES
+SMALL = {"num_envs": 1, "p_perception_stack": "mlp_4", "v_perception_stack": "mlp_4"}
+BASE = (*(f"--{name}={value}" for name, value in SMALL.items()), "--rollout_len=16", "--batch_size=8", "--no-compile")
+# The others may have any value: these would write elsewhere, as asked, or make much that this test does not need.
+FREE = [name for name in NAMES if name not in {"data_dir", "wandb_project", *SMALL}]
+TASK_FLAGS = (
+    st.builds("--{}={}".format, st.sampled_from(FREE), VALUES)
+    | FINE
+    | st.sampled_from(
+        [
+            "--task=eval",
+            "--model_path=broken",
+            "--iter_num=last",
+            "--expert_path=broken",
+            "--expert_path=good",
+            "--num_demos=1",
+            "--expert_path=..",
+            "--uuid=..",
+            "--uuid=../x",
+            "--uuid=a",
+            "--data_dir=file",
+            "--data_dir=file/x",
+            "--data_dir=deep/er",
+            "--num_timesteps=64",
+            "--env_id=Hopper-v99",
+            "--env_id=nothing:X",
+            "--batch_norm_all",
+            "--cuda",
+        ]
+    )
+)
+
+
+def run(arguments):
+    """Run main.py; its exit code is 0 or 2, its stderr empty or one line. Returns the code."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main.main(arguments)
+        except SystemExit as end:
+            code = ("help", end.code)
+    said = err.buffer.getvalue().decode()
+    if code == 2:
+        assert said.startswith("error: ")
+        assert said.endswith("\n")
+        assert is_one_line(said[len("error: ") : -1])
+    else:
+        assert code in (0, ("help", 0))
+        assert said == ""
+    return code
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Return a working folder in a folder of its own; what a command writes must stay within."""
+    place = tmp_path_factory.mktemp("main") / "work"
+    (place / "broken").mkdir(parents=True)
+    (place / "broken" / "last.pt").write_bytes(b"PK\x03\x04 no checkpoint")
+    (place / "broken" / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n no episode")
+    (place / "good").mkdir()
+    write_demo(place / "good" / "a.h5", Episode(np.ones((3, 1)), np.ones((2, 1)), np.ones(2), True, False), {})
+    (place / "file").write_text("a file")
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            patch.setenv(name, "1")  # main.py does, for good
+        yield place
+    torch.set_num_threads(threads)
+
+
+@fuzz(600)
+@given(arguments=st.lists(FLAGS, max_size=3))
+def test_fuzz_main_up_to_its_task(place, arguments):
+    before = tree(place.parent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(main, "TASKS", {"train": lambda *_: None, "eval": lambda *_: None})
+        run(arguments)
+    assert tree(place.parent) == before
+
+
+def untrained(patch):
+    """Let a training run end where its first step would be, on an environment that needs no simulator."""
+    env = CountingEnv([3])
+    env.observation_space, env.close, env.spec = spaces.Box(-np.inf, np.inf, (1,)), lambda: None, None
+    for name in ("make_env", "make_vector_env"):
+        patch.setattr(environments, name, lambda *_, **__: env)
+    patch.setattr(orchestrator, "train", lambda *_, **__: ("finished", "enough"))
+    patch.setattr(orchestrator, "finish", lambda *_, **__: "done")
+    patch.setattr(sys, "argv", ["main.py"])
+    patch.setattr(logging.getLogger(), "handlers", [])
+
+
+@fuzz(150)
+@given(arguments=st.lists(TASK_FLAGS, max_size=3))
+def test_fuzz_main_up_to_its_first_step(place, arguments):
+    before = tree(place.parent)
+    with pytest.MonkeyPatch.context() as patch:
+        untrained(patch)
+        code = run([*BASE, *arguments])
+        for handler in logging.getLogger().handlers:
+            handler.close()
+    after = tree(place.parent)
+    new = [path for path in after if path not in before]
+    assert all(after[path] == before[path] for path in before)
+    if code != 0:
+        assert new == []
+    assert all(path.startswith((f"{place}/data", f"{place}/deep")) for path in new)
+    for folder in ("data", "deep"):
+        shutil.rmtree(place / folder, ignore_errors=True)

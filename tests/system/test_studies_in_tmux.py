@@ -1,0 +1,193 @@
+"""More of studies in a real tmux server: windows that are closed, containers, conda, several studies at once."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+from tests.support.one_run import wait_for
+from tests.support.tmux import CORES, ENDLESS, is_running, panes, tmux, windows
+
+pytestmark = pytest.mark.skipif(not shutil.which("tmux"), reason="apt install tmux")
+DOCKER = """#!{python}
+import os, subprocess, sys
+
+words = sys.argv[1:]
+image = words.index("docker_user/milozero:mujoco")
+options, command = words[:image], words[image + 1 :]
+open("{folder}/docker.log", "a").write(repr(options) + "\\n")
+passed = [options[i + 1] for i, word in enumerate(options) if word == "-e"]
+inside = dict(pair.split("=", 1) for pair in passed if "=" in pair)
+inside |= {{name: os.environ[name] for name in passed if name in os.environ}}
+inside |= {{"PATH": "{bin}:/usr/bin:/bin", "HOME": "{folder}"}}
+folders = dict(pair.rsplit(":", 1)[::-1] for i, pair in enumerate(options) if options[i - 1] == "-v")
+os.chdir(folders[options[options.index("-w") + 1]])
+open("{folder}/wandb.log", "a").write(inside.get("WANDB_BASE_URL", "") + inside.get("WANDB_API_KEY", "") + "\\n")
+sys.exit(subprocess.run(command, env=inside).returncode)
+"""
+CONDA = """#!/bin/bash
+if [ "$1 $2" = "env list" ]; then echo '{{"envs": ["/opt/conda", "/opt/conda/envs/py torch"]}}'; exit; fi
+if [ "$1 $2" = "shell.bash hook" ]; then
+  echo 'conda() {{ export CONDA_DEFAULT_ENV="$2" PATH={bin}:$PATH; }}'
+fi
+"""
+
+
+@pytest.fixture(autouse=True)
+def _server(studies):
+    """End the server that a test has started."""
+    yield
+    subprocess.run(["tmux", "kill-server"], env=studies.env, capture_output=True)
+
+
+@pytest.mark.parametrize("how", ["kill-server", "SIGKILL", "Ctrl-C"])
+def test_window_that_goes_takes_its_job_with_it(studies, how):
+    studies.run(studies.task(ENDLESS), "--prefix=s", "--num_workers=1")
+    states = studies.wait("s", is_running)
+    job = next(name for name, state in states.items() if state == "running")
+    wait_for(lambda: (studies.data / f"logs/{job}/progress.csv").exists())
+    if how == "kill-server":
+        tmux(studies, "kill-server")
+    if how == "SIGKILL":
+        pids = tmux(studies, "list-panes", "-a", "-F", "#{pane_pid}").split()
+        for pid in pids:
+            os.kill(int(pid), signal.SIGKILL)
+    if how == "Ctrl-C":
+        for pane in panes(studies):
+            tmux(studies, "send-keys", "-t", pane, "C-c")
+    studies.wait("s", lambda states: set(states.values()) <= {"stopped", "failed"})
+    wait_for(lambda: len([words for words in studies.processes() if "main.py" in words]) == 0)
+    assert (studies.data / f"checkpoints/{job}/last.pt").exists()
+
+
+def test_two_studies_share_the_cores(studies):
+    """Each job takes all of them, so there is never more than one at work."""
+    task = studies.task("num_iters: 20\n")
+    for name in ("a", "b"):
+        studies.run(task, f"--prefix={name}", f"--num_workers={CORES}")
+    give_up = time.monotonic() + 200
+    while True:
+        time.sleep(0.05)
+        before, other, after = (studies.states(name) for name in ("a", "b", "a"))
+        # One look takes a moment: what ran before and after the other's, ran during it.
+        at_once = [job for job in after if before[job] == after[job] == "running"]
+        at_once += [job for job in other if other[job] == "running"]
+        assert len(at_once) <= 1
+        states = [*other.values(), *after.values()]
+        if not {"pending", "running"} & set(states):
+            break
+        assert time.monotonic() < give_up
+    assert states == ["finished"] * 4
+
+
+def test_contracts_example_runs_as_written(studies, tmp_path):
+    """From the README, with a docker that runs the command here, shorter, and the user's own names filled in."""
+    readme = (ROOT / "README.md").read_text()
+    text = re.search(r"python spawner\.py \\  #.*?(?=\n\s*```)", readme, re.S)[0]
+    line = re.sub(r"\s*(\\\s*)?#[^\n]*\n|\s*\\\n", " ", text + "\n")
+    for name, value in (("BASE_URL", "http://127.0.0.1:9"), ("API_KEY", "VERYSECRET"), ("ENTITY", "me")):
+        line = line.replace(f"[YOUR_WANDB_{name}]", value)
+    words = shlex.split(line)
+    assert words[:2] == ["python", "spawner.py"]
+    assert "--docker" in words
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    # an upgrade must not change what is installed here
+    (programs / "pip").write_text(f"#!/bin/sh\necho pip $* >>{shlex.quote(str(tmp_path))}/pip.log\n")
+    docker = DOCKER.format(python=sys.executable, folder=tmp_path, bin=f"{programs}:{Path(sys.executable).parent}")
+    (programs / "docker").write_text(docker)
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    short = tmp_path / "short.yaml"
+    short.write_text((ROOT / "tasks/train_mujoco_ppo.yaml").read_text().replace("1e6", "2000"))
+    words = [str(short) if word == "tasks/train_mujoco_ppo.yaml" else word for word in words]
+    studies.env |= {"PATH": f"{programs}:{os.environ['PATH']}", "WANDB_MODE": "disabled"}
+    told = studies.run(*words[2:])
+    assert "6 jobs; 6 started" in told
+    states = studies.wait_for_end("study")
+    assert list(states.values()) == ["finished"] * 6, studies.outputs("study")
+    used = (tmp_path / "docker.log").read_text().splitlines()
+    assert len(used) == 6
+    assert "VERYSECRET" not in "".join(used)
+    assert (tmp_path / "wandb.log").read_text().split() == ["http://127.0.0.1:9VERYSECRET"] * 6
+    assert (tmp_path / "pip.log").read_text().count("--upgrade wandb") == 6
+    wait_for(lambda: not list(studies.files("study").glob("*.sh")))
+
+
+def test_conda_environment_is_activated(studies, tmp_path):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "conda").write_text(CONDA.format(bin=Path(sys.executable).parent))
+    (programs / "conda").chmod(0o755)
+    studies.env |= {"PATH": f"{programs}:/usr/bin:/bin"}
+    task = studies.task("num_iters: 1\n")
+    refused = studies.run(task, "--conda_env=pytorch", fails=True)
+    assert "--conda_env=pytorch: no such environment; did you mean 'py torch'?" in refused
+    studies.run(task, "--conda_env=py torch", "--num_workers=1")
+    assert set(studies.wait_for_end("study").values()) == {"finished"}, studies.outputs("study")
+
+
+def test_wandb_is_upgraded_before_anything_starts(studies):
+    """By a pip that may look nowhere: what is installed is the newest that it can find."""
+    task = studies.task("num_iters: 1\n")
+    told = studies.run(task, "--wandb_upgrade", "--num_workers=1", PIP_NO_INDEX="1")
+    assert told.splitlines()[0] == "upgrading wandb"
+    studies.wait_for_end("study")
+    refused = studies.run(task, "--wandb_upgrade", "--prefix=other", fails=True, PIP_PYTHON="/nowhere")
+    assert "--wandb_upgrade: " in refused
+    assert not list(studies.files("other").glob("*"))
+
+
+def test_studies_of_one_name_and_the_users_own_session_are_left_alone(studies):
+    """Two folders, two names that tmux writes alike, and a session that somebody else opened."""
+    tmux(studies, "new-session", "-d", "-s", "a_b", "cat")
+    task = studies.task(ENDLESS)
+    elsewhere = f"--data_dir={studies.folder}/o"
+    flags = ("--num_workers=1", "--env_bundle=InvertedPendulum")
+    studies.run(task, "--prefix=a_b", *flags)
+    studies.run(task, "--prefix=a.b", *flags)
+    assert "attach -t =a_b-4" in studies.run(task, "--prefix=a.b", *flags, elsewhere)
+    sessions = tmux(studies, "list-sessions", "-F", "#{session_name}").split()
+    assert sorted(sessions) == ["a_b", "a_b-2", "a_b-3", "a_b-4"]
+    studies.run("--stop=a.b")
+    assert "running" in studies.states("a_b").values()
+    sessions = tmux(studies, "list-sessions", "-F", "#{session_name}").split()
+    assert sorted(sessions) == ["a_b", "a_b-2", "a_b-4"]
+    studies.run("--stop=a_b")
+    studies.run("--stop=a.b", elsewhere)
+    assert tmux(studies, "list-sessions", "-F", "#{session_name}").split() == ["a_b"]
+
+
+def test_study_can_be_made_longer_by_giving_the_command_twice(studies):
+    name = "a\\b$c"
+    flags = (f"--prefix={name}", "--num_workers=1", "--env_bundle=InvertedPendulum")
+    studies.run(studies.task("num_iters: 1\n"), *flags)
+    studies.wait_for_end(name)
+    longer = studies.task("num_iters: 30\n")
+    assert "1 jobs; 1 started" in studies.run(longer, *flags)
+    assert "1 jobs; 0 started, 0 finished already, 1 at work already" in studies.run(longer, *flags)
+    assert list(studies.wait_for_end(name).values()) == ["finished"]
+    assert (
+        "num_iters=30 reached"
+        in (studies.data / "logs" / f"{name}.InvertedPendulum-v5.seed00" / "log.txt").read_text()
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGINT])
+def test_spawner_that_is_ended_while_it_opens_windows_forgets_none(studies, number):
+    command = [sys.executable, ROOT / "spawner.py", f"--data_dir={studies.data}", studies.task(ENDLESS)]
+    command += ["--prefix=s", "--num_workers=1", "--num_seeds=20", "--env_bundle=InvertedPendulum"]
+    with subprocess.Popen(command, env=studies.env, cwd=studies.folder, stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: len(windows(studies)) > 3)
+        process.send_signal(number)
+    wait_for(lambda: is_running(studies.states("s")))
+    studies.run("--stop=s")
+    assert studies.processes() == []

@@ -1,0 +1,64 @@
+"""Runs that are killed at random moments, or stopped, in small; `make torture` does it for hours."""
+
+import os
+import random
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torture
+
+from agents import AGENTS
+from tests.support.one_run import FOR_EVER, SLOW, iterations, status, wait_for
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("algo", "workers", "how"),
+    [
+        *(("ppo", 1, how) for how in ("a worker", "SIGUSR1")),
+        *(("ppo", 2, how) for how in ("the launcher", "SIGUSR1")),
+        *((algo, 2, "a worker") for algo in sorted(AGENTS) if algo != "ppo"),
+    ],
+)
+def test_killed_run_ends_as_one_that_never_was(algo, workers, how):
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"moments from seed {seed}")  # shown where this fails
+    row = torture.torture(torture.Case(algo, workers, how), 1, 16, random.Random(seed), each=1)
+    assert row["equal"] == row["runs"] >= 1
+    assert row["resumed_from"]
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_stopped_worker_is_named_and_the_job_ends(started, tmp_path, victim):
+    process = started(*SLOW, FOR_EVER, "--watchdog=00:00:05", "--save_frequency=1", workers=2)
+    wait_for(lambda: len(iterations(tmp_path)) >= 2)
+    pid = next(p for p in torture.workers_of(tmp_path / "data") if rank_of(p) == victim)
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    _, stderr = process.communicate(timeout=60)
+    assert 4 < time.monotonic() - began < 40
+    assert process.returncode != 0
+    assert re.search(rf"error: iteration \d+ has not ended for \d+ s: worker {victim} is not answering", stderr)
+    assert not torture.workers_of(tmp_path / "data")
+    assert (status(tmp_path)["state"], status(tmp_path)["resumable"]) == ("failed", True)
+    assert f"worker {victim} is not answering" in status(tmp_path)["reason"]
+
+
+def rank_of(pid):
+    variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return int(next(v for v in variables if v.startswith(b"OMPI_COMM_WORLD_RANK=")).split(b"=")[1])
+
+
+def test_sigterm_to_mpiexec_leaves_something_to_resume(started, milozero, tmp_path):
+    """Open MPI 5 gives the workers a quarter of a second; what was saved before is enough."""
+    process = started(*SLOW, FOR_EVER, "--save_frequency=2", workers=2)
+    wait_for(lambda: len(iterations(tmp_path)) >= 3)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    reached = iterations(tmp_path)[-1]
+    result = milozero(*SLOW, f"--num_iters={reached + 2}", "--resume", "--save_frequency=2", workers=2)
+    assert result.returncode == 0, result.stderr
+    assert iterations(tmp_path) == list(range(1, reached + 3))

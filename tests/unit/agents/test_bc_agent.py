@@ -1,0 +1,146 @@
+"""Behavioural cloning on demonstrations whose actions are a known function of the observations."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from agents.agent import Setting
+from agents.bc_agent import BCAgent, BCConfig
+from helpers.comm import Comm
+from helpers.demos import Episode, ImitationConfig
+from helpers.errors import UserError
+from tests.support.fakes import on_workers
+
+BOX = spaces.Box(-1.0, 1.0, (2,))
+
+
+def expert(length=200, episodes=2, discrete=False, noise=0.0):
+    """Return episodes of an expert that acts linearly, or by the sign of the first observation."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(episodes):
+        obs = rng.normal(3.0, 2.0, size=(length + 1, 3))
+        actions = np.stack([0.2 * obs[:-1, 0], -0.1 * obs[:-1, 1]], axis=1)
+        actions += noise * rng.normal(size=actions.shape)
+        choice = (obs[:-1, 0] > 3.0).astype(np.int64)
+        found.append(Episode(obs, choice if discrete else actions, np.ones(length), False, True))
+    return found
+
+
+def make(comm=None, space=BOX, demos=None, imitation=None, iteration=0, **config):
+    setting = Setting(
+        comm or Comm(), seed=1, iteration=iteration, demos=expert() if demos is None else demos, imitation=imitation
+    )
+    values = {"p_perception_stack": "mlp_32", "p_lr": 1e-2, "batch_size": 40} | config
+    return BCAgent(BCConfig(**values), 3, space, setting)
+
+
+def learn(agent, iterations):
+    return [agent.update(None, k / iterations) for k in range(iterations)]
+
+
+@pytest.mark.parametrize("loss", ["nll", "mse"])
+def test_policy_becomes_the_experts(loss):
+    agent = make(bc_loss=loss)
+    metrics = learn(agent, 15)
+    assert set(metrics[0]) == set(BCAgent.METRICS)
+    assert metrics[-1]["validation_loss"] < metrics[0]["validation_loss"]
+    obs = np.random.default_rng(9).normal(3.0, 2.0, size=(50, 3))
+    acted = np.stack([agent.act(row) for row in obs])
+    np.testing.assert_allclose(acted, np.stack([0.2 * obs[:, 0], -0.1 * obs[:, 1]], axis=1), atol=0.15)
+
+
+def test_finite_actions_are_cloned_and_have_no_squared_error():
+    space = spaces.Discrete(2)
+    agent = make(space=space, demos=expert(discrete=True))
+    learn(agent, 8)
+    obs = np.random.default_rng(9).normal(3.0, 2.0, size=(100, 3))
+    right = [agent.act(row) == (row[0] > 3.0) for row in obs]
+    assert np.mean(right) > 0.9
+    with pytest.raises(UserError, match="continuous"):
+        make(space=space, demos=expert(discrete=True), bc_loss="mse")
+
+
+def test_loss_is_the_mean_negative_log_likelihood_and_the_mean_squared_error():
+    obs, actions = torch.zeros(4, 3), torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0], [1.0, 1.0]])
+    for kind, expected in (
+        ("nll", 0.5 * (1 + 4 + 0 + 2) / 4 + math.log(2 * math.pi)),
+        ("mse", (1 + 4 + 0 + 2) / 8),
+    ):
+        agent = make(bc_loss=kind)
+        params = {n: torch.zeros_like(p) for n, p in agent.network.named_parameters()}  # mean 0, deviation 1
+        value, metrics = agent.loss(params, {"obs": obs, "actions": actions})
+        assert float(value) == pytest.approx(expected)
+        assert metrics["policy_loss"] is value
+
+
+def test_steps_kept_aside_are_not_learned_from():
+    agent = make(bc_validation=0.25)
+    assert len(agent.learned_obs) == 300
+    assert len(agent._kept["obs"]) == 100
+    both = torch.cat([agent.learned_obs, agent._kept["obs"]])
+    assert len(torch.unique(both, dim=0)) == 400
+
+
+def test_learning_ends_when_the_validation_loss_has_long_not_fallen():
+    agent = make(demos=expert(length=30, episodes=1, noise=1.0), batch_size=10, bc_patience=3, bc_validation=0.3)
+    for k in range(200):
+        assert agent.finished == ""
+        agent.update(None, k / 400)
+        if agent.finished:
+            break
+    assert "bc_patience=3" in agent.finished
+    assert agent.since_best == 3
+
+
+@pytest.mark.parametrize(("patience", "validation"), [(0, 0.3), (3, 0.0)])
+def test_it_does_not_end_where_nobody_asks_for_that(patience, validation):
+    demos = expert(length=30, episodes=1, noise=1.0)
+    agent = make(demos=demos, batch_size=10, bc_patience=patience, bc_validation=validation)
+    metrics = learn(agent, 30)
+    assert agent.finished == ""
+    assert math.isnan(metrics[-1]["validation_loss"]) == (validation == 0.0)
+
+
+def test_workers_share_the_demonstrations_and_stay_alike():
+    def work(comm):
+        agent = make(comm)
+        metrics = learn(agent, 3)
+        return agent.learned_obs, agent._kept["obs"], agent.parameter_hash(), metrics[-1], agent.since_best
+
+    (one, kept1, *first), (two, kept2, *second) = on_workers(2, work)
+    assert first == second
+    assert len(one) == len(two) == 180
+    assert len(torch.unique(torch.cat([one, two, kept1, kept2]), dim=0)) == 400
+
+
+def test_share_smaller_than_a_minibatch_is_said():
+    with pytest.raises(UserError, match="--batch_size=64, but each worker has 10 steps"):
+        make(batch_size=64, bc_validation=0.5, imitation=ImitationConfig(demo_subsampling=20))
+
+
+def test_resumed_agent_learns_the_same_bits():
+    straight = make()
+    learn(straight, 2)
+    state, worker = straight.state_dict(), straight.worker_state()
+    resumed = make(iteration=2)
+    resumed.load_state_dict(state)
+    resumed.load_worker_state(worker)
+    assert learn(straight, 2) == learn(resumed, 2)
+    assert straight.parameter_hash() == resumed.parameter_hash()
+
+
+def test_other_demonstrations_are_seen_through_the_normaliser_of_the_checkpoint():
+    first = make()
+    other = make(demos=expert(length=100))
+    other.load_state_dict(first.state_dict())
+    steps = other._steps.obs[other._mine]
+    np.testing.assert_array_equal(other.learned_obs.numpy(), first.observations(steps))
+
+
+def test_agent_that_only_plays_needs_no_demonstrations():
+    agent = make(demos=())
+    assert agent.act(np.zeros(3)).shape == (2,)

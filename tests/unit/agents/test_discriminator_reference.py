@@ -1,0 +1,425 @@
+"""GAIL's and AIRL's learning against one that is written independently: losses, gradients, rewards, whole updates."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import nn
+
+from agents.agent import Setting
+from agents.airl_agent import AIRLAgent, AIRLConfig
+from agents.gail_agent import GAILAgent, GAILConfig
+from helpers.comm import Comm
+from helpers.demos import Episode, ImitationConfig
+from helpers.seeding import Purpose, generator
+from tests.support.fakes import on_workers
+from tests.support.plain import (
+    PlainActorCritic,
+    adam,
+    assert_alike,
+    assert_metrics_alike,
+    begin_alike,
+    descend,
+    follow,
+    hidden_layers,
+    minibatches,
+    successive_rollouts,
+)
+from tests.support.ppo_reference import PPOReference
+
+BOX, DISCRETE = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(3)
+SIZE, SEED = 3, 4
+LEARNING = {
+    "p_perception_stack": "mlp_8",
+    "v_perception_stack": "mlp_7_6",
+    "p_lr": 0.005,
+    "v_lr": 0.005,
+    "gamma": 0.9,
+    "batch_size": 32,
+    "epochs": 1,
+    "d_batch_size": 32,
+    "d_lr": 0.02,
+}
+
+
+class SpectrallyNormed(nn.Linear):
+    """A linear layer over its largest singular value, by decomposition."""
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight / torch.linalg.matrix_norm(self.weight, 2), self.bias)
+
+
+class PlainScalar(nn.Module):
+    """Hidden layers and one number."""
+
+    def __init__(self, inputs, config):
+        super().__init__()
+        self.stack = hidden_layers(inputs, (6, 5), config.activation, batch_norm=config.d_batch_norm)
+        self.head = nn.Linear(5, 1)
+        if config.d_spectral_norm:
+            for module in (self.stack[0], self.stack[2], self.head):
+                module.__class__ = SpectrallyNormed
+
+    def forward(self, x):
+        return self.head(self.stack(x))[..., 0]
+
+
+class PlainGAIL(nn.Module):
+    """What GAIL sees of a step, and what it makes of that."""
+
+    def __init__(self, config, space):
+        super().__init__()
+        actions = 0 if config.d_state_only else space.shape[0] if space.shape else int(space.n)
+        self.penalised = SIZE + actions + config.d_absorbing
+        self.scalar = PlainScalar(self.penalised, config)
+        self.double()
+        self.config = config
+        self.absorbed = torch.eye(self.penalised, dtype=torch.float64)[-1]
+
+    @property
+    def named_like_the_agents(self):
+        return self.scalar
+
+    def forward(self, x):
+        return self.scalar(x)
+
+    def inputs(self, obs, actions, next_obs, goes_on, log_probs):
+        parts = [obs] if self.config.d_state_only else [obs, actions]
+        parts += [torch.zeros_like(obs[..., :1])] * self.config.d_absorbing
+        return torch.cat(parts, -1)
+
+    def scores(self, inputs, valid):
+        return self(inputs)
+
+    def follow(self, x):
+        follow(self.scalar.stack, x)
+
+
+class PlainAIRL(nn.Module):
+    """What AIRL sees of a step, and what it makes of that: f − log π."""
+
+    def __init__(self, config, space):
+        super().__init__()
+        actions = 0 if config.d_state_only else space.shape[0] if space.shape else int(space.n)
+        self.penalised = 2 * SIZE + actions
+        self.reward, self.potential = PlainScalar(SIZE + actions, config), PlainScalar(SIZE, config)
+        self.double()
+        self.config = config
+
+    @property
+    def named_like_the_agents(self):
+        return self
+
+    def parts(self, x):
+        obs, next_obs, actions, goes_on, log_probs = x.split([SIZE, SIZE, x.shape[-1] - 2 * SIZE - 2, 1, 1], -1)
+        return torch.cat([obs, actions], -1), obs, next_obs, goes_on[..., 0], log_probs[..., 0]
+
+    def f(self, x):
+        rewarded, obs, next_obs, goes_on, _ = self.parts(x)
+        return self.reward(rewarded) - self.potential(obs) + self.config.gamma * self.potential(next_obs) * goes_on
+
+    def forward(self, x):
+        return self.f(x) - x[..., -1]
+
+    def inputs(self, obs, actions, next_obs, goes_on, log_probs):
+        parts = [obs, next_obs] if self.config.d_state_only else [obs, next_obs, actions]
+        return torch.cat([*parts, goes_on[..., None].double(), log_probs[..., None]], -1)
+
+    def scores(self, inputs, valid):
+        return self.f(inputs) - inputs[valid][:, -1].mean()
+
+    def follow(self, x):
+        rewarded, obs, next_obs, *_ = self.parts(x)
+        follow(self.reward.stack, rewarded)
+        follow(self.potential.stack, torch.cat([obs, next_obs]))
+
+
+def told_apart(discriminator, config, batch):
+    """Return the loss to go down, and the metrics, of a minibatch."""
+    expert, policy = discriminator(batch["expert"]), discriminator(batch["policy"])
+    cross_entropy = nn.functional.binary_cross_entropy_with_logits
+    told = cross_entropy(expert, torch.full_like(expert, 1.0 - config.d_label_smoothing))
+    told = told + cross_entropy(policy, torch.zeros_like(policy))
+    answers = torch.distributions.Bernoulli(logits=torch.stack([expert, policy]))
+    penalty = torch.zeros(())
+    if config.d_penalty != "none":
+        mix = batch["mix"]
+        where = (1 - mix) * batch["expert"] + mix * batch["policy"]
+        if config.d_penalty == "dragan":
+            where = batch["expert"] + mix * batch["noise"]
+        where = where.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(discriminator(where).sum(), where, create_graph=True)
+        steepness = slope[:, : discriminator.penalised].norm(dim=1)
+        counted = steepness > 1.0 if config.d_penalty == "one_sided" else torch.ones_like(steepness, dtype=bool)
+        penalty = torch.where(counted, (steepness - 1.0) ** 2, 0.0).mean()
+    loss = told + config.d_penalty_coefficient * penalty - config.d_entropy_coefficient * answers.entropy().mean()
+    means = {"d_expert": answers.probs[0].mean(), "d_policy": answers.probs[1].mean()}
+    return loss, {"d_loss": told, "d_penalty": penalty} | means
+
+
+def reward_for(score, form):
+    d = 1.0 / (1.0 + np.exp(-score))
+    return {"positive": -np.log(1 - d), "negative": np.log(d), "unbiased": np.log(d) - np.log(1 - d)}[form]
+
+
+class AdversarialReference:
+    """Tells the policy from the expert, and lets PPO's reference learn from that; of the data of all workers."""
+
+    def __init__(self, agent, plain, space, demos, workers=1):
+        self.config, self.space, self.discriminator = agent.config, space, plain
+        network = PlainActorCritic(SIZE, space, (8, 8), (7, 6))
+        begin_alike(network, agent.network)
+        begin_alike(plain.named_like_the_agents, agent.discriminator)
+        self.ppo = PPOReference(agent.config, network, seed=SEED, workers=workers)
+        self.rngs = [generator(SEED, Purpose.DISCRIMINATOR, rank) for rank in range(workers)]
+        self.adam = adam([(list(plain.parameters()), agent.config.d_lr)])
+        self.demos, self.iteration = demos, 0
+        self.ended = [np.zeros(4 // workers, bool) for _ in range(workers)]
+
+    def inputs(self, obs, actions, next_obs, terminated):
+        """Return what the discriminator sees of steps, by the policy and the moments that there are now."""
+        seen, then = self.ppo.normalized(obs), self.ppo.normalized(next_obs)
+        done = torch.tensor(np.clip(actions, -1, 1) if self.space.shape else actions)
+        shape = seen.shape[:-1]
+        with torch.no_grad():
+            policy = self.ppo.network.distribution(seen.flatten(0, -2))
+            log_probs = policy.log_prob(done.flatten(0, len(shape) - 1)).reshape(shape)
+        marks = done.double() if self.space.shape else nn.functional.one_hot(done, int(self.space.n)).double()
+        return self.discriminator.inputs(seen, marks, then, torch.tensor(~terminated), log_probs)
+
+    def expert_inputs(self, rng, count):
+        obs, next_obs = (np.concatenate([e.obs[of] for e in self.demos]) for of in (slice(-1), slice(1, None)))
+        ends = np.concatenate([np.arange(1, len(e) + 1) == (len(e) if e.terminated else 0) for e in self.demos])
+        rows = rng.integers(len(obs), size=count)
+        actions = np.concatenate([e.actions for e in self.demos])
+        inputs = self.inputs(obs[rows], actions[rows], next_obs[rows], ends[rows])
+        if getattr(self.config, "d_absorbing", False):
+            inputs[torch.tensor(rng.random(count) < ends.sum() / (len(ends) + ends.sum()))] = (
+                self.discriminator.absorbed
+            )
+        return inputs
+
+    def policy_inputs(self, worker, rollout):
+        inputs = self.inputs(rollout.obs[:-1], rollout.actions, rollout.obs[1:], rollout.terminated)
+        seen = rollout.valid.copy()
+        if getattr(self.config, "d_absorbing", False):
+            for t, n in np.argwhere(~rollout.valid):
+                if rollout.terminated[t - 1, n] if t else self.ended[worker][n]:
+                    inputs[t, n], seen[t, n] = self.discriminator.absorbed, True
+            self.ended[worker] = rollout.terminated[-1].copy()
+        return inputs, torch.tensor(seen)
+
+    def update(self, rollouts, progress):
+        config = self.config
+        own = [self.policy_inputs(worker, rollout) for worker, rollout in enumerate(rollouts)]
+        metrics, learned = dict.fromkeys(("d_loss", "d_expert", "d_policy", "d_penalty"), math.nan), None
+        if self.iteration % config.g_steps == 0:
+            metrics, learned = self._learn_to_tell([inputs[seen] for inputs, seen in own], rollouts[0].valid.size)
+        self.iteration += 1
+        valid = [torch.tensor(rollout.valid) for rollout in rollouts]
+        width = own[0][0].shape[-1]
+        everything = torch.cat([inputs.reshape(-1, width) for inputs, _ in own])
+        with torch.no_grad():
+            scores = self.discriminator.scores(everything, torch.cat([each.flatten() for each in valid]))
+            end = 0.0
+            if getattr(config, "d_absorbing", False):
+                reward = float(reward_for(self.discriminator(self.discriminator.absorbed[None]), config.d_reward))
+                end = sum(reward * config.gamma**k for k in range(1000))
+        split = scores.numpy().reshape(len(rollouts), *rollouts[0].valid.shape)
+        rewards = [
+            np.where(r.valid, reward_for(s, config.d_reward), 0.0) for r, s in zip(rollouts, split, strict=True)
+        ]
+        if learned is not None:
+            self.discriminator.follow(learned)
+        rewarded = [dataclasses.replace(r, rewards=reward) for r, reward in zip(rollouts, rewards, strict=True)]
+        metrics["d_reward"] = float(np.mean([r.rewards[r.valid].mean() for r in rewarded]))
+        return metrics | self.ppo.update(rewarded, progress, end)
+
+    def _learn_to_tell(self, policy, count):
+        config, found = self.config, []
+        for _ in range(config.d_steps):
+            fields = {name: [] for name in ("expert", "policy", "mix", "noise")}
+            for rng, steps in zip(self.rngs, policy, strict=True):
+                chosen = self.expert_inputs(rng, count)
+                order = rng.permutation(len(steps))
+                fields["expert"].append(chosen)
+                fields["policy"].append(steps[[order[i % len(order)] for i in range(count)]])
+                if config.d_penalty != "none":
+                    fields["mix"].append(torch.tensor(rng.random((count, 1), np.float32)))
+                if config.d_penalty == "dragan":
+                    drawn = torch.tensor(rng.random((*chosen.shape,), np.float32))
+                    fields["noise"].append(0.5 * chosen.std(0, correction=0) * drawn)
+            fields = {name: of for name, of in fields.items() if of}
+            for rows in minibatches(self.rngs, count, config.d_batch_size):
+                batch = {
+                    name: torch.cat([part[mine] for part, mine in zip(of, rows, strict=True)])
+                    for name, of in fields.items()
+                }
+                loss, metrics = told_apart(self.discriminator, config, batch)
+                descend(self.adam, loss, 0.0)
+                found.append(metrics)
+        means = {name: float(np.mean([each[name].item() for each in found])) for name in found[0]}
+        return means, torch.cat([*fields["expert"], *fields["policy"]])
+
+
+def demonstrations(space, lengths=((8, True), (9, False), (1, True), (4, True))):
+    """Return episodes of an expert elsewhere, of lengths, terminated or not; some actions are beyond the limits."""
+    rng, episodes = np.random.default_rng(8), []
+    for length, terminated in lengths:
+        obs = rng.normal([1.0, 0.0, 0.3], [1.0, 3.0, 0.3], (length + 1, SIZE)).astype(np.float32)
+        actions = (
+            rng.normal(0.5, 0.5, (length, 2)).astype(np.float32) if space.shape else rng.integers(3, size=length)
+        )
+        episodes.append(Episode(obs, actions, np.ones(length), terminated, not terminated))
+    return episodes
+
+
+def make(algorithm, space=BOX, comm=None, num_envs=4, **options):
+    agents = {"gail": (GAILAgent, GAILConfig, PlainGAIL), "airl": (AIRLAgent, AIRLConfig, PlainAIRL)}
+    agent_type, config_type, plain_type = agents[algorithm]
+    config = config_type(**LEARNING | options)
+    setting = Setting(
+        comm or Comm(),
+        seed=SEED,
+        num_envs=num_envs,
+        demos=demonstrations(space),
+        imitation=ImitationConfig(d_perception_stack="mlp_6_5"),
+    )
+    return agent_type(config, SIZE, space, setting), plain_type(config, space)
+
+
+def check_three_updates(algorithm, space=BOX, **options):
+    agent, plain = make(algorithm, space, **options)
+    reference = AdversarialReference(agent, plain, space, demonstrations(space))
+    for k, rollout in enumerate(successive_rollouts(space, seed=3)):
+        theirs, mine = agent.update(rollout, k / 4), reference.update([rollout], k / 4)
+        assert set(mine) == set(theirs)
+        assert_metrics_alike(mine, theirs)
+        assert_alike(plain.named_like_the_agents, agent.discriminator)
+        assert_alike(reference.ppo.network, agent.network)
+
+
+PENALTIES = ("none", "wgan", "one_sided", "dragan")
+
+
+@pytest.mark.parametrize("algorithm", ["gail", "airl"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"d_penalty": penalty} for penalty in PENALTIES),
+        {"d_label_smoothing": 0.2, "d_entropy_coefficient": 0.3, "d_reward": "unbiased"},
+        {"d_reward": "negative", "d_steps": 2},
+        {"g_steps": 2, "d_penalty_coefficient": 0.5},
+        {"d_batch_norm": True},
+    ],
+    ids=str,
+)
+def test_three_updates_are_those_of_the_reference(algorithm, options):
+    check_three_updates(algorithm, **options)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options"),
+    [
+        ("gail", {"d_state_only": True}),
+        ("gail", {"d_absorbing": True}),
+        ("gail", {"d_absorbing": True, "d_reward": "negative", "normalize_rewards": False, "d_batch_norm": True}),
+        ("airl", {"d_state_only": False}),
+        ("airl", {"d_state_only": False, "d_reward": "unbiased", "d_penalty": "dragan"}),
+    ],
+    ids=str,
+)
+def test_what_it_sees_of_a_step_is_what_the_reference_sees(algorithm, options):
+    for space in (BOX, DISCRETE):
+        check_three_updates(algorithm, space, **options)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options"),
+    [("gail", {"d_absorbing": True, "d_batch_norm": True}), ("airl", {"d_batch_norm": True})],
+)
+def test_two_workers_learn_what_one_reference_learns_that_sees_both(algorithm, options):
+    options = options | {"batch_size": 16, "d_batch_size": 16, "d_batch_norm": True}
+    data = [successive_rollouts(BOX, num_envs=2, seed=seed, ends=ends) for seed, ends in ((1, 0.3), (2, 0.02))]
+    reference = AdversarialReference(*make(algorithm, **options), BOX, demonstrations(BOX), workers=2)
+    mine = [reference.update(pair, 0.0) for pair in zip(*data, strict=True)]
+
+    def work(comm):
+        agent, _ = make(algorithm, comm=comm, num_envs=2, **options)
+        return agent, [agent.update(rollout, 0.0) for rollout in data[comm.rank]]
+
+    for agent, theirs in on_workers(2, work):
+        assert_alike(reference.discriminator.named_like_the_agents, agent.discriminator)
+        assert_alike(reference.ppo.network, agent.network)
+        for one, other in zip(mine, theirs, strict=True):
+            assert_metrics_alike(one, other)
+
+
+def minibatch(columns, rows=8, steep=1.5):
+    rng = torch.Generator().manual_seed(0)
+    fields = {
+        name: steep * torch.randn(rows, columns, generator=rng, dtype=torch.float64)
+        for name in ("expert", "policy", "noise")
+    }
+    return fields | {"mix": torch.rand(rows, 1, generator=rng, dtype=torch.float64)}
+
+
+@pytest.mark.parametrize("algorithm", ["gail", "airl"])
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("more", [{"activation": "elu"}, {"d_spectral_norm": True}], ids=str)
+def test_gradient_is_that_of_the_loss_and_both_are_the_references(algorithm, penalty, more):
+    """The reference's gradient is held against differences of its loss, too: it is a gradient of a gradient."""
+    options = {"d_penalty": penalty, "d_label_smoothing": 0.1, "d_entropy_coefficient": 0.2} | more
+    agent, plain = make(algorithm, **options)
+    begin_alike(plain.named_like_the_agents, agent.discriminator)
+    with torch.no_grad():  # steep here and flat there, so that one-sided penalties count some rows and not others
+        for parameter, theirs in zip(plain.parameters(), agent.discriminator.parameters(), strict=True):
+            parameter.mul_(1.3).add_(0.1)
+            theirs.mul_(1.3).add_(0.1)
+    for _ in range(200):
+        agent.discriminator.refresh()  # where power iteration comes to
+    batch = minibatch(plain.penalised if algorithm == "gail" else plain.penalised + 2)
+    loss, metrics = told_apart(plain, agent.config, batch)
+    mine = torch.autograd.grad(loss, list(plain.parameters()))
+
+    params = {name: p.clone().requires_grad_() for name, p in agent.discriminator.named_parameters()}
+    theirs_loss, theirs_metrics = agent.d_loss(params, {name: field.float() for name, field in batch.items()})
+    theirs = dict(zip(params, torch.autograd.grad(theirs_loss, list(params.values())), strict=True))
+    assert theirs_loss.item() == pytest.approx(loss.item(), rel=1e-5)
+    expected = {name: value.item() for name, value in metrics.items()}
+    assert {name: value.item() for name, value in theirs_metrics.items()} == pytest.approx(expected, rel=1e-4)
+    for (name, parameter), gradient in zip(plain.named_like_the_agents.named_parameters(), mine, strict=True):
+        torch.testing.assert_close(theirs[name].double(), gradient, rtol=1e-3, atol=1e-4)
+        place = (0,) * parameter.dim()
+        ends = []
+        for step in (1e-6, -2e-6):
+            with torch.no_grad():
+                parameter[place] += step
+            ends.append(float(told_apart(plain, agent.config, batch)[0].detach()))
+        with torch.no_grad():
+            parameter[place] += 1e-6
+        assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(float(gradient[place]), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", ["gail", "airl"])
+def test_one_sided_penalty_forgives_what_is_flat_and_the_others_do_not(algorithm):
+    found = {}
+    for penalty in PENALTIES:
+        agent, plain = make(algorithm, d_penalty=penalty)
+        flat = {name: 0.01 * p for name, p in agent.discriminator.named_parameters()}
+        batch = minibatch(plain.penalised + (2 if algorithm == "airl" else 0))
+        found[penalty] = float(agent.d_loss(flat, {n: f.float() for n, f in batch.items()})[1]["d_penalty"])
+    assert found == pytest.approx({"none": 0.0, "one_sided": 0.0, "wgan": 1.0, "dragan": 1.0}, abs=1e-3)
+
+
+def test_rewards_have_the_signs_and_sizes_of_their_forms():
+    """Of D = 3/4: −log(1/4), log(3/4), and log 3."""
+    score = np.array([math.log(3.0)])
+    expected = {"positive": math.log(4.0), "negative": math.log(0.75), "unbiased": math.log(3.0)}
+    for form, reward in expected.items():
+        agent, _ = make("gail", d_reward=form)
+        assert agent.reward_of(score)[0] == pytest.approx(reward, rel=1e-12)
+        assert reward_for(score, form)[0] == pytest.approx(reward, rel=1e-12)

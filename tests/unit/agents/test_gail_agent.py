@@ -1,0 +1,310 @@
+"""GAIL's discriminator against numbers worked by hand, torch's autograd, and workers beside each other."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from agents.agent import Setting
+from agents.discriminator import SpectralLinear
+from agents.gail_agent import GAILAgent, GAILConfig
+from helpers.comm import Comm
+from helpers.demos import Episode, ImitationConfig
+from helpers.errors import UserError
+from tests.support.fakes import on_workers
+from tests.support.steps import BOX, SIZE, N, T, check_that_it_resumes, expert, rollout
+
+
+def inputs_of(agent, obs, actions):
+    """Return what the discriminator sees of observations as they come and actions; GAIL's looks at nothing else."""
+    return agent.inputs(agent.observations(obs), actions, obs, np.zeros(obs.shape[:-1], bool))
+
+
+def make(comm=None, demos=None, imitation=None, iteration=0, compile=False, **config):
+    setting = Setting(
+        comm or Comm(),
+        seed=1,
+        iteration=iteration,
+        num_envs=N,
+        demos=[expert()] if demos is None else demos,
+        imitation=imitation or ImitationConfig(d_perception_stack="mlp_16"),
+        compile=compile,
+    )
+    values = {"p_perception_stack": "mlp_8", "v_perception_stack": "mlp_8", "batch_size": 16, "epochs": 1}
+    return GAILAgent(GAILConfig(**values | {"d_batch_size": 16} | config), SIZE, BOX, setting)
+
+
+def batch(rows=6, inputs=SIZE + 2, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    fields = {name: torch.randn(rows, inputs, generator=rng) for name in ("expert", "policy", "noise")}
+    return fields | {"mix": torch.rand(rows, 1, generator=rng)}
+
+
+def params_of(agent):
+    return dict(agent.discriminator.named_parameters())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_loss_is_the_cross_entropy_of_both_less_the_entropy_of_the_answers(smoothing):
+    agent = make(d_penalty="none", d_entropy_coefficient=0.5, d_label_smoothing=smoothing)
+    fields = batch()
+    total, metrics = agent.d_loss(params_of(agent), fields)
+    told_expert, told_policy = (torch.sigmoid(agent.discriminator(fields[name])) for name in ("expert", "policy"))
+    bce = torch.nn.functional.binary_cross_entropy
+    told = bce(told_expert, torch.full((6,), 1.0 - smoothing)) + bce(told_policy, torch.zeros(6))
+    both = torch.cat([told_expert, told_policy])
+    entropy = -(both * both.log() + (1 - both) * (1 - both).log()).mean()
+    assert float(metrics["d_loss"]) == pytest.approx(float(told), rel=1e-5)
+    assert float(total) == pytest.approx(float(told - 0.5 * entropy), rel=1e-5)
+    assert float(metrics["d_expert"]) == pytest.approx(float(told_expert.mean()), rel=1e-5)
+    assert float(metrics["d_penalty"]) == 0.0
+
+
+@pytest.mark.parametrize("kind", ["wgan", "one_sided", "dragan"])
+def test_penalty_is_that_of_the_gradient_where_it_is_taken(kind):
+    agent = make(d_penalty=kind, d_penalty_coefficient=3.0, d_entropy_coefficient=0.0)
+    fields = batch()
+    total, metrics = agent.d_loss(params_of(agent), fields)
+    mix = fields["mix"]
+    where = fields["expert"] * (1 - mix) + mix * fields["policy"]
+    if kind == "dragan":
+        where = fields["expert"] + mix * fields["noise"]
+    penalties = []
+    for row in where:  # one by one: no step's gradient is another's
+        row = row.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(agent.discriminator(row), row)
+        excess = float(gradient.norm()) - 1.0
+        penalties.append((max(excess, 0.0) if kind == "one_sided" else excess) ** 2)
+    assert float(metrics["d_penalty"]) == pytest.approx(np.mean(penalties), rel=1e-4)
+    assert float(total) == pytest.approx(float(metrics["d_loss"]) + 3.0 * np.mean(penalties), rel=1e-4)
+
+
+def test_rewards_are_those_of_the_formulas_and_finite_where_probabilities_round():
+    logits = np.array([-1.0, 0.0, 2.0])
+    d = 1 / (1 + np.exp(-logits))
+    for kind, expected in (
+        ("positive", -np.log(1 - d)),
+        ("negative", np.log(d)),
+        ("unbiased", np.log(d) - np.log(1 - d)),
+    ):
+        agent = make(d_reward=kind)
+        np.testing.assert_allclose(agent.reward_of(logits), expected)
+        assert np.isfinite(agent.reward_of(np.array([-1e4, 1e4]))).all()
+
+
+def test_environments_reward_never_reaches_the_learner():
+    agent, other = make(), make()
+    agent.update(rollout(), 0.0)
+    other.update(dataclasses.replace(rollout(), rewards=np.random.default_rng(3).normal(size=(T, N))), 0.0)
+    assert agent.parameter_hash() == other.parameter_hash()
+
+
+def test_discriminator_comes_to_tell_the_expert_and_rewards_what_looks_like_it():
+    agent = make(d_lr=1e-2, d_steps=10, d_penalty_coefficient=0.1)
+    metrics = [agent.update(rollout(seed), 0.0) for seed in range(10)]
+    assert set(metrics[0]) == set(GAILAgent.METRICS)
+    assert metrics[-1]["d_loss"] < 0.7 * metrics[0]["d_loss"]
+    assert metrics[-1]["d_expert"] > 0.6 > 0.4 > metrics[-1]["d_policy"]
+    looks = inputs_of(agent, expert().obs[:-1], expert().actions)
+    other = inputs_of(agent, rollout(99).obs[:-1], rollout(99).actions)
+    assert agent.reward_of(agent.logits(looks)).mean() > 2 * agent.reward_of(agent.logits(other)).mean()
+
+
+def test_expert_and_policy_are_seen_through_the_same_normaliser_and_clipping():
+    agent = make()
+    agent.update(rollout(), 0.0)
+    obs, actions = rollout(5).obs[:-1], 3.0 * rollout(5).actions
+    seen = inputs_of(agent, obs, actions)
+    np.testing.assert_allclose(seen[..., :SIZE], agent.observations(obs), rtol=1e-6)
+    assert np.abs(seen[..., SIZE:]).max() == 1.0
+    assert inputs_of(make(d_state_only=True), obs, actions).shape == (T, N, SIZE)
+
+
+def without_learning(agent):
+    """Let an agent's discriminator stay as it is; return where the policy's steps that it would see are kept."""
+    seen = {}
+
+    def learn(policy, count):
+        seen.update(policy=policy, count=count)
+        return {}, None
+
+    agent._learn_to_tell = learn
+    return seen
+
+
+def test_state_after_an_end_is_seen_and_not_after_a_time_limit():
+    agent = make(demos=[expert(terminated=True), expert()], d_absorbing=True)
+    seen = without_learning(agent)
+    steps = rollout(terminated=[(3, 0), (8, 2), (T - 1, 1)])
+    steps.truncated[5, 3], steps.valid[6, 3] = True, False
+    agent.update(steps, 0.0)
+    marked = seen["policy"][:, -1] == 1.0
+    assert marked.sum() == 2
+    assert not seen["policy"][marked, :-1].any()
+    assert len(seen["policy"]) == T * N - 1
+    following = rollout(1)
+    following.valid[0, 1] = False  # the end of the last rollout's last step is seen in this one
+    agent.update(following, 0.0)
+    assert (seen["policy"][:, -1] == 1.0).sum() == 1
+    with pytest.raises(UserError, match="gamma"):
+        make(d_absorbing=True, gamma=1.0)
+
+
+def test_expert_absorbs_once_for_each_of_its_ends_whatever_the_subsampling():
+    every = ImitationConfig(d_perception_stack="mlp_4", demo_subsampling=20)
+    agent = make(demos=[expert(9, terminated=True), expert(19), expert(19, terminated=True)], imitation=every)
+    assert agent.expert_ends == pytest.approx(2 / 49)
+    agent = make(demos=[expert(9, terminated=True)], d_absorbing=True)
+    _, learned = agent._learn_to_tell(np.zeros((8, agent.penalised), np.float32), 5000)
+    assert float(learned[:5000, -1].mean()) == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_end_is_worth_its_state_for_ever_beside_the_scale_of_rewards(scaled, monkeypatch):
+    agent = make(demos=[expert()], d_absorbing=True, gamma=0.9, normalize_rewards=scaled, clip_normalized=0.001)
+    without_learning(agent)
+    given = []
+    monkeypatch.setattr("agents.ppo_agent.gae", lambda rewards, values, *_: given.append(rewards) or 0 * values)
+    steps = rollout(terminated=[(3, 0)])
+    absorbed = float(agent.reward_of(agent.logits(agent._absorbed()[None]))[0])
+    own = float(agent.reward_of(agent.logits(inputs_of(agent, steps.obs[:-1], steps.actions)))[3, 0])
+    agent.update(steps, 0.0)
+    assert agent.rewards.std != 1.0 or not scaled
+    expected = (0.001 if scaled else own) + 9.0 * absorbed / agent.rewards.std
+    assert given[0][3, 0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_dead_rows_are_not_seen():
+    agent = make()
+    seen = without_learning(agent)
+    agent.update(rollout(terminated=[(3, 0), (8, 2)]), 0.0)
+    assert len(seen["policy"]) == T * N - 2
+    assert seen["count"] == T * N  # as many minibatches on every worker
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_control_by_noise_learns_nothing_of_the_expert(norm):
+    """Two experts, the same noise: the same discriminator."""
+    hashes = set()
+    for demos in ([expert()], [expert(length=80, terminated=True)]):
+        agent = make(demos=demos, d_control="none", d_batch_norm=norm, d_penalty="dragan")
+        for seed in range(2):
+            agent.update(rollout(seed), 0.0)
+        moments = [buffer.sum().item() for buffer in agent.discriminator.buffers()]
+        hashes.add((agent.parameter_hash(), *moments))
+    assert len(hashes) == 1
+
+
+@pytest.mark.parametrize("control", ["shuffled", "none"])
+def test_control_keeps_nothing_of_the_expert_but_single_numbers(control):
+    agent = make(d_control=control)
+    if control == "shuffled":
+        plain = make().expert
+        np.testing.assert_allclose(np.sort(agent.expert.obs, 0), np.sort(plain.obs, 0))
+        assert not any((agent.expert.obs == row).all(1).any() for row in plain.obs)
+        return
+    taken = []
+    agent.d_optimizer.learn = lambda packed, size, rng: taken.append(packed.matrix)
+    agent.d_optimizer.take_metrics = lambda: {"gradient_norm": 0.0}
+    agent._learn_to_tell(np.zeros((8, SIZE + 2), np.float32), 64)
+    expert_inputs = inputs_of(agent, agent.expert.obs, agent.expert.actions)
+    drawn = taken[0][:, : SIZE + 2].numpy()
+    assert not any(np.isclose(drawn, row).all(1).any() for row in expert_inputs)
+
+
+def test_discriminator_learns_every_so_many_iterations():
+    agent = make(g_steps=3)
+    learned = [not math.isnan(agent.update(rollout(k), 0.0)["d_loss"]) for k in range(7)]
+    assert learned == [True, False, False, True, False, False, True]
+    resumed = make(g_steps=3, iteration=5)
+    assert math.isnan(resumed.update(rollout(5), 0.0)["d_loss"])
+
+
+def test_spectral_norm_leaves_a_largest_stretch_of_one():
+    agent = make(d_spectral_norm=True, d_lr=1e-2)
+    for seed in range(5):
+        agent.update(rollout(seed), 0.0)
+    layers = [layer for layer in agent.discriminator.modules() if isinstance(layer, SpectralLinear)]
+    assert len(layers) == 3
+    for layer in layers:
+        used = layer.weight / (layer.left @ layer.weight @ layer.right)
+        assert float(torch.linalg.matrix_norm(used, 2)) == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"d_spectral_norm": True, "d_penalty": "dragan"}, {"d_batch_norm": True, "d_absorbing": True, "g_steps": 2}],
+)
+def test_resumed_agent_learns_the_same_bits(config):
+    check_that_it_resumes(lambda iteration: make(demos=[expert(terminated=True)], iteration=iteration, **config))
+
+
+def test_workers_stay_alike_though_one_has_more_dead_rows():
+    def work(comm):
+        agent = make(comm)
+        ends = [(t, 0) for t in range(0, T - 2, 2)] if comm.rank else []
+        metrics = [agent.update(rollout(10 * comm.rank + k, ends), 0.0) for k in range(2)]
+        return agent.parameter_hash(), metrics
+
+    (one, first), (two, second) = on_workers(2, work)
+    assert one == two
+    np.testing.assert_equal(first, second)
+
+
+def test_finite_actions_are_seen_as_marks():
+    demos = [Episode(np.zeros((6, SIZE)), np.array([5, 6, 7, 5, 6]), np.ones(5), False, True)]
+    setting = Setting(Comm(), num_envs=N, demos=demos, imitation=ImitationConfig(d_perception_stack="mlp_4"))
+    config = GAILConfig(p_perception_stack="mlp_4", batch_size=16, d_batch_size=16, epochs=1)
+    agent = GAILAgent(config, SIZE, spaces.Discrete(3, start=5), setting)
+    steps = rollout()
+    agent.update(dataclasses.replace(steps, actions=np.random.default_rng(0).integers(3, size=(T, N))), 0.0)
+    assert agent.expert.actions.tolist() == [0, 1, 2, 0, 1]
+    seen = inputs_of(agent, np.zeros((2, SIZE)), np.array([2, 0]))
+    np.testing.assert_array_equal(seen[:, SIZE:], [[0, 0, 1], [1, 0, 0]])
+
+
+def test_warm_start_begins_with_a_cloned_policy_and_only_a_new_run_does():
+    demo = expert(length=200)
+    demo = dataclasses.replace(demo, actions=0.5 * np.tanh(demo.obs[:-1, :2]))
+
+    def distance(**config):
+        agent = make(demos=[demo], p_lr=1e-2, **config)
+        return float(((agent.modes(demo.obs[:-1]) - demo.actions) ** 2).mean()), agent
+
+    cold, begun = distance()
+    warm, agent = distance(warm_start=40)
+    again, resumed = distance(warm_start=40, iteration=3)
+    assert warm < 0.1 * cold
+    assert again == cold
+    np.testing.assert_allclose(agent.observations.moments.mean, demo.obs[:-1].mean(0), rtol=1e-5)
+    values = [each.network.value_head.weight.clone() for each in (begun, agent, resumed)]
+    assert all((value == values[0]).all() for value in values)
+    assert agent.optimizer.steps == 0  # its moments begin with the policy gradient
+    agent.update(rollout(), 0.0)
+    assert agent.act(demo.obs[0]).shape == (2,)
+
+
+@pytest.mark.parametrize("control", ["shuffled", "none"])
+def test_control_does_not_start_warm(control):
+    cold, warm = (make(demos=[expert(length=200)], d_control=control, warm_start=start) for start in (0, 3))
+    assert warm.parameter_hash() == cold.parameter_hash()
+
+
+def test_noise_absorbs_as_often_as_the_expert():
+    """Else an end would tell the policy from the noise, and the control would be about more than the sign."""
+    agent = make(demos=[expert(terminated=True)], d_control="none", d_absorbing=True)
+    drawn = agent.expert_inputs(4000)
+    assert (drawn == agent._absorbed()).all(1).mean() == pytest.approx(agent.expert_ends, abs=0.02)
+    assert agent.expert_ends > 0.0
+
+
+def test_workers_begin_alike_after_cloning_shares_of_their_own():
+    def work(comm):
+        agent = make(comm, demos=[expert(length=200)], warm_start=3)
+        return agent.parameter_hash(), agent.observations.moments.mean.tolist()
+
+    one, two = on_workers(2, work)
+    assert one == two

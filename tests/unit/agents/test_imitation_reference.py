@@ -1,0 +1,333 @@
+"""Behavioural cloning and DAgger against updates that are written independently, and what DAgger remembers."""
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from agents.agent import Setting
+from agents.bc_agent import BCAgent, BCConfig
+from agents.dagger_agent import DAggerAgent, DAggerConfig
+from helpers.comm import Comm
+from helpers.demos import Episode
+from helpers.seeding import Purpose, generator
+from tests.support.fakes import on_workers
+from tests.support.plain import (
+    PlainNormalizer,
+    PlainPolicy,
+    adam,
+    assert_alike,
+    assert_metrics_alike,
+    begin_alike,
+    descend,
+    minibatches,
+    successive_rollouts,
+)
+
+BOX, DISCRETE = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(3)
+SPACES = pytest.mark.parametrize("space", [BOX, DISCRETE], ids=["box", "discrete"])
+SIZE, SEED = 3, 6
+LEARNING = {"p_perception_stack": "mlp_8", "p_lr": 0.02, "batch_size": 24, "epochs": 3, "clip_normalized": 2.0}
+
+
+class Expert:
+    """Acts by a rule on observations as they come, out of the action limits now and then."""
+
+    def __init__(self, space):
+        self.space = space
+
+    def modes(self, obs):
+        if self.space.shape:
+            return np.stack([0.8 * obs[:, 0], -0.5 * obs[:, 1]], axis=1).astype(np.float32)
+        return (obs[:, 0] > 0.5).astype(np.int64) + (obs[:, 1] > -2.0)
+
+    def answers(self, obs):
+        """Return the actions as the environment takes them."""
+        return np.clip(self.modes(obs), -1.0, 1.0) if self.space.shape else self.modes(obs)
+
+
+class CloningReference:
+    """A policy that learns labels by torch's Adam."""
+
+    def __init__(self, config, space, begin, workers=1):
+        self.config = config
+        self.policy = PlainPolicy(SIZE, space, (8, 8), config.activation, batch_norm=config.batch_norm_all)
+        begin_alike(self.policy, begin)
+        self.adam = adam([(list(self.policy.parameters()), config.p_lr)])
+        self.normalized = PlainNormalizer(config.clip_normalized, config.normalize_observations)
+        self.shuffles = [generator(SEED, Purpose.SHUFFLE, rank) for rank in range(workers)]
+
+    def set_schedule(self, progress):
+        (group,) = self.adam.param_groups
+        group["lr"] = group["start"] * (1.0 - progress if self.config.lr_schedule == "linear" else 1.0)
+        return group["lr"]
+
+    def loss(self, obs, actions):
+        distribution = self.policy.distribution(self.normalized(obs))
+        if self.config.bc_loss == "mse":
+            return ((distribution.mean - actions) ** 2).sum() / actions.numel(), distribution
+        return -distribution.log_prob(actions).sum() / len(obs), distribution
+
+    def epoch(self, obs, actions):
+        """Learn from the (observations, actions) of each worker; return the metrics of each step."""
+        metrics = []
+        for chosen in minibatches(self.shuffles, len(obs[0]), self.config.batch_size):
+            rows = list(enumerate(chosen))
+            seen = np.concatenate([obs[worker][own] for worker, own in rows])
+            done = torch.tensor(np.concatenate([actions[worker][own] for worker, own in rows]))
+            loss, distribution = self.loss(seen, done)
+            entropy = distribution.entropy().mean()
+            norm = descend(self.adam, loss, self.config.clip_norm)
+            metrics.append({"policy_loss": loss.item(), "entropy": entropy.item(), "gradient_norm": norm})
+        return metrics
+
+
+def means(metrics):
+    return {name: float(np.mean([each[name] for each in metrics])) for name in metrics[0]}
+
+
+def demonstrations(space, lengths=(60, 45, 70)):
+    rng, episodes = np.random.default_rng(3), []
+    for length in lengths:
+        obs = rng.normal([0.5, -2.0, 0.0], [1.0, 4.0, 0.3], (length + 1, SIZE)).astype(np.float32)
+        episodes.append(Episode(obs, Expert(space).answers(obs[:-1]), np.ones(length), False, True))
+    return episodes
+
+
+class BCReference(CloningReference):
+    """Learns from the shares of all workers of what is not kept aside."""
+
+    def __init__(self, config, space, begin, workers=1):
+        super().__init__(config, space, begin, workers)
+        episodes = demonstrations(space)
+        self.obs = np.concatenate([e.obs[:-1] for e in episodes])
+        self.actions = np.concatenate([e.actions for e in episodes])
+        rng = generator(SEED, Purpose.DEMONSTRATIONS)
+        for _ in episodes:
+            rng.integers(1)  # the first step that is taken of each
+        order = rng.permutation(len(self.obs))
+        aside = int(len(order) * config.bc_validation)
+        self.aside, learned = order[:aside], order[aside:]
+        each = len(learned) // workers
+        self.shares = [learned[k * each : (k + 1) * each] for k in range(workers)]
+        self.normalized.add(self.obs[np.concatenate(self.shares)])
+
+    def update(self, progress):
+        rate = self.set_schedule(progress)
+        steps = []
+        for _ in range(self.config.epochs):
+            steps += self.epoch(
+                [self.obs[rows] for rows in self.shares], [self.actions[rows] for rows in self.shares]
+            )
+        self.policy.follow(self.normalized(self.obs[np.concatenate(self.shares)]))
+        with torch.no_grad():
+            validation, _ = self.loss(self.obs[self.aside], torch.tensor(self.actions[self.aside]))
+        return means(steps) | {"validation_loss": float(validation), "learning_rate": rate}
+
+
+def bc_agent(space, config, comm=None):
+    return BCAgent(config, SIZE, space, Setting(comm or Comm(), seed=SEED, demos=demonstrations(space)))
+
+
+CLONING_OPTIONS = pytest.mark.parametrize(
+    "options",
+    [{}, {"bc_loss": "mse"}, {"clip_norm": 0.0, "lr_schedule": "constant"}, {"batch_norm_all": True}],
+    ids=str,
+)
+
+
+@SPACES
+@CLONING_OPTIONS
+def test_cloning_is_that_of_the_reference(space, options):
+    if space is DISCRETE and "bc_loss" in options:
+        options = {"normalize_observations": False}  # a finite set has no squared error
+    config = BCConfig(**LEARNING | options, bc_validation=0.2)
+    agent = bc_agent(space, config)
+    reference = BCReference(config, space, agent.network)
+    for k in range(3):
+        theirs, mine = agent.update(None, k / 4), reference.update(k / 4)
+        assert set(mine) == set(theirs)
+        assert_metrics_alike(mine, theirs)
+        assert_alike(reference.policy, agent.network)
+
+
+@SPACES
+def test_two_workers_clone_what_one_reference_clones_that_sees_both_shares(space):
+    config = BCConfig(**LEARNING | {"batch_norm_all": True}, bc_validation=0.21)  # shares of 36 aside differ
+    reference = BCReference(config, space, bc_agent(space, config).network, workers=2)
+    mine = [reference.update(k / 4) for k in range(2)]
+
+    def work(comm):
+        agent = bc_agent(space, config, comm)
+        return agent, [agent.update(None, k / 4) for k in range(2)]
+
+    for agent, theirs in on_workers(2, work):
+        assert_alike(reference.policy, agent.network)
+        for one, other in zip(mine, theirs, strict=True):
+            assert_metrics_alike(one, other)
+
+
+class DAggerReference(CloningReference):
+    """Asks the expert about everything, and keeps of it what the algorithm of reservoirs keeps, one by one."""
+
+    def __init__(self, config, space, begin, workers=1):
+        super().__init__(config, space, begin, workers)
+        self.expert, self.space = Expert(space), space
+        self.iteration = 0
+        self.memories = [[] for _ in range(workers)]
+        self.asked = [0] * workers
+
+    def update(self, rollouts, progress):
+        config, rate = self.config, self.set_schedule(progress)
+        visited = [rollout.obs[:-1][rollout.valid] for rollout in rollouts]
+        metrics = {
+            "learning_rate": rate,
+            "expert_share": max(0.0, 1.0 - self.iteration / config.dagger_mix),
+            "expert_distance": self._distance(np.concatenate(visited)),
+        }
+        for worker, obs in enumerate(visited):
+            self._remember(worker, obs)
+        metrics["remembered"] = float(sum(map(len, self.memories)))
+        self.normalized.add(np.concatenate(visited))
+        self.iteration += 1
+        steps = []
+        for _ in range(config.epochs):
+            drawn = []
+            for rng, memory in zip(self.shuffles, self.memories, strict=True):
+                rows = rng.integers(len(memory), size=rollouts[0].valid.size)
+                drawn.append(np.stack([memory[row] for row in rows]))
+            steps += self.epoch(drawn, [self.expert.answers(obs) for obs in drawn])
+        self.policy.follow(self.normalized(np.concatenate(drawn)))
+        return metrics | means(steps)
+
+    @torch.no_grad()
+    def _distance(self, obs):
+        distribution, answers = self.policy.distribution(self.normalized(obs)), self.expert.answers(obs)
+        if self.space.shape:
+            apart = distribution.mean.clamp(-1.0, 1.0).numpy() - answers
+            return float(np.sqrt((apart**2).mean()))
+        return float(np.mean(distribution.probs.argmax(-1).numpy() != answers))
+
+    def _remember(self, worker, obs):
+        memory, places = self.memories[worker], self.config.dagger_memory
+        drawn = self.shuffles[worker].integers(np.arange(self.asked[worker], self.asked[worker] + len(obs)) + 1)
+        for row, place in zip(obs, drawn, strict=True):
+            if len(memory) < places:
+                memory.append(row)
+            elif place < places:
+                memory[place] = row
+        self.asked[worker] += len(obs)
+
+
+def dagger_agent(space, config, comm=None, num_envs=4, seed=SEED):
+    return DAggerAgent(
+        config, SIZE, space, Setting(comm or Comm(), seed=seed, num_envs=num_envs, expert=Expert(space))
+    )
+
+
+@SPACES
+@pytest.mark.parametrize("memory", [10_000, 90], ids=["remembers all", "forgets"])
+@CLONING_OPTIONS
+def test_dagger_is_that_of_the_reference(space, memory, options):
+    if space is DISCRETE and "bc_loss" in options:
+        options = {"normalize_observations": False}
+    config = DAggerConfig(**LEARNING | options, dagger_memory=memory, dagger_mix=2)
+    agent = dagger_agent(space, config)
+    reference = DAggerReference(config, space, agent.network)
+    for k, rollout in enumerate(successive_rollouts(space)):
+        theirs, mine = agent.update(rollout, k / 4), reference.update([rollout], k / 4)
+        assert set(mine) == set(theirs)
+        assert_metrics_alike(mine, theirs)
+        assert_alike(reference.policy, agent.network)
+    assert len(reference.memories[0]) == agent.kept == min(memory, agent.asked)
+
+
+def test_two_workers_learn_what_one_reference_learns_that_remembers_for_both():
+    config = DAggerConfig(**LEARNING | {"batch_norm_all": True}, dagger_memory=90)
+    data = [successive_rollouts(BOX, num_envs=2, seed=seed, ends=ends) for seed, ends in ((1, 0.4), (2, 0.02))]
+    reference = DAggerReference(config, BOX, dagger_agent(BOX, config).network, workers=2)
+    mine = [reference.update(pair, 0.0) for pair in zip(*data, strict=True)]
+
+    def work(comm):
+        agent = dagger_agent(BOX, config, comm, num_envs=2)
+        return agent, [agent.update(rollout, 0.0) for rollout in data[comm.rank]]
+
+    for agent, theirs in on_workers(2, work):
+        assert_alike(reference.policy, agent.network)
+        for one, other in zip(mine, theirs, strict=True):
+            assert_metrics_alike(one, other)
+
+
+def learned_from(agent, rollouts):
+    """Let an agent update; return the (M, O + A) rows that its last epoch's minibatches are drawn from."""
+    seen, learn = [], agent.optimizer.learn
+
+    def watched(packed, size, rng):
+        seen.append(packed.matrix.numpy().copy())
+        learn(packed, size, rng)
+
+    agent.optimizer.learn = watched
+    for rollout in rollouts:
+        agent.update(rollout, 0.0)
+    return seen[-1]
+
+
+def test_after_some_rollouts_dagger_learns_from_all_of_them_alike():
+    config = DAggerConfig(**LEARNING | {"normalize_observations": False, "epochs": 20})
+    agent = dagger_agent(BOX, config)
+    rollouts = successive_rollouts(BOX, count=4, ends=0.0)
+    for k, rollout in enumerate(rollouts):
+        rollout.obs[..., 2] = k  # which rollout it is of
+    learned = learned_from(agent, rollouts)
+    shares = np.bincount(learned[:, 2].astype(int), minlength=4) / len(learned)
+    np.testing.assert_allclose(shares, 0.25, atol=0.12)  # 128 rows: three deviations
+    every = {tuple(row) for rollout in rollouts for row in rollout.obs[:-1][rollout.valid]}
+    assert {tuple(row) for row in learned[:, :SIZE]} <= every
+
+
+def test_labels_are_the_experts_actions_whoever_acted():
+    config = DAggerConfig(**LEARNING | {"normalize_observations": False})
+    learned = learned_from(dagger_agent(BOX, config), successive_rollouts(BOX))
+    np.testing.assert_allclose(learned[:, SIZE:], Expert(BOX).answers(learned[:, :SIZE]), rtol=1e-6)
+    assert (np.abs(learned[:, SIZE:]) == 1.0).any()  # beyond the limits, as the environment takes it
+
+
+def test_each_observation_so_far_is_as_likely_to_be_remembered():
+    """Of 4 rollouts of 128, 64 places: each of the 512 must be kept in 1 of 8 runs, whenever it was made."""
+    rollouts = successive_rollouts(BOX, count=4, ends=0.0)
+    for k, rollout in enumerate(rollouts):
+        rollout.truncated[:], rollout.valid[:] = False, True
+        rollout.obs[:-1, :, 2] = 128 * k + np.arange(128).reshape(32, 4)  # which observation it is
+    config = DAggerConfig(**LEARNING | {"epochs": 1, "batch_size": 128}, dagger_memory=64)
+    kept, runs = np.zeros(512), 200
+    for seed in range(runs):
+        agent = dagger_agent(BOX, config, seed=seed)
+        for rollout in rollouts:
+            agent.update(rollout, 0.0)
+        rows = agent.obs[: agent.kept, 2].astype(int)
+        assert len(np.unique(rows)) == 64
+        kept[rows] += 1
+    expected = runs / 8
+    # A sample of k of n without replacement: the statistic below has n − 1 degrees of freedom.
+    assert ((kept - expected) ** 2 / (expected * (1 - 1 / 8))).sum() < 511 + 4 * np.sqrt(2 * 511)
+    for parts in (4, 16):  # early and late ones alike
+        by_age = kept.reshape(parts, -1).sum(1) / runs
+        np.testing.assert_allclose(by_age, 64 / parts, rtol=0.06 * np.sqrt(parts / 4))  # four deviations
+
+
+@pytest.mark.parametrize("mix", [1, 4])
+def test_expert_acts_where_the_noise_is_below_a_share_that_falls_to_nothing(mix):
+    agent = dagger_agent(BOX, DAggerConfig(**LEARNING, dagger_mix=mix))
+    noise = agent.noise(np.random.default_rng(0), 2000)
+    assert noise.min() >= 0.0
+    assert noise.max() < 1.0
+    assert np.histogram(noise, 10, (0.0, 1.0))[0].std() < 30  # uniform: a deviation of 13.4
+    obs = np.random.default_rng(1).normal(size=(2000, SIZE)).astype(np.float32)
+    rollouts = successive_rollouts(BOX)
+    for k in range(mix + 2):
+        share = max(0.0, 1.0 - k / mix)
+        by_expert = noise[:, 0] < share
+        acted = agent.explore(obs, noise)
+        np.testing.assert_array_equal(acted[by_expert], Expert(BOX).answers(obs)[by_expert])
+        np.testing.assert_array_equal(acted[~by_expert], agent.modes(obs)[~by_expert])
+        agent.update(rollouts[k % 3], 0.0)

@@ -1,0 +1,140 @@
+"""PPO's whole update against one that is written independently: parameter for parameter, metric for metric."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from agents.ppo_agent import PPOConfig
+from agents.returns import gae
+from tests.support.fakes import on_workers
+from tests.support.plain import (
+    assert_alike,
+    assert_metrics_alike,
+    successive_rollouts,
+)
+from tests.support.ppo_reference import (
+    BOX,
+    CLIPPING,
+    DISCRETE,
+    advantages_of,
+    agent_for,
+    learn_side_by_side,
+    reference_for,
+)
+
+ON_BOTH_SIDES = ("above, good", "above, bad", "below, good", "below, bad")
+
+
+CASES = [
+    (BOX, {}),
+    (BOX, {"clip_value": True}),
+    (BOX, {"clip_value": True, "recompute_advantages": True}),
+    (BOX, {"entropy_coefficient": 0.05, "value_coefficient": 0.8}),
+    (BOX, {"normalize_advantages": False}),
+    (BOX, {"recompute_advantages": True}),
+    (BOX, {"lr_schedule": "constant"}),
+    (BOX, {"shared_value": True}),
+    (BOX, {"activation": "relu"}),
+    (BOX, {"activation": "elu", "layer_norm": True}),
+    (BOX, {"batch_norm_all": True}),
+    (BOX, {"normalize_rewards": False, "normalize_observations": False}),
+    (BOX, {"batch_size": 24}),  # which leaves rows out
+    (BOX, {"clip_norm": 0.0}),
+    (DISCRETE, {}),
+    (DISCRETE, {"entropy_coefficient": 0.05, "clip_value": True}),
+    (DISCRETE, {"batch_norm_all": True, "shared_value": True}),
+]
+
+
+def described(value):
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={setting}" for name, setting in value.items()) or "default"
+    return "box" if value is BOX else "discrete"
+
+
+@pytest.mark.parametrize(("space", "options"), CASES, ids=described)
+def test_three_updates_are_those_of_the_reference(space, options):
+    happened = learn_side_by_side(space, **options).happened
+    assert all(happened[case] > 0 for case in ON_BOTH_SIDES), happened
+    assert happened["gradient whole"] > 0
+    assert (happened["gradient clipped"] > 0) == (options.get("clip_norm") != 0.0)
+    if options.get("clip_value"):
+        assert min(happened["value kept near"], happened["value far out counts"]) > 0
+
+
+def test_robust_policy_optimisation_is_that_of_the_reference():
+    moved = learn_side_by_side(BOX, rpo_alpha=0.3)
+    assert all(moved.happened[case] > 0 for case in ON_BOTH_SIDES)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_value_of_an_end_reaches_the_last_step_discounted_and_beside_the_scale(scaled):
+    learn_side_by_side(BOX, value_of_end=6.0, normalize_rewards=scaled)
+
+
+def test_update_ends_after_the_epoch_in_which_the_policy_has_moved_too_far():
+    config = PPOConfig(**CLIPPING | {"target_kl": 0.02, "epochs": 8})
+    agent = agent_for(BOX, config)
+    reference = reference_for(agent, BOX, config)
+    made = []
+    for rollout in successive_rollouts(BOX):
+        theirs, mine = agent.update(rollout, 0.0), reference.update([rollout], 0.0)
+        assert_metrics_alike(mine, theirs)
+        made.append(theirs["epochs"])
+    assert_alike(reference.network, agent.network)
+    assert all(1 <= epochs < 8 for epochs in made)
+    assert max(made) > 1  # it is not always the first epoch
+
+
+@pytest.mark.parametrize(
+    ("space", "options"), [(BOX, {"batch_norm_all": True, "clip_value": True}), (DISCRETE, {})], ids=described
+)
+def test_two_workers_learn_what_one_reference_learns_that_sees_both(space, options):
+    """One has episodes that end often, the other hardly any: their shares of dead rows differ."""
+    config = PPOConfig(**CLIPPING | {"batch_size": 16} | options)
+    data = [
+        successive_rollouts(space, num_envs=2, seed=1, ends=0.4),
+        successive_rollouts(space, num_envs=2, seed=2, ends=0.02),
+    ]
+    assert data[0][0].valid.mean() < data[1][0].valid.mean() - 0.1
+    reference = reference_for(agent_for(space, config), space, config, workers=2)
+    mine = [reference.update(pair, k / 4) for k, pair in enumerate(zip(*data, strict=True))]
+
+    def work(comm):
+        agent = agent_for(space, config, comm, num_envs=2)
+        return agent, [agent.update(rollout, k / 4) for k, rollout in enumerate(data[comm.rank])]
+
+    for agent, theirs in on_workers(2, work):
+        assert_alike(reference.network, agent.network)
+        for one, other in zip(mine, theirs, strict=True):
+            assert_metrics_alike(one, other)
+        moments = agent.observations.moments
+        np.testing.assert_allclose(moments.mean, reference.normalized.mean, atol=1e-8)
+        np.testing.assert_allclose(moments.std, reference.normalized.std, atol=1e-8)
+        assert agent.rewards.std == pytest.approx(reference.scaled.divisor, rel=1e-6)
+
+
+def test_advantage_is_the_discounted_sum_of_the_errors_of_its_own_episode():
+    rng = np.random.default_rng(0)
+    (rollout,) = successive_rollouts(BOX, count=1, ends=0.2)
+    values = rng.normal(size=(33, 4))
+    ends = (rollout.terminated, rollout.terminated | rollout.truncated)
+    found = gae(rollout.rewards, values[:-1], values[1:], *ends, 0.97, 0.6)
+    expected = advantages_of(rollout, rollout.rewards, values, 0.97, 0.6)
+    np.testing.assert_allclose(found[rollout.valid], expected[rollout.valid], rtol=1e-6, atol=1e-6)
+
+
+def test_networks_begin_orthogonal_with_their_gains_and_without_biases():
+    config = PPOConfig(p_perception_stack="mlp_8", v_perception_stack="mlp_8", log_std=-0.7)
+    gains = {"policy.0": math.sqrt(2), "policy.2": math.sqrt(2), "value.0": math.sqrt(2), "value.2": math.sqrt(2)}
+    gains |= {"head.output": 0.01, "value_head": 1.0}
+    network = agent_for(BOX, config).network
+    for name, gain in gains.items():
+        layer = network.get_submodule(name)
+        stretches = torch.linalg.svdvals(layer.weight)
+        torch.testing.assert_close(stretches, torch.full_like(stretches, gain), rtol=1e-4, atol=0)
+        assert not layer.bias.any()
+    assert (network.head.log_std == -0.7).all()
+    assert not torch.allclose(network.policy[0].weight, network.value[0].weight)

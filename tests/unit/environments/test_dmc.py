@@ -1,0 +1,232 @@
+import gc
+import json
+import os
+import subprocess
+import sys
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import environments
+from environments import dmc, pool
+from helpers.errors import UserError
+from tests.support import ROOT
+
+
+@pytest.mark.parametrize("task", ["cheetah-run", "ball_in_cup-catch", "cartpole-swingup_sparse", "humanoid_CMU-run"])
+def test_both_spellings_are_one_task(task):
+    for name in (f"dmc:{task}", f"dm_control/{task}-v0", f"dm_control/{task}"):
+        assert environments.resolve(name) == f"dmc:{task}"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "near"),
+    [
+        ("dmc:cheeta-run", "dmc:cheetah-run"),
+        ("dm_control/ball_in_cup_catch-v0", "dmc:ball_in_cup-catch"),
+        ("dmc:cheetah-run-v1", "dmc:cheetah-run"),
+        ("dmc:", "dmc:domain-task"),
+    ],
+)
+def test_wrong_names_get_near_ones(wrong, near):
+    with pytest.raises(UserError, match=near):
+        environments.resolve(wrong)
+
+
+def test_every_task_of_the_suite_has_a_name_and_envpools_name_for_it():
+    from dm_control import suite
+    from envpool.registration import registry
+
+    assert dmc.ids() == [f"dmc:{domain}-{task}" for domain, task in suite.ALL_TASKS]
+    theirs = {name for name, (path, *_) in registry.specs.items() if path == "envpool.mujoco.dmc"}
+    assert {dmc.pool_name(env_id) for env_id in dmc.ids()} == theirs
+    assert set(dmc.LEFT_TO_DM_CONTROL) <= set(dmc.ids())
+
+
+def test_without_dm_control_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dm_control", None)
+    for call in (environments.resolve, environments.make_env):
+        with pytest.raises(UserError, match="pip install dm_control"):
+            call("dmc:cheetah-run")
+    with pytest.raises(UserError, match="dmc:cheetah-run"):
+        environments.resolve("dmc:cheeta-run")
+
+
+def test_importing_needs_no_simulator_and_loading_is_silent():
+    code = """
+import os, sys
+from tests.support import ROOT
+before = dict(os.environ)
+import environments, environments.dmc
+assert environments.resolve("dmc:cheetah-run") in environments.dmc.ids()
+assert not {"dm_control", "mujoco", "envpool"} & set(sys.modules)
+assert before == dict(os.environ)
+environments.make_vector_env("dmc:cheetah-run", 1).reset([0])
+"""
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MUJOCO_GL")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_observation_joins_dm_controls_parts_in_its_order():
+    env = environments.make_env("dmc:humanoid-walk")
+    obs, _ = env.reset(seed=3)
+    suite = env.unwrapped._suite
+    assert list(env.unwrapped.parts) == list(suite.observation_spec())
+    assert env.unwrapped.parts == {
+        "joint_angles": 21,
+        "head_height": 1,
+        "extremities": 12,
+        "torso_vertical": 3,
+        "com_velocity": 3,
+        "velocity": 27,
+    }
+    assert obs.dtype == env.observation_space.dtype == gymnasium.make("Hopper-v5").observation_space.dtype
+    np.testing.assert_array_equal(obs[:21], suite.physics.joint_angles())
+    assert obs[21] == suite.physics.head_height()
+    np.testing.assert_array_equal(obs[-27:], suite.physics.velocity())
+
+
+@pytest.mark.parametrize("env_id", ["dmc:point_mass-hard", "dmc:lqr-lqr_2_1", "dmc:quadruped-escape"])
+def test_a_seed_is_an_episode_whatever_went_before(env_id):
+    def episode(env, seed):
+        first, _ = env.reset(seed=seed)
+        action = 0.1 * env.action_space.high.clip(max=10)
+        return np.concatenate([first, *(env.step(action)[0] for _ in range(5))])
+
+    env, other = environments.make_env(env_id), environments.make_env(env_id)
+    first = episode(env, 7)
+    assert not np.allclose(episode(env, 8), first)
+    following = episode(env, None)
+    assert not np.allclose(following, first)
+    np.testing.assert_array_equal(episode(env, 7), first)
+    np.testing.assert_array_equal(episode(other, 7), first)
+    episode(other, 8)
+    np.testing.assert_array_equal(episode(other, None), following)
+
+
+@pytest.mark.parametrize("env_id", ["dmc:pendulum-swingup", "dmc:lqr-lqr_2_1"])
+def test_thousandth_step_is_a_truncation(env_id):
+    env = environments.make_env(env_id)
+    env.reset(seed=0)
+    ends = [env.step(np.zeros(env.action_space.shape))[2:4] for _ in range(1000)]
+    assert ends == [(False, False)] * 999 + [(False, True)]
+
+
+@pytest.mark.parametrize(
+    ("env_id", "kwargs"), [("dmc:pendulum-swingup", {}), ("dmc:cheetah-run", {"time_limit": 0.2})]
+)
+def test_vectors_truncate_and_start_again_on_the_step_after(env_id, kwargs):
+    """The first is EnvPool's, the second goes through dm_control."""
+    env = environments.make_vector_env(env_id, 2, kwargs)
+    assert isinstance(env._env, pool.Pool) is not bool(kwargs)
+    env.reset([0, 1])
+    steps = 20 if kwargs else 1000
+    for _ in range(steps):
+        _, _, terminated, truncated = env.step(np.ones((2, *env.action_shape)))
+        assert not terminated.any()
+    assert truncated.all()
+    _, reward, terminated, truncated = env.step(np.ones((2, *env.action_shape)))
+    np.testing.assert_array_equal(np.concatenate([reward, terminated, truncated]), 0)
+    assert env.step(np.ones((2, *env.action_shape)))[1].shape == (2,)
+    env.close()
+
+
+def test_a_state_that_ends_an_episode_is_a_termination():
+    env = environments.make_env("dmc:lqr-lqr_2_1")
+    env.reset(seed=0)
+    physics = env.unwrapped._suite.physics
+    physics.data.qpos[:], physics.data.qvel[:] = 1e-12, 0.0
+    physics.after_reset()  # forces of where it is now
+    assert env.step(np.zeros(1))[2:4] == (True, False)
+
+
+def test_settings_change_the_task_which_is_then_dm_controls():
+    env = environments.make_env("dmc:cheetah-run", None, {"time_limit": 2, "control_timestep": 0.02})
+    assert env.spec.max_episode_steps == 100
+    assert env.metadata["render_fps"] == 50
+    blind = environments.make_env("dmc:manipulator-bring_ball", None, {"fully_observable": False})
+    assert list(blind.unwrapped.parts) == ["arm_pos", "arm_vel", "touch"]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"time_limits": 3}, "time_limit"),
+        ({"random": 3}, "no setting 'random'"),
+        ({"flat_observation": True}, "no setting 'flat_observation'"),
+        ({"time_limit": -1}, "above 0"),
+        ({"time_limit": "long"}, "above 0"),
+        ({"legacy_step": 3}, "true or false"),
+        ({"control_timestep": 0.015}, "multiple"),
+    ],
+)
+def test_settings_it_does_not_have_are_one_line(kwargs, message):
+    with pytest.raises(UserError, match=message):
+        environments.make_env("dmc:cheetah-run", None, kwargs)
+
+
+# Unscaled actions and unbounded observations are the tasks' own.
+EXPECTED = ("symmetric and normalized space", "infinity")
+
+
+@pytest.mark.parametrize(
+    "env_id", ["dmc:cheetah-run", "dmc:lqr-lqr_6_2", "dmc:quadruped-escape", "dmc:finger-turn_hard"]
+)
+def test_gymnasiums_checker_finds_nothing(monkeypatch, env_id):
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    monkeypatch.setitem(dmc.SuiteEnv.metadata, "render_modes", ["rgb_array"])  # a window needs a display
+    gc.collect()  # what earlier tests left warns now, and not among what is caught
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.simplefilter("ignore", ResourceWarning)
+        env = environments.make_env(env_id, "rgb_array").unwrapped
+        check_env(env)
+        env.close()
+    messages = [str(warning.message) for warning in caught]
+    assert [m for m in messages if not any(part in m for part in EXPECTED)] == []
+
+
+@pytest.mark.parametrize(
+    "env_id",
+    ["dmc:cheetah-run", "dmc:humanoid-walk", "dmc:quadruped-run", "dmc:dog-fetch", "dmc:quadruped-escape"],
+)
+def test_camera_shows_the_robot_wherever_it_goes(monkeypatch, env_id):
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    env = environments.make_env(env_id, "rgb_array")
+    env.reset(seed=0)
+    physics = env.unwrapped._suite.physics
+    physics.data.qpos[0] += 3.0
+    for _ in range(3):
+        env.step(env.action_space.low * 0)
+    frame = env.render().astype(int)
+    assert frame.shape == (480, 480, 3)
+    assert frame.std() > 10
+    model = physics.model
+    model.geom_matid[model.geom_bodyid > 0] = -1
+    model.geom_rgba[model.geom_bodyid > 0, 3] = 0
+    model.skin_rgba[:, 3] = 0
+    gone = (np.abs(frame - env.render()).sum(axis=-1) > 20).sum()
+    env.close()
+    assert gone > 1000  # pixels of 230,400
+
+
+def test_terrain_is_made_without_opengl():
+    env = environments.make_env("dmc:quadruped-escape")
+    env.reset(seed=0)
+    assert env.unwrapped._suite.physics._contexts is None
+
+
+def test_tasks_left_to_dm_control_are_those_that_measured_different():
+    from dmc_parity import RESULT, same_task
+
+    rows = json.loads(RESULT.read_text())
+    assert set(rows) == set(dmc.ids())
+    different = {env_id for env_id, row in rows.items() if not same_task(row)}
+    assert different <= set(dmc.LEFT_TO_DM_CONTROL)
+    for env_id in ("dmc:finger-spin", "dmc:lqr-lqr_2_1"):
+        assert env_id in dmc.LEFT_TO_DM_CONTROL
+        assert not isinstance(environments.make_vector_env(env_id, 1)._env, pool.Pool)

@@ -1,0 +1,47 @@
+"""What docs/environments.md shows is what there is."""
+
+import re
+import sys
+import types
+
+import gymnasium
+import numpy as np
+import pytest
+
+import environments
+from environments import bundles, dmc, registered
+from helpers.errors import UserError
+from tests.support import ROOT
+
+TEXT = (ROOT / "docs" / "environments.md").read_text()
+
+
+def test_bundles_are_told_as_they_are():
+    for name, (purpose, members) in bundles.BUNDLES.items():
+        listed = ", ".join(f"`{env_id}`" for env_id in members)
+        assert f"| `{name}` | {purpose} | {listed} |" in TEXT
+
+
+def test_tasks_that_envpool_has_otherwise_are_told_with_the_reason():
+    for env_id, reason in dmc.LEFT_TO_DM_CONTROL.items():
+        assert f"| `{env_id}` | {reason} |" in TEXT
+    for env_id, reason in registered.LEFT_TO_GYMNASIUM.items():
+        assert f"`{env_id}` ({reason})" in " ".join(TEXT.split())
+
+
+def test_family_that_the_documentation_makes_works(monkeypatch):
+    code = re.search(r'```python\n("""Tasks of some_simulator.*?)```', TEXT, re.S)[1]
+    module = types.ModuleType("environments.some")
+    exec(code, module.__dict__)
+    monkeypatch.setitem(sys.modules, "environments.some", module)
+    monkeypatch.setattr(environments, "FAMILIES", {"some": "environments.some", **environments.FAMILIES})
+    with pytest.raises(UserError, match=r"some:task-v0 needs some_simulator; pip install some_simulator==1\.0$"):
+        environments.make_vector_env("some:task-v0", 2)
+    simulator = types.ModuleType("some_simulator")
+    simulator.make = lambda name, render_mode: gymnasium.make("CartPole-v1", render_mode=render_mode)
+    monkeypatch.setitem(sys.modules, "some_simulator", simulator)
+    assert environments.resolve("some:task-v0") == "some:task-v0"
+    env = environments.make_vector_env("some:task-v0", 2)
+    assert env.reset([0, 1]).shape == (2, 4)
+    assert env.step(np.zeros(2, int))[1].tolist() == [1, 1]
+    assert environments.family_of("CartPole-v1") is environments.family("gymnasium")

@@ -1,0 +1,367 @@
+import json
+import math
+import statistics
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+
+def network(**changes):
+    """Return a model whose iteration of 2,048 steps and 320 minibatches takes a second with one worker."""
+    from scaling import Model
+
+    ideal = {"operator": 0.0, "latency": 0.0, "bandwidth": math.inf, "far_latency": 0.0, "far_bandwidth": math.inf}
+    compute = {
+        "step": 0.68 / 2048,
+        "rollout_deviation": 0.0,
+        "minibatch": 1e-3,
+        "row": 0.0,
+        "minibatch_deviation": 0.0,
+    }
+    return Model(**(compute | ideal | {"cores": 4, "parameters": 10_000} | changes))
+
+
+def test_scaling_is_ideal_without_communication_and_waiting():
+    assert network().speed(1) == pytest.approx(2048)
+    assert network().speed(512) == pytest.approx(512 * 2048)
+
+
+def test_each_round_of_an_all_reduce_costs_a_message_within_or_between_nodes():
+    model = network(latency=1e-6, bandwidth=4e10, far_latency=1e-5, far_bandwidth=4e9)
+    assert model.all_reduce(1) == 0.0
+    assert model.all_reduce(4) == pytest.approx(2 * 2e-6)
+    assert model.all_reduce(16) == pytest.approx(2 * 2 * 2e-6 + 2 * 2e-5)  # in, across, out
+
+
+def test_waiting_grows_with_workers_and_shrinks_with_longer_rollouts():
+    from scaling import expected_largest
+
+    assert expected_largest(1) == 0.0
+    assert expected_largest(2) == pytest.approx(0.564, abs=0.03)  # 1 / sqrt(pi)
+    model = network(rollout_deviation=0.1)
+    waits = [model.iteration(n, 2048, 64) - 1.0 for n in (2, 16, 128)]
+    assert waits == sorted(waits)
+    assert model.speed(16, 8192) / model.speed(1, 8192) > model.speed(16) / model.speed(1)
+
+
+def test_fits_give_back_what_they_were_fitted_to():
+    from scaling import SIZES, fit_minibatch, fit_network
+
+    assert fit_minibatch({16: 1.16, 64: 1.64, 256: 3.56}) == pytest.approx((1.0, 0.01))
+    latency, bandwidth = fit_network([5e-6 + size * 4 / 2e9 for size in SIZES])
+    assert (latency, bandwidth) == pytest.approx((5e-6, 2e9), rel=0.01)
+
+
+def test_ratios_are_taken_within_a_repeat():
+    from throughput import ratios
+
+    found = {
+        "MiloZero, 1 worker": [40.0, 20.0, 40.0],
+        "MiloZero, 2 workers": [80.0, 40.0, 60.0],
+        "SB3, 8 envs": [10.0, 5.0, 10.0],
+        "SB3, 1 env": [5.0, 4.0, 20.0],
+        "mj_step alone": [80.0, 40.0, 80.0],
+        "CleanRL's style, 8 envs": [8.0, 4.0, 8.0],
+        "MiloZero's rollouts": [60.0, 30.0, 60.0],
+        "EnvPool alone, 16 envs": [60.0, 30.0, 60.0],
+    }
+    result = ratios(found)
+    assert result["1 worker / SB3's better"] == 4.0
+    assert result["2 workers / 1 worker"] == 2.0
+
+
+def test_verdict_knows_what_is_better():
+    from throughput import verdict
+
+    assert "reached" in verdict("2 workers / 1 worker", "Hopper-v5", 1.9)
+    assert "MISSED" in verdict("2 workers / 1 worker", "Hopper-v5", 1.7)
+    assert "reached" in verdict("main.py -h, s", "Hopper-v5", 0.3)
+    assert "MISSED" in verdict("main.py -h, s", "Hopper-v5", 1.3)
+    assert verdict("main.py -h, s", "Ant-v5", 1.3) == "1.30"
+
+
+def test_stopwatch_counts_no_second_twice():
+    import time
+
+    from profile_iteration import Stopwatch
+
+    class Work:
+        def inner(self):
+            time.sleep(0.05)
+
+        def outer(self):
+            time.sleep(0.05)
+            self.inner()
+
+    watch, work = Stopwatch(), Work()
+    watch.around(work, "inner", "in")
+    watch.around(work, "outer", "out")
+    work.outer()
+    assert watch.seconds["in"] == pytest.approx(0.05, abs=0.02)
+    assert watch.seconds["out"] == pytest.approx(0.05, abs=0.02)
+
+
+def test_imitation_is_told_as_a_share_of_the_expert_with_each_seed(monkeypatch, tmp_path):
+    import imitation
+
+    monkeypatch.setattr(imitation, "PICTURE", tmp_path / "picture.png")
+    expert = {"Hopper-v5": 2000.0, "Walker2d-v5": 4000.0}
+    common = {"env_id": "Hopper-v5", "demos": 4, "steps": 500_000, "seconds": 9}
+    rows = [
+        {**common, "method": "gail", "seed": 1, "return": 2200.0},
+        {**common, "method": "gail", "seed": 0, "return": 1000.0},
+        {**common, "method": "bc", "seed": 0, "return": 300.0},
+    ]
+    lines = imitation.table(rows, expert).splitlines()
+    assert "| Hopper-v5 | expert | | | 2,000 | 100 | |" in lines
+    assert "| Hopper-v5 | gail | 4 | 2 | 1,600 | 80 (50, 110) | 500,000 |" in lines
+    assert "| Hopper-v5 | bc | 4 | 1 | 300 | 15 (15) | – |" in lines
+    imitation.picture(rows, expert)
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
+
+
+def test_policy_on_a_learned_reward_waits_for_the_run_that_learns_it():
+    import imitation
+
+    runs = list(imitation.cases(list(imitation.METHODS), ["Hopper-v5"], [16], 2))
+    students = [run for run in runs if run.teacher]
+    assert len(students) == 2
+    for run in students:
+        assert run.teacher.seed == run.seed
+        assert runs.index(run.teacher) < runs.index(run)
+    assert len({run.name for run in runs}) == len(runs)
+
+
+def test_speeds_of_imitation_are_compared_within_a_repeat():
+    import imitation_speed
+
+    small, large = map(str, imitation_speed.SETTINGS)
+    found = {small: {"milozero": [40.0, 20.0, 60.0], "imitation": [10.0, 10.0, 10.0]}}
+    found[large] = {"milozero": [9.0] * 3, "imitation": [3.0] * 3}
+    lines = imitation_speed.table(found).splitlines()
+    assert lines[2].endswith("| 40 | 10 | 4.0 (4.0, 2.0, 6.0) | ≥ 3.5 |")
+    assert lines[3].endswith("| 9 | 3 | 3.0 (3.0, 3.0, 3.0) | ≥ 2.3 |")
+
+
+def test_page_has_the_gpu_s_figures_as_they_were_measured():
+    import gpu
+
+    measured = json.loads(gpu.RESULTS.read_text())
+    page = (gpu.ROOT / "docs" / "performance.md").read_text()
+    assert gpu.table(measured["rows"]) in page
+    assert measured["machine"]["gpu"] in page
+
+
+def test_update_is_timed_by_the_minibatch(monkeypatch):
+    import gpu
+
+    monkeypatch.setattr(gpu, "ROLLOUT_LEN", 256)
+    row = gpu.measure("mlp_8", 32, ("cpu",), compile=False)
+    assert (row["stack"], row["batch_size"]) == ("mlp_8", 32)
+    assert 0.0 < row["ms_per_minibatch"]["cpu"] < 1000.0
+
+
+def test_gpu_s_benchmark_says_where_there_is_none(monkeypatch, capsys):
+    import gpu
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main() == 2
+    assert capsys.readouterr().err == "error: torch sees no GPU here\n"
+
+
+@pytest.fixture
+def trained(monkeypatch, tmp_path):
+    """Stand in for main.py: return a function that says in which state the next run ends, and what was run."""
+    import trainings
+
+    ran = []
+
+    def end_in(state):
+        def run(*arguments, log):
+            ran.append(arguments)
+            name = next(a for a in arguments if a.startswith(("--uuid=", "--model_path="))).rpartition("=")[2]
+            name = Path(name).name
+            for folder in ("logs", "evaluations"):
+                (tmp_path / folder / name / "last").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "logs" / name / "status.json").write_text(json.dumps({"state": state}))
+            progress = "timesteps,return_mean,seconds\n" + "".join(f"{k},{k / 2},9.6\n" for k in range(1, 201))
+            (tmp_path / "logs" / name / "progress.csv").write_text(progress)
+            played = {"return_mean": 12.345, "return_std": 1.0}
+            (tmp_path / "evaluations" / name / "last" / "results.json").write_text(json.dumps(played))
+
+        monkeypatch.setattr(trainings, "run", run)
+        return ran
+
+    return end_in
+
+
+def test_run_that_was_stopped_is_no_result(trained, tmp_path):
+    import imitation
+
+    trained("stopped")
+    with pytest.raises(RuntimeError, match="stopped before its end"):
+        imitation.measure(imitation.Case("bc", "Hopper-v5", 4, 0), tmp_path)
+
+
+def test_run_that_is_finished_is_played_and_not_trained_again(trained, tmp_path):
+    import imitation
+
+    ran, case = trained("finished"), imitation.Case("ppo on airl's reward", "Hopper-v5", 16, 2)
+    rows = [imitation.measure(case, tmp_path) for _ in range(2)]
+    assert [arguments[0] for arguments in ran] == ["--task=train", "--task=eval", "--task=eval"]
+    assert f"--reward_path={tmp_path}/checkpoints/{case.teacher.name}" in ran[0]
+    assert {"--seed=2", "--num_demos=16", "--resume=auto"} <= set(ran[0])
+    assert rows[0] == rows[1] == {**vars(case), "return": 12.3, "steps": 200, "seconds": 10}
+
+
+def test_imitation_says_which_run_failed_and_writes_no_row_of_it(monkeypatch, tmp_path, capsys):
+    import imitation
+
+    def measure(case, data):
+        raise RuntimeError(f"{case.name} was stopped before its end")
+
+    page = tmp_path / "imitation.md"
+    page.write_text("<!-- made by: python benchmarks/imitation.py -->\nold\n<!-- end -->\n")
+    replaced = {"measure": measure, "RESULTS": tmp_path / "imitation.json", "PAGE": page, "experts": dict}
+    for name, value in replaced.items():
+        monkeypatch.setattr(imitation, name, value)
+    monkeypatch.setattr(sys, "argv", ["imitation.py", "--only", "bc", "--envs", "Hopper-v5", "--demos", "4"])
+    assert imitation.main() == 1
+    assert "a run failed: bc.Hopper-v5.demos04.seed00 was stopped" in capsys.readouterr().out
+    assert not replaced["RESULTS"].exists()
+
+
+def test_learning_is_by_the_recipe_of_its_environment_and_another_one_is_another_run(trained, tmp_path, monkeypatch):
+    import learning
+
+    ran = trained("finished")
+    row = learning.measure("Swimmer-v5", 1, tmp_path)
+    assert row["recipe"]["gamma"] == 0.9999
+    assert row["recipe"]["num_timesteps"] == 1_000_000
+    assert (row["return"], row["steps"], row["seconds"]) == (12.35, 200, 10)
+    assert [a for a in ran[-1] if a.startswith("--seed")] == ["--seed=1001"]  # of episodes that training had not
+    assert len(row["curve"]) <= learning.POINTS
+    assert row["curve"][-1] == (200, pytest.approx(99.25, abs=0.75))
+    assert learning.changes(row) == ()
+    before = learning.recipe("Swimmer-v5")
+    now = {name: value for name, value in before.items() if name != "gae_lambda"} | {"gamma": 0.99}  # for main.py's
+    monkeypatch.setattr(learning, "recipe", lambda env_id, changed=(): now)
+    learning.present.cache_clear()
+    assert learning.changes(row) == ("gamma=0.9999", "gae_lambda=0.98")
+    learning.measure("Swimmer-v5", 1, tmp_path)
+    learning.present.cache_clear()
+    names = [
+        next(a for a in arguments if a.startswith("--uuid=")) for arguments in ran if "--task=train" in arguments
+    ]
+    assert len(set(names)) == 2
+
+
+def test_every_environment_of_the_learning_benchmark_has_a_recipe():
+    import learning
+
+    for env_id in learning.TASKS:
+        assert learning.recipe(env_id)["algo"] == "ppo"
+    order = list(learning.wanted(["Hopper-v5", "Humanoid-v5"], 0))
+    assert len(order) == 5 + 3
+    assert order[:3] == [("Hopper-v5", 0), ("Humanoid-v5", 0), ("Hopper-v5", 1)]
+
+
+def test_learning_is_told_beside_its_goal(monkeypatch, tmp_path):
+    import learning
+
+    monkeypatch.setattr(learning, "PICTURE", tmp_path / "picture.png")
+    monkeypatch.setattr(
+        learning, "interval", lambda returns: (statistics.median(returns), min(returns), max(returns))
+    )
+    common = {"env_id": "Hopper-v5", "steps": 1_001_472, "seconds": 240}
+    rows = [
+        {**common, "seed": seed, "return": value, "curve": [(1000, 10.0), (1_000_000, value)]}
+        for seed, value in enumerate((3000.0, 3600.0, 3450.0))
+    ]
+    line = learning.table(rows).splitlines()[2]
+    assert line.startswith("| Hopper-v5 | 3,350 | 3,300 | 3,450 (3,000 to 3,600) | 3,000, 3,600, 3,450 | 2,597")
+    assert line.endswith("| 1M | 4 |")
+    assert learning.summary(rows).splitlines()[2].startswith("| Hopper-v5 | 3,350 | 1M | 3 | 2,597")
+    learning.picture(rows)
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
+
+
+def test_learning_says_which_run_failed_and_keeps_the_others(trained, tmp_path, monkeypatch, capsys):
+    import learning
+
+    ran = trained("finished")
+    results, page = tmp_path / "learning.json", tmp_path / "results.md"
+    place = "<!-- made by: python benchmarks/learning.py{} -->\nold\n<!-- end -->\n"
+    page.write_text(f"before\n{place.format('')}{place.format(' --change …')}after\n")
+    by = {**learning.recipe("Hopper-v5"), "gamma": 0.5, "normalize_rewards": False}  # a recipe that is no more
+    old = {"env_id": "Hopper-v5", "seed": 0, "return": 1.0, "recipe": by, "curve": []}
+    results.write_text(json.dumps([old, {**old, "env_id": "Gone-v1"}]))
+    readme = tmp_path / "README.md"
+    readme.write_text(page.read_text())
+    for name, value in {
+        "RESULTS": results,
+        "PAGE": page,
+        "README": readme,
+        "PICTURE": tmp_path / "picture.png",
+    }.items():
+        monkeypatch.setattr(learning, name, value)
+    monkeypatch.setattr(learning, "interval", lambda each: (statistics.median(each), min(each), max(each)))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    measured = learning.measure
+
+    def measure(env_id, seed, data, changed):
+        if seed == 1:
+            raise RuntimeError(f"{env_id} was stopped before its end")
+        return measured(env_id, seed, data, changed)
+
+    monkeypatch.setattr(learning, "measure", measure)
+    command = ["learning.py", "--envs", "Hopper-v5", "--seeds", "3", f"--data_dir={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", command)
+    assert learning.main() == 1
+    assert "a run failed: Hopper-v5 was stopped before its end" in capsys.readouterr().out
+    rows = [(row["env_id"], row["seed"], row["return"]) for row in json.loads(results.read_text())]
+    assert sorted(rows) == [("Hopper-v5", 0, 1.0), ("Hopper-v5", 0, 12.35), ("Hopper-v5", 2, 12.35)]
+    assert page.read_text().startswith("before\n")
+    assert "| 12, 12 |" in page.read_text()
+    assert "| Hopper-v5 | `gamma=0.5`, `no-normalize_rewards` | 1 | 1 | 12 |" in page.read_text()
+    assert readme.read_text().count("| Hopper-v5 | 12 | 1M | 2 |") == 1
+    count = len(ran)
+    monkeypatch.setattr(learning, "measure", measured)
+    assert learning.main() == 0  # the missing one alone
+    assert next(a for a in ran[count:] if "--task=train" in a)[1].endswith("seed01")
+    assert len(ran) == count + 2
+
+
+def test_what_is_changed_is_told_beside_the_recipe_with_the_same_seeds(trained, tmp_path, monkeypatch, capsys):
+    import learning
+
+    ran = trained("finished")
+    page = tmp_path / "results.md"
+    page.write_text("<!-- made by: python benchmarks/learning.py --change … -->\nold\n<!-- end -->\nafter\n")
+    for name, path in {
+        "PAGE": page,
+        "README": page,
+        "RESULTS": tmp_path / "rows",
+        "PICTURE": tmp_path / "p.png",
+    }.items():
+        monkeypatch.setattr(learning, name, path)
+    monkeypatch.setattr(learning, "interval", lambda each: (statistics.median(each), min(each), max(each)))
+    as_it_is = [{**learning.measure("Hopper-v5", seed, tmp_path), "return": 3000.0 + seed} for seed in (0, 1, 4)]
+    learning.RESULTS.write_text(json.dumps(as_it_is))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    command = ["learning.py", "--envs", "Hopper-v5", "--seeds=2", f"--data_dir={tmp_path}", "--change"]
+    monkeypatch.setattr(sys, "argv", [*command, "clip=0.1", "log_std=-1"])
+    assert learning.main() == 0
+    flags = next(a for a in reversed(ran) if "--task=train" in a)
+    assert flags.index("--clip=0.1") > flags.index("--env_id=Hopper-v5")
+    assert learning.main() == 0  # nothing is missing
+    row = "| Hopper-v5 | `log_std=-1`, `clip=0.1` | 12 | 12, 12 | 3,000 |"
+    assert row in page.read_text()
+    assert page.read_text().endswith("<!-- end -->\nafter\n")
+    assert sorted(row["seed"] for row in json.loads(learning.RESULTS.read_text())) == [0, 0, 1, 1, 4]
+    monkeypatch.setattr(sys, "argv", [*command, "clipp=0.1"])
+    with pytest.raises(SystemExit):
+        learning.main()
+    assert "unknown argument '--clipp'; did you mean" in capsys.readouterr().err
