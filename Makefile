@@ -66,5 +66,4 @@ torture: setup
 
 # Change one line at a time and see whether a test notices; half an hour on two cores, each row kept as it is done.
 mutants: setup
-	pip install --quiet -r requirements-benchmark.txt
 	python benchmarks/mutants.py

@@ -26,7 +26,6 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def mutations():
-    pytest.importorskip("cosmic_ray")  # of requirements-benchmark.txt
     import mutations
 
     return mutations
