@@ -17,7 +17,7 @@ SEED ?= 0
 DATA ?= data
 NAME := $(ENV)_$(shell date +%Y%m%d_%H%M%S).seed$(SEED)
 
-PYTEST = python -m pytest --durations=25
+PYTEST = python -m pytest -q --durations=25
 # Tests of processes mostly wait: one pytest more than there are cores. Tests that measure seconds follow by themselves.
 PYTESTS = $(shell python -c 'import os; print(len(os.sched_getaffinity(0)) + 1)')
 define run_tests
@@ -39,6 +39,7 @@ train: setup
 	@echo "video:          $(DATA)/evaluations/$(NAME)/best/episode_000.mp4"
 
 # Every feature by at least one real path, in minutes; needs no root and installs nothing outside .venv.
+test: export SYSTEM_PACKAGES := no
 test: setup
 	$(call run_tests,test,tests/unit tests/cli tests/integration)
 

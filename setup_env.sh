@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Make .venv and install what requirements-dev.txt pins; a second run does nothing.
 #   TORCH_INDEX=https://download.pytorch.org/whl/cpu ./setup_env.sh   # torch without CUDA, which PyPI's build brings
+#   SYSTEM_PACKAGES=no ./setup_env.sh                                 # nothing outside .venv, also as root
 set -euo pipefail
 cd "$(dirname "$0")"
 stamp=.venv/.installed
@@ -28,7 +29,7 @@ fi
 if ! ldconfig -p | grep -q 'libEGL\.so\.1' || ! ldconfig -p | grep -q 'libEGL_mesa\.so\.0'; then
   if ! ldconfig -p | grep -q libOSMesa; then
     packages=(libegl1 libegl-mesa0 libgl1-mesa-dri libgl1)
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    if [ "${SYSTEM_PACKAGES:-yes}" = yes ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
       echo "installing ${packages[*]} for rendering"
       { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${packages[@]}"; } >/dev/null 2>&1 ||
         echo "could not install ${packages[*]}; everything but videos works without"

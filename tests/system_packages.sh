@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install what the system tests need: a terminal multiplexer, Slurm, a browser. Without root it only names the packages.
+# Install what some tests need: a terminal multiplexer, Slurm, a browser, rendering. Without root, only name the packages.
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 BUSY="Could not get lock|is held by process|Unable to acquire|Unable to lock"
@@ -20,7 +20,7 @@ apt() {
 }
 
 missing=()
-for package in tmux slurm-wlm munge libpmix-dev chromium; do
+for package in tmux slurm-wlm munge libpmix-dev chromium libegl1 libegl-mesa0 libgl1-mesa-dri libgl1; do
   dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
 done
 [ ${#missing[@]} = 0 ] && exit 0

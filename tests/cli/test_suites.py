@@ -5,15 +5,15 @@ import pytest
 from environments.opensim import TASKS as OPENSIM
 from tests.support.suites import SHORT, train_and_film
 
-SUITES = {
-    "CartPole-v1": "",
-    "InvertedPendulum": "",
-    "dmc:cheetah-run": "time_limit=0.3",
-    "OsimArm2D-v0": "frame_skip=10",
-}
+SUITES = [
+    ("CartPole-v1", ""),
+    pytest.param("InvertedPendulum", "", marks=pytest.mark.renders),
+    pytest.param("dmc:cheetah-run", "time_limit=0.3", marks=pytest.mark.renders),
+    ("OsimArm2D-v0", "frame_skip=10"),
+]
 
 
-@pytest.mark.parametrize(("env_id", "shorter"), SUITES.items())
+@pytest.mark.parametrize(("env_id", "shorter"), SUITES)
 def test_every_suite_trains_and_evaluates_with_a_video(milozero, tmp_path, env_id, shorter):
     """One task of each; tests/system/test_suites.py has more."""
     train_and_film(milozero, tmp_path, env_id, shorter)

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.support.suites import SHORT
 
 
@@ -28,6 +30,7 @@ def test_missing_renderer_is_one_line_for_the_suite(milozero, in_process, tmp_pa
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.renders
 def test_users_environment_that_draws_with_mujoco_is_filmed_without_a_display(milozero, tmp_path):
     assert milozero(*SHORT, "--env_id=tests.support.user_mujoco:Drawn-v0").returncode == 0
     path = f"--model_path={tmp_path}/data/checkpoints/x"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import os
 
 import pytest
@@ -31,16 +32,28 @@ class _Recorder:
             self._skipped.append(report.nodeid)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none."""
-    need_a_gpu = [item for item in items if item.get_closest_marker("gpu")]
-    if not need_a_gpu:
-        return
+def has_gpu() -> bool:
+    """Return whether torch sees a GPU."""
     import torch
 
-    if not torch.cuda.is_available():
-        for item in need_a_gpu:
-            item.add_marker(pytest.mark.skip(reason="there is no GPU"))
+    return torch.cuda.is_available()
+
+
+def has_renderer() -> bool:
+    """Return whether there is a library that draws without a display."""
+    return any(ctypes.util.find_library(name) for name in ("EGL", "OSMesa"))
+
+
+NEEDS = {"gpu": (has_gpu, "there is no GPU"), "renders": (has_renderer, "apt install libegl1 libegl-mesa0")}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs something that this machine does not have."""
+    for marker, (is_there, reason) in NEEDS.items():
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        if marked and not is_there():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.hookimpl(trylast=True)

@@ -12,6 +12,7 @@ IDS = {
 }
 
 
+@pytest.mark.renders
 @pytest.mark.parametrize(("env_id", "shorter"), sorted(IDS.items()))
 def test_task_trains_and_evaluates_with_a_video(in_process, tmp_path, env_id, shorter):
     """Those that tests/cli/test_suites.py does not have."""

@@ -15,17 +15,31 @@ def test_needs_tmux():
 @pytest.mark.gpu
 def test_needs_a_gpu():
     pass
+
+@pytest.mark.renders
+def test_renders():
+    pass
 """
 
 
 @pytest.mark.parametrize(
-    ("workers", "ci", "missing", "code"),
-    [((), "true", True, 1), (("-n1",), "true", True, 1), ((), "true", False, 0), ((), "", True, 0)],
+    ("workers", "ci", "missing", "renderer", "code"),
+    [
+        ((), "true", True, True, 1),
+        (("-n1",), "true", True, True, 1),
+        ((), "true", False, True, 0),
+        ((), "true", False, False, 1),
+        ((), "", True, False, 0),
+    ],
 )
-def test_skipped_test_fails_ci_and_nobody_else(pytester, monkeypatch, workers, ci, missing, code):
+def test_skipped_test_fails_ci_and_nobody_else(pytester, monkeypatch, workers, ci, missing, renderer, code):
     monkeypatch.setenv("CI", ci)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(
+        "ctypes.util.find_library", lambda name: "libEGL.so.1" if renderer and name == "EGL" else None
+    )
     pytester.makepyfile(TESTS.format(missing=missing))
-    result = pytester.runpytest_inprocess("-p", "tests.support.skips", "-o", "markers=gpu", *workers)
+    result = pytester.runpytest_inprocess("-p", "tests.support.skips", "-o", "markers=gpu\nrenders", *workers)
     assert result.ret == code
-    assert ("test_needs_tmux: Skipped: there is no tmux" in result.stdout.str()) == bool(code)
+    assert ("test_needs_tmux: Skipped: there is no tmux" in result.stdout.str()) == (bool(ci) and missing)
+    assert ("test_renders: Skipped: apt install libegl1" in result.stdout.str()) == (bool(ci) and not renderer)

@@ -173,6 +173,7 @@ def test_settings_it_does_not_have_are_one_line(kwargs, message):
 EXPECTED = ("symmetric and normalized space", "infinity")
 
 
+@pytest.mark.renders
 @pytest.mark.parametrize(
     "env_id", ["dmc:cheetah-run", "dmc:lqr-lqr_6_2", "dmc:quadruped-escape", "dmc:finger-turn_hard"]
 )
@@ -190,6 +191,7 @@ def test_gymnasiums_checker_finds_nothing(monkeypatch, env_id):
     assert [m for m in messages if not any(part in m for part in EXPECTED)] == []
 
 
+@pytest.mark.renders
 @pytest.mark.parametrize(
     "env_id",
     ["dmc:cheetah-run", "dmc:humanoid-walk", "dmc:quadruped-run", "dmc:dog-fetch", "dmc:quadruped-escape"],

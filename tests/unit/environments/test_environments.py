@@ -249,6 +249,7 @@ def test_warnings_of_mujoco_go_to_the_log_alone(tmp_path, monkeypatch, capfd, ca
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.renders
 def test_camera_follows_the_robot(monkeypatch):
     """A Hopper moved ten metres on is still in the middle of the picture."""
     monkeypatch.setenv("MUJOCO_GL", "egl")

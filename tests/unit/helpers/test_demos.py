@@ -204,8 +204,8 @@ def dataset(tmp_path_factory):
             observations=rng.normal(size=(8, 3)).astype(np.float32),
             actions=rng.uniform(-2, 2, (7, 1)).astype(np.float32),
             rewards=list(rng.normal(size=7)),
-            terminations=[False] * 7,
-            truncations=[False] * 6 + [True],
+            terminations=[False] * 6 + [number == 2],
+            truncations=[False] * 6 + [number != 2],
         )
         for number in range(3)
     ]
@@ -223,7 +223,8 @@ def dataset(tmp_path_factory):
 
 
 def test_minari_dataset_is_read_from_disk(dataset):
-    first, second = demos.read_demos(str(dataset), 2)
+    first, second, third = demos.read_demos(str(dataset), 3)
+    assert (third.truncated, third.terminated) == (False, True)
     assert first.obs.shape == (8, 3)
     assert first.actions.shape == (7, 1)
     assert (first.truncated, first.terminated) == (True, False)

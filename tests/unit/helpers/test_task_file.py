@@ -4,6 +4,7 @@ import pytest
 
 from helpers.errors import UserError
 from helpers.settings import parse
+from helpers.task_file import LARGEST_FILE, read_bytes
 
 FILE = """
 meta:
@@ -99,3 +100,12 @@ def test_section_that_is_wrong_is_said_whatever_is_trained(write, change, messag
     for env_id in ("Ant", "CartPole"):
         with pytest.raises(UserError, match=message):
             parse([write(FILE.replace(*change)), f"--env_id={env_id}"])
+
+
+def test_file_that_is_larger_than_any_task_file_is_refused(tmp_path):
+    path = tmp_path / "task.yaml"
+    path.write_bytes(b"#" * LARGEST_FILE)
+    assert len(read_bytes(str(path))) == LARGEST_FILE
+    path.write_bytes(b"#" * (LARGEST_FILE + 1))
+    with pytest.raises(UserError, match="is no task file: it is larger than"):
+        read_bytes(str(path))
