@@ -19,12 +19,15 @@ NAME := $(ENV)_$(shell date +%Y%m%d_%H%M%S).seed$(SEED)
 
 PYTEST = python -m pytest -q --durations=25
 # Tests of processes mostly wait: one pytest more than there are cores. Tests that measure seconds follow by themselves.
-PYTESTS = $(shell python -c 'import os; print(len(os.sched_getaffinity(0)) + 1)')
+PYTESTS = $$(python -c 'import os; print(len(os.sched_getaffinity(0)) + 1)')
 define run_tests
-	$(PYTEST) -n $(PYTESTS) --dist=loadgroup -m "not alone" --junitxml=build/$(1).xml $(2)
-	$(PYTEST) -m alone --junitxml=build/$(1)-alone.xml $(2)
+	status=0; \
+	$(PYTEST) -n $(PYTESTS) --dist=loadgroup -m "not alone" --junitxml=build/$(1).xml $(2) || status=1; \
+	$(PYTEST) -m alone --junitxml=build/$(1)-alone.xml $(2) || status=1; \
+	exit $$status
 endef
 
+.NOTPARALLEL: # tests that measure seconds run by themselves
 .PHONY: setup train test test-system test-all lint docs benchmark torture mutants
 setup:
 	@./setup_env.sh

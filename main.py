@@ -90,8 +90,8 @@ class Launch:
     """What a task runs with."""
 
     comm: Comm
-    afterwards: contextlib.ExitStack  # takes what is to be closed, or waited for, when all is said
-    began: float  # of ``time.monotonic()``: what the time limit counts from
+    afterwards: contextlib.ExitStack  # what to close, and what to wait for, at the end of the run
+    began: float  # a ``time.monotonic()`` reading: the time limit counts from it
 
 
 def train(settings: Settings, launch: Launch) -> None:
@@ -176,6 +176,7 @@ def train(settings: Settings, launch: Launch) -> None:
         run.warden.rest()
         run.tracker.close()
     env.close()
+    eval_env.close()
     if comm.rank == 0:
         for line in orchestrator.finish(run, state, reason):
             say(line)
@@ -344,7 +345,7 @@ def run(argv: list[str], began: float) -> int:
 
     Args:
         argv: the arguments.
-        began: when this launch began, of ``time.monotonic()``.
+        began: when this launch began, a ``time.monotonic()`` reading.
     """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # one thread a worker: workers are the parallel unit
@@ -385,9 +386,9 @@ def run(argv: list[str], began: float) -> int:
 
 
 def main(argv: list[str]) -> int:
-    """Run one task, as often as wanted in a process; return the exit code.
+    """Run one task and return its exit code; may be called repeatedly in one process.
 
-    Signal handlers, the logging set-up and the experiment's lock are afterwards what they were before.
+    It leaves signal handlers, logging and the experiment's lock as it found them.
     """
     with signals_restored(), logging_restored():
         return run(argv, time.monotonic())

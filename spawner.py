@@ -320,10 +320,9 @@ def run(flags: dict[str, Any]) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Do what the command line says, as often as wanted in a process.
+    """Run the command line and return its exit code: 0 done, 2 for a mistake of the user's.
 
-    Returns:
-        the exit code: 0 done, 2 for what the user can put right.
+    May be called repeatedly in one process.
     """
     ends = (signal.SIGTERM, signal.SIGHUP)
     with signals_restored(*ends), logging_restored():

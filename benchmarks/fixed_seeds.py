@@ -104,8 +104,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name in RUNS:
             found[name] = train(options.checkout, Path(folder), name)
-            same = "" if not before else "equal" if before.get(name) == found[name] else "DIFFERENT"
-            changed += [name] if same == "DIFFERENT" else []
+            same = "" if not before else "missing" if name not in before else "equal"
+            if same == "equal" and before[name] != found[name]:
+                same = "DIFFERENT"
+            changed += [name] if same in ("missing", "DIFFERENT") else []
             print(f"{name:26} {found[name]['agent']}  {found[name]['progress']}  {same}", flush=True)
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Tests in copies of the checkout, run in process namespaces, out of which nothing that they start or kill can get.
+"""Tests in copies of the checkout, run in process namespaces that nothing they start can escape.
 
 A server imports what takes long, but nothing of ours, and forks for each request: tests begin in half a second.
 """

@@ -7,7 +7,7 @@
 
 A mutant meets the tests that execute its line in this process, the fastest first, then those of its module's own test
 file, until one fails. Each row is kept in benchmarks/results/mutants.json as it is done; running again goes on.
-Mutants live in copies of the checkout. Needs requirements-benchmark.txt, and Linux's unshare.
+Mutants live in copies of the checkout. Needs requirements-dev.txt, and Linux's unshare.
 """
 
 from __future__ import annotations
@@ -281,7 +281,7 @@ def main() -> int:
         if seed != head.get("seed", seed):
             parser.error(f"{options.results} is of --seed={head['seed']}; name another file by --results")
         if importlib.util.find_spec("cosmic_ray") is None:
-            parser.error("cosmic-ray is missing: pip install -r requirements-benchmark.txt")
+            parser.error("cosmic-ray is missing: pip install -r requirements-dev.txt")
         count = max(options.count, head["count"])
         version = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
         commit = subprocess.run(version, check=True, capture_output=True, text=True).stdout.strip()

@@ -127,7 +127,7 @@ def package(file: str) -> str:
 def sample(sources: Mapping[str, str], count: int, seed: int) -> list[Mutant]:
     """Draw mutants of files: at most one for a place, and of packages by the square root of their places.
 
-    What is drawn hangs on the lines' text, not on their numbers: an edit elsewhere leaves nearly all of it, and a
+    What is drawn depends on the lines' text, not on their numbers: an edit elsewhere leaves nearly all of it, and a
     larger count adds to it.
     """
 

@@ -233,6 +233,10 @@ def torture(
         seconds = to_the_end(case, reference, iterations)
         start = seconds - trained_seconds(reference)  # until the first iteration, and for the end
         wanted = fingerprint(reference)
+        if each > 1:
+            to_the_end(case, Path(scratch) / "again", iterations)
+            if fingerprint(Path(scratch) / "again") != wanted:
+                sys.exit(f"{case.name}: two runs that were never killed differ")
         equal, early, runs = 0, 0, 0
         resumed_from: list[int] = []
         while len(resumed_from) < strikes:

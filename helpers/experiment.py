@@ -54,8 +54,8 @@ def git_sha() -> str:
 class ExperimentInitializer:
     """One training run: its settings, its name, its folders, and what it goes on from.
 
-    A context manager: when it is left, the experiment's lock and log are let go of. With ``--resume`` the settings
-    are those of the run that goes on; nothing is written before `create`.
+    A context manager: leaving it releases the lock and closes the log. With ``--resume`` the settings are those of
+    the run that is resumed; nothing is written before `create`.
 
     Raises:
         UserError: where there is nothing to resume, or what is given now contradicts the run's settings.
@@ -97,10 +97,11 @@ class ExperimentInitializer:
         self.close()
 
     def close(self) -> None:
-        """Let other processes have the experiment, and end its log."""
+        """Release the lock and close the log."""
         if self._log is not None:
             logging.getLogger().removeHandler(self._log)
-            self._log.close()
+            with contextlib.suppress(OSError, ValueError):  # a full disk must not change the exit code
+                self._log.close()
             self._log = None
         if self._lock is not None:
             self._lock.release()

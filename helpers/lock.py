@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -16,7 +17,7 @@ PATIENCE_HERE, PATIENCE_ELSEWHERE = 5.0, 100.0
 
 
 class Lock:
-    """Holds a folder until this process ends, however it ends.
+    """Holds a folder until it is released or this process ends, however it ends.
 
     Raises:
         UserError: where another process holds it and does not let go in time.
@@ -24,19 +25,27 @@ class Lock:
 
     def __init__(self, folder: Path) -> None:
         self._file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._take(folder)
+        except BaseException:
+            self.release()
+            raise
+
+    def _take(self, folder: Path) -> None:
         began, host = time.monotonic(), socket.gethostname()
         while not self._taken():
             holder = os.pread(self._file, 200, 0).decode(errors="replace")
             patience = PATIENCE_HERE if holder.endswith(f" on {host}") else PATIENCE_ELSEWHERE
             if time.monotonic() > began + patience:
-                os.close(self._file)
                 raise UserError(f"{folder} is in use by {holder}; one process at a time can use it")
             time.sleep(0.2)
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"process {os.getpid()} on {host}".encode(), 0)
 
     def release(self) -> None:
-        """Let go of the folder before this process ends."""
+        """Let other processes have the folder, also while a child of this one still has the file open."""
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._file, fcntl.LOCK_UN)
         os.close(self._file)
 
     def _taken(self) -> bool:

@@ -45,7 +45,8 @@ def signals_restored(*more: signal.Signals) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # None: not installed from Python, which cannot put it back
+                signal.signal(number, handler)
         _early.clear()
 
 
@@ -66,9 +67,24 @@ class Warden:
         launched: when this launch of the run began, of ``time.monotonic()``.
         time_limit: seconds for this launch.
         patience: seconds that an iteration may take before the job is ended; infinite for never.
+        tick: seconds between looks at the clock.
+        roll_call: seconds in which a worker must answer that it is there.
+        one_request: seconds within which a repeated signal is still the same request.
     """
 
-    def __init__(self, comm: Comm, status: Status, launched: float, time_limit: float, patience: float) -> None:
+    def __init__(
+        self,
+        comm: Comm,
+        status: Status,
+        launched: float,
+        time_limit: float,
+        patience: float,
+        *,
+        tick: float = TICK,
+        roll_call: float = ROLL_CALL,
+        one_request: float = ONE_REQUEST,
+    ) -> None:
+        self._tick, self._roll_call, self._one_request = tick, roll_call, one_request
         self._comm = comm
         self._status = status
         self._deadline = launched + time_limit
@@ -82,12 +98,13 @@ class Warden:
         self.interrupted = False  # whether a signal came after the run was over
         self._launched = any(name in os.environ for name in comms.SIZE_VARIABLES)  # by mpiexec or srun
         self._wake, self._bell = socket.socketpair()
+        self._wakeup_fd = -1  # what signals woke before
         self._thread = threading.Thread(target=self._watch, name="warden", daemon=True)
 
     def start(self) -> None:
         """Take over the signals, and watch (from the main thread)."""
         self._bell.setblocking(False)
-        signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
+        self._wakeup_fd = signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
         for number in SIGNALS:
             signal.signal(number, _leave_it_to_the_thread)
         while _early:
@@ -98,7 +115,7 @@ class Warden:
         """End the watch. The run is over, and a launcher's repetition of its request must not spoil its end."""
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(self._wakeup_fd)
         self._bell.close()  # which ends the thread
         self._thread.join()
         self._wake.close()
@@ -137,14 +154,14 @@ class Warden:
     def _watch(self) -> None:
         before = time.monotonic()
         while True:
-            rung, _, _ = select.select([self._wake], [], [], TICK)
+            rung, _, _ = select.select([self._wake], [], [], self._tick)
             numbers = self._wake.recv(64) if rung else b""
             if rung and not numbers:
                 return
             for number in numbers:
                 self._receive(signal.Signals(number))
             now = time.monotonic()
-            self._idle += min(now - before, 2 * TICK)  # a job that is suspended as a whole does not hang
+            self._idle += min(now - before, 2 * self._tick)  # a job that is suspended as a whole does not hang
             before = now
             if self._launched and os.getppid() != PARENT:
                 self._end("stopped", "the launcher is gone", 1)
@@ -157,18 +174,18 @@ class Warden:
             return
         now = time.monotonic()
         if self._resting:
-            self.interrupted |= now - self._signalled_at > ONE_REQUEST
+            self.interrupted |= now - self._signalled_at > self._one_request
             return
         if not self._signal:
             self._signal, self._signalled_at = number.name, now
             if self._comm.rank == 0:
                 tell(f"{number.name}: stopping at the end of this iteration; once more stops at once")
-        elif number.name == self._signal and now - self._signalled_at > ONE_REQUEST:
+        elif number.name == self._signal and now - self._signalled_at > self._one_request:
             self._end("stopped", f"at once, by a second {number.name}", 128 + number)
 
     def _end_what_hangs(self) -> None:
         """Ask around who is still there, name who is not or does not move, and end the job."""
-        answers = self._comm.roll_call(_place_of_main_thread, ROLL_CALL)
+        answers = self._comm.roll_call(_place_of_main_thread, self._roll_call)
         silent = [rank for rank in range(self._comm.size) if rank not in answers]
         who = [f"worker {rank} hangs {place}" for rank, place in sorted(answers.items()) if place]
         if silent and self._comm.can_ask:
@@ -177,7 +194,7 @@ class Warden:
             who = ["all workers wait for each other" if self._comm.can_ask else "it waits for others"]
         reason = f"iteration {self._iteration} has not ended for {self._idle:.0f} s: {'; '.join(who)}"
         # One worker reports, and ends the job for all; another takes its place where it does not.
-        give_up = time.monotonic() + (0.0 if self._comm.rank == min(answers) else 2 * ROLL_CALL)
+        give_up = time.monotonic() + (0.0 if self._comm.rank == min(answers) else 2 * self._roll_call)
         while time.monotonic() < give_up:
             self._comm.answer_calls(_place_of_main_thread)
             time.sleep(0.05)

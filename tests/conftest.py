@@ -1,5 +1,6 @@
 """What every test may use. The tiers, from fast to slow: unit, cli, integration, system; see CONTRIBUTING.md."""
 
+import ctypes.util
 import os
 import sys
 from pathlib import Path
@@ -9,18 +10,18 @@ os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 # What the tests start is this environment's, activated or not.
 os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 # Before anything imports MuJoCo, which chooses what draws then; programs that tests start choose for themselves.
-os.environ.setdefault("MUJOCO_GL", "egl")
+os.environ.setdefault("MUJOCO_GL", "egl" if ctypes.util.find_library("EGL") else "osmesa")
 # No test speaks to the Weights & Biases of whoever runs it.
 os.environ |= {"NETRC": os.devnull, "WANDB_API_KEY": "", "WANDB_ERROR_REPORTING": "false"}
 os.environ.pop("WANDB_MODE", None)
 
 import functools
 import shutil
-import signal
 
 import pytest
 import torch
 
+from helpers.warden import signals_restored
 from tests.support import one_run, programs
 from tests.support.studies import Studies
 
@@ -35,10 +36,8 @@ def _one_thread():
 @pytest.fixture(autouse=True)
 def _signals():
     """Give signals back that a run within the test took."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    with signals_restored():
+        yield
 
 
 @pytest.fixture

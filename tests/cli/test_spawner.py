@@ -1,12 +1,15 @@
 """spawner.py before anything is started: help, plans, refusals."""
 
-import shutil
-import subprocess
+import os
+import re
+import shlex
 
 import pytest
 
+import main
+import spawner
 from environments import bundles
-from tests.support import ROOT
+from tests.support import ROOT, programs
 
 
 @pytest.mark.parametrize(
@@ -44,7 +47,8 @@ def only(studies, *programs):
     folder = studies.folder / "programs"
     folder.mkdir()
     for program in programs:
-        (folder / program).symlink_to(shutil.which(program))
+        (folder / program).write_text("#!/bin/sh\n")  # nothing here starts it
+        (folder / program).chmod(0o755)
     return str(folder)
 
 
@@ -79,7 +83,8 @@ def test_study_under_the_name_of_another_is_refused(studies):
     one = (studies.task("num_iters: 1\n"), "--prefix=x", "--num_workers=1", "--no-deploy_now")
     studies.run(*one)
     script = studies.files("x") / "x.InvertedPendulum-v5.seed00.sh"
-    subprocess.run(["bash", script], env=studies.env, capture_output=True, check=True)
+    words = shlex.split(re.search("main.py (.*)", script.read_text())[1])  # as the script does, in this process
+    assert programs.call(main.main, ROOT, words, studies.env).returncode == 0
     assert "1 written, 1 finished already" in studies.run(*one)
     before = script.read_bytes()
     told = studies.run(studies.task("num_iters: 1\ngamma: 0.5\n"), *one[1:], fails=True)
@@ -100,3 +105,31 @@ def test_task_file_fits_the_environments_it_is_for(studies, path):
 
 # part of a task file's name → bundle
 BUNDLES_OF = {"mujoco": "mujoco_small", "dmc": "dmc_easy", "classic": "classic", "opensim": "opensim_small"}
+
+
+HIDDEN = "--wandb_api_key=-"
+
+
+@pytest.mark.parametrize(
+    ("argv", "hidden"),
+    [
+        (["--wandb_api_key=SECRET", "--prefix=x"], [HIDDEN, "--prefix=x"]),
+        (["--prefix=x", "--wandb_api_key", "SECRET"], ["--prefix=x", HIDDEN]),
+        (
+            ["--wandb_api_key", "--clear", "--wandb_api_key=SECRET"],
+            ["--wandb_api_key", "--clear", "--wandb_api_key=-"],
+        ),
+        (["--wandb_api_key=-", "--prefix=x"], None),
+        (["--wandb_api_key="], None),
+        (["--wandb_api_key"], None),
+        (["--wandb_api_key", "--clear"], None),
+        (["--prefix=x"], None),
+    ],
+)
+def test_key_in_the_command_is_handed_on_in_a_variable(monkeypatch, argv, hidden):
+    commands = []
+    monkeypatch.setenv("WANDB_API_KEY", "")
+    monkeypatch.setattr(os, "execv", lambda program, words: commands.append(words))
+    spawner.hide_key(argv)
+    assert [words[2:] for words in commands] == ([] if hidden is None else [hidden])
+    assert os.environ["WANDB_API_KEY"] == ("SECRET" if hidden else "")

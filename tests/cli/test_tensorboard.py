@@ -1,38 +1,23 @@
 """What `--tensorboard` leaves, read back by TensorBoard's own reader."""
 
-import numpy as np
 import pytest
 
-from helpers.metrics import metrics_of
-from helpers.plots import read_progress
-from tests.support.fakes import events_in
+from tests.support.fakes import check_events
 
 TINY = ("--task=train", "--env_id=CartPole-v1", "--num_envs=2", "--rollout_len=64", "--batch_size=32", "--no-compile")
 TINY = (*TINY, "--save_frequency=2", "--eval_frequency=2", "--eval_episodes=1", "--epochs=1", "--uuid=run")
 
 
-def check(logs):
-    """Hold the events against progress.csv: the same numbers, no more and no fewer."""
-    columns = read_progress(logs / "progress.csv")
-    events = events_in(logs / "tensorboard")
-    for name, metric in metrics_of("ppo").items():
-        rows = zip(columns["timesteps"], columns[name].astype(np.float32), strict=True)
-        wanted = [(int(step), value) for step, value in rows if not np.isnan(value)]
-        assert events.pop(f"{metric.group}/{name}", []) == wanted, name
-    assert not events
-    return columns["iteration"].tolist()
-
-
 def test_events_are_progress_csv_also_where_the_run_was_resumed(milozero, tmp_path):
     logs = tmp_path / "data/logs/run"
     assert milozero(*TINY, "--tensorboard", "--num_iters=3").returncode == 0
-    assert check(logs) == [1, 2, 3]
+    assert check_events(logs) == [1, 2, 3]
     # As after a kill: the newest checkpoint is of iteration 2, and iteration 3 was logged.
     checkpoints = tmp_path / "data/checkpoints/run"
     for name in ("iter_3.pt", "last.pt"):
         (checkpoints / name).unlink()
     assert milozero("--task=train", "--resume", "--uuid=run", "--num_iters=5").returncode == 0
-    assert check(logs) == [1, 2, 3, 4, 5]
+    assert check_events(logs) == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("blocked", [False, True])
@@ -46,4 +31,4 @@ def test_training_ends_well_though_tensorboard_cannot_take_part(milozero, tmp_pa
     assert (result.returncode, result.stderr) == (0, "")
     assert ("TensorBoard is off" in (tmp_path / "data/logs/run/log.txt").read_text()) == blocked
     if not blocked:
-        assert check(tmp_path / "data/logs/run") == [1, 2]
+        assert check_events(tmp_path / "data/logs/run") == [1, 2]

@@ -16,7 +16,7 @@ from tests.support.one_run import FOR_EVER, QUICK, SLOW, iterations, status, wai
 
 def test_run_whose_worker_was_killed_ends_with_the_same_bits(started, milozero, tmp_path):
     """Once; tests/system/test_torture.py has the other algorithms and ways to end, at random moments."""
-    train = (*SLOW, "--num_iters=12", "--save_frequency=2")
+    train = (*SLOW, "--num_iters=30", "--save_frequency=2")
     whole = milozero(*train, workers=2, data=tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     process = started(*train, workers=2)
@@ -25,7 +25,7 @@ def test_run_whose_worker_was_killed_ends_with_the_same_bits(started, milozero, 
     process.communicate(timeout=30)
     assert process.returncode != 0
     result = milozero(*train, "--resume", workers=2)
-    assert re.search(r"resumed after iteration (2|4|6|8|10), as if it had never stopped", result.stdout)
+    assert re.search(r"resumed after iteration \d*[02468], as if it had never stopped", result.stdout)
     assert torture.fingerprint(tmp_path / "data") == torture.fingerprint(tmp_path / "whole")
 
 
@@ -127,7 +127,7 @@ def test_workers_notice_within_an_iteration_that_their_launcher_is_gone(started,
 def test_hanging_simulator_is_named_and_the_job_ends(milozero, tmp_path, workers):
     flags = [flag for flag in SLOW if "env_id" not in flag]
     result = milozero(
-        *flags, "--env_id=tests.support.user_envs:Hanging-v0", FOR_EVER, "--watchdog=00:00:05", workers=workers
+        *flags, "--env_id=tests.support.user_envs:Hanging-v0", FOR_EVER, "--watchdog=00:00:10", workers=workers
     )
     assert result.returncode != 0
     rank = 1 if workers else 0

@@ -141,3 +141,18 @@ def events_in(folder: Path) -> dict[str, list[tuple[int, float]]]:
     reader = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     reader.Reload()
     return {tag: [(e.step, e.value) for e in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
+
+
+def check_events(logs: Path) -> list[float]:
+    """Hold the events against progress.csv: the same numbers, no more and no fewer."""
+    from helpers.metrics import metrics_of
+    from helpers.plots import read_progress
+
+    columns = read_progress(logs / "progress.csv")
+    events = events_in(logs / "tensorboard")
+    for name, metric in metrics_of("ppo").items():
+        rows = zip(columns["timesteps"], columns[name].astype(np.float32), strict=True)
+        wanted = [(int(step), value) for step, value in rows if not np.isnan(value)]
+        assert events.pop(f"{metric.group}/{name}", []) == wanted, name
+    assert not events
+    return columns["iteration"].tolist()

@@ -1,6 +1,6 @@
 """Adam's first moments after one update on the whole global batch: as one worker, or as one of mpiexec's.
 
-mpiexec -n 2 python first_gradient.py gradients.npz
+PYTHONPATH=. mpiexec -n 2 python tests/support/first_gradient.py gradients.npz
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Environments that a user might bring: ``--env_id=user_envs:Bounded-v0``."""
+"""Environments that a user might bring: ``--env_id=tests.support.user_envs:Bounded-v0``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An environment as a user might bring it, which imports MuJoCo itself: ``--env_id=user_mujoco:Drawn-v0``."""
+"""A user's environment that imports MuJoCo itself: ``--env_id=tests.support.user_mujoco:Drawn-v0``."""
 
 import gymnasium
 import mujoco

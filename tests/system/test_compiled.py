@@ -69,6 +69,7 @@ def test_compiled_updates_are_those_of_the_reference(space, options):
     """Of plain numpy and torch's Adam, as the uncompiled ones are in tests/unit/agents/test_ppo_reference.py."""
     happened = learn_side_by_side(space, compile=True, **options).happened
     assert min(happened[case] for case in ("above, good", "above, bad", "below, good", "below, bad")) > 0
+    assert min(happened["gradient clipped"], happened["gradient whole"]) > 0
 
 
 def test_two_compiled_optimizers_do_not_take_each_others_code():

@@ -1,6 +1,7 @@
 """Disks that are full or read-only, made by mounting one, which takes root."""
 
 import contextlib
+import functools
 import re
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from helpers import checkpoint
 from tests.support.one_run import FOR_EVER, QUICK, iterations, status, wait_for
 
 
+@functools.cache
 def can_mount():
     """Return whether a disk can be made here for a test."""
     with tempfile.TemporaryDirectory() as folder:

@@ -222,6 +222,13 @@ def test_terrain_is_made_without_opengl():
     assert env.unwrapped._suite.physics._contexts is None
 
 
+@pytest.mark.parametrize(
+    "env_id", ["dmc:cheetah-run", "dmc:cartpole-swingup", "dmc:quadruped-run", "dmc:lqr-lqr_2_1"]
+)
+def test_episode_lasts_a_thousand_steps(env_id):
+    assert environments.make_env(env_id).spec.max_episode_steps == 1000
+
+
 def test_tasks_left_to_dm_control_are_those_that_measured_different():
     from dmc_parity import RESULT, same_task
 

@@ -51,6 +51,16 @@ def test_models_are_the_published_ones(model, coordinates, muscles, mass):
     assert loaded.mass == pytest.approx(mass, abs=1e-4)
 
 
+@pytest.mark.parametrize(("env_id", "limit"), zip(TASKS, (200, 1000, 300, 1000, 2500, 2500), strict=True))
+def test_episodes_last_as_long_as_published(env_id, limit):
+    assert limit == bare(env_id).LIMIT
+
+
+def test_joints_of_the_arm_have_the_limits_that_its_page_names():
+    limits = bare(ARM).JOINT_LIMITS
+    assert limits == {"r_shoulder_elev": (-90, 180), "r_elbow_flex": (0, 130)}  # degrees
+
+
 @pytest.mark.parametrize(
     ("env_id", "observation", "actions"),
     zip(TASKS, (16, 41, 160, 163, 339, 339), (6, 18, 19, 19, 22, 22), strict=True),

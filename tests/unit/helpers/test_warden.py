@@ -55,10 +55,48 @@ def test_worker_that_another_one_precedes_goes_on_answering_and_reports_in_the_e
 def hang(folder, monkeypatch, comm):
     """Return what a worker says that finds the run hanging."""
     ends = []
-    monkeypatch.setattr(wardens, "ROLL_CALL", 0.1)
     monkeypatch.setattr(Warden, "_end", lambda self, state, reason, code: ends.append(reason))
-    Warden(comm, Status(folder, Counters()), time.monotonic(), math.inf, 1.0)._end_what_hangs()
+    Warden(comm, Status(folder, Counters()), time.monotonic(), math.inf, 1.0, roll_call=0.1)._end_what_hangs()
     return ends
+
+
+@pytest.fixture
+def watched(tmp_path, monkeypatch):
+    """Let a warden watch an iteration that may take 0.3 s; returns it and the ends that it came to."""
+    ends = []
+    monkeypatch.setattr(Warden, "_end", lambda self, *how: ends.append((time.monotonic(), *how)))
+    warden = Warden(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, 0.3, tick=0.02)
+    warden.start()
+    yield warden, ends
+    warden.close()
+
+
+def test_iteration_that_takes_too_long_is_ended_and_not_before(watched):
+    warden, ends = watched
+    warden.iteration(7)
+    began = time.monotonic()
+    give_up = began + 20
+    while not ends and time.monotonic() < give_up:
+        time.sleep(0.01)
+    ended_at, state, reason, code = ends[0]
+    assert ended_at - began >= 0.25
+    assert (state, code) == ("failed", 1)
+    assert "iteration 7 has not ended for 0 s: worker 0 hangs in " in reason
+
+
+def test_run_that_moves_is_left_alone(watched):
+    warden, ends = watched
+    for number in range(40):
+        warden.iteration(number)
+        time.sleep(0.02)
+    assert ends == []
+
+
+def test_run_that_is_over_may_take_its_time(watched):
+    warden, ends = watched
+    warden.rest()
+    time.sleep(0.5)
+    assert ends == []
 
 
 def test_time_limit_is_that_of_the_first_workers_clock(tmp_path):
