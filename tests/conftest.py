@@ -24,6 +24,7 @@ import torch
 from helpers.warden import signals_restored
 from tests.support import one_run, programs
 from tests.support.studies import Studies
+from tests.support.wandb_server import WandbServer
 
 pytest_plugins = ["pytester", "tests.support.skips"]
 
@@ -86,4 +87,21 @@ def run(trained, tmp_path):
 @pytest.fixture
 def studies(tmp_path):
     """Call spawner.py, with its data and its tmux server in folders of the test's."""
-    return Studies(tmp_path)
+    found = Studies(tmp_path)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def server():
+    """Serve the API of Weights & Biases on loopback."""
+    with WandbServer() as found:
+        yield found
+
+
+@pytest.fixture
+def own_server(server, monkeypatch):
+    """Serve the API of Weights & Biases on loopback, to the clients of this process."""
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return server

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from helpers import demos
+from tests.support.one_run import PENDULUM
 
 FAST = ("--num_envs=4", "--rollout_len=256", "--no-compile", "--eval_episodes=2", "--num_iters=4")
 
@@ -81,20 +82,10 @@ def test_evaluation_renders_and_keeps_trajectories(milozero, tmp_path):
     assert [each.name for each in folder.glob("*.h5")] == ["episode_000.h5"]  # read as those of one policy
 
 
-SHORT = (
-    "--task=train",
-    "--env_id=Pendulum",
-    "--num_envs=4",
-    "--rollout_len=256",
-    "--no-compile",
-    "--eval_episodes=1",
-)
-
-
 def test_same_seed_gives_the_same_run_and_another_seed_another(milozero, tmp_path):
     hashes = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        result = milozero(*SHORT, "--num_iters=2", f"--uuid={name}", f"--seed={seed}")
+        result = milozero(*PENDULUM, "--num_iters=2", f"--uuid={name}", f"--seed={seed}")
         assert result.returncode == 0, result.stderr
         state = torch.load(tmp_path / f"data/checkpoints/{name}/last.pt", weights_only=True)
         hashes.append(state["agent"]["optimizer"]["parameters"].numpy().tobytes())

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import subprocess
 import time
 from pathlib import Path
 
@@ -14,13 +13,6 @@ from tests.support.one_run import wait_for
 from tests.support.tmux import CORES, ENDLESS, is_running, panes, tmux, windows
 
 pytestmark = pytest.mark.skipif(not shutil.which("tmux"), reason="apt install tmux")
-
-
-@pytest.fixture(autouse=True)
-def _server(studies):
-    """End the server that a test has started."""
-    yield
-    subprocess.run(["tmux", "kill-server"], env=studies.env, capture_output=True)
 
 
 def test_study_takes_turns_and_finishes_and_is_not_started_twice(studies):

@@ -11,13 +11,6 @@ import pytest
 
 from tests.support import readme
 from tests.support.wandb_runs import TRAIN, column, only
-from tests.support.wandb_server import WandbServer
-
-
-@pytest.fixture
-def server():
-    with WandbServer() as found:
-        yield found
 
 
 def test_run_and_its_files_go_up_and_are_evaluated_from_there(server, milozero, in_process, tmp_path):

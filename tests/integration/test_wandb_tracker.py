@@ -10,19 +10,10 @@ import pytest
 from helpers.trackers import wandb as tracking
 from helpers.trackers.wandb import has_key
 from tests.support.wandb_runs import end, make_tracker, said
-from tests.support.wandb_server import KEY, WandbServer
+from tests.support.wandb_server import KEY
 
 
-@pytest.fixture
-def server(monkeypatch, tmp_path):
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    with WandbServer() as found:
-        for name, value in found.environment.items():
-            monkeypatch.setenv(name, value)
-        yield found
-
-
-def test_metrics_files_and_how_it_ended_go_up(server, tmp_path, caplog):
+def test_metrics_files_and_how_it_ended_go_up(own_server, tmp_path, caplog):
     last = tmp_path / "n[1]*.seed00" / "last.pt"
     last.parent.mkdir()
     last.write_bytes(b"weights")
@@ -30,7 +21,7 @@ def test_metrics_files_and_how_it_ended_go_up(server, tmp_path, caplog):
     for step in (64, 128, 192):
         tracker.log({"return_mean": float(step), "eval_return": float("nan")}, step)
     end(tracker)
-    run = server.runs["me", "p", "abcd1234"]
+    run = own_server.runs["me", "p", "abcd1234"]
     assert [(row["_step"], row["return_mean"]) for row in run.history] == [(64, 64.0), (128, 128.0), (192, 192.0)]
     assert run.rows("eval_return") == []
     assert (run.display_name, run.group, run.config["gamma"]) == ("n.seed00", "n", {"value": 0.9})
@@ -39,14 +30,14 @@ def test_metrics_files_and_how_it_ended_go_up(server, tmp_path, caplog):
     assert said(caplog) == []
 
 
-def test_run_that_fails_is_told_to_have_failed(server, tmp_path):
+def test_run_that_fails_is_told_to_have_failed(own_server, tmp_path):
     with pytest.raises(ZeroDivisionError), contextlib.closing(make_tracker(tmp_path)) as tracker:
         raise ZeroDivisionError
     tracker.wait()
-    assert server.runs["me", "p", "abcd1234"].state == "failed"
+    assert own_server.runs["me", "p", "abcd1234"].state == "failed"
 
 
-def test_file_goes_up_again_when_it_has_changed(server, tmp_path, monkeypatch):
+def test_file_goes_up_again_when_it_has_changed(own_server, tmp_path, monkeypatch):
     monkeypatch.setattr(tracking, "UPLOAD_EVERY", 0.0)
     path = tmp_path / "n" / "best.pt"
     path.parent.mkdir()
@@ -59,7 +50,7 @@ def test_file_goes_up_again_when_it_has_changed(server, tmp_path, monkeypatch):
         assert time.monotonic() < give_up
         step += 1
         tracker.log({"x": 1.0}, step)
-        run = server.runs.get(("me", "p", "abcd1234"))
+        run = own_server.runs.get(("me", "p", "abcd1234"))
         time.sleep(0.1)
     assert run.files["n/best.pt"] == b"old"
     path.write_bytes(b"new")
@@ -68,19 +59,19 @@ def test_file_goes_up_again_when_it_has_changed(server, tmp_path, monkeypatch):
 
 
 @pytest.mark.alone
-def test_slow_server_gets_everything_and_holds_nobody_up(server, tmp_path, caplog):
-    server.slow = 0.3
+def test_slow_server_gets_everything_and_holds_nobody_up(own_server, tmp_path, caplog):
+    own_server.slow = 0.3
     began = time.monotonic()
     tracker = make_tracker(tmp_path)
     for step in range(100):
         tracker.log({"x": float(step)}, step)
     assert time.monotonic() - began < 0.2
     end(tracker)
-    assert server.runs["me", "p", "abcd1234"].rows("x") == list(range(100))
+    assert own_server.runs["me", "p", "abcd1234"].rows("x") == list(range(100))
     assert said(caplog) == []
 
 
-def test_wrong_key_is_said_and_the_run_kept(server, tmp_path, caplog, monkeypatch):
+def test_wrong_key_is_said_and_the_run_kept(own_server, tmp_path, caplog, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "f" * 40)
     tracker = make_tracker(tmp_path)
     tracker.log({"x": 1.0}, 1)
@@ -93,16 +84,16 @@ def test_wrong_key_is_said_and_the_run_kept(server, tmp_path, caplog, monkeypatc
 
 
 @pytest.mark.parametrize("mode", ["offline", "dryrun", "disabled"])
-def test_mode_that_needs_no_server_asks_none(server, tmp_path, monkeypatch, mode):
+def test_mode_that_needs_no_server_asks_none(own_server, tmp_path, monkeypatch, mode):
     monkeypatch.setenv("WANDB_MODE", mode)
     tracker = make_tracker(tmp_path)
     tracker.log({"x": 1.0}, 1)
     end(tracker)
-    assert server.asked == []
+    assert own_server.asked == []
     assert (tmp_path / "wandb").exists() == (mode != "disabled")
 
 
-def test_folder_that_cannot_be_written_is_a_line_in_the_log(server, tmp_path, caplog, monkeypatch):
+def test_folder_that_cannot_be_written_is_a_line_in_the_log(own_server, tmp_path, caplog, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     (tmp_path / "wandb").write_text("in the way")
     tracker = make_tracker(tmp_path)
@@ -112,7 +103,7 @@ def test_folder_that_cannot_be_written_is_a_line_in_the_log(server, tmp_path, ca
 
 
 @pytest.mark.parametrize(("machine", "known"), [("wandb.example.org", True), ("api.wandb.ai", False)])
-def test_key_of_wandb_login_counts_for_its_server(server, tmp_path, monkeypatch, machine, known):
+def test_key_of_wandb_login_counts_for_its_server(own_server, tmp_path, monkeypatch, machine, known):
     monkeypatch.delenv("WANDB_API_KEY")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     assert not has_key("https://wandb.example.org")
@@ -129,8 +120,8 @@ def test_importing_the_tracker_does_not_import_the_client():
 
 
 @pytest.mark.alone
-def test_end_is_asked_for_at_once_and_waited_for_no_longer_than_told(server, tmp_path, caplog, capsys):
-    server.slow = 1.0
+def test_end_is_asked_for_at_once_and_waited_for_no_longer_than_told(own_server, tmp_path, caplog, capsys):
+    own_server.slow = 1.0
     tracker = make_tracker(tmp_path)
     began = time.monotonic()
     tracker.close()
@@ -145,8 +136,8 @@ def test_end_is_asked_for_at_once_and_waited_for_no_longer_than_told(server, tmp
 
 
 @pytest.mark.alone
-def test_wait_is_over_on_request(server, tmp_path):
-    server.fault = "silent"
+def test_wait_is_over_on_request(own_server, tmp_path):
+    own_server.fault = "silent"
     tracker = make_tracker(tmp_path)
     began = time.monotonic()
     tracker.close()
@@ -161,12 +152,12 @@ def forget(tracker):
     assert not tracker._thread.is_alive()
 
 
-def test_where_the_run_is_is_said_and_that_it_is_waited_for(server, tmp_path, capsys, monkeypatch):
+def test_where_the_run_is_is_said_and_that_it_is_waited_for(own_server, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(tracking, "SOON", 0.0)
     end(make_tracker(tmp_path))
     waiting, where = capsys.readouterr().out.splitlines()
     assert waiting.startswith("waiting for Weights & Biases")
-    assert where == f"Weights & Biases:  {server.url}/me/p/runs/abcd1234"
+    assert where == f"Weights & Biases:  {own_server.url}/me/p/runs/abcd1234"
     monkeypatch.setenv("WANDB_MODE", "offline")
     end(make_tracker(tmp_path))
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
@@ -176,16 +167,16 @@ def test_where_the_run_is_is_said_and_that_it_is_waited_for(server, tmp_path, ca
     assert capsys.readouterr().out.count("\n") <= 1
 
 
-def test_steps_that_the_server_has_are_not_sent_again(server, tmp_path):
+def test_steps_that_the_server_has_are_not_sent_again(own_server, tmp_path):
     for steps in ([1, 2, 3], [2, 3, 4]):
         tracker = make_tracker(tmp_path)
         for step in steps:
             tracker.log({"x": float(step)}, step)
         end(tracker)
-    assert server.runs["me", "p", "abcd1234"].rows("x") == [1, 2, 3, 4]
+    assert own_server.runs["me", "p", "abcd1234"].rows("x") == [1, 2, 3, 4]
 
 
-def test_tracker_that_could_not_begin_keeps_nothing(server, tmp_path, monkeypatch):
+def test_tracker_that_could_not_begin_keeps_nothing(own_server, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     (tmp_path / "wandb").write_text("in the way")
     tracker = make_tracker(tmp_path)

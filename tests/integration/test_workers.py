@@ -5,21 +5,14 @@ import sys
 import time
 
 import numpy as np
+import pytest
 import torch
 
 from helpers import checkpoint
 from helpers.comm import Comm
 from tests.support import ROOT, programs
 from tests.support.first_gradient import CASES, first_gradients
-
-SHORT = (
-    "--task=train",
-    "--env_id=Pendulum",
-    "--num_envs=4",
-    "--rollout_len=256",
-    "--no-compile",
-    "--eval_episodes=1",
-)
+from tests.support.one_run import PENDULUM
 
 
 def test_two_workers_with_one_environment_have_the_gradient_of_one_with_two(tmp_path):
@@ -35,7 +28,7 @@ def test_two_workers_with_one_environment_have_the_gradient_of_one_with_two(tmp_
 
 
 def test_all_workers_train_as_one(milozero, tmp_path):
-    result = milozero(*SHORT, "--num_iters=3", "--uuid=two", "--hash_frequency=1", "--num_workers=2", workers=2)
+    result = milozero(*PENDULUM, "--num_iters=3", "--uuid=two", "--hash_frequency=1", "--num_workers=2", workers=2)
     assert result.returncode == 0, result.stderr
     state = torch.load(tmp_path / "data/checkpoints/two/last.pt", weights_only=True)
     assert state["counters"]["timesteps"] == 3 * 2 * 256
@@ -44,10 +37,11 @@ def test_all_workers_train_as_one(milozero, tmp_path):
     assert state["config"]["num_workers"] == 2
 
 
+@pytest.mark.alone
 def test_worker_that_raises_ends_the_job_within_ten_seconds_with_its_traceback(milozero):
     started = time.monotonic()
     result = milozero(
-        *SHORT, "--env_id=tests.support.user_envs:Breaking-v0", "--num_iters=1000", workers=2, timeout=60
+        *PENDULUM, "--env_id=tests.support.user_envs:Breaking-v0", "--num_iters=1000", workers=2, timeout=60
     )
     assert result.returncode != 0
     assert "RuntimeError: the simulator broke" in result.stderr
@@ -57,7 +51,7 @@ def test_worker_that_raises_ends_the_job_within_ten_seconds_with_its_traceback(m
 
 def test_non_finite_reward_names_itself_and_keeps_the_checkpoint(milozero, tmp_path):
     flags = ("--env_id=tests.support.user_envs:Unfinite-v0", "--num_iters=50", "--save_frequency=1", "--uuid=nan")
-    result = milozero(*SHORT, *flags, "--rollout_len=64", "--batch_size=64")
+    result = milozero(*PENDULUM, *flags, "--rollout_len=64", "--batch_size=64")
     assert result.returncode == 1
     assert "NaN or infinite reward" in result.stderr
     assert "worker 0: the environment returned" in (tmp_path / "data/logs/nan/log.txt").read_text()
@@ -73,7 +67,7 @@ def test_infinite_observation_on_one_of_two_workers_ends_both_and_keeps_the_chec
         "--save_frequency=1",
         "--uuid=inf",
     )
-    result = milozero(*SHORT, *flags, "--rollout_len=64", "--batch_size=64", workers=2, timeout=60)
+    result = milozero(*PENDULUM, *flags, "--rollout_len=64", "--batch_size=64", workers=2, timeout=60)
     assert result.returncode == 1
     assert "tests.support.user_envs:UnfiniteOnOne-v0" in result.stderr
     assert "worker 1: the environment returned a NaN or infinite observation (environment" in result.stderr
@@ -83,7 +77,7 @@ def test_infinite_observation_on_one_of_two_workers_ends_both_and_keeps_the_chec
 
 
 def test_other_number_of_workers_than_asked_for_is_an_error(milozero, tmp_path):
-    result = milozero(*SHORT, "--num_workers=3", workers=2)
+    result = milozero(*PENDULUM, "--num_workers=3", workers=2)
     assert result.returncode == 2
     assert "--num_workers=3, but 2 started" in result.stderr
     assert result.stderr.count("error: --num_workers") == 1
@@ -91,7 +85,7 @@ def test_other_number_of_workers_than_asked_for_is_an_error(milozero, tmp_path):
 
 
 def test_foreign_mpiexec_that_starts_single_worlds_is_noticed(milozero, tmp_path):
-    result = milozero(*SHORT, env={"PMI_SIZE": "2", "PMI_RANK": "0"})
+    result = milozero(*PENDULUM, env={"PMI_SIZE": "2", "PMI_RANK": "0"})
     assert result.returncode == 2
     assert "world of 1" in result.stderr
     assert not (tmp_path / "data").exists()
@@ -99,5 +93,5 @@ def test_foreign_mpiexec_that_starts_single_worlds_is_noticed(milozero, tmp_path
 
 def test_one_worker_needs_no_mpi(milozero, tmp_path):
     (tmp_path / "mpi4py.py").write_text("raise ImportError('there is no MPI here')")
-    result = milozero(*SHORT, "--num_iters=1", env={"PYTHONPATH": str(tmp_path)})
+    result = milozero(*PENDULUM, "--num_iters=1", env={"PYTHONPATH": str(tmp_path)})
     assert result.returncode == 0, result.stderr

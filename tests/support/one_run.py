@@ -10,6 +10,10 @@ from tests.support.user_envs import SLOW_TRAINING
 SLOW = (*SLOW_TRAINING, "--uuid=run")
 FOR_EVER = "--num_iters=100000"
 QUICK = ("--num_envs=4", "--rollout_len=128", "--epochs=2", "--env_id=CartPole", "--no-compile", "--eval_episodes=1")
+PENDULUM = (
+    *("--task=train", "--env_id=Pendulum", "--num_envs=4", "--rollout_len=256"),
+    *("--no-compile", "--eval_episodes=1"),
+)
 # Of the run that the fixtures `trained` and `run` have.
 TRAINED = ("--task=train", *QUICK, "--uuid=run", "--save_frequency=2", "--num_iters=6")
 

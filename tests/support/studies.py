@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import time
 from pathlib import Path
 
@@ -69,3 +70,8 @@ class Studies:
             if str(self.folder) in words:
                 found.append(words)
         return found
+
+    def close(self):
+        """End the tmux server that a study has started."""
+        if any((self.folder / "t").glob("tmux-*")):
+            subprocess.run(["tmux", "kill-server"], env=self.env, capture_output=True)

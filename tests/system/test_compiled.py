@@ -13,24 +13,16 @@ from agents.airl_agent import AIRLAgent, AIRLConfig
 from helpers.comm import Comm
 from helpers.demos import ImitationConfig
 from tests.support import steps
+from tests.support.one_run import PENDULUM
 from tests.support.ppo_reference import BOX, DISCRETE, learn_side_by_side
 from tests.support.steps import SIZE, N, expert, rollout
-
-SHORT = (
-    "--task=train",
-    "--env_id=Pendulum",
-    "--num_envs=4",
-    "--rollout_len=256",
-    "--no-compile",
-    "--eval_episodes=1",
-)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_compiled_and_plain_updates_agree(milozero, tmp_path, workers):
     found = []
     for switch in ("--compile", "--no-compile"):
-        flags = [flag for flag in SHORT if flag != "--no-compile"]
+        flags = [flag for flag in PENDULUM if flag != "--no-compile"]
         result = milozero(*flags, switch, "--num_iters=3", f"--uuid={switch}", workers=workers, timeout=280)
         assert result.returncode == 0, result.stderr
         state = torch.load(tmp_path / f"data/checkpoints/{switch}/last.pt", weights_only=True)
@@ -46,7 +38,7 @@ def test_code_is_compiled_once_for_all_workers_and_kept_for_the_next_run(milozer
     env = {"CXX": str(compiler), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     steps = []
     for name in ("first", "second"):
-        flags = [flag for flag in SHORT if flag != "--no-compile"]
+        flags = [flag for flag in PENDULUM if flag != "--no-compile"]
         result = milozero(*flags, "--compile", "--num_iters=1", f"--uuid={name}", workers=2, timeout=280, env=env)
         assert result.returncode == 0, result.stderr
         steps.append([line for line in log.read_text().splitlines() if "all_reduce" in source(line)])

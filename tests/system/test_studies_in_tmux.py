@@ -41,13 +41,6 @@ fi
 """
 
 
-@pytest.fixture(autouse=True)
-def _server(studies):
-    """End the server that a test has started."""
-    yield
-    subprocess.run(["tmux", "kill-server"], env=studies.env, capture_output=True)
-
-
 @pytest.mark.parametrize("how", ["kill-server", "SIGKILL", "Ctrl-C"])
 def test_window_that_goes_takes_its_job_with_it(studies, how):
     studies.run(studies.task(ENDLESS), "--prefix=s", "--num_workers=1")

@@ -16,13 +16,6 @@ import pytest
 from tests.support import ROOT
 from tests.support.one_run import wait_for
 from tests.support.wandb_runs import QUICK_LIMITS, TRAIN, clients_of, column, only
-from tests.support.wandb_server import WandbServer
-
-
-@pytest.fixture
-def server():
-    with WandbServer() as found:
-        yield found
 
 
 @pytest.mark.skipif(not shutil.which("tmux"), reason="apt install tmux")

@@ -6,32 +6,22 @@ import pytest
 
 from helpers.trackers import wandb as tracking
 from tests.support.wandb_runs import end, make_tracker, said
-from tests.support.wandb_server import WandbServer
-
-
-@pytest.fixture
-def server(monkeypatch, tmp_path):
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    with WandbServer() as found:
-        for name, value in found.environment.items():
-            monkeypatch.setenv(name, value)
-        yield found
 
 
 @pytest.mark.alone
 @pytest.mark.parametrize("fault", ["silent", "breaks", "error", "garbage", "empty"])
 @pytest.mark.parametrize("late", [False, True])
-def test_server_that_fails_holds_nobody_up(server, tmp_path, caplog, monkeypatch, fault, late):
+def test_server_that_fails_holds_nobody_up(own_server, tmp_path, caplog, monkeypatch, fault, late):
     """At the start, the run is kept offline instead; later, its folder has what did not go up."""
     for name in ("BEGINS_WITHIN", "ENDS_WITHIN", "MARGIN"):
         monkeypatch.setattr(tracking, name, 3.0)
-    server.fault = "" if late else fault
+    own_server.fault = "" if late else fault
     tracker = make_tracker(tmp_path)
     give_up = time.monotonic() + 20
-    while late and not server.runs:
+    while late and not own_server.runs:
         assert time.monotonic() < give_up
         time.sleep(0.05)
-    server.fault = fault
+    own_server.fault = fault
     began = time.monotonic()
     for step in range(100):
         tracker.log({"x": float(step)}, step)
