@@ -55,6 +55,22 @@ def test_without_dm_control_the_error_says_what_to_install(monkeypatch):
         environments.resolve("dmc:cheeta-run")
 
 
+def test_whatever_keeps_dm_control_from_loading_is_one_line(monkeypatch):
+    class Broken:
+        """Finds the suite, but not what it draws with."""
+
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "dm_control.suite":
+                raise RuntimeError("no renderer\n  of this name.")
+
+    monkeypatch.delitem(sys.modules, "dm_control.suite", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken, *sys.meta_path])
+    with pytest.raises(UserError) as caught:
+        environments.make_env("dmc:cheetah-run")
+    assert str(caught.value).startswith("dmc:cheetah-run: dm_control does not load: no renderer of this name; ")
+
+
 def test_importing_needs_no_simulator_and_loading_is_silent():
     code = """
 import os, sys

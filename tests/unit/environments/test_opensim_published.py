@@ -172,7 +172,15 @@ def test_field_leads_to_its_sink_and_falls_to_zero_there():
     assert np.linalg.norm(field.at(field.sink)) < 0.5
     far = field.at(-15 * way)
     assert np.linalg.norm(far) == pytest.approx(1.8, abs=0.01)
-    np.testing.assert_array_equal(field.at(np.array([50.0, 0.0])), field.at(np.array([20.0, 0.0])))
+
+
+@pytest.mark.parametrize("beyond", [20.3, 20.5, 20.7, 50.0])
+@pytest.mark.parametrize("edge", [(20, 3), (-20, 3), (3, 20), (3, -20), (-20, -20)])
+def test_whoever_leaves_the_map_sees_the_velocity_of_its_nearest_edge(edge, beyond):
+    field = velocity_field.VelocityField(np.random.default_rng(0))
+    edge = np.array(edge, float)
+    outside = np.where(np.abs(edge) == 20, np.sign(edge) * beyond, edge)
+    np.testing.assert_allclose(field.at(outside), field.at(edge), atol=1e-9)
 
 
 def test_field_is_seen_from_where_the_model_looks():

@@ -1,5 +1,7 @@
 import pickle
 import shutil
+import zlib
+from pathlib import Path
 
 import gymnasium
 import h5py
@@ -111,6 +113,12 @@ def test_checksum_is_that_of_what_is_learned_from():
     assert demos.checksum([episode(4)]) != demos.checksum([episode(4, truncated=False)])
 
 
+def test_checksum_is_the_crc_32_of_all_bytes_one_after_another():
+    both = [episode(4), episode(3, truncated=False)]
+    content = b"".join(e.obs.tobytes() + e.actions.tobytes() + bytes([e.terminated]) for e in both)
+    assert demos.checksum(both) == f"{zlib.crc32(content):08x}"
+
+
 def test_end_of_a_file_of_an_older_project_is_not_known(tmp_path):
     path = tmp_path / "episode.h5"
     demos.write_demo(path, episode(truncated=False), {})
@@ -156,6 +164,28 @@ def test_npz_of_baselines_is_read_but_for_its_last_steps(tmp_path):
     assert [len(e) for e in found] == [3, 3]
     np.testing.assert_array_equal(found[1].obs, obs[1])
     np.testing.assert_array_equal(found[1].actions, acs[1, :3])
+
+
+@pytest.mark.parametrize(
+    ("field", "shape"),
+    [
+        ("obs", (3, 4, 3)),
+        ("obs", (2, 5, 3)),
+        ("obs", (2, 4)),
+        ("acs", (3, 4, 2)),
+        ("acs", (2, 3, 2)),
+        ("rews", (3, 4)),
+        ("rews", (2, 3)),
+        ("rews", (2, 5)),
+        ("rews", (2, 4, 1)),
+    ],
+)
+def test_npz_of_baselines_whose_arrays_differ_in_episodes_or_steps_is_refused(tmp_path, field, shape):
+    path = tmp_path / "deterministic.npz"
+    arrays = {"obs": np.ones((2, 4, 3)), "acs": np.ones((2, 4, 2)), "rews": np.ones((2, 4))}
+    np.savez(path, **arrays | {field: np.ones(shape)})
+    with pytest.raises(UserError, match="differ in their numbers of episodes or steps"):
+        demos.read_demos(str(path), 0)
 
 
 @pytest.mark.parametrize(
@@ -280,6 +310,15 @@ def test_path_without_demonstrations_says_what_is_expected(tmp_path, name):
         demos.read_demos(str(tmp_path / name), 0)
 
 
+def test_path_that_cannot_be_looked_up_is_one_line_with_the_reason(monkeypatch):
+    def refuse(self, **_):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(UserError, match=r"^--expert_path=/closed/expert: Permission denied$"):
+        demos.read_demos("/closed/expert", 0)
+
+
 def test_subsampling_keeps_every_so_many_th_step_of_each_episode_from_a_random_one_on():
     episodes = [episode(100, truncated=False), episode(90)]
     starts = set()
@@ -322,6 +361,17 @@ def test_table_tells_each_episode_and_what_they_have_in_common(tmp_path, capsys)
     assert "return:        5.5 ± 4.5, 1.0 to 10.0" in shown
     assert "env_id:        X-v0" in shown
     assert "mujoco_version: 3.17.0" in shown
+
+
+def test_progress_of_reading_stays_out_of_what_may_be_piped_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # so rich takes the streams for terminals
+    monkeypatch.delenv("TERM", raising=False)
+    demos.write_demo(tmp_path / "a.h5", episode(), {})
+    table.show(ImitationConfig(expert_path=str(tmp_path)))
+    shown = capsys.readouterr()
+    assert "reading" in shown.err
+    assert "reading" not in shown.out
+    assert "episodes:" in shown.out
 
 
 def test_whatever_a_file_tells_of_itself_is_shown_as_it_is_or_is_one_line(tmp_path, capsys, monkeypatch):

@@ -17,6 +17,14 @@ def test_episode_holds_one_more_observation_than_actions():
     assert episode.terminated
 
 
+def test_agent_answers_each_observation_as_it_comes_but_for_the_last():
+    agent, seen = Still(), []
+    agent.act = lambda obs: seen.append(obs) or np.zeros(2)
+    episode = play(agent, user_envs.Bounded(), seed=0)
+    assert len(np.unique(episode.obs, axis=0)) == 11
+    np.testing.assert_array_equal(seen, episode.obs[:-1])
+
+
 @pytest.mark.parametrize(("part", "named"), [(0, "observation"), (1, "reward")])
 def test_number_that_is_not_finite_is_named_with_its_step(part, named):
     env = user_envs.Bounded()
