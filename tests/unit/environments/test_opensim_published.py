@@ -194,6 +194,18 @@ def test_field_is_seen_from_where_the_model_looks():
     np.testing.assert_allclose(left[:, 7, 5], [y, -x], atol=1e-12)
 
 
+def test_map_from_above_has_the_way_gone_once_and_ends_where_the_model_is():
+    env = bare("OsimWalkAround2D-v0")
+    env.reset(seed=1)
+    places = [env._position()]
+    for _ in range(13):
+        env.step(np.full(22, 0.3))
+        places.append(env._position())
+    way, targets = env._above()
+    np.testing.assert_array_equal(way, [places[0], places[10], places[13]])
+    np.testing.assert_array_equal(targets, [env._field.sink])
+
+
 def test_muscles_are_told_in_the_published_order():
     env = bare("OsimWalkAround-v0")
     env.reset(seed=0)

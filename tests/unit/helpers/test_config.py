@@ -138,3 +138,9 @@ def test_mistake_in_a_file_names_the_file(tmp_path, text, message):
 def test_no_command_line_ends_in_anything_but_settings_or_a_user_error(arguments):
     with contextlib.suppress(UserError):
         parse([a for a in arguments if not a.startswith(("-h", "--h"))])
+
+
+@pytest.mark.parametrize("arguments", [["--p_lrr", "0.5"], ["--p_lrr=0.5", "--seeed=1"]])
+def test_first_flag_that_is_not_known_is_named_and_not_what_follows_it(arguments):
+    with pytest.raises(UserError, match=r"^unknown argument '--p_lrr'.*--p_lr\b"):
+        parse(arguments)

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from minari.data_collector import EpisodeBuffer
 
 from helpers import demos
-from helpers.demos import ImitationConfig, table
+from helpers.demos import ImitationConfig, hdf5, table
 from helpers.demos.hdf5 import KEYS
 from helpers.errors import UserError
 
@@ -82,6 +82,19 @@ def test_demo_that_contradicts_itself_is_refused(tmp_path, field, place, value, 
         file[field][place] = value
     with pytest.raises(UserError, match=message):
         demos.read_demo(path)
+
+
+@pytest.mark.parametrize(("rows", "chunk"), [(4, 4), (4, 100), (100, 10)])
+def test_field_is_read_up_to_a_size_that_its_largest_part_may_have_in_memory(tmp_path, monkeypatch, rows, chunk):
+    values = np.arange(rows * 3.0).reshape(rows, 3)
+    most = max(rows, chunk) * 3 * 8  # bytes: HDF5 unpacks whole chunks, however little of one is used
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("acs", data=values, chunks=(chunk, 3), maxshape=(None, 3))
+        monkeypatch.setattr(hdf5, "LARGEST_FIELD", most)
+        np.testing.assert_array_equal(hdf5.read_field(file, "acs"), values)
+        monkeypatch.setattr(hdf5, "LARGEST_FIELD", most - 1)
+        with pytest.raises(ValueError, match="acs is larger than"):
+            hdf5.read_field(file, "acs")
 
 
 def test_demo_of_another_environment_is_refused():
