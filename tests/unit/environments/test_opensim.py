@@ -85,6 +85,33 @@ def test_environments_keep_gymnasiums_rules(env_id, observation, actions):
         assert (there[0] != there[1]).any()
 
 
+def middle_of(color, frame):
+    """Return the column and row in the middle of what a frame has of a colour."""
+    rows, columns = np.nonzero((frame == color).all(axis=-1))
+    return (columns.min() + columns.max()) / 2, (rows.min() + rows.max()) / 2
+
+
+@pytest.mark.parametrize("center", [(0.0, 0.8), (5.0, 0.8), (-3.0, 1.0)])
+def test_frame_shows_what_is_at_its_center_in_the_middle(center):
+    env = bare("OsimL2Run-v0")
+    env.reset(seed=0)
+    sight = (*center, 0.4)
+    frame = stick_figure.StickFigure(env.simulator, 3.0, {}).draw(center, "", [sight], None)
+    assert middle_of(stick_figure.SIGHT, frame) == pytest.approx((320, 240), abs=2)
+
+
+def test_map_has_its_dot_where_the_way_ends():
+    env = bare("OsimL2Run-v0")
+    env.reset(seed=0)
+    artist, dots = stick_figure.StickFigure(env.simulator, 3.0, {}), []
+    for x, y in ((0.0, 0.0), (5.0, 0.0), (0.0, 5.0)):  # forward is up on the map, leftward to the left
+        frame = artist.draw((0.0, 0.8), "", [], ([(0.0, 0.0), (1.0, 1.0), (x, y)], []))
+        dots.append(middle_of((220, 30, 30), frame))
+    quarter = stick_figure.MAP / 4
+    assert np.subtract(dots[1], dots[0]) == pytest.approx([0, -quarter], abs=1)
+    assert np.subtract(dots[2], dots[0]) == pytest.approx([-quarter, 0], abs=1)
+
+
 @pytest.mark.parametrize("env_id", TASKS)
 def test_seed_determines_the_episode(env_id):
     env = bare(env_id, frame_skip=5)
