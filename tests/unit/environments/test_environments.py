@@ -50,6 +50,20 @@ def _gymnasium_vector(env_id):
     return VectorEnv(vector, one.observation_space, one.action_space, 3)
 
 
+@pytest.mark.parametrize(
+    "env_id", ["Ant-v3", "Humanoid-v3", "Humanoid-v4", "HumanoidStandup-v2", "HumanoidStandup-v4"]
+)
+def test_both_backends_observe_the_forces_of_contacts(env_id):
+    """EnvPool leaves them at zero where it is not told otherwise."""
+    felt = []
+    for env in (environments.make_vector_env(env_id, 3), _gymnasium_vector(env_id)):
+        env.reset([0, 1, 2])
+        steps = [env.step(np.zeros((3, *env.action_shape)))[0].copy() for _ in range(60)]
+        felt.append((np.concatenate(steps)[:, -84:] != 0).any())  # forces and torques of the bodies
+        env.close()
+    assert felt == [True, True]
+
+
 def test_other_autoreset_modes_are_refused():
     make = [lambda: gymnasium.make("CartPole-v1")]
     vector = gymnasium.vector.SyncVectorEnv(make, autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP)
