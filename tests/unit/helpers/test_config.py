@@ -1,6 +1,7 @@
 import contextlib
 import math
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -144,3 +145,10 @@ def test_no_command_line_ends_in_anything_but_settings_or_a_user_error(arguments
 def test_first_flag_that_is_not_known_is_named_and_not_what_follows_it(arguments):
     with pytest.raises(UserError, match=r"^unknown argument '--p_lrr'.*--p_lr\b"):
         parse(arguments)
+
+
+def test_whole_numbers_go_as_far_as_those_of_arrays():
+    largest = np.iinfo(np.int64).max
+    assert parse([f"--seed={largest}"]).common.seed == largest
+    with pytest.raises(UserError, match="--seed"):
+        parse([f"--seed={largest + 1}"])
