@@ -9,6 +9,7 @@ import pytest
 import main
 import spawner
 from environments import bundles
+from helpers.launchers.tmux import Tmux
 from tests.support import ROOT, programs
 
 
@@ -91,6 +92,53 @@ def test_study_under_the_name_of_another_is_refused(studies):
     assert "x.InvertedPendulum-v5.seed00 was started with gamma=0.99, now gamma=0.5: choose another --prefix" in told
     assert script.read_bytes() == before
     assert "2 written, 0 finished already" in studies.run(studies.task("num_iters: 2\n"), *one[1:])
+
+
+ONE = ("--prefix=x", "--env_bundle=Hopper", "--num_workers=1", "--num_seeds=1")
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Have a tmux whose jobs are over at once; returns the names of those that it was given."""
+    names = []
+
+    def start(self, jobs):
+        for job in jobs:
+            names.append(job.name)
+            yield job.name, "here"
+
+    monkeypatch.setattr(Tmux, "check", lambda self, jobs: None)
+    monkeypatch.setattr(Tmux, "start", start)
+    monkeypatch.setattr(Tmux, "watch", lambda self: "")
+    return names
+
+
+def test_status_says_why_a_job_failed_and_nothing_of_one_that_did_not(studies, started):
+    studies.run(studies.task(""), *ONE, "--num_seeds=2")
+    failed, other = started
+    (studies.files("x") / f"{failed}.exit").write_text("2\n")
+    (studies.files("x") / f"{failed}.out").write_text("error: no such demonstrations\n")
+    (studies.data / "logs" / other).mkdir(parents=True)
+    (studies.data / "logs" / other / "status.json").write_text('{"state": "finished", "learned": true}')
+    told = [line for line in studies.run("--status=x").splitlines() if line.startswith("x.")]
+    assert told == [f"{failed} failed: exit code 2: error: no such demonstrations"]
+
+
+@pytest.mark.parametrize(("then", "now", "used"), [("old", "new", "new"), ("old", "", "old"), ("", "new", "new")])
+def test_study_goes_on_with_the_key_that_is_given_or_else_with_its_own(studies, started, then, now, used):
+    one = (studies.task(""), *ONE, "--wandb_entity=me")
+    studies.run(*one, "--no-deploy_now", WANDB_API_KEY=then)
+    studies.run("--resubmit=x", WANDB_API_KEY=now)
+    assert len(started) == 1
+    assert (studies.files("x") / ".wandb_api_key").read_text() == used
+
+
+def test_study_without_a_key_goes_on_without_one(studies, started):
+    one = (studies.task(""), *ONE, "--wandb_entity=me")
+    studies.run(*one, "--no-deploy_now")
+    studies.run("--resubmit=x")
+    assert len(started) == 1
+    assert not (studies.files("x") / ".wandb_api_key").exists()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tasks").glob("*.yaml")), ids=lambda path: path.stem)

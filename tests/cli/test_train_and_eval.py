@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from helpers import demos
+from helpers.plots import read_progress
 from tests.support.one_run import PENDULUM
 
 FAST = ("--num_envs=4", "--rollout_len=256", "--no-compile", "--eval_episodes=2", "--num_iters=4")
@@ -80,6 +81,12 @@ def test_evaluation_renders_and_keeps_trajectories(milozero, tmp_path):
     result = milozero("--task=eval", path, "--iter_num=4", "--num_trajs=1", "--save_traj")
     assert "removed 1 episode of an earlier evaluation" in result.stdout
     assert [each.name for each in folder.glob("*.h5")] == ["episode_000.h5"]  # read as those of one policy
+
+
+def test_policy_is_evaluated_every_so_many_iterations_and_at_the_end(milozero, tmp_path):
+    assert milozero(*PENDULUM, "--num_iters=5", "--eval_frequency=2", "--uuid=x").returncode == 0
+    columns = read_progress(tmp_path / "data/logs/x/progress.csv")
+    assert columns["iteration"][~np.isnan(columns["eval_return"])].tolist() == [2, 4, 5]
 
 
 def test_same_seed_gives_the_same_run_and_another_seed_another(milozero, tmp_path):

@@ -1,9 +1,18 @@
 """What tmux and conda are told, without either."""
 
+import fcntl
+import socket
+from types import SimpleNamespace
+
+import libtmux
 import pytest
 
 from helpers.errors import UserError
-from helpers.launchers.tmux import check_conda, exists, literal, unsplit
+from helpers.launchers import LaunchConfig, tmux
+from helpers.launchers.folder import StudyFolder
+from helpers.launchers.tmux import Tmux, check_conda, exists, literal, unsplit
+from helpers.settings import parse
+from helpers.study import Job
 
 CONDA = """#!/bin/sh
 [ "$*" = "env list --json" ] || exit 3
@@ -50,3 +59,71 @@ def test_conda_that_cannot_be_asked_is_said(conda, text):
 def test_process_that_is_gone_does_not_exist():
     assert exists(1)
     assert not exists(2**22 + 1)  # beyond Linux's largest
+
+
+class Server:
+    """A tmux with sessions of a study of the same name elsewhere, of the user's own, and of the study in `folder`."""
+
+    def __init__(self, folder):
+        self.lines = ["$1 /elsewhere/spawn/s", "$2 ", f"$3 {folder.path}"]
+        self.opened = []
+        self.sessions = SimpleNamespace(get=self.session)
+
+    def cmd(self, *command):
+        assert command == ("list-sessions", "-F", "#{session_id} #{@milozero}")
+        return SimpleNamespace(stdout=self.lines)
+
+    def session(self, session_id):
+        names = {"$1": "s", "$2": "mine", "$3": "s-2"}
+        return SimpleNamespace(session_name=names[session_id], windows=Windows(), new_window=self.new_window)
+
+    def new_window(self, name, **how):
+        self.opened.append(name)
+        return SimpleNamespace(set_option=lambda *option: None, cmd=lambda *words: SimpleNamespace(stderr=[]))
+
+
+class Windows(list):
+    def filter(self, window_name):
+        return []
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = StudyFolder(str(tmp_path), "s")
+    folder.path.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def server(folder, monkeypatch):
+    server = Server(folder)
+    monkeypatch.setattr(libtmux, "Server", lambda: server)
+    monkeypatch.setattr(tmux, "STARTS_WITHIN", 0.2)
+    return server
+
+
+def test_study_is_watched_in_its_own_session_not_in_anothers_of_its_name(server, folder):
+    assert Tmux(folder, LaunchConfig()).watch() == "tmux attach -t =s-2"
+    server.lines.pop()
+    assert Tmux(folder, LaunchConfig())._session() is None
+
+
+def test_job_has_started_once_its_window_waits_for_its_turn(server, folder):
+    with folder.turn("j").open("w+") as held:
+        held.write('{"state": "pending"}')
+        held.flush()
+        fcntl.flock(held, fcntl.LOCK_EX)
+        started = list(Tmux(folder, LaunchConfig()).start([Job("j", parse([]))]))
+    assert started == [("j", socket.gethostname())]
+    assert server.opened == ["j"]
+
+
+def test_job_has_started_also_where_it_is_over_already(server, folder):
+    folder.exit_code("j").write_text("0\n")
+    assert list(Tmux(folder, LaunchConfig()).start([Job("j", parse([]))])) == [("j", socket.gethostname())]
+
+
+@pytest.mark.usefixtures("server")
+def test_job_whose_window_does_nothing_is_told(folder):
+    with pytest.raises(UserError, match="job j does not start; see tmux attach -t =s-2"):
+        list(Tmux(folder, LaunchConfig()).start([Job("j", parse([]))]))

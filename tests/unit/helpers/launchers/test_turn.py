@@ -107,6 +107,23 @@ def test_who_waits_and_is_killed_holds_nobody_up(windows, number):
     assert (windows.folder / "second.exit").exists() == (number == signal.SIGTERM)
 
 
+def test_who_waits_leaves_the_cores_to_those_who_work(windows):
+    windows.open("first", CORES, waits_for("go", "first"))
+    windows.wait(lambda: windows.started() == ["first"])
+    second = windows.open("second", 1, "true")
+    before = seconds_of_a_core(second)
+    time.sleep(1)
+    assert seconds_of_a_core(second) - before < 0.15
+    (windows.folder / "go").touch()
+    assert second.wait(10) == 0
+
+
+def seconds_of_a_core(process):
+    """Return how long a process has computed until now."""
+    user, system = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def test_second_request_does_not_disturb_the_leaving(windows):
     windows.open("first", CORES, waits_for("go", "first"))
     second = windows.open("second", 1, "echo second >>FOLDER/started")
