@@ -1,5 +1,6 @@
 """spawner.py before anything is started: help, plans, refusals."""
 
+import json
 import os
 import re
 import shlex
@@ -9,6 +10,7 @@ import pytest
 import main
 import spawner
 from environments import bundles
+from helpers.launchers import LaunchConfig
 from helpers.launchers.tmux import Tmux
 from tests.support import ROOT, programs
 
@@ -109,6 +111,7 @@ def started(monkeypatch):
 
     monkeypatch.setattr(Tmux, "check", lambda self, jobs: None)
     monkeypatch.setattr(Tmux, "start", start)
+    monkeypatch.setattr(Tmux, "stop", lambda self, places, patience: None)
     monkeypatch.setattr(Tmux, "watch", lambda self: "")
     return names
 
@@ -122,6 +125,43 @@ def test_status_says_why_a_job_failed_and_nothing_of_one_that_did_not(studies, s
     (studies.data / "logs" / other / "status.json").write_text('{"state": "finished", "learned": true}')
     told = [line for line in studies.run("--status=x").splitlines() if line.startswith("x.")]
     assert told == [f"{failed} failed: exit code 2: error: no such demonstrations"]
+
+
+@pytest.mark.parametrize(("state", "goes_on"), [("stopped", True), ("failed", True), ("finished", False)])
+def test_study_that_was_stopped_is_told_how_it_goes_on_unless_it_has_finished(studies, started, state, goes_on):
+    studies.run(studies.task(""), *ONE)
+    logs = studies.data / "logs" / started[0]
+    logs.mkdir(parents=True)
+    (logs / "status.json").write_text(json.dumps({"state": state, "learned": True}))
+    told = studies.run("--stop=x")
+    assert f"study x: 1 jobs: 1 {state}" in told
+    assert ("to go on: python spawner.py --resubmit x" in told) == goes_on
+
+
+def test_study_goes_on_as_it_was_launched_and_its_record_has_no_key(studies, started):
+    how = ("--clear", "--args_method=yaml", "--wandb_entity=me", "--no-deploy_now")
+    studies.run(studies.task(""), *ONE, *how, WANDB_API_KEY="SECRET")
+    record = studies.files("x") / "study.json"
+    before = json.loads(record.read_text())["launch"]
+    studies.run("--resubmit=x")
+    assert len(started) == 1
+    assert json.loads(record.read_text())["launch"] == before | {"deploy_now": True}
+    assert (before["clear"], before["args_method"]) == (True, "yaml")
+    assert "SECRET" not in record.read_text()
+
+
+@pytest.mark.parametrize(
+    ("deployment", "image", "found"),
+    [
+        ("tmux", "me/milozero:cpu", "me/milozero:cpu"),
+        ("slurm", "docker://me/milozero", "docker://me/milozero"),
+        ("slurm", "images/the.sif", "FOLDER/images/the.sif"),
+    ],
+)
+def test_image_on_a_cluster_is_a_path_that_is_found_from_everywhere(tmp_path, monkeypatch, deployment, image, found):
+    monkeypatch.chdir(tmp_path)
+    launch = spawner.checked(LaunchConfig(deployment=deployment, docker=True, docker_image=image))
+    assert launch.docker_image == found.replace("FOLDER", str(tmp_path))
 
 
 @pytest.mark.parametrize(("then", "now", "used"), [("old", "new", "new"), ("old", "", "old"), ("", "new", "new")])

@@ -42,3 +42,9 @@ def test_image_that_is_no_file_is_refused_before_slurm_is_asked(asked, tmp_path)
     with pytest.raises(UserError, match=r"--docker_image=user/milozero: no such file; .* docker://NAME"):
         check(tmp_path, "user/milozero")
     assert not asked.exists()
+
+
+def test_folder_that_slurm_cannot_be_told_is_refused(asked, tmp_path):
+    with pytest.raises(UserError, match="Slurm cannot be given a file's name with a backslash"):
+        check(tmp_path / "a\\b", "docker://user/milozero")
+    assert not asked.exists()

@@ -1,7 +1,11 @@
 """What tmux and conda are told, without either."""
 
 import fcntl
+import json
 import socket
+import subprocess
+import sys
+import threading
 from types import SimpleNamespace
 
 import libtmux
@@ -66,7 +70,7 @@ class Server:
 
     def __init__(self, folder):
         self.lines = ["$1 /elsewhere/spawn/s", "$2 ", f"$3 {folder.path}"]
-        self.opened = []
+        self.opened, self.killed = [], []
         self.sessions = SimpleNamespace(get=self.session)
 
     def cmd(self, *command):
@@ -75,7 +79,12 @@ class Server:
 
     def session(self, session_id):
         names = {"$1": "s", "$2": "mine", "$3": "s-2"}
-        return SimpleNamespace(session_name=names[session_id], windows=Windows(), new_window=self.new_window)
+        return SimpleNamespace(
+            session_name=names[session_id],
+            windows=Windows(),
+            new_window=self.new_window,
+            kill=lambda: self.killed.append(session_id),
+        )
 
     def new_window(self, name, **how):
         self.opened.append(name)
@@ -99,6 +108,7 @@ def server(folder, monkeypatch):
     server = Server(folder)
     monkeypatch.setattr(libtmux, "Server", lambda: server)
     monkeypatch.setattr(tmux, "STARTS_WITHIN", 0.2)
+    monkeypatch.setattr(tmux, "AT_ONCE", 5.0)
     return server
 
 
@@ -127,3 +137,45 @@ def test_job_has_started_also_where_it_is_over_already(server, folder):
 def test_job_whose_window_does_nothing_is_told(folder):
     with pytest.raises(UserError, match="job j does not start; see tmux attach -t =s-2"):
         list(Tmux(folder, LaunchConfig()).start([Job("j", parse([]))]))
+
+
+def test_study_of_which_nothing_is_at_work_has_its_session_closed(server, folder):
+    Tmux(folder, LaunchConfig()).stop({"j": "here"}, 0.1)
+    assert server.killed == ["$3"]
+
+
+def test_job_that_does_not_end_is_told_and_its_session_left(server, folder, monkeypatch):
+    monkeypatch.setattr(tmux, "AT_ONCE", 0.1)
+    with folder.turn("j").open("w+") as held:
+        json.dump({"state": "running", "pid": 2**22 + 1, "host": socket.gethostname()}, held)
+        held.flush()
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="1 jobs do not end, such as j: tmux attach -t =s-2"):
+            Tmux(folder, LaunchConfig()).stop({"j": "here", "over": "here"}, 0.1)
+    assert server.killed == []
+
+
+# A window's program that is there for a moment after its job is over.
+WINDOW = """
+import fcntl, json, os, signal, socket, sys, time
+
+with open(sys.argv[1], "w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    json.dump({"state": "running", "pid": os.getpid(), "host": socket.gethostname()}, file)
+    file.flush()
+    print("ready", flush=True)
+    signal.sigwait([signal.SIGTERM])
+time.sleep(0.5)
+"""
+
+
+def test_who_has_stopped_a_study_finds_none_of_its_windows_there(server, folder):
+    with subprocess.Popen(
+        [sys.executable, "-c", WINDOW, str(folder.turn("j"))], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        threading.Thread(target=process.wait).start()  # as tmux does
+        Tmux(folder, LaunchConfig()).stop({"j": "here"}, 5.0)
+        assert not exists(process.pid)
+    assert server.killed == ["$3"]
