@@ -1,5 +1,6 @@
 """Training and evaluation from the command line."""
 
+import json
 import re
 
 import imageio.v2
@@ -87,6 +88,12 @@ def test_policy_is_evaluated_every_so_many_iterations_and_at_the_end(milozero, t
     assert milozero(*PENDULUM, "--num_iters=5", "--eval_frequency=2", "--uuid=x").returncode == 0
     columns = read_progress(tmp_path / "data/logs/x/progress.csv")
     assert columns["iteration"][~np.isnan(columns["eval_return"])].tolist() == [2, 4, 5]
+
+
+@pytest.mark.usefixtures("run")
+def test_status_tells_from_which_iteration_a_run_can_go_on(tmp_path):
+    status = json.loads((tmp_path / "data/logs/run/status.json").read_text())
+    assert status["saved_iteration"] == 6
 
 
 def test_same_seed_gives_the_same_run_and_another_seed_another(milozero, tmp_path):
