@@ -117,3 +117,11 @@ def test_compiling_without_a_compiler_is_one_line_and_by_default_left_out(miloze
     by_default = milozero(*flags, env=nothing)
     assert by_default.returncode == 0, by_default.stderr
     assert "compiling the update" not in by_default.stdout
+
+
+def test_help_shows_which_flags_take_a_value(milozero):
+    result = milozero("-h")
+    assert result.returncode == 0
+    assert re.search(r"--rollout_len=\w", result.stdout)
+    assert re.search(r"--cuda(?!=)\b", result.stdout)
+    assert "--cuda=" not in result.stdout

@@ -245,6 +245,18 @@ def test_episode_lasts_a_thousand_steps(env_id):
     assert environments.make_env(env_id).spec.max_episode_steps == 1000
 
 
+@pytest.mark.parametrize(("mode", "drawn"), [("human", 3), (None, 0)])
+def test_window_is_drawn_after_the_reset_and_each_step(monkeypatch, mode, drawn):
+    env = environments.make_env("dmc:pendulum-swingup").unwrapped
+    pictures = []
+    monkeypatch.setattr(env, "render_mode", mode)
+    monkeypatch.setattr(env, "render", lambda: pictures.append(None))
+    env.reset(seed=0)
+    for _ in range(2):
+        env.step(env.action_space.sample())
+    assert len(pictures) == drawn
+
+
 def test_tasks_left_to_dm_control_are_those_that_measured_different():
     from dmc_parity import RESULT, same_task
 
