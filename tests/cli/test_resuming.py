@@ -7,6 +7,7 @@ import torch
 
 from agents import AGENTS
 from helpers import checkpoint
+from orchestrator import Training
 from tests.support import ROOT
 from tests.support.one_run import QUICK, SLOW, iterations, parameters, status
 
@@ -49,6 +50,18 @@ def test_damaged_newest_checkpoint_is_passed_over_with_a_warning(milozero, run, 
     assert result.stderr.count("warning: passed over:") == 2
     assert "resumed after iteration 4, as if it had never stopped" in result.stdout
     assert torch.equal(parameters(tmp_path), whole)
+
+
+def test_status_names_each_checkpoint_as_soon_as_it_is_written(milozero, monkeypatch, tmp_path):
+    save, seen = Training.save, []
+
+    def save_and_look(run):
+        save(run)
+        seen.append((run.counters.iteration, status(tmp_path)["saved_iteration"]))
+
+    monkeypatch.setattr(Training, "save", save_and_look)
+    assert milozero("--task=train", *QUICK, "--uuid=run", "--save_frequency=1", "--num_iters=3").returncode == 0
+    assert seen[:2] == [(1, 1), (2, 2)]
 
 
 def test_only_the_newest_checkpoints_are_kept(milozero, tmp_path):

@@ -1,7 +1,11 @@
+import re
+
 import pytest
 
+from helpers.comm import Comm
+from helpers.errors import RunError
 from helpers.settings import parse
-from orchestrator import cut_short, fresh_every
+from orchestrator import check_agreement, cut_short, fresh_every
 
 
 @pytest.mark.parametrize(
@@ -28,3 +32,25 @@ def test_episodes_that_cannot_end_between_fresh_starts_are_told_with_what_helps(
 def test_recipes_let_episodes_end(task, env_id):
     config = parse([f"--config=tasks/train_{task}_ppo.yaml", f"--env_id={env_id}"]).train
     assert cut_short(config, {}, limit=1000) == ""
+
+
+class Hashes(Comm):
+    """Four workers whose parameters have these checksums."""
+
+    def __init__(self, *values):
+        self.values = list(values)
+
+    def allgather(self, value):
+        return self.values
+
+
+class Agent:
+    def parameter_hash(self):
+        return 5
+
+
+@pytest.mark.parametrize(("others", "ranks"), [((5, 4, 6), "[2, 3]"), ((9, 5, 5), "[1]")])
+def test_workers_whose_parameters_differ_are_named(others, ranks):
+    with pytest.raises(RunError, match=re.escape(f"the parameters of rank {ranks} differ")):
+        check_agreement(Agent(), Hashes(5, *others))
+    check_agreement(Agent(), Hashes(5, 5, 5, 5))

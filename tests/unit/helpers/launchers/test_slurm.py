@@ -7,7 +7,7 @@ import pytest
 from helpers.errors import UserError
 from helpers.launchers import LaunchConfig
 from helpers.launchers.folder import StudyFolder
-from helpers.launchers.slurm import Slurm
+from helpers.launchers.slurm import Slurm, _cancel
 from helpers.settings import parse
 from helpers.study import Job
 
@@ -48,3 +48,13 @@ def test_folder_that_slurm_cannot_be_told_is_refused(asked, tmp_path):
     with pytest.raises(UserError, match="Slurm cannot be given a file's name with a backslash"):
         check(tmp_path / "a\\b", "docker://user/milozero")
     assert not asked.exists()
+
+
+def test_what_scancel_prints_stays_out_of_the_terminal(tmp_path, monkeypatch, capfd):
+    program = tmp_path / "scancel"
+    program.write_text('#!/bin/sh\necho "$@" >> "$0.log"\necho "scancel: error: Invalid job id" | tee /dev/stderr\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    _cancel(["7", "8_1"], "--signal=USR1")
+    assert (tmp_path / "scancel.log").read_text() == "--signal=USR1 7 8_1\n"
+    assert capfd.readouterr() == ("", "")
