@@ -89,6 +89,7 @@ def test_finished_run_is_left_as_it_is(milozero, run, tmp_path):
     result = milozero("--task=train", "--resume", "--uuid=run")
     assert result.returncode == 0, result.stderr
     assert "finished: num_iters=6 reached" in result.stdout
+    assert "to go on:" not in result.stdout
     assert torch.equal(parameters(tmp_path), before)
     assert status(tmp_path)["state"] == "finished"
     longer = milozero("--task=train", "--resume=auto", "--uuid=run", "--num_iters=7")

@@ -2,6 +2,7 @@ import math
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -85,6 +86,19 @@ def test_iteration_that_takes_too_long_is_ended_and_not_before(watched):
     assert "iteration 7 has not ended for 0 s: worker 0 hangs in " in reason
 
 
+def test_time_in_which_the_whole_job_was_suspended_does_not_count(tmp_path, monkeypatch):
+    ends, ahead = [], [0.0]
+    monkeypatch.setattr(Warden, "_end", lambda self, *how: ends.append(how))
+    monkeypatch.setattr(wardens, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0]))
+    warden = Warden(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, 1.0, tick=0.01)
+    warden.start()
+    time.sleep(0.1)
+    ahead[0] = 3600.0
+    time.sleep(0.2)
+    warden.close()
+    assert ends == []
+
+
 def test_run_that_moves_is_left_alone(watched):
     warden, ends = watched
     for number in range(40):
@@ -147,6 +161,20 @@ def test_signal_is_noted_at_once_though_the_main_thread_is_busy(tmp_path):
         assert warden.agreed_stop() == "SIGUSR1 received by worker 0"
     finally:
         warden.close()
+
+
+@pytest.mark.parametrize("others", [[signal.SIGINT], [signal.SIGUSR1], []])
+def test_only_the_same_signal_once_more_stops_at_once(tmp_path, monkeypatch, others):
+    ends = []
+    monkeypatch.setattr(Warden, "_end", lambda self, *how: ends.append(how))
+    limits = (time.monotonic(), math.inf, math.inf)
+    warden = Warden(Comm(), Status(tmp_path, Counters()), *limits, one_request=0.0)
+    for number in [signal.SIGTERM, *others]:
+        warden._receive(number)
+        time.sleep(0.01)
+    assert ends == []
+    warden._receive(signal.SIGTERM)
+    assert ends == [("stopped", "at once, by a second SIGTERM", 128 + signal.SIGTERM)]
 
 
 def test_signal_after_the_run_is_noted_and_changes_nothing(tmp_path, monkeypatch, capsys):

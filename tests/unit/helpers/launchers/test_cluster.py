@@ -2,7 +2,7 @@ import pytest
 
 from helpers.errors import UserError
 from helpers.launchers import cluster
-from helpers.launchers.calibers import CALIBERS
+from helpers.launchers.calibers import CALIBERS, Caliber
 from helpers.launchers.cluster import Cluster, read_cluster
 from tests.support import ROOT
 
@@ -95,3 +95,10 @@ def test_documentation_shows_the_table_and_the_example():
         assert f"| `{name}` | {row.time} | {row.cpu} | {row.gpu} |" in text
     for line in cluster.__doc__.splitlines()[2:-2]:
         assert line.removeprefix("    ") in text
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds"), [("00:01:00", 30), ("00:05:00", 60), ("00:30:00", 90), ("02:00:00", 360), ("1-00:00:00", 600)]
+)
+def test_job_is_told_of_its_end_a_twentieth_before_it(limit, seconds):
+    assert Caliber(limit, "cpu", "gpu").notice == seconds
