@@ -100,7 +100,6 @@ def test_documentation_shows_the_table_and_the_example():
 @pytest.mark.parametrize(
     ("limit", "seconds"),
     [("00:01:00", 30), ("00:05:00", 60), ("00:30:00", 90), ("02:00:00", 360), ("1-00:00:00", 600)],
-    [("00:01:00", 30), ("00:05:00", 60), ("00:30:00", 90), ("02:00:00", 360), ("1-00:00:00", 600)],
 )
 def test_job_is_told_of_its_end_a_twentieth_before_it(limit, seconds):
     assert Caliber(limit, "cpu", "gpu").notice == seconds
