@@ -116,8 +116,9 @@ def test_run_that_is_over_may_take_its_time(watched):
 
 @pytest.mark.parametrize("parent", [1, 2**22 + 1])  # whoever takes orphans in
 def test_worker_whose_launcher_is_gone_ends(tmp_path, monkeypatch, parent):
+    monkeypatch.setattr(wardens, "PARENT", 4321)
     assert set(orphaned(tmp_path, monkeypatch, parent)) == {("stopped", "the launcher is gone", 1)}
-    assert orphaned(tmp_path, monkeypatch, wardens.PARENT) == []
+    assert orphaned(tmp_path, monkeypatch, 4321) == []
 
 
 def test_run_that_no_launcher_started_outlives_its_shell(tmp_path, monkeypatch):
