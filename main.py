@@ -22,21 +22,21 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from helpers.comm import Comm, finalize, launched_rank, launched_size, make_comm
-from helpers.config import from_kwargs, to_kwargs, to_seconds
-from helpers.errors import NonFiniteError, RunError, UserError
-from helpers.experiment import ExperimentInitializer
-from helpers.hardware import compiles, device_of, use_one_thread
-from helpers.say import counted, let_go, logging_restored, say, tell
-from helpers.settings import parse
-from helpers.trackers import BACKGROUND
-from helpers.warden import SIGNALS, Warden, keep_early_signals, signals_restored
+from milozero.experiment.hardware import compiles, device_of, use_one_thread
+from milozero.experiment.initializer import ExperimentInitializer
+from milozero.experiment.settings import parse
+from milozero.experiment.watchdog import SIGNALS, Warden, keep_early_signals, signals_restored
+from milozero.helpers.comm import Comm, finalize, launched_rank, launched_size, make_comm
+from milozero.helpers.config.params import from_kwargs, to_kwargs, to_seconds
+from milozero.helpers.errors import NonFiniteError, RunError, UserError
+from milozero.helpers.logging import counted, let_go, logging_restored, say, tell
+from milozero.tracking.tracker import BACKGROUND
 
 if TYPE_CHECKING:
-    from helpers.demos import Episode
-    from helpers.settings import Settings
-    from helpers.trackers import Tracker
-    from orchestrator import Training
+    from milozero.demonstrations.dataset import Episode
+    from milozero.experiment.settings import Settings
+    from milozero.orchestrator import Training
+    from milozero.tracking.tracker import Tracker
 
 LAUNCHED = time.monotonic()  # as near to the start of this process as Python comes
 HURRY = 20.0  # seconds that a stopped run waits for Weights & Biases
@@ -48,12 +48,12 @@ logger = logging.getLogger("milozero")
 
 def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) -> Tracker:
     """Return rank 0's trackers; the other ranks track nothing."""
-    from helpers.trackers import Trackers
+    from milozero.tracking.tracker import Trackers
 
     if comm.rank != 0:
         return Trackers()
-    from helpers.trackers.console import ConsoleTracker
-    from helpers.trackers.csv import CSVTracker
+    from milozero.tracking.console import ConsoleTracker
+    from milozero.tracking.csv import CSVTracker
 
     trackers: list[Tracker] = [
         CSVTracker(experiment.logs / "progress.csv", iteration),
@@ -61,14 +61,14 @@ def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) 
     ]
     tracking = experiment.settings.tracking
     if tracking.tensorboard:
-        from helpers.metrics import metrics_of
-        from helpers.trackers.tensorboard import TensorBoardTracker
+        from milozero.agents.registry import metrics_of
+        from milozero.tracking.tensorboard import TensorBoardTracker
 
         groups = {name: metric.group for name, metric in metrics_of(experiment.settings.train.algo).items()}
         progress = experiment.logs / "progress.csv"  # which the CSV tracker has brought to `iteration`
         trackers.append(TensorBoardTracker(experiment.logs / "tensorboard", progress, groups))
     if tracking.wandb_project:
-        from helpers.trackers.wandb import WandbTracker
+        from milozero.tracking.wandb import WandbTracker
 
         trackers.append(
             WandbTracker(
@@ -102,17 +102,17 @@ def train(settings: Settings, launch: Launch) -> None:
         RunError: where the run did not end as it should; what it had saved is there.
     """
     use_one_thread()
-    import environments
-    import orchestrator
-    from agents.agent import Setting
-    from helpers import demos, players
-    from helpers.status import Counters, Status
+    from milozero import environments, orchestrator
+    from milozero.agents.base import Setting
+    from milozero.demonstrations import dataset as demos
+    from milozero.evaluation import loading as players
+    from milozero.experiment.status import Counters, Status
 
     comm, afterwards = launch.comm, launch.afterwards
     experiment = afterwards.enter_context(ExperimentInitializer(settings, comm))
     settings, saved = experiment.settings, experiment.saved
     if settings.tracking.tensorboard:
-        from helpers.trackers.tensorboard import check_installed
+        from milozero.tracking.tensorboard import check_installed
 
         check_installed()
     env_id = environments.resolve(settings.train.env_id)
@@ -184,7 +184,7 @@ def train(settings: Settings, launch: Launch) -> None:
 
 def announce(run: Training, expert: list[Episode], compile: bool) -> None:
     """Say what begins."""
-    from orchestrator import cut_short
+    from milozero.orchestrator import cut_short
 
     experiment, workers = run.experiment, run.comm.size
     train, saved = experiment.settings.train, experiment.saved
@@ -216,7 +216,7 @@ def downloaded(settings: Settings, comm: Comm) -> str:
     Raises:
         UserError: where it cannot be had.
     """
-    from helpers import downloads
+    from milozero.evaluation import downloads
 
     config, found, problem = settings.evaluation, "", ""
     if comm.rank == 0:
@@ -239,15 +239,16 @@ def evaluate(settings: Settings, launch: Launch) -> None:
         UserError: where the checkpoint cannot be used.
     """
     use_one_thread()
-    from helpers import checkpoint
-    from helpers.video import choose_renderer
+    from milozero.evaluation.video import choose_renderer
+    from milozero.experiment import checkpoint
 
     config, comm = settings.evaluation, launch.comm
     if config.render or config.record:
         choose_renderer()
     path = checkpoint.find(config.model_path or downloaded(settings, comm), config.iter_num)
-    import environments
-    from helpers import players, playing
+    from milozero import environments
+    from milozero.evaluation import evaluate as playing
+    from milozero.evaluation import loading as players
 
     rendered = config.render or config.record
     player = players.load_player(path, settings.common.env_kwargs, device_of(settings, comm), rendered=rendered)
@@ -282,8 +283,8 @@ def track_evaluation(
     tracking = settings.tracking
     if not tracking.wandb_project:
         return
-    from helpers.metrics import EVALUATION_METRICS
-    from helpers.trackers.wandb import WandbTracker
+    from milozero.tracking.metrics import EVALUATION_METRICS
+    from milozero.tracking.wandb import WandbTracker
 
     tracker = WandbTracker(
         project=tracking.wandb_project,
@@ -308,7 +309,7 @@ def track_evaluation(
 def list_envs(settings: Settings, launch: Launch) -> None:
     """Print the families of environments, what is in them, what of it can be used here, and the bundles."""
     if launch.comm.rank == 0:
-        from environments import listing
+        from milozero.environments import listing
 
         listing.show(settings.listing.only)
 
@@ -320,7 +321,7 @@ def show_demos(settings: Settings, launch: Launch) -> None:
         UserError: where they cannot be used.
     """
     if launch.comm.rank == 0:
-        from helpers.demos import table
+        from milozero.demonstrations import table
 
         table.show(settings.imitation)
 
@@ -332,7 +333,7 @@ def report(settings: Settings, launch: Launch) -> None:
         UserError: where there are no such runs, or the file cannot be written.
     """
     if launch.comm.rank == 0:
-        from helpers import report
+        from milozero.reports import report
 
         report.write(settings.report, Path(settings.common.data_dir))
 

@@ -14,27 +14,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-import environments
-from helpers import checkpoint
-from helpers.config import to_kwargs
-from helpers.errors import NonFiniteError, RunError
-from helpers.evaluation import evaluate
-from helpers.plots import learning_curve
-from helpers.rollout import Past, Rollout, fingerprint, rollout_generator
-from helpers.say import say, tell
-from helpers.status import Counters, Status
-from helpers.trackers import Trackers
+from milozero import environments
+from milozero.agents.rollout import Past, Rollout, fingerprint, rollout_generator
+from milozero.evaluation.episodes import evaluate
+from milozero.experiment import checkpoint
+from milozero.experiment.status import Counters, Status
+from milozero.helpers.config.params import to_kwargs
+from milozero.helpers.errors import NonFiniteError, RunError
+from milozero.helpers.files import write_bytes
+from milozero.helpers.logging import say, tell
+from milozero.tracking.plots import learning_curve
+from milozero.tracking.tracker import Trackers
 
 if TYPE_CHECKING:
     import gymnasium
 
-    from agents.agent import Agent
-    from environments.vector import VectorEnv
-    from helpers.comm import Comm
-    from helpers.experiment import ExperimentInitializer
-    from helpers.settings import TrainConfig
-    from helpers.trackers import Tracker
-    from helpers.warden import Warden
+    from milozero.agents.base import Agent
+    from milozero.environments.vector import VectorEnv
+    from milozero.experiment.initializer import ExperimentInitializer
+    from milozero.experiment.settings import TrainConfig
+    from milozero.experiment.watchdog import Warden
+    from milozero.helpers.comm import Comm
+    from milozero.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
 NAN = float("nan")
@@ -68,7 +69,7 @@ class Training:
             UserError: where the content does not fit the agent.
         """
         config, workers = self.experiment.settings.train, saved["workers"]
-        checkpoint.load_agent(self.agent, saved["agent"])
+        checkpoint.restore_agent(self.agent, saved["agent"])
         with checkpoint.fitting():
             self.counters.take_over(saved["counters"])
             self.past.start = self.counters.iteration
@@ -137,7 +138,7 @@ class Training:
         try:
             self.tracker.flush()  # first: the rows up to here must be there when the checkpoint is
             for kind, (name, data) in list(self._waiting.items()):
-                checkpoint.write_bytes(folder / checkpoint.file_name(name), data)
+                write_bytes(folder / checkpoint.file_name(name), data)
                 written = name if kind == "iteration" else written
                 del self._waiting[kind]
         except OSError as error:
@@ -348,7 +349,7 @@ def keep_evidence(run: Training, error: NonFiniteError) -> str:
         buffer = io.BytesIO()
         torch.save(where | evidence, buffer)
         try:
-            checkpoint.write_bytes(path, buffer.getvalue())
+            write_bytes(path, buffer.getvalue())
         except OSError as problem:
             tell(f"warning: {path} not written: {problem.strerror}")
     if error.rank is not None:

@@ -14,26 +14,28 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from environments import bundles
-from helpers import study as studies
-from helpers.config import build, build_parser, param, read_flags
-from helpers.errors import UserError
-from helpers.launchers import LaunchConfig, launcher_class
-from helpers.launchers import report as reports
-from helpers.launchers.calibers import CALIBERS
-from helpers.launchers.cluster import FILE, read_cluster
-from helpers.launchers.folder import Record, StudyFolder
-from helpers.launchers.job_script import Surroundings
-from helpers.records import contradictions
-from helpers.say import counted, let_go, logging_restored, say, tell
-from helpers.study import Job, StudyConfig
-from helpers.task_file import record_of
-from helpers.warden import signals_restored
+from milozero.environments import bundles
+from milozero.experiment.metadata import record_of
+from milozero.experiment.resume import contradictions
+from milozero.experiment.watchdog import signals_restored
+from milozero.helpers.config.params import build, build_parser, param, read_flags
+from milozero.helpers.errors import UserError
+from milozero.helpers.logging import counted, let_go, logging_restored, say, tell
+from milozero.helpers.progress import with_progress
+from milozero.studies import job_status as reports
+from milozero.studies import jobs as studies
+from milozero.studies.calibers import CALIBERS
+from milozero.studies.folder import Record, StudyFolder
+from milozero.studies.jobs import Job, StudyConfig
+from milozero.studies.launch_config import LaunchConfig
+from milozero.studies.launchers.base import launcher_class
+from milozero.studies.launchers.cluster import FILE, read_cluster
+from milozero.studies.launchers.job_script import Surroundings
 
 DESCRIPTION = "Run a study: a task file over the environments of a bundle and over seeds, on tmux or SLURM."
 KEY, FROM_VARIABLE = "WANDB_API_KEY", "-"  # value of --wandb_api_key that stands for the variable
@@ -82,7 +84,7 @@ def launch_study(study: StudyConfig, launch: LaunchConfig, key: str) -> None:
     launch = checked(launch)
     wanted = study.wandb_entity or launch.wandb_base_url or launch.wandb_api_key
     project = study.prefix if wanted else ""
-    jobs = studies.jobs_of(study, project, lambda axes: progress_bar("checking", axes, len(axes)))
+    jobs = studies.jobs_of(study, project, lambda axes: with_progress(axes, "checking"))
     if overruled := studies.overruled(study):
         say(f"{study.config}: without effect here, where the study says it: {', '.join(overruled)}")
     if not launch.wandb_api_key and any(job.settings.tracking.wandb_project for job in jobs):
@@ -138,7 +140,7 @@ def start(folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job]) -> Non
         folder.write_record(record)
         if launch.deploy_now:
             try:
-                for name, place in progress_bar("starting", launcher.start(todo), len(todo)):
+                for name, place in with_progress(launcher.start(todo), "starting", len(todo)):
                     record.jobs[name]["place"] = place
             finally:
                 folder.write_record(record)
@@ -190,7 +192,7 @@ def write_files(
 
     if launch.wandb_api_key:
         folder.write(folder.key, launch.wandb_api_key, mode=0o600)
-    for job in progress_bar("writing", jobs, len(jobs)):
+    for job in with_progress(jobs, "writing"):
         arguments = studies.arguments(job, launch.args_method, folder.settings(job.name))
         if launch.args_method == "yaml":
             folder.write(folder.settings(job.name), yaml.safe_dump(job.values(), sort_keys=False))
@@ -216,15 +218,6 @@ def upgrade_wandb(launch: LaunchConfig) -> None:
         raise UserError(f"--wandb_upgrade: {error}") from None
     if done.returncode:
         raise UserError(f"--wandb_upgrade: {done.stderr.strip() or 'pip failed'}")
-
-
-def progress_bar(title: str, steps: Iterable[Any], total: int) -> Iterable[Any]:
-    """Go through `steps`, with a bar where there is a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(steps, title, total=total, console=console, transient=True) if console.is_terminal else steps
 
 
 def command_of(flag: str, folder: StudyFolder) -> str:

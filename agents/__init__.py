@@ -1,24 +1,5 @@
-"""The algorithms, by name; each is imported when it is first used."""
+"""Algorithms: one file each; what they share: rollouts, normalizers, networks, the optimizer."""
 
-from __future__ import annotations
+from milozero.agents.registry import AGENTS, agent_class
 
-import importlib
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from agents.agent import Agent
-
-AGENTS = {
-    "ppo": "agents.ppo_agent:PPOAgent",
-    "bc": "agents.bc_agent:BCAgent",
-    "gail": "agents.gail_agent:GAILAgent",
-    "airl": "agents.airl_agent:AIRLAgent",
-    "dagger": "agents.dagger_agent:DAggerAgent",
-}
-
-
-def agent_class(algo: str) -> type[Agent]:
-    """Return the class of an algorithm in `AGENTS`."""
-    module, _, name = AGENTS[algo].partition(":")
-    cls: type[Agent] = getattr(importlib.import_module(module), name)
-    return cls
+__all__ = ["AGENTS", "agent_class"]

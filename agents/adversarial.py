@@ -13,26 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agents.agent import Setting
-from agents.bc_agent import BCAgent, BCConfig
-from agents.policy import PolicyConfig, make_perception
-from agents.ppo_agent import PPO_METRICS, PPOAgent, PPOConfig
-from helpers.config import param
-from helpers.demos import transitions
-from helpers.lazy import lazy_import
-from helpers.metrics import Metric
-from helpers.rollout import Rollout
-from helpers.seeding import Purpose, generator, integer
+from milozero.agents.base import Setting
+from milozero.agents.bc_agent import BCAgent, BCConfig
+from milozero.agents.policy import PolicyConfig, make_perception
+from milozero.agents.ppo_agent import PPO_METRICS, PPOAgent, PPOConfig
+from milozero.agents.rollout import Rollout
+from milozero.demonstrations.dataset import transitions
+from milozero.helpers.config.params import param
+from milozero.helpers.lazy import lazy_import
+from milozero.helpers.seeding import Purpose, generator, integer
+from milozero.tracking.metrics import Metric
 
 if TYPE_CHECKING:
     import torch
 
-    from agents import discriminator as discriminators
-    from agents import optimizer as optimizers
+    from milozero.agents.learning import optimizer as optimizers
+    from milozero.agents.nn import discriminator as discriminators
 else:
     torch = lazy_import("torch")
-    discriminators = lazy_import("agents.discriminator")
-    optimizers = lazy_import("agents.optimizer")
+    discriminators = lazy_import("milozero.agents.nn.discriminator")
+    optimizers = lazy_import("milozero.agents.learning.optimizer")
 
 
 @dataclass(frozen=True, kw_only=True)

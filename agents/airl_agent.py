@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agents.adversarial import AdversarialAgent, AdversarialConfig
-from helpers.config import param
-from helpers.lazy import lazy_import
-from helpers.rollout import Rollout
+from milozero.agents.adversarial import AdversarialAgent, AdversarialConfig
+from milozero.agents.rollout import Rollout
+from milozero.helpers.config.params import param
+from milozero.helpers.lazy import lazy_import
 
 if TYPE_CHECKING:
     import torch
 
-    from agents import discriminator as discriminators
+    from milozero.agents.nn import discriminator as discriminators
 else:
     torch = lazy_import("torch")
-    discriminators = lazy_import("agents.discriminator")
+    discriminators = lazy_import("milozero.agents.nn.discriminator")
 
 
 @dataclass(frozen=True, kw_only=True)

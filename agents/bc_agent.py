@@ -12,26 +12,26 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from agents.agent import Setting
-from agents.policy import Acting, PolicyConfig, make_perception
-from helpers.config import param
-from helpers.demos import Transitions, transitions
-from helpers.errors import UserError
-from helpers.lazy import lazy_import
-from helpers.metrics import Metric
-from helpers.normalizer import ObservationNormalizer
-from helpers.rollout import Rollout
-from helpers.seeding import Purpose, generator, integer
+from milozero.agents.base import Setting
+from milozero.agents.normalizer import ObservationNormalizer
+from milozero.agents.policy import Acting, PolicyConfig, make_perception
+from milozero.agents.rollout import Rollout
+from milozero.demonstrations.dataset import Transitions, transitions
+from milozero.helpers.config.params import param
+from milozero.helpers.errors import UserError
+from milozero.helpers.lazy import lazy_import
+from milozero.helpers.seeding import Purpose, generator, integer
+from milozero.tracking.metrics import Metric
 
 if TYPE_CHECKING:
     import torch
 
-    from agents import networks
-    from agents import optimizer as optimizers
+    from milozero.agents.learning import optimizer as optimizers
+    from milozero.agents.nn import networks
 else:
     torch = lazy_import("torch")
-    networks = lazy_import("agents.networks")
-    optimizers = lazy_import("agents.optimizer")
+    networks = lazy_import("milozero.agents.nn.networks")
+    optimizers = lazy_import("milozero.agents.learning.optimizer")
 
 
 @dataclass(frozen=True, kw_only=True)

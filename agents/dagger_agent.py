@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agents.agent import Setting
-from agents.bc_agent import BC_METRICS, Cloner, CloningConfig
-from helpers.config import param, usable_path
-from helpers.lazy import lazy_import
-from helpers.metrics import Metric
-from helpers.rollout import Rollout
+from milozero.agents.base import Setting
+from milozero.agents.bc_agent import BC_METRICS, Cloner, CloningConfig
+from milozero.agents.rollout import Rollout
+from milozero.helpers.config.params import param, usable_path
+from milozero.helpers.lazy import lazy_import
+from milozero.tracking.metrics import Metric
 
 if TYPE_CHECKING:
     import torch
 
-    from agents import optimizer as optimizers
+    from milozero.agents.learning import optimizer as optimizers
 else:
     torch = lazy_import("torch")
-    optimizers = lazy_import("agents.optimizer")
+    optimizers = lazy_import("milozero.agents.learning.optimizer")
 
 
 @dataclass(frozen=True, kw_only=True)

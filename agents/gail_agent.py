@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agents.adversarial import AdversarialAgent, AdversarialConfig
-from agents.agent import Setting
-from helpers.config import param
-from helpers.errors import UserError
-from helpers.rollout import Rollout
+from milozero.agents.adversarial import AdversarialAgent, AdversarialConfig
+from milozero.agents.base import Setting
+from milozero.agents.rollout import Rollout
+from milozero.helpers.config.params import param
+from milozero.helpers.errors import UserError
 
 if TYPE_CHECKING:
     import torch

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from agents.stack import hidden_sizes
-from helpers.config import param
-from helpers.lazy import lazy_import
-from helpers.normalizer import ObservationNormalizer
+from milozero.agents.normalizer import ObservationNormalizer
+from milozero.helpers.config.mlp import hidden_sizes
+from milozero.helpers.config.params import param
+from milozero.helpers.lazy import lazy_import
 
 if TYPE_CHECKING:
     import torch
 
-    from agents import networks
-    from agents import optimizer as optimizers
+    from milozero.agents.learning import optimizer as optimizers
+    from milozero.agents.nn import networks
 else:  # torch takes more than a second to import, and `main.py -h` reads this file
     torch = lazy_import("torch")
-    networks = lazy_import("agents.networks")
+    networks = lazy_import("milozero.agents.nn.networks")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,28 +12,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agents.agent import Setting
-from agents.policy import Acting, PolicyConfig, make_perception
-from agents.returns import explained_variance, gae
-from agents.stack import hidden_sizes
-from helpers.comm import Comm
-from helpers.config import param, usable_path
-from helpers.errors import UserError
-from helpers.lazy import lazy_import
-from helpers.metrics import Metric
-from helpers.normalizer import ObservationNormalizer, RewardScaler
-from helpers.rollout import Rollout
-from helpers.seeding import Purpose, generator, integer
+from milozero.agents.advantages import explained_variance, gae
+from milozero.agents.base import Setting
+from milozero.agents.normalizer import ObservationNormalizer, RewardScaler
+from milozero.agents.policy import Acting, PolicyConfig, make_perception
+from milozero.agents.rollout import Rollout
+from milozero.helpers.comm import Comm
+from milozero.helpers.config.mlp import hidden_sizes
+from milozero.helpers.config.params import param, usable_path
+from milozero.helpers.errors import UserError
+from milozero.helpers.lazy import lazy_import
+from milozero.helpers.seeding import Purpose, generator, integer
+from milozero.tracking.metrics import Metric
 
 if TYPE_CHECKING:
     import torch
 
-    from agents import networks
-    from agents import optimizer as optimizers
+    from milozero.agents.learning import optimizer as optimizers
+    from milozero.agents.nn import networks
 else:  # torch takes more than a second to import, and `main.py -h` reads this file
     torch = lazy_import("torch")
-    networks = lazy_import("agents.networks")
-    optimizers = lazy_import("agents.optimizer")
+    networks = lazy_import("milozero.agents.nn.networks")
+    optimizers = lazy_import("milozero.agents.learning.optimizer")
 
 
 @dataclass(frozen=True, kw_only=True)

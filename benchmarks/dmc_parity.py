@@ -97,7 +97,7 @@ class StdRandom(np.random.RandomState):
 
 def suite_env(env_id: str, seed: int) -> Any:
     """Return dm_control's environment, which will make the episodes that EnvPool makes from `seed`."""
-    from environments import dmc
+    from milozero.environments import dmc
 
     env, _ = dmc._load(env_id, {}, StdRandom(seed))
     if env_id.startswith("dmc:lqr"):  # EnvPool draws the springs first, and starts the stream again
@@ -127,8 +127,8 @@ def pool_episodes(env_id: str, env: Any, seeds: list[int], steps: int) -> tuple[
         seeds: of the N episodes, and of their actions.
         steps: T.
     """
-    from environments import dmc
-    from environments.pool import Pool
+    from milozero.environments import dmc
+    from milozero.environments.pool import Pool
 
     pool = Pool(dmc.pool_name(env_id), keys=list(env.observation_spec()))
     taken = np.stack([actions(env, seed, steps) for seed in seeds], axis=1)
@@ -226,7 +226,7 @@ def main() -> None:
     """Fill in the rows that the result lacks."""
     from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
-    from environments import dmc
+    from milozero.environments import dmc
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--tasks", default="", help="full ids, comma-separated; all of them by default")

@@ -23,10 +23,10 @@ from trainings import ROOT
 
 sys.path.insert(0, str(ROOT))
 
-from agents import agent_class
-from agents.agent import Setting
-from helpers.comm import Comm
-from helpers.rollout import Rollout
+from milozero.agents import agent_class
+from milozero.agents.base import Setting
+from milozero.agents.rollout import Rollout
+from milozero.helpers.comm import Comm
 
 RESULTS = ROOT / "benchmarks" / "results" / "gpu.json"
 OBSERVATION_SIZE, ACTION_SIZE, NUM_ENVS, ROLLOUT_LEN = 17, 6, 16, 8192

@@ -26,7 +26,7 @@ from trainings import ROOT, train_and_play
 
 sys.path.insert(0, str(ROOT))
 
-from helpers import demos
+from milozero.demonstrations import dataset as demos
 
 DEMOS = ROOT / "data" / "demos"
 RESULTS = ROOT / "benchmarks" / "results" / "imitation.json"

@@ -28,7 +28,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from helpers.demos import read_demos  # noqa: E402
+from milozero.demonstrations.dataset import read_demos  # noqa: E402
 
 DEMOS = ROOT / "data" / "demos" / "Hopper-v5"
 LIBRARY = ROOT / ".venv-imitation"

@@ -35,10 +35,10 @@ from trainings import ROOT, train_and_play
 
 sys.path.insert(0, str(ROOT))
 
-from helpers import checkpoint
-from helpers.errors import UserError
-from helpers.records import identity
-from helpers.settings import parse
+from milozero.experiment.resume import identity
+from milozero.experiment.settings import parse
+from milozero.helpers.errors import UserError
+from milozero.helpers.files import write_bytes
 
 RESULTS = ROOT / "benchmarks" / "results" / "learning.json"
 PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
@@ -280,7 +280,7 @@ def add(row: Row) -> None:
         rows = [*known(), row]
         rows.sort(key=lambda r: (list(TASKS).index(r["env_id"]), hash_of(r["recipe"]), r["seed"]))
         text = "[\n" + ",\n".join(f" {json.dumps(each)}" for each in rows) + "\n]\n"
-        checkpoint.write_bytes(RESULTS, text.encode())
+        write_bytes(RESULTS, text.encode())
     finally:
         os.close(folder)
 

@@ -21,15 +21,16 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from agents.agent import Setting  # noqa: E402
-from environments import make_env  # noqa: E402
-from helpers import checkpoint  # noqa: E402
-from helpers.comm import Comm  # noqa: E402
-from helpers.config import to_kwargs  # noqa: E402
-from helpers.evaluation import episode_seeds, play  # noqa: E402
-from helpers.experiment import git_sha  # noqa: E402
-from helpers.players import make_agent  # noqa: E402
-from helpers.records import settings_from_record  # noqa: E402
+from milozero.agents.base import Setting  # noqa: E402
+from milozero.environments import make_env  # noqa: E402
+from milozero.evaluation.episodes import episode_seeds, play  # noqa: E402
+from milozero.evaluation.loading import make_agent  # noqa: E402
+from milozero.experiment import checkpoint  # noqa: E402
+from milozero.experiment.initializer import git_sha  # noqa: E402
+from milozero.experiment.resume import settings_from_record  # noqa: E402
+from milozero.helpers.comm import Comm  # noqa: E402
+from milozero.helpers.config.params import to_kwargs  # noqa: E402
+from milozero.helpers.files import write_bytes  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "opensim_learning.json"
 PICTURE = ROOT / "assets" / "images" / "opensim_learning.png"
@@ -53,7 +54,7 @@ def measure(folder: Path) -> dict[str, Any]:
     env = make_env(content["config"]["env_id"], None, to_kwargs(settings.common.env_kwargs))
     agent = make_agent(settings, env, env.observation_space.shape[0], Setting(Comm(), seed=settings.common.seed or 0))
     found = {"before": performance(agent, env)}
-    checkpoint.load_agent(agent, content["agent"])
+    checkpoint.restore_agent(agent, content["agent"])
     found["after"] = performance(agent, env)
     return found | {"steps": content["counters"]["timesteps"], "seconds": round(content["counters"]["seconds"])}
 
@@ -126,7 +127,7 @@ def main() -> None:
         found = measure(folder)
         logs = options.data_dir / "logs" / folder.name
         results[name] = {"commit": git_sha(), "date": date, "task": TASKS[name], **found, "curve": curve(logs)}
-        checkpoint.write_bytes(RESULTS, (json.dumps(results, indent=2) + "\n").encode())
+        write_bytes(RESULTS, (json.dumps(results, indent=2) + "\n").encode())
         print(json.dumps({key: results[name][key] for key in ("before", "after", "steps", "seconds")}, indent=2))
     draw(results)
 

@@ -33,9 +33,9 @@ def pace(env: object, seed: int) -> float:
 def main() -> None:
     """Measure, print and keep a row for each environment."""
     sys.path.insert(0, str(ROOT))
-    import environments
-    from environments.opensim import TASKS
-    from helpers.checkpoint import write_bytes
+    from milozero import environments
+    from milozero.environments.opensim.suite import TASKS
+    from milozero.helpers.files import write_bytes
 
     results = {}
     for env_id in TASKS:

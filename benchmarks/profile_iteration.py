@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-import environments
-from agents import agent_class
-from agents.agent import Setting
-from helpers.comm import Comm, make_comm
-from helpers.rollout import rollout_generator
+from milozero import environments
+from milozero.agents import agent_class
+from milozero.agents.base import Setting
+from milozero.agents.rollout import rollout_generator
+from milozero.helpers.comm import Comm, make_comm
 
 WARM_UP, COUNTED, ROLLOUT_LEN, NUM_ENVS = 4, 20, 2048, 16
 BATCH_SIZE, EPOCHS = 64, 10

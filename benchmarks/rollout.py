@@ -43,10 +43,10 @@ def step_envpool(env_id: str) -> Callable[[], None]:
 
 def make_agent(env_id: str, num_envs: int) -> tuple[Any, Any]:
     """Return the project's environments and a fresh agent."""
-    import environments
-    from agents import agent_class
-    from agents.agent import Setting
-    from helpers.comm import Comm
+    from milozero import environments
+    from milozero.agents import agent_class
+    from milozero.agents.base import Setting
+    from milozero.helpers.comm import Comm
 
     env = environments.make_vector_env(env_id, num_envs)
     cls: Any = agent_class("ppo")
@@ -55,7 +55,7 @@ def make_agent(env_id: str, num_envs: int) -> tuple[Any, Any]:
 
 def collect(env_id: str) -> Callable[[], None]:
     """Return what collects one of the project's rollouts."""
-    from helpers.rollout import rollout_generator
+    from milozero.agents.rollout import rollout_generator
 
     rollouts = rollout_generator(*make_agent(env_id, NUM_ENVS), STEPS * NUM_ENVS, 0)
 

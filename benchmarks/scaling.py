@@ -105,7 +105,7 @@ def fit_minibatch(seconds: dict[int, float]) -> tuple[float, float]:
 
 def measure_all_reduce() -> None:
     """Print the median seconds of an all-reduce of each of `SIZES`, as JSON, on rank 0 (run under mpiexec)."""
-    from helpers.comm import make_comm
+    from milozero.helpers.comm import make_comm
 
     comm = make_comm()
     medians = []
@@ -125,12 +125,12 @@ def measure_worker(env_id: str) -> None:
     """Print, as JSON, what one worker's rollouts and minibatches take and how much that varies."""
     import torch
 
-    import environments
-    from agents import agent_class
-    from agents.agent import Setting
-    from agents.optimizer import UNROLLED
-    from helpers.comm import Comm
-    from helpers.rollout import rollout_generator
+    from milozero import environments
+    from milozero.agents import agent_class
+    from milozero.agents.base import Setting
+    from milozero.agents.learning.optimizer import UNROLLED
+    from milozero.agents.rollout import rollout_generator
+    from milozero.helpers.comm import Comm
 
     torch.set_num_threads(1)
     cls: Any = agent_class("ppo")
@@ -181,7 +181,7 @@ def time_rollouts(env_id: str, num_envs: int) -> float:
     """Return the seconds of one environment step of a rollout with so many environments."""
     from rollout import make_agent  # beside this file
 
-    from helpers.rollout import rollout_generator
+    from milozero.agents.rollout import rollout_generator
 
     rollouts = rollout_generator(*make_agent(env_id, num_envs), 2048, 0)
     next(rollouts)

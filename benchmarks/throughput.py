@@ -96,7 +96,7 @@ def step_physics(env_id: str, seconds: float = 4.0) -> float:
     import mujoco
     import numpy as np
 
-    import environments
+    from milozero import environments
 
     one = environments.make_env(env_id)
     one.reset(seed=0)

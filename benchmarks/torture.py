@@ -28,8 +28,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from agents import agent_class  # noqa: E402
-from helpers.settings import settings_names  # noqa: E402
+from milozero.agents import agent_class  # noqa: E402
+from milozero.experiment.settings import settings_names  # noqa: E402
 
 RESULTS = ROOT / "benchmarks/results/torture.json"
 PAGE = ROOT / "docs/reliability.md"
@@ -134,7 +134,7 @@ def fingerprint(folder: Path) -> dict[str, Any]:
     """Return what a finished run must have in common with one that was never killed."""
     import torch
 
-    from helpers import checkpoint
+    from milozero.experiment import checkpoint
 
     content = checkpoint.load(folder / "checkpoints/run/last.pt")
     parts = [tensor for _, tensor in leaves(content["agent"]) if isinstance(tensor, torch.Tensor)]
@@ -300,7 +300,7 @@ def keep(row: dict[str, Any]) -> None:
 
 def main() -> int:
     """Torture the algorithms; return 1 where a run did not end as it should."""
-    from agents import AGENTS
+    from milozero.agents import AGENTS
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--strikes", type=int, default=20, help="of each row, that a run was resumed after")

@@ -33,10 +33,10 @@ class Step:
 
 LEFT, MIDDLE, RIGHT = 0.0, 3.7, 7.4
 BEGIN = [
-    Step("parse", "helpers/settings.py", "flags over task file over defaults", LEFT, 0),
-    Step("ExperimentInitializer", "helpers/experiment.py", "name, folders, seed, checkpoint", MIDDLE, 0),
+    Step("parse", "experiment/settings.py", "flags over task file over defaults", LEFT, 0),
+    Step("ExperimentInitializer", "experiment/initializer.py", "name, folders, seed, checkpoint", MIDDLE, 0),
     Step("make_vector_env", "environments/__init__.py", "MuJoCo, dm_control, OpenSim, yours", RIGHT, 0),
-    Step("make_agent", "helpers/players.py", "by its name in AGENTS", LEFT, 1.35),
+    Step("make_agent", "evaluation/loading.py", "by its name in AGENTS", LEFT, 1.35),
     Step(
         "train",
         "orchestrator.py",
@@ -49,18 +49,18 @@ LOOP = [
     Step(
         "do_iteration", "orchestrator.py", "one rollout on every worker,\nthen the update on all of them", MIDDLE, 3.1
     ),
-    Step("rollout_generator", "helpers/rollout.py", "next(rollouts): (T, N) steps", LEFT, 4.5),
+    Step("rollout_generator", "agents/rollout.py", "next(rollouts): (T, N) steps", LEFT, 4.5),
     Step("Acting.explore", "agents/policy.py", "observations → actions", LEFT, 5.75),
     Step("VectorEnv.step", "environments/vector.py", "actions → observations, rewards", LEFT, 7.0),
     Step("PPOAgent.update", "agents/ppo_agent.py", "learns from the rollout", MIDDLE, 4.5),
-    Step("gae", "agents/returns.py", "values → advantages", MIDDLE, 5.75),
-    Step("Optimizer.learn", "agents/optimizer.py", "epochs of shuffled minibatches", MIDDLE, 7.0),
-    Step("Optimizer.gradient", "agents/optimizer.py", "with respect to one flat vector", RIGHT, 4.5),
+    Step("gae", "agents/advantages.py", "values → advantages", MIDDLE, 5.75),
+    Step("Optimizer.learn", "agents/learning/optimizer.py", "epochs of shuffled minibatches", MIDDLE, 7.0),
+    Step("Optimizer.gradient", "agents/learning/optimizer.py", "with respect to one flat vector", RIGHT, 4.5),
     Step("PPOAgent.loss", "agents/ppo_agent.py", "of (parameters, minibatch)", RIGHT, 5.75),
     Step("MPIComm.sum_", "helpers/comm.py", "one all-reduce over the workers", RIGHT, 7.0),
-    Step("Optimizer.apply", "agents/optimizer.py", "clip, Adam: alike on every worker", RIGHT, 8.25),
+    Step("Optimizer.apply", "agents/learning/optimizer.py", "clip, Adam: alike on every worker", RIGHT, 8.25),
     Step(
-        "ObservationNormalizer.learn", "helpers/normalizer.py", "moments of this rollout, for the next", MIDDLE, 8.25
+        "ObservationNormalizer.learn", "agents/normalizer.py", "moments of this rollout, for the next", MIDDLE, 8.25
     ),
 ]
 END = [
@@ -69,7 +69,7 @@ END = [
     ),
     Step(
         "Tracker.log",
-        "helpers/trackers/__init__.py",
+        "tracking/tracker.py",
         "console, progress.csv,\nTensorBoard, Weights & Biases",
         MIDDLE,
         10.1,

@@ -103,7 +103,7 @@ def opensim(picture: Path) -> None:
     from matplotlib.figure import Figure
 
     sys.path.insert(0, str(ROOT))
-    import environments
+    from milozero import environments
 
     ids = environments.family("opensim").ids()
     figure = Figure(figsize=(14.4, 7.6), layout="constrained")

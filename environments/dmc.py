@@ -21,9 +21,9 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
-from environments import registered
-from environments.pool import Pool, has_task, same_spaces
-from helpers.errors import UserError, did_you_mean
+from milozero.environments import registered
+from milozero.environments.pool import Pool, has_task, same_spaces
+from milozero.helpers.errors import UserError, did_you_mean
 
 PACKAGES = ("dm_control", "mujoco", "gymnasium", "envpool")
 INSTALL = "pip install dm_control==1.0.50"
@@ -177,7 +177,7 @@ class SuiteEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.action_space = spaces.Box(low, high, action.shape, np.float32)
         self.spec = EnvSpec(
             env_id,
-            entry_point="environments.dmc:SuiteEnv",
+            entry_point="milozero.environments.dmc:SuiteEnv",
             max_episode_steps=steps,
             kwargs={"env_id": env_id, "settings": dict(settings or {})},
         )

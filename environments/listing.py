@@ -13,10 +13,10 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-import environments
-from environments import bundles
-from environments.pool import Pool
-from helpers.errors import UserError, did_you_mean
+from milozero import environments
+from milozero.environments import bundles
+from milozero.environments.pool import Pool
+from milozero.helpers.errors import UserError, did_you_mean
 
 
 @dataclass(frozen=True)

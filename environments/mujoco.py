@@ -12,8 +12,8 @@ from typing import Any
 
 import gymnasium
 
-from environments import registered
-from environments.pool import Pool, has_task, same_spaces
+from milozero.environments import registered
+from milozero.environments.pool import Pool, has_task, same_spaces
 
 logger = logging.getLogger(__name__)
 PACKAGES = ("mujoco", "gymnasium", "envpool")

@@ -15,9 +15,9 @@ import gymnasium
 from gymnasium import spaces
 from gymnasium.envs import registration
 
-from environments.pool import Pool, has_task, same_spaces
-from environments.vector import check_spaces
-from helpers.errors import UserError, did_you_mean
+from milozero.environments.pool import Pool, has_task, same_spaces
+from milozero.environments.vector import check_spaces
+from milozero.helpers.errors import UserError, did_you_mean
 
 PACKAGES: tuple[str, ...] = ("gymnasium", "envpool")
 INSTALL = "pip install -r requirements.txt"
@@ -65,7 +65,7 @@ def resolve(env_id: str) -> str:
         return f"{env_id}-v{newest}"
     if colon and (own := sorted(set(gymnasium.registry) - before)):
         raise UserError(f"no environment '{env_id}'; '{module}' registers {', '.join(own)}")
-    import environments
+    from milozero import environments
 
     plain_names = {spec.name for spec in gymnasium.registry.values()}
     hint = did_you_mean(name, plain_names | set(environments.ids())) or "; --task=list_envs lists them"

@@ -1,1 +1,1 @@
-"""What every task shares: configuration, workers, rollouts, checkpoints, logs."""
+"""What everything else stands on: settings, workers, files, logging."""

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from helpers.affinity import share_out_cores
-from helpers.errors import UserError
-from helpers.say import let_go
+from milozero.helpers.affinity import share_out_cores
+from milozero.helpers.errors import UserError
+from milozero.helpers.logging import let_go
 
 # What Open MPI, MPICH/Intel MPI and srun tell their processes.
 SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")

@@ -21,7 +21,7 @@ import shutil
 import pytest
 import torch
 
-from helpers.warden import signals_restored
+from milozero.experiment.watchdog import signals_restored
 from tests.support import one_run, programs
 from tests.support.studies import Studies
 from tests.support.wandb_server import WandbServer

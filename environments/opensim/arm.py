@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from environments.opensim.env import OsimEnv
+from milozero.environments.opensim.env import OsimEnv
 
 SHOULDER_HEIGHT = 0.8  # m
 NEAREST, FARTHEST = 0.3, 0.65  # m, of a target from the shoulder

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from environments.opensim.simulator import Simulator
+
+class Simulation(Protocol):
+    """What a body needs of a `Simulator`."""
+
+    model: Any
+    state: Any
 
 
 class Body:
     """Where a body is and how it moves, in the ground frame: x forward, y up, z to the right."""
 
-    def __init__(self, simulator: Simulator, name: str) -> None:
+    def __init__(self, simulator: Simulation, name: str) -> None:
         self._simulator = simulator
         self._body = simulator.model.getBodySet().get(name)
 

@@ -8,8 +8,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from environments.opensim.simulator import CONTROL_STEP, SimulationError, Simulator
-from helpers.errors import UserError
+from milozero.environments.opensim.simulator import CONTROL_STEP, SimulationError, Simulator
+from milozero.helpers.errors import UserError
 
 
 class OsimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -131,7 +131,7 @@ class OsimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         if self.render_mode is None:
             return None
         if self._artist is None:
-            from environments.opensim.stick_figure import StickFigure
+            from milozero.environments.opensim.stick_figure import StickFigure
 
             self._artist = StickFigure(self.simulator, self.WIDTH, self.TIPS)
         if self._frame is None or not self._failed:  # a state that is no longer sound cannot be drawn

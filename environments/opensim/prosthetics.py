@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from environments.opensim.env import Walker
+from milozero.environments.opensim.env import Walker
 
 BODIES = ("head", "torso", "toes_l", None, "talus_l", None)  # None: the right leg's, which the prosthesis has not
 JOINTS = {

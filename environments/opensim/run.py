@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from environments.opensim.env import Walker
+from milozero.environments.opensim.env import Walker
 
 JOINTS = ("hip_flexion_l", "hip_flexion_r", "knee_angle_l", "knee_angle_r", "ankle_angle_l", "ankle_angle_r")
 BODIES = ("head", "pelvis", "torso", "toes_l", "toes_r", "talus_l", "talus_r")

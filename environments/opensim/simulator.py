@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from environments.opensim.body import Body
-from helpers.errors import UserError, did_you_mean
+from milozero.environments.opensim.body import Body
+from milozero.helpers.errors import UserError, did_you_mean
 
 INSTALL = "make setup, or pip install --no-deps -r requirements-opensim.txt"
 CONTROL_STEP = 0.01  # s, between two actions

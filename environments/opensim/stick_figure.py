@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
-    from environments.opensim.simulator import Simulator
+    from milozero.environments.opensim.simulator import Simulator
 
 WIDTH, HEIGHT = 640, 480
 SKY, GROUND, TICK = (245, 247, 250), (214, 205, 190), (150, 140, 120)

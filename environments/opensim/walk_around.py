@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from environments.opensim.env import Walker
-from environments.opensim.simulator import CONTROL_STEP, GRAVITY
-from environments.opensim.velocity_field import VelocityField
+from milozero.environments.opensim.env import Walker
+from milozero.environments.opensim.simulator import CONTROL_STEP, GRAVITY
+from milozero.environments.opensim.velocity_field import VelocityField
 
 # A leg's muscles in the order of actions and observations.
 MUSCLES = (

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from helpers import demos
+from milozero.demonstrations import dataset as demos
 from tests.support import ROOT
 
 SHIPPED = ROOT / "data/demos/Hopper-v3"

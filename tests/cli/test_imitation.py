@@ -5,7 +5,7 @@ import shutil
 
 import yaml
 
-from helpers.errors import UserError
+from milozero.helpers.errors import UserError
 from tests.support import ROOT
 
 SHIPPED = ROOT / "data/demos/Hopper-v3"
@@ -40,7 +40,7 @@ def test_any_checkpoint_is_an_expert_to_ask(milozero, monkeypatch, tmp_path):
     def no_display():
         raise UserError("nothing renders here")
 
-    monkeypatch.setattr("helpers.players.check_renderer", no_display)  # to ask an expert needs no picture
+    monkeypatch.setattr("milozero.evaluation.loading.check_renderer", no_display)  # to ask an expert needs no picture
     assert milozero(*HOPPER, "--uuid=expert").returncode == 0
     learn = (*HOPPER, "--algo=dagger", "--uuid=run", "--expert_model=data/checkpoints/expert")
     result = milozero(*learn)

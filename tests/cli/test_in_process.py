@@ -9,9 +9,8 @@ import warnings
 
 import pytest
 
-import main
-import spawner
-from helpers.lock import is_held
+from milozero import main, spawner
+from milozero.helpers.locks import is_held
 from tests.support.one_run import QUICK, iterations
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)

@@ -5,9 +5,9 @@ import csv
 import pytest
 import torch
 
-from agents import AGENTS
-from helpers import checkpoint
-from orchestrator import Training
+from milozero.agents import AGENTS
+from milozero.experiment import checkpoint
+from milozero.orchestrator import Training
 from tests.support import ROOT
 from tests.support.one_run import QUICK, SLOW, iterations, parameters, status
 

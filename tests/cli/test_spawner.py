@@ -7,11 +7,10 @@ import shlex
 
 import pytest
 
-import main
-import spawner
-from environments import bundles
-from helpers.launchers import LaunchConfig
-from helpers.launchers.tmux import Tmux
+from milozero import main, spawner
+from milozero.environments import bundles
+from milozero.studies.launch_config import LaunchConfig
+from milozero.studies.launchers.tmux import Tmux
 from tests.support import ROOT, programs
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import demos
-from helpers.plots import read_progress
+from milozero.demonstrations import dataset as demos
+from milozero.tracking.plots import read_progress
 from tests.support.one_run import PENDULUM
 
 FAST = ("--num_envs=4", "--rollout_len=256", "--no-compile", "--eval_episodes=2", "--num_iters=4")

@@ -3,8 +3,9 @@
 import pytest
 import wandb
 
-from helpers import checkpoint, downloads
-from helpers.errors import UserError
+from milozero.evaluation import downloads
+from milozero.experiment import checkpoint
+from milozero.helpers.errors import UserError
 from tests.support.wandb_server import Run, WandbServer
 
 CONTENT = {"config": {}, "agent": {}, "counters": {"iteration": 7}, "workers": []}

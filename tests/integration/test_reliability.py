@@ -10,7 +10,7 @@ import pytest
 import torch
 import torture
 
-from helpers import checkpoint
+from milozero.experiment import checkpoint
 from tests.support.one_run import FOR_EVER, QUICK, SLOW, iterations, status, wait_for
 
 

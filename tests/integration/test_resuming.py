@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from helpers import lock
+from milozero.helpers import locks as lock
 from tests.support.one_run import FOR_EVER, QUICK, SLOW, iterations, status, wait_for
 
 

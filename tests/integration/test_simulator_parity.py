@@ -2,7 +2,7 @@
 
 import pytest
 
-from environments.pool import has_task
+from milozero.environments.pool import has_task
 from tests.support.simulator_parity import CASES, check, check_that_it_differs
 
 

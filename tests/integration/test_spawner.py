@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from environments import bundles
-from helpers.launchers.calibers import CALIBERS
+from milozero.environments import bundles
+from milozero.studies.calibers import CALIBERS
 from tests.support import ROOT
 
 

@@ -15,7 +15,7 @@ import imageio.v2
 import pytest
 import yaml
 
-from helpers.metrics import metrics_of
+from milozero.agents.registry import metrics_of
 from tests.support import ROOT, programs
 from tests.support.fakes import check_events
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from helpers.trackers import wandb as tracking
-from helpers.trackers.wandb import has_key
+from milozero.tracking import wandb as tracking
+from milozero.tracking.wandb import has_key
 from tests.support.wandb_runs import end, make_tracker, said
 from tests.support.wandb_server import KEY
 
@@ -115,7 +115,7 @@ def test_key_of_wandb_login_counts_for_its_server(own_server, tmp_path, monkeypa
 
 
 def test_importing_the_tracker_does_not_import_the_client():
-    code = "import sys, helpers.trackers.wandb; sys.exit('wandb' in sys.modules)"
+    code = "import sys, milozero.tracking.tracker.wandb; sys.exit('wandb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import checkpoint
-from helpers.comm import Comm
+from milozero.experiment import checkpoint
+from milozero.helpers.comm import Comm
 from tests.support import ROOT, programs
 from tests.support.first_gradient import CASES, first_gradients
 from tests.support.one_run import PENDULUM

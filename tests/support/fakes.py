@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from helpers.comm import Comm
-from helpers.trackers.appended import AppendedFile
+from milozero.helpers.comm import Comm
+from milozero.tracking.appended import AppendedFile
 
 
 class ThreadComm(Comm):
@@ -145,8 +145,8 @@ def events_in(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def check_events(logs: Path) -> list[float]:
     """Hold the events against progress.csv: the same numbers, no more and no fewer."""
-    from helpers.metrics import metrics_of
-    from helpers.plots import read_progress
+    from milozero.agents.registry import metrics_of
+    from milozero.tracking.plots import read_progress
 
     columns = read_progress(logs / "progress.csv")
     events = events_in(logs / "tensorboard")

@@ -7,11 +7,11 @@ import sys
 
 import numpy as np
 
-import environments
-from agents.agent import Setting
-from agents.ppo_agent import PPOAgent, PPOConfig
-from helpers.comm import Comm, make_comm
-from helpers.rollout import rollout_generator
+from milozero import environments
+from milozero.agents.base import Setting
+from milozero.agents.ppo_agent import PPOAgent, PPOConfig
+from milozero.agents.rollout import rollout_generator
+from milozero.helpers.comm import Comm, make_comm
 
 CASES = {"Hopper-v5": ("Hopper-v5", False), "batch norm": ("Hopper-v5", True), "CartPole-v1": ("CartPole-v1", False)}
 

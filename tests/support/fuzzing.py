@@ -10,12 +10,12 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from agents.ppo_agent import PPOConfig
-from helpers.config import settings_of
-from helpers.demos import ImitationConfig
-from helpers.errors import LONGEST
-from helpers.settings import CommonConfig, EvalConfig, TrainConfig
-from helpers.trackers import TrackingConfig
+from milozero.agents.ppo_agent import PPOConfig
+from milozero.demonstrations.dataset import ImitationConfig
+from milozero.experiment.settings import CommonConfig, EvalConfig, TrainConfig
+from milozero.helpers.config.params import settings_of
+from milozero.helpers.errors import LONGEST
+from milozero.tracking.tracker import TrackingConfig
 
 TIMES = float(os.environ.get("MILOZERO_FUZZ", "1"))
 CLASSES = (CommonConfig, TrainConfig, EvalConfig, PPOConfig, ImitationConfig, TrackingConfig)

@@ -4,7 +4,7 @@ import csv
 import json
 import time
 
-from helpers import checkpoint
+from milozero.experiment import checkpoint
 from tests.support.user_envs import SLOW_TRAINING
 
 SLOW = (*SLOW_TRAINING, "--uuid=run")

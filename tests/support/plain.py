@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import distributions, nn
 
-from helpers.rollout import Rollout
+from milozero.agents.rollout import Rollout
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
 

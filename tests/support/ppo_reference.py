@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from agents.agent import Setting
-from agents.ppo_agent import PPOAgent, PPOConfig
-from helpers.comm import Comm
-from helpers.rollout import Rollout
-from helpers.seeding import Purpose, generator
+from milozero.agents.base import Setting
+from milozero.agents.ppo_agent import PPOAgent, PPOConfig
+from milozero.agents.rollout import Rollout
+from milozero.helpers.comm import Comm
+from milozero.helpers.seeding import Purpose, generator
 from tests.support.plain import (
     PlainActorCritic,
     PlainMoments,

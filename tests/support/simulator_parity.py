@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from dmc_parity import StdRandom
 
-import environments
-from environments import dmc, listing, mujoco, registered
-from environments.pool import Pool, envpool_package, has_task
+from milozero import environments
+from milozero.environments import dmc, listing, mujoco, registered
+from milozero.environments.pool import Pool, envpool_package, has_task
 
 STEPS = 205  # past the time limits of 50, 100 and 200
 SEEDS = [3, 4, 5, 6]

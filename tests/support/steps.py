@@ -3,8 +3,8 @@
 import numpy as np
 from gymnasium import spaces
 
-from helpers.demos import Episode
-from helpers.rollout import Rollout
+from milozero.agents.rollout import Rollout
+from milozero.demonstrations.dataset import Episode
 
 T, N, SIZE = 16, 4, 3
 BOX = spaces.Box(-1.0, 1.0, (2,))

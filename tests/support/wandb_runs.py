@@ -5,8 +5,8 @@ import csv
 import re
 from pathlib import Path
 
-from helpers.trackers import wandb as tracking
-from helpers.trackers.wandb import WandbTracker
+from milozero.tracking import wandb as tracking
+from milozero.tracking.wandb import WandbTracker
 
 SMALL = (
     "--env_id=InvertedPendulum",
@@ -18,7 +18,7 @@ SMALL = (
     "--no-compile",
 )
 TRAIN = ("--task=train", "--wandb_project=p", "--wandb_entity=me", "--uuid=some.seed00", *SMALL)
-QUICK_LIMITS = "import helpers.trackers.wandb as w; w.BEGINS_WITHIN = w.ENDS_WITHIN = 4.0; w.MARGIN = 2.0\n"
+QUICK_LIMITS = "import milozero.tracking.wandb as w; w.BEGINS_WITHIN = w.ENDS_WITHIN = 4.0; w.MARGIN = 2.0\n"
 
 
 def only(server):

@@ -8,10 +8,10 @@ import pytest
 import torch
 import yaml
 
-from agents.agent import Setting
-from agents.airl_agent import AIRLAgent, AIRLConfig
-from helpers.comm import Comm
-from helpers.demos import ImitationConfig
+from milozero.agents.airl_agent import AIRLAgent, AIRLConfig
+from milozero.agents.base import Setting
+from milozero.demonstrations.dataset import ImitationConfig
+from milozero.helpers.comm import Comm
 from tests.support import steps
 from tests.support.one_run import PENDULUM
 from tests.support.ppo_reference import BOX, DISCRETE, learn_side_by_side
@@ -65,7 +65,7 @@ def test_compiled_updates_are_those_of_the_reference(space, options):
 
 
 def test_two_compiled_optimizers_do_not_take_each_others_code():
-    from agents.optimizer import Optimizer, Packed
+    from milozero.agents.learning.optimizer import Optimizer, Packed
 
     torch._dynamo.config.suppress_errors = False
     found = []
@@ -79,7 +79,7 @@ def test_two_compiled_optimizers_do_not_take_each_others_code():
 
 
 def test_all_reduce_that_fails_within_compiled_steps_stops_them_and_says_why(capfd):
-    from agents.optimizer import Optimizer, Packed
+    from milozero.agents.learning.optimizer import Optimizer, Packed
 
     class Broken(Comm):
         size = 2

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from helpers import checkpoint
+from milozero.experiment import checkpoint
 from tests.support.one_run import FOR_EVER, QUICK, iterations, status, wait_for
 
 

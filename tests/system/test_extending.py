@@ -18,10 +18,10 @@ PAGE = (ROOT / "docs" / "extending.md").read_text()
 # The two programs, with what the page adds in their tables.
 WRAPPER = """
 import sys
-import agents, helpers.launchers
+from milozero import {program}, agents
+from milozero.studies import launch_config
 agents.AGENTS["vpg"] = "vpg_agent:VPGAgent"
-helpers.launchers.LAUNCHERS["processes"] = "processes:Processes"
-import {program}
+launch_config.LAUNCHERS["processes"] = "processes:Processes"
 sys.argv[0] = "{program}.py"
 sys.exit({program}.main(sys.argv[1:]))
 """

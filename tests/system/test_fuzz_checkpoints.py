@@ -12,10 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import main
-from agents import optimizer
-from helpers import checkpoint
-from helpers.errors import UserError
+from milozero import main
+from milozero.agents.learning import optimizer
+from milozero.experiment import checkpoint
+from milozero.helpers.errors import UserError
 from tests.support.fuzzing import fuzz
 
 TRAIN = ("--env_id=CartPole", "--num_envs=2", "--rollout_len=32", "--batch_size=32", "--epochs=1", "--no-compile")
@@ -35,7 +35,7 @@ JUNK = st.one_of(
 def _quick(monkeypatch):
     """Leave out what takes most of the time and reads no checkpoint."""
     monkeypatch.setattr("orchestrator.learning_curve", lambda *_: None)
-    monkeypatch.setattr("helpers.experiment.git_sha", lambda: "nogit")
+    monkeypatch.setattr("milozero.experiment.initializer.git_sha", lambda: "nogit")
     monkeypatch.setattr(optimizer, "can_compile", lambda device: False)
 
 

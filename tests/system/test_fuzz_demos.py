@@ -10,8 +10,8 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers import demos
-from helpers.errors import UserError
+from milozero.demonstrations import dataset as demos
+from milozero.helpers.errors import UserError
 from tests.support.fuzzing import fuzz, is_one_line, tree
 
 LENGTH = 4

@@ -13,10 +13,8 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
-import environments
-import main
-import orchestrator
-from helpers.demos import Episode, write_demo
+from milozero import environments, main, orchestrator
+from milozero.demonstrations.dataset import Episode, write_demo
 from tests.support.fakes import CountingEnv
 from tests.support.fuzzing import NAMES, VALUES, fuzz, is_one_line, tree
 

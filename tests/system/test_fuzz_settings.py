@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.config import coerce
-from helpers.errors import UserError
-from helpers.settings import Settings, parse
+from milozero.experiment.settings import Settings, parse
+from milozero.helpers.config.params import coerce
+from milozero.helpers.errors import UserError
 from tests.support.fuzzing import NAMES, VALUES, fuzz, is_one_line
 
 PIECES = (

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-import spawner
-from helpers.config import build_parser, read_flags
-from helpers.settings import TASKS, groups_of
+from milozero import spawner
+from milozero.experiment.settings import TASKS, groups_of
+from milozero.helpers.config.params import build_parser, read_flags
 from tests.support import ROOT, readme
 
 BY_HAND = "by hand"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from environments.opensim import TASKS as OPENSIM
+from milozero.environments.opensim.suite import TASKS as OPENSIM
 from tests.support.suites import SHORT, train_and_film
 
 IDS = {

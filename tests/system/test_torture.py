@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torture
 
-from agents import AGENTS
+from milozero.agents import AGENTS
 from tests.support.one_run import FOR_EVER, QUICK, SLOW, iterations, status, wait_for
 
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from helpers.trackers import wandb as tracking
+from milozero.tracking import wandb as tracking
 from tests.support.wandb_runs import end, make_tracker, said
 
 

@@ -2,10 +2,10 @@ import re
 
 import pytest
 
-from helpers.comm import Comm
-from helpers.errors import RunError
-from helpers.settings import parse
-from orchestrator import check_agreement, cut_short, fresh_every
+from milozero.experiment.settings import parse
+from milozero.helpers.comm import Comm
+from milozero.helpers.errors import RunError
+from milozero.orchestrator import check_agreement, cut_short, fresh_every
 
 
 @pytest.mark.parametrize(

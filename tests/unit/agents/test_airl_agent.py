@@ -7,11 +7,11 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.agent import Setting
-from agents.airl_agent import AIRLAgent, AIRLConfig
-from agents.ppo_agent import PPOAgent, PPOConfig
-from helpers.comm import Comm
-from helpers.demos import ImitationConfig
+from milozero.agents.airl_agent import AIRLAgent, AIRLConfig
+from milozero.agents.base import Setting
+from milozero.agents.ppo_agent import PPOAgent, PPOConfig
+from milozero.demonstrations.dataset import ImitationConfig
+from milozero.helpers.comm import Comm
 from tests.support.fakes import on_workers
 from tests.support.steps import BOX, SIZE, N, T, check_that_it_resumes, expert, rollout
 

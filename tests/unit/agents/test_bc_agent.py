@@ -7,11 +7,11 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.agent import Setting
-from agents.bc_agent import BCAgent, BCConfig
-from helpers.comm import Comm
-from helpers.demos import Episode, ImitationConfig
-from helpers.errors import UserError
+from milozero.agents.base import Setting
+from milozero.agents.bc_agent import BCAgent, BCConfig
+from milozero.demonstrations.dataset import Episode, ImitationConfig
+from milozero.helpers.comm import Comm
+from milozero.helpers.errors import UserError
 from tests.support.fakes import on_workers
 
 BOX = spaces.Box(-1.0, 1.0, (2,))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from agents.agent import Setting
-from agents.dagger_agent import DAggerAgent, DAggerConfig
-from helpers.comm import Comm
+from milozero.agents.base import Setting
+from milozero.agents.dagger_agent import DAggerAgent, DAggerConfig
+from milozero.helpers.comm import Comm
 from tests.support.fakes import on_workers
 from tests.support.steps import BOX, SIZE, N, T, check_that_it_resumes, rollout
 

@@ -9,12 +9,12 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from agents.agent import Setting
-from agents.airl_agent import AIRLAgent, AIRLConfig
-from agents.gail_agent import GAILAgent, GAILConfig
-from helpers.comm import Comm
-from helpers.demos import Episode, ImitationConfig
-from helpers.seeding import Purpose, generator
+from milozero.agents.airl_agent import AIRLAgent, AIRLConfig
+from milozero.agents.base import Setting
+from milozero.agents.gail_agent import GAILAgent, GAILConfig
+from milozero.demonstrations.dataset import Episode, ImitationConfig
+from milozero.helpers.comm import Comm
+from milozero.helpers.seeding import Purpose, generator
 from tests.support.fakes import on_workers
 from tests.support.plain import (
     PlainActorCritic,

@@ -8,12 +8,12 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.agent import Setting
-from agents.discriminator import SpectralLinear
-from agents.gail_agent import GAILAgent, GAILConfig
-from helpers.comm import Comm
-from helpers.demos import Episode, ImitationConfig
-from helpers.errors import UserError
+from milozero.agents.base import Setting
+from milozero.agents.gail_agent import GAILAgent, GAILConfig
+from milozero.agents.nn.discriminator import SpectralLinear
+from milozero.demonstrations.dataset import Episode, ImitationConfig
+from milozero.helpers.comm import Comm
+from milozero.helpers.errors import UserError
 from tests.support.fakes import on_workers
 from tests.support.steps import BOX, SIZE, N, T, check_that_it_resumes, expert, rollout
 
@@ -167,7 +167,9 @@ def test_end_is_worth_its_state_for_ever_beside_the_scale_of_rewards(scaled, mon
     agent = make(demos=[expert()], d_absorbing=True, gamma=0.9, normalize_rewards=scaled, clip_normalized=0.001)
     without_learning(agent)
     given = []
-    monkeypatch.setattr("agents.ppo_agent.gae", lambda rewards, values, *_: given.append(rewards) or 0 * values)
+    monkeypatch.setattr(
+        "milozero.agents.ppo_agent.gae", lambda rewards, values, *_: given.append(rewards) or 0 * values
+    )
     steps = rollout(terminated=[(3, 0)])
     absorbed = float(agent.reward_of(agent.logits(agent._absorbed()[None]))[0])
     own = float(agent.reward_of(agent.logits(inputs_of(agent, steps.obs[:-1], steps.actions)))[3, 0])

@@ -5,12 +5,12 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.agent import Setting
-from agents.bc_agent import BCAgent, BCConfig
-from agents.dagger_agent import DAggerAgent, DAggerConfig
-from helpers.comm import Comm
-from helpers.demos import Episode
-from helpers.seeding import Purpose, generator
+from milozero.agents.base import Setting
+from milozero.agents.bc_agent import BCAgent, BCConfig
+from milozero.agents.dagger_agent import DAggerAgent, DAggerConfig
+from milozero.demonstrations.dataset import Episode
+from milozero.helpers.comm import Comm
+from milozero.helpers.seeding import Purpose, generator
 from tests.support.fakes import on_workers
 from tests.support.plain import (
     PlainNormalizer,

@@ -7,12 +7,12 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.agent import Setting
-from agents.networks import BatchNorm
-from agents.ppo_agent import PPOAgent, PPOConfig, standardize
-from helpers.comm import Comm
-from helpers.errors import NonFiniteError, UserError
-from helpers.rollout import Rollout, rollout_generator
+from milozero.agents.base import Setting
+from milozero.agents.nn.networks import BatchNorm
+from milozero.agents.ppo_agent import PPOAgent, PPOConfig, standardize
+from milozero.agents.rollout import Rollout, rollout_generator
+from milozero.helpers.comm import Comm
+from milozero.helpers.errors import NonFiniteError, UserError
 from tests.support.fakes import CountingEnv, on_workers
 
 BOX, DISCRETE = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(3)
@@ -120,7 +120,7 @@ def test_agent_from_a_checkpoint_goes_on_as_the_one_that_was_saved(space):
 
 
 def test_minibatches_are_shuffled_anew_every_epoch_and_cover_all_rows():
-    from agents.optimizer import Packed
+    from milozero.agents.learning.optimizer import Packed
 
     rng, packed = np.random.default_rng(0), Packed({"row": torch.arange(12)})
     epochs = [packed.minibatches(4, rng).flatten() for _ in range(2)]
@@ -129,7 +129,7 @@ def test_minibatches_are_shuffled_anew_every_epoch_and_cover_all_rows():
 
 
 def test_packed_fields_come_back_as_they_were():
-    from agents.optimizer import Packed, unpack
+    from milozero.agents.learning.optimizer import Packed, unpack
 
     batch = {"obs": torch.randn(6, 3), "actions": torch.arange(6), "weights": torch.rand(6)}
     packed = Packed(batch)
@@ -268,7 +268,7 @@ def test_batch_norm_over_two_workers_equals_one_that_sees_all():
 
 def test_gradients_are_averaged_before_they_are_clipped():
     """Two workers with opposite gradients of norm 10 must not move; clipping each first would hide the size."""
-    from agents.optimizer import Optimizer, Packed
+    from milozero.agents.learning.optimizer import Optimizer, Packed
 
     def norm(comm):
         network = torch.nn.Linear(1, 1, bias=False)
@@ -283,7 +283,7 @@ def test_gradients_are_averaged_before_they_are_clipped():
 
 
 def test_steps_are_those_of_torchs_adam_after_its_gradient_clipping():
-    from agents.optimizer import BETA1, BETA2, EPSILON, Optimizer, Packed
+    from milozero.agents.learning.optimizer import BETA1, BETA2, EPSILON, Optimizer, Packed
 
     mine, torchs = (torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)) for _ in "ab")
     torchs.load_state_dict(mine.state_dict())
@@ -336,7 +336,7 @@ def test_actor_is_the_policy_that_is_learned(options, activation):
 
 
 def test_compiled_code_is_kept_apart_for_each_kind_of_processor(tmp_path, monkeypatch):
-    from agents.optimizer import cache_folder
+    from milozero.agents.learning.optimizer import cache_folder
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     here = cache_folder()
@@ -350,7 +350,7 @@ def test_compiled_code_is_kept_apart_for_each_kind_of_processor(tmp_path, monkey
 
 
 def test_folder_that_cannot_be_written_is_left_to_torch(tmp_path, monkeypatch):
-    from agents.optimizer import cache_folder
+    from milozero.agents.learning.optimizer import cache_folder
 
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

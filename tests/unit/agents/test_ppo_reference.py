@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from agents.ppo_agent import PPOConfig
-from agents.returns import gae
+from milozero.agents.advantages import gae
+from milozero.agents.ppo_agent import PPOConfig
 from tests.support.fakes import on_workers
 from tests.support.plain import (
     assert_alike,

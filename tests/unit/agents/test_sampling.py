@@ -8,8 +8,8 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.networks import Actor, Perception, Policy, make_head
-from helpers.seeding import Purpose, generator, integer
+from milozero.agents.nn.networks import Actor, Perception, Policy, make_head
+from milozero.helpers.seeding import Purpose, generator, integer
 
 DRAWS = 200_000
 BOX, DISCRETE = spaces.Box(-1.0, 1.0, (3,), np.float32), spaces.Discrete(4)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-import environments
-from environments import dmc, pool
-from helpers.errors import UserError
+from milozero import environments
+from milozero.environments import dmc, pool
+from milozero.helpers.errors import UserError
 from tests.support import ROOT
 
 
@@ -76,8 +76,9 @@ def test_importing_needs_no_simulator_and_loading_is_silent():
 import os, sys
 from tests.support import ROOT
 before = dict(os.environ)
-import environments, environments.dmc
-assert environments.resolve("dmc:cheetah-run") in environments.dmc.ids()
+from milozero import environments
+from milozero.environments import dmc
+assert environments.resolve("dmc:cheetah-run") in dmc.ids()
 assert not {"dm_control", "mujoco", "envpool"} & set(sys.modules)
 assert before == dict(os.environ)
 environments.make_vector_env("dmc:cheetah-run", 1).reset([0])

@@ -8,9 +8,9 @@ import gymnasium
 import numpy as np
 import pytest
 
-import environments
-from environments import bundles, dmc, registered
-from helpers.errors import UserError
+from milozero import environments
+from milozero.environments import bundles, dmc, registered, registry
+from milozero.helpers.errors import UserError
 from tests.support import ROOT
 
 TEXT = (ROOT / "docs" / "environments.md").read_text()
@@ -34,7 +34,7 @@ def test_family_that_the_documentation_makes_works(monkeypatch):
     module = types.ModuleType("environments.some")
     exec(code, module.__dict__)
     monkeypatch.setitem(sys.modules, "environments.some", module)
-    monkeypatch.setattr(environments, "FAMILIES", {"some": "environments.some", **environments.FAMILIES})
+    monkeypatch.setattr(registry, "FAMILIES", {"some": "environments.some", **environments.FAMILIES})
     with pytest.raises(UserError, match=r"some:task-v0 needs some_simulator; pip install some_simulator==1\.0$"):
         environments.make_vector_env("some:task-v0", 2)
     simulator = types.ModuleType("some_simulator")

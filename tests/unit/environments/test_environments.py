@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-import environments
-from environments import bundles, listing, pool
-from environments.vector import VectorEnv, environment_action
-from helpers.errors import UserError
+from milozero import environments
+from milozero.environments import bundles, listing, pool
+from milozero.environments.vector import VectorEnv, environment_action
+from milozero.helpers.errors import UserError
 
 
 def test_name_without_version_is_the_newest_and_a_version_stays():

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-import environments
-from environments.opensim import TASKS, simulator, stick_figure
-from environments.opensim.simulator import PRESETS, Preset, SimulationError, Simulator
-from helpers.errors import UserError
+from milozero import environments
+from milozero.environments.opensim import simulator, stick_figure
+from milozero.environments.opensim.simulator import PRESETS, Preset, SimulationError, Simulator
+from milozero.environments.opensim.suite import TASKS
+from milozero.helpers.errors import UserError
 from tests.support import ROOT
 
 ARM = "OsimArm2D-v0"
@@ -342,7 +343,10 @@ def resident():
 
 
 def test_nothing_is_printed_and_no_log_is_left(tmp_path):
-    program = "import environments; e = environments.make_env('OsimL2Run-v0'); e.reset(seed=0); e.step([0.5] * 18)"
+    program = (
+        "from milozero import environments; e = environments.make_env('OsimL2Run-v0');"
+        "e.reset(seed=0); e.step([0.5] * 18)"
+    )
     root = ROOT
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import environments
-from environments.opensim import TASKS, arm, velocity_field, walk_around
+from milozero import environments
+from milozero.environments.opensim import arm, velocity_field, walk_around
+from milozero.environments.opensim.suite import TASKS
 
 PUBLISHED = np.load(Path(__file__).parent / "data" / "opensim_published.npz")
 AT = (0, 1, 2, 10, 30)

@@ -17,7 +17,8 @@ def ids(program):
 def test_no_task_that_gymnasium_knows_is_left_out():
     whole = ids("import envpool, json; print(json.dumps(envpool.list_all_envs()))")
     kept = ids(
-        "import json, sys; from environments.pool import envpool_package as get; ids = get().list_all_envs();"
+        "import json, sys; from milozero.environments.pool import envpool_package as get;"
+        "ids = get().list_all_envs();"
         "assert 'matplotlib' not in sys.modules; print(json.dumps(ids))"
     )
     assert kept < whole

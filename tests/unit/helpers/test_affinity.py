@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from helpers.affinity import one_core, share_out_cores
+from milozero.helpers.affinity import one_core, share_out_cores
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores are chosen on Linux only")
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from helpers import comm as comms
+from milozero.helpers import comm as comms
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from helpers.lazy import lazy_import
+from milozero.helpers.lazy import lazy_import
 from tests.support import ROOT
 
 PROGRAM = """
 import sys
 sys.path.insert(0, {root!r})
-from helpers.lazy import lazy_import
+from milozero.helpers.lazy import lazy_import
 decimal = lazy_import("decimal")
 also = lazy_import("decimal")
 assert "decimal" not in sys.modules

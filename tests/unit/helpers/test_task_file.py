@@ -2,9 +2,9 @@
 
 import pytest
 
-from helpers.errors import UserError
-from helpers.settings import parse
-from helpers.task_file import LARGEST_FILE, read_bytes
+from milozero.experiment.settings import parse
+from milozero.helpers.config.task_file import LARGEST_FILE, read_bytes
+from milozero.helpers.errors import UserError
 
 FILE = """
 meta:
@@ -61,7 +61,7 @@ def test_section_of_an_environment_that_is_not_trained_imports_nothing(write, mo
         with pytest.raises(UserError, match="no environment 'dmc:walker-walk-v0'; did you mean 'dmc:walker-walk'"):
             parse([write(FILE.replace("Hopper-v4", section))])
         return
-    monkeypatch.setattr("environments.dmc._installed", lambda: False)
+    monkeypatch.setattr("milozero.environments.dmc._installed", lambda: False)
     assert parse([write(FILE.replace("Hopper-v4", section)), "--env_id=Ant"]).agent.log_std == -1.0
 
 

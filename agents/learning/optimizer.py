@@ -1,0 +1,349 @@
+"""From a loss to an optimiser step: flat parameters, one gradient, one all-reduce, clipping, Adam.
+
+The author of an algorithm writes a loss of (parameters, batch); everything here is the same for each of them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import platform
+import shutil
+import sys
+import sysconfig
+import traceback
+import types
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.func import grad_and_value
+
+from milozero.helpers.comm import Comm
+from milozero.helpers.errors import NonFiniteError
+
+Params = dict[str, torch.Tensor]
+Batch = Mapping[str, torch.Tensor]
+Loss = Callable[[Params, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-5  # Adam's; the epsilon is PPO's custom (Huang et al. 2022, no. 3)
+UNROLLED = 4  # steps in one compiled call, which itself costs as much as a third of a step
+PAYS_FROM = 30_000  # minibatches after which compiled code has won back the seconds its compilation takes
+
+
+def can_compile(device: str) -> bool:
+    """Return whether what compiling needs is here: a C++ compiler and Python's headers, for a GPU also triton."""
+    compiler = shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))
+    headers = (Path(sysconfig.get_path("include")) / "Python.h").exists()
+    triton = device == "cpu" or importlib.util.find_spec("triton") is not None
+    return compiler is not None and headers and triton
+
+
+class FlatParameters:
+    """A network's parameters as one vector; the network's own parameters become views of it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        named = dict(network.named_parameters())
+        self.names = list(named)
+        self.shapes = [p.shape for p in named.values()]
+        self.sizes = [p.numel() for p in named.values()]
+        self.vector = torch.cat([p.detach().reshape(-1) for p in named.values()])  # (P,)
+        for parameter, view in zip(named.values(), self.unflatten(self.vector).values(), strict=True):
+            parameter.data = view
+            parameter.requires_grad_(False)
+
+    def unflatten(self, vector: torch.Tensor) -> Params:
+        """Return name → view of `vector` (P,)."""
+        parts = torch.split(vector, self.sizes)
+        return {n: part.view(s) for n, part, s in zip(self.names, parts, self.shapes, strict=True)}
+
+    def fill(self, value_of: Callable[[str], float]) -> torch.Tensor:
+        """Return a vector (P,) with ``value_of(name)`` at each parameter's place."""
+        filled = torch.empty_like(self.vector)
+        for name, part in self.unflatten(filled).items():
+            part.fill_(value_of(name))
+        return filled
+
+    def hash(self) -> int:
+        """Return a checksum of the parameters' bits."""
+        return zlib.crc32(self.vector.cpu().numpy().tobytes())
+
+
+def cache_folder() -> Path | None:
+    """Return where compiled code is kept between runs; None where that cannot be written.
+
+    A folder for each kind of processor: the code uses whatever the one it was compiled on can do, and the nodes of a
+    cluster share a home.
+    """
+    try:
+        described = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+        kind = "\n".join(
+            line for line in described.splitlines() if line.startswith(("model name", "flags", "Features"))
+        )
+    except OSError:  # no Linux
+        kind = platform.processor()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    folder = cache / "milozero" / "compiled" / f"{platform.machine()}_{zlib.crc32(kind.encode()):08x}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def _compiled(method: Any, device: str) -> Any:
+    """Return a bound method compiled for the shapes it is called with.
+
+    Only the shapes of its tensors are checked at each call (a third of the call's time goes into checking
+    everything else that the code reads, and none of that changes). So each compiled method needs a code object of its
+    own: torch keeps what it compiled with the code, and another network's must not be taken for this one's.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no pool of processes under MPI
+    if (folder := cache_folder()) is not None:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    function = method.__func__
+    own = types.FunctionType(
+        function.__code__.replace(),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    options: Any = {"guard_filter_fn": lambda guards: [guard.guard_type == "TENSOR_MATCH" for guard in guards]}
+    if device == "cpu":
+        options["cpp_wrapper"] = True
+        options["cpp.use_decompose_tanh"] = True  # by exp: several times as fast, off by about 1e-7
+    return torch.compile(types.MethodType(own, method.__self__), fullgraph=True, dynamic=False, options=options)
+
+
+# The all-reduce is an operator of torch, so that compiled code calls it between one step's gradient and its end.
+# Operators take tensors and numbers: the workers go by their place in this list.
+_comms: list[Comm] = []
+_library: Any = torch.library.Library("milozero", "DEF")  # type: ignore[no-untyped-call]
+_library.define("all_reduce(Tensor mine, int comm) -> Tensor")
+
+
+@torch.library.impl(_library, "all_reduce", "CompositeExplicitAutograd")
+def _all_reduce(mine: torch.Tensor, comm: int) -> torch.Tensor:
+    total = mine.to("cpu", copy=True)  # a compiled operator must not change what it is given
+    try:
+        _comms[comm].sum_(total.numpy())
+    except BaseException:
+        traceback.print_exc()  # compiled code passes on that it failed, not why
+        raise
+    return total.to(mine.device)
+
+
+@torch.library.impl(_library, "all_reduce", "Meta")
+def _all_reduce_shape(mine: torch.Tensor, comm: int) -> torch.Tensor:
+    return torch.empty_like(mine)
+
+
+class Optimizer:
+    """Adam (Kingma & Ba 2015) on a network's flat parameters, gradients averaged over all workers.
+
+    Args:
+        network: whose parameters are learned.
+        loss: of (parameters by name, batch); returns the scalar and the metrics to log. A pure function:
+            it calls the network through ``torch.func.functional_call``.
+        learning_rate: of a parameter, by its name.
+        clip_norm: largest norm of the whole gradient, after averaging; 0 for none.
+        comm: the workers.
+        compile: compile the steps with torch.compile; every batch must then have the same shapes.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: Loss,
+        learning_rate: Callable[[str], float],
+        *,
+        clip_norm: float,
+        comm: Comm,
+        compile: bool,
+    ) -> None:
+        self.params = FlatParameters(network)
+        self.loss = loss
+        self.clip_norm = clip_norm
+        self.comm = comm
+        self.base_rate = self.params.fill(learning_rate)
+        self.rate = self.base_rate.clone()
+        self.moment1 = torch.zeros_like(self.base_rate)
+        self.moment2 = torch.zeros_like(self.base_rate)
+        self.steps = 0  # taken so far
+        self._shapes: dict[str, torch.Size] = {}  # of the batch's fields, without their first dimension
+        self._names: list[str] = []  # of the metrics
+        self._sums = torch.zeros(0)  # of the metrics since they were last taken, and last the number of steps
+        self._place = len(_comms)
+        _comms.append(comm)
+        self._compile = compile
+        self._take_steps: Any = _compiled(self.take_steps, self.rate.device.type) if compile else self.take_steps
+
+    def set_schedule(self, factor: float) -> None:
+        """Set every learning rate to `factor` times its start value."""
+        torch.mul(self.base_rate, factor, out=self.rate)
+
+    def learn(self, batch: Packed, size: int, rng: np.random.Generator) -> None:
+        """Learn from one epoch of `batch` in shuffled minibatches.
+
+        Args:
+            batch: this worker's share; every worker brings as many rows.
+            size: rows of a minibatch.
+            rng: shuffles.
+        """
+        self._learned_from = (self.params.vector.clone(), batch)
+        minibatches = batch.minibatches(size, rng)  # (K, B, F)
+        at_once = math.gcd(len(minibatches), UNROLLED)
+        with torch.no_grad():
+            if not self._names:
+                self._start(minibatches[:at_once], batch.shapes)
+            corrections = self._bias_corrections(len(minibatches))
+            several = (torch.split(rows, at_once) for rows in (minibatches, corrections))
+            for arguments in zip(*several, strict=True):
+                self._take_steps(*arguments)
+
+    def take_steps(self, minibatches: torch.Tensor, corrections: torch.Tensor) -> None:
+        """Take one step on each of the packed `minibatches` (K, B, F); `corrections` (K, 2) are of Adam's bias."""
+        for minibatch, correction in zip(minibatches.unbind(), corrections.unbind(), strict=True):
+            gradient, metrics = self.gradient(minibatch)
+            if self.comm.size > 1:
+                gradient = torch.ops.milozero.all_reduce(gradient, self._place)
+            self.apply(gradient, metrics, correction)
+
+    def gradient(self, minibatch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return this worker's gradient (P,) and metrics (M,) of the loss; nothing changes."""
+        batch = unpack(minibatch, self._shapes)
+
+        def of_vector(flat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            value, metrics = self.loss(self.params.unflatten(flat), batch)
+            return value, torch.stack([metric.detach() for metric in metrics.values()])
+
+        if self._compile:
+            gradient, (_, metrics) = grad_and_value(of_vector, has_aux=True)(self.params.vector)
+            return gradient, metrics
+        # Not by torch.func, which imports the compiler: a second or more of every start.
+        flat = self.params.vector.detach().requires_grad_()
+        with torch.enable_grad():
+            value, metrics = of_vector(flat)
+            (gradient,) = torch.autograd.grad(value, flat)
+        return gradient, metrics
+
+    def apply(self, gradient: torch.Tensor, metrics: torch.Tensor, correction: torch.Tensor) -> None:
+        """Take one Adam step with the clipped mean of a `gradient` (P,) summed over all workers; count `metrics`."""
+        gradient = gradient * (1.0 / self.comm.size)
+        norm = torch.linalg.vector_norm(gradient)
+        if self.clip_norm:
+            gradient = gradient * torch.clamp(self.clip_norm / (norm + 1e-6), max=1.0)
+        self.moment1.lerp_(gradient, 1.0 - BETA1)
+        self.moment2.mul_(BETA2).addcmul_(gradient, gradient, value=1.0 - BETA2)
+        factor, epsilon = correction.unbind()
+        self.params.vector.sub_(self.rate * factor * (self.moment1 / (self.moment2.sqrt() + epsilon)))
+        self._sums.add_(torch.cat([metrics, torch.stack([norm, torch.ones_like(norm)])]))
+
+    def _bias_corrections(self, count: int) -> torch.Tensor:
+        """Count `count` more steps; return, for each, its factor of the learning rate and its epsilon, (count, 2).
+
+        So Adam's bias is corrected once a step and not once a parameter (Kingma & Ba 2015, end of sec. 2).
+        """
+        steps = np.arange(self.steps + 1, self.steps + count + 1)
+        self.steps += count
+        root = np.sqrt(1.0 - BETA2**steps)
+        corrections = np.stack([root / (1.0 - BETA1**steps), root * EPSILON], axis=1)
+        return torch.from_numpy(corrections.astype(np.float32)).to(self.rate.device)
+
+    def take_metrics(self) -> dict[str, float]:
+        """Return means, over workers and the steps since the last call, of the metrics and the gradient norm.
+
+        Raises:
+            NonFiniteError: on all workers, where one of them or a parameter is not finite, naming it.
+        """
+        *sums, steps = self.comm.mean_(self._sums.double().cpu().numpy()).tolist()
+        self._sums.zero_()
+        metrics = {name: value / steps for name, value in zip(self._names, sums, strict=True)}
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise self._non_finite(f"{name} is {value}")
+        if not torch.isfinite(self.params.vector).all():
+            name = next(n for n, p in self.params.unflatten(self.params.vector).items() if not p.isfinite().all())
+            raise self._non_finite(f"parameter {name} is not finite")
+        return metrics
+
+    def _non_finite(self, message: str) -> NonFiniteError:
+        """Return what to raise after an epoch that went wrong, with its batch on the worker that it came from."""
+        parameters, batch = self._learned_from
+        fields = unpack(batch.matrix, batch.shapes)
+        with torch.no_grad():  # the workers share a gradient, so all of them end up with it; whose loss began it?
+            loss, _ = self.loss(self.params.unflatten(parameters), fields)
+        guilty = self.comm.allgather(not bool(torch.isfinite(loss)))
+        rank = guilty.index(True) if any(guilty) else 0
+        whose = f"with the batch of worker {rank}" if any(guilty) else "which arose within the epoch on all workers"
+        evidence = {"parameters": parameters.cpu(), **{f"batch.{n}": field.cpu() for n, field in fields.items()}}
+        return NonFiniteError(f"{message}, {whose}", evidence, rank)
+
+    def _start(self, minibatches: torch.Tensor, shapes: Mapping[str, torch.Size]) -> None:
+        self._shapes = dict(shapes)
+        _, metrics = self.loss(self.params.unflatten(self.params.vector), unpack(minibatches[0], shapes))
+        self._names = [*metrics, "gradient_norm"]
+        self._sums = torch.zeros(len(self._names) + 1, device=self.rate.device)
+        if self.comm.size == 1 or not self._compile:
+            return
+        # One worker of each machine compiles; the others then find the code in the cache on disk. (Torch's file locks
+        # keep machines apart that share a home.) Nobody is averaged with meanwhile, and what the trial steps change
+        # is put back.
+        before = self.state_dict()
+        _comms[self._place] = Comm()
+        try:
+            for first in (True, False):
+                if (self.comm.local_rank == 0) == first:
+                    self._take_steps(minibatches, self._bias_corrections(len(minibatches)))
+                self.comm.barrier()
+        finally:
+            _comms[self._place] = self.comm
+        self.load_state_dict(before)
+        self._sums.zero_()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return parameters and Adam's moments for a checkpoint."""
+        return {
+            "parameters": self.params.vector.cpu().clone(),
+            "moment1": self.moment1.cpu().clone(),
+            "moment2": self.moment2.cpu().clone(),
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a checkpoint's parameters and moments, in place."""
+        self.params.vector.copy_(state["parameters"])
+        self.moment1.copy_(state["moment1"])
+        self.moment2.copy_(state["moment2"])
+        self.steps = int(state["steps"])
+
+
+class Packed:
+    """The fields of a batch side by side in one float matrix: shuffled by one gather, passed as one argument."""
+
+    def __init__(self, batch: Batch) -> None:
+        rows = len(next(iter(batch.values())))
+        self.shapes = {name: field.shape[1:] for name, field in batch.items()}
+        self.matrix = torch.cat([field.reshape(rows, -1).float() for field in batch.values()], dim=1)  # (M, F)
+
+    def minibatches(self, size: int, rng: np.random.Generator) -> torch.Tensor:
+        """Return one epoch in minibatches (K, size, F), shuffled anew.
+
+        Where `size` does not divide M, a different remainder is left out in each epoch.
+        """
+        count = len(self.matrix) // size
+        order = rng.permutation(len(self.matrix))[: count * size]
+        shuffled = self.matrix[torch.from_numpy(order).to(self.matrix.device)]
+        return shuffled.view(count, size, -1)
+
+
+def unpack(matrix: torch.Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, torch.Tensor]:
+    """Return the fields of a packed minibatch (B, F) as views; whole numbers come as floats."""
+    parts = torch.split(matrix, [math.prod(shape) for shape in shapes.values()], dim=1)
+    return {n: part.reshape(-1, *shape) for (n, shape), part in zip(shapes.items(), parts, strict=True)}

@@ -1,0 +1,1 @@
+"""Networks: multilayer perceptrons, distributions, the discriminator."""

@@ -1,0 +1,158 @@
+"""Demonstrations as HDF5 files, one an episode.
+
+The layout is that of ``data/demos/Hopper-v3``, which older projects of this line also wrote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from milozero import environments
+from milozero.demonstrations.episode import Episode, check_ends, check_episode, check_numbers
+from milozero.helpers.errors import UserError
+from milozero.helpers.files import write_atomically
+
+KEYS = ("obs0", "acs", "obs1", "dones1", "env_rews", "ep_lens", "ep_env_rets")
+FLAGS = ("terminateds", "truncateds")  # of every step; files of older projects lack them
+LARGEST_FIELD = 2**30  # bytes, a million steps of a humanoid
+
+
+def write_demo(path: Path, episode: Episode, attributes: Mapping[str, Any]) -> None:
+    """Write one episode, atomically; `attributes` (environment, seed, ...) are kept with the versions."""
+    import h5py
+
+    length = len(episode)
+    terminateds, truncateds = np.zeros(length, bool), np.zeros(length, bool)
+    terminateds[-1], truncateds[-1] = episode.terminated, episode.truncated
+    fields = {
+        "obs0": episode.obs[:-1].astype(np.float32),
+        "acs": episode.actions,
+        "obs1": episode.obs[1:].astype(np.float32),
+        "dones1": terminateds | truncateds,
+        "terminateds": terminateds,
+        "truncateds": truncateds,
+        "env_rews": episode.rewards.astype(np.float32),
+    }
+
+    def write(temporary: Path) -> None:
+        with h5py.File(temporary, "w") as file:
+            for name, values in fields.items():
+                file.create_dataset(name, data=values, compression="gzip", shuffle=True)
+            file["ep_lens"] = np.array([length])
+            file["ep_env_rets"] = np.array([episode.ret])
+            file.attrs.update(attributes)
+            file.attrs.update(environments.versions(str(attributes.get("env_id", ""))))
+
+    write_atomically(path, write)
+
+
+def read_demo(path: Path) -> Episode:
+    """Return one episode.
+
+    Raises:
+        UserError: where the file is damaged, lacks a key, holds a NaN, or something else than an episode.
+    """
+    import h5py
+
+    if not os.path.isfile(path):  # opening a named pipe would wait for ever
+        raise UserError(f"cannot read the demonstration {path}: it is no file")
+    try:
+        with h5py.File(path, "r") as file:
+            missing = [key for key in KEYS if key not in file]
+            if missing:
+                raise UserError(f"the demonstration {path} lacks {', '.join(missing)}")
+            data = {key: read_field(file, key) for key in KEYS + FLAGS if key in file}
+    except UserError:
+        raise
+    except Exception as error:  # whatever h5py raises on damaged bytes: OSError, KeyError, RuntimeError, ...
+        raise UserError(f"cannot read the demonstration {path}: {error}") from None
+    check_numbers(data, f"the demonstration {path}")
+    length = len(data["env_rews"])
+    vectors = [data[key].shape for key in ("env_rews", "dones1", *FLAGS) if key in data]
+    if length == 0 or set(vectors) != {(length,)} or any(len(data[key]) != length for key in ("obs0", "acs", "obs1")):
+        raise UserError(f"the demonstration {path} is empty, or its fields differ in length")
+    if (told := data["ep_lens"].sum()) != length:
+        raise UserError(f"the demonstration {path} has {length} steps, but its ep_lens says {told}")
+    check_ends({key: data[key] for key in ("dones1", *FLAGS) if key in data}, f"the demonstration {path}")
+    if data["obs0"].shape != data["obs1"].shape:
+        raise UserError(f"the demonstration {path} has observations of different sizes")
+    episode = Episode(
+        obs=np.concatenate([data["obs0"], data["obs1"][-1:]]),
+        actions=data["acs"],
+        rewards=data["env_rews"],
+        terminated=bool(data["terminateds"][-1]) if "terminateds" in data else False,  # not known
+        truncated=bool(data["truncateds"][-1]) if "truncateds" in data else False,
+        facts=functools.partial(read_facts, path),
+    )
+    check_episode(episode, f"the demonstration {path}")
+    return episode
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return the environment, versions and so on that a demonstration was written with.
+
+    Only for who wants to know them: damaged bytes can make HDF5's library read attributes for ever.
+    """
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return {name: value for name, value in file.attrs.items() if isinstance(value, str | int | np.integer)}
+
+
+def read_field(file: Any, key: str) -> np.ndarray:
+    """Return one array of numbers that the file itself holds.
+
+    Raises:
+        ValueError: where it is something else, or in another file: a demonstration names no other files to be read.
+    """
+    import h5py
+
+    dataset = file[key] if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
+    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
+        raise ValueError(f"{key} is no array, or one in another file")
+    if dataset.dtype.kind not in "biuf" or not dataset.shape:
+        raise ValueError(f"{key} holds {dataset.dtype} of shape {dataset.shape}, not rows of numbers")
+    chunk = math.prod(dataset.chunks or ()) * dataset.dtype.itemsize
+    if max(dataset.nbytes, chunk) > LARGEST_FIELD:
+        raise ValueError(f"{key} is larger than {LARGEST_FIELD >> 20} MiB")
+    return np.asarray(dataset)
+
+
+def claims(path: Path) -> bool:
+    """Take every folder; what is in it is looked at then."""
+    return path.is_dir()
+
+
+class _Files(Sequence[Episode]):
+    def __init__(self, files: list[Path]) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: Any) -> Any:
+        return read_demo(self._files[index])
+
+
+@contextlib.contextmanager
+def open_episodes(path: Path) -> Iterator[Sequence[Episode]]:
+    """Give the episodes of a folder, in the order of their names; each is read when it is asked for.
+
+    Raises:
+        UserError: where the folder cannot be read, or there are none in it.
+    """
+    try:
+        files = sorted(file for file in path.iterdir() if file.suffix in (".h5", ".hdf5"))
+    except OSError as error:
+        raise UserError(f"--expert_path={path}: {error.strerror}") from None
+    if not files:
+        raise UserError(f"--expert_path={path}: there are no demonstrations (*.h5) in it")
+    yield _Files(files)

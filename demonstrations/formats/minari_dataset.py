@@ -1,0 +1,73 @@
+"""Demonstrations from a Minari dataset on disk (https://minari.farama.org), read by Minari's own package."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from milozero.demonstrations.episode import Episode, check_episode
+from milozero.helpers.errors import UserError
+
+
+def claims(path: Path) -> bool:
+    """Take the folder of a dataset, or the ``data`` folder in it."""
+    return path.is_dir() and _data(path) is not None
+
+
+def _data(path: Path) -> Path | None:
+    return next((folder for folder in (path, path / "data") if (folder / "metadata.json").is_file()), None)
+
+
+class _Episodes(Sequence[Episode]):
+    def __init__(self, dataset: Any, path: Path) -> None:
+        self._dataset, self._path = dataset, path
+
+    def __len__(self) -> int:
+        return int(self._dataset.total_episodes)
+
+    def __getitem__(self, index: Any) -> Any:
+        try:
+            data = self._dataset[index]
+            observations, actions = data.observations, data.actions
+            if isinstance(observations, dict | tuple) or isinstance(actions, dict | tuple):
+                raise ValueError("observations or actions of several parts; one array of them is expected")
+            spec = self._dataset.env_spec
+            episode = Episode(
+                obs=np.asarray(observations).reshape(len(observations), -1),
+                actions=np.asarray(actions),
+                rewards=np.asarray(data.rewards),
+                terminated=bool(data.terminations[-1]),
+                truncated=bool(data.truncations[-1]),
+                facts=lambda: {"env_id": spec.id if spec else "", "minari": self._dataset.id},
+            )
+        except Exception as error:  # whatever damaged bytes make of Minari, h5py and json
+            raise UserError(f"cannot read episode {index} of {self._path}: {error}") from None
+        check_episode(episode, f"episode {index} of {self._path}")
+        return episode
+
+
+@contextlib.contextmanager
+def open_episodes(path: Path) -> Iterator[Sequence[Episode]]:
+    """Give the episodes of a dataset.
+
+    Raises:
+        UserError: where Minari is not installed, or the dataset is damaged.
+    """
+    try:
+        from minari import MinariDataset
+    except ModuleNotFoundError:
+        raise UserError("Minari datasets need the package minari: pip install -r requirements.txt") from None
+    logging.getLogger("minari").setLevel(logging.ERROR)
+    try:
+        episodes = _Episodes(MinariDataset(_data(path)), path)
+        count = len(episodes)
+    except Exception as error:  # whatever damaged bytes make of it
+        raise UserError(f"cannot read the dataset {path}: {error}") from None
+    if not count:
+        raise UserError(f"--expert_path={path}: there are no demonstrations in it")
+    yield episodes

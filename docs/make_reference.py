@@ -1,0 +1,134 @@
+"""The reference pages, written from the code: ``python docs/make_reference.py`` updates them."""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from milozero import spawner  # noqa: E402
+from milozero.agents import AGENTS, agent_class  # noqa: E402
+from milozero.experiment.settings import TASKS, groups_of  # noqa: E402
+from milozero.helpers.config.params import Param, settings_of  # noqa: E402
+from milozero.tracking.metrics import EVALUATION_METRICS, RUN_METRICS, Metric  # noqa: E402
+
+PARAMETERS = """# Parameters
+
+<!-- made by: python docs/make_reference.py -->
+
+Every flag of `main.py` and `spawner.py`, as the code declares it. Each is declared once, beside what uses it; `-h`,
+the checks, task files, job scripts and this page come of that. `--name=value` on the command line, `name: value` in a
+task file; a switch is `--name` or `--no-name`. What is given on the command line wins over the file, the file over
+the default. Numbers may be written `1e6`.
+
+A run that is resumed keeps its values. ↻ marks what another value may be given for; anything else that differs is
+refused.
+"""
+
+
+def values(kind: Any, declared: Param) -> str:
+    """Return what a setting may be, in Markdown."""
+    if declared.allowed():
+        return " ".join(f"`{choice}`" for choice in declared.allowed() or ())
+    several = typing.get_origin(kind) is tuple
+    plain = next((part for part in typing.get_args(kind) if part not in (types.NoneType, ...)), kind)
+    name = {bool: "switch", int: "whole number", float: "number", str: "text"}[plain]
+    limits = [
+        f"{sign} {limit:,}"
+        for sign, limit in (("≥", declared.low), (">", declared.above), ("≤", declared.high))
+        if limit is not None
+    ]
+    return f"{name}{'s' if several else ''} {', '.join(limits)}".strip()
+
+
+def default_of(value: Any) -> str:
+    """Return a default as a task file would have it, in Markdown."""
+    if value is None or value in ("", ()):
+        return "–"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def text(told: str) -> str:
+    """Return a help line as Markdown: names of flags as code, nothing read as a table's edge."""
+    return re.sub(r"(?<![\w`])(--[a-z_-]+(=[\w.:]+)?)", r"`\1`", told.replace("|", "\\|").replace("<", "&lt;"))
+
+
+def parameter_table(cls: type, without: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """Return the settings of a config class as a table; those of `without` with the same default are left out."""
+    rows = []
+    for name, (kind, default, declared) in settings_of(cls).items():
+        if name in without and without[name][1] == default:
+            continue
+        may_change = " ↻" if declared.may_change else ""
+        alias = f", `--{declared.alias}`" if declared.alias else ""
+        cells = (f"`{name}`{alias}{may_change}", default_of(default), values(kind, declared), text(declared.help))
+        rows.append(f"| {' | '.join(cells)} |\n")
+    return "".join(["| parameter | default | values | what it is |\n| --- | --- | --- | --- |\n", *rows])
+
+
+def parameters_page() -> str:
+    """Return the documentation of all parameters."""
+    parts, told = [PARAMETERS, "# main.py\n"], set()
+    for task in ("train", *(task for task in TASKS if task != "train")):
+        for title, (field, cls) in groups_of(task, "ppo").items():
+            if field in told:
+                continue
+            told.add(field)
+            parts += [f"## {title}\n", parameter_table(cls)]
+            if field == "agent":
+                ppo = settings_of(cls)
+                for algo in (algo for algo in AGENTS if algo != "ppo"):
+                    other = agent_class(algo).Config
+                    same = [f"`{name}`" for name in ppo if name in settings_of(other)]
+                    missing = [f"`{name}`" for name in ppo if name not in settings_of(other)]
+                    most = f"all but {', '.join(missing)}" if missing else "all"
+                    those = most if len(missing) < len(same) else ", ".join(same)
+                    parts += [f"## --algo={algo}\n", f"Of PPO's: {those}. Its own, or with another default:\n"]
+                    parts.append(parameter_table(other, ppo))
+    parts.append("# spawner.py\n")
+    for title, cls in spawner.GROUPS.items():
+        parts += [f"## {title}\n", parameter_table(cls)]
+    return re.sub(r"^# (main|spawner)", r"## \1", "\n".join(parts).replace("\n## ", "\n### "), flags=re.MULTILINE)
+
+
+METRICS = """# Metrics
+
+<!-- made by: python docs/make_reference.py -->
+
+A run logs a row an iteration, under the same names in `progress.csv`, Weights & Biases and TensorBoard, which alone
+puts the group before the name (`eval/eval_return`); the terminal shows the most important. The step is `timesteps`.
+What was not measured in an iteration is an empty cell in `progress.csv` and absent elsewhere. Every number is over
+all workers.
+
+"Healthy" is a first look and no law. Numbers in brackets are those of the README's Hopper in its first 400,000 steps,
+the very first iterations aside; other tasks have others, and what counts is `eval_return`.
+"""
+
+
+def metric_table(metrics: Mapping[str, Metric]) -> str:
+    """Return metrics as a table in Markdown."""
+    rows = [("metric", "group", "unit", "what it is", "healthy", "source"), ("---",) * 6]
+    rows += [(f"`{name}`", m.group, m.unit, m.meaning, m.healthy, m.source) for name, m in metrics.items()]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+
+
+def metrics_page() -> str:
+    """Return the documentation of all metrics."""
+    parts = [METRICS, "## Every run\n", metric_table(RUN_METRICS)]
+    for algo in AGENTS:
+        parts += [f"## `--algo={algo}`\n", metric_table(agent_class(algo).METRICS)]
+    parts += ["## `--task=eval`\n", "In `results.json`, and in Weights & Biases where `--wandb_project` is given.\n"]
+    return "\n".join([*parts, metric_table(EVALUATION_METRICS)])
+
+
+if __name__ == "__main__":
+    (ROOT / "docs/parameters.md").write_text(parameters_page())
+    (ROOT / "docs/metrics.md").write_text(metrics_page())

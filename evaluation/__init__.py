@@ -1,0 +1,1 @@
+"""Trained agents: loaded from checkpoints, evaluated and filmed."""

@@ -1,0 +1,61 @@
+"""What a run makes use of on its machine: threads, a GPU, a compiler."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from milozero.helpers.errors import UserError
+
+if TYPE_CHECKING:
+    from milozero.experiment.settings import Settings
+    from milozero.helpers.comm import Comm
+
+
+def use_one_thread() -> None:
+    """Let torch compute with one thread, whatever the environment says: workers are the parallel unit."""
+    import torch  # takes a second, which tasks without networks do not have to wait
+
+    torch.set_num_threads(1)
+
+
+def device_of(settings: Settings, comm: Comm) -> str:
+    """Return the torch device of this worker.
+
+    Raises:
+        UserError: where ``--cuda`` was given and there is no GPU.
+    """
+    if not settings.common.cuda:
+        return "cpu"
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError("--cuda: no GPU can be used here (torch sees none); run without it")
+    return f"cuda:{comm.local_rank % torch.cuda.device_count()}"
+
+
+def compiles(settings: Settings, workers: int, device: str, before: bool | None, expert_steps: int) -> bool:
+    """Return whether the update is compiled: as asked, or where it can be and the run is long enough to pay for it.
+
+    A resumed run does as it did `before`, where it can. Algorithms that learn from demonstrations alone learn from
+    `expert_steps` in a pass, shared among the workers; others from a rollout.
+
+    Raises:
+        UserError: where ``--compile`` was given and what it needs is missing.
+    """
+    from milozero.agents.learning.optimizer import PAYS_FROM, can_compile
+
+    train, agent = settings.train, settings.agent
+    possible = can_compile(device)
+    if train.compile and not possible:
+        triton = "" if device == "cpu" else ", and triton (pip install triton)"
+        need = f"a C++ compiler and Python's headers (apt install g++ python3-dev){triton}"
+        raise UserError(f"--compile needs {need}; leave it out to train without")
+    if train.compile is not None:
+        return bool(train.compile)
+    if before is not None:
+        return before and possible
+    iterations = min(train.num_timesteps / (train.rollout_len * workers), train.num_iters or float("inf"))
+    steps = train.rollout_len
+    if not agent.FROM_ROLLOUTS:
+        steps = expert_steps // settings.imitation.demo_subsampling // workers
+    return possible and iterations * agent.epochs * (steps // agent.batch_size) >= PAYS_FROM

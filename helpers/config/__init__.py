@@ -1,0 +1,1 @@
+"""Settings: declared once, read from the command line and from task files."""

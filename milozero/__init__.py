@@ -1,0 +1,1 @@
+"""MiloZero: reinforcement and imitation learning on CPUs, from one workstation to a SLURM cluster."""

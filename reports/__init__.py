@@ -1,0 +1,1 @@
+"""Reports of finished and running experiments: scores, statistics, figures, one HTML page."""

@@ -1,0 +1,1 @@
+"""Studies: a task file over environments, seeds and hyper-parameters becomes jobs."""

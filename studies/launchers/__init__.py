@@ -1,0 +1,1 @@
+"""Launchers: one module for each way to start jobs (tmux, SLURM)."""

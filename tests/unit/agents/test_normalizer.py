@@ -1,0 +1,57 @@
+import numpy as np
+
+from milozero.agents.normalizer import ObservationNormalizer, RewardScaler, RunningMoments
+from milozero.helpers.comm import Comm
+from tests.support.fakes import on_workers
+
+
+def test_moments_over_two_workers_equal_those_of_one_that_sees_all():
+    data = np.random.default_rng(0).normal(1e4, 2.0, (60, 3))
+
+    def learn(comm):
+        moments = RunningMoments((3,))
+        moments.update(data[:10] if comm.rank == 0 else data[10:30], comm)
+        moments.update(data[30:60] if comm.rank == 0 else data[:0], comm)
+        return moments
+
+    first, second = on_workers(2, learn)
+    assert (first.mean == second.mean).all()
+    assert (first.squares == second.squares).all()
+    np.testing.assert_allclose(first.mean, data.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(first.std, data.std(0), rtol=1e-6)
+    assert first.count == 60
+
+
+def test_normalizer_is_frozen_until_it_learns():
+    normalizer = ObservationNormalizer(2, clip=10.0, enabled=True)
+    obs = np.array([[3.0, 5.0], [5.0, 9.0]])
+    np.testing.assert_array_equal(normalizer(obs), obs)
+    normalizer.learn(obs, Comm())
+    np.testing.assert_allclose(normalizer(obs), [[-1, -1], [1, 1]], rtol=1e-6)
+
+
+def test_normalizer_survives_a_checkpoint():
+    normalizer, other = (ObservationNormalizer(2, 10.0, True) for _ in range(2))
+    normalizer.learn(np.random.default_rng(0).normal(3, 2, (50, 2)), Comm())
+    other.load_state_dict(normalizer.state_dict())
+    obs = np.ones((4, 2))
+    np.testing.assert_array_equal(normalizer(obs), other(obs))
+
+
+def test_reward_scaler_divides_by_the_deviation_of_the_return_and_keeps_the_mean():
+    rewards = np.array([[2.0], [4.0], [2.0]])
+    cut = np.array([[False], [True], [False]])
+    scaler = RewardScaler(1, gamma=0.5, clip=10.0, enabled=True)
+    scaled = scaler(rewards, cut, np.ones((3, 1), bool), Comm())
+    discounted = np.array([2.0, 0.5 * 2 + 4, 2.0])  # starts anew after the cut
+    np.testing.assert_allclose(scaled[:, 0], rewards[:, 0] / discounted.std(), rtol=1e-6)
+    assert scaler.returns == [2.0]
+
+
+def test_dead_rows_do_not_count_in_the_reward_scale():
+    rewards, cut = np.array([[1.0], [0.0], [3.0]]), np.array([[True], [False], [False]])
+    valid = np.array([[True], [False], [True]])
+    scaler = RewardScaler(1, gamma=0.9, clip=10.0, enabled=True)
+    scaler(rewards, cut, valid, Comm())
+    assert scaler.moments.count == 2
+    assert scaler.moments.mean == 2.0

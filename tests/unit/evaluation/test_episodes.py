@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from milozero.evaluation.episodes import play
+from milozero.helpers.errors import NonFiniteError
+from tests.support import user_envs
+
+
+class Still:
+    def act(self, obs):
+        return np.zeros(2)
+
+
+def test_episode_holds_one_more_observation_than_actions():
+    episode = play(Still(), user_envs.Bounded(), seed=0)
+    assert (episode.obs.shape, episode.actions.shape, episode.rewards.shape) == ((11, 2), (10, 2), (10,))
+    assert episode.terminated
+
+
+def test_agent_answers_each_observation_as_it_comes_but_for_the_last():
+    agent, seen = Still(), []
+    agent.act = lambda obs: seen.append(obs) or np.zeros(2)
+    episode = play(agent, user_envs.Bounded(), seed=0)
+    assert len(np.unique(episode.obs, axis=0)) == 11
+    np.testing.assert_array_equal(seen, episode.obs[:-1])
+
+
+@pytest.mark.parametrize(("part", "named"), [(0, "observation"), (1, "reward")])
+def test_number_that_is_not_finite_is_named_with_its_step(part, named):
+    env = user_envs.Bounded()
+    step = env.step
+
+    def breaks(action):
+        parts = list(step(action))
+        parts[part] = parts[part] * np.nan if env.left == 6 else parts[part]
+        return tuple(parts)
+
+    env.step = breaks
+    where = "step 4" if part == 0 else "step 3"
+    with pytest.raises(NonFiniteError, match=f"infinite {named} .evaluation episode of seed 7, {where}"):
+        play(Still(), env, seed=7)
+
+
+def test_action_that_is_not_finite_is_named():
+    agent = Still()
+    agent.act = lambda obs: np.full(2, np.nan)
+    with pytest.raises(NonFiniteError, match="infinite action"):
+        play(agent, user_envs.Bounded(), seed=0)

@@ -1,0 +1,143 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from milozero.experiment import checkpoint
+from milozero.helpers import files
+from milozero.helpers.errors import UserError
+
+CONTENT = {
+    "config": {"algo": "ppo"},
+    "agent": {"weights": torch.ones(3)},
+    "counters": {"iteration": 3},
+    "workers": [{"agent": {"shuffle": np.random.default_rng(0).bit_generator.state}, "start": 3, "actions": []}],
+}
+
+
+def test_checkpoint_gives_back_what_was_saved(tmp_path):
+    checkpoint.save(tmp_path / "last.pt", CONTENT)
+    loaded = checkpoint.load(tmp_path / "last.pt")
+    assert loaded["workers"] == CONTENT["workers"]
+    assert torch.equal(loaded["agent"]["weights"], torch.ones(3))
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "last.pt"
+    path.write_text("old")
+
+    def fail(temporary):
+        temporary.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        files.write_atomically(path, fail)
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.99])
+def test_truncated_checkpoint_is_a_user_error(tmp_path, keep):
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, CONTENT)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
+    with pytest.raises(UserError, match="damaged"):
+        checkpoint.load(path)
+
+
+def test_hostile_file_runs_nothing(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return (exec, (f"open({str(tmp_path / 'owned')!r}, 'w')",))
+
+    (tmp_path / "a.pt").write_bytes(pickle.dumps(Hostile()))
+    torch.save(Hostile(), tmp_path / "b.pt")
+    for name in ("a.pt", "b.pt"):
+        with pytest.raises(UserError, match="damaged"):
+            checkpoint.load(tmp_path / name)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_missing_iteration_lists_what_is_there(tmp_path):
+    for name in ("iter_100.pt", "iter_20.pt", "best.pt"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match="there are 20, 100, best"):
+        checkpoint.find(str(tmp_path), "620")
+    assert checkpoint.find(str(tmp_path), "20").name == "iter_20.pt"
+    with pytest.raises(UserError, match="no such folder"):
+        checkpoint.find(str(tmp_path / "no"), "best")
+
+
+def test_one_flipped_bit_anywhere_is_noticed(tmp_path):
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, CONTENT)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 37):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(UserError, match="damaged"):
+            checkpoint.load(path)
+
+
+def test_checkpoint_is_a_file_that_torch_itself_reads(tmp_path):
+    checkpoint.save(tmp_path / "last.pt", CONTENT)
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["counters"] == {"iteration": 3}
+
+
+def test_layout_of_before_is_read_and_a_newer_one_refused(tmp_path):
+    old = {"version": 1, **CONTENT, "agent": {"optimizer": {"steps": torch.tensor(7.0)}}, "random_states": [{}]}
+    del old["workers"]
+    torch.save(old, tmp_path / "old.pt")
+    read = checkpoint.load(tmp_path / "old.pt")
+    assert (read["workers"], read["agent"]["optimizer"]["steps"]) == ([], 7)
+    torch.save({**CONTENT, "version": 3}, tmp_path / "new.pt")
+    with pytest.raises(UserError, match=r"layout 3, of a newer MiloZero; this one reads layouts 1 to 2"):
+        checkpoint.load(tmp_path / "new.pt")
+
+
+def at(iteration):
+    return CONTENT | {"counters": {"iteration": iteration}}
+
+
+def newest(folder):
+    warnings = []
+    content = checkpoint.newest(folder, warnings.append)
+    return content and content["counters"]["iteration"], len(warnings)
+
+
+def test_newest_intact_checkpoint_is_found_and_damaged_ones_are_told(tmp_path):
+    assert newest(tmp_path) == (None, 0)
+    checkpoint.save(tmp_path / "best.pt", at(9))
+    assert newest(tmp_path) == (None, 0)  # the best policy alone is nothing to go on from
+    for iteration in (5, 10):
+        checkpoint.save(tmp_path / f"iter_{iteration}.pt", at(iteration))
+    assert newest(tmp_path) == (10, 0)
+    checkpoint.save(tmp_path / "last.pt", at(5))  # as if it was killed between the two files
+    assert newest(tmp_path) == (10, 0)
+    (tmp_path / "iter_10.pt").write_bytes(b"half")
+    assert newest(tmp_path) == (5, 1)
+    (tmp_path / "last.pt").write_bytes(b"")
+    assert newest(tmp_path) == (5, 2)
+    (tmp_path / "iter_5.pt").write_bytes(b"x")
+    with pytest.raises(UserError, match="not one of the checkpoints"):
+        newest(tmp_path)
+
+
+def test_oldest_checkpoints_make_room_and_best_and_last_stay(tmp_path):
+    for name in ("iter_2", "iter_10", "iter_9", "best", "last"):
+        (tmp_path / f"{name}.pt").touch()
+    checkpoint.thin_out(tmp_path, 0, 10)
+    assert len(list(tmp_path.iterdir())) == 5
+    checkpoint.thin_out(tmp_path, 1, 9)
+    assert checkpoint.available(tmp_path) == ["9", "10", "best", "last"]
+    checkpoint.thin_out(tmp_path, 1, 10)
+    assert checkpoint.available(tmp_path) == ["10", "best", "last"]
+
+
+def test_leftovers_of_a_killed_write_are_removed(tmp_path):
+    (tmp_path / ".last.pt.123").touch()
+    (tmp_path / "last.pt").touch()
+    checkpoint.remove_leftovers(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]

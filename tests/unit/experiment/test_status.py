@@ -1,0 +1,72 @@
+import json
+import math
+import os
+
+import pytest
+
+from milozero.experiment.status import Counters, Status
+
+
+def state(folder):
+    return json.loads((folder / "status.json").read_text())["state"]
+
+
+def test_first_word_about_the_end_counts(tmp_path):
+    status = Status(tmp_path, Counters())
+    status.write("running", "")
+    status.write("finished", "num_iters=3 reached")
+    status.write("stopped", "a signal that came too late")
+    assert state(tmp_path) == "finished"
+
+
+def test_worker_that_wakes_up_does_not_call_a_failed_run_running(tmp_path):
+    sleeper, other = Status(tmp_path, Counters()), Status(tmp_path, Counters())
+    sleeper.goes_on()
+    assert state(tmp_path) == "running"
+    other.write("failed", "worker 0 is not answering")
+    sleeper.goes_on()
+    assert state(tmp_path) == "failed"
+
+
+def test_worker_that_is_stopped_while_it_writes_does_not_either(tmp_path, monkeypatch):
+    sleeper, other = Status(tmp_path, Counters()), Status(tmp_path, Counters())
+    sleeper.goes_on()
+    fsync = os.fsync
+
+    def sleep(file):
+        monkeypatch.setattr(os, "fsync", fsync)
+        other.write("failed", "worker 0 is not answering")
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", sleep)
+    sleeper.goes_on()
+    assert state(tmp_path) == "failed"
+    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
+
+
+def test_run_is_resumable_from_its_first_checkpoint_to_its_end(tmp_path):
+    def resumable(word, saved):
+        Status(tmp_path, Counters(), saved).write(word, "")
+        return json.loads((tmp_path / "status.json").read_text())["resumable"]
+
+    assert not resumable("stopped", None)
+    assert resumable("stopped", 50)
+    assert resumable("failed", 50)
+    assert not resumable("finished", 50)
+
+
+def test_disk_that_takes_no_status_costs_nothing(tmp_path, caplog):
+    Status(tmp_path / "nowhere", Counters()).write("running", "")
+    assert "could not be written" in caplog.text
+
+
+@pytest.mark.parametrize("change", [{"iteration": -1}, {"iteration": "3"}, {"seconds": 1}, {"more": 1}])
+def test_counters_that_are_none_are_refused(change):
+    with pytest.raises(ValueError, match="counters"):
+        Counters().take_over(vars(Counters()) | change)
+
+
+def test_counters_are_taken_over():
+    counters = Counters()
+    counters.take_over(vars(Counters(iteration=3, best_eval_return=-math.inf)))
+    assert counters.iteration == 3

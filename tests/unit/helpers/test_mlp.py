@@ -1,0 +1,35 @@
+"""Names of hidden layers."""
+
+import pytest
+
+from milozero.helpers.config.mlp import MAX_LAYERS, MAX_WIDTH, hidden_sizes
+from milozero.helpers.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("stack", "sizes"),
+    [
+        ("mlp_100", (100, 100)),
+        ("mlp_256_128", (256, 128)),
+        ("mlp_7_6_5", (7, 6, 5)),
+        ("mlp" + "_1" * 64, (1,) * 64),
+        ("mlp_16384", (16384, 16384)),
+        ("mlp_16384_16384", (16384, 16384)),
+    ],
+)
+def test_one_number_is_two_layers_and_several_are_spelled_out(stack, sizes):
+    assert hidden_sizes(stack) == sizes
+
+
+@pytest.mark.parametrize(
+    "stack", ["mlp" + "_1" * 65, "mlp_16385_1", "mlp_1_16385", "mlp_16384_16384_1", "mlp_100000"]
+)
+def test_stack_that_no_machine_can_hold_is_refused(stack):
+    with pytest.raises(UserError, match=f"at most {MAX_LAYERS} layers of {MAX_WIDTH}, and {MAX_WIDTH**2} weights"):
+        hidden_sizes(stack)
+
+
+@pytest.mark.parametrize("stack", ["mlp", "mlp_", "mlp_0", "mlp_-1", "mlp_01", "cnn_64", "mlp_64_", "64", "mlp_64 "])
+def test_other_names_are_refused(stack):
+    with pytest.raises(UserError, match="write mlp_100"):
+        hidden_sizes(stack)

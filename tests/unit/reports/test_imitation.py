@@ -1,0 +1,79 @@
+"""The expert in a report: its line, shares of its return, and controls beside what they control."""
+
+import math
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from milozero.reports import figures, imitation, page
+from milozero.reports.runs import read_runs
+from milozero.reports.scores import rows_of, study_of
+from tests.support import runs as logs
+
+EXPERT = {"expert_path": "data/demos/Hopper-v5", "expert": 2000.0}
+
+
+def study(tmp_path):
+    return study_of(read_runs(tmp_path, "s"))
+
+
+def gail(tmp_path, name, score, **settings):
+    logs.log_run(tmp_path, f"s.{name}", evaluations=[1.0, score], algo="gail", **EXPERT | settings)
+
+
+def texts(tmp_path):
+    found = study(tmp_path)
+    table = imitation.table_of_imitation(found, rows_of(found))
+    return table.head, {row[1].text: [cell.text for cell in row[2:]] for row in table.rows}
+
+
+def test_share_is_the_final_score_by_the_experts_return_and_controls_stand_beside_it(tmp_path):
+    for seed, score in enumerate((1800.0, 1900.0, 2000.0)):
+        gail(tmp_path, f"a.seed{seed}", score, seed=seed, num_demos=4)
+    gail(tmp_path, "shuffled", 300.0, num_demos=4, d_control="shuffled")
+    gail(tmp_path, "noise", 150.0, num_demos=4, d_control="none")
+    gail(tmp_path, "other", 1000.0, num_demos=16)
+    head, rows = texts(tmp_path)
+    assert head[-3:] == ["of the expert's", "with shuffled demonstrations", "with none"]
+    assert rows == {
+        "gail d_control=off num_demos=4": ["4", "2,000", "1,900", "95.0", "15.0", "7.5"],
+        "gail d_control=shuffled num_demos=4": ["4", "2,000", "300.0", "15.0", "–", "–"],
+        "gail d_control=none num_demos=4": ["4", "2,000", "150.0", "7.5", "–", "–"],
+        "gail d_control=off num_demos=16": ["16", "2,000", "1,000", "50.0", "–", "–"],  # of other demonstrations
+    }
+
+
+def test_without_controls_there_are_no_columns_for_them(tmp_path):
+    gail(tmp_path, "a", 1000.0)
+    logs.log_run(tmp_path, "s.ppo", evaluations=[1.0, 2500.0], **EXPERT)
+    head, rows = texts(tmp_path)
+    assert head[-1] == "of the expert's"
+    assert rows == {"gail": ["all", "2,000", "1,000", "50.0"], "ppo": ["all", "2,000", "2,500", "125.0"]}
+
+
+def test_nobody_with_an_expert_and_experts_without_a_return_above_0(tmp_path):
+    logs.log_run(tmp_path, "s.ppo", evaluations=[1.0, 2.0])
+    found = study(tmp_path)
+    assert imitation.table_of_imitation(found, rows_of(found)) is None
+    assert 'id="imitation"' not in page.page(found, "s", tmp_path).decode()
+    assert math.isnan(imitation.expert_return(found.runs))
+    assert imitation.share(-3.0, -5.0).text == "–"
+    assert imitation.share(1.0, 0.0).text == "–"
+
+
+def test_page_tells_and_draws_it(tmp_path):
+    gail(tmp_path, "a", 1000.0)
+    gail(tmp_path, "b", 100.0, d_control="shuffled")
+    text = page.page(study(tmp_path), "s", tmp_path).decode()
+    assert 'href="#imitation"' in text
+    assert "sign of its reward" in text
+    assert ">expert<" in text
+
+
+@pytest.mark.parametrize("expert", [2000.0, math.nan])
+def test_experts_return_is_a_line_across(tmp_path, expert):
+    axes = Figure().subplots()
+    figures.draw_curves(axes, [], {}, "return", expert)
+    levels = [float(np.asarray(line.get_ydata())[0]) for line in axes.lines]
+    assert levels == ([expert] if math.isfinite(expert) else [])

@@ -1,0 +1,193 @@
+"""Who comes first takes its cores first; who is killed holds nobody up."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+CORES = len(os.sched_getaffinity(0))
+
+
+ONE_REQUEST, LAST_WORDS = 0.3, 1.0  # seconds
+# `python studies/launchers/job_runner.py FOLDER JOB WORKERS`, less patient
+WINDOW = f"""
+import pathlib, sys
+from milozero.studies.launchers import job_runner as turn
+
+folder, job, workers = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+code = turn.Turn(folder, job, workers, one_request={ONE_REQUEST}, last_words={LAST_WORDS}).run()
+turn.leave_window()
+sys.exit(code)
+"""
+
+
+class Windows:
+    def __init__(self, folder):
+        self.folder = folder
+        self.env = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
+        self.processes = {}
+
+    def open(self, job, workers, script):
+        """Start a job's window without a tmux, and wait until it is in the queue."""
+        (self.folder / f"{job}.sh").write_text(script.replace("FOLDER", str(self.folder)))
+        command = [sys.executable, "-c", WINDOW, str(self.folder), job, str(workers)]
+        self.processes[job] = subprocess.Popen(command, env=self.env, stdout=subprocess.PIPE, text=True)
+        self.wait(lambda: (self.folder / f"{job}.turn").exists() and (self.folder / f"{job}.turn").read_text())
+        time.sleep(0.1)
+        return self.processes[job]
+
+    def wait(self, true, seconds=20):
+        give_up = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+
+    def started(self):
+        path = self.folder / "started"
+        return path.read_text().split() if path.exists() else []
+
+
+@pytest.fixture
+def windows(tmp_path):
+    found = Windows(tmp_path)
+    yield found
+    for process in found.processes.values():
+        process.kill()
+        process.wait()
+
+
+def waits_for(file, name):
+    return f"echo {name} >>FOLDER/started; while [ ! -e FOLDER/{file} ]; do sleep 0.02; done"
+
+
+def test_jobs_begin_in_the_order_of_their_coming_also_where_a_later_one_would_fit(windows):
+    windows.open("first", CORES, waits_for("go", "first"))
+    windows.wait(lambda: windows.started() == ["first"])
+    windows.open("large", CORES, "echo large >>FOLDER/started; sleep 0.3")
+    windows.open("small", 1, "echo small >>FOLDER/started")
+    time.sleep(0.6)
+    assert windows.started() == ["first"]
+    (windows.folder / "go").touch()
+    windows.wait(lambda: windows.started() == ["first", "large", "small"])
+    assert [process.wait(10) for process in windows.processes.values()] == [0, 0, 0]
+
+
+@pytest.mark.skipif(CORES < 2, reason="one core alone")
+def test_jobs_that_fit_run_at_once_each_on_cores_of_its_own(windows):
+    for name in ("a", "b"):
+        script = f"grep Cpus_allowed_list /proc/self/status >FOLDER/{name}.cores; {waits_for('go', name)}"
+        windows.open(name, 1, script)
+    windows.wait(lambda: sorted(windows.started()) == ["a", "b"])
+    cores = {(windows.folder / f"{name}.cores").read_text().split()[1] for name in ("a", "b")}
+    assert len(cores) == 2
+    (windows.folder / "go").touch()
+
+
+def test_more_workers_than_cores_take_them_all(windows):
+    assert windows.open("j", 10 * CORES, "exit 3").wait(10) == 3
+    assert (windows.folder / "j.exit").read_text() == "3\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_who_waits_and_is_killed_holds_nobody_up(windows, number):
+    windows.open("first", CORES, waits_for("go", "first"))
+    windows.wait(lambda: windows.started() == ["first"])
+    second = windows.open("second", 1, "echo second >>FOLDER/started")
+    windows.open("third", 1, "echo third >>FOLDER/started")
+    second.send_signal(number)
+    second.wait(10)
+    (windows.folder / "go").touch()
+    windows.wait(lambda: windows.started() == ["first", "third"])
+    assert (windows.folder / "second.exit").exists() == (number == signal.SIGTERM)
+
+
+def test_who_waits_leaves_the_cores_to_those_who_work(windows):
+    windows.open("first", CORES, waits_for("go", "first"))
+    windows.wait(lambda: windows.started() == ["first"])
+    second = windows.open("second", 1, "true")
+    before = seconds_of_a_core(second)
+    time.sleep(1)
+    assert seconds_of_a_core(second) - before < 0.15
+    (windows.folder / "go").touch()
+    assert second.wait(10) == 0
+
+
+def seconds_of_a_core(process):
+    """Return how long a process has computed until now."""
+    user, system = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def test_second_request_does_not_disturb_the_leaving(windows):
+    windows.open("first", CORES, waits_for("go", "first"))
+    second = windows.open("second", 1, "echo second >>FOLDER/started")
+    for _ in range(3):
+        second.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    assert second.wait(10) == 0
+    assert second.stdout.read().splitlines()[-1] == "stopped before it began"
+    assert (windows.folder / "second.exit").read_text() == "0\n"
+
+
+def test_what_the_system_refuses_is_told_as_the_jobs_end(windows):
+    (windows.folder / f"milozero-{os.getuid()}").write_text("no folder")
+    process = windows.open("j", 1, "true")
+    assert process.wait(10) == 1
+    assert "error: " in (windows.folder / "j.out").read_text()
+    assert (windows.folder / "j.exit").read_text() == "1\n"
+
+
+def test_job_has_one_window(windows):
+    windows.open("j", 1, waits_for("go", "j"))
+    again = subprocess.run(windows.processes["j"].args, env=windows.env, capture_output=True, text=True)
+    assert (again.returncode, again.stdout) == (2, "j has another window already\n")
+    (windows.folder / "go").touch()
+
+
+def test_request_to_stop_reaches_the_job_as_usr1_and_again_ends_it_with_all_it_started(windows):
+    script = """
+    trap 'echo asked >>FOLDER/started' USR1
+    setsid bash -c 'trap "" TERM; while true; do sleep 0.1; done' FOLDER-child &
+    trap '' TERM
+    echo begun >>FOLDER/started
+    while true; do sleep 0.05; done
+    """
+    process = windows.open("j", 1, script)
+    windows.wait(lambda: windows.started() == ["begun"])
+    process.terminate()
+    process.terminate()  # still the same request
+    windows.wait(lambda: windows.started() == ["begun", "asked"])
+    time.sleep(ONE_REQUEST)
+    process.terminate()
+    assert process.wait(20) == 128 + signal.SIGKILL
+    assert f"{windows.folder}-child" not in commands()
+
+
+def commands():
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found += path.read_text(errors="replace").split("\0")
+        except OSError:
+            continue
+    return found
+
+
+def test_what_the_job_says_on_stderr_is_kept(windows):
+    windows.open("j", 1, "echo loud >&2; kill -9 $$").wait(10)
+    assert (windows.folder / "j.out").read_text() == "loud\n"
+    assert (windows.folder / "j.exit").read_text() == "137\n"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+def test_folder_of_another_user_is_not_used(windows):
+    locks = windows.folder / "milozero-0"
+    locks.mkdir()
+    os.chown(locks, 12345, 12345)
+    assert windows.open("j", 1, "true").wait(10) == 1

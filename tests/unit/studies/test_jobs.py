@@ -1,0 +1,294 @@
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from milozero.agents import AGENTS
+from milozero.demonstrations.dataset import Episode, write_demo
+from milozero.environments.bundles import BUNDLES
+from milozero.experiment.settings import parse
+from milozero.helpers.errors import UserError
+from milozero.studies import jobs as studies
+from milozero.studies.jobs import Job, StudyConfig
+from milozero.studies.launch_config import METHODS
+from tests.support import ROOT
+
+
+@pytest.fixture
+def task(tmp_path):
+    path = tmp_path / "task file.yaml"
+    path.write_text("num_timesteps: 1e4\nexecution_time: 1:30:00\nnormalize_rewards: false\nnum_iters: 3\n")
+    return str(path)
+
+
+def study_of(task, tmp_path, **more):
+    return StudyConfig(config=task, data_dir=str(tmp_path / "its data"), prefix="it's a study", **more)
+
+
+def test_jobs_are_environments_times_seeds(task, tmp_path):
+    jobs = studies.jobs_of(study_of(task, tmp_path, num_seeds=3))
+    members = BUNDLES["debug"][1]
+    assert [(job.settings.train.env_id, job.settings.common.seed) for job in jobs] == [
+        (env_id, seed) for env_id in members for seed in range(3)
+    ]
+    assert len({job.name for job in jobs}) == len(jobs)
+    assert jobs[1].name == "it's a study.InvertedPendulum-v5.seed01"
+    assert jobs[0].settings.train.num_timesteps == 10_000
+
+
+def test_environments_can_be_named_instead_of_a_bundle(task, tmp_path):
+    jobs = studies.jobs_of(study_of(task, tmp_path, env_bundle="Hopper, Walker2d-v4,Hopper-v5"))
+    assert [job.name for job in jobs] == ["it's a study.Hopper-v5.seed00", "it's a study.Walker2d-v4.seed00"]
+
+
+def test_task_file_says_which_bundle_it_is_for(task, tmp_path):
+    with Path(task).open("a") as file:
+        file.write("meta:\n  benchmark: humanoid\n")
+    envs = [job.settings.train.env_id for job in studies.jobs_of(study_of(task, tmp_path))]
+    assert envs == ["Humanoid-v5", "HumanoidStandup-v5"]
+    jobs = studies.jobs_of(study_of(task, tmp_path, env_bundle="Hopper"))
+    assert [job.settings.train.env_id for job in jobs] == ["Hopper-v5"]
+
+
+def test_sections_of_environments_go_to_their_jobs_alone(task, tmp_path):
+    with Path(task).open("a") as file:
+        file.write("environments:\n  Hopper:\n    gamma: 0.5\n")
+    jobs = studies.jobs_of(study_of(task, tmp_path))
+    assert [job.settings.agent.gamma for job in jobs] == [0.99, 0.5]
+
+
+@pytest.mark.parametrize("name", ["humanoids", "[debug, humanoid]"])
+def test_bundle_that_there_is_not_is_refused(task, tmp_path, name):
+    with Path(task).open("a") as file:
+        file.write(f"benchmark: {name}\n")
+    with pytest.raises(UserError, match=r"task file.yaml: benchmark: no bundle '.*humanoid"):
+        studies.jobs_of(study_of(task, tmp_path))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tasks").glob("*.yaml")), ids=lambda p: p.stem)
+def test_task_files_of_the_repository_are_read(path, tmp_path):
+    study = study_of(str(path), tmp_path, sweep="[" in path.read_text())
+    expert = [f"--expert_path={one_demo(tmp_path)}"] if path.stem.endswith("_gail") else []
+    settings = parse([f"--config={path}", *expert], studies.trials_of(study)[0])
+    assert settings.train.benchmark or "env_id" in settings.given
+
+
+@pytest.mark.parametrize("algo", AGENTS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_gives_the_same_settings(task, tmp_path, monkeypatch, method, algo):
+    monkeypatch.setattr(
+        "milozero.evaluation.loading.load_expert", lambda settings, env, device: None
+    )  # there is none
+    own = {
+        "ppo": "gamma: 0.99",
+        "bc": "bc_loss: mse",
+        "gail": "d_lr: 1e-3",
+        "airl": "d_steps: 2",
+        "dagger": "expert_model: data/checkpoints/expert",
+    }
+    clones = algo in ("bc", "dagger")
+    lines = [line for line in Path(task).read_text().splitlines() if not clones or "rewards" not in line]
+    Path(task).write_text("\n".join([*lines, f"algo: {algo}", own[algo]]) + "\n")
+    for job in studies.jobs_of(study_of(task, tmp_path, demo_dir=one_demo(tmp_path), wandb_project="pro ject")):
+        path = tmp_path / "settings of a job.yaml"
+        path.write_text(yaml.safe_dump(job.values(), sort_keys=False))
+        args = studies.arguments(job, method, path)
+        read = parse(args)
+        same = dataclasses.replace(read.common, config=task)
+        assert dataclasses.replace(read, common=same, given=job.settings.given) == job.settings
+    if method == "minimal":
+        assert not any(argument.startswith("--gamma") for argument in args)
+    if method == "full" and not clones:
+        assert "--gamma=0.99" in args
+        assert "--no-normalize_rewards" in args
+
+
+def test_setting_of_an_algorithm_is_known_wherever_the_algorithm_is_named(task, tmp_path):
+    expert = f"--expert_path={one_demo(tmp_path)}/Hopper-v5"
+    with open(task, "a") as file:
+        file.write("d_lr: 1e-3\n")
+    for argv in (["--algo=gail"], ["--algo", "gail"]):
+        assert parse([*argv, "--d_lr=0.1", expert]).agent.d_lr == 0.1
+        assert parse([*argv, f"--config={task}", expert]).agent.d_lr == 1e-3
+        assert parse([*argv, "--config", task, expert]).agent.d_lr == 1e-3
+    assert parse([f"--config={task}", expert], drawn={"algo": "gail"}).agent.d_lr == 1e-3
+    with pytest.raises(UserError, match="d_lr"):
+        parse([f"--config={task}"])
+    with pytest.raises(UserError, match="d_lr"):
+        parse(["--d_lr=0.1"])
+    with pytest.raises(UserError, match="--algo"):
+        parse(["--d_lr=0.1", "--algo"])
+    with pytest.raises(UserError, match="learns from demonstrations"):
+        parse(["--algo=bc"])
+
+
+def test_minibatch_larger_than_a_rollout_is_refused_where_it_is_a_part_of_one(tmp_path):
+    expert = f"--expert_path={one_demo(tmp_path)}/Hopper-v5"
+    parse(["--algo=bc", "--batch_size=4096", expert])
+    for flag in ("batch_size", "d_batch_size"):
+        with pytest.raises(UserError, match=f"--{flag}=4096 is larger than --rollout_len"):
+            parse(["--algo=gail", f"--{flag}=4096", expert])
+
+
+def test_job_is_made_again_from_its_values(task, tmp_path):
+    for job in studies.jobs_of(study_of(task, tmp_path)):
+        again = Job.from_values(job.name, json.loads(json.dumps(job.values())))
+        assert (again.values(), again.workers) == (job.values(), 2)
+
+
+def one_demo(tmp_path):
+    """Make a folder of demonstrations for each environment of the debug bundle."""
+    for env_id, observation, action in (("InvertedPendulum-v5", 4, 1), ("Hopper-v5", 11, 3)):
+        for number in range(2):
+            episode = Episode(np.zeros((3, observation)), np.zeros((2, action)), np.zeros(2), True, False)
+            path = tmp_path / "demos" / env_id / f"{number}.h5"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_demo(path, episode, {"env_id": env_id})
+    return str(tmp_path / "demos")
+
+
+def test_numbers_of_demonstrations_are_jobs(task, tmp_path, monkeypatch):
+    one_demo(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    jobs = studies.jobs_of(study_of(task, tmp_path, num_demos=(1, 2), demo_dir="demos", num_seeds=2))
+    assert len(jobs) == 2 * 2 * 2
+    assert jobs[-1].name == "it's a study.Hopper-v5.demos02.seed01"
+    imitation = jobs[-1].settings.imitation
+    assert (imitation.num_demos, imitation.expert_path) == (2, f"{tmp_path}/demos/Hopper-v5")
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"num_demos": (1,)}, "of which demonstrations"),
+        ({"num_demos": (1, 1), "demo_dir": "demos"}, "stands twice"),
+        ({"num_demos": (3,), "demo_dir": "demos"}, "--num_demos=3, but .*InvertedPendulum-v5 holds 2"),
+        ({"demo_dir": "nowhere"}, "nowhere/InvertedPendulum-v5: no such folder"),
+        ({"demo_dir": "demos", "env_bundle": "mujoco_small"}, "demos/HalfCheetah-v5: no such folder"),
+    ],
+)
+def test_demonstrations_that_are_not_there_are_refused(task, tmp_path, monkeypatch, more, named):
+    one_demo(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=named):
+        studies.jobs_of(study_of(task, tmp_path, **more))
+
+
+@pytest.mark.parametrize("line", ["algo: dagger\nexpert_model: nowhere\n", "reward_path: nowhere\n"])
+def test_teacher_that_is_not_there_is_refused(task, tmp_path, line):
+    Path(task).write_text(line)
+    flag = line.split()[-2].rstrip(":")
+    with pytest.raises(UserError, match=f"--{flag}=/.*nowhere"):
+        studies.jobs_of(study_of(task, tmp_path))
+    assert not (tmp_path / "its data").exists()
+
+
+def test_demonstrations_of_another_environment_are_refused(task, tmp_path):
+    one_demo(tmp_path)
+    shutil.rmtree(tmp_path / "demos/Hopper-v5")
+    (tmp_path / "demos/Hopper-v5").symlink_to(tmp_path / "demos/InvertedPendulum-v5")
+    with pytest.raises(UserError, match=r"observations and actions of shapes \(4,\)"):
+        studies.jobs_of(study_of(task, tmp_path, demo_dir=f"{tmp_path}/demos"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "line", "workers"), [(None, "", 2), (None, "num_workers: 4\n", 4), (3, "num_workers: 4\n", 3)]
+)
+def test_workers_are_those_of_the_command_line_then_of_the_task_file(tmp_path, flag, line, workers):
+    path = tmp_path / "task.yaml"
+    path.write_text(f"gamma: 0.9\n{line}")
+    assert {job.workers for job in studies.jobs_of(study_of(str(path), tmp_path, num_workers=flag))} == {workers}
+
+
+def test_project_is_the_commands_then_the_files_then_the_studys(task, tmp_path):
+    def project(**more):
+        return studies.jobs_of(study_of(task, tmp_path, **more), project="fallback")[
+            0
+        ].settings.tracking.wandb_project
+
+    assert project() == "fallback"
+    assert project(wandb_project="mine") == "mine"
+    with open(task, "a") as file:
+        file.write("wandb_project: of the file\n")
+    assert project() == "of the file"
+
+
+def test_project_that_is_called_as_the_study_has_a_name_that_is_taken(task, tmp_path):
+    with pytest.raises(UserError, match="--wandb_project=50%: Weights & Biases takes no % in a name"):
+        studies.jobs_of(study_of(task, tmp_path), project="50%")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("p_lrr: 1\n", "did you mean 'p_lr'"),
+        ("gamma: 2\n", "at most 1"),
+        ("task: eval\nmodel_path: x\n", "--env_id belongs to --task=train"),
+        ("rpo_alpha: 0.5\nenvironments:\n  CartPole:\n    gamma: 2\n", "gamma"),
+        ("rpo_alpha: 0.5\n", "--rpo_alpha=0.5: a finite set of actions"),
+        ("rpo_alpha: 0.5\ntarget_kl: 0.02\n", "--target_kl with --rpo_alpha"),
+    ],
+)
+def test_study_whose_jobs_would_not_start_is_refused(tmp_path, text, named):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=named):
+        studies.jobs_of(study_of(str(path), tmp_path, env_bundle="Hopper,CartPole"))
+    assert not (tmp_path / "its data").exists()
+
+
+@pytest.fixture
+def choices(tmp_path):
+    path = tmp_path / "choices.yaml"
+    path.write_text("p_lr: [1e-4, 3e-4]\nclip: [0.1, 0.2, 0.3]\ngamma: 0.9\n")
+    return str(path)
+
+
+def drawn_by(study):
+    return [(job.settings.agent.p_lr, job.settings.agent.clip) for job in studies.jobs_of(study)]
+
+
+def test_sweep_draws_no_combination_twice_and_each_for_all_environments_and_seeds(choices, tmp_path):
+    study = study_of(choices, tmp_path, sweep=True, num_trials=6, num_seeds=2)
+    jobs = studies.jobs_of(study)
+    assert len(jobs) == 6 * 2 * len(BUNDLES["debug"][1])
+    assert len(set(drawn_by(study))) == 6  # all there are
+    for trial in range(6):
+        same = [j.settings.agent for j in jobs if f".trial{trial:03}." in j.name]
+        assert len(same) == 4
+        assert set(same) == {same[0]}
+
+
+def test_sweep_is_determined_by_its_seed_and_goes_on_where_a_shorter_one_ended(choices, tmp_path):
+    six, three = (study_of(choices, tmp_path, sweep=True, num_trials=n) for n in (6, 3))
+    assert list(dict.fromkeys(drawn_by(six)))[:3] == list(dict.fromkeys(drawn_by(three)))
+    orders = {tuple(drawn_by(study_of(choices, tmp_path, sweep=True, num_trials=6, sweep_seed=s))) for s in range(5)}
+    assert len(orders) > 1
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"sweep": True, "num_trials": 7}, "has 6 combinations"),
+        ({"num_trials": 3}, "needs --sweep"),
+        ({}, "p_lr is a list of choices, which spawner.py --sweep draws from"),
+    ],
+)
+def test_sweep_that_cannot_be_is_refused(choices, tmp_path, more, named):
+    with pytest.raises(UserError, match=named):
+        studies.jobs_of(study_of(choices, tmp_path, **more))
+
+
+def test_sweep_over_nothing_is_refused(task, tmp_path):
+    with pytest.raises(UserError, match="no list to draw from"):
+        studies.jobs_of(study_of(task, tmp_path, sweep=True))
+
+
+@pytest.mark.parametrize("prefix", ["a/b", "..", "", "x" * 300])
+def test_name_that_is_no_folders_is_refused(prefix):
+    with pytest.raises(UserError, match="--prefix"):
+        studies.check(StudyConfig(prefix=prefix))
