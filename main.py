@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import logging
 import math
 import os
 import secrets
@@ -18,18 +17,17 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from milozero.experiment.hardware import compiles, device_of, use_one_thread
+from milozero.experiment.hardware import select_device, should_compile, use_one_thread
 from milozero.experiment.initializer import ExperimentInitializer
 from milozero.experiment.settings import parse
-from milozero.experiment.watchdog import SIGNALS, Warden, keep_early_signals, signals_restored
+from milozero.experiment.watchdog import SIGNALS, Watchdog, catch_early_signals, restore_signals
 from milozero.helpers.comm import Comm, finalize, launched_rank, launched_size, make_comm
 from milozero.helpers.config.params import from_kwargs, to_kwargs, to_seconds
 from milozero.helpers.errors import NonFiniteError, RunError, UserError
-from milozero.helpers.logging import counted, let_go, logging_restored, say, tell
+from milozero.helpers.logging import flush_stdio, log_to_terminal, logger, pluralize
 from milozero.tracking.tracker import BACKGROUND
 
 if TYPE_CHECKING:
@@ -39,11 +37,10 @@ if TYPE_CHECKING:
     from milozero.tracking.tracker import Tracker
 
 LAUNCHED = time.monotonic()  # as near to the start of this process as Python comes
-HURRY = 20.0  # seconds that a stopped run waits for Weights & Biases
+WANDB_EXIT_TIMEOUT_S = 20.0  # seconds that a stopped run waits for Weights & Biases
 # Seconds until a worker that cannot go on ends the job for all: what it alone came to must not leave the others
 # waiting. Where all have come to it, the first worker may have more to do, and then ends the job itself.
-ALONE, TOGETHER = 2.0, 300.0
-logger = logging.getLogger("milozero")
+SOLO_ABORT_DELAY_S, COMMON_ABORT_DELAY_S = 2.0, 300.0
 
 
 def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) -> Tracker:
@@ -61,10 +58,10 @@ def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) 
     ]
     tracking = experiment.settings.tracking
     if tracking.tensorboard:
-        from milozero.agents.registry import metrics_of
+        from milozero.agents.registry import get_metrics
         from milozero.tracking.tensorboard import TensorBoardTracker
 
-        groups = {name: metric.group for name, metric in metrics_of(experiment.settings.train.algo).items()}
+        groups = {name: metric.group for name, metric in get_metrics(experiment.settings.train.algo).items()}
         progress = experiment.logs / "progress.csv"  # which the CSV tracker has brought to `iteration`
         trackers.append(TensorBoardTracker(experiment.logs / "tensorboard", progress, groups))
     if tracking.wandb_project:
@@ -76,7 +73,7 @@ def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) 
                 entity=tracking.wandb_entity,
                 name=experiment.name,
                 group=experiment.group,
-                config=experiment.record(comm.size),
+                config=experiment.metadata(comm.size),
                 data=Path(experiment.settings.common.data_dir),
                 run_id=experiment.run_id,
                 files=[experiment.checkpoints / name for name in ("best.pt", "last.pt", "config.yaml")],
@@ -90,7 +87,7 @@ class Launch:
     """What a task runs with."""
 
     comm: Comm
-    afterwards: contextlib.ExitStack  # what to close, and what to wait for, at the end of the run
+    cleanup: contextlib.ExitStack  # what to close, and what to wait for, at the end of the run
     began: float  # a ``time.monotonic()`` reading: the time limit counts from it
 
 
@@ -103,14 +100,14 @@ def train(settings: Settings, launch: Launch) -> None:
     """
     use_one_thread()
     from milozero import environments, orchestrator
-    from milozero.agents.base import Setting
+    from milozero.agents.base import AgentContext
     from milozero.demonstrations import dataset as demos
     from milozero.evaluation import loading as players
     from milozero.experiment.status import Counters, Status
 
-    comm, afterwards = launch.comm, launch.afterwards
-    experiment = afterwards.enter_context(ExperimentInitializer(settings, comm))
-    settings, saved = experiment.settings, experiment.saved
+    comm, cleanup = launch.comm, launch.cleanup
+    experiment = cleanup.enter_context(ExperimentInitializer(settings, comm))
+    settings, checkpoint = experiment.settings, experiment.checkpoint
     if settings.tracking.tensorboard:
         from milozero.tracking.tensorboard import check_installed
 
@@ -118,10 +115,10 @@ def train(settings: Settings, launch: Launch) -> None:
     env_id = environments.resolve(settings.train.env_id)
     imitation = settings.imitation
     expert = demos.read_demos(imitation.expert_path, imitation.num_demos) if imitation.expert_path else []
-    device = device_of(settings, comm)
-    before = saved["config"].get("compiled") if saved else None
+    device = select_device(settings, comm)
+    before = checkpoint["config"].get("compiled") if checkpoint else None
     before = before if isinstance(before, bool) else None
-    mine = compiles(settings, comm.size, device, before, sum(map(len, expert)))
+    mine = should_compile(settings, comm.size, device, before, sum(map(len, expert)))
     compile = all(comm.allgather(mine))  # where one cannot, nobody does
     env_kwargs = to_kwargs(settings.common.env_kwargs)
     eval_env = environments.make_env(env_id, None, env_kwargs)
@@ -130,12 +127,12 @@ def train(settings: Settings, launch: Launch) -> None:
         demos.check_fit(expert, imitation.expert_path, env.observation_size, env.action_space)
     asked, expert_return = players.load_expert(settings, env, device)
     if expert:
-        expert_return = float(sum(e.ret for e in expert) / len(expert))
+        expert_return = float(sum(e.return_ for e in expert) / len(expert))
 
-    setting = Setting(
+    context = AgentContext(
         comm,
         seed=experiment.seed,
-        iteration=saved["counters"]["iteration"] if saved else 0,
+        iteration=checkpoint["counters"]["iteration"] if checkpoint else 0,
         num_envs=env.num_envs,
         device=device,
         compile=compile,
@@ -144,70 +141,72 @@ def train(settings: Settings, launch: Launch) -> None:
         expert=asked,
         reward=players.load_reward(settings, env, device),
     )
-    agent = players.make_agent(settings, env, env.observation_size, setting)
-    facts = {"compiled": compile, "device": device.partition(":")[0]}
+    agent = players.make_agent(settings, env, env.observation_size, context)
+    metadata = {"compiled": compile, "device": device.partition(":")[0]}
     if agent.LEARNS_FROM_DEMOS:
-        facts["demonstrations"] = demos.checksum(expert)
-    teachers = {"expert": setting.expert, "reward": setting.reward}
-    facts |= {name: f"{teacher.parameter_hash():x}" for name, teacher in teachers.items() if teacher is not None}
-    experiment.create(env_id, facts, {} if expert_return is None else {"expert_return": expert_return})
+        metadata["demonstrations"] = demos.checksum(expert)
+    teachers = {"expert": context.expert, "reward": context.reward}
+    metadata |= {name: f"{teacher.parameter_hash():x}" for name, teacher in teachers.items() if teacher is not None}
+    experiment.create(env_id, metadata, {} if expert_return is None else {"expert_return": expert_return})
     counters = Counters()
     status = Status(experiment.logs, counters)
     run = orchestrator.Training(experiment, agent, comm, eval_env, counters, status, expert_return)
-    if saved:
-        run.restore(saved, env)
+    if checkpoint:
+        run.restore(checkpoint, env)
     if comm.rank == 0:
-        announce(run, expert, compile)
+        log_header(run, expert, compile)
     try:
         run.tracker = make_tracker(experiment, comm, counters.iteration)
     except OSError as error:
         raise UserError(f"cannot write to {experiment.logs}: {error.strerror}") from None
     limits = (to_seconds(settings.train.execution_time), to_seconds(settings.train.watchdog) or math.inf)
-    run.warden = Warden(comm, status, launch.began, *limits)
-    run.warden.start()
-    afterwards.callback(run.warden.close)
+    run.watchdog = Watchdog(comm, status, launch.began, *limits)
+    run.watchdog.start()
+    cleanup.callback(run.watchdog.close)
     # For a network, perhaps, and so when all is said; whoever stops a run has less patience.
-    afterwards.callback(
-        lambda: run.tracker.wait(HURRY if run.warden.hurries() else math.inf, lambda: run.warden.interrupted)
+    cleanup.callback(
+        lambda: run.tracker.wait(
+            WANDB_EXIT_TIMEOUT_S if run.watchdog.should_exit_soon() else math.inf, lambda: run.watchdog.interrupted
+        )
     )
     try:
-        state, reason = orchestrator.supervise(run, env)
+        state, reason = orchestrator.run_training(run, env)
     finally:
-        run.warden.rest()
+        run.watchdog.rest()
         run.tracker.close()
     env.close()
     eval_env.close()
     if comm.rank == 0:
-        for line in orchestrator.finish(run, state, reason):
-            say(line)
+        for line in orchestrator.write_summary(run, state, reason):
+            logger.info(line)
 
 
-def announce(run: Training, expert: list[Episode], compile: bool) -> None:
+def log_header(run: Training, expert: list[Episode], compile: bool) -> None:
     """Say what begins."""
-    from milozero.orchestrator import cut_short
+    from milozero.orchestrator import warn_if_truncated
 
     experiment, workers = run.experiment, run.comm.size
-    train, saved = experiment.settings.train, experiment.saved
-    for note in experiment.notes:
-        tell(f"warning: {note}")
-    say(f"experiment {experiment.name}: {train.algo} on {experiment.env_id}, {workers} worker(s)")
-    if saved:
-        other = experiment.differences(saved, workers)
+    train, checkpoint = experiment.settings.train, experiment.checkpoint
+    for note in experiment.warnings:
+        logger.warning(note)
+    logger.info(f"experiment {experiment.name}: {train.algo} on {experiment.env_id}, {workers} worker(s)")
+    if checkpoint:
+        other = experiment.differences(checkpoint, workers)
         exact = f"not bit for bit, as now: {', '.join(other)}" if other else "as if it had never stopped"
-        say(f"resumed after iteration {run.counters.iteration}, {exact}")
-        if run.past.actions:
-            say(f"first, its environments play {len(run.past.actions)} iterations again, to be where they were")
+        logger.info(f"resumed after iteration {run.counters.iteration}, {exact}")
+        if run.replay_log.actions:
+            logger.info(f"replaying {len(run.replay_log.actions)} iterations to restore the environments")
     if compile:
-        say("compiling the update, 10–30 s the first time (--no-compile to go without)")
+        logger.info("compiling the update, 10–30 s the first time (--no-compile to go without)")
     if expert:
-        say(f"demonstrations: {len(expert)}, mean return {run.expert_return:.1f}: the line to reach")
+        logger.info(f"demonstrations: {len(expert)}, mean return {run.expert_return:.1f}: the line to reach")
     elif run.expert_return is not None:
-        say(f"the expert's evaluation: {run.expert_return:.1f}: the line to reach")
+        logger.info(f"the expert's evaluation: {run.expert_return:.1f}: the line to reach")
     for note in experiment.settings.unused():
-        say(note)
+        logger.info(note)
     limit = run.eval_env.spec.max_episode_steps if run.eval_env.spec else None
-    if note := cut_short(train, to_kwargs(experiment.settings.common.env_kwargs), limit):
-        say(f"warning: {note}")
+    if note := warn_if_truncated(train, to_kwargs(experiment.settings.common.env_kwargs), limit):
+        logger.warning(note)
 
 
 def downloaded(settings: Settings, comm: Comm) -> str:
@@ -251,33 +250,33 @@ def evaluate(settings: Settings, launch: Launch) -> None:
     from milozero.evaluation import loading as players
 
     rendered = config.render or config.record
-    player = players.load_player(path, settings.common.env_kwargs, device_of(settings, comm), rendered=rendered)
-    trained, env_id = player.settings, player.env_id
+    loaded = players.load_agent(path, settings.common.env_kwargs, select_device(settings, comm), rendered=rendered)
+    trained, env_id = loaded.settings, loaded.env_id
     seed = (trained if settings.common.seed is None else settings).common.seed or 0
     name = trained.train.uuid
     folder = Path(settings.common.data_dir) / "evaluations" / name / path.stem
     if comm.rank == 0:
-        say(f"{path}: {trained.train.algo} on {env_id}, iteration {player.iteration}")
+        logger.info(f"{path}: {trained.train.algo} on {env_id}, iteration {loaded.iteration}")
         if config.render and not os.environ.get("DISPLAY"):
-            say("there is no display: --render writes videos")
-    make = functools.partial(environments.make_env, env_id, kwargs=player.env_kwargs)
-    facts = {"env_id": env_id, "env_kwargs": from_kwargs(player.env_kwargs)}
+            logger.info("there is no display: --render writes videos")
+    make = functools.partial(environments.make_env, env_id, kwargs=loaded.env_kwargs)
+    metadata = {"env_id": env_id, "env_kwargs": from_kwargs(loaded.env_kwargs)}
     try:
-        results = playing.play_checkpoint(player.agent, make, config, seed, folder, facts, comm)
+        results = playing.evaluate_checkpoint(loaded.agent, make, config, seed, folder, metadata, comm)
     except NonFiniteError as error:
         raise RunError(f"{env_id}, worker {comm.rank}: {error}") from None
     if comm.rank == 0:
         mean, std = results["return_mean"], results["return_std"]
-        played = counted(config.num_trajs, "episode")
-        say(f"return {mean:.2f} ± {std:.2f} over {played}, length {results['length_mean']:.0f}")
+        played = pluralize(config.num_trajs, "episode")
+        logger.info(f"return {mean:.2f} ± {std:.2f} over {played}, length {results['length_mean']:.0f}")
         for kind, pattern in (("videos", "*.mp4"), ("trajectories", "*.h5"), ("results", "*.json")):
             if any(folder.glob(pattern)):
-                say(f"{kind + ':':14}{folder}/{pattern}")
-        track_evaluation(settings, name, results, folder, launch.afterwards)
+                logger.info(f"{kind + ':':14}{folder}/{pattern}")
+        track_evaluation(settings, name, results, folder, launch.cleanup)
 
 
 def track_evaluation(
-    settings: Settings, name: str, results: dict[str, Any], folder: Path, afterwards: contextlib.ExitStack
+    settings: Settings, name: str, results: dict[str, Any], folder: Path, cleanup: contextlib.ExitStack
 ) -> None:
     """Log an evaluation, with its videos and ``results.json``, to ``--wandb_project``, where one is named."""
     tracking = settings.tracking
@@ -303,7 +302,7 @@ def track_evaluation(
     interrupted = threading.Event()
     for number in SIGNALS:
         signal.signal(number, lambda *_: interrupted.set())
-    afterwards.callback(lambda: tracker.wait(over=interrupted.is_set))
+    cleanup.callback(lambda: tracker.wait(over=interrupted.is_set))
 
 
 def list_envs(settings: Settings, launch: Launch) -> None:
@@ -350,35 +349,30 @@ def run(argv: list[str], began: float) -> int:
     """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # one thread a worker: workers are the parallel unit
-    logging.basicConfig(handlers=[logging.NullHandler()])
-    logging.getLogger().setLevel(logging.INFO)
-    logging.captureWarnings(True)
-    logging.raiseExceptions = False  # a full disk must not fill the screen
-    keep_early_signals()
+    catch_early_signals()
     comm = Comm()
-    with contextlib.ExitStack() as afterwards:
+    with contextlib.ExitStack() as cleanup:
         try:
             settings = parse(argv)
             comm = make_comm(settings.common.num_workers)
-            TASKS[settings.common.task](settings, Launch(comm, afterwards, began))
+            TASKS[settings.common.task](settings, Launch(comm, cleanup, began))
         except (UserError, RunError) as error:
             # Mostly every worker comes to the same; one of them says it.
             code = 2 if isinstance(error, UserError) else 1
             everywhere = isinstance(error, RunError) and error.everywhere
             if comm.rank > 0:
-                time.sleep(TOGETHER if everywhere else ALONE)
+                time.sleep(COMMON_ABORT_DELAY_S if everywhere else SOLO_ABORT_DELAY_S)
             if launched_rank() == 0 or comm.rank > 0:
-                tell(f"error: {error}")
+                logger.error(str(error))
             if comm.size == 1 or everywhere:
-                afterwards.close()
+                cleanup.close()
             if comm.size > 1:
                 comm.abort(code)
             return code
         except BaseException as error:
             if isinstance(error, SystemExit):
                 raise
-            tell(traceback.format_exc())
-            tell(f"error: worker {comm.rank} of {launched_size()} failed: {error}")
+            logger.error(f"worker {comm.rank} of {launched_size()} failed: {error}", exc_info=True)
             code = 130 if isinstance(error, KeyboardInterrupt) else 1
             if comm.size > 1:
                 comm.abort(code)
@@ -391,13 +385,13 @@ def main(argv: list[str]) -> int:
 
     It leaves signal handlers, logging and the experiment's lock as it found them.
     """
-    with signals_restored(), logging_restored():
+    with restore_signals(), log_to_terminal():
         return run(argv, time.monotonic())
 
 
 def leave(code: int) -> NoReturn:
     """End the program; at once where a thread is stuck that Python's own exit would wait for."""
-    let_go()
+    flush_stdio()
     if any(thread.name == BACKGROUND for thread in threading.enumerate()):
         finalize()
         os._exit(code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import math
 import statistics
 import time
@@ -15,14 +14,14 @@ import numpy as np
 import torch
 
 from milozero import environments
-from milozero.agents.rollout import Past, Rollout, fingerprint, rollout_generator
+from milozero.agents.rollout import ReplayLog, Rollout, fingerprint, rollout_generator
 from milozero.evaluation.episodes import evaluate
 from milozero.experiment import checkpoint
 from milozero.experiment.status import Counters, Status
 from milozero.helpers.config.params import to_kwargs
 from milozero.helpers.errors import NonFiniteError, RunError
 from milozero.helpers.files import write_bytes
-from milozero.helpers.logging import say, tell
+from milozero.helpers.logging import logger
 from milozero.tracking.plots import learning_curve
 from milozero.tracking.tracker import Trackers
 
@@ -33,11 +32,10 @@ if TYPE_CHECKING:
     from milozero.environments.vector import VectorEnv
     from milozero.experiment.initializer import ExperimentInitializer
     from milozero.experiment.settings import TrainConfig
-    from milozero.experiment.watchdog import Warden
+    from milozero.experiment.watchdog import Watchdog
     from milozero.helpers.comm import Comm
     from milozero.tracking.tracker import Tracker
 
-logger = logging.getLogger(__name__)
 NAN = float("nan")
 
 
@@ -53,13 +51,13 @@ class Training:
     status: Status
     expert_return: float | None = None  # mean return of the demonstrations, the line to reach
     tracker: Tracker = field(default_factory=Trackers)
-    warden: Warden = field(init=False)
-    past: Past = field(default_factory=Past)  # of this worker's environments
+    watchdog: Watchdog = field(init=False)
+    replay_log: ReplayLog = field(default_factory=ReplayLog)  # of this worker's environments
     unsaved: str = ""  # why the last checkpoint could not be written; nothing where it was
     # kind → name and bytes of checkpoints to write, or that the disk did not take
     _waiting: dict[str, tuple[int | str, bytes]] = field(default_factory=dict)
 
-    def restore(self, saved: Mapping[str, Any], env: VectorEnv) -> None:
+    def restore(self, content: Mapping[str, Any], env: VectorEnv) -> None:
         """Go on from a checkpoint's content.
 
         With as many workers as wrote it, everything is as if the run had never stopped. Others share its
@@ -68,18 +66,18 @@ class Training:
         Raises:
             UserError: where the content does not fit the agent.
         """
-        config, workers = self.experiment.settings.train, saved["workers"]
-        checkpoint.restore_agent(self.agent, saved["agent"])
+        config, workers = self.experiment.settings.train, content["workers"]
+        checkpoint.restore_agent(self.agent, content["agent"])
         with checkpoint.fitting():
-            self.counters.take_over(saved["counters"])
-            self.past.start = self.counters.iteration
+            self.counters.take_over(content["counters"])
+            self.replay_log.start = self.counters.iteration
             if len(workers) == self.comm.size:
                 mine = workers[self.comm.rank]
                 steps = (config.rollout_len // env.num_envs, env.num_envs)
                 actions = torch.from_numpy(np.empty(steps + env.action_shape, env.action_dtype))
                 played = len(mine["actions"])
                 wanted = {
-                    "agent": self.agent.worker_state(),
+                    "agent": self.agent.rank_state_dict(),
                     "start": 0,
                     "actions": [actions] * played,
                     "last_obs": 0,
@@ -87,16 +85,19 @@ class Training:
                 checkpoint.check_fit(mine, wanted, "worker")
                 if {worker["start"] for worker in workers} != {self.counters.iteration - played} or mine["start"] < 0:
                     raise ValueError(f"{played} iterations since {mine['start']} do not lead there")
-                self.agent.load_worker_state(mine["agent"])
-                self.past.start, self.past.actions = mine["start"], [actions.numpy() for actions in mine["actions"]]
-                self.past.last_obs = mine["last_obs"]
+                self.agent.load_rank_state_dict(mine["agent"])
+                self.replay_log.start, self.replay_log.actions = (
+                    mine["start"],
+                    [actions.numpy() for actions in mine["actions"]],
+                )
+                self.replay_log.last_obs = mine["last_obs"]
         self.status.saved_iteration = self.counters.iteration
 
     def evaluate(self) -> float:
         """Play evaluation episodes with the present policy, keep it if it is the best; return the mean return."""
         config = self.experiment.settings.train
         episodes = evaluate(self.agent, self.eval_env, self.experiment.seed, config.eval_episodes, self.comm)
-        mean = statistics.fmean(ret for ret, _ in episodes)
+        mean = statistics.fmean(return_ for return_, _ in episodes)
         self.counters.last_eval_return = mean
         if mean > self.counters.best_eval_return:
             self.counters.best_eval_return = mean
@@ -108,12 +109,12 @@ class Training:
 
     def save(self) -> None:
         """Write a checkpoint of this iteration, from which a run can go on (collective)."""
-        actions = [torch.from_numpy(actions) for actions in self.past.actions]
+        actions = [torch.from_numpy(actions) for actions in self.replay_log.actions]
         mine = {
-            "agent": self.agent.worker_state(),
-            "start": self.past.start,
+            "agent": self.agent.rank_state_dict(),
+            "start": self.replay_log.start,
             "actions": actions,
-            "last_obs": self.past.last_obs,
+            "last_obs": self.replay_log.last_obs,
         }
         workers = self.comm.gather(mine)
         if self.comm.rank == 0:
@@ -122,11 +123,11 @@ class Training:
             self._waiting["last"] = ("last", data)
         self._write()
         if self.comm.rank == 0:
-            self.status.goes_on()
+            self.status.mark_running()
 
     def _content(self, workers: list[Any]) -> dict[str, Any]:
         return {
-            "config": self.experiment.record(self.comm.size),
+            "config": self.experiment.metadata(self.comm.size),
             "agent": self.agent.state_dict(),
             "counters": vars(self.counters).copy(),
             "workers": workers,
@@ -143,10 +144,10 @@ class Training:
                 del self._waiting[kind]
         except OSError as error:
             problem = f"checkpoint of iteration {self.counters.iteration} not written: {error.strerror} ({folder})"
-            tell(f"warning: {problem}; training goes on, and the next save tries again")
+            logger.warning(f"{problem}; training goes on, and the next save tries again")
         else:
             keep = self.experiment.settings.train.keep_checkpoints
-            checkpoint.thin_out(folder, keep, self.counters.iteration)
+            checkpoint.prune(folder, keep, self.counters.iteration)
         self.unsaved, written = self.comm.broadcast((problem, written))
         if written is not None:
             self.status.saved_iteration = written
@@ -161,7 +162,7 @@ def do_iteration(rollouts: Iterator[Rollout], run: Training) -> dict[str, float]
     counters.timesteps += config.rollout_len * run.comm.size
     episodes = [episode for part in run.comm.allgather(rollout.episodes) for episode in part]
     counters.episodes += len(episodes)
-    returns = [episode.ret for episode in episodes]
+    returns = [episode.return_ for episode in episodes]
     return {
         "iteration": counters.iteration,
         "timesteps": counters.timesteps,
@@ -191,30 +192,30 @@ def train(run: Training, env: VectorEnv) -> tuple[str, str]:
         config.rollout_len,
         run.experiment.seed,
         comm.rank * env.num_envs,
-        fresh_every=fresh_every(config, to_kwargs(run.experiment.settings.common.env_kwargs)),
-        past=run.past,
+        reset_interval=reset_interval(config, to_kwargs(run.experiment.settings.common.env_kwargs)),
+        replay_log=run.replay_log,
     )
-    finished, stopped = used_up(counters, config) or run.agent.finished, ""
-    if run.past.actions and not finished:
+    finished, stopped = budget_exhausted(counters, config) or run.agent.finished, ""
+    if run.replay_log.actions and not finished:
         stopped = replay(run, rollouts)
     earlier = counters.seconds  # of the launches before this one
     started = time.monotonic()
     while not finished and not stopped:
-        run.warden.iteration(counters.iteration + 1)
+        run.watchdog.iteration(counters.iteration + 1)
         metrics = do_iteration(rollouts, run)
-        if config.hash_frequency and counters.iteration % config.hash_frequency == 0:
-            check_agreement(run.agent, comm)
-        finished = used_up(counters, config) or run.agent.finished
-        stopped = run.warden.agreed_stop()
+        if config.sync_check_frequency and counters.iteration % config.sync_check_frequency == 0:
+            check_param_sync(run.agent, comm)
+        finished = budget_exhausted(counters, config) or run.agent.finished
+        stopped = run.watchdog.agree_to_stop()
         due = config.eval_frequency and counters.iteration % config.eval_frequency == 0
         metrics["eval_return"] = run.evaluate() if due or finished else NAN
         metrics["best_eval_return"] = counters.best_eval_return if math.isfinite(counters.best_eval_return) else NAN
         counters.seconds = earlier + time.monotonic() - started
-        metrics |= pace(counters, config, run.warden.seconds_left())
+        metrics |= throughput(counters, config, run.watchdog.seconds_left())
         run.tracker.log(metrics, counters.timesteps)
         if counters.iteration % config.save_frequency == 0 or finished or stopped:
             run.save()
-    check_agreement(run.agent, comm)
+    check_param_sync(run.agent, comm)
     if run.unsaved:
         raise RunError(f"the last {run.unsaved}", everywhere=True)
     return ("finished", finished) if finished else ("stopped", stopped)
@@ -225,20 +226,20 @@ def replay(run: Training, rollouts: Iterator[Rollout]) -> str:
 
     A run that is stopped meanwhile saves nothing: what it goes on from is still right.
     """
-    total, wanted = len(run.past.actions), run.past.last_obs
+    total, wanted = len(run.replay_log.actions), run.replay_log.last_obs
     for number in range(1, total + 1):
-        run.warden.iteration(run.past.start + number)
+        run.watchdog.iteration(run.replay_log.start + number)
         rollout = next(rollouts)
-        if stopped := run.warden.agreed_stop():
+        if stopped := run.watchdog.agree_to_stop():
             return stopped
         if run.comm.rank == 0 and number % max(total // 10, 1) == 0:
-            say(f"played again: {number} of {total} iterations")
+            logger.info(f"replayed {number} of {total} iterations")
     if not all(run.comm.allgather(wanted == fingerprint(rollout.obs[-1]))) and run.comm.rank == 0:
-        tell("warning: the environments are not where they were: seed and actions do not determine what they do")
+        logger.warning("the environments are not where they were: seed and actions do not determine what they do")
     return ""
 
 
-def supervise(run: Training, env: VectorEnv) -> tuple[str, str]:
+def run_training(run: Training, env: VectorEnv) -> tuple[str, str]:
     """Train; whatever becomes of it, ``status.json`` says it.
 
     Raises:
@@ -249,7 +250,7 @@ def supervise(run: Training, env: VectorEnv) -> tuple[str, str]:
     try:
         state, reason = train(run, env)
     except NonFiniteError as error:
-        story = keep_evidence(run, error)
+        story = dump_nonfinite(run, error)
         run.status.write("failed", story)
         raise RunError(story, everywhere=error.everywhere) from None
     except BaseException as error:
@@ -261,19 +262,19 @@ def supervise(run: Training, env: VectorEnv) -> tuple[str, str]:
     return state, reason
 
 
-def fresh_every(config: TrainConfig, env_kwargs: dict[str, Any]) -> int:
+def reset_interval(config: TrainConfig, env_kwargs: dict[str, Any]) -> int:
     """Return the iterations between fresh starts of the environments: at each checkpoint, and not much rarer.
 
     Between them a checkpoint holds every action, and resuming plays them all again, which takes the longer the slower
     the simulator is.
     """
-    longest = environments.family_of(config.env_id).longest_replay(env_kwargs)
+    longest = environments.suite_for(config.env_id).longest_replay(env_kwargs)
     return min(config.save_frequency, max(longest // config.rollout_len, 1))
 
 
-def cut_short(config: TrainConfig, env_kwargs: dict[str, Any], limit: int | None) -> str:
+def warn_if_truncated(config: TrainConfig, env_kwargs: dict[str, Any], limit: int | None) -> str:
     """Return what to say where episodes of up to `limit` steps cannot end between two fresh starts; else nothing."""
-    every = fresh_every(config, env_kwargs)
+    every = reset_interval(config, env_kwargs)
     steps = every * config.rollout_len // config.num_envs
     if not limit or steps >= limit:
         return ""
@@ -284,7 +285,7 @@ def cut_short(config: TrainConfig, env_kwargs: dict[str, Any], limit: int | None
     )
 
 
-def used_up(counters: Counters, config: TrainConfig) -> str:
+def budget_exhausted(counters: Counters, config: TrainConfig) -> str:
     """Return what is used up of the run's steps and iterations, or nothing where it goes on."""
     if counters.timesteps >= config.num_timesteps:
         return f"num_timesteps={config.num_timesteps} reached"
@@ -293,7 +294,7 @@ def used_up(counters: Counters, config: TrainConfig) -> str:
     return ""
 
 
-def pace(counters: Counters, config: TrainConfig, seconds_left: float) -> dict[str, float]:
+def throughput(counters: Counters, config: TrainConfig, seconds_left: float) -> dict[str, float]:
     """Return how fast the run is and when it will end, in `seconds_left` at the latest."""
     done = counters.progress(config)
     by_steps = counters.seconds * (1.0 - done) / done
@@ -304,7 +305,7 @@ def pace(counters: Counters, config: TrainConfig, seconds_left: float) -> dict[s
     }
 
 
-def check_agreement(agent: Agent, comm: Comm) -> None:
+def check_param_sync(agent: Agent, comm: Comm) -> None:
     """Hold the parameters of all workers against each other.
 
     Raises:
@@ -316,7 +317,7 @@ def check_agreement(agent: Agent, comm: Comm) -> None:
         raise RunError(f"the parameters of rank {odd} differ from those of rank 0", everywhere=True)
 
 
-def finish(run: Training, state: str, reason: str) -> list[str]:
+def write_summary(run: Training, state: str, reason: str) -> list[str]:
     """Draw the learning curve; return the lines to tell the user (on rank 0)."""
     experiment, counters = run.experiment, run.counters
     picture = experiment.logs / "learning_curve.png"
@@ -340,7 +341,7 @@ def finish(run: Training, state: str, reason: str) -> list[str]:
     return lines
 
 
-def keep_evidence(run: Training, error: NonFiniteError) -> str:
+def dump_nonfinite(run: Training, error: NonFiniteError) -> str:
     """Write down what a number that is not finite came from, on the worker that knows; return what to tell."""
     path = run.experiment.logs / "non_finite.pt"
     if error.rank in (None, run.comm.rank):
@@ -351,7 +352,7 @@ def keep_evidence(run: Training, error: NonFiniteError) -> str:
         try:
             write_bytes(path, buffer.getvalue())
         except OSError as problem:
-            tell(f"warning: {path} not written: {problem.strerror}")
+            logger.warning(f"{path} not written: {problem.strerror}")
     if error.rank is not None:
         run.comm.barrier()  # nobody ends the job before it is written
     who = f"worker {run.comm.rank}: " if error.rank is None else ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
 import os
 import shlex
 import signal
@@ -20,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from milozero.environments import bundles
-from milozero.experiment.metadata import record_of
-from milozero.experiment.resume import contradictions
-from milozero.experiment.watchdog import signals_restored
+from milozero.experiment.metadata import read_metadata
+from milozero.experiment.resume import find_conflicts
+from milozero.experiment.watchdog import restore_signals
 from milozero.helpers.config.params import build, build_parser, param, read_flags
 from milozero.helpers.errors import UserError
-from milozero.helpers.logging import counted, let_go, logging_restored, say, tell
+from milozero.helpers.logging import flush_stdio, log_to_terminal, logger, pluralize
 from milozero.helpers.progress import with_progress
 from milozero.studies import job_status as reports
 from milozero.studies import jobs as studies
@@ -35,11 +34,11 @@ from milozero.studies.jobs import Job, StudyConfig
 from milozero.studies.launch_config import LaunchConfig
 from milozero.studies.launchers.base import launcher_class
 from milozero.studies.launchers.cluster import FILE, read_cluster
-from milozero.studies.launchers.job_script import Surroundings
+from milozero.studies.launchers.job_script import LaunchEnv
 
 DESCRIPTION = "Run a study: a task file over the environments of a bundle and over seeds, on tmux or SLURM."
 KEY, FROM_VARIABLE = "WANDB_API_KEY", "-"  # value of --wandb_api_key that stands for the variable
-PATIENCE = 120.0  # seconds that --stop leaves jobs to end their iteration and save
+STOP_TIMEOUT_S = 120.0  # seconds that --stop leaves jobs to end their iteration and save
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +83,9 @@ def launch_study(study: StudyConfig, launch: LaunchConfig, key: str) -> None:
     launch = checked(launch)
     wanted = study.wandb_entity or launch.wandb_base_url or launch.wandb_api_key
     project = study.prefix if wanted else ""
-    jobs = studies.jobs_of(study, project, lambda axes: with_progress(axes, "checking"))
+    jobs = studies.build_jobs(study, project, lambda axes: with_progress(axes, "checking"))
     if overruled := studies.overruled(study):
-        say(f"{study.config}: without effect here, where the study says it: {', '.join(overruled)}")
+        logger.info(f"{study.config}: without effect here, where the study says it: {', '.join(overruled)}")
     if not launch.wandb_api_key and any(job.settings.tracking.wandb_project for job in jobs):
         launch = dataclasses.replace(launch, wandb_api_key=key)
     start(StudyFolder(study.data_dir, study.prefix), launch, jobs)
@@ -125,7 +124,7 @@ def start(folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job]) -> Non
     refuse_others(folder, jobs)
     if launch.wandb_upgrade and launch.deploy_now and not launch.docker:  # a container's is upgraded in there
         upgrade_wandb(launch)
-    with folder.held():
+    with folder.lock():
         refuse_others(folder, jobs)  # again: another spawner may have been quicker
         record = folder.read_record()
         active = at_work(folder, record)
@@ -135,26 +134,26 @@ def start(folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job]) -> Non
         if todo:
             record.launch = {k: v for k, v in dataclasses.asdict(launch).items() if k != "wandb_api_key"}
         for job in todo:
-            place = launcher.place_before if launch.deploy_now else record.jobs.get(job.name, {}).get("place", "")
-            record.jobs[job.name] = {"settings": job.values(), "deployment": launch.deployment, "place": place}
+            job_id = launcher.initial_job_id if launch.deploy_now else record.jobs.get(job.name, {}).get("job_id", "")
+            record.jobs[job.name] = {"settings": job.values(), "deployment": launch.deployment, "job_id": job_id}
         folder.write_record(record)
         if launch.deploy_now:
             try:
-                for name, place in with_progress(launcher.start(todo), "starting", len(todo)):
-                    record.jobs[name]["place"] = place
+                for name, job_id in with_progress(launcher.start(todo), "starting", len(todo)):
+                    record.jobs[name]["job_id"] = job_id
             finally:
                 folder.write_record(record)
     done = "started" if launch.deploy_now else "written"
     working = sum(job.name in active - finished for job in jobs)
     rest = f"{len(finished)} finished already, {working} at work already"
-    say(f"study {folder.name}: {len(jobs)} jobs; {len(todo)} {done}, {rest}")
+    logger.info(f"study {folder.name}: {len(jobs)} jobs; {len(todo)} {done}, {rest}")
     if launch.deploy_now:
-        say(f"watch:   {launcher.watch()}")
-        say(f"follow:  {command_of('status', folder)}")
+        logger.info(f"watch:   {launcher.attach_command()}")
+        logger.info(f"follow:  {follow_command('status', folder)}")
     elif todo:
-        reports.show(reports.table_of_plan(todo))
-        say(f"to start one: {launcher.by_hand(todo[0].name)}")
-        say("to start all: the same command without --no-deploy_now")
+        reports.show(reports.plan_table(todo))
+        logger.info(f"to start one: {launcher.manual_command(todo[0].name)}")
+        logger.info("to start all: the same command without --no-deploy_now")
 
 
 def at_work(folder: StudyFolder, record: Record) -> set[str]:
@@ -171,11 +170,11 @@ def refuse_others(folder: StudyFolder, jobs: Sequence[Job]) -> None:
     record = folder.read_record()
     active = at_work(folder, record)
     for job in jobs:
-        settings = dataclasses.replace(job.settings, given=frozenset(job.values()))
-        then = record_of(folder.data / "checkpoints" / job.name)
+        settings = dataclasses.replace(job.settings, explicit=frozenset(job.values()))
+        then = read_metadata(folder.data / "checkpoints" / job.name)
         if then is None and job.name in active:
             then = record.jobs[job.name]["settings"]
-        for name, was in contradictions(settings, then) if then is not None else ():
+        for name, was in find_conflicts(settings, then) if then is not None else ():
             now = job.values()[name]
             raise UserError(f"{job.name} was started with {name}={was}, now {name}={now}: choose another --prefix")
 
@@ -198,7 +197,7 @@ def write_files(
             folder.write(folder.settings(job.name), yaml.safe_dump(job.values(), sort_keys=False))
         folder.write(folder.script(job.name), script(job, arguments))
         if launch.deploy_now:
-            folder.forget_end(job.name)
+            folder.archive_previous(job.name)
 
 
 def upgrade_wandb(launch: LaunchConfig) -> None:
@@ -209,8 +208,8 @@ def upgrade_wandb(launch: LaunchConfig) -> None:
     """
     python = [sys.executable]
     if launch.conda_env:
-        python = [Surroundings.here().conda, "run", "-n", launch.conda_env, "python"]
-    say("upgrading wandb")
+        python = [LaunchEnv.here().conda, "run", "-n", launch.conda_env, "python"]
+    logger.info("upgrading wandb")
     try:
         command = [*python, "-m", "pip", "install", "--quiet", "--upgrade", "wandb"]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -220,7 +219,7 @@ def upgrade_wandb(launch: LaunchConfig) -> None:
         raise UserError(f"--wandb_upgrade: {done.stderr.strip() or 'pip failed'}")
 
 
-def command_of(flag: str, folder: StudyFolder) -> str:
+def follow_command(flag: str, folder: StudyFolder) -> str:
     """Return the command that does something with a study."""
     words = [
         "python",
@@ -235,11 +234,11 @@ def command_of(flag: str, folder: StudyFolder) -> str:
 def show_status(folder: StudyFolder) -> bool:
     """Print how far each job is; tell whether there is one that has not finished."""
     found = reports.report(folder, folder.read_record())
-    reports.show(reports.table_of_progress(found))
+    reports.show(reports.progress_table(found))
     for report in found:
         if report.reason:
-            say(f"{report.name} {report.state}: {report.reason}")
-    say(f"study {folder.name}: {len(found)} jobs: {reports.summary(found)}")
+            logger.info(f"{report.name} {report.state}: {report.reason}")
+    logger.info(f"study {folder.name}: {len(found)} jobs: {reports.summary(found)}")
     return any(report.state != "finished" for report in found)
 
 
@@ -249,17 +248,17 @@ def stop(folder: StudyFolder) -> None:
     Raises:
         UserError: where some do not end.
     """
-    with folder.held():
+    with folder.lock():
         record = folder.read_record()
         for deployment in sorted({job["deployment"] for job in record.jobs.values()}):
             launcher = launcher_class(deployment)(folder, record.launched(deployment))
-            places = reports.places(record, deployment)
-            if active := launcher.active(places):
-                jobs = counted(len(active), "job")
-                say(f"stopping {jobs}; each ends its iteration and saves, at most {PATIENCE:.0f} s")
-            launcher.stop(places, PATIENCE)
+            job_ids = reports.job_ids(record, deployment)
+            if active := launcher.active(job_ids):
+                jobs = pluralize(len(active), "job")
+                logger.info(f"stopping {jobs}; each ends its iteration and saves, at most {STOP_TIMEOUT_S:.0f} s")
+            launcher.stop(job_ids, STOP_TIMEOUT_S)
     if show_status(folder):
-        say(f"to go on: {command_of('resubmit', folder)}")
+        logger.info(f"to go on: {follow_command('resubmit', folder)}")
 
 
 def resubmit(folder: StudyFolder, key: str) -> None:
@@ -309,7 +308,7 @@ def run(flags: dict[str, Any]) -> None:
         raise UserError(f"--{idle[0]} has no effect with --{asked[0]}")
     study = dataclasses.replace(study, prefix=getattr(follow, asked[0]))
     studies.check(study, asked[0])
-    follow_up[asked[0]](StudyFolder(study.data_dir, study.prefix).existing())
+    follow_up[asked[0]](StudyFolder(study.data_dir, study.prefix).require_exists())
 
 
 def main(argv: list[str]) -> int:
@@ -318,15 +317,13 @@ def main(argv: list[str]) -> int:
     May be called repeatedly in one process.
     """
     ends = (signal.SIGTERM, signal.SIGHUP)
-    with signals_restored(*ends), logging_restored():
-        logging.basicConfig(handlers=[logging.NullHandler()])
-        logging.captureWarnings(True)
+    with restore_signals(*ends), log_to_terminal():
         for number in ends:  # what was started is written down all the same
             signal.signal(number, lambda number, frame: sys.exit(128 + number))
         try:
             run(read_flags(build_parser("spawner.py", DESCRIPTION, epilog(), GROUPS), argv))
         except UserError as error:
-            tell(f"error: {error}")
+            logger.error(str(error))
             return 2
         except KeyboardInterrupt:
             return 130
@@ -351,5 +348,5 @@ def hide_key(argv: list[str]) -> None:
 if __name__ == "__main__":
     hide_key(sys.argv[1:])
     code = main(sys.argv[1:])
-    let_go()
+    flush_stdio()
     sys.exit(code)

@@ -10,11 +10,11 @@ def gae(
     values: np.ndarray,
     next_values: np.ndarray,
     terminated: np.ndarray,
-    cut: np.ndarray,
+    done: np.ndarray,
     gamma: float,
     lambda_: float,
 ) -> np.ndarray:
-    """Return generalised advantage estimates (Schulman et al. 2016, eq. 16); all arrays (T, N).
+    """Return generalized advantage estimates (Schulman et al. 2016, eq. 16); all arrays (T, N).
 
     A terminated step does not bootstrap. A truncated one does, from the value of its final observation.
     Neither lets the trace run on into the next episode.
@@ -24,12 +24,12 @@ def gae(
         values: of the observation before each step.
         next_values: of the observation after each step, the final one where the episode ended.
         terminated: the episode ended by its own rules.
-        cut: the episode ended, terminated or truncated.
+        done: the episode ended, terminated or truncated.
         gamma: discount factor.
         lambda_: trace decay; 0 is the one-step error, 1 the return minus the value.
     """
     deltas = rewards + gamma * np.where(terminated, 0.0, next_values) - values
-    decay = gamma * lambda_ * ~cut
+    decay = gamma * lambda_ * ~done
     advantages = np.empty_like(deltas)
     trace = np.zeros(deltas.shape[1:], deltas.dtype)
     for t in reversed(range(len(deltas))):

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from milozero.agents.base import Setting
+from milozero.agents.base import AgentContext
 from milozero.agents.bc_agent import BCAgent, BCConfig
-from milozero.agents.policy import PolicyConfig, make_perception
+from milozero.agents.policy import PolicyConfig, make_mlp
 from milozero.agents.ppo_agent import PPO_METRICS, PPOAgent, PPOConfig
 from milozero.agents.rollout import Rollout
 from milozero.demonstrations.dataset import transitions
@@ -54,20 +54,20 @@ class AdversarialConfig(PPOConfig):
         "expert's (dragan)",
         choices=("none", "wgan", "one_sided", "dragan"),
     )
-    d_penalty_coefficient: float = param(10.0, "weight of that penalty", low=0)
-    d_spectral_norm: bool = param(False, "spectral normalisation of its layers")
-    d_batch_norm: bool = param(False, "batch normalisation in it, moments over all workers")
-    d_entropy_coefficient: float = param(1e-3, "weight of the entropy of its answers", low=0)
+    d_penalty_coef: float = param(10.0, "weight of that penalty", low=0)
+    d_spectral_norm: bool = param(False, "spectral normalization of its layers")
+    d_batch_norm: bool = param(False, "batch normalization in it, moments over all workers")
+    d_ent_coef: float = param(1e-3, "weight of the entropy of its answers", low=0)
     d_label_smoothing: float = param(0.0, "the expert's label is 1 less this", low=0, high=0.5)
-    d_control: str = param(
+    d_ablation: str = param(
         "off",
         "instead of the expert's steps: noise (none), from which nothing can be learned but the reward's sign; or "
         "shuffled, each number from a step of its own, which leaves only how often it takes which value; neither "
         "starts warm",
         choices=("off", "shuffled", "none"),
     )
-    warm_start: int = param(
-        0, "passes of behavioural cloning over the demonstrations before the first rollout", low=0
+    bc_pretrain_epochs: int = param(
+        0, "passes of behavioral cloning over the demonstrations before the first rollout", low=0
     )
 
 
@@ -80,10 +80,10 @@ ADVERSARIAL_METRICS = {
         "2 ln 2 = 1.39 when it cannot tell them; near 0 for long: too strong, the policy learns nothing from it",
         "Ho & Ermon 2016, eq. 14",
     ),
-    "d_expert": Metric(
+    "d_prob_expert": Metric(
         "discriminator", "share", "mean probability it gives the expert's steps of being the expert's", "towards 0.5"
     ),
-    "d_policy": Metric(
+    "d_prob_policy": Metric(
         "discriminator", "share", "mean probability it gives the policy's steps of being the expert's", "towards 0.5"
     ),
     "d_penalty": Metric(
@@ -103,7 +103,7 @@ class AdversarialAgent(PPOAgent):
     """A policy that learns by PPO from the rewards of a discriminator; what that is, an algorithm says.
 
     Attributes:
-        penalised: how many of the first of the discriminator's inputs its gradient penalty is about.
+        penalty_dims: how many of the first of the discriminator's inputs its gradient penalty is about.
     """
 
     METRICS = ADVERSARIAL_METRICS
@@ -111,43 +111,45 @@ class AdversarialAgent(PPOAgent):
     DISCRIMINATES = True
     config: AdversarialConfig
     discriminator: Any  # (B, I) → logits (B,)
-    penalised: int
+    penalty_dims: int
 
-    def __init__(self, config: AdversarialConfig, observation_size: int, action_space: Any, setting: Setting) -> None:
-        super().__init__(config, observation_size, action_space, setting)
+    def __init__(
+        self, config: AdversarialConfig, observation_size: int, action_space: Any, context: AgentContext
+    ) -> None:
+        super().__init__(config, observation_size, action_space, context)
         self.space = action_space
-        self.iterations = setting.iteration
-        self.stack = setting.imitation.d_perception_stack
+        self.iterations = context.iteration
+        self.stack = context.imitation.d_perception_stack
         size = int(np.prod(action_space.shape)) if action_space.shape else int(action_space.n)
-        rng = torch.Generator().manual_seed(integer(setting.seed, Purpose.PARAMETERS, 1))
+        rng = torch.Generator().manual_seed(integer(context.seed, Purpose.PARAMETERS, 1))
         self.discriminator = self.make_discriminator(observation_size, size, rng).to(self.device)
         self.d_optimizer = optimizers.Optimizer(
             self.discriminator,
             self.d_loss,
             lambda name: config.d_lr,
             clip_norm=0.0,
-            comm=setting.comm,
-            compile=setting.compile,
+            comm=context.comm,
+            compile=context.compile,
         )
-        self.d_rng = generator(setting.seed, Purpose.DISCRIMINATOR, setting.comm.rank, setting.iteration)
-        if setting.demos:
-            drawn = generator(setting.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
+        self.d_rng = generator(context.seed, Purpose.DISCRIMINATOR, context.comm.rank, context.iteration)
+        if context.demos:
+            drawn = generator(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
             self.expert = transitions(
-                setting.demos, setting.imitation.demo_subsampling, drawn, getattr(action_space, "start", 0)
+                context.demos, context.imitation.demo_subsampling, drawn, getattr(action_space, "start", 0)
             )
-            if config.d_control == "shuffled":  # each number comes from a step of its own
+            if config.d_ablation == "shuffled":  # each number comes from a step of its own
                 names = ("obs", "actions", "next_obs")
                 shuffled = {name: drawn.permuted(getattr(self.expert, name), axis=0) for name in names}
                 self.expert = dataclasses.replace(self.expert, **shuffled)
-            if config.warm_start and config.d_control == "off" and not setting.iteration:
-                self._clone(observation_size, setting)
+            if config.bc_pretrain_epochs and config.d_ablation == "off" and not context.iteration:
+                self._clone(observation_size, context)
 
     def make_discriminator(self, observation_size: int, action_size: int, rng: torch.Generator) -> torch.nn.Module:
-        """Return the network whose logits (B,) tell the expert from the policy; set `penalised`."""
+        """Return the network whose logits (B,) tell the expert from the policy; set `penalty_dims`."""
         raise NotImplementedError
 
-    def inputs(self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """Return what the discriminator sees (..., I) of steps, whose observations come normalised.
+    def features(self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Return what the discriminator sees (..., I) of steps, whose observations come normalized.
 
         Args:
             obs: (..., O), before the step.
@@ -157,34 +159,39 @@ class AdversarialAgent(PPOAgent):
         """
         raise NotImplementedError
 
-    def seen(self, rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
+    def rollout_features(self, rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
         """Return the inputs (T, N, I) of a rollout's steps, and which of them there are (T, N)."""
         obs = self.observations(rollout.obs)
-        return self.inputs(obs[:-1], rollout.actions, obs[1:], rollout.terminated), rollout.valid
+        return self.features(obs[:-1], rollout.actions, obs[1:], rollout.terminated), rollout.mask
 
-    def value_of_end(self) -> float:
+    def terminal_value(self) -> float:
         """Return the rewards to come, discounted, after an episode that ended by its own rules."""
         return 0.0
 
-    def update(self, rollout: Rollout, progress: float, *, value_of_end: float = 0.0) -> dict[str, float]:
+    def update(self, rollout: Rollout, progress: float, *, terminal_value: float = 0.0) -> dict[str, float]:
         """Learn from one rollout, whose own rewards are not looked at; `progress` goes from 0 to 1 over the run.
 
         Raises:
             NonFiniteError: where a loss, gradient or parameter is no longer finite, naming it.
         """
-        inputs, seen = self.seen(rollout)
-        told, learned = dict.fromkeys(("d_loss", "d_expert", "d_policy", "d_penalty"), float("nan")), None
+        features, mask = self.rollout_features(rollout)
+        d_metrics, learned = (
+            dict.fromkeys(("d_loss", "d_prob_expert", "d_prob_policy", "d_penalty"), float("nan")),
+            None,
+        )
         if self.iterations % self.config.g_steps == 0:
-            told, learned = self._learn_to_tell(inputs[seen], rollout.valid.size)
+            d_metrics, learned = self._update_discriminator(features[mask], rollout.mask.size)
         self.iterations += 1
-        rewards = np.where(rollout.valid, self.reward_of(self.scores(inputs, rollout.valid)), 0.0).astype(np.float32)
-        value_of_end = self.value_of_end()
+        rewards = np.where(rollout.mask, self.logits_to_reward(self.scores(features, rollout.mask)), 0.0).astype(
+            np.float32
+        )
+        terminal_value = self.terminal_value()
         if learned is not None:  # only now: the rewards are of the function that has learned
-            self.discriminator.learn(learned, self.comm)
+            self.discriminator.update_batch_norm(learned, self.comm)
         with_rewards = dataclasses.replace(rollout, rewards=rewards)
-        metrics = super().update(with_rewards, progress, value_of_end=value_of_end)
-        mean = self.comm.mean_(np.array([rewards[rollout.valid].mean()]))[0]
-        return metrics | told | {"d_reward": float(mean)}
+        metrics = super().update(with_rewards, progress, terminal_value=terminal_value)
+        mean = self.comm.mean_(np.array([rewards[rollout.mask].mean()]))[0]
+        return metrics | d_metrics | {"d_reward": float(mean)}
 
     def d_loss(
         self,
@@ -197,34 +204,36 @@ class AdversarialAgent(PPOAgent):
         """
         config = self.config
 
-        def logits_of(x: torch.Tensor) -> torch.Tensor:
+        def compute_logits(x: torch.Tensor) -> torch.Tensor:
             answer: torch.Tensor = torch.func.functional_call(self.discriminator, params, (x,))
             return answer
 
-        expert, policy = logits_of(batch["expert"]), logits_of(batch["policy"])
+        expert, policy = compute_logits(batch["expert"]), compute_logits(batch["policy"])
         softplus = torch.nn.functional.softplus
         smooth = config.d_label_smoothing
-        told = ((1.0 - smooth) * softplus(-expert) + smooth * softplus(expert)).mean() + softplus(policy).mean()
+        cross_entropy = ((1.0 - smooth) * softplus(-expert) + smooth * softplus(expert)).mean() + softplus(
+            policy
+        ).mean()
         penalty = expert.new_zeros(())
         if config.d_penalty != "none":
             other = batch["expert"] + batch["noise"] if config.d_penalty == "dragan" else batch["policy"]
             where = batch["expert"] + batch["mix"] * (other - batch["expert"])  # one coefficient a step
-            gradient = torch.func.grad(lambda x: logits_of(x).sum())(where)[:, : self.penalised]  # (B, ≤ I)
+            gradient = torch.func.grad(lambda x: compute_logits(x).sum())(where)[:, : self.penalty_dims]  # (B, ≤ I)
             excess = torch.sqrt((gradient * gradient).sum(1) + 1e-12) - 1.0
             if config.d_penalty == "one_sided":
                 excess = torch.relu(excess)
             penalty = (excess * excess).mean()
         both = torch.cat([expert, policy])
         entropy = ((1.0 - torch.sigmoid(both)) * both + softplus(-both)).mean()
-        total = told + config.d_penalty_coefficient * penalty - config.d_entropy_coefficient * entropy
+        total = cross_entropy + config.d_penalty_coef * penalty - config.d_ent_coef * entropy
         return total, {
-            "d_loss": told,
-            "d_expert": torch.sigmoid(expert).mean(),
-            "d_policy": torch.sigmoid(policy).mean(),
+            "d_loss": cross_entropy,
+            "d_prob_expert": torch.sigmoid(expert).mean(),
+            "d_prob_policy": torch.sigmoid(policy).mean(),
             "d_penalty": penalty,
         }
 
-    def reward_of(self, logits: np.ndarray) -> np.ndarray:
+    def logits_to_reward(self, logits: np.ndarray) -> np.ndarray:
         """Return the rewards of logits, by softplus: the logarithm of a rounded probability would be infinite."""
         positive, negative = np.logaddexp(0.0, logits), -np.logaddexp(0.0, -logits)
         return {"positive": positive, "negative": negative, "unbiased": logits}[self.config.d_reward]
@@ -234,7 +243,7 @@ class AdversarialAgent(PPOAgent):
         return super().parameter_hash() * 31 + self.d_optimizer.params.hash()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return networks, discriminator, Adam's moments and normalisers."""
+        """Return networks, discriminator, Adam's moments and normalizers."""
         buffers = {name: buffer.cpu().clone() for name, buffer in self.discriminator.named_buffers()}
         return super().state_dict() | {"d_optimizer": self.d_optimizer.state_dict(), "d_buffers": buffers}
 
@@ -245,22 +254,22 @@ class AdversarialAgent(PPOAgent):
         for name, buffer in self.discriminator.named_buffers():
             buffer.copy_(state["d_buffers"][name])
 
-    def worker_state(self) -> dict[str, Any]:
+    def rank_state_dict(self) -> dict[str, Any]:
         """Return what PPO's worker has, and the choice of the expert's steps."""
-        return super().worker_state() | {"discriminator": self.d_rng.bit_generator.state}
+        return super().rank_state_dict() | {"discriminator": self.d_rng.bit_generator.state}
 
-    def load_worker_state(self, state: dict[str, Any]) -> None:
+    def load_rank_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a worker's state."""
-        super().load_worker_state(state)
+        super().load_rank_state_dict(state)
         self.d_rng.bit_generator.state = state["discriminator"]
 
-    def layers(self, inputs: int, rng: torch.Generator) -> discriminators.Scalar:
+    def layers(self, inputs: int, rng: torch.Generator) -> discriminators.MLPHead:
         """Return a network of one output, with the discriminator's hidden layers."""
         more = {"batch_norm": self.config.batch_norm_all or self.config.d_batch_norm}
-        stack = make_perception(self.config, self.stack, inputs, rng, **more)
-        return discriminators.Scalar(stack, rng, self.config.d_spectral_norm)
+        stack = make_mlp(self.config, self.stack, inputs, rng, **more)
+        return discriminators.MLPHead(stack, rng, self.config.d_spectral_norm)
 
-    def as_inputs(self, actions: np.ndarray) -> np.ndarray:
+    def encode_actions(self, actions: np.ndarray) -> np.ndarray:
         """Return actions (..., A) as networks see them: those of a finite set as marks.
 
         Others are clipped as the environment clips them: the expert's are, and must not be told by that.
@@ -269,28 +278,28 @@ class AdversarialAgent(PPOAgent):
             return np.clip(actions, self.space.low, self.space.high)
         return np.eye(int(self.space.n))[actions]
 
-    def logits(self, inputs: np.ndarray) -> np.ndarray:
+    def logits(self, features: np.ndarray) -> np.ndarray:
         """Return the discriminator's logits (...) for what it sees (..., I)."""
         with torch.no_grad():
-            return np.asarray(self.discriminator(self.tensor(inputs)).cpu().numpy())
+            return np.asarray(self.discriminator(self.tensor(features)).cpu().numpy())
 
-    def scores(self, inputs: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """Return the logits (T, N) by which a rollout's steps are rewarded; `valid` (T, N), those there are."""
-        return self.logits(inputs)
+    def scores(self, features: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """Return the logits (T, N) by which a rollout's steps are rewarded; `mask` (T, N), those there are."""
+        return self.logits(features)
 
-    def expert_inputs(self, count: int) -> np.ndarray:
+    def sample_expert(self, count: int) -> np.ndarray:
         """Return what the discriminator sees (count, I) of steps of the expert, drawn at random."""
         rng, size = self.d_rng, self.expert.obs.shape[1]
-        if self.config.d_control == "none":
+        if self.config.d_ablation == "none":
             obs, next_obs = rng.standard_normal((2, count, size), np.float32)
             shape = self.space.shape
             actions = rng.standard_normal((count, *shape)) if shape else rng.integers(self.space.n, size=count)
-            return self.inputs(obs, actions, next_obs, np.zeros(count, bool))
+            return self.features(obs, actions, next_obs, np.zeros(count, bool))
         chosen = rng.integers(len(self.expert), size=count)
         obs, next_obs = (self.observations(of[chosen]) for of in (self.expert.obs, self.expert.next_obs))
-        return self.inputs(obs, self.expert.actions[chosen], next_obs, self.expert.terminated[chosen])
+        return self.features(obs, self.expert.actions[chosen], next_obs, self.expert.terminated[chosen])
 
-    def _learn_to_tell(self, policy: np.ndarray, count: int) -> tuple[dict[str, float], torch.Tensor]:
+    def _update_discriminator(self, policy: np.ndarray, count: int) -> tuple[dict[str, float], torch.Tensor]:
         """Let the discriminator learn from steps of the policy (K, I) and as many of the expert.
 
         Every worker makes as many minibatches, of `count` steps in a pass, however many of its rows are dead.
@@ -301,26 +310,26 @@ class AdversarialAgent(PPOAgent):
         config, rng = self.config, self.d_rng
         for _ in range(config.d_steps):
             self.discriminator.refresh()
-            chosen = self.expert_inputs(count)
+            chosen = self.sample_expert(count)
             fields = {"expert": chosen, "policy": policy[np.resize(rng.permutation(len(policy)), count)]}
             if config.d_penalty != "none":
                 fields["mix"] = rng.random((count, 1), np.float32)
             if config.d_penalty == "dragan":
                 fields["noise"] = 0.5 * chosen.std(0) * rng.random(chosen.shape, np.float32)
             batch = {name: self.tensor(field) for name, field in fields.items()}
-            self.d_optimizer.learn(optimizers.Packed(batch), config.d_batch_size, rng)
+            self.d_optimizer.run_epoch(optimizers.PackedBatch(batch), config.d_batch_size, rng)
         self.discriminator.refresh()
-        metrics = self.d_optimizer.take_metrics()
-        del metrics["gradient_norm"]
+        metrics = self.d_optimizer.pop_metrics()
+        del metrics["grad_norm"]
         return metrics, torch.cat([batch["expert"], batch["policy"]])
 
-    def _clone(self, observation_size: int, setting: Setting) -> None:
+    def _clone(self, observation_size: int, context: AgentContext) -> None:
         """Begin with most probable actions, and moments of observations, that are cloned from the demonstrations."""
         own = {each.name: getattr(self.config, each.name) for each in dataclasses.fields(PolicyConfig)}
         cloning = BCConfig(**own | {"epochs": 1, "lr_schedule": "constant"}, bc_validation=0.0)
-        plain = Setting(setting.comm, seed=setting.seed, demos=setting.demos, imitation=setting.imitation)
+        plain = AgentContext(context.comm, seed=context.seed, demos=context.demos, imitation=context.imitation)
         cloner = BCAgent(cloning, observation_size, self.space, plain)
-        for _ in range(self.config.warm_start):
+        for _ in range(self.config.bc_pretrain_epochs):
             cloner.clone(0.0)
         learned = cloner.network.state_dict()
         learned.pop("head.log_std", None)  # an expert without noise would leave nothing to explore with

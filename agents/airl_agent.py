@@ -3,7 +3,7 @@
 Its logit is f − log π, where f(s, s') = g(s) + γ h(s') − h(s) (eq. 4): a reward g of the state alone, and a shaping
 potential h that takes up what depends on the dynamics. The policy is rewarded by f less the mean of log π: with log π
 of each step, as the paper has it, noise for its own sake would be paid for with the weight of f, which is steep only
-where the gradient penalty lets it be; `--entropy_coefficient` pays for it by a weight of its own. With
+where the gradient penalty lets it be; `--ent_coef` pays for it by a weight of its own. With
 ``--d_reward=unbiased`` that is the reward; by default −log(1 − D) of it, as episodes that end by falling would
 otherwise be ended at once while D is strong. Of what is learned, g without h can be saved and another policy trained
 on it: see `learned_reward`.
@@ -35,7 +35,7 @@ class AIRLConfig(AdversarialConfig):
     """Hyper-parameters of AIRL."""
 
     d_state_only: bool = param(True, "the reward depends on the state alone, as is needed to use it elsewhere")
-    d_penalty_coefficient: float = param(
+    d_penalty_coef: float = param(
         1.0, "weight of that penalty, which also bounds how much f can say against log π", low=0
     )
 
@@ -53,28 +53,28 @@ class AIRLAgent(AdversarialAgent):
     ) -> discriminators.ShapedReward:
         """Return g and h; log π and whether the episode goes on come with the inputs, and are not held smooth."""
         actions = 0 if self.config.d_state_only else action_size
-        self.penalised = 2 * observation_size + actions
+        self.penalty_dims = 2 * observation_size + actions
         reward, potential = self.layers(observation_size + actions, rng), self.layers(observation_size, rng)
         return discriminators.ShapedReward(reward, potential, observation_size, self.config.gamma)
 
-    def inputs(self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    def features(self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """Return what the discriminator sees (..., I) of steps; log π is that of the present policy.
 
         It is asked about actions as the environment clips them: of one beyond the limits, its density there.
         """
-        seen = [obs, next_obs] if self.config.d_state_only else [obs, next_obs, self.as_inputs(actions)]
-        done = self.as_inputs(actions).astype(np.float32) if self.space.shape else np.asarray(actions, np.int64)
+        parts = [obs, next_obs] if self.config.d_state_only else [obs, next_obs, self.encode_actions(actions)]
+        taken = self.encode_actions(actions).astype(np.float32) if self.space.shape else np.asarray(actions, np.int64)
         with torch.no_grad():
-            log_probs, _ = self.network.head.log_prob(self.network.policy(self.tensor(obs)), self.tensor(done))
-        rest = np.stack([~ends, log_probs.cpu().numpy()], axis=-1)
-        return np.concatenate([*seen, rest], axis=-1).astype(np.float32)
+            log_probs, _ = self.network.head.log_prob(self.network.policy(self.tensor(obs)), self.tensor(taken))
+        tail = np.stack([~ends, log_probs.cpu().numpy()], axis=-1)
+        return np.concatenate([*parts, tail], axis=-1).astype(np.float32)
 
-    def scores(self, inputs: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    def scores(self, features: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Return f − mean log π (T, N), the mean over the steps of all workers."""
-        log_probs = inputs[..., -1]
-        total, count = self.comm.sum_(np.array([log_probs[valid].sum(dtype=np.float64), valid.sum()]))
+        log_probs = features[..., -1]
+        total, count = self.comm.sum_(np.array([log_probs[mask].sum(dtype=np.float64), mask.sum()]))
         self.mean_log_prob = float(total / count)
-        return np.asarray(self.logits(inputs) + log_probs - np.float32(self.mean_log_prob))
+        return np.asarray(self.logits(features) + log_probs - np.float32(self.mean_log_prob))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what all adversarial imitation has, and from where the learned reward counts."""
@@ -91,10 +91,14 @@ class AIRLAgent(AdversarialAgent):
         It is what the policy was rewarded by, less the potential: g − mean log π, in the form of `d_reward`. So
         where episodes end by falling, it pays for staying up as it did when it was learned.
         """
-        seen = [self.observations(rollout.obs[:-1])]
+        parts = [self.observations(rollout.obs[:-1])]
         if not self.config.d_state_only:
-            seen.append(self.as_inputs(rollout.actions))
+            parts.append(self.encode_actions(rollout.actions))
         with torch.no_grad():
-            g = self.discriminator.reward(self.tensor(np.concatenate(seen, axis=-1).astype(np.float32))).cpu().numpy()
-        rewards = self.reward_of(g - np.float32(self.mean_log_prob))
-        return np.where(rollout.valid, rewards, 0.0).astype(np.float32)
+            g = (
+                self.discriminator.reward(self.tensor(np.concatenate(parts, axis=-1).astype(np.float32)))
+                .cpu()
+                .numpy()
+            )
+        rewards = self.logits_to_reward(g - np.float32(self.mean_log_prob))
+        return np.where(rollout.mask, rewards, 0.0).astype(np.float32)

@@ -29,8 +29,8 @@ class Agent(Protocol):
     DISCRIMINATES: bool  # whether it has a discriminator
     finished: str  # why there is nothing more to learn, alike on all workers; empty while there is
 
-    def __init__(self, config: Any, observation_size: int, action_space: Any, setting: Setting) -> None:
-        """Build networks and optimisers; the parameters are the same on every worker."""
+    def __init__(self, config: Any, observation_size: int, action_space: Any, context: AgentContext) -> None:
+        """Build networks and optimizers; the parameters are the same on every worker."""
 
     @staticmethod
     def check_actions(config: Any, action_space: Any) -> None:
@@ -39,10 +39,10 @@ class Agent(Protocol):
     def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
         """Return the random numbers (steps, ...) that one environment's actions need."""
 
-    def explore(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    def sample_actions(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Return one sampled action for each observation (N, O); what training steps with."""
 
-    def act(self, obs: np.ndarray) -> np.ndarray:
+    def predict(self, obs: np.ndarray) -> np.ndarray:
         """Return the deterministic action for one observation (O,)."""
 
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
@@ -52,22 +52,22 @@ class Agent(Protocol):
         """Return a checksum that is the same on every worker as long as their parameters are."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return networks, optimisers and normalisers: tensors and plain values."""
+        """Return networks, optimizers and normalizers: tensors and plain values."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a checkpoint's state."""
 
-    def worker_state(self) -> dict[str, Any]:
+    def rank_state_dict(self) -> dict[str, Any]:
         """Return what this worker alone has: random generators, running returns of its environments, ...
 
         After it and `state_dict` are loaded, the agent must learn the same bits as one that never stopped.
         """
 
-    def load_worker_state(self, state: dict[str, Any]) -> None:
+    def load_rank_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a worker's state."""
 
 
-class Setting:
+class AgentContext:
     """Where an agent runs: facts that are no hyper-parameters."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Behavioural cloning (Pomerleau 1991), whole: the demonstrations' actions, learned like labels.
+"""Behavioral cloning (Pomerleau 1991), whole: the demonstrations' actions, learned like labels.
 
 An iteration makes some passes over the demonstrations; its rollout is played to see what the policy has learned, and
 nothing is learned from that.
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from milozero.agents.base import Setting
+from milozero.agents.base import AgentContext
 from milozero.agents.normalizer import ObservationNormalizer
-from milozero.agents.policy import Acting, PolicyConfig, make_perception
+from milozero.agents.policy import PolicyAgent, PolicyConfig, make_mlp
 from milozero.agents.rollout import Rollout
 from milozero.demonstrations.dataset import Transitions, transitions
 from milozero.helpers.config.params import param
@@ -43,13 +43,13 @@ class CloningConfig(PolicyConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class BCConfig(CloningConfig):
-    """Hyper-parameters of behavioural cloning."""
+    """Hyper-parameters of behavioral cloning."""
 
     FROM_ROLLOUTS: ClassVar[bool] = False
 
     bc_validation: float = param(0.1, "share of the steps that is kept aside to see when to stop", low=0, high=0.9)
     bc_patience: int = param(
-        20, "end after so many iterations without a better validation loss; 0: never", low=0, may_change=True
+        20, "end after so many iterations without a better validation loss; 0: never", low=0, mutable_on_resume=True
     )
 
 
@@ -71,7 +71,7 @@ BC_METRICS = {
     "entropy": Metric(
         "update", "nats", "mean entropy of the action distribution, summed over dimensions", "falls slowly"
     ),
-    "gradient_norm": Metric(
+    "grad_norm": Metric(
         "update",
         "–",
         "Euclidean norm of the gradient averaged over the workers, before `clip_norm` cuts it",
@@ -83,7 +83,7 @@ BC_METRICS = {
 }
 
 
-class Cloner(Acting):
+class BCBase(PolicyAgent):
     """A policy that learns an expert's actions like labels.
 
     Raises:
@@ -98,28 +98,28 @@ class Cloner(Acting):
         if config.bc_loss == "mse" and not action_space.shape:
             raise UserError("--bc_loss=mse needs continuous actions; use nll")
 
-    def __init__(self, config: CloningConfig, observation_size: int, action_space: Any, setting: Setting) -> None:
+    def __init__(
+        self, config: CloningConfig, observation_size: int, action_space: Any, context: AgentContext
+    ) -> None:
         self.check_actions(config, action_space)
         self.config = config
-        self.comm = setting.comm
-        self.device = torch.device(setting.device)
-        rng = torch.Generator().manual_seed(integer(setting.seed, Purpose.PARAMETERS))
-        policy = make_perception(config, config.p_perception_stack, observation_size, rng)
-        head = networks.make_head(action_space, policy.outputs, config.log_std, rng)
+        self.comm = context.comm
+        self.device = torch.device(context.device)
+        rng = torch.Generator().manual_seed(integer(context.seed, Purpose.PARAMETERS))
+        policy = make_mlp(config, config.p_perception_stack, observation_size, rng)
+        head = networks.make_head(action_space, policy.outputs, config.log_std_init, rng)
         self.network = networks.Policy(policy, head).to(self.device)
         self.optimizer = optimizers.Optimizer(
             self.network,
             self.loss,
             lambda name: config.p_lr,
             clip_norm=config.clip_norm,
-            comm=setting.comm,
-            compile=setting.compile,
+            comm=context.comm,
+            compile=context.compile,
         )
         self.actor = networks.Actor(self.network)
-        self.observations = ObservationNormalizer(
-            observation_size, config.clip_normalized, config.normalize_observations
-        )
-        self.rng = generator(setting.seed, Purpose.SHUFFLE, setting.comm.rank, setting.iteration)
+        self.observations = ObservationNormalizer(observation_size, config.clip_obs, config.normalize_observations)
+        self.rng = generator(context.seed, Purpose.SHUFFLE, context.comm.rank, context.iteration)
 
     def set_schedule(self, progress: float) -> float:
         """Set the learning rate for how far the run is, from 0 to 1; return it."""
@@ -139,7 +139,7 @@ class Cloner(Acting):
         return loss, {"policy_loss": loss, "entropy": entropy.mean()}
 
 
-class BCAgent(Cloner):
+class BCAgent(BCBase):
     """A policy that learns from demonstrations alone; each worker has its share of their steps.
 
     Raises:
@@ -152,13 +152,13 @@ class BCAgent(Cloner):
     DISCRIMINATES = False
     config: BCConfig
 
-    def __init__(self, config: BCConfig, observation_size: int, action_space: Any, setting: Setting) -> None:
-        super().__init__(config, observation_size, action_space, setting)
+    def __init__(self, config: BCConfig, observation_size: int, action_space: Any, context: AgentContext) -> None:
+        super().__init__(config, observation_size, action_space, context)
         self.best_loss, self.since_best = float("inf"), 0
         self._steps: Transitions | None = None
         self.first_action = int(getattr(action_space, "start", 0))
-        if setting.demos:
-            self._take(setting)
+        if context.demos:
+            self._take(context)
 
     @property
     def finished(self) -> str:
@@ -180,9 +180,9 @@ class BCAgent(Cloner):
         """Make `epochs` passes over the demonstrations; `progress` goes from 0 to 1 over the run."""
         config, rate = self.config, self.set_schedule(progress)
         for _ in range(config.epochs):
-            self.optimizer.learn(self.learned, config.batch_size, self.rng)
-        metrics = self.optimizer.take_metrics()
-        self.network.learn(self.learned_obs, self.comm)
+            self.optimizer.run_epoch(self.learned, config.batch_size, self.rng)
+        metrics = self.optimizer.pop_metrics()
+        self.network.update_batch_norm(self.learned_obs, self.comm)
         self.actor.refresh()
         validation = self._validation_loss()
         better = validation < self.best_loss
@@ -191,28 +191,28 @@ class BCAgent(Cloner):
         return metrics | {"validation_loss": validation, "learning_rate": rate}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return networks, Adam's moments, the normaliser, and how the validation goes."""
+        """Return networks, Adam's moments, the normalizer, and how the validation goes."""
         return super().state_dict() | {"best_loss": self.best_loss, "since_best": self.since_best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a checkpoint's state."""
         super().load_state_dict(state)
         if self._steps is not None:
-            self._normalise()
+            self._normalize()
         self.best_loss, self.since_best = float(state["best_loss"]), int(state["since_best"])
 
-    def worker_state(self) -> dict[str, Any]:
+    def rank_state_dict(self) -> dict[str, Any]:
         """Return this worker's shuffling."""
         return {"shuffle": self.rng.bit_generator.state}
 
-    def load_worker_state(self, state: dict[str, Any]) -> None:
+    def load_rank_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a worker's state."""
         self.rng.bit_generator.state = state["shuffle"]
 
-    def _take(self, setting: Setting) -> None:
+    def _take(self, context: AgentContext) -> None:
         """Draw the steps to learn from and those to keep aside, and take this worker's share of both (collective)."""
-        rng = generator(setting.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
-        steps = transitions(setting.demos, setting.imitation.demo_subsampling, rng, self.first_action)
+        rng = generator(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
+        steps = transitions(context.demos, context.imitation.demo_subsampling, rng, self.first_action)
         order = rng.permutation(len(steps))
         aside = int(len(order) * self.config.bc_validation)
         rank, size = self.comm.rank, self.comm.size
@@ -222,10 +222,10 @@ class BCAgent(Cloner):
             raise UserError(f"--batch_size={self.config.batch_size}, but {have}")
         self._steps = steps
         self._mine, self._aside = order[aside:][rank * count : (rank + 1) * count], order[:aside][rank::size]
-        self.observations.learn(steps.obs[self._mine], self.comm)
-        self._normalise()
+        self.observations.update(steps.obs[self._mine], self.comm)
+        self._normalize()
 
-    def _normalise(self) -> None:
+    def _normalize(self) -> None:
         """Bring this worker's steps to the form in which they are learned from, as the policy will see others."""
         steps = self._steps
         assert steps is not None
@@ -237,7 +237,7 @@ class BCAgent(Cloner):
             }
 
         learned, self._kept = fields(self._mine), fields(self._aside)
-        self.learned_obs, self.learned = learned["obs"], optimizers.Packed(learned)
+        self.learned_obs, self.learned = learned["obs"], optimizers.PackedBatch(learned)
 
     def _validation_loss(self) -> float:
         """Return the mean loss of the steps that all workers keep aside; NaN where there are none."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from milozero.agents.adversarial import AdversarialAgent, AdversarialConfig
-from milozero.agents.base import Setting
+from milozero.agents.base import AgentContext
 from milozero.agents.rollout import Rollout
 from milozero.helpers.config.params import param
 from milozero.helpers.errors import UserError
@@ -37,64 +37,64 @@ class GAILAgent(AdversarialAgent):
     Config = GAILConfig
     config: GAILConfig
 
-    def __init__(self, config: GAILConfig, observation_size: int, action_space: Any, setting: Setting) -> None:
-        super().__init__(config, observation_size, action_space, setting)
-        self.ended = np.zeros(setting.num_envs, bool)  # by its own rules, with the step before this rollout
+    def __init__(self, config: GAILConfig, observation_size: int, action_space: Any, context: AgentContext) -> None:
+        super().__init__(config, observation_size, action_space, context)
+        self.ended = np.zeros(context.num_envs, bool)  # by its own rules, with the step before this rollout
         if config.d_absorbing and config.gamma == 1.0:
             raise UserError("--d_absorbing needs a --gamma below 1: rewards for ever must add up to something")
-        if setting.demos:
-            ends, steps = sum(e.terminated for e in setting.demos), sum(map(len, setting.demos))
+        if context.demos:
+            ends, steps = sum(e.terminated for e in context.demos), sum(map(len, context.demos))
             self.expert_ends = ends / (steps + ends)  # share of the state that absorbs, once an episode
 
     def make_discriminator(self, observation_size: int, action_size: int, rng: torch.Generator) -> torch.nn.Module:
         """Return hidden layers and a logit on top of them."""
         actions = 0 if self.config.d_state_only else action_size
-        self.penalised = observation_size + actions + int(self.config.d_absorbing)
-        return self.layers(self.penalised, rng)
+        self.penalty_dims = observation_size + actions + int(self.config.d_absorbing)
+        return self.layers(self.penalty_dims, rng)
 
-    def inputs(self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    def features(self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """Return what the discriminator sees (..., I) of steps: observation, action, not the absorbing state."""
         parts = [obs]
         if not self.config.d_state_only:
-            parts.append(self.as_inputs(actions))
+            parts.append(self.encode_actions(actions))
         if self.config.d_absorbing:
             parts.append(np.zeros((*obs.shape[:-1], 1)))
         return np.concatenate(parts, axis=-1).astype(np.float32)
 
-    def seen(self, rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
+    def rollout_features(self, rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
         """Return the inputs (T, N, I) of a rollout's steps, and which of them there are (T, N).
 
         The dead row after an end is where the state that absorbs is seen.
         """
-        inputs, seen = super().seen(rollout)
+        features, mask = super().rollout_features(rollout)
         if self.config.d_absorbing:
-            after = np.concatenate([self.ended[None], rollout.terminated[:-1]]) & ~rollout.valid
-            inputs[after], seen = self._absorbed(), seen | after
+            after = np.concatenate([self.ended[None], rollout.terminated[:-1]]) & ~rollout.mask
+            features[after], mask = self._absorbed(), mask | after
             self.ended = rollout.terminated[-1].copy()
-        return inputs, seen
+        return features, mask
 
-    def expert_inputs(self, count: int) -> np.ndarray:
+    def sample_expert(self, count: int) -> np.ndarray:
         """Return what the discriminator sees (count, I) of the expert, which absorbs as often as its episodes end."""
-        chosen = super().expert_inputs(count)
+        chosen = super().sample_expert(count)
         if self.config.d_absorbing:  # noise as well, or an end alone would tell it from the policy
             chosen[self.d_rng.random(count) < self.expert_ends] = self._absorbed()
         return chosen
 
-    def value_of_end(self) -> float:
+    def terminal_value(self) -> float:
         """Return what the state that absorbs is worth, where it is one: its reward for ever, discounted."""
         if not self.config.d_absorbing:
             return 0.0
-        return float(self.reward_of(self.logits(self._absorbed()[None]))[0]) / (1.0 - self.config.gamma)
+        return float(self.logits_to_reward(self.logits(self._absorbed()[None]))[0]) / (1.0 - self.config.gamma)
 
-    def worker_state(self) -> dict[str, Any]:
+    def rank_state_dict(self) -> dict[str, Any]:
         """Return what this worker alone has, and which episodes have just ended."""
-        return super().worker_state() | {"ended": self.ended.tolist()}
+        return super().rank_state_dict() | {"ended": self.ended.tolist()}
 
-    def load_worker_state(self, state: dict[str, Any]) -> None:
+    def load_rank_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a worker's state."""
-        super().load_worker_state(state)
+        super().load_rank_state_dict(state)
         self.ended = np.array(state["ended"], bool)
 
     def _absorbed(self) -> np.ndarray:
         """Return the inputs (I,) of the state after an end: zeros, and a mark (Kostrikov et al. 2019, sec. 4.2)."""
-        return np.append(np.zeros(self.penalised - 1), 1.0).astype(np.float32)
+        return np.append(np.zeros(self.penalty_dims - 1), 1.0).astype(np.float32)

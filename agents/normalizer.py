@@ -1,4 +1,4 @@
-"""Running moments over all workers, and the two normalisers that stand on them."""
+"""Running moments over all workers, and the two normalizers that stand on them."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class RunningMoments:
 
 
 class ObservationNormalizer:
-    """Observations to zero mean and unit variance, clipped; frozen until `learn` is called.
+    """Observations to zero mean and unit variance, clipped; frozen until `update` is called.
 
-    A normaliser that is switched off learns nothing and stays the identity.
+    A normalizer that is switched off learns nothing and stays the identity.
     """
 
     def __init__(self, size: int, clip: float, enabled: bool) -> None:
@@ -75,13 +75,13 @@ class ObservationNormalizer:
         self._scale = (1.0 / self.moments.std).astype(np.float32)
 
     def __call__(self, observations: np.ndarray) -> np.ndarray:
-        """Return normalised float32 observations, of the same shape (..., O)."""
+        """Return normalized float32 observations, of the same shape (..., O)."""
         if not self.enabled:
             return np.asarray(observations, np.float32)
-        normalised = (observations - self._mean) * self._scale
-        return np.clip(normalised, -self.clip, self.clip, out=normalised).astype(np.float32, copy=False)
+        normalized = (observations - self._mean) * self._scale
+        return np.clip(normalized, -self.clip, self.clip, out=normalized).astype(np.float32, copy=False)
 
-    def learn(self, observations: np.ndarray, comm: Comm) -> None:
+    def update(self, observations: np.ndarray, comm: Comm) -> None:
         """Count each observation (K, O) once."""
         if self.enabled:
             self.moments.update(observations, comm)
@@ -111,7 +111,7 @@ class RewardScaler:
         self.clip = clip
         self.enabled = enabled
 
-    def __call__(self, rewards: np.ndarray, cut: np.ndarray, valid: np.ndarray, comm: Comm) -> np.ndarray:
+    def __call__(self, rewards: np.ndarray, done: np.ndarray, mask: np.ndarray, comm: Comm) -> np.ndarray:
         """Learn from one rollout, then return its rewards scaled; all arrays (T, N)."""
         if not self.enabled:
             return rewards
@@ -119,8 +119,8 @@ class RewardScaler:
         for t in range(len(rewards)):
             self.returns = self.returns * self.gamma + rewards[t]
             discounted[t] = self.returns
-            self.returns = np.where(cut[t], 0.0, self.returns)
-        self.moments.update(discounted[valid], comm)
+            self.returns = np.where(done[t], 0.0, self.returns)
+        self.moments.update(discounted[mask], comm)
         scaled = rewards / self.moments.std
         return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from milozero.agents.normalizer import ObservationNormalizer
-from milozero.helpers.config.mlp import hidden_sizes
+from milozero.helpers.config.mlp import parse_hidden_sizes
 from milozero.helpers.config.params import param
 from milozero.helpers.lazy import lazy_import
 
@@ -28,11 +28,11 @@ class PolicyConfig:
 
     FROM_ROLLOUTS: ClassVar[bool] = True  # whether its minibatches are parts of rollouts
 
-    p_perception_stack: str = param("mlp_64", "hidden layers of the policy", check=hidden_sizes)
+    p_perception_stack: str = param("mlp_64", "hidden layers of the policy", check=parse_hidden_sizes)
     activation: str = param("tanh", "activation of hidden layers", choices=("tanh", "relu", "elu"))
-    layer_norm: bool = param(False, "layer normalisation in every network")
-    batch_norm_all: bool = param(False, "batch normalisation in every network, moments over all workers")
-    log_std: float = param(0.0, "first log standard deviation of continuous actions", low=-20, high=2)
+    layer_norm: bool = param(False, "layer normalization in every network")
+    batch_norm_all: bool = param(False, "batch normalization in every network, moments over all workers")
+    log_std_init: float = param(0.0, "first log standard deviation of continuous actions", low=-20, high=2)
 
     p_lr: float = param(3e-4, "learning rate of the policy (and of shared layers)", low=0)
     lr_schedule: str = param("linear", "learning rates over the run", choices=("linear", "constant"))
@@ -41,11 +41,11 @@ class PolicyConfig:
     epochs: int = param(10, "passes over what an iteration learns from", low=1)
 
     normalize_observations: bool = param(True, "observations to mean 0, deviation 1, by running moments")
-    clip_normalized: float = param(10.0, "limit of normalised observations and rewards", above=0)
+    clip_obs: float = param(10.0, "limit of normalized observations", above=0)
 
 
-class Acting:
-    """Acts by a policy network on normalised observations, and learns its parameters by one optimiser."""
+class PolicyAgent:
+    """Acts by a policy network on normalized observations, and learns its parameters by one optimizer."""
 
     network: networks.Policy
     actor: networks.Actor
@@ -65,15 +65,15 @@ class Acting:
         """Return the random numbers (steps, A) that one environment's actions need."""
         return self.actor.head.noise(rng, steps)
 
-    def explore(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    def sample_actions(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Return one sampled action for each observation (N, O)."""
         return self.actor.sample(self.observations(obs), noise)
 
-    def act(self, obs: np.ndarray) -> np.ndarray:
+    def predict(self, obs: np.ndarray) -> np.ndarray:
         """Return the most probable action for one observation (O,)."""
-        return self.modes(obs[None])[0]
+        return self.predict_batch(obs[None])[0]
 
-    def modes(self, obs: np.ndarray) -> np.ndarray:
+    def predict_batch(self, obs: np.ndarray) -> np.ndarray:
         """Return the most probable action for each observation (N, O)."""
         return self.actor.mode(self.observations(obs))
 
@@ -82,7 +82,7 @@ class Acting:
         return self.optimizer.params.hash()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return networks, Adam's moments and the normaliser."""
+        """Return networks, Adam's moments and the normalizer."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "buffers": {name: buffer.cpu().clone() for name, buffer in self.network.named_buffers()},
@@ -102,11 +102,9 @@ class Acting:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
 
-def make_perception(
-    config: PolicyConfig, stack: str, inputs: int, rng: torch.Generator, **more: Any
-) -> networks.Perception:
+def make_mlp(config: PolicyConfig, stack: str, inputs: int, rng: torch.Generator, **more: Any) -> networks.MLP:
     """Return the hidden layers that `config` describes."""
-    return networks.Perception(
+    return networks.MLP(
         stack,
         inputs,
         rng,

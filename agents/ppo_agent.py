@@ -1,4 +1,4 @@
-"""Proximal policy optimisation (Schulman et al. 2017), whole.
+"""Proximal policy optimization (Schulman et al. 2017), whole.
 
 Details follow what was found to matter in "The 37 Implementation Details of PPO" (Huang et al. 2022).
 """
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from milozero.agents.advantages import explained_variance, gae
-from milozero.agents.base import Setting
+from milozero.agents.base import AgentContext
 from milozero.agents.normalizer import ObservationNormalizer, RewardScaler
-from milozero.agents.policy import Acting, PolicyConfig, make_perception
+from milozero.agents.policy import PolicyAgent, PolicyConfig, make_mlp
 from milozero.agents.rollout import Rollout
 from milozero.helpers.comm import Comm
-from milozero.helpers.config.mlp import hidden_sizes
+from milozero.helpers.config.mlp import parse_hidden_sizes
 from milozero.helpers.config.params import param, usable_path
 from milozero.helpers.errors import UserError
 from milozero.helpers.lazy import lazy_import
@@ -40,16 +40,16 @@ else:  # torch takes more than a second to import, and `main.py -h` reads this f
 class PPOConfig(PolicyConfig):
     """Hyper-parameters of PPO."""
 
-    v_perception_stack: str = param("mlp_64", "hidden layers of the value function", check=hidden_sizes)
+    v_perception_stack: str = param("mlp_64", "hidden layers of the value function", check=parse_hidden_sizes)
     shared_value: bool = param(False, "value function on the policy's hidden layers, not on its own")
     v_lr: float = param(3e-4, "learning rate of the value function", low=0)
 
     gamma: float = param(0.99, "discount factor", low=0, high=1)
     gae_lambda: float = param(0.95, "trace decay of the advantage estimate", low=0, high=1)
-    clip: float = param(0.2, "largest relative change of an action's probability", above=0)
-    clip_value: bool = param(False, "limit the change of values by the same clip range")
-    entropy_coefficient: float = param(0.0, "weight of the entropy bonus", low=0)
-    value_coefficient: float = param(0.5, "weight of the value loss", low=0)
+    clip_range: float = param(0.2, "largest relative change of an action's probability", above=0)
+    clip_value_loss: bool = param(False, "limit the change of values by the same clip range")
+    ent_coef: float = param(0.0, "weight of the entropy bonus", low=0)
+    vf_coef: float = param(0.5, "weight of the value loss", low=0)
     recompute_advantages: bool = param(False, "new values and advantages before each epoch")
     normalize_advantages: bool = param(True, "advantages to mean 0, deviation 1 over all workers")
     rpo_alpha: float = param(
@@ -59,6 +59,7 @@ class PPOConfig(PolicyConfig):
     )
     target_kl: float = param(0.0, "end an update where the KL divergence exceeds this; 0 for never", low=0)
     normalize_rewards: bool = param(True, "rewards divided by the deviation of the discounted return")
+    clip_reward: float = param(10.0, "limit of normalized rewards", above=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,7 @@ PPO_METRICS = {  # means over the minibatches and epochs of the update, but for 
     "policy_loss": Metric(
         "update",
         "–",
-        "−mean min(*rA*, clip(*r*, 1 ± `clip`) *A*): *r* new over old probability of the action, *A* advantage",
+        "−mean min(*rA*, clip(*r*, 1 ± `clip_range`) *A*): *r* new over old probability of the action, *A* advantage",
         "a little below 0 (−0.03 to −0.005), without a trend; says nothing about progress",
         "Schulman et al. 2017, eq. 7",
     ),
@@ -93,10 +94,10 @@ PPO_METRICS = {  # means over the minibatches and epochs of the update, but for 
         "update",
         "nats",
         "mean entropy of the action distribution, summed over dimensions; of continuous actions below 0 when narrow",
-        "falls slowly; worry when it collapses early with poor returns (raise `entropy_coefficient`), or rises long",
+        "falls slowly; worry when it collapses early with poor returns (raise `ent_coef`), or rises long",
         "Schulman et al. 2017, eq. 9 (its S)",
     ),
-    "kl": Metric(
+    "approx_kl": Metric(
         "update",
         "nats",
         "mean (*r* − 1 − ln *r*), an estimate of KL(old ‖ new policy), never negative; with `rpo_alpha`, what that "
@@ -108,11 +109,11 @@ PPO_METRICS = {  # means over the minibatches and epochs of the update, but for 
     "clip_fraction": Metric(
         "update",
         "share",
-        "of the samples, those with *r* outside 1 ± `clip`: the others are free to move on",
+        "of the samples, those with *r* outside 1 ± `clip_range`: the others are free to move on",
         "about 0.1 (0.06 to 0.2); 0 all the time: the steps are tiny; above 0.3: they are too large",
         "Huang et al. 2022, no. 12",
     ),
-    "gradient_norm": Metric(
+    "grad_norm": Metric(
         "update",
         "–",
         "Euclidean norm of the gradient averaged over the workers, before `clip_norm` cuts it",
@@ -142,7 +143,7 @@ PPO_METRICS = {  # means over the minibatches and epochs of the update, but for 
 }
 
 
-class PPOAgent(Acting):
+class PPOAgent(PolicyAgent):
     """A policy and a value function that learn from the rollouts of all workers."""
 
     Config: type[PPOConfig] = RewardedPPOConfig
@@ -158,35 +159,34 @@ class PPOAgent(Acting):
         if config.rpo_alpha and not action_space.shape:
             raise UserError(f"--rpo_alpha={config.rpo_alpha}: a finite set of actions has no mean to move")
 
-    def __init__(self, config: PPOConfig, observation_size: int, action_space: Any, setting: Setting) -> None:
+    def __init__(self, config: PPOConfig, observation_size: int, action_space: Any, context: AgentContext) -> None:
         self.check_actions(config, action_space)
         self.config = config
-        self.comm = setting.comm
-        self.device = torch.device(setting.device)
-        rng = torch.Generator().manual_seed(integer(setting.seed, Purpose.PARAMETERS))
+        self.comm = context.comm
+        self.device = torch.device(context.device)
+        rng = torch.Generator().manual_seed(integer(context.seed, Purpose.PARAMETERS))
         self.network = make_actor_critic(config, observation_size, action_space, rng).to(self.device)
         self.optimizer = optimizers.Optimizer(
             self.network,
             self.loss,
             lambda name: config.v_lr if name.startswith("value") else config.p_lr,
             clip_norm=config.clip_norm,
-            comm=setting.comm,
-            compile=setting.compile,
+            comm=context.comm,
+            compile=context.compile,
         )
         self.actor = networks.Actor(self.network)  # after the optimizer, which gives the parameters their place
-        clip = config.clip_normalized
-        self.observations = ObservationNormalizer(observation_size, clip, config.normalize_observations)
-        self.rewards = RewardScaler(setting.num_envs, config.gamma, clip, config.normalize_rewards)
-        self.rng = generator(setting.seed, Purpose.SHUFFLE, setting.comm.rank, setting.iteration)
-        self.teacher = setting.reward
+        self.observations = ObservationNormalizer(observation_size, config.clip_obs, config.normalize_observations)
+        self.rewards = RewardScaler(context.num_envs, config.gamma, config.clip_reward, config.normalize_rewards)
+        self.rng = generator(context.seed, Purpose.SHUFFLE, context.comm.rank, context.iteration)
+        self.teacher = context.reward
 
-    def update(self, rollout: Rollout, progress: float, *, value_of_end: float = 0.0) -> dict[str, float]:
+    def update(self, rollout: Rollout, progress: float, *, terminal_value: float = 0.0) -> dict[str, float]:
         """Learn from one rollout. Metrics are means over the update.
 
         Args:
             rollout: what happened.
             progress: from 0 to 1 over the run.
-            value_of_end: rewards to come, discounted, after an episode that ended by its own rules.
+            terminal_value: rewards to come, discounted, after an episode that ended by its own rules.
 
         Raises:
             NonFiniteError: where a loss, gradient or parameter is no longer finite, naming it.
@@ -196,9 +196,9 @@ class PPOAgent(Acting):
             rollout = dataclasses.replace(rollout, rewards=self.teacher.learned_reward(rollout))
         schedule = 1.0 - progress if config.lr_schedule == "linear" else 1.0
         self.optimizer.set_schedule(schedule)
-        rewards = self.rewards(rollout.rewards, rollout.cut, rollout.valid, self.comm)
-        if value_of_end:  # beside the rewards' own scale, which it would stretch, and their limit
-            rewards = rewards + rollout.terminated * np.float32(config.gamma * value_of_end / self.rewards.std)
+        rewards = self.rewards(rollout.rewards, rollout.done, rollout.mask, self.comm)
+        if terminal_value:  # beside the rewards' own scale, which it would stretch, and their limit
+            rewards = rewards + rollout.terminated * np.float32(config.gamma * terminal_value / self.rewards.std)
         obs = self.tensor(self.observations(rollout.obs))  # (T+1, N, O)
         batch = self._batch(rollout, obs)  # fields (T * N, ...)
         metrics: dict[str, float] = {}
@@ -209,18 +209,18 @@ class PPOAgent(Acting):
                 moved = self.rng.uniform(-config.rpo_alpha, config.rpo_alpha, rollout.actions.shape)
                 batch["actions"] = self.tensor((rollout.actions - moved).astype(np.float32)).flatten(0, 1)
             if epoch == 0 or config.recompute_advantages or config.rpo_alpha:
-                packed = optimizers.Packed(batch)
-            self.optimizer.learn(packed, config.batch_size, self.rng)
-            epoch_metrics = self.optimizer.take_metrics()
+                packed = optimizers.PackedBatch(batch)
+            self.optimizer.run_epoch(packed, config.batch_size, self.rng)
+            epoch_metrics = self.optimizer.pop_metrics()
             for name, value in epoch_metrics.items():
                 metrics[name] = metrics.get(name, 0.0) + (value - metrics.get(name, 0.0)) / (epoch + 1)
             if epoch == 0:
                 metrics["explained_variance"] = explained
-            if config.target_kl and epoch_metrics["kl"] > config.target_kl:
+            if config.target_kl and epoch_metrics["approx_kl"] > config.target_kl:
                 break
         # Only now: the policy that collected this rollout saw the old moments, and the update must too.
-        self.observations.learn(rollout.obs[:-1][rollout.valid], self.comm)
-        self.network.learn(obs[:-1][self.tensor(rollout.valid)], self.comm)
+        self.observations.update(rollout.obs[:-1][rollout.mask], self.comm)
+        self.network.update_batch_norm(obs[:-1][self.tensor(rollout.mask)], self.comm)
         self.actor.refresh()
         return metrics | {"learning_rate": config.p_lr * schedule, "epochs": epoch + 1.0}
 
@@ -238,29 +238,29 @@ class PPOAgent(Acting):
         log_probs, entropy, values = torch.func.functional_call(self.network, params, call)
         log_ratio = log_probs - batch["old_log_probs"]
         ratio = torch.exp(log_ratio)
-        clipped = torch.clamp(ratio, 1.0 - config.clip, 1.0 + config.clip)
+        clipped = torch.clamp(ratio, 1.0 - config.clip_range, 1.0 + config.clip_range)
         advantages = batch["advantages"]
         policy_loss = -(weights * torch.minimum(ratio * advantages, clipped * advantages)).mean()
 
         errors = (values - batch["returns"]) ** 2
-        if config.clip_value:
+        if config.clip_value_loss:
             old = batch["old_values"]
-            near = old + torch.clamp(values - old, -config.clip, config.clip)
+            near = old + torch.clamp(values - old, -config.clip_range, config.clip_range)
             errors = torch.maximum(errors, (near - batch["returns"]) ** 2)
         value_loss = 0.5 * (weights * errors).mean()
 
         bonus = (weights * entropy).mean()
-        total = policy_loss + config.value_coefficient * value_loss - config.entropy_coefficient * bonus
+        total = policy_loss + config.vf_coef * value_loss - config.ent_coef * bonus
         return total, {
             "policy_loss": policy_loss,
             "value_loss": value_loss,
             "entropy": bonus,
-            "kl": (weights * (ratio - 1.0 - log_ratio)).mean(),  # Schulman's estimator, never negative
-            "clip_fraction": (weights * ((ratio - 1.0).abs() > config.clip)).mean(),
+            "approx_kl": (weights * (ratio - 1.0 - log_ratio)).mean(),  # Schulman's estimator, never negative
+            "clip_fraction": (weights * ((ratio - 1.0).abs() > config.clip_range)).mean(),
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return networks, Adam's moments and normalisers."""
+        """Return networks, Adam's moments and normalizers."""
         return super().state_dict() | {"rewards": self.rewards.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -268,23 +268,23 @@ class PPOAgent(Acting):
         super().load_state_dict(state)
         self.rewards.load_state_dict(state["rewards"])
 
-    def worker_state(self) -> dict[str, Any]:
+    def rank_state_dict(self) -> dict[str, Any]:
         """Return this worker's shuffling, and the discounted returns of its environments' episodes so far."""
         return {"shuffle": self.rng.bit_generator.state, "returns": self.rewards.returns.tolist()}
 
-    def load_worker_state(self, state: dict[str, Any]) -> None:
+    def load_rank_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a worker's state."""
         self.rng.bit_generator.state = state["shuffle"]
         self.rewards.returns = np.array(state["returns"])
 
     def _batch(self, rollout: Rollout, obs: torch.Tensor) -> dict[str, torch.Tensor]:
-        valid = rollout.valid
-        share = self.comm.mean_(np.array([valid.mean()]))[0]
+        mask = rollout.mask
+        share = self.comm.mean_(np.array([mask.mean()]))[0]
         batch = {
             "obs": obs[:-1].flatten(0, 1),
             "actions": self.tensor(rollout.actions).flatten(0, 1),
             # 0 on dead rows, and a mean of 1 over the rollouts of all workers
-            "weights": self.tensor((valid / share).astype(np.float32)).flatten(),
+            "weights": self.tensor((mask / share).astype(np.float32)).flatten(),
         }
         with torch.no_grad():
             batch["old_log_probs"], _ = self.network.head.log_prob(
@@ -300,23 +300,23 @@ class PPOAgent(Acting):
         obs: torch.Tensor,
     ) -> float:
         """Put values, returns and advantages by the present networks into `batch`; return the explained variance."""
-        config, valid = self.config, rollout.valid
+        config, mask = self.config, rollout.mask
         with torch.no_grad():
             values = self.network.values(obs).cpu().numpy()  # (T+1, N)
-        ends = (rollout.terminated, rollout.cut)
+        ends = (rollout.terminated, rollout.done)
         advantages = gae(rewards, values[:-1], values[1:], *ends, config.gamma, config.gae_lambda)
         returns = advantages + values[:-1]
         if config.normalize_advantages:
-            advantages = standardize(advantages, valid, self.comm)
+            advantages = standardize(advantages, mask, self.comm)
         for name, field in (("advantages", advantages), ("returns", returns), ("old_values", values[:-1])):
             batch[name] = self.tensor(field.astype(np.float32)).flatten()
-        explained = np.array([explained_variance(values[:-1][valid], returns[valid])])
+        explained = np.array([explained_variance(values[:-1][mask], returns[mask])])
         return float(self.comm.mean_(explained)[0])
 
 
-def standardize(values: np.ndarray, valid: np.ndarray, comm: Comm) -> np.ndarray:
+def standardize(values: np.ndarray, mask: np.ndarray, comm: Comm) -> np.ndarray:
     """Return `values` (T, N) with mean 0 and deviation 1 over the valid rows of all workers."""
-    kept = values[valid].astype(np.float64)
+    kept = values[mask].astype(np.float64)
     total, squares, count = comm.sum_(np.array([kept.sum(), (kept**2).sum(), len(kept)]))
     mean = total / count
     return (values - mean) / (np.sqrt(max(squares / count - mean**2, 0.0)) + 1e-8)
@@ -329,8 +329,8 @@ def make_actor_critic(
     rng: torch.Generator,
 ) -> networks.ActorCritic:
     """Return the networks that `config` describes."""
-    policy = make_perception(config, config.p_perception_stack, observation_size, rng)
-    head = networks.make_head(action_space, policy.outputs, config.log_std, rng)
+    policy = make_mlp(config, config.p_perception_stack, observation_size, rng)
+    head = networks.make_head(action_space, policy.outputs, config.log_std_init, rng)
     stack = config.v_perception_stack
-    value = None if config.shared_value else make_perception(config, stack, observation_size, rng)
+    value = None if config.shared_value else make_mlp(config, stack, observation_size, rng)
     return networks.ActorCritic(policy, head, value, rng)

@@ -26,6 +26,6 @@ def agent_class(algo: str) -> type[Agent]:
     return cls
 
 
-def metrics_of(algo: str) -> dict[str, Metric]:
+def get_metrics(algo: str) -> dict[str, Metric]:
     """Return name → metric of all that a training run with an algorithm logs."""
     return {**RUN_METRICS, **agent_class(algo).METRICS}

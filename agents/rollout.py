@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from milozero.helpers.affinity import one_core
+from milozero.helpers.affinity import pin_to_current_core
 from milozero.helpers.errors import NonFiniteError
 from milozero.helpers.seeding import Purpose, generator, integer
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class EpisodeStats:
     """One finished training episode, as the environment scored it."""
 
-    ret: float  # sum of raw rewards
+    return_: float  # sum of raw rewards
     length: int  # environment steps
 
 
@@ -39,27 +39,27 @@ class Rollout:
     rewards: np.ndarray  # (T, N) float32, raw
     terminated: np.ndarray  # (T, N) bool, the episode ended by its own rules: no value beyond it
     truncated: np.ndarray  # (T, N) bool, cut off from outside: the final observation still has a value
-    valid: np.ndarray  # (T, N) bool, False on dead rows
+    mask: np.ndarray  # (T, N) bool, False on dead rows
     episodes: list[EpisodeStats]  # those that ended in this rollout
 
     @property
-    def cut(self) -> np.ndarray:
+    def done(self) -> np.ndarray:
         """(T, N) bool, the episode ended with this step, for whichever reason."""
         return self.terminated | self.truncated
 
 
-class Explorer(Protocol):
+class Sampler(Protocol):
     """What the rollout needs of an agent."""
 
     def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
         """Return the random numbers (steps, ...) that one environment's actions need."""
 
-    def explore(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    def sample_actions(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Return one sampled action for each observation (N, O)."""
 
 
 @dataclass
-class Past:
+class ReplayLog:
     """What a worker's environments went through since they last started afresh.
 
     A simulator's state cannot be saved, but the seeds it started from and the actions it was given can: played
@@ -78,17 +78,17 @@ def fingerprint(obs: np.ndarray) -> int:
 
 def rollout_generator(
     env: VectorEnv,
-    agent: Explorer,
+    agent: Sampler,
     rollout_len: int,
     seed: int,
     first_env: int = 0,
     *,
-    fresh_every: int = 0,
-    past: Past | None = None,
+    reset_interval: int = 0,
+    replay_log: ReplayLog | None = None,
 ) -> Iterator[Rollout]:
     """Yield one rollout after another, for ever; each reuses the arrays of the one before.
 
-    After every `fresh_every` iterations the environments start fresh episodes from seeds of (seed, environment,
+    After every `reset_interval` iterations the environments start fresh episodes from seeds of (seed, environment,
     iteration), which a resumed run can do as well. The episodes that this cuts off are truncated, and not among the
     rollout's `episodes`: their returns are not those of whole ones.
 
@@ -98,8 +98,8 @@ def rollout_generator(
         rollout_len: environment steps per rollout, a multiple of the number of environments.
         seed: the run's seed; environment i draws its noise from stream ``first_env + i``.
         first_env: global index of this worker's first environment.
-        fresh_every: iterations between fresh starts; 0 for never.
-        past: of a resumed run: the first rollouts play it again, and are to be passed over. Kept up to date.
+        reset_interval: iterations between fresh starts; 0 for never.
+        replay_log: of a resumed run: the first rollouts replay it, and are to be skipped. Kept up to date.
 
     Raises:
         NonFiniteError: at a NaN or infinite observation, action or reward, naming the first one.
@@ -107,21 +107,21 @@ def rollout_generator(
     steps, num_envs = rollout_len // env.num_envs, env.num_envs
     streams = range(first_env, first_env + num_envs)
     rollout = _empty(steps, env)
-    past = past or Past()
-    iteration, replay = past.start, iter(past.actions)
-    past.actions = []
+    replay_log = replay_log or ReplayLog()
+    iteration, replay = replay_log.start, iter(replay_log.actions)
+    replay_log.actions = []
     fresh = True
     while True:
         if fresh:
             obs = env.reset([integer(seed, Purpose.ENVIRONMENT, stream, iteration) for stream in streams])
             rngs = [generator(seed, Purpose.NOISE, stream, iteration) for stream in streams]
-            ended, tally = np.zeros(num_envs, bool), EpisodeTally(num_envs)
-        known = next(replay, None)
+            ended, recorder = np.zeros(num_envs, bool), EpisodeStatsRecorder(num_envs)
+        replayed_actions = next(replay, None)
         rollout.obs[0] = obs
         noise = np.stack([agent.noise(rng, steps) for rng in rngs], axis=1)
-        with one_core() if env.takes_turns else contextlib.nullcontext():
+        with pin_to_current_core() if env.single_threaded else contextlib.nullcontext():
             for t in range(steps):
-                action = agent.explore(obs, noise[t]) if known is None else known[t]
+                action = agent.sample_actions(obs, noise[t]) if replayed_actions is None else replayed_actions[t]
                 if not np.isfinite(action).all():  # no simulator is to see it
                     rollout.actions[t] = action
                     _check_finite(rollout, t, first_env)
@@ -131,17 +131,17 @@ def rollout_generator(
                 rollout.rewards[t] = reward
                 rollout.terminated[t] = terminated
                 rollout.truncated[t] = truncated
-                rollout.valid[t] = ~ended
+                rollout.mask[t] = ~ended
                 ended = terminated | truncated
         _check_finite(rollout, steps, first_env)
-        rollout.episodes = tally.add(rollout)
-        past.actions.append(rollout.actions.copy())
-        past.last_obs = fingerprint(rollout.obs[-1])
+        rollout.episodes = recorder.add(rollout)
+        replay_log.actions.append(rollout.actions.copy())
+        replay_log.last_obs = fingerprint(rollout.obs[-1])
         iteration += 1
-        fresh = fresh_every > 0 and iteration % fresh_every == 0
+        fresh = reset_interval > 0 and iteration % reset_interval == 0
         if fresh:
-            rollout.truncated[-1] |= rollout.valid[-1] & ~rollout.terminated[-1]
-            past.start, past.actions = iteration, []
+            rollout.truncated[-1] |= rollout.mask[-1] & ~rollout.terminated[-1]
+            replay_log.start, replay_log.actions = iteration, []
         yield rollout
 
 
@@ -153,7 +153,7 @@ def _empty(steps: int, env: VectorEnv) -> Rollout:
         rewards=np.empty(cells, np.float32),
         terminated=np.empty(cells, bool),
         truncated=np.empty(cells, bool),
-        valid=np.empty(cells, bool),
+        mask=np.empty(cells, bool),
         episodes=[],
     )
 
@@ -187,7 +187,7 @@ def _check_finite(rollout: Rollout, steps: int, first_env: int) -> None:
     )
 
 
-class EpisodeTally:
+class EpisodeStatsRecorder:
     """Adds raw rewards up to episode returns, over the borders between rollouts."""
 
     def __init__(self, num_envs: int) -> None:
@@ -197,13 +197,13 @@ class EpisodeTally:
     def add(self, rollout: Rollout) -> list[EpisodeStats]:
         """Return the episodes that ended in `rollout`, in the order of their ends."""
         returns = self.returns + np.cumsum(rollout.rewards, axis=0, dtype=np.float64)  # (T, N)
-        lengths = self.lengths + np.cumsum(rollout.valid, axis=0)
+        lengths = self.lengths + np.cumsum(rollout.mask, axis=0)
         returns_before = np.zeros_like(self.returns)
         lengths_before = np.zeros_like(self.lengths)
         episodes = []
-        for t, n in np.argwhere(rollout.cut):
-            ret, length = returns[t, n] - returns_before[n], lengths[t, n] - lengths_before[n]
-            episodes.append(EpisodeStats(float(ret), int(length)))
+        for t, n in np.argwhere(rollout.done):
+            return_, length = returns[t, n] - returns_before[n], lengths[t, n] - lengths_before[n]
+            episodes.append(EpisodeStats(float(return_), int(length)))
             returns_before[n], lengths_before[n] = returns[t, n], lengths[t, n]
         self.returns = returns[-1] - returns_before
         self.lengths = lengths[-1] - lengths_before

@@ -1,6 +1,6 @@
 """PPO as single-file implementations in CleanRL's style do it, for comparison; prints one JSON line.
 
-Eager torch, gymnasium's SyncVectorEnv, observations and rewards normalised by gymnasium's wrappers: the work that
+Eager torch, gymnasium's SyncVectorEnv, observations and rewards normalized by gymnasium's wrappers: the work that
 this project's default settings ask for too, at the benchmark's sizes. Run by throughput.py.
 """
 
@@ -90,13 +90,13 @@ def train(env_id: str, num_envs: int, iterations: int) -> float:
         flat = [x.flatten(0, 1) for x in (obs, actions, log_probs, advantages, advantages + values, values)]
         for _ in range(EPOCHS):
             for rows in torch.randperm(ROLLOUT).split(BATCH):
-                o, a, old, adv, ret, val = (x[rows] for x in flat)
+                o, a, old, adv, return_, val = (x[rows] for x in flat)
                 _, new, entropy, value = agent(o, a)
                 ratio = (new - old).exp()
                 adv = (adv - adv.mean()) / (adv.std() + 1e-8)
                 policy_loss = torch.max(-adv * ratio, -adv * ratio.clamp(1 - CLIP, 1 + CLIP)).mean()
                 clipped = val + (value - val).clamp(-CLIP, CLIP)
-                value_loss = 0.5 * torch.max((value - ret) ** 2, (clipped - ret) ** 2).mean()
+                value_loss = 0.5 * torch.max((value - return_) ** 2, (clipped - return_) ** 2).mean()
                 adam.zero_grad()
                 (policy_loss + 0.5 * value_loss - 0.0 * entropy.mean()).backward()
                 nn.utils.clip_grad_norm_(agent.parameters(), 0.5)

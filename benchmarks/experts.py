@@ -34,16 +34,16 @@ WANTED = {
     "Walker2d-v5": (4000, 5_000_000),
     "Ant-v5": (3500, 3_000_000),
 }
-# After Tianshou's PPO: advantages anew each epoch, not normalised; and values clipped. (tasks/ has a younger one.)
+# After Tianshou's PPO: advantages anew each epoch, not normalized; and values clipped. (tasks/ has a younger one.)
 RECIPE = (
     "--algo=ppo",
     "--num_envs=8",
     "--rollout_len=2048",
-    "--value_coefficient=0.25",
-    "--clip_value",
+    "--vf_coef=0.25",
+    "--clip_value_loss",
     "--no-normalize_advantages",
     "--recompute_advantages",
-    "--log_std=-0.5",
+    "--log_std_init=-0.5",
     "--eval_frequency=50",
     "--eval_episodes=5",
     "--save_frequency=200",
@@ -57,7 +57,7 @@ INSTEAD = {
         "--rollout_len=8192",
         "--batch_size=512",
         "--normalize_advantages",
-        "--log_std=-1",
+        "--log_std_init=-1",
         "--eval_frequency=10",
     ),
 }

@@ -24,7 +24,7 @@ from trainings import ROOT
 sys.path.insert(0, str(ROOT))
 
 from milozero.agents import agent_class
-from milozero.agents.base import Setting
+from milozero.agents.base import AgentContext
 from milozero.agents.rollout import Rollout
 from milozero.helpers.comm import Comm
 
@@ -44,7 +44,7 @@ def some_rollout(rng: np.random.Generator) -> Rollout:
         rewards=rng.standard_normal((steps, NUM_ENVS), np.float32),
         terminated=never,
         truncated=never,
-        valid=~never,
+        mask=~never,
         episodes=[],
     )
 
@@ -56,7 +56,9 @@ def updater(device: str, stack: str, batch_size: int, compile: bool) -> Callable
         p_perception_stack=stack, v_perception_stack=stack, batch_size=batch_size, epochs=EPOCHS, p_lr=1e-5, v_lr=1e-5
     )
     actions = gymnasium.spaces.Box(-1.0, 1.0, (ACTION_SIZE,))
-    agent = cls(config, OBSERVATION_SIZE, actions, Setting(Comm(), num_envs=NUM_ENVS, device=device, compile=compile))
+    agent = cls(
+        config, OBSERVATION_SIZE, actions, AgentContext(Comm(), num_envs=NUM_ENVS, device=device, compile=compile)
+    )
 
     def update(rollout: Rollout) -> None:
         agent.update(rollout, 0.0)  # its end takes the parameters back to the processor, and so waits for the GPU

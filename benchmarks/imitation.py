@@ -38,8 +38,8 @@ ENVIRONMENTS = {"Hopper-v5": 500_000, "HalfCheetah-v5": 1_500_000, "Walker2d-v5"
 EPISODES = 20
 # The policy of every adversarial method, as the experts' own.
 POLICY = (
-    *("--num_envs=8", "--rollout_len=2048", "--value_coefficient=0.25", "--clip_value", "--no-normalize_advantages"),
-    *("--recompute_advantages", "--log_std=-0.5", "--save_frequency=200", "--keep_checkpoints=1"),
+    *("--num_envs=8", "--rollout_len=2048", "--vf_coef=0.25", "--clip_value_loss", "--no-normalize_advantages"),
+    *("--recompute_advantages", "--log_std_init=-0.5", "--save_frequency=200", "--keep_checkpoints=1"),
 )
 GAIL = ("--algo=gail", *POLICY, "--demo_subsampling=20")
 UNBIASED = (*GAIL, "--d_reward=unbiased")
@@ -54,19 +54,21 @@ class Method:
     flags: Sequence[str]
     demos: Sequence[int]
     envs: Sequence[str] = tuple(ENVIRONMENTS)
-    reward_of: str = ""  # a method before it, whose run gives the reward; the demonstrations are the line to reach
+    reward_method: str = (
+        ""  # a method before it, whose run gives the reward; the demonstrations are the line to reach
+    )
 
 
 METHODS = {
     "bc": Method(("--algo=bc", "--rollout_len=256", "--num_envs=8", "--num_iters=60"), demos=(1, 4, 16)),
     "gail": Method(GAIL, demos=(1, 4, 16)),
-    "gail, shuffled": Method((*GAIL, "--d_control=shuffled"), demos=(4,), envs=HOPPER),
+    "gail, shuffled": Method((*GAIL, "--d_ablation=shuffled"), demos=(4,), envs=HOPPER),
     "gail, unbiased reward": Method(UNBIASED, demos=(4,), envs=HOPPER),
-    "gail, unbiased reward, shuffled": Method((*UNBIASED, "--d_control=shuffled"), demos=(4,), envs=HOPPER),
+    "gail, unbiased reward, shuffled": Method((*UNBIASED, "--d_ablation=shuffled"), demos=(4,), envs=HOPPER),
     "airl": Method(AIRL, demos=(16,), envs=HOPPER),
-    "airl, shuffled": Method((*AIRL, "--d_control=shuffled"), demos=(16,), envs=HOPPER),
-    "airl, warm start": Method((*AIRL, "--warm_start=50"), demos=(16,), envs=TWO),
-    "ppo on airl's reward": Method(("--algo=ppo", *POLICY), demos=(16,), envs=HOPPER, reward_of="airl"),
+    "airl, shuffled": Method((*AIRL, "--d_ablation=shuffled"), demos=(16,), envs=HOPPER),
+    "airl, warm start": Method((*AIRL, "--bc_pretrain_epochs=50"), demos=(16,), envs=TWO),
+    "ppo on airl's reward": Method(("--algo=ppo", *POLICY), demos=(16,), envs=HOPPER, reward_method="airl"),
 }
 
 
@@ -88,7 +90,7 @@ class Case:
     @property
     def teacher(self) -> Case | None:
         """The run whose reward it learns from, if any."""
-        method = METHODS[self.method].reward_of
+        method = METHODS[self.method].reward_method
         return dataclasses.replace(self, method=method) if method else None
 
 
@@ -118,7 +120,7 @@ def measure(case: Case, data: Path) -> dict[str, Any]:
 def experts() -> dict[str, float]:
     """Return the mean return of each environment's demonstrations."""
     folders = [DEMOS / env_id for env_id in ENVIRONMENTS if (DEMOS / env_id).exists()]
-    return {folder.name: statistics.fmean(e.ret for e in demos.read_demos(str(folder), 0)) for folder in folders}
+    return {folder.name: statistics.fmean(e.return_ for e in demos.read_demos(str(folder), 0)) for folder in folders}
 
 
 def table(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> str:
@@ -173,11 +175,11 @@ def picture(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> None:
                 for number in numbers
             ]
             places = [number * 1.04 ** (place - len(METHODS) / 2) for number in numbers]  # not one over the other
-            colour = f"C{place}"
-            label = {"marker": "o", "markersize": 4, "color": colour, "label": method}
+            color = f"C{place}"
+            label = {"marker": "o", "markersize": 4, "color": color, "label": method}
             axes.plot(places, [statistics.fmean(each) for each in shares], **label)
             for number, each in zip(places, shares, strict=True):
-                axes.plot([number] * len(each), each, ".", color=colour, markersize=3, alpha=0.6)
+                axes.plot([number] * len(each), each, ".", color=color, markersize=3, alpha=0.6)
         axes.set_xscale("log", base=2)
         axes.set_xticks([1, 4, 16], ["1", "4", "16"])
         axes.set(title=env_id, xlabel="demonstrations", xlim=(0.8, 20))

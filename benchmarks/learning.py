@@ -97,7 +97,7 @@ def recipe(env_id: str, changed: Sequence[str] = ()) -> dict[str, Any]:
         UserError: where a change is none that main.py takes.
     """
     settings = parse(flags_of(env_id, changed))
-    kept = sorted(settings.given & identity(settings))
+    kept = sorted(settings.explicit & identity(settings))
     return {name: settings.flat()[name] for name in kept} | {"num_timesteps": TASKS[env_id].steps}
 
 

@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from milozero.agents.base import Setting  # noqa: E402
+from milozero.agents.base import AgentContext  # noqa: E402
 from milozero.environments import make_env  # noqa: E402
 from milozero.evaluation.episodes import episode_seeds, play  # noqa: E402
 from milozero.evaluation.loading import make_agent  # noqa: E402
@@ -52,7 +52,9 @@ def measure(folder: Path) -> dict[str, Any]:
     content = checkpoint.load(folder / "last.pt")
     settings = settings_from_record(content["config"])
     env = make_env(content["config"]["env_id"], None, to_kwargs(settings.common.env_kwargs))
-    agent = make_agent(settings, env, env.observation_space.shape[0], Setting(Comm(), seed=settings.common.seed or 0))
+    agent = make_agent(
+        settings, env, env.observation_space.shape[0], AgentContext(Comm(), seed=settings.common.seed or 0)
+    )
     found = {"before": performance(agent, env)}
     checkpoint.restore_agent(agent, content["agent"])
     found["after"] = performance(agent, env)
@@ -69,7 +71,7 @@ def performance(agent: Any, env: Any) -> dict[str, float]:
             distances.append(env.unwrapped._info().get("distance", math.nan))
 
         episode = play(agent, env, seed, note)
-        returns.append(episode.ret)
+        returns.append(episode.return_)
         lengths.append(len(episode))
         last.append(distances[-1])
         throughout.append(statistics.fmean(distances))

@@ -15,7 +15,7 @@ import torch
 
 from milozero import environments
 from milozero.agents import agent_class
-from milozero.agents.base import Setting
+from milozero.agents.base import AgentContext
 from milozero.agents.rollout import rollout_generator
 from milozero.helpers.comm import Comm, make_comm
 
@@ -54,8 +54,8 @@ def measure(env_id: str, comm: Comm) -> tuple[float, dict[str, float]]:
     watch = Stopwatch()
     env = environments.make_vector_env(env_id, NUM_ENVS)
     cls: Any = agent_class("ppo")
-    setting = Setting(comm, num_envs=NUM_ENVS, compile=True)
-    agent = cls(cls.Config(), env.observation_size, env.action_space, setting)
+    context = AgentContext(comm, num_envs=NUM_ENVS, compile=True)
+    agent = cls(cls.Config(), env.observation_size, env.action_space, context)
     watch.around(env._env, "step", "physics")
     watch.around(agent, "explore", "inference")
     if comm.size > 1:

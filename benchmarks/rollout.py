@@ -45,12 +45,12 @@ def make_agent(env_id: str, num_envs: int) -> tuple[Any, Any]:
     """Return the project's environments and a fresh agent."""
     from milozero import environments
     from milozero.agents import agent_class
-    from milozero.agents.base import Setting
+    from milozero.agents.base import AgentContext
     from milozero.helpers.comm import Comm
 
     env = environments.make_vector_env(env_id, num_envs)
     cls: Any = agent_class("ppo")
-    return env, cls(cls.Config(), env.observation_size, env.action_space, Setting(Comm(), num_envs=num_envs))
+    return env, cls(cls.Config(), env.observation_size, env.action_space, AgentContext(Comm(), num_envs=num_envs))
 
 
 def collect(env_id: str) -> Callable[[], None]:
@@ -82,7 +82,7 @@ def collect_in_halves(env_id: str) -> Callable[[], None]:
         noise = rng.standard_normal((2 * STEPS, half, size), np.float32)
         for t in range(2 * STEPS):
             state = pool._recv()
-            action = agent.explore(state[obs], noise[t])
+            action = agent.sample_actions(state[obs], noise[t])
             kept[3 * t : 3 * t + 3] = state[obs].astype(np.float32), action, state[reward]
             pool._send([state[which], state[which], np.clip(action, low, high).astype(np.float64)])
 

@@ -127,7 +127,7 @@ def measure_worker(env_id: str) -> None:
 
     from milozero import environments
     from milozero.agents import agent_class
-    from milozero.agents.base import Setting
+    from milozero.agents.base import AgentContext
     from milozero.agents.learning.optimizer import UNROLLED
     from milozero.agents.rollout import rollout_generator
     from milozero.helpers.comm import Comm
@@ -141,17 +141,17 @@ def measure_worker(env_id: str) -> None:
             cls.Config(batch_size=batch_size),
             env.observation_size,
             env.action_space,
-            Setting(Comm(), num_envs=16, compile=True),
+            AgentContext(Comm(), num_envs=16, compile=True),
         )
         calls: list[float] = []
-        take_steps = agent.optimizer._take_steps
+        train_steps = agent.optimizer._train_steps
 
-        def timed(*arguments: Any, take_steps: Any = take_steps, calls: list[float] = calls) -> None:
+        def timed(*arguments: Any, train_steps: Any = train_steps, calls: list[float] = calls) -> None:
             started = time.perf_counter()
-            take_steps(*arguments)
+            train_steps(*arguments)
             calls.append(time.perf_counter() - started)
 
-        agent.optimizer._take_steps = timed
+        agent.optimizer._train_steps = timed
         rollouts = rollout_generator(env, agent, 2048, 0)
         for k in range(24):
             if k == 4:

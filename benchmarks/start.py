@@ -45,7 +45,7 @@ def start(env_id: str, folder: str, iterations: int) -> tuple[float, float]:
     return seconds, usage.ru_maxrss / 1024
 
 
-def warm_start(env_id: str) -> tuple[float, float]:
+def bc_pretrain_epochs(env_id: str) -> tuple[float, float]:
     """Return `start` of a second run, which finds the first one's code in the cache."""
     for _ in range(2):
         with tempfile.TemporaryDirectory() as folder:

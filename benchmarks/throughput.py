@@ -3,7 +3,7 @@
 The cases alternate, repeat by repeat, since machines are noisy; the table shows medians and ratios of the same
 run. Every trainer has the same networks (two tanh layers of 64 for policy and for value), 2048 steps an iteration
 and worker, minibatches of 64 and 10 epochs, and one thread. This project's runs, and the one in CleanRL's style,
-normalise observations and rewards besides. Iterations before the warm-up's end, which compile, do not count; nor
+normalize observations and rewards besides. Iterations before the warm-up's end, which compile, do not count; nor
 does the evaluation at the end.
 
     python benchmarks/throughput.py                 # the tables, benchmarks/results/throughput.json and .png
@@ -162,9 +162,9 @@ def ratios(found: dict[str, list[float]]) -> dict[str, float]:
 
 def costs(env_id: str) -> dict[str, float]:
     """Return what else there are bounds for, on one environment."""
-    from start import help_seconds, warm_start  # beside this file
+    from start import bc_pretrain_epochs, help_seconds  # beside this file
 
-    seconds, memory = warm_start(env_id)
+    seconds, memory = bc_pretrain_epochs(env_id)
     return {
         "one minibatch, µs": minibatch(env_id),
         "one minibatch of SB3, µs": peer("sb3_ppo.py", env_id, 8, 6, "minibatch_us"),
@@ -205,8 +205,8 @@ def report(found: dict[str, dict[str, list[float]]], extra: dict[str, dict[str, 
         console.print(table)
         for name, value in (content[env_id]["ratios"] | content[env_id]["costs"]).items():
             console.print(f"{name}: {verdict(name, env_id, value)}", highlight=False)
-        colours = ["tab:blue" if "Milo" in name else "tab:gray" for name in medians]
-        axes.barh(list(medians), list(medians.values()), color=colours)
+        colors = ["tab:blue" if "Milo" in name else "tab:gray" for name in medians]
+        axes.barh(list(medians), list(medians.values()), color=colors)
         axes.invert_yaxis()
         axes.set(title=env_id, xlabel="environment steps per second")
     figure.savefig(folder / "throughput.png", dpi=100)

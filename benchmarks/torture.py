@@ -97,7 +97,12 @@ def expert() -> Path:
 def teachers(algo: str) -> tuple[str, ...]:
     """Return the flags that name whom an algorithm learns from."""
     if "expert_model" in settings_names("train", algo):
-        return (f"--expert_model={expert()}", "--expert_iter_num=last", "--dagger_mix=8", "--dagger_memory=3000")
+        return (
+            f"--expert_model={expert()}",
+            "--expert_iter_num=last",
+            "--dagger_beta_iters=8",
+            "--dagger_buffer_size=3000",
+        )
     return DEMOS if agent_class(algo).LEARNS_FROM_DEMOS else ()
 
 

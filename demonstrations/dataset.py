@@ -1,6 +1,6 @@
 """Demonstrations: what experts did, from files of several formats, and the settings of those who learn from them.
 
-A new format is one module beside this one, and one line in `READERS`.
+A new format is one module beside this one, and one line in `FORMATS`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 
 from milozero.demonstrations.episode import Episode
 from milozero.demonstrations.formats.hdf5 import read_demo, write_demo
-from milozero.helpers.config.mlp import hidden_sizes
+from milozero.helpers.config.mlp import parse_hidden_sizes
 from milozero.helpers.config.params import param, usable_path
 from milozero.helpers.errors import UserError
 
 __all__ = ["Episode", "ImitationConfig", "Transitions", "check_fit", "read_demo", "read_demos", "write_demo"]
 
 # format → module with `claims(path)` and `open_episodes(path)`; a path belongs to the first that claims it
-READERS = {
+FORMATS = {
     "npz": "milozero.demonstrations.formats.npz",
     "minari": "milozero.demonstrations.formats.minari_dataset",
     "hdf5": "milozero.demonstrations.formats.hdf5",
@@ -39,13 +39,13 @@ class ImitationConfig:
         "demonstrations: a folder with one HDF5 file for each episode, an .npz file, or the folder of a Minari "
         "dataset",
         check=usable_path,
-        may_change=True,
+        mutable_on_resume=True,
     )
     num_demos: int = param(0, "how many of them to take, in name order; 0 for all", low=0)
     demo_subsampling: int = param(
         1, "learn from every so many-th step of a demonstration, the first drawn by the seed; 1 for all", low=1
     )
-    d_perception_stack: str = param("mlp_100", "hidden layers of the discriminator", check=hidden_sizes)
+    d_perception_stack: str = param("mlp_100", "hidden layers of the discriminator", check=parse_hidden_sizes)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def read_demos(
         raise UserError(f"--expert_path={path}: {error.strerror}") from None
     if not there:
         raise UserError(f"--expert_path={path}: no such folder or file")
-    for module in map(importlib.import_module, READERS.values()):
+    for module in map(importlib.import_module, FORMATS.values()):
         if module.claims(place):
             with module.open_episodes(place) as episodes:
                 if count > len(episodes):

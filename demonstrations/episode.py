@@ -20,10 +20,10 @@ class Episode:
     rewards: np.ndarray  # (L,) raw
     terminated: bool
     truncated: bool
-    facts: Callable[[], Mapping[str, Any]] = dict  # reads what the file tells besides: environment, versions, seed
+    metadata: Callable[[], Mapping[str, Any]] = dict  # reads what the file tells besides: environment, versions, seed
 
     @property
-    def ret(self) -> float:
+    def return_(self) -> float:
         """Sum of raw rewards."""
         return float(np.sum(self.rewards, dtype=np.float64))
 

@@ -15,7 +15,7 @@ from milozero.demonstrations.dataset import Episode, ImitationConfig, read_demos
 from milozero.helpers.errors import UserError
 from milozero.helpers.progress import with_progress
 
-MOST_ROWS = 60  # of a table; what is beyond counts in the summary
+MAX_ROWS = 60  # of a table; what is beyond counts in the summary
 PLAIN_WIDTH = 118  # of lines that go to a file
 
 
@@ -31,22 +31,22 @@ def show(config: ImitationConfig) -> None:
     table = Table("", "length", "return", "per step", "end", "seed", title=title, title_justify="left")
     for column in table.columns[:4]:
         column.justify = "right"
-    facts = [_facts(episode, config.expert_path) for episode in episodes]
-    for number, (episode, known) in enumerate(zip(episodes[:MOST_ROWS], facts, strict=False)):
+    metadata = [_metadata(episode, config.expert_path) for episode in episodes]
+    for number, (episode, known) in enumerate(zip(episodes[:MAX_ROWS], metadata, strict=False)):
         end = "terminated" if episode.terminated else "time limit" if episode.truncated else "not known"
-        per_step = f"{episode.ret / len(episode):.3f}"
-        cells = (str(number), f"{len(episode):,}", f"{episode.ret:,.1f}", per_step, end)
+        per_step = f"{episode.return_ / len(episode):.3f}"
+        cells = (str(number), f"{len(episode):,}", f"{episode.return_:,.1f}", per_step, end)
         table.add_row(*cells, str(known.get("seed", "")))
     console.print(table)
-    if len(episodes) > MOST_ROWS:
-        console.print(f"... and {len(episodes) - MOST_ROWS:,} more")
-    for name, value in summary(episodes, facts).items():
+    if len(episodes) > MAX_ROWS:
+        console.print(f"... and {len(episodes) - MAX_ROWS:,} more")
+    for name, value in summary(episodes, metadata).items():
         console.print(f"{name + ':':14} {value}", soft_wrap=True)
 
 
-def summary(episodes: Sequence[Episode], facts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return name → value of what is told of all episodes together, and of their `facts`."""
-    returns = np.array([episode.ret for episode in episodes])
+def summary(episodes: Sequence[Episode], metadata: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return name → value of what is told of all episodes together, and of their `metadata`."""
+    returns = np.array([episode.return_ for episode in episodes])
     lengths = np.array([len(episode) for episode in episodes])
     found = {
         "episodes": f"{len(episodes):,}, {lengths.sum():,} steps",
@@ -55,13 +55,13 @@ def summary(episodes: Sequence[Episode], facts: Sequence[Mapping[str, Any]]) -> 
         "observations": _listed(str(episode.obs.shape[1:]) for episode in episodes),
         "actions": _listed(str(episode.actions.shape[1:]) for episode in episodes),
     }
-    names = dict.fromkeys(name for known in facts for name in known if name != "seed")
-    return found | {name: _listed(str(known.get(name, "not known")) for known in facts) for name in names}
+    names = dict.fromkeys(name for known in metadata for name in known if name != "seed")
+    return found | {name: _listed(str(known.get(name, "not known")) for known in metadata) for name in names}
 
 
-def _facts(episode: Episode, path: str) -> Mapping[str, Any]:
+def _metadata(episode: Episode, path: str) -> Mapping[str, Any]:
     try:
-        return episode.facts()
+        return episode.metadata()
     except Exception as error:  # whatever damaged attributes make of h5py
         raise UserError(f"{path}: cannot read what a demonstration tells of itself: {error}") from None
 

@@ -50,7 +50,7 @@ LOOP = [
         "do_iteration", "orchestrator.py", "one rollout on every worker,\nthen the update on all of them", MIDDLE, 3.1
     ),
     Step("rollout_generator", "agents/rollout.py", "next(rollouts): (T, N) steps", LEFT, 4.5),
-    Step("Acting.explore", "agents/policy.py", "observations → actions", LEFT, 5.75),
+    Step("PolicyAgent.explore", "agents/policy.py", "observations → actions", LEFT, 5.75),
     Step("VectorEnv.step", "environments/vector.py", "actions → observations, rewards", LEFT, 7.0),
     Step("PPOAgent.update", "agents/ppo_agent.py", "learns from the rollout", MIDDLE, 4.5),
     Step("gae", "agents/advantages.py", "values → advantages", MIDDLE, 5.75),
@@ -90,8 +90,8 @@ ARROWS = [
     ("make_agent", "train"),
     ("train", "do_iteration"),
     ("do_iteration", "rollout_generator"),
-    ("rollout_generator", "Acting.explore"),
-    ("Acting.explore", "VectorEnv.step"),
+    ("rollout_generator", "PolicyAgent.explore"),
+    ("PolicyAgent.explore", "VectorEnv.step"),
     ("do_iteration", "PPOAgent.update"),
     ("PPOAgent.update", "gae"),
     ("gae", "Optimizer.learn"),
@@ -150,7 +150,7 @@ def draw(picture: Path) -> None:
         call = step.name if found(step).__class__ is type else f"{step.name}()"
         size = min(9.5, 240 / len(call))
         axes.text(
-            middle, step.y + 0.2, call, ha="center", va="center", fontsize=size, weight="bold", family="monospace"
+            middle, step.y + 0.2, call, ha="center", va="center", fontsize=size, weight="bold", get_suite="monospace"
         )
         axes.text(middle, step.y + 0.42, step.file, ha="center", va="center", fontsize=7.5, color="#3949ab")
         axes.text(middle, step.y + 0.72, step.does, ha="center", va="center", fontsize=8, linespacing=1.0)
@@ -169,7 +169,7 @@ def draw(picture: Path) -> None:
         axes.add_patch(FancyArrowPatch(*ends, shrinkA=3, shrinkB=3, **style))
     back = FancyArrowPatch(
         (by_name["VectorEnv.step"].x, 7.5),
-        (by_name["Acting.explore"].x, 6.2),
+        (by_name["PolicyAgent.explore"].x, 6.2),
         connectionstyle="arc3,rad=-0.3",
         arrowstyle="-|>",
         mutation_scale=13,

@@ -16,8 +16,8 @@ sys.path.insert(0, str(ROOT))
 
 from milozero import spawner  # noqa: E402
 from milozero.agents import AGENTS, agent_class  # noqa: E402
-from milozero.experiment.settings import TASKS, groups_of  # noqa: E402
-from milozero.helpers.config.params import Param, settings_of  # noqa: E402
+from milozero.experiment.settings import TASKS, config_groups  # noqa: E402
+from milozero.helpers.config.params import Param, declared_settings  # noqa: E402
 from milozero.tracking.metrics import EVALUATION_METRICS, RUN_METRICS, Metric  # noqa: E402
 
 PARAMETERS = """# Parameters
@@ -64,12 +64,17 @@ def text(told: str) -> str:
 def parameter_table(cls: type, without: Mapping[str, Any] = MappingProxyType({})) -> str:
     """Return the settings of a config class as a table; those of `without` with the same default are left out."""
     rows = []
-    for name, (kind, default, declared) in settings_of(cls).items():
+    for name, (kind, default, declared) in declared_settings(cls).items():
         if name in without and without[name][1] == default:
             continue
-        may_change = " ↻" if declared.may_change else ""
+        mark = " ↻" if declared.mutable_on_resume else ""
         alias = f", `--{declared.alias}`" if declared.alias else ""
-        cells = (f"`{name}`{alias}{may_change}", default_of(default), values(kind, declared), text(declared.help))
+        cells = (
+            f"`{name}`{alias}{mark}",
+            default_of(default),
+            values(kind, declared),
+            text(declared.help),
+        )
         rows.append(f"| {' | '.join(cells)} |\n")
     return "".join(["| parameter | default | values | what it is |\n| --- | --- | --- | --- |\n", *rows])
 
@@ -78,17 +83,17 @@ def parameters_page() -> str:
     """Return the documentation of all parameters."""
     parts, told = [PARAMETERS, "# main.py\n"], set()
     for task in ("train", *(task for task in TASKS if task != "train")):
-        for title, (field, cls) in groups_of(task, "ppo").items():
+        for title, (field, cls) in config_groups(task, "ppo").items():
             if field in told:
                 continue
             told.add(field)
             parts += [f"## {title}\n", parameter_table(cls)]
             if field == "agent":
-                ppo = settings_of(cls)
+                ppo = declared_settings(cls)
                 for algo in (algo for algo in AGENTS if algo != "ppo"):
                     other = agent_class(algo).Config
-                    same = [f"`{name}`" for name in ppo if name in settings_of(other)]
-                    missing = [f"`{name}`" for name in ppo if name not in settings_of(other)]
+                    same = [f"`{name}`" for name in ppo if name in declared_settings(other)]
+                    missing = [f"`{name}`" for name in ppo if name not in declared_settings(other)]
                     most = f"all but {', '.join(missing)}" if missing else "all"
                     those = most if len(missing) < len(same) else ", ".join(same)
                     parts += [f"## --algo={algo}\n", f"Of PPO's: {those}. Its own, or with another default:\n"]

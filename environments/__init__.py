@@ -1,27 +1,27 @@
 """Environments by suite: MuJoCo, DeepMind Control, OpenSim, and everything that is registered with Gymnasium."""
 
 from milozero.environments.registry import (
-    FAMILIES,
+    SUITES,
     check_name,
-    family,
-    family_of,
+    get_suite,
     ids,
     installed,
     make_env,
     make_vector_env,
     resolve,
+    suite_for,
     versions,
 )
 
 __all__ = [
-    "FAMILIES",
+    "SUITES",
     "check_name",
-    "family",
-    "family_of",
+    "get_suite",
     "ids",
     "installed",
     "make_env",
     "make_vector_env",
     "resolve",
+    "suite_for",
     "versions",
 ]

@@ -1,4 +1,4 @@
-"""What a family of environments is: a module in this folder that has these names."""
+"""What a suite of environments is: a module in this folder that has these names."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     import gymnasium
 
 
-class Family(Protocol):
-    """A family's module. Importing it needs none of its simulators.
+class Suite(Protocol):
+    """A suite's module. Importing it needs none of its simulators.
 
-    `environments.resolve` and the others find the family that claims an id and hand the call on, so that nothing
-    outside of this folder knows one family from another.
+    `environments.resolve` and the others find the suite that claims an id and hand the call on, so that nothing
+    outside of this folder knows one suite from another.
     """
 
     PACKAGES: tuple[str, ...]
@@ -28,7 +28,7 @@ class Family(Protocol):
         """Return how many steps a resumed worker may have to take again: about a minute or so of them."""
 
     def claims(self, env_id: str) -> bool:
-        """Return whether an id as a user wrote it is one of this family's, known to it or not."""
+        """Return whether an id as a user wrote it is one of this suite's, known to it or not."""
 
     def ids(self) -> list[str]:
         """Return the full ids of its environments, without making any."""

@@ -132,7 +132,7 @@ def make_vector(env_id: str, num_envs: int, like: gymnasium.Env[Any, Any], kwarg
     name, parts = pool_name(env_id), like.unwrapped.parts  # type: ignore[attr-defined]
     if not kwargs and env_id not in LEFT_TO_DM_CONTROL and has_task(name) and same_spaces(name, like, parts):
         return Pool(name, keys=list(parts))
-    return registered.one_by_one(functools.partial(make_env, env_id, None, kwargs), num_envs)
+    return registered.make_sync_vector(functools.partial(make_env, env_id, None, kwargs), num_envs)
 
 
 def pool_name(env_id: str) -> str:

@@ -32,22 +32,22 @@ class Row:
 
 
 def heading(name: str) -> str:
-    """Return a family's name, what it is and the versions of what simulates it."""
-    family: Any = environments.family(name)
-    found = environments.installed(*family.PACKAGES)
-    missing = [package for package in family.PACKAGES if package not in found]
-    absent = f"; not installed: {', '.join(missing)} ({family.INSTALL})" if missing else ""
+    """Return a suite's name, what it is and the versions of what simulates it."""
+    get_suite: Any = environments.get_suite(name)
+    found = environments.installed(*get_suite.PACKAGES)
+    missing = [package for package in get_suite.PACKAGES if package not in found]
+    absent = f"; not installed: {', '.join(missing)} ({get_suite.INSTALL})" if missing else ""
     told = ", ".join(map(" ".join, found.items())) or "nothing"
-    return f"{name}: {family.__doc__.splitlines()[0].rstrip('.')} ({told}{absent})"
+    return f"{name}: {get_suite.__doc__.splitlines()[0].rstrip('.')} ({told}{absent})"
 
 
 def ids(name: str, only: str = "") -> list[str]:
-    """Return the ids of a family, those whose id or family contains `only`."""
-    family = environments.family(name)
+    """Return the ids of a suite, those whose id or suite contains `only`."""
+    get_suite = environments.get_suite(name)
     return [
         env_id
-        for env_id in sorted(set(family.ids()))
-        if environments.family_of(env_id) is family and only.lower() in f"{name} {env_id}".lower()
+        for env_id in sorted(set(get_suite.ids()))
+        if environments.suite_for(env_id) is get_suite and only.lower() in f"{name} {env_id}".lower()
     ]
 
 
@@ -67,7 +67,7 @@ def look(env_id: str) -> Row:
 
 
 def _vector(env_id: str, env: Any) -> Any:
-    vector = environments.family_of(env_id).make_vector(env_id, 1, env, {})
+    vector = environments.suite_for(env_id).make_vector(env_id, 1, env, {})
     vector.close()
     return vector
 
@@ -82,15 +82,15 @@ def _told(space: spaces.Space[Any]) -> str:
 
 
 def show(only: str = "") -> None:
-    """Print a table for each family, and the bundles.
+    """Print a table for each suite, and the bundles.
 
     Raises:
         UserError: where nothing contains `only`.
     """
-    found = {name: ids(name, only) for name in environments.FAMILIES}
+    found = {name: ids(name, only) for name in environments.SUITES}
     total = sum(map(len, found.values()))
     if not total:
-        raise UserError(f"--only={only}: no family or id contains it{did_you_mean(only, environments.ids())}")
+        raise UserError(f"--only={only}: no suite or id contains it{did_you_mean(only, environments.ids())}")
     console = Console() if sys.stdout.isatty() else Console(width=200)  # a pipe's reader wants whole lines
     errors = Console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:

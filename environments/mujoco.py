@@ -115,4 +115,4 @@ def make_vector(env_id: str, num_envs: int, like: gymnasium.Env[Any, Any], kwarg
     """Return a vector of `num_envs` environments: EnvPool's, or gymnasium's where `kwargs` ask for another task."""
     if not kwargs and has_task(env_id) and same_spaces(env_id, like):
         return Pool(env_id, POOL_OPTIONS.get(env_id))
-    return registered.one_by_one(functools.partial(make_env, env_id, None, kwargs), num_envs)
+    return registered.make_sync_vector(functools.partial(make_env, env_id, None, kwargs), num_envs)

@@ -14,19 +14,19 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-# EnvPool imports all of its families at once, 17 of them, and with some what draws them: more than half of the
+# EnvPool imports all of its suites at once, 17 of them, and with some what draws them: more than half of the
 # time it takes. None of these has a task that is stepped here.
 LEFT_OUT = ("atari", "gfootball", "highway", "jumanji", "minigrid", "pgx", "procgen", "vizdoom")
 LEFT_OUT_OF_MUJOCO = ("metaworld", "myosuite", "playground", "robotics")
 
 
 def envpool_package() -> Any:
-    """Return the package, imported without the families that are left out.
+    """Return the package, imported without the suites that are left out.
 
     Raises:
         ImportError: where it is not installed.
     """
-    for name in (*LEFT_OUT, *(f"mujoco.{family}" for family in LEFT_OUT_OF_MUJOCO)):
+    for name in (*LEFT_OUT, *(f"mujoco.{get_suite}" for get_suite in LEFT_OUT_OF_MUJOCO)):
         module = f"envpool.{name}.registration"
         sys.modules.setdefault(module, types.ModuleType(module))
     return importlib.import_module("envpool")
@@ -44,7 +44,7 @@ class Pool:
         keys: parts of the observation, to be joined in this order; empty where it is one array already.
     """
 
-    takes_turns = True
+    single_threaded = True
     metadata: dict[str, Any] = {"autoreset_mode": gymnasium.vector.AutoresetMode.NEXT_STEP}  # noqa: RUF012
 
     def __init__(self, env_id: str, options: Mapping[str, Any] | None = None, keys: Sequence[str] = ()) -> None:

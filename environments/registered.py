@@ -1,4 +1,4 @@
-"""Every environment that gymnasium registers and no other family has, and what a user's module adds.
+"""Every environment that gymnasium registers and no other suite has, and what a user's module adds.
 
 Training steps them through EnvPool where it has the same task; evaluation and rendering go through gymnasium.
 """
@@ -33,7 +33,7 @@ def longest_replay(kwargs: dict[str, Any]) -> int:
 
 
 def claims(env_id: str) -> bool:
-    """Take everything: this family is asked last."""
+    """Take everything: this suite is asked last."""
     return True
 
 
@@ -135,10 +135,10 @@ def make_vector(env_id: str, num_envs: int, like: gymnasium.Env[Any, Any], kwarg
     """Return a vector of `num_envs` environments: EnvPool's where they are the same as `like`."""
     if not kwargs and env_id not in LEFT_TO_GYMNASIUM and has_task(env_id) and same_spaces(env_id, like):
         return Pool(env_id)
-    return one_by_one(functools.partial(make_env, env_id, None, kwargs), num_envs)
+    return make_sync_vector(functools.partial(make_env, env_id, None, kwargs), num_envs)
 
 
-def one_by_one(make: Callable[[], gymnasium.Env[Any, Any]], num_envs: int) -> gymnasium.vector.SyncVectorEnv:
+def make_sync_vector(make: Callable[[], gymnasium.Env[Any, Any]], num_envs: int) -> gymnasium.vector.SyncVectorEnv:
     """Return a vector that steps its environments one after another; workers are the parallel unit."""
     mode = gymnasium.vector.AutoresetMode.NEXT_STEP
     return gymnasium.vector.SyncVectorEnv([make] * num_envs, autoreset_mode=mode)

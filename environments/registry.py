@@ -1,6 +1,6 @@
 """Environments by name: vectors of them for training, single ones for evaluation and rendering.
 
-A new family is one module beside this one, with the names of `milozero.environments.base.Family`, and one line here.
+A new suite is one module beside this one, with the names of `milozero.environments.base.Suite`, and one line here.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from milozero.helpers.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     import gymnasium
 
-    from milozero.environments.base import Family
+    from milozero.environments.base import Suite
     from milozero.environments.vector import VectorEnv
 
-# family → module. An id belongs to the first that claims it; the last one takes everything.
-FAMILIES = {
+# suite → module. An id belongs to the first that claims it; the last one takes everything.
+SUITES = {
     "dmc": "milozero.environments.dmc",
     "opensim": "milozero.environments.opensim.suite",
     "mujoco": "milozero.environments.mujoco",
@@ -28,24 +28,24 @@ FAMILIES = {
 }
 
 
-def family(name: str) -> Family:
-    """Return a family by its name in `FAMILIES`."""
-    return cast("Family", importlib.import_module(FAMILIES[name]))
+def get_suite(name: str) -> Suite:
+    """Return a suite by its name in `SUITES`."""
+    return cast("Suite", importlib.import_module(SUITES[name]))
 
 
-def family_of(env_id: str) -> Family:
-    """Return the family that an id belongs to."""
-    return next(family(name) for name in FAMILIES if family(name).claims(env_id))
+def suite_for(env_id: str) -> Suite:
+    """Return the suite that an id belongs to."""
+    return next(get_suite(name) for name in SUITES if get_suite(name).claims(env_id))
 
 
 def ids() -> list[str]:
-    """Return the full ids of all families, each once."""
-    return list(dict.fromkeys(env_id for name in FAMILIES for env_id in family(name).ids()))
+    """Return the full ids of all suites, each once."""
+    return list(dict.fromkeys(env_id for name in SUITES for env_id in get_suite(name).ids()))
 
 
 def versions(env_id: str) -> dict[str, str]:
     """Return the versions of what an environment's numbers depend on, of those that are installed."""
-    return {f"{name}_version": v for name, v in installed("torch", "numpy", *family_of(env_id).PACKAGES).items()}
+    return {f"{name}_version": v for name, v in installed("torch", "numpy", *suite_for(env_id).PACKAGES).items()}
 
 
 def installed(*packages: str) -> dict[str, str]:
@@ -63,7 +63,7 @@ def resolve(env_id: str) -> str:
     Raises:
         UserError: where there is no such environment, with near names.
     """
-    return family_of(env_id).resolve(env_id)
+    return suite_for(env_id).resolve(env_id)
 
 
 def check_name(env_id: str) -> None:
@@ -74,7 +74,7 @@ def check_name(env_id: str) -> None:
     Raises:
         UserError: with near names.
     """
-    if ":" in env_id and family_of(env_id) is family("gymnasium"):
+    if ":" in env_id and suite_for(env_id) is get_suite("gymnasium"):
         return
     known = set(ids())
     known |= {full.rpartition("-v")[0] for full in known}
@@ -97,7 +97,7 @@ def make_env(
     """
     from milozero.environments.vector import check_spaces
 
-    its = family_of(env_id)
+    its = suite_for(env_id)
     try:
         env = its.make_env(env_id, render_mode, dict(kwargs or {}))
     except ModuleNotFoundError as error:
@@ -116,7 +116,7 @@ def make_vector_env(env_id: str, num_envs: int, kwargs: Mapping[str, Any] | None
 
     one = make_env(env_id, None, kwargs)
     check_first(env_id, one, bool(kwargs))
-    env = family_of(env_id).make_vector(env_id, num_envs, one, dict(kwargs or {}))
+    env = suite_for(env_id).make_vector(env_id, num_envs, one, dict(kwargs or {}))
     one.close()
     observation_space: Any = one.observation_space
     action_space: Any = one.action_space

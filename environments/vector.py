@@ -96,7 +96,9 @@ class VectorEnv:
         num_envs: int,
     ) -> None:
         self._env = env
-        self.takes_turns = bool(getattr(env, "takes_turns", False))  # its one thread works while the caller waits
+        self.single_threaded = bool(
+            getattr(env, "single_threaded", False)
+        )  # its one thread works while the caller waits
         self.num_envs = num_envs
         self.observation_space = observation_space
         self.action_space = action_space

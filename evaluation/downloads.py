@@ -12,11 +12,11 @@ from urllib.parse import urlparse
 
 from milozero.experiment import checkpoint
 from milozero.helpers.errors import UserError
-from milozero.helpers.logging import say
+from milozero.helpers.logging import logger
 from milozero.tracking.names import parse_run_path
 from milozero.tracking.wandb import client_settings, has_key
 
-PATIENCE = 30  # seconds for each answer of the server
+HTTP_TIMEOUT_S = 30  # seconds for each answer of the server
 
 
 def fetch(run_path: str, iter_num: str, data: Path, *, replace: bool) -> Path:
@@ -38,7 +38,7 @@ def fetch(run_path: str, iter_num: str, data: Path, *, replace: bool) -> Path:
     folder = data / "downloads" / Path(*names)
     file = folder / checkpoint.file_name(iter_num)
     if file.exists() and not replace and _is_whole(file):
-        say(f"downloaded before: {file} (--wandb_download_replace for what the run has now)")
+        logger.info(f"downloaded before: {file} (--wandb_download_replace for what the run has now)")
         return folder
     try:
         import wandb
@@ -46,7 +46,7 @@ def fetch(run_path: str, iter_num: str, data: Path, *, replace: bool) -> Path:
         client = client_settings()
         if not has_key(client.base_url):
             raise UserError("--wandb_run_path needs a key of Weights & Biases: set WANDB_API_KEY, or `wandb login`")
-        api = wandb.Api(timeout=PATIENCE)
+        api = wandb.Api(timeout=HTTP_TIMEOUT_S)
         try:
             run = _run(api, *names)
         except UserError as error:
@@ -68,7 +68,7 @@ def _is_whole(file: Path) -> bool:
     try:
         checkpoint.load(file)
     except UserError as error:
-        say(f"{error}; it is downloaded again")
+        logger.info(f"{error}; it is downloaded again")
         return False
     return True
 

@@ -38,7 +38,7 @@ def play(agent: Agent, env: gymnasium.Env[Any, Any], seed: int, frame: Callable[
         if frame is not None:
             frame()
         _check_finite("observation", obs[-1], seed, len(actions))
-        wanted = agent.act(obs[-1])
+        wanted = agent.predict(obs[-1])
         _check_finite("action", wanted, seed, len(actions))
         action = environment_action(wanted, env.action_space)
         following, reward, terminated, truncated, _ = env.step(action)
@@ -81,7 +81,7 @@ def evaluate(
     mine = {}
     for k in shares(comm, count):
         episode = play(agent, env, seeds[k])
-        mine[k] = (episode.ret, len(episode))
+        mine[k] = (episode.return_, len(episode))
     everyone: dict[int, tuple[float, int]] = {}
     for part in comm.allgather(mine):
         everyone |= part

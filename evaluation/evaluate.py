@@ -15,7 +15,7 @@ from milozero.demonstrations import dataset as demos
 from milozero.evaluation.episodes import episode_seeds, play, shares
 from milozero.evaluation.video import Video, cannot_render
 from milozero.helpers.files import write_bytes
-from milozero.helpers.logging import counted, say
+from milozero.helpers.logging import logger, pluralize
 
 if TYPE_CHECKING:
     import gymnasium
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from milozero.helpers.comm import Comm
 
 
-def play_checkpoint(
+def evaluate_checkpoint(
     agent: Agent,
     make_env: Callable[[str | None], gymnasium.Env[Any, Any]],
     config: EvalConfig,
     seed: int,
     folder: Path,
-    facts: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     comm: Comm,
 ) -> dict[str, Any]:
     """Play `num_trajs` episodes, render and keep them as asked, write ``results.json``; return the results.
@@ -43,7 +43,7 @@ def play_checkpoint(
         config: what to play and to keep.
         seed: of the episodes.
         folder: where files go.
-        facts: ``env_id`` and ``env_kwargs``, to stand in the files.
+        metadata: ``env_id`` and ``env_kwargs``, to stand in the files.
         comm: the workers, who share the episodes.
 
     Raises:
@@ -56,7 +56,8 @@ def play_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     seeds = episode_seeds(seed, config.num_trajs)
     if record and comm.rank == 0:
-        say(f"filming {counted(config.num_trajs, 'episode')}; without a GPU, a thousand steps take a minute or two")
+        number = pluralize(config.num_trajs, "episode")
+        logger.info(f"recording {number}; without a GPU, a thousand steps take a minute or two")
     longest = env.spec.max_episode_steps if env.spec else None
     mine = {}
     with _bar(comm) as bar:
@@ -66,18 +67,18 @@ def play_checkpoint(
             video = folder / f"episode_{k:03}.mp4" if record else None
             episode = _filmed(agent, env, seeds[k], video, stepped) if video else play(agent, env, seeds[k], stepped)
             bar.remove_task(task)
-            mine[k] = {"return": episode.ret, "length": len(episode), "seed": seeds[k]}
+            mine[k] = {"return": episode.return_, "length": len(episode), "seed": seeds[k]}
             if config.save_traj:
-                attributes = {**facts, "seed": seeds[k]}
+                attributes = {**metadata, "seed": seeds[k]}
                 demos.write_demo(folder / f"episode_{k:03}.h5", episode, attributes)
             if comm.rank == 0:
-                say(f"episode {k:3}: return {episode.ret:10.2f}, length {len(episode)}")
+                logger.info(f"episode {k:3}: return {episode.return_:10.2f}, length {len(episode)}")
     env.close()
     everyone = {k: result for part in comm.allgather(mine) for k, result in part.items()}
     episodes = [everyone[k] for k in range(config.num_trajs)]
     returns = [episode["return"] for episode in episodes]
     results = {
-        **facts,
+        **metadata,
         "return_mean": statistics.fmean(returns),
         "return_std": statistics.pstdev(returns),
         "length_mean": statistics.fmean(episode["length"] for episode in episodes),
@@ -98,7 +99,7 @@ def _remove_older(folder: Path, written: int) -> None:
     for path in older:
         path.unlink()
     if older:
-        say(f"removed {counted(len(older), 'episode')} of an earlier evaluation from {folder}")
+        logger.info(f"removed {pluralize(len(older), 'episode')} of an earlier evaluation from {folder}")
 
 
 def _bar(comm: Comm) -> Progress:

@@ -19,11 +19,11 @@ from milozero.helpers.config.params import to_kwargs
 from milozero.helpers.errors import UserError
 
 if TYPE_CHECKING:
-    from milozero.agents.base import Agent, Setting
+    from milozero.agents.base import Agent, AgentContext
 
 
 @dataclass(frozen=True)
-class Player:
+class LoadedAgent:
     """An agent as a checkpoint has it, and the environment that it learned in."""
 
     agent: Agent
@@ -37,12 +37,12 @@ class Player:
     last_return: float  # NaN where there was none
 
 
-def make_agent(settings: Settings, env: Any, size: int, setting: Setting) -> Agent:
+def make_agent(settings: Settings, env: Any, size: int, context: AgentContext) -> Agent:
     """Return the agent that the settings name, for an environment's spaces."""
-    return agent_class(settings.train.algo)(settings.agent, size, env.action_space, setting)
+    return agent_class(settings.train.algo)(settings.agent, size, env.action_space, context)
 
 
-def load_player(path: Path, env_kwargs: str = "", device: str = "cpu", *, rendered: bool = False) -> Player:
+def load_agent(path: Path, env_kwargs: str = "", device: str = "cpu", *, rendered: bool = False) -> LoadedAgent:
     """Return the agent of a checkpoint.
 
     Args:
@@ -54,24 +54,24 @@ def load_player(path: Path, env_kwargs: str = "", device: str = "cpu", *, render
     Raises:
         UserError: where the checkpoint or its environment cannot be used, or not be rendered here.
     """
-    from milozero.agents.base import Setting
+    from milozero.agents.base import AgentContext
     from milozero.environments.vector import check_first
 
     content = checkpoint.load(path)
     trained = settings_from_record(content["config"])
     env_id = environments.resolve(trained.train.env_id)
-    if rendered and environments.family_of(env_id).OPENGL:
+    if rendered and environments.suite_for(env_id).OPENGL:
         check_renderer()
     kwargs = to_kwargs(trained.common.env_kwargs) | to_kwargs(env_kwargs)
     env = environments.make_env(env_id, None, kwargs)
     check_first(env_id, env, bool(kwargs))
     size, space = int(cast("Any", env.observation_space).shape[0]), env.action_space
-    agent = make_agent(trained, env, size, Setting(Comm(), device=device, imitation=trained.imitation))
+    agent = make_agent(trained, env, size, AgentContext(Comm(), device=device, imitation=trained.imitation))
     env.close()
     checkpoint.restore_agent(agent, content["agent"])
     counters = content["counters"]
     returns = (float(counters["best_eval_return"]), float(counters["last_eval_return"]))
-    return Player(agent, trained, env_id, kwargs, space, size, counters["iteration"], *returns)
+    return LoadedAgent(agent, trained, env_id, kwargs, space, size, counters["iteration"], *returns)
 
 
 def load_expert(settings: Settings, env: Any, device: str) -> tuple[Agent | None, float | None]:
@@ -106,9 +106,9 @@ def load_reward(settings: Settings, env: Any, device: str) -> Agent | None:
     return player.agent
 
 
-def _fitting(flags: tuple[str, str], folder: str, iter_num: str, env: Any, device: str) -> Player:
+def _fitting(flags: tuple[str, str], folder: str, iter_num: str, env: Any, device: str) -> LoadedAgent:
     """Return the player that two flags name; one of other spaces than the environment's is refused."""
-    player = load_player(checkpoint.find(folder, iter_num, flags), device=device)
+    player = load_agent(checkpoint.find(folder, iter_num, flags), device=device)
     its = (player.observation_size, player.action_space)
     if its != (env.observation_size, env.action_space):
         sees, does = env.observation_size, env.action_space

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from milozero.agents.base import Agent
 
 VERSION = 2  # of the layout below
-# part → its type: what was run; networks, optimisers, normalisers; how far the run is; what each worker alone has
+# part → its type: what was run; networks, optimizers, normalizers; how far the run is; what each worker alone has
 PARTS: dict[str, type] = {"config": dict, "agent": dict, "counters": dict, "workers": list}
 MARK = b"MiloZero sha256 "  # and the digest of everything before it, at the file's end, where unzipping ignores it
 TRAILER = len(MARK) + 64
@@ -190,7 +190,7 @@ def newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
     return found
 
 
-def thin_out(folder: Path, keep: int, iteration: int) -> None:
+def prune(folder: Path, keep: int, iteration: int) -> None:
     """Remove all but the newest `keep` checkpoints up to an iteration; 0 keeps all.
 
     ``best`` and ``last`` always stay, and so do later ones, from which a resumed run did not go on.

@@ -18,7 +18,7 @@ def use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def device_of(settings: Settings, comm: Comm) -> str:
+def select_device(settings: Settings, comm: Comm) -> str:
     """Return the torch device of this worker.
 
     Raises:
@@ -33,7 +33,7 @@ def device_of(settings: Settings, comm: Comm) -> str:
     return f"cuda:{comm.local_rank % torch.cuda.device_count()}"
 
 
-def compiles(settings: Settings, workers: int, device: str, before: bool | None, expert_steps: int) -> bool:
+def should_compile(settings: Settings, workers: int, device: str, before: bool | None, expert_steps: int) -> bool:
     """Return whether the update is compiled: as asked, or where it can be and the run is long enough to pay for it.
 
     A resumed run does as it did `before`, where it can. Algorithms that learn from demonstrations alone learn from
@@ -42,7 +42,7 @@ def compiles(settings: Settings, workers: int, device: str, before: bool | None,
     Raises:
         UserError: where ``--compile`` was given and what it needs is missing.
     """
-    from milozero.agents.learning.optimizer import PAYS_FROM, can_compile
+    from milozero.agents.learning.optimizer import COMPILE_MIN_STEPS, can_compile
 
     train, agent = settings.train, settings.agent
     possible = can_compile(device)
@@ -58,4 +58,4 @@ def compiles(settings: Settings, workers: int, device: str, before: bool | None,
     steps = train.rollout_len
     if not agent.FROM_ROLLOUTS:
         steps = expert_steps // settings.imitation.demo_subsampling // workers
-    return possible and iterations * agent.epochs * (steps // agent.batch_size) >= PAYS_FROM
+    return possible and iterations * agent.epochs * (steps // agent.batch_size) >= COMPILE_MIN_STEPS

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from milozero import environments
 from milozero.experiment import checkpoint
-from milozero.experiment.resume import continued
+from milozero.experiment.resume import resume_settings
 from milozero.experiment.settings import Settings
 from milozero.helpers.errors import UserError
 from milozero.helpers.files import write_bytes
@@ -69,27 +69,27 @@ class ExperimentInitializer:
         self.name = train.uuid
         self.checkpoints = data / "checkpoints" / self.name
         self.logs = data / "logs" / self.name
-        self.saved: dict[str, Any] | None = None  # the checkpoint that the run goes on from
+        self.checkpoint: dict[str, Any] | None = None  # the checkpoint that the run goes on from
         self.best_eval_return = -math.inf  # of the best policy that is kept, however the checkpoints are
-        self.notes: list[str] = []  # on rank 0: what there is to say about resuming
-        self._facts: dict[str, Any] = {}  # of this launch, that are no settings
-        self._remarks: dict[str, Any] = {}
+        self.warnings: list[str] = []  # on rank 0: what there is to say about resuming
+        self._metadata: dict[str, Any] = {}  # of this launch, that are no settings
+        self._info: dict[str, Any] = {}
         self._log: logging.Handler | None = None  # rank 0's
         try:
             if train.resume != "no":
-                found = comm.broadcast(self._look_back(train.resume) if comm.rank == 0 else None)
-                problem, self.saved, self.best_eval_return = found
+                found = comm.broadcast(self._find_checkpoint(train.resume) if comm.rank == 0 else None)
+                problem, self.checkpoint, self.best_eval_return = found
                 if problem:
                     raise UserError(problem)
-            if self.saved is not None:
-                settings = continued(settings, self.saved["config"])
+            if self.checkpoint is not None:
+                settings = resume_settings(settings, self.checkpoint["config"])
         except BaseException:
             self.close()
             raise
         self.settings = settings
         self.seed = settings.common.seed or 0
         self.env_id = settings.train.env_id
-        self.run_id = str(self.saved["config"].get("run_id", "")) if self.saved else ""
+        self.run_id = str(self.checkpoint["config"].get("run_id", "")) if self.checkpoint else ""
 
     def __enter__(self) -> Self:
         return self
@@ -108,7 +108,7 @@ class ExperimentInitializer:
             self._lock.release()
             self._lock = None
 
-    def _look_back(self, resume: str) -> tuple[str, dict[str, Any] | None, float]:
+    def _find_checkpoint(self, resume: str) -> tuple[str, dict[str, Any] | None, float]:
         """Return a problem or nothing, the newest intact checkpoint or None, and the return of the best policy."""
         nothing = (None, -math.inf)
         if not self.name:
@@ -118,7 +118,7 @@ class ExperimentInitializer:
             return "" if resume == "auto" else hint, *nothing
         try:
             self._lock = Lock(self.checkpoints)
-            saved = checkpoint.newest(self.checkpoints, self.notes.append)
+            saved = checkpoint.newest(self.checkpoints, self.warnings.append)
         except UserError as error:
             return str(error), *nothing
         except OSError as error:
@@ -138,20 +138,20 @@ class ExperimentInitializer:
         """Name without the seed: what runs that differ in nothing else share."""
         return self.name.removesuffix(f".seed{self.seed:02}")
 
-    def create(self, env_id: str, facts: Mapping[str, Any], remarks: Mapping[str, Any] | None = None) -> None:
+    def create(self, env_id: str, metadata: Mapping[str, Any], info: Mapping[str, Any] | None = None) -> None:
         """Make the folders, write what is run into them, and start ``log.txt`` (on rank 0; collective).
 
         Args:
             env_id: full, with its version.
-            facts: what else belongs into the record, and changes what is learned or how numbers are rounded.
-            remarks: what belongs into the record and changes nothing.
+            metadata: what else belongs into the record, and changes what is learned or how numbers are rounded.
+            info: what belongs into the record and changes nothing.
 
         Raises:
             UserError: where the experiment exists already, or its folders cannot be written.
         """
         self.env_id = env_id
-        self._facts = self._comm.broadcast({"git_sha": git_sha(), **facts, **environments.versions(env_id)})
-        self._remarks = dict(remarks or {})
+        self._metadata = self._comm.broadcast({"git_sha": git_sha(), **metadata, **environments.versions(env_id)})
+        self._info = dict(info or {})
         name = self.name or self._full_name(self._comm.size)
         run_id = self.run_id if re.fullmatch("[0-9a-f]{8}", self.run_id) else secrets.token_hex(4)
         self.name, self.run_id = self._comm.broadcast((name, run_id))
@@ -177,10 +177,10 @@ class ExperimentInitializer:
             self.checkpoints.mkdir(parents=True, exist_ok=resume)
             self.logs.mkdir(parents=True, exist_ok=resume)
             self._lock = self._lock or Lock(self.checkpoints)
-            if self.saved is None and set(checkpoint.available(self.checkpoints)) - {"best"}:
+            if self.checkpoint is None and set(checkpoint.available(self.checkpoints)) - {"best"}:
                 return f"experiment '{self.name}' was started by another process just now; try again"
             checkpoint.remove_leftovers(self.checkpoints)
-            self._write_record()
+            self._write_metadata()
             handler = logging.FileHandler(self.logs / "log.txt")
         except OSError as error:
             return f"cannot write to --data_dir={data}: {error.strerror}"
@@ -191,25 +191,25 @@ class ExperimentInitializer:
         self._log = handler
         return ""
 
-    def record(self, workers: int) -> dict[str, Any]:
+    def metadata(self, workers: int) -> dict[str, Any]:
         """Return what was run: every setting, the full environment id, seed, workers, commit and command."""
         flat = self.settings.flat()
         flat |= {"env_id": self.env_id, "seed": self.seed, "uuid": self.name, "num_workers": workers}
-        return flat | {"run_id": self.run_id, "command": " ".join(sys.argv)} | self._facts | self._remarks
+        return flat | {"run_id": self.run_id, "command": " ".join(sys.argv)} | self._metadata | self._info
 
     def differences(self, saved: Mapping[str, Any], workers: int) -> list[str]:
         """Return in what this launch differs from the one that saved a checkpoint, where bits may depend on it."""
         train = self.settings.train  # its length bends its schedules
         length = {"num_timesteps": train.num_timesteps, "num_iters": train.num_iters}
         now, then = (
-            {"workers": workers, **length, **self._facts},
+            {"workers": workers, **length, **self._metadata},
             saved["config"] | {"workers": len(saved["workers"])},
         )
         return [f"{name} {now[name]} (was {then.get(name)})" for name in now if now[name] != then.get(name)]
 
-    def _write_record(self) -> None:
+    def _write_metadata(self) -> None:
         import yaml
 
-        text = yaml.safe_dump(self.record(self._comm.size), sort_keys=False)
+        text = yaml.safe_dump(self.metadata(self._comm.size), sort_keys=False)
         for folder in (self.checkpoints, self.logs):
             write_bytes(folder / "config.yaml", text.encode())

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 
-def record_of(checkpoints: Path) -> dict[str, Any] | None:
+def read_metadata(checkpoints: Path) -> dict[str, Any] | None:
     """Return what an experiment's folder says was run; None where it is not there, or cannot be read."""
     import yaml
 

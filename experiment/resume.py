@@ -7,33 +7,35 @@ from typing import Any
 
 from milozero import environments
 from milozero.agents import AGENTS
-from milozero.experiment.settings import Settings, check, groups_of
-from milozero.helpers.config.params import build, settings_of, to_kwargs
+from milozero.experiment.settings import Settings, check, config_groups
+from milozero.helpers.config.params import build, declared_settings, to_kwargs
 from milozero.helpers.errors import UserError
 
 
-def continued(settings: Settings, record: dict[str, Any]) -> Settings:
+def resume_settings(settings: Settings, record: dict[str, Any]) -> Settings:
     """Return the settings of a resumed run: those of its record, but for what is given now and may change.
 
     Raises:
         UserError: where what is given now contradicts the record; the run would be another one.
     """
     now = settings.flat()
-    if "env_id" in settings.given:
+    if "env_id" in settings.explicit:
         now["env_id"] = environments.resolve(settings.train.env_id)
-    for name, then in contradictions(settings, record):
+    for name, then in find_conflicts(settings, record):
         raise UserError(
             f"--{name}={now[name]}, but the run that is resumed has {then}; leave it out, "
             f"or start another run with another --uuid"
         )
-    here = {name: now[name] for name in settings.given | {"data_dir", "uuid", "resume"}}  # its folder may have moved
-    return settings_from_record(record | here, settings.given)
+    here = {
+        name: now[name] for name in settings.explicit | {"data_dir", "uuid", "resume"}
+    }  # its folder may have moved
+    return settings_from_record(record | here, settings.explicit)
 
 
-def contradictions(settings: Settings, record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def find_conflicts(settings: Settings, record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield (name, value in the record) of the settings that were given, may not change, and are others there."""
     now, defaults = settings.flat(), default_values(settings.train.algo)
-    for name in sorted(settings.given & identity(settings)):
+    for name in sorted(settings.explicit & immutable_names(settings)):
         then = record.get(name, defaults[name])  # a setting that is younger than the record
         same = now[name] == then
         if name == "env_id":
@@ -44,19 +46,21 @@ def contradictions(settings: Settings, record: Mapping[str, Any]) -> Iterator[tu
             yield name, then
 
 
-def identity(settings: Settings) -> set[str]:
+def immutable_names(settings: Settings) -> set[str]:
     """Return the names of the settings that make a run the one it is: resumed with others, it would be another."""
-    groups = groups_of("train", settings.train.algo).values()
-    return {name for _, cls in groups for name, (_, _, d) in settings_of(cls).items() if not d.may_change}
+    groups = config_groups("train", settings.train.algo).values()
+    return {
+        name for _, cls in groups for name, (_, _, d) in declared_settings(cls).items() if not d.mutable_on_resume
+    }
 
 
 def default_values(algo: str) -> dict[str, Any]:
     """Return name → default of every setting of a training run."""
-    groups = groups_of("train", algo).values()
-    return {name: default for _, cls in groups for name, (_, default, _) in settings_of(cls).items()}
+    groups = config_groups("train", algo).values()
+    return {name: default for _, cls in groups for name, (_, default, _) in declared_settings(cls).items()}
 
 
-def settings_from_record(record: dict[str, Any], given: frozenset[str] = frozenset()) -> Settings:
+def settings_from_record(record: dict[str, Any], explicit: frozenset[str] = frozenset()) -> Settings:
     """Return the settings of a run from the record in its checkpoint; keys that no class knows are passed over.
 
     Raises:
@@ -65,9 +69,9 @@ def settings_from_record(record: dict[str, Any], given: frozenset[str] = frozens
     algo = record.get("algo")
     if algo not in AGENTS:
         raise UserError(f"the checkpoint is of algorithm '{algo}', which is not known here")
-    groups = groups_of("train", algo)
+    groups = config_groups("train", algo)
     settings = Settings(
-        **{group: build(cls, {}, record, "the checkpoint") for group, cls in groups.values()}, given=given
+        **{group: build(cls, {}, record, "the checkpoint") for group, cls in groups.values()}, explicit=explicit
     )
     check(settings)
     return settings

@@ -13,13 +13,13 @@ from typing import Any
 from milozero import environments
 from milozero.agents import AGENTS, agent_class
 from milozero.demonstrations.dataset import ImitationConfig
-from milozero.experiment.metadata import record_of
+from milozero.experiment.metadata import read_metadata
 from milozero.helpers.config.params import (
     build,
     build_parser,
+    declared_settings,
     param,
     read_flags,
-    settings_of,
     to_kwargs,
     to_seconds,
     usable_path,
@@ -50,14 +50,16 @@ MAX_NAME = 200  # bytes of an experiment's name; those of files end at 255
 class CommonConfig:
     """Settings of every task."""
 
-    task: str = param("train", "what to do", choices=TASKS, may_change=True)
-    config: str = param("", "YAML file with settings; the command line overrides it", may_change=True)
+    task: str = param("train", "what to do", choices=TASKS, mutable_on_resume=True)
+    config: str = param("", "YAML file with settings; the command line overrides it", mutable_on_resume=True)
     seed: int | None = param(None, "seed of everything random (train: 0; eval: the checkpoint's)", low=0)
     num_workers: int | None = param(
-        None, "check that this many workers run; mpiexec -n starts them", low=1, may_change=True
+        None, "check that this many workers run; mpiexec -n starts them", low=1, mutable_on_resume=True
     )
-    data_dir: str = param("data", "folder for checkpoints, logs and evaluations", check=usable_path, may_change=True)
-    cuda: bool = param(False, "networks on the GPU", may_change=True)
+    data_dir: str = param(
+        "data", "folder for checkpoints, logs and evaluations", check=usable_path, mutable_on_resume=True
+    )
+    cuda: bool = param(False, "networks on the GPU", mutable_on_resume=True)
     env_kwargs: str = param(
         "",
         "what the environment is made with: name=value,name=value (eval: on top of the checkpoint's)",
@@ -74,44 +76,49 @@ class TrainConfig:
     benchmark: str = param(
         "",
         "bundle that a task file is for: what spawner.py runs over where no --env_bundle is given",
-        may_change=True,
+        mutable_on_resume=True,
     )
-    uuid: str = param("", "name of the experiment; a readable one is made up where it is empty", may_change=True)
+    uuid: str = param(
+        "", "name of the experiment; a readable one is made up where it is empty", mutable_on_resume=True
+    )
     num_envs: int = param(16, "environments of each worker", low=1, high=MAX_ENVS)
     rollout_len: int = param(
         2048, "environment steps of each worker per iteration, over all its environments", low=1, high=MAX_ROLLOUT
     )
     num_timesteps: int = param(
-        10_000_000, "end after this many environment steps over all workers", low=1, may_change=True
+        10_000_000, "end after this many environment steps over all workers", low=1, mutable_on_resume=True
     )
-    num_iters: int | None = param(None, "end after this many iterations", low=1, may_change=True)
+    num_iters: int | None = param(None, "end after this many iterations", low=1, mutable_on_resume=True)
     execution_time: str = param(
-        "", "stop after this wall-clock time: D-HH:MM:SS or HH:MM:SS", check=to_seconds, may_change=True
+        "", "stop after this wall-clock time: D-HH:MM:SS or HH:MM:SS", check=to_seconds, mutable_on_resume=True
     )
     resume: str = param(
         "no",
         "go on with experiment --uuid; auto: if there is one",
         choices=("no", "yes", "auto"),
         bare="yes",
-        may_change=True,
+        mutable_on_resume=True,
     )
     save_frequency: int = param(50, "iterations between checkpoints; at each, fresh episodes start", low=1)
     keep_checkpoints: int = param(
-        0, "keep the newest so many of them besides best and last; 0 for all", low=0, may_change=True
+        0, "keep the newest so many of them besides best and last; 0 for all", low=0, mutable_on_resume=True
     )
     watchdog: str = param(
-        "01:00:00", "end the job where an iteration takes longer; 0 for never", check=to_seconds, may_change=True
+        "01:00:00",
+        "end the job where an iteration takes longer; 0 for never",
+        check=to_seconds,
+        mutable_on_resume=True,
     )
     eval_frequency: int = param(
-        25, "iterations between evaluations, 0 for only one at the end", low=0, may_change=True
+        25, "iterations between evaluations, 0 for only one at the end", low=0, mutable_on_resume=True
     )
     eval_episodes: int = param(
         10, "episodes of an evaluation, with the deterministic policy", low=1, high=MAX_EPISODES
     )
-    hash_frequency: int = param(
-        10, "iterations between checks that all workers agree, 0 for none", low=0, may_change=True
+    sync_check_frequency: int = param(
+        10, "iterations between checks that all workers agree, 0 for none", low=0, mutable_on_resume=True
     )
-    compile: bool | None = param(None, "compile the update (default: where it pays)", may_change=True)
+    compile: bool | None = param(None, "compile the update (default: where it pays)", mutable_on_resume=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +141,7 @@ class EvalConfig:
 class ListConfig:
     """Settings of the list of environments."""
 
-    only: str = param("", "environments whose family or id contains this text; empty for all")
+    only: str = param("", "environments whose suite or id contains this text; empty for all")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +167,7 @@ class Settings:
     evaluation: EvalConfig = field(default_factory=EvalConfig)
     listing: ListConfig = field(default_factory=ListConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
-    given: frozenset[str] = frozenset()  # names of the settings that the command line or the file gave
+    explicit: frozenset[str] = frozenset()  # names of the settings that the command line or the file gave
 
     @property
     def sources(self) -> list[str]:
@@ -170,7 +177,7 @@ class Settings:
 
     def unused(self) -> list[str]:
         """Return what to say of the imitation's flags that were given and that the algorithm does not learn by."""
-        given = [name for name in vars(self.imitation) if name in self.given]
+        given = [name for name in vars(self.imitation) if name in self.explicit]
         of_discriminators = ["d_perception_stack"]
         needs = {
             "LEARNS_FROM_DEMOS": [name for name in given if name not in of_discriminators],
@@ -189,7 +196,7 @@ class Settings:
         return {name: value for group in groups for name, value in dataclasses.asdict(group).items()}
 
 
-def groups_of(task: str, algo: str) -> dict[str, tuple[str, type]]:
+def config_groups(task: str, algo: str) -> dict[str, tuple[str, type]]:
     """Return title → (field of `Settings`, config class) of the settings that a task uses."""
     tracking: dict[str, tuple[str, type]] = {"tracking": ("tracking", TrackingConfig)}
     common: dict[str, tuple[str, type]] = {"every task": ("common", CommonConfig)}
@@ -212,7 +219,7 @@ def groups_of(task: str, algo: str) -> dict[str, tuple[str, type]]:
 
 def settings_names(task: str, algo: str) -> set[str]:
     """Return the names of the settings that a task uses."""
-    return {name for _, cls in groups_of(task, algo).values() for name in settings_of(cls)}
+    return {name for _, cls in config_groups(task, algo).values() for name in declared_settings(cls)}
 
 
 def known_settings(algo: str) -> set[str]:
@@ -231,7 +238,7 @@ def parse(argv: Sequence[str], drawn: Mapping[str, Any] | None = None) -> Settin
         UserError: for anything unknown, of the wrong type, out of range or that does not fit together.
     """
     algo = _algo_of(argv, drawn)
-    groups = {title: group for task in TASKS for title, group in groups_of(task, algo).items()}
+    groups = {title: group for task in TASKS for title, group in config_groups(task, algo).items()}
     flags = read_flags(build_parser("main.py", DESCRIPTION, EPILOG, {t: cls for t, (_, cls) in groups.items()}), argv)
     known = known_settings(algo)
     path = str(flags.get("config", ""))
@@ -239,15 +246,15 @@ def parse(argv: Sequence[str], drawn: Mapping[str, Any] | None = None) -> Settin
     if "config" in file:
         raise UserError(f"{path}: config: a task file cannot name another one")
     task = build(CommonConfig, flags, file, path).task
-    used = groups_of(task, build(TrainConfig, flags, file, path).algo)
+    used = config_groups(task, build(TrainConfig, flags, file, path).algo)
     for name in [*flags, *file]:
-        if not any(name in settings_of(cls) for _, cls in used.values()):
+        if not any(name in declared_settings(cls) for _, cls in used.values()):
             owners = [f"--task={t}" for t in TASKS if name in settings_names(t, algo)]
             raise UserError(f"--{name} belongs to {' and '.join(owners)}, not to --task={task}")
-    given = frozenset([*flags, *file])
-    settings = Settings(**{group: build(cls, flags, file, path) for group, cls in used.values()}, given=given)
+    explicit = frozenset([*flags, *file])
+    settings = Settings(**{group: build(cls, flags, file, path) for group, cls in used.values()}, explicit=explicit)
     check(settings)
-    for name in {"wandb_project", "wandb_entity"} & given:  # what a checkpoint's record says is of no matter
+    for name in {"wandb_project", "wandb_entity"} & explicit:  # what a checkpoint's record says is of no matter
         try:
             usable_name(getattr(settings.tracking, name))
         except UserError as error:
@@ -268,7 +275,7 @@ def _read(path: str, known: set[str], flags: Mapping[str, Any], drawn: Mapping[s
     record = None
     if given.get("resume", "no") != "no" and given.get("uuid"):
         folder = Path(str(given.get("data_dir", CommonConfig().data_dir)))
-        record = record_of(folder / "checkpoints" / str(given["uuid"]))
+        record = read_metadata(folder / "checkpoints" / str(given["uuid"]))
     env_id = str(given.get("env_id") or (record or {}).get("env_id") or TrainConfig().env_id)
     with contextlib.suppress(ValueError):  # said where it is checked, and where it is made
         env_id = environments.resolve(env_id)
@@ -341,8 +348,10 @@ def _check_reader(settings: Settings) -> None:
         UserError: naming it, or what is missing.
     """
     task = settings.common.task
-    own = set().union(*(settings_of(cls) for field, cls in groups_of(task, "").values() if field != "common"))
-    if idle := sorted(settings.given - own - {"task", "config", "num_workers", "data_dir"}):
+    own = set().union(
+        *(declared_settings(cls) for field, cls in config_groups(task, "").values() if field != "common")
+    )
+    if idle := sorted(settings.explicit - own - {"task", "config", "num_workers", "data_dir"}):
         raise UserError(f"--{idle[0]} has no effect on --task={task}")
     if task == "demos" and not settings.imitation.expert_path:
         raise UserError("--task=demos needs --expert_path=data/demos/<environment>: which demonstrations?")

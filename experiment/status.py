@@ -65,7 +65,7 @@ class Status:
     _over: bool = False  # the first word about the end is the one that counts
     _lock: threading.Lock = field(default_factory=threading.Lock)  # the warden's thread writes as well
 
-    def goes_on(self) -> None:
+    def mark_running(self) -> None:
         """Write that the run is running still, unless another worker has written how it ended."""
         self.write("running", "", unless=self._has_ended)
 

@@ -19,18 +19,18 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from milozero.helpers import comm as comms
-from milozero.helpers.logging import let_go, tell
+from milozero.helpers.logging import flush_stdio, logger
 
 if TYPE_CHECKING:
     from milozero.experiment.status import Status
     from milozero.helpers.comm import Comm
 
-logger = logging.getLogger(__name__)
+log_file = logging.getLogger(__name__)  # what is only for log.txt
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-TICK = 1.0  # seconds between looks at the clock
-ONE_REQUEST = 2.0  # seconds; launchers often pass one request on more than once
-ALMOST = 120.0  # seconds before the time limit
-ROLL_CALL = 5.0  # seconds in which a worker must answer that it is there
+POLL_INTERVAL_S = 1.0  # seconds between looks at the clock
+SIGNAL_DEBOUNCE_S = 2.0  # seconds; launchers often pass one request on more than once
+EXIT_SOON_S = 120.0  # seconds before the time limit
+PING_TIMEOUT_S = 5.0  # seconds in which a worker must answer that it is there
 PARENT = os.getppid()  # the launcher, where there is one
 
 
@@ -38,7 +38,7 @@ _early: list[int] = []
 
 
 @contextlib.contextmanager
-def signals_restored(*more: signal.Signals) -> Iterator[None]:
+def restore_signals(*more: signal.Signals) -> Iterator[None]:
     """Put the handlers of the signals that a run takes, and of `more`, back to what they were (main thread)."""
     before = {number: signal.getsignal(number) for number in (*SIGNALS, *more)}
     try:
@@ -50,12 +50,12 @@ def signals_restored(*more: signal.Signals) -> Iterator[None]:
         _early.clear()
 
 
-def keep_early_signals() -> None:
+def catch_early_signals() -> None:
     """Note a SIGUSR1 that comes before there is a warden to take it, instead of dying of it."""
     signal.signal(signal.SIGUSR1, lambda number, frame: _early.append(number))
 
 
-class Warden:
+class Watchdog:
     """Decides when a run is to stop, and ends a job that does not move.
 
     The first signal asks for a stop at the end of the iteration, the same one again stops at once. All that matters
@@ -68,8 +68,8 @@ class Warden:
         time_limit: seconds for this launch.
         patience: seconds that an iteration may take before the job is ended; infinite for never.
         tick: seconds between looks at the clock.
-        roll_call: seconds in which a worker must answer that it is there.
-        one_request: seconds within which a repeated signal is still the same request.
+        ping_timeout: seconds in which a worker must answer that it is there.
+        signal_debounce: seconds within which a repeated signal is still the same request.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class Warden:
         time_limit: float,
         patience: float,
         *,
-        tick: float = TICK,
-        roll_call: float = ROLL_CALL,
-        one_request: float = ONE_REQUEST,
+        tick: float = POLL_INTERVAL_S,
+        ping_timeout: float = PING_TIMEOUT_S,
+        signal_debounce: float = SIGNAL_DEBOUNCE_S,
     ) -> None:
-        self._tick, self._roll_call, self._one_request = tick, roll_call, one_request
+        self._tick, self._ping_timeout, self._one_request = tick, ping_timeout, signal_debounce
         self._comm = comm
         self._status = status
         self._deadline = launched + time_limit
@@ -135,9 +135,9 @@ class Warden:
         """Return how much of the time limit is left."""
         return self._deadline - time.monotonic()
 
-    def hurries(self) -> bool:
+    def should_exit_soon(self) -> bool:
         """Tell whether somebody has asked for a stop, or the time limit is almost over."""
-        return bool(self._signal) or self.seconds_left() < ALMOST
+        return bool(self._signal) or self.seconds_left() < EXIT_SOON_S
 
     def _wants_to_stop(self) -> str:
         """Return why this worker wants the run to stop, or nothing."""
@@ -147,7 +147,7 @@ class Warden:
             return f"execution_time of {self._time_limit:.0f} s used up"
         return ""
 
-    def agreed_stop(self) -> str:
+    def agree_to_stop(self) -> str:
         """Return why the run stops, the same on all workers, or nothing (collective)."""
         return next(filter(None, self._comm.allgather(self._wants_to_stop())), "")
 
@@ -165,7 +165,7 @@ class Warden:
             before = now
             if self._launched and os.getppid() != PARENT:
                 self._end("stopped", "the launcher is gone", 1)
-            self._comm.answer_calls(_place_of_main_thread)
+            self._comm.answer_pings(_place_of_main_thread)
             if self._idle > self._patience:
                 self._end_what_hangs()
 
@@ -179,13 +179,13 @@ class Warden:
         if not self._signal:
             self._signal, self._signalled_at = number.name, now
             if self._comm.rank == 0:
-                tell(f"{number.name}: stopping at the end of this iteration; once more stops at once")
+                logger.warning(f"{number.name}: stopping at the end of this iteration; once more stops at once")
         elif number.name == self._signal and now - self._signalled_at > self._one_request:
             self._end("stopped", f"at once, by a second {number.name}", 128 + number)
 
     def _end_what_hangs(self) -> None:
         """Ask around who is still there, name who is not or does not move, and end the job."""
-        answers = self._comm.roll_call(_place_of_main_thread, self._roll_call)
+        answers = self._comm.ping_ranks(_place_of_main_thread, self._ping_timeout)
         silent = [rank for rank in range(self._comm.size) if rank not in answers]
         who = [f"worker {rank} hangs {place}" for rank, place in sorted(answers.items()) if place]
         if silent and self._comm.can_ask:
@@ -194,21 +194,21 @@ class Warden:
             who = ["all workers wait for each other" if self._comm.can_ask else "it waits for others"]
         reason = f"iteration {self._iteration} has not ended for {self._idle:.0f} s: {'; '.join(who)}"
         # One worker reports, and ends the job for all; another takes its place where it does not.
-        give_up = time.monotonic() + (0.0 if self._comm.rank == min(answers) else 2 * self._roll_call)
+        give_up = time.monotonic() + (0.0 if self._comm.rank == min(answers) else 2 * self._ping_timeout)
         while time.monotonic() < give_up:
-            self._comm.answer_calls(_place_of_main_thread)
+            self._comm.answer_pings(_place_of_main_thread)
             time.sleep(0.05)
         stack = "".join(traceback.format_stack(_main_frame()))
-        logger.error("the main thread of worker %d:\n%s", self._comm.rank, stack)
+        log_file.error("the main thread of worker %d:\n%s", self._comm.rank, stack)
         self._end("failed", reason, 1)
 
     def _end(self, state: str, reason: str, code: int) -> None:
         """End the job at once, whatever the main thread does."""
         try:
             if self._comm.rank == 0 or state == "failed":
-                tell(f"{'error' if state == 'failed' else 'warning'}: {reason}")
+                logger.log(logging.ERROR if state == "failed" else logging.WARNING, reason)
                 self._status.write(state, reason)
-            let_go()
+            flush_stdio()
             if self._comm.size > 1 and state == "failed":
                 self._comm.abort(code)
         finally:

@@ -1,6 +1,6 @@
 """Which core a worker's threads run on.
 
-Only ever an optimisation: where the system does not let a process choose (no Linux, a sandbox, cores that were taken
+Only ever an optimization: where the system does not let a process choose (no Linux, a sandbox, cores that were taken
 away meanwhile), nothing is chosen.
 """
 
@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 
 
-def share_out_cores(worker: int, workers: int) -> None:
+def pin_workers(worker: int, workers: int) -> None:
     """Give each of this machine's `workers` one core, where there are exactly as many cores as workers.
 
     With more cores than that, other programs may be meant to use the rest, and the kernel knows better. To be
@@ -25,7 +25,7 @@ def share_out_cores(worker: int, workers: int) -> None:
 
 
 @contextlib.contextmanager
-def one_core() -> Iterator[None]:
+def pin_to_current_core() -> Iterator[None]:
     """Keep this process on the core it runs on now, all its threads together.
 
     For threads that take turns: on one core they find each other's data in its caches, and neither has to wake

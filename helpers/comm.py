@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from milozero.helpers.affinity import share_out_cores
+from milozero.helpers.affinity import pin_workers
 from milozero.helpers.errors import UserError
-from milozero.helpers.logging import let_go
+from milozero.helpers.logging import flush_stdio
 
 # What Open MPI, MPICH/Intel MPI and srun tell their processes.
 SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -75,19 +75,19 @@ class Comm:
     def barrier(self) -> None:
         """Wait until every worker is here."""
 
-    def roll_call(self, answer: Callable[[], str], seconds: float) -> dict[int, str]:
-        """Ask every worker for its `answer_calls`; return rank → answer of those that gave one within `seconds`.
+    def ping_ranks(self, answer: Callable[[], str], seconds: float) -> dict[int, str]:
+        """Ask every worker for its `answer_pings`; return rank → answer of those that gave one within `seconds`.
 
         For a thread beside the main thread, which may wait in any other call meanwhile.
         """
         return {self.rank: answer()}
 
-    def answer_calls(self, answer: Callable[[], str]) -> None:
+    def answer_pings(self, answer: Callable[[], str]) -> None:
         """Answer the roll calls that came meanwhile; to be called every second or so by that thread."""
 
     def abort(self, code: int) -> None:
         """End this worker, and with it the whole job, at once."""
-        let_go()
+        flush_stdio()
         sys.exit(code)
 
 
@@ -108,7 +108,7 @@ class MPIComm(Comm):
         self.rank = self._world.Get_rank()
         self.size = self._world.Get_size()
         self.local_rank = _from_environment(LOCAL_RANK_VARIABLES, 0)
-        share_out_cores(self.local_rank, _from_environment(LOCAL_SIZE_VARIABLES, 1))
+        pin_workers(self.local_rank, _from_environment(LOCAL_SIZE_VARIABLES, 1))
         self._in_place = MPI.IN_PLACE
         self._calls, self._new_status = self._world.Dup(), MPI.Status  # for roll calls
         self._sent: list[Any] = []  # in them: who is stopped takes nothing, so nobody waits for it
@@ -141,8 +141,8 @@ class MPIComm(Comm):
         """Wait until every worker is here."""
         self._world.Barrier()
 
-    def roll_call(self, answer: Callable[[], str], seconds: float) -> dict[int, str]:
-        """Ask every worker for its `answer_calls`; return rank → answer of those that gave one within `seconds`.
+    def ping_ranks(self, answer: Callable[[], str], seconds: float) -> dict[int, str]:
+        """Ask every worker for its `answer_pings`; return rank → answer of those that gave one within `seconds`.
 
         For a thread beside the main thread, which may wait in any other call meanwhile.
         """
@@ -152,12 +152,12 @@ class MPIComm(Comm):
         give_up = time.monotonic() + seconds
         self._sent += [self._calls.isend("", rank, QUESTION) for rank in range(self.size) if rank != self.rank]
         while len(answers) < self.size and time.monotonic() < give_up:
-            self.answer_calls(answer)
+            self.answer_pings(answer)
             answers |= dict(self._received(ANSWER))
             time.sleep(0.05)
         return answers
 
-    def answer_calls(self, answer: Callable[[], str]) -> None:
+    def answer_pings(self, answer: Callable[[], str]) -> None:
         """Answer the roll calls that came meanwhile; to be called every second or so by that thread."""
         for rank, _ in self._received(QUESTION) if self.can_ask else ():
             self._sent.append(self._calls.isend(answer(), rank, ANSWER))
@@ -169,7 +169,7 @@ class MPIComm(Comm):
 
     def abort(self, code: int) -> None:
         """End this worker, and with it the whole job, at once."""
-        let_go()
+        flush_stdio()
         self._world.Abort(code)
 
 

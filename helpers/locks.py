@@ -13,7 +13,7 @@ from milozero.helpers.errors import UserError
 
 # Seconds to wait. Workers whose launcher was killed take a moment to notice; and of a machine that went down, a file
 # server holds the locks until their lease ends, by default after 90 seconds.
-PATIENCE_HERE, PATIENCE_ELSEWHERE = 5.0, 100.0
+LOCAL_TIMEOUT_S, REMOTE_TIMEOUT_S = 5.0, 100.0
 
 
 class Lock:
@@ -35,7 +35,7 @@ class Lock:
         began, host = time.monotonic(), socket.gethostname()
         while not self._taken():
             holder = os.pread(self._file, 200, 0).decode(errors="replace")
-            patience = PATIENCE_HERE if holder.endswith(f" on {host}") else PATIENCE_ELSEWHERE
+            patience = LOCAL_TIMEOUT_S if holder.endswith(f" on {host}") else REMOTE_TIMEOUT_S
             if time.monotonic() > began + patience:
                 raise UserError(f"{folder} is in use by {holder}; one process at a time can use it")
             time.sleep(0.2)

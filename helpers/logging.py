@@ -1,4 +1,8 @@
-"""What a run tells its user: on the terminal as long as that takes it, and in the log."""
+"""Messages to the user: on the terminal, and in a run's log.txt.
+
+``logger`` is what users read: INFO goes to stdout, ``warning: …`` and ``error: …`` to stderr. What modules log under
+their own names goes to log.txt alone.
+"""
 
 from __future__ import annotations
 
@@ -6,51 +10,37 @@ import contextlib
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 
 logger = logging.getLogger("milozero")
 
 
-def say(line: str) -> None:
-    """Print a line, and keep it in the log."""
-    with contextlib.suppress(OSError, ValueError):  # a full disk or a closed pipe must not cost the run
-        print(line, flush=True)
-    logger.info(line)
+class TerminalHandler(logging.Handler):
+    """Prints the messages of `logger`; a full disk or a closed pipe does not stop the run."""
 
-
-def counted(count: int, thing: str) -> str:
-    """Return ``1 run``, ``2 runs``."""
-    return f"{count:,} {thing}{'s' * (count != 1)}"
-
-
-def warn(line: str) -> None:
-    """Put a line on stderr; the log has it already."""
-    with contextlib.suppress(OSError, ValueError):
-        print(line, file=sys.stderr, flush=True)
-
-
-def tell(line: str) -> None:
-    """Put a line on stderr and into the log: the user must know."""
-    warn(line)
-    logger.warning(line)
-
-
-def let_go() -> None:
-    """Give up what stdout and stderr do not take, so that it does not become the program's exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        if record.name != logger.name:
+            return
+        prefix = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
+        lines = [prefix + record.getMessage()]
+        if record.exc_info:
+            lines.insert(0, "".join(traceback.format_exception(*record.exc_info)).rstrip())
+        with contextlib.suppress(OSError, ValueError):
+            print("\n".join(lines), file=sys.stderr if prefix else sys.stdout, flush=True)
 
 
 @contextlib.contextmanager
-def logging_restored() -> Iterator[None]:
-    """Leave the root logger, its handlers and what becomes of warnings as they were."""
+def log_to_terminal() -> Iterator[None]:
+    """Show messages on the terminal; on leaving, restore the logging configuration."""
     root = logging.getLogger()
     level, handlers, raises = root.level, list(root.handlers), logging.raiseExceptions
     captured = logging._warnings_showwarning is not None  # type: ignore[attr-defined]
+    root.addHandler(TerminalHandler())
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a full disk must not fill the screen
     try:
         yield
     finally:
@@ -58,3 +48,18 @@ def logging_restored() -> Iterator[None]:
         root.handlers[:] = handlers
         logging.raiseExceptions = raises
         logging.captureWarnings(captured)
+
+
+def pluralize(count: int, noun: str) -> str:
+    """Return ``1 run``, ``2 runs``."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def flush_stdio() -> None:
+    """Flush stdout and stderr, ignoring broken pipes and full disks."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,4 +1,4 @@
-"""Pictures of a report: SVG that takes the page's colours, light or dark, and PNG."""
+"""Pictures of a report: SVG that takes the page's colors, light or dark, and PNG."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from milozero.reports.methods import natural, spelled
 from milozero.reports.scores import Aggregate, Curve
 from milozero.reports.statistics import Series
-from milozero.reports.styles import COLOURS, OTHERS, Look
+from milozero.reports.styles import COLOURS, OTHERS, LineStyle
 
 INK, RULE = "#1b1c1d", "#d7d8d9"  # in the page's style currentColor and --rule
-VARIABLES = {colour: f"var(--m{i})" for i, colour in enumerate(COLOURS)} | {
+VARIABLES = {color: f"var(--m{i})" for i, color in enumerate(COLOURS)} | {
     INK: "currentColor",
     RULE: "var(--rule)",
     OTHERS: "var(--others)",
@@ -68,7 +68,7 @@ def _thinned(series: Series) -> Series:
 
 
 def draw_curves(
-    axes: Axes, curves: Sequence[Curve], looks: Mapping[str, Look], ylabel: str, expert: float = math.nan
+    axes: Axes, curves: Sequence[Curve], styles: Mapping[str, LineStyle], ylabel: str, expert: float = math.nan
 ) -> None:
     """Draw the mean, its interval and the single seeds of each method, and the expert's return."""
     if math.isfinite(expert):
@@ -81,19 +81,19 @@ def draw_curves(
             "fontsize": 8,
         }
         axes.annotate("expert", (1, expert), xycoords=axes.get_yaxis_transform(), **above)
-    for curve in sorted(curves, key=lambda c: looks[c.method.label].colour != OTHERS):
-        look = looks[curve.method.label]
+    for curve in sorted(curves, key=lambda c: styles[c.method.label].color != OTHERS):
+        style = styles[curve.method.label]
         for _, series in curve.seeds:
-            axes.plot(*_thinned(series), color=look.colour, linewidth=0.5, alpha=0.32, zorder=2)
+            axes.plot(*_thinned(series), color=style.color, linewidth=0.5, alpha=0.32, zorder=2)
         if len(curve.seeds) > 1 and len(curve.steps):
             low, high = curve.interval
-            axes.fill_between(curve.steps, low, high, color=look.colour, alpha=0.14, linewidth=0, zorder=1)
+            axes.fill_between(curve.steps, low, high, color=style.color, alpha=0.14, linewidth=0, zorder=1)
         axes.plot(
             *(curve.steps, curve.mean),
-            color=look.colour,
-            linestyle=look.dash,
+            color=style.color,
+            linestyle=style.dash,
             linewidth=1.7,
-            marker=look.marker,
+            marker=style.marker,
             markersize=4,
             markevery=0.16,
             zorder=3,
@@ -108,43 +108,43 @@ def draw_curves(
 
 
 def curve_panel(
-    env_id: str, curves: Sequence[Curve], looks: Mapping[str, Look], ylabel: str, expert: float = math.nan
+    env_id: str, curves: Sequence[Curve], styles: Mapping[str, LineStyle], ylabel: str, expert: float = math.nan
 ) -> str:
     """Return the learning curves of one environment as SVG."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.2, 2.9), layout="constrained")
-        draw_curves(figure.subplots(), curves, looks, ylabel, expert)
+        draw_curves(figure.subplots(), curves, styles, ylabel, expert)
         return to_svg(figure, f"{ylabel.capitalize()} over environment steps on {env_id}")
 
 
-def symbol(look: Look, name: str) -> str:
+def symbol(style: LineStyle, name: str) -> str:
     """Return a piece of a method's line as an SVG symbol, for legends and tables to show by its name."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(0.42, 0.16))
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
-        line = {"color": look.colour, "linestyle": look.dash, "linewidth": 1.7, "clip_on": False}
-        axes.plot([0, 0.5, 1], [0, 0, 0], marker=look.marker, markersize=4.5, markevery=[1], **line)
+        line = {"color": style.color, "linestyle": style.dash, "linewidth": 1.7, "clip_on": False}
+        axes.plot([0, 0.5, 1], [0, 0, 0], marker=style.marker, markersize=4.5, markevery=[1], **line)
         axes.set(xlim=(0, 1), ylim=(-1, 1))
         box, body = _drawn(figure, name)
     return f'<symbol id="{name}" viewBox="{box}">{body}</symbol>'
 
 
-def aggregate_panel(aggregates: Sequence[Aggregate], looks: Mapping[str, Look]) -> str:
-    """Return the normalised scores of methods and their intervals as SVG, the best on top."""
+def aggregate_panel(aggregates: Sequence[Aggregate], styles: Mapping[str, LineStyle]) -> str:
+    """Return the normalized scores of methods and their intervals as SVG, the best on top."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 0.7 + 0.3 * len(aggregates)), layout="constrained")
         axes = figure.subplots()
         for place, each in enumerate(reversed(aggregates)):
-            look = looks[each.method.label]
+            style = styles[each.method.label]
             low, high = each.interval
-            axes.plot([low, high], [place, place], color=look.colour, linewidth=5, alpha=0.35, solid_capstyle="butt")
-            axes.plot(each.iqm, place, color=look.colour, marker=look.marker or "o", markersize=6)
+            axes.plot([low, high], [place, place], color=style.color, linewidth=5, alpha=0.35, solid_capstyle="butt")
+            axes.plot(each.iqm, place, color=style.color, marker=style.marker or "o", markersize=6)
         labels = [_shortened(each.method.label) for each in reversed(aggregates)]
         axes.set_yticks(range(len(labels)), labels, parse_math=False)
-        axes.set(xlabel="normalised score (IQM and 95 % interval)", ylim=(-0.6, len(labels) - 0.4))
+        axes.set(xlabel="normalized score (IQM and 95 % interval)", ylim=(-0.6, len(labels) - 0.4))
         axes.grid(axis="x", linewidth=0.6)
-        return to_svg(figure, "Interquartile mean of the normalised scores of each method")
+        return to_svg(figure, "Interquartile mean of the normalized scores of each method")
 
 
 def _shortened(label: str) -> str:
@@ -198,7 +198,7 @@ def to_svg(figure: Figure, title: str) -> str:
 def _drawn(figure: Figure, title: str) -> tuple[str, str]:
     """Return the viewBox of a figure and what is in it.
 
-    Colours become variables of the page's style, the text takes the page's font, and ids become its own. Its own
+    Colors become variables of the page's style, the text takes the page's font, and ids become its own. Its own
     style goes: within HTML it would be that of the whole page.
     """
     buffer = io.StringIO()
@@ -213,17 +213,17 @@ def _drawn(figure: Figure, title: str) -> tuple[str, str]:
     body = re.sub(r' id="([^"]*)"', lambda id: f' id="{own}-{id[1]}"' if id[1] in used else "", body)
     body = re.sub(r'(?:xlink:)?href="#', f'href="#{own}-', body).replace("url(#", f"url(#{own}-")
     body = re.sub(r"font: ([a-z0-9. ]*px) [^;\"]*", r"font: \1 var(--sans)", body)
-    for colour, variable in VARIABLES.items():
-        body = body.replace(colour, variable)
+    for color, variable in VARIABLES.items():
+        body = body.replace(color, variable)
     return box, re.sub("\n *", "\n", body).strip()
 
 
-def picture(panels: Sequence[tuple[str, str, Sequence[Curve], float]], looks: Mapping[str, Look]) -> bytes:
+def picture(panels: Sequence[tuple[str, str, Sequence[Curve], float]], styles: Mapping[str, LineStyle]) -> bytes:
     """Return learning curves as one PNG, with a legend below.
 
     Args:
         panels: environment, what its vertical axis shows, its curves, and its expert's return or NaN.
-        looks: of the methods.
+        styles: of the methods.
     """
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
@@ -232,24 +232,24 @@ def picture(panels: Sequence[tuple[str, str, Sequence[Curve], float]], looks: Ma
         figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # type: ignore[union-attr, call-arg]
         grid = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, (env_id, ylabel, curves, expert) in zip(grid, panels, strict=False):
-            draw_curves(axes, curves, looks, ylabel, expert)
+            draw_curves(axes, curves, styles, ylabel, expert)
             axes.set_title(env_id, parse_math=False)
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         drawn = {c.method.label for _, _, curves, _ in panels for c in curves}
-        named = {label: k for label, k in looks.items() if label in drawn and k.colour != OTHERS}
+        named = {label: k for label, k in styles.items() if label in drawn and k.color != OTHERS}
         _legend(figure, named, figure.get_figwidth())
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=160)
     return buffer.getvalue()
 
 
-def _legend(figure: Figure, looks: Mapping[str, Look], width: float) -> None:
+def _legend(figure: Figure, styles: Mapping[str, LineStyle], width: float) -> None:
     handles = [
-        Line2D([], [], color=k.colour, linestyle=k.dash, marker=k.marker, markersize=4, linewidth=1.7)
-        for k in looks.values()
+        Line2D([], [], color=k.color, linestyle=k.dash, marker=k.marker, markersize=4, linewidth=1.7)
+        for k in styles.values()
     ]
-    labels = [_shortened(label) for label in looks]
+    labels = [_shortened(label) for label in styles]
     fitting = max(1, int(width / (0.6 + 0.075 * max(map(len, labels), default=1))))
     legend = figure.legend(handles, labels, loc="outside lower center", ncols=fitting, frameon=False)
     for text in legend.get_texts():

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from milozero.reports.methods import Method, own_settings, value_of
+from milozero.reports.methods import Method, own_settings, setting_value
 from milozero.reports.runs import Run
 from milozero.reports.scores import Row, Study
 from milozero.reports.tables import Cell, Table, number
 
-CONTROL = "d_control"
-CONTROLS = {"shuffled": "with shuffled demonstrations", "none": "with none"}
+ABLATION = "d_ablation"
+ABLATIONS = {"shuffled": "with shuffled demonstrations", "none": "with none"}
 
 
 def expert_return(runs: Sequence[Run]) -> float:
@@ -20,15 +20,15 @@ def expert_return(runs: Sequence[Run]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def table_of_imitation(study: Study, rows: Sequence[Row]) -> Table | None:
+def imitation_table(study: Study, rows: Sequence[Row]) -> Table | None:
     """Return final scores as shares of the expert's return, with their controls; None where nobody had an expert."""
     cells = []
-    controls = any(control_of(row.method) for row in rows)
+    controls = any(find_ablation(row.method) for row in rows)
     for row in rows:
         expert = expert_return(row.method.on(row.env_id))
         if not math.isfinite(expert):
             continue
-        demos = value_of(row.method.runs[0], "num_demos")
+        demos = setting_value(row.method.runs[0], "num_demos")
         line = [
             Cell(row.env_id),
             Cell(row.method.label, method=row.method.label),
@@ -38,12 +38,12 @@ def table_of_imitation(study: Study, rows: Sequence[Row]) -> Table | None:
             share(row.iqm, expert),
         ]
         if controls:
-            line += [_of_control(row, kind, rows, expert) for kind in CONTROLS]
+            line += [_of_control(row, kind, rows, expert) for kind in ABLATIONS]
         cells.append(line)
     if not cells:
         return None
     head = ["environment", "method", "demonstrations", "expert's return", "IQM", "of the expert's"]
-    return Table("Final scores beside the expert's return", head + list(CONTROLS.values()) * controls, cells)
+    return Table("Final scores beside the expert's return", head + list(ABLATIONS.values()) * controls, cells)
 
 
 def share(score: float, expert: float) -> Cell:
@@ -51,19 +51,19 @@ def share(score: float, expert: float) -> Cell:
     return number(100.0 * score / expert, ".1f") if expert > 0 else number(math.nan)
 
 
-def control_of(method: Method) -> str:
+def find_ablation(method: Method) -> str:
     """Return the kind of control that a method is; nothing where it is none."""
-    kind = str(value_of(method.runs[0], CONTROL))
-    return kind if kind in CONTROLS else ""
+    kind = str(setting_value(method.runs[0], ABLATION))
+    return kind if kind in ABLATIONS else ""
 
 
 def _of_control(row: Row, kind: str, rows: Sequence[Row], expert: float) -> Cell:
     """Return what a method reaches on the same environment with a control in place of its demonstrations."""
-    if control_of(row.method):
+    if find_ablation(row.method):
         return Cell("–", -math.inf)
     wanted = _rest(row.method.on(row.env_id)[0])
     for other in rows:
-        of_this = other.env_id == row.env_id and control_of(other.method) == kind
+        of_this = other.env_id == row.env_id and find_ablation(other.method) == kind
         if of_this and _rest(other.method.on(row.env_id)[0]) == wanted:
             return share(other.iqm, expert)
     return Cell("–", -math.inf)
@@ -71,4 +71,4 @@ def _of_control(row: Row, kind: str, rows: Sequence[Row], expert: float) -> Cell
 
 def _rest(run: Run) -> list[object]:
     """Return everything that makes a run what it is but whether it is a control."""
-    return [run.algo, *(value_of(run, name) for name in own_settings(run.algo) if name != CONTROL)]
+    return [run.algo, *(setting_value(run, name) for name in own_settings(run.algo) if name != ABLATION)]

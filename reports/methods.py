@@ -10,8 +10,8 @@ from typing import Any
 
 from milozero.agents import AGENTS, agent_class
 from milozero.experiment.resume import default_values
-from milozero.experiment.settings import groups_of
-from milozero.helpers.config.params import from_kwargs, settings_of, to_kwargs
+from milozero.experiment.settings import config_groups
+from milozero.helpers.config.params import declared_settings, from_kwargs, to_kwargs
 from milozero.helpers.errors import UserError
 from milozero.reports.runs import Run
 
@@ -37,22 +37,22 @@ class Method:
     @property
     def full_label(self) -> str:
         """Its algorithm and all the settings in which it differs."""
-        return label_of(self.runs[0].algo, self.settings)
+        return make_label(self.runs[0].algo, self.settings)
 
 
 def own_settings(algo: str) -> list[str]:
     """Return the names of the settings that make a run of an algorithm what it is, in the order of ``-h``."""
-    groups = groups_of("train", algo if algo in AGENTS else next(iter(AGENTS)))
+    groups = config_groups("train", algo if algo in AGENTS else next(iter(AGENTS)))
     aside = {"agent"} if algo not in AGENTS else set()  # of another version: what is known of every algorithm
     if algo in AGENTS and not agent_class(algo).LEARNS_FROM_DEMOS:
         aside.add("imitation")
     groups = {title: group for title, group in groups.items() if group[0] not in aside}
-    declared = {name: param for _, cls in groups.values() for name, (_, _, param) in settings_of(cls).items()}
-    names = [name for name, param in declared.items() if name in LENGTHS or not param.may_change]
+    declared = {name: param for _, cls in groups.values() for name, (_, _, param) in declared_settings(cls).items()}
+    names = [name for name, param in declared.items() if name in LENGTHS or not param.mutable_on_resume]
     return [name for name in names if name not in (*ASIDE, "algo")]
 
 
-def value_of(run: Run, name: str) -> Any:
+def setting_value(run: Run, name: str) -> Any:
     """Return a run's setting, as one value where two ways of writing it come to the same."""
     value = run.config.get(name)
     if name not in run.config and run.algo in AGENTS:  # a record older than the setting
@@ -74,7 +74,7 @@ def varying(runs: Sequence[Run]) -> list[str]:
     values: dict[tuple[str, str], set[Any]] = defaultdict(set)
     for run in runs:
         for name in names:
-            values[run.env_id, name].add(value_of(run, name))
+            values[run.env_id, name].add(setting_value(run, name))
     differing = {name for (_, name), seen in values.items() if len(seen) > 1}
     return [name for name in names if name in differing]
 
@@ -90,12 +90,12 @@ def spelled(value: Any) -> str:
     return str(value)
 
 
-def label_of(algo: str, settings: Mapping[str, Any]) -> str:
+def make_label(algo: str, settings: Mapping[str, Any]) -> str:
     """Return ``algo name=value name=value``."""
     return " ".join([algo, *(f"{name}={spelled(value)}" for name, value in settings.items())])
 
 
-def methods_of(runs: Sequence[Run]) -> list[Method]:
+def group_methods(runs: Sequence[Run]) -> list[Method]:
     """Return the methods among runs whose settings are known, by algorithm and then by their values."""
     by_algo: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
@@ -107,14 +107,14 @@ def _methods(algo: str, runs: Sequence[Run]) -> Iterator[Method]:
     names = varying(runs)
     groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:
-        groups[tuple(value_of(run, name) for name in names)].append(run)
+        groups[tuple(setting_value(run, name) for name in names)].append(run)
     trials = [{run.trial for run in group} for group in groups.values()]
     by_trial = len(names) > SHORT and all(len(t) == 1 for t in trials) and "" not in set.union(*trials)
     by_trial = by_trial and len(set.union(*trials)) == len(groups)
     order = sorted(groups, key=lambda key: [groups[key][0].trial] if by_trial else [_rank(v) for v in key])
     for key in order:
         settings = dict(zip(names, key, strict=True))
-        label = f"{algo} trial{groups[key][0].trial}" if by_trial else label_of(algo, settings)
+        label = f"{algo} trial{groups[key][0].trial}" if by_trial else make_label(algo, settings)
         yield Method(label, settings, tuple(groups[key]))
 
 

@@ -15,27 +15,27 @@ from typing import Any
 import jinja2
 
 from milozero.helpers.errors import UserError
-from milozero.helpers.logging import counted
+from milozero.helpers.logging import pluralize
 from milozero.helpers.progress import with_progress
 from milozero.reports import figures, imitation, tables, videos
-from milozero.reports.methods import value_of
+from milozero.reports.methods import setting_value
 from milozero.reports.runs import EVALUATION, TRAINING
 from milozero.reports.scores import (
     Curve,
     Row,
     Study,
-    aggregates_of,
-    curves_of,
+    aggregate_scores,
+    build_curves,
     drawn_settings,
-    row_of,
-    rows_of,
-    trials_of,
+    rank_trials,
+    score_row,
+    score_rows,
 )
-from milozero.reports.statistics import min_max_normalised
-from milozero.reports.styles import OTHERS, Look, looks_of
+from milozero.reports.statistics import min_max_normalized
+from milozero.reports.styles import OTHERS, LineStyle, assign_styles
 
 MEASURES = {EVALUATION: "evaluation return", TRAINING: "training return"}
-MOST_NOTES = 5  # below a panel
+MAX_NOTES = 5  # below a panel
 STATES = ("finished", "running", "pending", "stopped", "failed", "not started", "unknown")
 
 
@@ -48,23 +48,23 @@ class Panel:
     notes: Sequence[str]
 
 
-def looks(study: Study, rows: Sequence[Row]) -> dict[str, Look]:
+def styles(study: Study, rows: Sequence[Row]) -> dict[str, LineStyle]:
     """Return how each method is drawn; where there are too many, those that rank best stand out."""
     ranks: dict[str, list[float]] = {}
     for env_id in study.environments:
         scores = {row.method.label: row.scores for row in rows if row.env_id == env_id}
-        for label, values in (min_max_normalised(scores) if scores else {}).items():
+        for label, values in (min_max_normalized(scores) if scores else {}).items():
             ranks.setdefault(label, []).append(float(values.mean()))
-    return looks_of(study.methods, {label: sum(r) / len(r) for label, r in ranks.items()})
+    return assign_styles(study.methods, {label: sum(r) / len(r) for label, r in ranks.items()})
 
 
-def panels(study: Study, column: str, looks: Mapping[str, Look]) -> list[Panel]:
+def panels(study: Study, column: str, styles: Mapping[str, LineStyle]) -> list[Panel]:
     """Return a panel for each environment on which a metric was measured more than once."""
     found = []
     for env_id in with_progress(study.environments, f"drawing {MEASURES[column]}s"):
-        if curves := curves_of(study, env_id, column):
+        if curves := build_curves(study, env_id, column):
             expert = imitation.expert_return([run for run in study.known if run.env_id == env_id])
-            svg = figures.curve_panel(env_id, curves, looks, MEASURES[column], expert)
+            svg = figures.curve_panel(env_id, curves, styles, MEASURES[column], expert)
             found.append(Panel(env_id, svg, notes_on(curves)))
     return found
 
@@ -74,7 +74,7 @@ def notes_on(curves: Sequence[Curve]) -> list[str]:
     notes = []
     alone = [curve.method.label for curve in curves if len(curve.seeds) == 1]
     if alone:
-        whose = "" if len(alone) == len(curves) else f": {listed(alone, 2)}"
+        whose = "" if len(alone) == len(curves) else f": {join_names(alone, 2)}"
         notes.append(f"One seed{whose}; no interval.")
     for curve in curves:
         if not len(curve.steps):
@@ -83,28 +83,28 @@ def notes_on(curves: Sequence[Curve]) -> list[str]:
             notes.append(
                 f"{curve.method.label}: mean up to {curve.steps[-1]:,.0f} steps, where {run.name} ends ({run.state})."
             )
-    return notes if len(notes) <= MOST_NOTES else [*notes[:MOST_NOTES], f"{len(notes) - MOST_NOTES} more like this."]
+    return notes if len(notes) <= MAX_NOTES else [*notes[:MAX_NOTES], f"{len(notes) - MAX_NOTES} more like this."]
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
+def join_names(names: Sequence[str], most: int = 5) -> str:
     """Return names with commas between them, the first of them."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def sweeps(study: Study) -> list[dict[str, Any]]:
     """Return the table of trials and the pictures of each environment of a sweep."""
-    trials = trials_of(study)
+    trials = rank_trials(study)
     found = []
     for env_id in with_progress(study.environments, "drawing sweeps"):
-        rows = [row for trial in trials if (row := row_of(study, env_id, trial))]
+        rows = [row for trial in trials if (row := score_row(study, env_id, trial))]
         if len(rows) > 1:
             there = [row.method for row in rows]
             scores = [row.iqm for row in rows]
             pictures = [
-                figures.sweep_panel(name, [value_of(method.runs[0], name) for method in there], scores, env_id)
+                figures.sweep_panel(name, [setting_value(method.runs[0], name) for method in there], scores, env_id)
                 for name in drawn_settings(there)
             ]
-            table = tables.table_of_trials(study, there, env_id)
+            table = tables.trials_table(study, there, env_id)
             found.append({"env_id": env_id, "table": table, "pictures": pictures})
     return found
 
@@ -120,15 +120,15 @@ def facts(study: Study) -> list[tuple[str, str]]:
         ("methods", f"{len(study.methods):,}"),
         ("environment steps", f"{steps:,.0f}"),
         ("wall-clock time, all runs", tables.duration(seconds)),
-        ("commit" if len(commits) < 2 else "commits", listed([name for name, _ in commits.most_common()]) or "–"),
+        ("commit" if len(commits) < 2 else "commits", join_names([name for name, _ in commits.most_common()]) or "–"),
     ]
 
 
 def page(study: Study, name: str, data: Path) -> bytes:
     """Return the whole page."""
-    rows = rows_of(study)
-    looked = looks(study, rows)
-    aggregates, incomplete = aggregates_of(study, rows)
+    rows = score_rows(study)
+    looked = styles(study, rows)
+    aggregates, incomplete = aggregate_scores(study, rows)
     symbols = {method.label: f"method-{i}" for i, method in enumerate(study.methods)}
     films = videos.found(data, study)
     shown = videos.chosen(films)
@@ -141,24 +141,24 @@ def page(study: Study, name: str, data: Path) -> bytes:
         "methods": study.methods,
         "symbols": [figures.symbol(looked[label], name) for label, name in symbols.items()],
         "symbol": symbols,
-        "grey": sum(look.colour == OTHERS for look in looked.values()),
+        "gray": sum(style.color == OTHERS for style in looked.values()),
         "evaluation": panels(study, EVALUATION, looked),
         "training": panels(study, TRAINING, looked),
         "by_training": [e for e in study.environments if study.column(e) == TRAINING],
-        "scores": tables.table_of_scores(rows) if rows else None,
-        "imitation": imitation.table_of_imitation(study, rows),
-        "controlled": any(map(imitation.control_of, study.methods)),
-        "aggregates": tables.table_of_aggregates(aggregates) if aggregates else None,
+        "scores": tables.scores_table(rows) if rows else None,
+        "imitation": imitation.imitation_table(study, rows),
+        "controlled": any(map(imitation.find_ablation, study.methods)),
+        "aggregates": tables.aggregates_table(aggregates) if aggregates else None,
         "aggregate_picture": figures.aggregate_panel(aggregates, looked) if aggregates else "",
-        "incomplete": listed([method.label for method in incomplete]),
+        "incomplete": join_names([method.label for method in incomplete]),
         "sweeps": sweeps(study),
-        "time": tables.table_of_time(study),
-        "open": tables.table_of_open_runs(study),
+        "time": tables.time_table(study),
+        "open": tables.open_runs_table(study),
         "videos": shown,
         "left_out": len(films) - len(shown),
         "number": lambda value: tables.number(value).text,
         "day": lambda seconds: time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)),
-        "counted": counted,
+        "pluralize": pluralize,
         "long": any(m.label != m.full_label for m in study.methods),
     }
     return render(content)
@@ -186,11 +186,11 @@ def picture(study: Study, name: str, data: Path) -> bytes:
     Raises:
         UserError: where there is nothing to draw.
     """
-    looked = looks(study, rows_of(study))
+    looked = styles(study, score_rows(study))
     drawn = []
     for env_id in study.environments:
         for column, measure in MEASURES.items():
-            if curves := curves_of(study, env_id, column):
+            if curves := build_curves(study, env_id, column):
                 expert = imitation.expert_return([run for run in study.known if run.env_id == env_id])
                 drawn.append((env_id, measure, curves, expert))
                 break
@@ -204,4 +204,4 @@ def table(study: Study, name: str, data: Path) -> bytes:
     return tables.runs_as_csv(study)
 
 
-MAKERS = {"html": page, "png": picture, "csv": table}
+RENDERERS = {"html": page, "png": picture, "csv": table}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from milozero.helpers.errors import UserError
-from milozero.helpers.logging import counted, say
+from milozero.helpers.logging import logger, pluralize
 from milozero.helpers.progress import with_progress
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FORMATS = ("html", "png", "csv")
 
 
-def format_of(config: ReportConfig) -> str:
+def resolve_format(config: ReportConfig) -> str:
     """Return what is to be written.
 
     Raises:
@@ -32,7 +32,7 @@ def format_of(config: ReportConfig) -> str:
     return config.format or (ending if ending in FORMATS else "html")
 
 
-def path_of(config: ReportConfig, kind: str, data: Path) -> Path:
+def resolve_output(config: ReportConfig, kind: str, data: Path) -> Path:
     """Return the file to write, whose folder is made where it is missing.
 
     Raises:
@@ -60,23 +60,23 @@ def write(config: ReportConfig, data: Path) -> None:
         UserError: where there are no such runs, or the file cannot be written; nothing is half-written.
     """
     from milozero.helpers.files import write_bytes
-    from milozero.reports.page import MAKERS
+    from milozero.reports.page import RENDERERS
     from milozero.reports.runs import read_runs
-    from milozero.reports.scores import study_of
+    from milozero.reports.scores import build_study
 
-    kind = format_of(config)
-    study = study_of(read_runs(data, config.study, with_progress))
-    content = MAKERS[kind](study, config.study, data)
-    path = path_of(config, kind, data)
+    kind = resolve_format(config)
+    study = build_study(read_runs(data, config.study, with_progress))
+    content = RENDERERS[kind](study, config.study, data)
+    path = resolve_output(config, kind, data)
     try:
         write_bytes(path, content)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
-    say(f"{counted(len(study.runs), 'run')}: {summary(study.runs)}")
+    logger.info(f"{pluralize(len(study.runs), 'run')}: {summary(study.runs)}")
     for run in study.runs:
         for problem in run.problems:
-            say(f"warning: {run.name}: {problem}")
-    say(f"report: {path}")
+            logger.warning(f"{run.name}: {problem}")
+    logger.info(f"report: {path}")
 
 
 def summary(runs: Sequence[Run]) -> str:

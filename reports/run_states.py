@@ -71,7 +71,7 @@ def read_status(logs: Path) -> dict[str, Any]:
         return {}
 
 
-def state_of(data: Path, name: str, config: Mapping[str, Any], job: Launched | None) -> tuple[str, str]:
+def infer_state(data: Path, name: str, config: Mapping[str, Any], job: Launched | None) -> tuple[str, str]:
     """Return the state of a run, in ``spawner.py --status``'s words, and the reason for it.
 
     A run that was killed leaves ``running`` behind. It runs where it holds its folder. Otherwise it does not, on this
@@ -91,13 +91,13 @@ def state_of(data: Path, name: str, config: Mapping[str, Any], job: Launched | N
         return "unknown", "its status.json is missing or cannot be read"
     if held is False and here:
         return "failed", "it was killed"
-    last, patience = last_sign_of_life(logs, status), _watchdog(config)
+    last, patience = last_heartbeat(logs, status), _watchdog(config)
     if time.time() - last <= patience:
         return "running", ""
     return "failed", f"no sign of life since {time.strftime('%Y-%m-%d %H:%M', time.localtime(last))}"
 
 
-def last_sign_of_life(logs: Path, status: Mapping[str, Any]) -> float:
+def last_heartbeat(logs: Path, status: Mapping[str, Any]) -> float:
     """Return when a run last wrote, in seconds since the epoch."""
     times = [0.0]
     with contextlib.suppress(OSError):

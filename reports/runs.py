@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from milozero.experiment.metadata import record_of
+from milozero.experiment.metadata import read_metadata
 from milozero.helpers.errors import UserError, did_you_mean
-from milozero.reports.run_states import Launched, launched_jobs, read_status, state_of
+from milozero.reports.run_states import Launched, infer_state, launched_jobs, read_status
 from milozero.reports.statistics import Series, final
 
 EVALUATION, TRAINING = "eval_return", "return_mean"
@@ -28,7 +28,7 @@ class Run:
 
     name: str
     config: Mapping[str, Any]  # what was run; empty where that cannot be read
-    state: str  # as `states.state_of` tells
+    state: str  # as `states.infer_state` tells
     reason: str  # for that state
     log: Path
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)  # metric → (rows,), NaN where not measured
@@ -150,7 +150,7 @@ def _number(cell: str) -> float:
 def read_run(data: Path, name: str, job: Launched | None) -> Run:
     """Return a run from what is there of its logs."""
     logs, problems = data / "logs" / name, list[str]()
-    config = record_of(logs) or (dict(job.settings) if job else {})
+    config = read_metadata(logs) or (dict(job.settings) if job else {})
     if not isinstance(config.get("env_id"), str) or not isinstance(config.get("algo"), str):
         problems.append("config.yaml is missing, or cannot be read as that of a run")
         config = {}
@@ -162,7 +162,7 @@ def read_run(data: Path, name: str, job: Launched | None) -> Run:
         problems.append(f"progress.csv cannot be read: {error.strerror}")
     if damaged:
         problems.append(f"lines of progress.csv that are no rows: {damaged}")
-    state, reason = state_of(data, name, config, job)
+    state, reason = infer_state(data, name, config, job)
     log = logs / "log.txt"
     if not log.exists() and job and job.seen:
         log = job.seen.log

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from milozero.reports.methods import Method, environments_of, methods_of
+from milozero.reports.methods import Method, environments_of, group_methods
 from milozero.reports.runs import EVALUATION, TRAINING, Run
 from milozero.reports.statistics import (
     Series,
     interquartile_mean,
     iqm_interval,
     mean_interval,
-    min_max_normalised,
+    min_max_normalized,
     on_common_grid,
 )
 
@@ -35,10 +35,10 @@ class Study:
         return EVALUATION if evaluated else TRAINING
 
 
-def study_of(runs: Sequence[Run]) -> Study:
+def build_study(runs: Sequence[Run]) -> Study:
     """Sort runs out."""
     known = [run for run in runs if run.config]
-    return Study(runs, known, methods_of(known), environments_of(known))
+    return Study(runs, known, group_methods(known), environments_of(known))
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def scored(study: Study, env_id: str, method: Method) -> list[tuple[Run, float]]
     return [(run, score) for run, score in scores if np.isfinite(score)]
 
 
-def row_of(study: Study, env_id: str, method: Method) -> Row | None:
+def score_row(study: Study, env_id: str, method: Method) -> Row | None:
     """Return the scores of a method on an environment; None where there are none."""
     pairs = scored(study, env_id, method)
     if not pairs:
@@ -82,15 +82,15 @@ def row_of(study: Study, env_id: str, method: Method) -> Row | None:
     )
 
 
-def rows_of(study: Study) -> list[Row]:
+def score_rows(study: Study) -> list[Row]:
     """Return a row for each environment and method that has scores."""
-    rows = [row_of(study, env_id, method) for env_id in study.environments for method in study.methods]
+    rows = [score_row(study, env_id, method) for env_id in study.environments for method in study.methods]
     return [row for row in rows if row is not None]
 
 
 @dataclass(frozen=True)
 class Aggregate:
-    """The normalised scores of one method over all environments."""
+    """The normalized scores of one method over all environments."""
 
     method: Method
     runs: int
@@ -99,22 +99,22 @@ class Aggregate:
     mean: float
 
 
-def aggregates_of(study: Study, rows: Sequence[Row]) -> tuple[list[Aggregate], list[Method]]:
+def aggregate_scores(study: Study, rows: Sequence[Row]) -> tuple[list[Aggregate], list[Method]]:
     """Return the aggregates, best first, of methods with scores on all environments; and the methods without.
 
     None at all where there is only one environment, or only one method.
     """
-    normalised: dict[str, dict[str, np.ndarray]] = {}
+    normalized: dict[str, dict[str, np.ndarray]] = {}
     for env_id in dict.fromkeys(row.env_id for row in rows):
         scores = {row.method.label: row.scores for row in rows if row.env_id == env_id}
-        for label, values in min_max_normalised(scores).items():
-            normalised.setdefault(label, {})[env_id] = values
+        for label, values in min_max_normalized(scores).items():
+            normalized.setdefault(label, {})[env_id] = values
     count = len({row.env_id for row in rows})
-    if count < 2 or len(normalised) < 2:
+    if count < 2 or len(normalized) < 2:
         return [], []
     found = []
     for method in study.methods:
-        strata = list(normalised.get(method.label, {}).values())
+        strata = list(normalized.get(method.label, {}).values())
         if len(strata) == count:
             pooled = np.concatenate(strata)
             iqm = float(interquartile_mean(pooled))
@@ -141,7 +141,7 @@ class Curve:
         return first[1] if first[0] < 0.95 * last[0] else None
 
 
-def curves_of(study: Study, env_id: str, column: str) -> list[Curve]:
+def build_curves(study: Study, env_id: str, column: str) -> list[Curve]:
     """Return a curve for each method that has more than one measurement of a metric on an environment."""
     curves = []
     for method in study.methods:
@@ -153,7 +153,7 @@ def curves_of(study: Study, env_id: str, column: str) -> list[Curve]:
     return curves
 
 
-def trials_of(study: Study) -> list[Method]:
+def rank_trials(study: Study) -> list[Method]:
     """Return the methods that a sweep drew: those of runs that are trials, where settings differ."""
     return [m for m in study.methods if m.settings and all(run.trial for run in m.runs)]
 

@@ -72,7 +72,7 @@ def on_common_grid(curves: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
     return grid, np.stack([np.interp(grid, steps, values) for steps, values in curves])
 
 
-def min_max_normalised(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def min_max_normalized(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return method → scores of one environment, the lowest of all its runs at 0 and the highest at 1.
 
     Where all are the same nothing tells them apart: each is 0.5.

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from milozero.reports.methods import Method, spelled, value_of, varying
+from milozero.reports.methods import Method, setting_value, spelled, varying
 from milozero.reports.runs import EVALUATION, Run
-from milozero.reports.scores import Aggregate, Row, Study, drawn_settings, row_of
-from milozero.studies.job_status import near
+from milozero.reports.scores import Aggregate, Row, Study, drawn_settings, score_row
+from milozero.studies.job_status import relative
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _method(method: Method) -> Cell:
     return Cell(method.label, method=method.label)
 
 
-def table_of_scores(rows: Sequence[Row]) -> Table:
+def scores_table(rows: Sequence[Row]) -> Table:
     """Return the final scores of each method on each environment; the best of each environment highlighted."""
     best = {env_id: max(r.iqm for r in rows if r.env_id == env_id) for env_id in {row.env_id for row in rows}}
     several = len({row.method.label for row in rows}) > 1
@@ -80,8 +80,8 @@ def table_of_scores(rows: Sequence[Row]) -> Table:
     return Table("Final score of each method on each environment", head, cells)
 
 
-def table_of_aggregates(aggregates: Sequence[Aggregate]) -> Table:
-    """Return the normalised scores over all environments."""
+def aggregates_table(aggregates: Sequence[Aggregate]) -> Table:
+    """Return the normalized scores over all environments."""
     rows = [
         [
             _method(each.method),
@@ -93,18 +93,18 @@ def table_of_aggregates(aggregates: Sequence[Aggregate]) -> Table:
         for each in aggregates
     ]
     head = ("method", "runs", "IQM", "95 % interval", "mean")
-    return Table("Normalised score of each method over all environments", head, rows)
+    return Table("Normalized score of each method over all environments", head, rows)
 
 
-def table_of_trials(study: Study, trials: Sequence[Method], env_id: str) -> Table:
+def trials_table(study: Study, trials: Sequence[Method], env_id: str) -> Table:
     """Return the trials of a sweep by their score on an environment, with what they drew."""
     names = drawn_settings(trials)
-    rows = [row for trial in trials if (row := row_of(study, env_id, trial))]
+    rows = [row for trial in trials if (row := score_row(study, env_id, trial))]
     rows.sort(key=lambda row: -row.iqm)
     cells = []
     for place, row in enumerate(rows, start=1):
         run = row.method.on(env_id)[0]
-        drawn = [value_of(run, name) for name in names]
+        drawn = [setting_value(run, name) for name in names]
         numbers = [float(v) if isinstance(v, int | float) and not isinstance(v, bool) else None for v in drawn]
         iqm = number(row.iqm)
         cells.append(
@@ -119,7 +119,7 @@ def table_of_trials(study: Study, trials: Sequence[Method], env_id: str) -> Tabl
     return Table(f"Trials on {env_id}, the best first", ("rank", "trial", "IQM", "seeds", *names), cells)
 
 
-def table_of_time(study: Study) -> Table:
+def time_table(study: Study) -> Table:
     """Return how long the runs of each method took on each environment, and how fast they were."""
     rows = []
     for env_id in study.environments:
@@ -152,7 +152,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60:,} h {minutes % 60:02} min"
 
 
-def table_of_open_runs(study: Study) -> Table:
+def open_runs_table(study: Study) -> Table:
     """Return the runs that are not finished, or of whose logs something cannot be read, why, and where the log is."""
     rows = [
         [
@@ -160,7 +160,7 @@ def table_of_open_runs(study: Study) -> Table:
             Cell(run.state, state=True),
             number(run.steps, ",.0f"),
             Cell("; ".join(filter(None, (run.reason, *run.problems))) or "–"),
-            Cell(near(run.log.absolute()) if run.log.exists() else "–"),
+            Cell(relative(run.log.absolute()) if run.log.exists() else "–"),
         ]
         for run in study.runs
         if run.state != "finished" or run.problems
@@ -178,7 +178,7 @@ def runs_as_csv(study: Study) -> bytes:
     writer = csv.writer(text)
     writer.writerow([*_COLUMNS, *names])
     for run in study.runs:
-        drawn = [spelled(value_of(run, name)) if run.config else "" for name in names]
+        drawn = [spelled(setting_value(run, name)) if run.config else "" for name in names]
         writer.writerow([*_facts(study, run, labels.get(run.name, "")), *drawn])
     return text.getvalue().encode("utf-8", errors="replace")
 

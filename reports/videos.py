@@ -13,8 +13,8 @@ from pathlib import Path
 from milozero.reports.runs import Run
 from milozero.reports.scores import Study
 
-MOST = 6
-LARGEST = 25 * 2**20  # bytes of all of them together
+MAX_VIDEOS = 6
+MAX_TOTAL_BYTES = 25 * 2**20  # bytes of all of them together
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,6 @@ def chosen(videos: Sequence[Video]) -> list[Video]:
             first.append(video)
     shown: list[Video] = []
     for video in first + [video for video in videos if video not in first]:
-        if len(shown) < MOST and sum(v.size for v in shown) + video.size <= LARGEST:
+        if len(shown) < MAX_VIDEOS and sum(v.size for v in shown) + video.size <= MAX_TOTAL_BYTES:
             shown.append(video)
     return shown

@@ -78,7 +78,7 @@ class StudyFolder:
         except (OSError, ValueError, TypeError):
             return {}
 
-    def ended_with(self, job: str) -> int | None:
+    def read_exit_code(self, job: str) -> int | None:
         """Return the exit code of a job; None where it has left none."""
         try:
             return int(self.exit_code(job).read_text())
@@ -86,7 +86,7 @@ class StudyFolder:
             return None
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Let no other spawner change the study meanwhile.
 
         Raises:
@@ -121,7 +121,7 @@ class StudyFolder:
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}") from None
 
-    def forget_end(self, job: str) -> None:
+    def archive_previous(self, job: str) -> None:
         """Put away how a job ended before, and what it printed: it starts anew."""
         self.exit_code(job).unlink(missing_ok=True)
         if self.output(job).exists():
@@ -140,7 +140,7 @@ class StudyFolder:
             content = json.loads(path.read_text())
             record = Record(**content)
             for job in record.jobs.values():
-                _ = job["settings"]["uuid"], LAUNCHERS[job["deployment"]], job["place"]
+                _ = job["settings"]["uuid"], LAUNCHERS[job["deployment"]], job["job_id"]
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{path} cannot be read ({error}); remove it to start the study anew") from None
         return record
@@ -153,7 +153,7 @@ class StudyFolder:
         """
         self.write(self.path / RECORD, json.dumps(asdict(record), indent=1) + "\n")
 
-    def existing(self) -> StudyFolder:
+    def require_exists(self) -> StudyFolder:
         """Return this study if it is there.
 
         Raises:

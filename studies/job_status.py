@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 COLOURS = {"pending": "yellow", "running": "cyan", "finished": "green", "stopped": "magenta", "failed": "red"}
 STATES = ("pending", "running", "finished", "stopped", "failed", "not started")
-TERMINATED = 143  # by SIGTERM: a cancelled job, which may have saved all the same
+TERMINATED = 143  # by SIGTERM: a canceled job, which may have saved all the same
 TAIL = 64 * 1024  # bytes at the end of a file, which surely hold its last lines
 
 
@@ -47,15 +47,15 @@ def report(folder: StudyFolder, record: Record) -> list[Report]:
         UserError: where a launcher cannot say which of its jobs are at work.
     """
     active: dict[str, str] = {}
-    for deployment in {job["deployment"] for job in record.jobs.values() if job["place"]}:
+    for deployment in {job["deployment"] for job in record.jobs.values() if job["job_id"]}:
         launcher = launcher_class(deployment)(folder, record.launched(deployment))
-        active |= launcher.active(places(record, deployment))
+        active |= launcher.active(job_ids(record, deployment))
     return [_report(folder, name, job, active.get(name)) for name, job in record.jobs.items()]
 
 
-def places(record: Record, deployment: str) -> dict[str, str]:
+def job_ids(record: Record, deployment: str) -> dict[str, str]:
     """Return name → place of the jobs that a launcher has started."""
-    return {n: job["place"] for n, job in record.jobs.items() if job["deployment"] == deployment and job["place"]}
+    return {n: job["job_id"] for n, job in record.jobs.items() if job["deployment"] == deployment and job["job_id"]}
 
 
 def _report(folder: StudyFolder, name: str, job: Mapping[str, Any], active: str | None) -> Report:
@@ -73,13 +73,13 @@ def _state(
     folder: StudyFolder, name: str, job: Mapping[str, Any], status: Mapping[str, Any], active: str | None
 ) -> tuple[str, str]:
     begun = (folder.data / "logs" / name).exists() or bool(tail(folder.output(name)))
-    said, reason, code = status.get("state"), str(status.get("reason", "")), folder.ended_with(name)
+    said, reason, code = status.get("state"), str(status.get("reason", "")), folder.read_exit_code(name)
     if active:  # first: a run that is made longer said before that it had finished
         return active, ""
     if said == "finished":
         longer = not _is_over(status, job["settings"])
         return ("stopped", "it had finished, and is to go on") if longer else ("finished", "")
-    if not job["place"]:
+    if not job["job_id"]:
         return "not started", ""
     if said == "stopped" and code in (None, 0, TERMINATED):
         return "stopped", reason
@@ -152,7 +152,7 @@ def summary(reports: Sequence[Report]) -> str:
     return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
 
 
-def table_of_progress(reports: Sequence[Report]) -> Table:
+def progress_table(reports: Sequence[Report]) -> Table:
     """Return a row for each job: its state, how far it is, how fast, how good, and where its log is."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("job", overflow="fold")
@@ -172,12 +172,12 @@ def table_of_progress(reports: Sequence[Report]) -> Table:
             )
         ]
         state = Text(row.state, style=COLOURS.get(row.state, ""))
-        log = near(row.log) if row.log.exists() else ""
+        log = relative(row.log) if row.log.exists() else ""
         table.add_row(Text(row.name), state, f"{row.progress:.0%}", *numbers, Text(log))
     return table
 
 
-def table_of_plan(jobs: Sequence[Job]) -> Table:
+def plan_table(jobs: Sequence[Job]) -> Table:
     """Return a row for each job that would run, with what distinguishes it from the others."""
     values = [job.values() for job in jobs]
     named = {"uuid", "env_id", "seed", "expert_path", "num_workers"}  # in columns of their own, or follow from these
@@ -197,7 +197,7 @@ def table_of_plan(jobs: Sequence[Job]) -> Table:
     return table
 
 
-def near(path: Path) -> str:
+def relative(path: Path) -> str:
     """Return a path as seen from here, where it lies below."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

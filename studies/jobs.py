@@ -23,9 +23,9 @@ from milozero.helpers.errors import UserError, did_you_mean
 from milozero.tracking.names import usable_name
 
 MAX_JOBS = 10_000  # of one study; a slip of the finger is beyond
-OWN = {"env_id", "seed", "uuid", "resume", "data_dir", "task"}  # settings that are the study's to give
+STUDY_OWNED = {"env_id", "seed", "uuid", "resume", "data_dir", "task"}  # settings that are the study's to give
 TEACHERS = ("expert_model", "reward_path")  # settings that name a checkpoint to learn from
-WORKERS = 2  # of a job, where neither the command line nor the task file says
+DEFAULT_WORKERS = 2  # of a job, where neither the command line nor the task file says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class StudyConfig:
         "", "folder with a folder of demonstrations for each environment, such as data/demos", check=usable_path
     )
     num_workers: int | None = param(
-        None, f"workers of each job (default: as the task file says, else {WORKERS})", low=1
+        None, f"workers of each job (default: as the task file says, else {DEFAULT_WORKERS})", low=1
     )
     sweep: bool = param(False, "search: each trial draws one of each list in the task file")
     num_trials: int = param(1, "trials of a sweep, each over all environments and seeds", low=1, high=MAX_JOBS)
@@ -71,7 +71,7 @@ class Job:
     @property
     def workers(self) -> int:
         """How many workers the run has."""
-        return self.settings.common.num_workers or WORKERS
+        return self.settings.common.num_workers or DEFAULT_WORKERS
 
     def values(self) -> dict[str, Any]:
         """Return name → value of every setting but ``config``, which is read already."""
@@ -89,7 +89,7 @@ class Job:
         return cls(name, settings_from_record(dict(values)))
 
 
-def jobs_of(
+def build_jobs(
     study: StudyConfig, project: str = "", with_progress: Callable[[Sequence[Any]], Iterable[Any]] = iter
 ) -> list[Job]:
     """Return the jobs of a study, each held against what ``main.py`` accepts and against the environments there are.
@@ -104,13 +104,13 @@ def jobs_of(
     """
     if not study.config:
         raise UserError("--config=tasks/<file>.yaml: which task is to be run?")
-    members, numbers = members_of(study.env_bundle or benchmark_of(study)), study.num_demos or (None,)
+    members, numbers = resolve_bundle(study.env_bundle or read_benchmark(study)), study.num_demos or (None,)
     if len(set(numbers)) < len(numbers):
         raise UserError("--num_demos: the same number stands twice")
-    trials = trials_of(study)
+    trials = draw_trials(study)
     if (count := len(members) * len(numbers) * len(trials) * study.num_seeds) > MAX_JOBS:
         raise UserError(f"{count} jobs; at most {MAX_JOBS} are one study")
-    jobs, trial_run = [], TrialRun()
+    jobs, trial_run = [], JobValidator()
     axes = itertools.product(members, numbers, enumerate(trials), range(study.num_seeds))
     for env_id, number, (trial, drawn), seed in with_progress(list(axes)):
         folder = env_id.replace(":", "_").replace("/", "_")
@@ -133,7 +133,7 @@ def jobs_of(
     return jobs
 
 
-def members_of(bundle: str) -> tuple[str, ...]:
+def resolve_bundle(bundle: str) -> tuple[str, ...]:
     """Return the full ids of a bundle, or of the environments that are named instead of one.
 
     Raises:
@@ -148,19 +148,19 @@ def members_of(bundle: str) -> tuple[str, ...]:
         raise UserError(f"--env_bundle={bundle}: no bundle of that name{near}, and {error}") from None
 
 
-def benchmark_of(study: StudyConfig) -> str:
+def read_benchmark(study: StudyConfig) -> str:
     """Return the bundle that the task file is for; where it does not say, the short one.
 
     Raises:
         UserError: where the file cannot be read, or names what is no bundle.
     """
-    name = str(_file(study).get("benchmark") or "debug")
+    name = str(_read_task_file(study).get("benchmark") or "debug")
     if name not in BUNDLES:
         raise UserError(f"{study.config}: benchmark: no bundle '{name}'{did_you_mean(name, BUNDLES)}")
     return name
 
 
-def _file(study: StudyConfig) -> dict[str, Any]:
+def _read_task_file(study: StudyConfig) -> dict[str, Any]:
     """Return what the task file says, whatever the algorithm; a list is the choices of a sweep.
 
     Raises:
@@ -189,7 +189,7 @@ def _complete(settings: Settings, project: str) -> Settings:
     """
     common, tracking = settings.common, settings.tracking
     if common.num_workers is None:
-        common = dataclasses.replace(common, num_workers=WORKERS)
+        common = dataclasses.replace(common, num_workers=DEFAULT_WORKERS)
     imitation, agent = (_absolute(group) for group in (settings.imitation, settings.agent))
     if not tracking.wandb_project and project:
         try:
@@ -213,7 +213,7 @@ class Spaces(NamedTuple):
     action_space: Any
 
 
-class TrialRun:
+class JobValidator:
     """Makes each environment, and reads each set of demonstrations and each checkpoint to learn from, once."""
 
     def __init__(self) -> None:
@@ -253,10 +253,10 @@ def overruled(study: StudyConfig) -> list[str]:
     Raises:
         UserError: where the file cannot be read.
     """
-    return sorted((OWN - {"task"}) & set(_file(study)))
+    return sorted((STUDY_OWNED - {"task"}) & set(_read_task_file(study)))
 
 
-def trials_of(study: StudyConfig) -> list[dict[str, Any] | None]:
+def draw_trials(study: StudyConfig) -> list[dict[str, Any] | None]:
     """Return what each trial of a sweep draws from the lists in the task file; otherwise one that draws nothing.
 
     No combination is drawn twice, and more trials begin with the same ones.
@@ -268,9 +268,9 @@ def trials_of(study: StudyConfig) -> list[dict[str, Any] | None]:
         if study.num_trials > 1:
             raise UserError(f"--num_trials={study.num_trials} needs --sweep")
         return [None]
-    file = _file(study)
+    file = _read_task_file(study)
     choices = {name: values for name, values in file.items() if isinstance(values, list)}
-    if own := sorted((OWN | {"benchmark"}) & set(choices)):
+    if own := sorted((STUDY_OWNED | {"benchmark"}) & set(choices)):
         raise UserError(f"--sweep: {own[0]} is a list in {study.config}, but the study sets it")
     if not choices:
         raise UserError(f"--sweep: there is no list to draw from in {study.config}")

@@ -21,7 +21,7 @@ import shutil
 import pytest
 import torch
 
-from milozero.experiment.watchdog import signals_restored
+from milozero.experiment.watchdog import restore_signals
 from tests.support import one_run, programs
 from tests.support.studies import Studies
 from tests.support.wandb_server import WandbServer
@@ -37,7 +37,7 @@ def _one_thread():
 @pytest.fixture(autouse=True)
 def _signals():
     """Give signals back that a run within the test took."""
-    with signals_restored():
+    with restore_signals():
         yield
 
 

@@ -20,7 +20,7 @@ from rich.table import Table
 from milozero.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
-SECONDS_BETWEEN_LINES = 10.0
+LINE_INTERVAL_S = 10.0
 
 # metric → label, format; three columns, top to bottom
 SHOWN = (
@@ -36,10 +36,10 @@ SHOWN = (
     ("value_loss", "value loss", "{:.4f}"),
     ("explained_variance", "expl. variance", "{:.2f}"),
     ("learning_rate", "learning rate", "{:.1e}"),
-    ("kl", "KL", "{:.4f}"),
+    ("approx_kl", "KL", "{:.4f}"),
     ("clip_fraction", "clip fraction", "{:.3f}"),
     ("entropy", "entropy", "{:.2f}"),
-    ("gradient_norm", "gradient norm", "{:.2f}"),
+    ("grad_norm", "gradient norm", "{:.2f}"),
 )
 ROWS = 4
 
@@ -105,7 +105,7 @@ class ConsoleTracker(Tracker):
         if self._live is not None:
             self._bar.update(self._task, completed=self._seen.get("progress", 0.0))
             self._live.update(self._table(), refresh=True)
-        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+        elif time.monotonic() - self._last_line >= LINE_INTERVAL_S:
             self._last_line = time.monotonic()
             print(self.line(), flush=True)
 

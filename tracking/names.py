@@ -10,7 +10,7 @@ from milozero.helpers.errors import UserError
 RUN_PATH = re.compile(r"/?([^/\s]+)/([^/\s]+)/(?:runs/)?([^/]+)/?")
 # Of a run's page, whichever part of it is looked at; a server may be anywhere under its address.
 RUN_PAGE = re.compile(r"https?://[^/]+/(?:[^?#]*?/)??([^/?#]+)/([^/?#]+)/runs/([^/?#]+)(?:[/?#].*)?")
-LONGEST_NAME = 128  # characters of what W&B names
+MAX_NAME_CHARS = 128  # characters of what W&B names
 NOT_IN_A_NAME = "/\\#?%:"  # the client refuses them in the name of a project
 
 
@@ -20,8 +20,8 @@ def usable_name(name: str) -> None:
     Raises:
         UserError: saying why.
     """
-    if len(name) > LONGEST_NAME:
-        raise UserError(f"Weights & Biases takes names of at most {LONGEST_NAME} characters")
+    if len(name) > MAX_NAME_CHARS:
+        raise UserError(f"Weights & Biases takes names of at most {MAX_NAME_CHARS} characters")
     if bad := [character for character in NOT_IN_A_NAME if character in name]:
         raise UserError(f"Weights & Biases takes no {bad[0]} in a name")
 

@@ -14,9 +14,9 @@ BACKGROUND = "tracker"  # name of a tracker's own thread
 class TrackingConfig:
     """Settings of what takes part besides console and CSV."""
 
-    tensorboard: bool = param(False, "write the metrics for TensorBoard as well", may_change=True)
-    wandb_project: str = param("", "Weights & Biases project; empty for none", may_change=True)
-    wandb_entity: str = param("", "Weights & Biases user or team", may_change=True)
+    tensorboard: bool = param(False, "write the metrics for TensorBoard as well", mutable_on_resume=True)
+    wandb_project: str = param("", "Weights & Biases project; empty for none", mutable_on_resume=True)
+    wandb_entity: str = param("", "Weights & Biases user or team", mutable_on_resume=True)
 
 
 class Tracker:

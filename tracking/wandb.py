@@ -19,16 +19,16 @@ from typing import Any
 from urllib.parse import urlparse
 
 from milozero.helpers.comm import launched_size
-from milozero.helpers.logging import say, warn
+from milozero.helpers.logging import logger
 from milozero.tracking.tracker import BACKGROUND, Tracker
 
-logger = logging.getLogger(__name__)
+log_file = logging.getLogger(__name__)  # what is only for log.txt
 
-BEGINS_WITHIN = 30.0  # seconds for the server to take the run; then it is kept offline
-ENDS_WITHIN = 60.0  # seconds for what is left to be uploaded
-MARGIN = 10.0  # seconds more, for the client to notice that itself
-SOON = 3.0  # seconds to wait for the end without a word
-UPLOAD_EVERY = 600.0  # seconds between uploads of files that change
+INIT_TIMEOUT_S = 30.0  # seconds for the server to take the run; then it is kept offline
+FINISH_TIMEOUT_S = 60.0  # seconds for what is left to be uploaded
+GRACE_S = 10.0  # seconds more, for the client to notice that itself
+QUIET_WAIT_S = 3.0  # seconds to wait for the end without a word
+UPLOAD_INTERVAL_S = 600.0  # seconds between uploads of files that change
 
 
 def client_settings() -> Any:
@@ -119,7 +119,7 @@ class WandbTracker(Tracker):
         """Send what was measured."""
         measured = {k: v for k, v in metrics.items() if not math.isnan(v)}
         self._ask(lambda: self._run.log(measured, step=step))
-        if time.monotonic() - self._last_upload > UPLOAD_EVERY:
+        if time.monotonic() - self._last_upload > UPLOAD_INTERVAL_S:
             self._last_upload = time.monotonic()
             self._ask(self._upload)
 
@@ -141,24 +141,24 @@ class WandbTracker(Tracker):
 
     def wait(self, seconds: float = math.inf, over: Callable[[], bool] = lambda: False) -> None:
         """Wait for that end, but not for ever; say what went wrong, and where the run is."""
-        seconds = min(seconds, BEGINS_WITHIN + ENDS_WITHIN + MARGIN)
+        seconds = min(seconds, INIT_TIMEOUT_S + FINISH_TIMEOUT_S + GRACE_S)
         begun, told = time.monotonic(), False
         while not self._ended.wait(0.1) and not over() and (waited := time.monotonic() - begun) < seconds:
-            if waited > SOON and not told:
+            if waited > QUIET_WAIT_S and not told:
                 told = True
                 how = (
                     "SIGUSR1 to the launcher" if launched_size() > 1 else "Ctrl-C"
                 )  # which a launcher takes for itself
-                say(f"waiting for Weights & Biases to finish; {how} ends the wait, and loses nothing here")
+                logger.info(f"waiting for Weights & Biases to finish; {how} ends the wait, and loses nothing here")
         if not self._ended.is_set():
             there = f"{self._sync()} uploads what is there" if self._run else "it had not begun"
             self._complain(f"it has not ended in time; {there}, progress.csv has everything")
             self._given_up = True
             _kill_service()
         if self._said:
-            warn(f"warning: Weights & Biases: {self._said}")
+            logger.warning(f"Weights & Biases: {self._said}")
         if self._where:
-            say(f"Weights & Biases:  {self._where}")
+            logger.info(f"Weights & Biases:  {self._where}")
 
     def _ask(self, call: Callable[[], None] | None) -> None:
         """Have the thread do something; where it has ended before its time, nobody would."""
@@ -190,7 +190,7 @@ class WandbTracker(Tracker):
         mine = client_settings()
         mode = "offline" if mine.mode == "dryrun" else mine.mode
         settings = wandb.Settings(
-            console="off", init_timeout=BEGINS_WITHIN, finish_timeout=ENDS_WITHIN, finish_timeout_raises=True
+            console="off", init_timeout=INIT_TIMEOUT_S, finish_timeout=FINISH_TIMEOUT_S, finish_timeout_raises=True
         )
         if mode not in ("offline", "disabled") and has_key(mine.base_url):
             try:
@@ -206,7 +206,7 @@ class WandbTracker(Tracker):
         try:
             self._run.finish(exit_code=self._exit_code)
         except TimeoutError:
-            self._complain(f"not all went up within {ENDS_WITHIN:.0f} s; {self._sync()} uploads the rest")
+            self._complain(f"not all went up within {FINISH_TIMEOUT_S:.0f} s; {self._sync()} uploads the rest")
 
     def _upload(self) -> None:
         """Send those files that are new or have changed."""
@@ -228,4 +228,4 @@ class WandbTracker(Tracker):
         message = " ".join(str(what).split()) or type(what).__name__
         if message != self._said and not self._given_up:
             self._said = message
-            logger.warning("Weights & Biases: %s", message)
+            log_file.warning("Weights & Biases: %s", message)

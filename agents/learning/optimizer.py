@@ -1,4 +1,4 @@
-"""From a loss to an optimiser step: flat parameters, one gradient, one all-reduce, clipping, Adam.
+"""From a loss to an optimizer step: flat parameters, one gradient, one all-reduce, clipping, Adam.
 
 The author of an algorithm writes a loss of (parameters, batch); everything here is the same for each of them.
 """
@@ -33,7 +33,7 @@ Loss = Callable[[Params, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-5  # Adam's; the epsilon is PPO's custom (Huang et al. 2022, no. 3)
 UNROLLED = 4  # steps in one compiled call, which itself costs as much as a third of a step
-PAYS_FROM = 30_000  # minibatches after which compiled code has won back the seconds its compilation takes
+COMPILE_MIN_STEPS = 30_000  # minibatches after which compiled code has won back the seconds its compilation takes
 
 
 def can_compile(device: str) -> bool:
@@ -62,11 +62,11 @@ class FlatParameters:
         parts = torch.split(vector, self.sizes)
         return {n: part.view(s) for n, part, s in zip(self.names, parts, self.shapes, strict=True)}
 
-    def fill(self, value_of: Callable[[str], float]) -> torch.Tensor:
-        """Return a vector (P,) with ``value_of(name)`` at each parameter's place."""
+    def fill(self, setting_value: Callable[[str], float]) -> torch.Tensor:
+        """Return a vector (P,) with ``setting_value(name)`` at each parameter's place."""
         filled = torch.empty_like(self.vector)
         for name, part in self.unflatten(filled).items():
-            part.fill_(value_of(name))
+            part.fill_(setting_value(name))
         return filled
 
     def hash(self) -> int:
@@ -182,13 +182,13 @@ class Optimizer:
         self._place = len(_comms)
         _comms.append(comm)
         self._compile = compile
-        self._take_steps: Any = _compiled(self.take_steps, self.rate.device.type) if compile else self.take_steps
+        self._train_steps: Any = _compiled(self.train_steps, self.rate.device.type) if compile else self.train_steps
 
     def set_schedule(self, factor: float) -> None:
         """Set every learning rate to `factor` times its start value."""
         torch.mul(self.base_rate, factor, out=self.rate)
 
-    def learn(self, batch: Packed, size: int, rng: np.random.Generator) -> None:
+    def run_epoch(self, batch: PackedBatch, size: int, rng: np.random.Generator) -> None:
         """Learn from one epoch of `batch` in shuffled minibatches.
 
         Args:
@@ -201,13 +201,13 @@ class Optimizer:
         at_once = math.gcd(len(minibatches), UNROLLED)
         with torch.no_grad():
             if not self._names:
-                self._start(minibatches[:at_once], batch.shapes)
+                self._warm_up(minibatches[:at_once], batch.shapes)
             corrections = self._bias_corrections(len(minibatches))
             several = (torch.split(rows, at_once) for rows in (minibatches, corrections))
             for arguments in zip(*several, strict=True):
-                self._take_steps(*arguments)
+                self._train_steps(*arguments)
 
-    def take_steps(self, minibatches: torch.Tensor, corrections: torch.Tensor) -> None:
+    def train_steps(self, minibatches: torch.Tensor, corrections: torch.Tensor) -> None:
         """Take one step on each of the packed `minibatches` (K, B, F); `corrections` (K, 2) are of Adam's bias."""
         for minibatch, correction in zip(minibatches.unbind(), corrections.unbind(), strict=True):
             gradient, metrics = self.gradient(minibatch)
@@ -219,17 +219,17 @@ class Optimizer:
         """Return this worker's gradient (P,) and metrics (M,) of the loss; nothing changes."""
         batch = unpack(minibatch, self._shapes)
 
-        def of_vector(flat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        def loss_at(flat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             value, metrics = self.loss(self.params.unflatten(flat), batch)
             return value, torch.stack([metric.detach() for metric in metrics.values()])
 
         if self._compile:
-            gradient, (_, metrics) = grad_and_value(of_vector, has_aux=True)(self.params.vector)
+            gradient, (_, metrics) = grad_and_value(loss_at, has_aux=True)(self.params.vector)
             return gradient, metrics
         # Not by torch.func, which imports the compiler: a second or more of every start.
         flat = self.params.vector.detach().requires_grad_()
         with torch.enable_grad():
-            value, metrics = of_vector(flat)
+            value, metrics = loss_at(flat)
             (gradient,) = torch.autograd.grad(value, flat)
         return gradient, metrics
 
@@ -256,7 +256,7 @@ class Optimizer:
         corrections = np.stack([root / (1.0 - BETA1**steps), root * EPSILON], axis=1)
         return torch.from_numpy(corrections.astype(np.float32)).to(self.rate.device)
 
-    def take_metrics(self) -> dict[str, float]:
+    def pop_metrics(self) -> dict[str, float]:
         """Return means, over workers and the steps since the last call, of the metrics and the gradient norm.
 
         Raises:
@@ -285,10 +285,10 @@ class Optimizer:
         evidence = {"parameters": parameters.cpu(), **{f"batch.{n}": field.cpu() for n, field in fields.items()}}
         return NonFiniteError(f"{message}, {whose}", evidence, rank)
 
-    def _start(self, minibatches: torch.Tensor, shapes: Mapping[str, torch.Size]) -> None:
+    def _warm_up(self, minibatches: torch.Tensor, shapes: Mapping[str, torch.Size]) -> None:
         self._shapes = dict(shapes)
         _, metrics = self.loss(self.params.unflatten(self.params.vector), unpack(minibatches[0], shapes))
-        self._names = [*metrics, "gradient_norm"]
+        self._names = [*metrics, "grad_norm"]
         self._sums = torch.zeros(len(self._names) + 1, device=self.rate.device)
         if self.comm.size == 1 or not self._compile:
             return
@@ -300,7 +300,7 @@ class Optimizer:
         try:
             for first in (True, False):
                 if (self.comm.local_rank == 0) == first:
-                    self._take_steps(minibatches, self._bias_corrections(len(minibatches)))
+                    self._train_steps(minibatches, self._bias_corrections(len(minibatches)))
                 self.comm.barrier()
         finally:
             _comms[self._place] = self.comm
@@ -324,7 +324,7 @@ class Optimizer:
         self.steps = int(state["steps"])
 
 
-class Packed:
+class PackedBatch:
     """The fields of a batch side by side in one float matrix: shuffled by one gather, passed as one argument."""
 
     def __init__(self, batch: Batch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from milozero.agents.nn.networks import Perception, linear
+from milozero.agents.nn.networks import MLP, linear
 from milozero.helpers.comm import Comm
 
 
@@ -41,10 +41,10 @@ class SpectralLinear(nn.Linear):
         return nn.functional.linear(x, self.weight / (self.left @ self.weight @ self.right), self.bias)
 
 
-class Scalar(nn.Module):
+class MLPHead(nn.Module):
     """Hidden layers and one number on top of them, such as the logit of being of the first kind."""
 
-    def __init__(self, stack: Perception, rng: torch.Generator, spectral_norm: bool) -> None:
+    def __init__(self, stack: MLP, rng: torch.Generator, spectral_norm: bool) -> None:
         super().__init__()
         self.stack = stack
         self.head = linear(stack.outputs, 1, 1.0, rng)
@@ -67,9 +67,9 @@ class Scalar(nn.Module):
                 layer.refresh()
 
     @torch.no_grad()
-    def learn(self, x: torch.Tensor, comm: Comm) -> None:
-        """Let batch normalisations follow the inputs (K, I) of all workers."""
-        self.stack.learn(x, comm)
+    def update_batch_norm(self, x: torch.Tensor, comm: Comm) -> None:
+        """Let batch normalizations follow the inputs (K, I) of all workers."""
+        self.stack.update_batch_norm(x, comm)
 
 
 class ShapedReward(nn.Module):
@@ -79,7 +79,7 @@ class ShapedReward(nn.Module):
     logarithm of the policy's probability of the action.
     """
 
-    def __init__(self, reward: Scalar, potential: Scalar, observation_size: int, gamma: float) -> None:
+    def __init__(self, reward: MLPHead, potential: MLPHead, observation_size: int, gamma: float) -> None:
         super().__init__()
         self.reward = reward
         self.potential = potential
@@ -88,8 +88,8 @@ class ShapedReward(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits (...) of inputs (..., I)."""
-        obs, next_obs, goes_on, log_probs = *self._observations(x), x[..., -2], x[..., -1]
-        shaping = self.gamma * goes_on * self.potential(next_obs) - self.potential(obs)
+        obs, next_obs, mark_running, log_probs = *self._observations(x), x[..., -2], x[..., -1]
+        shaping = self.gamma * mark_running * self.potential(next_obs) - self.potential(obs)
         logits: torch.Tensor = self.reward(self._rewarded(x)) + shaping - log_probs
         return logits
 
@@ -105,7 +105,7 @@ class ShapedReward(nn.Module):
         self.potential.refresh()
 
     @torch.no_grad()
-    def learn(self, x: torch.Tensor, comm: Comm) -> None:
-        """Let batch normalisations follow the inputs (K, I) of all workers."""
-        self.reward.learn(self._rewarded(x), comm)
-        self.potential.learn(torch.cat(self._observations(x)), comm)
+    def update_batch_norm(self, x: torch.Tensor, comm: Comm) -> None:
+        """Let batch normalizations follow the inputs (K, I) of all workers."""
+        self.reward.update_batch_norm(self._rewarded(x), comm)
+        self.potential.update_batch_norm(torch.cat(self._observations(x)), comm)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from milozero.helpers.comm import Comm
-from milozero.helpers.config.mlp import hidden_sizes
+from milozero.helpers.config.mlp import parse_hidden_sizes
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
 LOG_2PI = math.log(2.0 * math.pi)
@@ -27,7 +27,7 @@ def linear(inputs: int, outputs: int, gain: float, rng: torch.Generator) -> nn.L
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation whose moments are those of whole rollouts of all workers (after Ioffe & Szegedy 2015).
+    """Batch normalization whose moments are those of whole rollouts of all workers (after Ioffe & Szegedy 2015).
 
     The moments stay frozen while a rollout is collected and learned from, and follow it once per iteration. So
     a policy is the same function when it acts, when its old log-probabilities are computed, when it is updated
@@ -51,10 +51,10 @@ class BatchNorm(nn.Module):
         self.register_buffer("count", torch.zeros(()))  # rollouts learned
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return `x` (..., size) normalised, scaled and shifted."""
+        """Return `x` (..., size) normalized, scaled and shifted."""
         return (x - self.mean) * (torch.rsqrt(self.var + self.EPSILON) * self.weight) + self.bias
 
-    def learn(self, x: torch.Tensor, comm: Comm) -> None:
+    def update_batch_norm(self, x: torch.Tensor, comm: Comm) -> None:
         """Follow the moments of every worker's `x` (K, size)."""
         sums = torch.cat([x.sum(0), (x * x).sum(0), torch.full((1,), len(x), device=x.device)])
         total = torch.from_numpy(comm.sum_(sums.double().cpu().numpy())).to(x.device)
@@ -67,8 +67,8 @@ class BatchNorm(nn.Module):
         self.count += 1
 
 
-class Perception(nn.Sequential):
-    """Hidden layers by name (``mlp_100``), each linear → normalisation → activation."""
+class MLP(nn.Sequential):
+    """Hidden layers by name (``mlp_100``), each linear → normalization → activation."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Perception(nn.Sequential):
         batch_norm: bool = False,
     ) -> None:
         layers: list[nn.Module] = []
-        for width in hidden_sizes(stack):
+        for width in parse_hidden_sizes(stack):
             layers.append(linear(inputs, width, math.sqrt(2.0), rng))
             if batch_norm:
                 layers.append(BatchNorm(width))
@@ -92,11 +92,11 @@ class Perception(nn.Sequential):
         super().__init__(*layers)
         self.outputs = inputs
 
-    def learn(self, x: torch.Tensor, comm: Comm) -> None:
-        """Let each batch normalisation follow what it would have seen for the inputs `x` (K, I)."""
+    def update_batch_norm(self, x: torch.Tensor, comm: Comm) -> None:
+        """Let each batch normalization follow what it would have seen for the inputs `x` (K, I)."""
         for layer in self:
             if isinstance(layer, BatchNorm):
-                layer.learn(x, comm)
+                layer.update_batch_norm(x, comm)
             x = layer(x)
 
 
@@ -167,7 +167,7 @@ def make_head(space: Any, inputs: int, log_std: float, rng: torch.Generator) -> 
 class Policy(nn.Module):
     """A distribution of actions for each observation."""
 
-    def __init__(self, policy: Perception, head: Gaussian | Categorical) -> None:
+    def __init__(self, policy: MLP, head: Gaussian | Categorical) -> None:
         super().__init__()
         self.policy = policy
         self.head = head
@@ -177,17 +177,15 @@ class Policy(nn.Module):
         features = self.policy(obs)
         return *self.head.log_prob(features, actions), self.head.output(features)
 
-    def learn(self, obs: torch.Tensor, comm: Comm) -> None:
-        """Let every batch normalisation follow the observations (K, O) of all workers."""
-        self.policy.learn(obs, comm)
+    def update_batch_norm(self, obs: torch.Tensor, comm: Comm) -> None:
+        """Let every batch normalization follow the observations (K, O) of all workers."""
+        self.policy.update_batch_norm(obs, comm)
 
 
 class ActorCritic(Policy):
     """A policy and a value function, on hidden layers of their own or on shared ones."""
 
-    def __init__(
-        self, policy: Perception, head: Gaussian | Categorical, value: Perception | None, rng: torch.Generator
-    ) -> None:
+    def __init__(self, policy: MLP, head: Gaussian | Categorical, value: MLP | None, rng: torch.Generator) -> None:
         super().__init__(policy, head)
         self.value = value  # None: the value function stands on the policy's layers
         self.value_head = linear((value or policy).outputs, 1, 1.0, rng)
@@ -204,11 +202,11 @@ class ActorCritic(Policy):
         on = self.policy if self.value is None else self.value
         return self.value_head(on(obs)).squeeze(-1)
 
-    def learn(self, obs: torch.Tensor, comm: Comm) -> None:
-        """Let every batch normalisation follow the observations (K, O) of all workers."""
-        super().learn(obs, comm)
+    def update_batch_norm(self, obs: torch.Tensor, comm: Comm) -> None:
+        """Let every batch normalization follow the observations (K, O) of all workers."""
+        super().update_batch_norm(obs, comm)
         if self.value is not None:
-            self.value.learn(obs, comm)
+            self.value.update_batch_norm(obs, comm)
 
 
 def as_numpy(layer: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
@@ -237,8 +235,8 @@ def as_numpy(layer: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
         epsilon = np.float32(layer.eps)
 
         def layer_norm(x: np.ndarray) -> np.ndarray:
-            centred = x - x.mean(-1, keepdims=True)
-            return centred / np.sqrt((centred * centred).mean(-1, keepdims=True) + epsilon) * scale + shift
+            centerd = x - x.mean(-1, keepdims=True)
+            return centerd / np.sqrt((centerd * centerd).mean(-1, keepdims=True) + epsilon) * scale + shift
 
         return layer_norm
     if isinstance(layer, nn.Tanh):
@@ -269,9 +267,9 @@ class Actor:
                 self._mirror.state_dict()[name].copy_(value)
 
     def sample(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Return sampled actions for normalised observations (N, O) and the head's noise (N, ...)."""
+        """Return sampled actions for normalized observations (N, O) and the head's noise (N, ...)."""
         return self.head.sample(self._output(self._policy(obs)), noise)
 
     def mode(self, obs: np.ndarray) -> np.ndarray:
-        """Return the most probable actions for normalised observations (N, O)."""
+        """Return the most probable actions for normalized observations (N, O)."""
         return self.head.mode(self._output(self._policy(obs)))

@@ -22,7 +22,7 @@ from milozero.helpers.files import write_atomically
 
 KEYS = ("obs0", "acs", "obs1", "dones1", "env_rews", "ep_lens", "ep_env_rets")
 FLAGS = ("terminateds", "truncateds")  # of every step; files of older projects lack them
-LARGEST_FIELD = 2**30  # bytes, a million steps of a humanoid
+MAX_FIELD_BYTES = 2**30  # bytes, a million steps of a humanoid
 
 
 def write_demo(path: Path, episode: Episode, attributes: Mapping[str, Any]) -> None:
@@ -47,7 +47,7 @@ def write_demo(path: Path, episode: Episode, attributes: Mapping[str, Any]) -> N
             for name, values in fields.items():
                 file.create_dataset(name, data=values, compression="gzip", shuffle=True)
             file["ep_lens"] = np.array([length])
-            file["ep_env_rets"] = np.array([episode.ret])
+            file["ep_env_rets"] = np.array([episode.return_])
             file.attrs.update(attributes)
             file.attrs.update(environments.versions(str(attributes.get("env_id", ""))))
 
@@ -90,13 +90,13 @@ def read_demo(path: Path) -> Episode:
         rewards=data["env_rews"],
         terminated=bool(data["terminateds"][-1]) if "terminateds" in data else False,  # not known
         truncated=bool(data["truncateds"][-1]) if "truncateds" in data else False,
-        facts=functools.partial(read_facts, path),
+        metadata=functools.partial(read_metadata, path),
     )
     check_episode(episode, f"the demonstration {path}")
     return episode
 
 
-def read_facts(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, Any]:
     """Return the environment, versions and so on that a demonstration was written with.
 
     Only for who wants to know them: damaged bytes can make HDF5's library read attributes for ever.
@@ -121,8 +121,8 @@ def read_field(file: Any, key: str) -> np.ndarray:
     if dataset.dtype.kind not in "biuf" or not dataset.shape:
         raise ValueError(f"{key} holds {dataset.dtype} of shape {dataset.shape}, not rows of numbers")
     chunk = math.prod(dataset.chunks or ()) * dataset.dtype.itemsize
-    if max(dataset.nbytes, chunk) > LARGEST_FIELD:
-        raise ValueError(f"{key} is larger than {LARGEST_FIELD >> 20} MiB")
+    if max(dataset.nbytes, chunk) > MAX_FIELD_BYTES:
+        raise ValueError(f"{key} is larger than {MAX_FIELD_BYTES >> 20} MiB")
     return np.asarray(dataset)
 
 

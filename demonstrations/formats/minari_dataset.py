@@ -43,7 +43,7 @@ class _Episodes(Sequence[Episode]):
                 rewards=np.asarray(data.rewards),
                 terminated=bool(data.terminations[-1]),
                 truncated=bool(data.truncations[-1]),
-                facts=lambda: {"env_id": spec.id if spec else "", "minari": self._dataset.id},
+                metadata=lambda: {"env_id": spec.id if spec else "", "minari": self._dataset.id},
             )
         except Exception as error:  # whatever damaged bytes make of Minari, h5py and json
             raise UserError(f"cannot read episode {index} of {self._path}: {error}") from None

@@ -19,7 +19,7 @@ from milozero.helpers.errors import UserError
 
 ONE_AFTER_ANOTHER = ("obs0", "acs", "obs1", "dones1", "env_rews", "ep_lens")
 OF_BASELINES = ("obs", "acs", "rews")
-LARGEST = 2**30  # bytes of one array
+MAX_ARRAY_BYTES = 2**30  # bytes of one array
 
 
 def claims(path: Path) -> bool:
@@ -36,8 +36,8 @@ def open_episodes(path: Path) -> Iterator[Sequence[Episode]]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            if large := [entry.filename for entry in archive.infolist() if entry.file_size > LARGEST]:
-                raise ValueError(f"{large[0]} is larger than {LARGEST >> 20} MiB")
+            if large := [entry.filename for entry in archive.infolist() if entry.file_size > MAX_ARRAY_BYTES]:
+                raise ValueError(f"{large[0]} is larger than {MAX_ARRAY_BYTES >> 20} MiB")
         with np.load(path, allow_pickle=False) as file:
             keys = next((keys for keys in (ONE_AFTER_ANOTHER, OF_BASELINES) if set(keys) <= set(file)), ())
             data = {key: file[key] for key in (*keys, *({"terminateds", "truncateds"} & set(file)))}

@@ -14,7 +14,7 @@ PELVIS = ("pelvis_tilt", "pelvis_tx", "pelvis_ty")
 class L2Run(Walker):
     """Run; the reward of a control step is the way that the pelvis has gone forward in it, m.
 
-    The published space has 41 numbers and its code returned 43: here the centre of mass, which moves in a plane, has
+    The published space has 41 numbers and its code returned 43: here the center of mass, which moves in a plane, has
     two coordinates, which gives 41. The last five were a psoas strength and an obstacle that no model has, and are 0.
     """
 

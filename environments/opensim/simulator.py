@@ -254,7 +254,7 @@ class Simulator:
         return self.model.getMarkerSet().get(name).getLocationInGround(self.state).to_numpy()
 
     def sphere(self, geometry: Any) -> tuple[Callable[[], np.ndarray], float] | None:
-        """Return what tells where a contact sphere's centre (3,) is, and its radius, m; None for other shapes."""
+        """Return what tells where a contact sphere's center (3,) is, and its radius, m; None for other shapes."""
         sphere = self._opensim.ContactSphere.safeDownCast(geometry)
         if sphere is None:
             return None
@@ -271,7 +271,7 @@ class Simulator:
         return np.array([muscle.getActivation(self.state) for muscle in self.muscles.values()])
 
     def center_of_mass(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return position, velocity and acceleration (3,) of the model's centre of mass, in the ground frame."""
+        """Return position, velocity and acceleration (3,) of the model's center of mass, in the ground frame."""
         model, state = self.model, self.state
         return (
             model.calcMassCenterPosition(state).to_numpy(),

@@ -95,7 +95,7 @@ class StickFigure:
         return np.asarray(image).copy()
 
     def _place(self, frame: Any) -> np.ndarray:
-        """Return where a joint's frame, a marker or a body's centre of mass is (3,), m, in the ground frame."""
+        """Return where a joint's frame, a marker or a body's center of mass is (3,), m, in the ground frame."""
         state = self._simulator.state
         if hasattr(frame, "getLocationInGround"):
             return frame.getLocationInGround(state).to_numpy()
@@ -109,7 +109,7 @@ def _is_left(frame: Any) -> bool:
 
 
 def _bones(model: Any, tips: Mapping[str, str]) -> list[tuple[Any, Any]]:
-    """Return the frames, or a body whose centre of mass is meant, or a marker, that each bone lies between.
+    """Return the frames, or a body whose center of mass is meant, or a marker, that each bone lies between.
 
     They go from the joint that holds a body to the joints that it holds, and to its own middle where it is a trunk or
     an end.

@@ -84,4 +84,4 @@ def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gy
 
 def make_vector(env_id: str, num_envs: int, like: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
     """Return a vector of `num_envs` environments in this process; OpenSim gains nothing from threads."""
-    return registered.one_by_one(functools.partial(make_env, env_id, None, kwargs), num_envs)
+    return registered.make_sync_vector(functools.partial(make_env, env_id, None, kwargs), num_envs)

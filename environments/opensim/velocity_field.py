@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-SPACING, HALF = 0.5, 20.0  # m, between the map's nodes, and from its centre to its edge
+SPACING, HALF = 0.5, 20.0  # m, between the map's nodes, and from its center to its edge
 NODES = round(2 * HALF / SPACING) + 1  # a side
 SLOWEST, FASTEST = 0.8, 1.8  # m/s
 NEAREST, FARTHEST = 5.0, 7.0  # m, from one sink to the next

@@ -10,7 +10,7 @@ from milozero.helpers.errors import UserError
 MAX_LAYERS, MAX_WIDTH = 64, 16_384  # two layers that wide are 1 GB, and Adam keeps three more of these
 
 
-def hidden_sizes(stack: str) -> tuple[int, ...]:
+def parse_hidden_sizes(stack: str) -> tuple[int, ...]:
     """Return the widths of a stack's hidden layers.
 
     ``mlp_100`` is two hidden layers of 100; ``mlp_256_128`` spells them out.

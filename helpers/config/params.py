@@ -34,10 +34,10 @@ DIGITS = re.compile("[0-9]{1,9}")  # of one number of a duration
 WHOLE = re.compile("[+-]?(0|[1-9][0-9]{0,17})")
 NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]{1,3})?")
 WORDS = {"true": True, "false": False, "null": None}
-LARGEST = 2**63 - 1  # whole number, what arrays and random generators take
-LONGEST_NAME = 255  # bytes of one name in a path
-LONGEST_TEXT = 3000  # bytes; Linux allows paths of 4095, and experiments add names of their own
-LARGEST_FLOAT = 3e38  # number that a float setting may have; single precision ends there
+MAX_INT = 2**63 - 1  # whole number, what arrays and random generators take
+MAX_NAME_BYTES = 255  # bytes of one name in a path
+MAX_TEXT_BYTES = 3000  # bytes; Linux allows paths of 4095, and experiments add names of their own
+MAX_FLOAT = 3e38  # number that a float setting may have; single precision ends there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Param:
     choices: tuple[Any, ...] | Callable[[], Iterable[str]] | None
     check: Callable[[Any], Any] | None  # raises UserError on a bad value
     bare: str | None  # what the flag means without a value; None where it needs one
-    may_change: bool  # a resumed run may be given another value
+    mutable_on_resume: bool  # a resumed run may be given another value
     alias: str  # another name of the flag, or nothing
     secret: bool  # its value is never shown
 
@@ -70,7 +70,7 @@ def param(
     choices: tuple[Any, ...] | Callable[[], Iterable[str]] | None = None,
     check: Callable[[Any], Any] | None = None,
     bare: str | None = None,
-    may_change: bool = False,
+    mutable_on_resume: bool = False,
     alias: str = "",
     secret: bool = False,
 ) -> Any:
@@ -85,7 +85,7 @@ def param(
         choices: the values allowed, or a function that lists them.
         check: called with the value; raises `UserError` where it is not usable.
         bare: what the flag means where no value follows it.
-        may_change: a resumed run may be given another value: it goes on being the run it was.
+        mutable_on_resume: a resumed run may be given another value: it goes on being the run it was.
         alias: another name of the flag.
         secret: its value is never shown, nor what was wrong with it quoted.
     """
@@ -97,7 +97,7 @@ def param(
         choices=choices,
         check=check,
         bare=bare,
-        may_change=may_change,
+        mutable_on_resume=mutable_on_resume,
         alias=alias,
         secret=secret,
     )
@@ -170,8 +170,8 @@ def usable_path(text: str) -> None:
     Raises:
         UserError: where a name in it is too long; `coerce` looks at the whole of it.
     """
-    if max(len(os.fsencode(name)) for name in text.split("/")) > LONGEST_NAME:
-        raise UserError(f"a name in a path has at most {LONGEST_NAME} bytes")
+    if max(len(os.fsencode(name)) for name in text.split("/")) > MAX_NAME_BYTES:
+        raise UserError(f"a name in a path has at most {MAX_NAME_BYTES} bytes")
 
 
 def coerce(value: Any, kind: Any) -> Any:
@@ -199,8 +199,8 @@ def coerce(value: Any, kind: Any) -> Any:
         text = str(value)
         if not text.isprintable():
             raise ValueError("expected text that can be printed")  # no file or log could bear a NUL or line break
-        if len(text.encode()) > LONGEST_TEXT:
-            raise ValueError(f"expected text of at most {LONGEST_TEXT} bytes")
+        if len(text.encode()) > MAX_TEXT_BYTES:
+            raise ValueError(f"expected text of at most {MAX_TEXT_BYTES} bytes")
         return text
     try:
         number = float(value)
@@ -215,8 +215,8 @@ def coerce(value: Any, kind: Any) -> Any:
     if number != int(number):
         raise ValueError("expected a whole number")
     whole = int(value) if isinstance(value, int) or str(value).lstrip("+-").isdigit() else int(number)
-    if whole > LARGEST:
-        raise ValueError(f"must be at most {LARGEST}")
+    if whole > MAX_INT:
+        raise ValueError(f"must be at most {MAX_INT}")
     return whole
 
 
@@ -233,8 +233,8 @@ def checked(name: str, value: Any, kind: Any, declared: Param, where: str) -> An
         value = coerce(value, kind)
         if value is None:
             return None
-        if isinstance(value, float) and LARGEST_FLOAT < abs(value) < math.inf:
-            raise ValueError(f"must be at most {LARGEST_FLOAT:g}")
+        if isinstance(value, float) and MAX_FLOAT < abs(value) < math.inf:
+            raise ValueError(f"must be at most {MAX_FLOAT:g}")
         if declared.low is not None and value < declared.low:
             raise ValueError(f"must be at least {declared.low}")
         if declared.above is not None and value <= declared.above:
@@ -252,7 +252,7 @@ def checked(name: str, value: Any, kind: Any, declared: Param, where: str) -> An
 
 
 @functools.cache
-def settings_of(cls: type) -> Mapping[str, tuple[Any, Any, Param]]:
+def declared_settings(cls: type) -> Mapping[str, tuple[Any, Any, Param]]:
     """Return name → (type, default, declaration) of every setting in a config class."""
     kinds = typing.get_type_hints(cls)
     return {f.name: (kinds[f.name], f.default, f.metadata["param"]) for f in dataclasses.fields(cls)}
@@ -314,7 +314,7 @@ def build_parser(prog: str, description: str, epilog: str, groups: Mapping[str, 
     )
     for title, cls in groups.items():
         group = parser.add_argument_group(title)
-        for name, (kind, default, declared) in settings_of(cls).items():
+        for name, (kind, default, declared) in declared_settings(cls).items():
             _add_flag(group, name, kind, default, declared)
     return parser
 
@@ -350,7 +350,7 @@ def build(cls: type, flags: Mapping[str, Any], file: Mapping[str, Any], path: st
         UserError: for a value of the wrong type or out of range.
     """
     values = {}
-    for name, (kind, _default, declared) in settings_of(cls).items():
+    for name, (kind, _default, declared) in declared_settings(cls).items():
         if name in flags:
             values[name] = checked(f"--{name}", flags[name], kind, declared, "command line")
         elif name in file:

@@ -20,7 +20,7 @@ from milozero.helpers.errors import UserError, did_you_mean
 
 SCALAR_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp"))
 LIST_TAG = "tag:yaml.org,2002:seq"
-LARGEST_FILE = 64 * 1024  # bytes of a task file, which is a page or two
+MAX_FILE_BYTES = 64 * 1024  # bytes of a task file, which is a page or two
 ENVIRONMENTS = "environments"  # the section whose sections are each of one environment
 # Settings that no such section can have: they say which run it is, or are the same for the whole of a study.
 OF_ALL = {"env_id", "task", "algo", "config", "benchmark", "seed", "uuid", "resume", "data_dir"}
@@ -47,12 +47,12 @@ def read_bytes(path: str) -> bytes:
     """
     try:
         with open(path, "rb") as file:
-            content = file.read(LARGEST_FILE + 1)
+            content = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot read the config file '{path}': {reason}") from None
-    if len(content) > LARGEST_FILE:
-        raise UserError(f"'{path}' is no task file: it is larger than {LARGEST_FILE // 1024} KiB")
+    if len(content) > MAX_FILE_BYTES:
+        raise UserError(f"'{path}' is no task file: it is larger than {MAX_FILE_BYTES // 1024} KiB")
     return content
 
 

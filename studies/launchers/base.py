@@ -22,7 +22,7 @@ class Launcher(Protocol):
     def __init__(self, folder: StudyFolder, launch: LaunchConfig) -> None:
         """Take over where the files of the study lie and how it is launched."""
 
-    place_before: str  # of a job that is about to be started; empty where only starting it tells
+    initial_job_id: str  # of a job that is about to be started; empty where only starting it tells
 
     def check(self, jobs: Sequence[Job]) -> None:
         """Refuse what could not start here.
@@ -43,24 +43,24 @@ class Launcher(Protocol):
             UserError: where one cannot be started.
         """
 
-    def active(self, places: Mapping[str, str]) -> dict[str, str]:
+    def active(self, job_ids: Mapping[str, str]) -> dict[str, str]:
         """Return name → ``pending`` or ``running`` of those jobs that are either.
 
         Raises:
             UserError: where that cannot be found out.
         """
 
-    def stop(self, places: Mapping[str, str], patience: float) -> None:
+    def stop(self, job_ids: Mapping[str, str], patience: float) -> None:
         """End jobs, with a checkpoint where they come to it within `patience` seconds; return when all have ended.
 
         Raises:
             UserError: where that cannot be done.
         """
 
-    def by_hand(self, name: str) -> str:
+    def manual_command(self, name: str) -> str:
         """Return the command that starts one job."""
 
-    def watch(self) -> str:
+    def attach_command(self) -> str:
         """Return the command that shows the jobs at work."""
 
 

@@ -2,10 +2,10 @@
 
     python studies/launchers/job_runner.py FOLDER JOB WORKERS [--clear]
 
-The windows of all studies of a user on this machine take turns, in the order in which they were opened. SIGTERM,
-SIGHUP (the window is closed), Ctrl-C and SIGUSR1 ask the job to save and stop; again, or after `PATIENCE` seconds of
-a job that does not, it is ended at once. Whose turn it is, the kernel's file locks say: a window that is killed
-leaves nothing to clean up.
+All windows of a user on this machine queue for its cores, in the order in which they were opened. SIGTERM, SIGHUP
+(the window is closed), Ctrl-C and SIGUSR1 ask the job to save and stop. A second request, or a job that has not
+stopped after `SAVE_TIMEOUT_S` seconds, ends it at once. The queue is made of the
+kernel's file locks, so a window that is killed leaves nothing to clean up.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-OVER = "over"  # state of a job whose window is about to end
+ENDING = "over"  # state of a job whose window is about to end
 REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1)
-ONE_REQUEST = 2.0  # seconds; within them, a repetition is still the same one
-PATIENCE = 300.0  # seconds for an iteration to end and a checkpoint to be written
-LOOKS = 20  # tries to take a job
-TICK = 0.2  # seconds between looks for free cores
-LAST_WORDS = 5.0  # seconds between SIGTERM and SIGKILL
+SIGNAL_DEBOUNCE_S = 2.0  # seconds; within them, a repetition is still the same one
+SAVE_TIMEOUT_S = 300.0  # seconds for an iteration to end and a checkpoint to be written
+MAX_TRIES = 20  # tries to take a job
+POLL_INTERVAL_S = 0.2  # seconds between looks for free cores
+TERM_TIMEOUT_S = 5.0  # seconds between SIGTERM and SIGKILL
 # Of Linux: a signal for the job where this program is killed; and what the job leaves behind becomes a child.
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -64,7 +64,7 @@ def try_to_lock(path: Path) -> IO[str] | None:
 
 
 @contextlib.contextmanager
-def my_turn(locks: Path) -> Iterator[None]:
+def core_queue(locks: Path) -> Iterator[None]:
     """Wait until those who came before are gone, and hold up those who come after."""
     with (locks / "door").open("w") as door:
         fcntl.flock(door, fcntl.LOCK_EX)  # one at a time: a ticket is held before the next is drawn
@@ -84,15 +84,15 @@ def my_turn(locks: Path) -> Iterator[None]:
                 file.close()
 
 
-class Turn:
+class JobRunner:
     """One job's window.
 
     Args:
         folder: of the study.
         job: its name.
         workers: how many cores it needs; all of them where there are fewer.
-        one_request: seconds within which a repeated request to stop is still the same one.
-        last_words: seconds between SIGTERM and SIGKILL.
+        signal_debounce: seconds within which a repeated request to stop is still the same one.
+        term_timeout: seconds between SIGTERM and SIGKILL.
     """
 
     def __init__(
@@ -101,10 +101,10 @@ class Turn:
         job: str,
         workers: int,
         *,
-        one_request: float = ONE_REQUEST,
-        last_words: float = LAST_WORDS,
+        signal_debounce: float = SIGNAL_DEBOUNCE_S,
+        term_timeout: float = TERM_TIMEOUT_S,
     ) -> None:
-        self._one_request, self._last_words = one_request, last_words
+        self._one_request, self._last_words = signal_debounce, term_timeout
         self._folder, self._job = folder, job
         self._cores = sorted(os.sched_getaffinity(0))
         self._need = min(workers, len(self._cores))
@@ -141,7 +141,7 @@ class Turn:
 
     def _alone(self) -> bool:
         """Take this job; another window may have it, or somebody may only be looking at it for a moment."""
-        for _ in range(LOOKS):
+        for _ in range(MAX_TRIES):
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -160,7 +160,7 @@ class Turn:
         """Say that the job is over; this program stays for a moment, and holds the job until then."""
         with contextlib.suppress(OSError):
             (self._folder / f"{self._job}.exit").write_text(f"{code}\n")
-            self._write(OVER)
+            self._write(ENDING)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -184,15 +184,15 @@ class Turn:
         if locks.lstat().st_uid != os.getuid():
             raise PermissionError(f"{locks} is not this user's")
         say(f"waiting for {self._need} of {len(self._cores)} cores")
-        with contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as lock:
             mine: list[int] = []
-            with my_turn(locks):
+            with core_queue(locks):
                 while len(mine) < self._need:
                     for core in self._cores:
                         if len(mine) < self._need and (file := try_to_lock(locks / f"core-{core}")):
-                            held.enter_context(file)
+                            lock.enter_context(file)
                             mine.append(core)
-                    time.sleep(TICK if len(mine) < self._need else 0)
+                    time.sleep(POLL_INTERVAL_S if len(mine) < self._need else 0)
             yield mine
 
     def _run(self, cores: list[int]) -> int:
@@ -212,7 +212,7 @@ class Turn:
         pump = threading.Thread(target=self._copy, args=(process.stderr,), daemon=True)
         pump.start()
         while process.poll() is None and not self._at_once:
-            self._at_once = self._asked_at is not None and time.monotonic() > self._asked_at + PATIENCE
+            self._at_once = self._asked_at is not None and time.monotonic() > self._asked_at + SAVE_TIMEOUT_S
             time.sleep(0.1)
         self._end(process)
         pump.join(self._last_words)
@@ -282,7 +282,7 @@ def leave_window() -> None:
 def main(argv: list[str]) -> int:
     """Run one job's window; return the job's exit code."""
     folder, job, workers = Path(argv[0]), argv[1], int(argv[2])
-    code = Turn(folder, job, workers).run()
+    code = JobRunner(folder, job, workers).run()
     if "--clear" in argv[3:]:
         for kind in ("sh", "yaml"):
             (folder / f"{job}.{kind}").unlink(missing_ok=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # What the shell that starts a study may have set, and its jobs need: where a user's own modules are, and that root
 # may use Open MPI.
-CARRIED = ("PYTHONPATH", "OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "WANDB_MODE", "MUJOCO_GL")
+FORWARDED_ENV = ("PYTHONPATH", "OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "WANDB_MODE", "MUJOCO_GL")
 # In a container, where a folder of its own is the one place that is surely writable.
 UPGRADE = (
     'd=$(mktemp -d) && pip install --quiet --target "$d" --upgrade wandb && PYTHONPATH="$d:$PYTHONPATH" exec "$@"'
@@ -29,7 +29,7 @@ WORKSPACE = "/workspace"  # where containers see this program
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class LaunchEnv:
     """Where a study is started."""
 
     root: Path  # of this program
@@ -38,13 +38,13 @@ class Surroundings:
     carried: Mapping[str, str] = field(default_factory=dict)  # variables for the jobs
 
     @classmethod
-    def here(cls) -> Surroundings:
+    def here(cls) -> LaunchEnv:
         """Return those of this process."""
         return cls(
             root=Path(__file__).resolve().parent.parent.parent,
             python=Path(sys.executable),
             conda=os.environ.get("CONDA_EXE") or shutil.which("conda") or "conda",
-            carried={name: os.environ[name] for name in CARRIED if name in os.environ},
+            carried={name: os.environ[name] for name in FORWARDED_ENV if name in os.environ},
         )
 
 
@@ -53,7 +53,7 @@ def quoted(word: object) -> str:
     return shlex.quote(str(word))
 
 
-def environment(launch: LaunchConfig, folder: StudyFolder, here: Surroundings) -> list[str]:
+def environment(launch: LaunchConfig, folder: StudyFolder, here: LaunchEnv) -> list[str]:
     """Return the lines that bring a job's shell to the program, its Python and its variables."""
     lines = [f"cd {quoted(here.root)}"]
     lines += [f"export {name}={quoted(value)}" for name, value in here.carried.items()]
@@ -69,13 +69,13 @@ def environment(launch: LaunchConfig, folder: StudyFolder, here: Surroundings) -
     return [*lines, f"export PATH={quoted(here.python.parent)}:$PATH"]
 
 
-def mounts(folder: StudyFolder, here: Surroundings, sources: Sequence[str]) -> list[str]:
+def mounts(folder: StudyFolder, here: LaunchEnv, sources: Sequence[str]) -> list[str]:
     """Return ``from:to`` of the folders that a container sees: the program, and what jobs read and write."""
     outside = dict.fromkeys([str(folder.data), *sources])
     return [f"{here.root}:{WORKSPACE}", *(f"{path}:{path}" for path in outside)]
 
 
-def check_mounts(jobs: Iterable[Job], folder: StudyFolder, here: Surroundings) -> None:
+def check_mounts(jobs: Iterable[Job], folder: StudyFolder, here: LaunchEnv) -> None:
     """Refuse folders that a container of one of `jobs` cannot be given.
 
     Raises:

@@ -20,7 +20,7 @@ from milozero.studies.launch_config import LaunchConfig
 from milozero.studies.launchers.cluster import Cluster, read_cluster
 from milozero.studies.launchers.job_script import (
     WORKSPACE,
-    Surroundings,
+    LaunchEnv,
     check_mounts,
     environment,
     in_container,
@@ -31,8 +31,8 @@ from milozero.studies.launchers.job_script import (
 if TYPE_CHECKING:
     from milozero.studies.jobs import Job
 
-ARRAY = 1000  # jobs of one array; Slurm's own limit is 1001, where a site has not changed it
-AT_ONCE = 120.0  # seconds for a cancelled job to be gone
+MAX_ARRAY_SIZE = 1000  # jobs of one array; Slurm's own limit is 1001, where a site has not changed it
+KILL_TIMEOUT_S = 120.0  # seconds for a canceled job to be gone
 
 # What starts the run, and looks after it.
 TAIL = """\
@@ -110,7 +110,7 @@ def script(
     launch: LaunchConfig,
     cluster: Cluster,
     folder: StudyFolder,
-    here: Surroundings,
+    here: LaunchEnv,
 ) -> str:
     """Return the text of a job's script."""
     command = ["python", "main.py", *arguments]
@@ -165,11 +165,11 @@ def array_script(jobs: Sequence[Job], launch: LaunchConfig, cluster: Cluster, fo
 class Slurm:
     """A `Launcher`. The place of a job is its number."""
 
-    place_before = ""
+    initial_job_id = ""
 
     def __init__(self, folder: StudyFolder, launch: LaunchConfig) -> None:
         self._folder, self._launch = folder, launch
-        self._here = Surroundings.here()
+        self._here = LaunchEnv.here()
 
     @functools.cached_property
     def _cluster(self) -> Cluster:
@@ -191,7 +191,7 @@ class Slurm:
             image = self._launch.docker_image
             if "://" not in image and not os.path.exists(image):
                 raise UserError(f"--docker_image={image}: no such file; on a cluster it is a path, or docker://NAME")
-        for group in alike(jobs):
+        for group in group_by_resources(jobs):
             lines = header(self._folder.name, group[0], self._launch, self._cluster, Path("/dev/null"))
             _slurm("sbatch", "--test-only", text="\n".join([*lines, "true", ""]))
 
@@ -205,55 +205,57 @@ class Slurm:
         Raises:
             UserError: where Slurm refuses.
         """
-        for group in alike(jobs):
+        for group in group_by_resources(jobs):
             if len(group) == 1:
                 yield group[0].name, _submit(self._folder.script(group[0].name).read_text())
                 continue
             number = _submit(array_script(group, self._launch, self._cluster, self._folder))
             yield from ((job.name, f"{number}_{index}") for index, job in enumerate(group))
 
-    def active(self, places: Mapping[str, str]) -> dict[str, str]:
+    def active(self, job_ids: Mapping[str, str]) -> dict[str, str]:
         """Return name → ``pending`` or ``running`` of those jobs that are either.
 
         Raises:
             UserError: where Slurm does not answer.
         """
-        if not places:
+        if not job_ids:
             return {}
-        listed = _slurm("squeue", "--me", "--array", "--noheader", "--format=%i|%T").split()
-        states = dict(line.split("|", 1) for line in listed)
-        found = {name: STATES.get(states.get(place, "")) for name, place in places.items()}
+        join_names = _slurm("squeue", "--me", "--array", "--noheader", "--format=%i|%T").split()
+        states = dict(line.split("|", 1) for line in join_names)
+        found = {name: STATES.get(states.get(job_id, "")) for name, job_id in job_ids.items()}
         return {name: state for name, state in found.items() if state}
 
-    def stop(self, places: Mapping[str, str], patience: float) -> None:
+    def stop(self, job_ids: Mapping[str, str], patience: float) -> None:
         """End jobs, with a checkpoint where they come to it within `patience` seconds.
 
         Raises:
             UserError: where they do not end.
         """
-        states = self.active(places)
+        states = self.active(job_ids)
         training = [
             n for n, state in states.items() if state == "running" and self._folder.status(n).get("state") == state
         ]
-        _cancel(places[name] for name in states if name not in training)
+        _cancel(job_ids[name] for name in states if name not in training)
         # To the workers alone: on the same signal, a job's script would put it back into the queue.
-        _cancel((places[name] for name in training), "--signal=USR1")
-        self._wait(places, patience)
-        _cancel(places[name] for name in self.active(places))
-        self._wait(places, AT_ONCE)
-        if left := self.active(places):
-            raise UserError(f"{len(left)} jobs do not end, such as {places[next(iter(left))]}: {self.watch()}")
+        _cancel((job_ids[name] for name in training), "--signal=USR1")
+        self._wait(job_ids, patience)
+        _cancel(job_ids[name] for name in self.active(job_ids))
+        self._wait(job_ids, KILL_TIMEOUT_S)
+        if left := self.active(job_ids):
+            raise UserError(
+                f"{len(left)} jobs do not end, such as {job_ids[next(iter(left))]}: {self.attach_command()}"
+            )
 
-    def _wait(self, places: Mapping[str, str], seconds: float) -> None:
+    def _wait(self, job_ids: Mapping[str, str], seconds: float) -> None:
         give_up = time.monotonic() + seconds
-        while self.active(places) and time.monotonic() < give_up:
+        while self.active(job_ids) and time.monotonic() < give_up:
             time.sleep(1.0)
 
-    def by_hand(self, name: str) -> str:
+    def manual_command(self, name: str) -> str:
         """Return the command that starts one job."""
         return f"env -u WANDB_API_KEY sbatch {quoted(self._folder.script(name))}"  # Slurm keeps the variables
 
-    def watch(self) -> str:
+    def attach_command(self) -> str:
         """Return the command that shows the jobs at work."""
         return "squeue --me"
 
@@ -264,21 +266,21 @@ RUNNING = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_
 STATES = dict.fromkeys(PENDING, "pending") | dict.fromkeys(RUNNING, "running")
 
 
-def alike(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+def group_by_resources(jobs: Sequence[Job]) -> Iterator[list[Job]]:
     """Yield jobs that ask for the same, at most as many as an array takes."""
     groups: dict[tuple[int, bool], list[Job]] = {}
     for job in jobs:
         groups.setdefault((job.workers, job.settings.common.cuda), []).append(job)
     for group in groups.values():
-        yield from (group[first : first + ARRAY] for first in range(0, len(group), ARRAY))
+        yield from (group[first : first + MAX_ARRAY_SIZE] for first in range(0, len(group), MAX_ARRAY_SIZE))
 
 
 def _submit(text: str) -> str:
     return _slurm("sbatch", "--parsable", text=text).strip().split(";")[0]
 
 
-def _cancel(places: Iterable[str], *options: str) -> None:
-    numbers = list(places)
+def _cancel(job_ids: Iterable[str], *options: str) -> None:
+    numbers = list(job_ids)
     for first in range(0, len(numbers), 500):
         subprocess.run(["scancel", *options, *numbers[first : first + 500]], capture_output=True, check=False)
 

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from milozero.helpers.errors import UserError, did_you_mean
 from milozero.studies.folder import StudyFolder
 from milozero.studies.launch_config import LaunchConfig
-from milozero.studies.launchers import job_runner as turns
+from milozero.studies.launchers import job_runner
 from milozero.studies.launchers.job_script import (
     WORKSPACE,
-    Surroundings,
+    LaunchEnv,
     check_mounts,
     environment,
     in_container,
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
 
 MARK = "@milozero"  # option of a session: the folder of its study
 FIRST = "(opening)"  # name of a new session's own window
-STARTS_WITHIN = 30.0  # seconds for a window's program to be there
-AT_ONCE = 20.0  # seconds for jobs to end that are not asked any more
+START_TIMEOUT_S = 30.0  # seconds for a window's program to be there
+KILL_TIMEOUT_S = 20.0  # seconds for jobs to end that are not asked any more
 SIZE = (160, 50)  # columns and rows of a window that nobody looks at yet
 # In one environment, jobs share cores that were given to them; MPI must not put each job's first worker on the first.
 UNBOUND = {"PRTE_MCA_hwloc_default_binding_policy": "none", "OMPI_MCA_hwloc_base_binding_policy": "none"}
 # From the script's variables to a container's, where set.
-HANDED_ON = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE")
+FORWARDED_ENV = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE")
 ALLOW_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
-def script(job: Job, arguments: Sequence[str], launch: LaunchConfig, folder: StudyFolder, here: Surroundings) -> str:
+def script(job: Job, arguments: Sequence[str], launch: LaunchConfig, folder: StudyFolder, here: LaunchEnv) -> str:
     """Return the text of a job's script.
 
     It ends as ``mpiexec`` or ``docker``, so that a signal to it is one to them.
@@ -57,7 +57,7 @@ def script(job: Job, arguments: Sequence[str], launch: LaunchConfig, folder: Stu
     if launch.docker:
         variables = {"OMPI_MCA_plm_rsh_agent": "sh", **ALLOW_ROOT, **UNBOUND}
         variables["XDG_CACHE_HOME"] = f"{folder.data}/cache"  # compiled code outlives the container
-        passed = [*(f"{name}={value}" for name, value in variables.items()), *HANDED_ON]
+        passed = [*(f"{name}={value}" for name, value in variables.items()), *FORWARDED_ENV]
         folders = mounts(folder, here, job.settings.sources)
         command = [
             *("docker", "run", "--rm", "--init"),
@@ -78,11 +78,11 @@ class Tmux:
     The place of a job is the machine it was started on.
     """
 
-    place_before = socket.gethostname()
+    initial_job_id = socket.gethostname()
 
     def __init__(self, folder: StudyFolder, launch: LaunchConfig) -> None:
         self._folder, self._launch = folder, launch
-        self._here = Surroundings.here()
+        self._here = LaunchEnv.here()
         # What tmux would change in a name, or take for the end of one.
         self._session_name = "".join("_" if c in ".:\\$" else c for c in folder.name)
 
@@ -160,7 +160,7 @@ class Tmux:
         # A window must be told to stay before its program can end: so it first runs one that does not.
         window = session.new_window(literal(job.name), window_shell="cat", attach=False)
         window.set_option("remain-on-exit", "on")
-        turn = [sys.executable, turns.__file__, str(self._folder.path), job.name, str(job.workers)]
+        turn = [sys.executable, job_runner.__file__, str(self._folder.path), job.name, str(job.workers)]
         turn += ["--clear"] * self._launch.clear
         # Several words are run as they are, without a shell.
         done = window.cmd("respawn-pane", "-k", *map(unsplit, turn))
@@ -168,11 +168,11 @@ class Tmux:
             raise UserError(f"tmux: {' '.join(done.stderr)}")
         for old in stale:
             old.kill()
-        give_up = time.monotonic() + STARTS_WITHIN
+        give_up = time.monotonic() + START_TIMEOUT_S
         # An earlier window of the job may hold it for a moment after its end: that is not the new one's start.
-        while not self.active({job.name: ""}) and self._folder.ended_with(job.name) is None:
+        while not self.active({job.name: ""}) and self._folder.read_exit_code(job.name) is None:
             if time.monotonic() > give_up:
-                raise UserError(f"job {job.name} does not start; see {self.watch()}")
+                raise UserError(f"job {job.name} does not start; see {self.attach_command()}")
             time.sleep(0.02)
 
     def _state(self, name: str) -> dict[str, Any]:
@@ -187,12 +187,12 @@ class Tmux:
             pass
         return {}
 
-    def active(self, places: Mapping[str, str]) -> dict[str, str]:
+    def active(self, job_ids: Mapping[str, str]) -> dict[str, str]:
         """Return name → ``pending`` or ``running`` of those jobs that are either."""
-        found = {name: self._state(name).get("state") for name in places}
-        return {name: state for name, state in found.items() if state and state != turns.OVER}
+        found = {name: self._state(name).get("state") for name in job_ids}
+        return {name: state for name, state in found.items() if state and state != job_runner.ENDING}
 
-    def stop(self, places: Mapping[str, str], patience: float) -> None:
+    def stop(self, job_ids: Mapping[str, str], patience: float) -> None:
         """End jobs, with a checkpoint where they come to it within `patience` seconds, and close the study's session.
 
         Raises:
@@ -201,8 +201,8 @@ class Tmux:
         import libtmux
 
         asked: set[int] = set()
-        for within in (patience, AT_ONCE):
-            states = {name: state for name in places if (state := self._state(name)).get("pid")}
+        for within in (patience, KILL_TIMEOUT_S):
+            states = {name: state for name in job_ids if (state := self._state(name)).get("pid")}
             away = [state["host"] for state in states.values() if state["host"] != socket.gethostname()]
             if away:
                 raise UserError(f"study {self._folder.name} runs on {away[0]}: stop it there")
@@ -211,22 +211,22 @@ class Tmux:
                     os.kill(state["pid"], signal.SIGTERM)
                     asked.add(state["pid"])
             give_up = time.monotonic() + within
-            while (left := [name for name in places if self._state(name)]) and time.monotonic() < give_up:
+            while (left := [name for name in job_ids if self._state(name)]) and time.monotonic() < give_up:
                 time.sleep(0.1)
         if left:
-            raise UserError(f"{len(left)} jobs do not end, such as {left[0]}: {self.watch()}")
+            raise UserError(f"{len(left)} jobs do not end, such as {left[0]}: {self.attach_command()}")
         with contextlib.suppress(libtmux.exc.LibTmuxException):  # it ends with its last window
             if session := self._session():
                 session.kill()
-        give_up = time.monotonic() + AT_ONCE  # their jobs are over, and they are about to end
+        give_up = time.monotonic() + KILL_TIMEOUT_S  # their jobs are over, and they are about to end
         while any(map(exists, asked)) and time.monotonic() < give_up:
             time.sleep(0.05)
 
-    def by_hand(self, name: str) -> str:
+    def manual_command(self, name: str) -> str:
         """Return the command that starts one job."""
         return f"bash {quoted(self._folder.script(name))}"
 
-    def watch(self) -> str:
+    def attach_command(self) -> str:
         """Return the command that shows the jobs at work."""
         session = self._session()
         name = session.session_name if session else self._session_name
@@ -261,8 +261,8 @@ def check_conda(conda: str, name: str) -> None:
         UserError: naming those that are.
     """
     try:
-        listed = subprocess.run([conda, "env", "list", "--json"], capture_output=True, text=True, check=True)
-        there = json.loads(listed.stdout)["envs"]
+        join_names = subprocess.run([conda, "env", "list", "--json"], capture_output=True, text=True, check=True)
+        there = json.loads(join_names.stdout)["envs"]
     except (OSError, subprocess.CalledProcessError, ValueError, KeyError) as error:
         raise UserError(f"--conda_env={name}: conda cannot be asked ({error})") from None
     names = {path.rsplit("/", 1)[-1] for path in there}

@@ -20,7 +20,7 @@ def plays(milozero, tmp_path, name):
 
 def test_reward_that_airl_learned_teaches_another_policy(milozero, tmp_path):
     demos = (f"--expert_path={SHIPPED}", "--num_demos=2", "--d_perception_stack=mlp_16")
-    result = milozero(*HOPPER, "--algo=airl", *demos, "--warm_start=1", "--uuid=airl")
+    result = milozero(*HOPPER, "--algo=airl", *demos, "--bc_pretrain_epochs=1", "--uuid=airl")
     assert result.returncode == 0, result.stderr
     assert plays(milozero, tmp_path, "airl")
     learn = (*HOPPER, "--algo=ppo", "--reward_path=data/checkpoints/airl", "--uuid=fresh")

@@ -15,7 +15,7 @@ def study(tmp_path):
     return tmp_path / "data"
 
 
-def colours(picture):
+def colors(picture):
     return len(np.unique(picture.reshape(-1, 3), axis=0))
 
 
@@ -23,7 +23,7 @@ def test_picture_and_table_of_the_same_runs(milozero, study, tmp_path):
     assert milozero("--task=report", "--study=w", "--format=png", data=study).returncode == 0
     picture = imageio.v2.imread(study / "reports/w.png")
     assert picture.shape[1] > 1.5 * picture.shape[0] > 500
-    assert colours(picture[..., :3]) > 100
+    assert colors(picture[..., :3]) > 100
     out = tmp_path / "new folder" / "w.csv"
     assert milozero("--task=report", "--study=w.Ant-v5,w.Hop*", f"--out={out}", data=study).returncode == 0
     rows = list(csv.DictReader(out.open(newline="")))

@@ -14,7 +14,7 @@ from tests.support.one_run import QUICK, SLOW, iterations, parameters, status
 DEMOS = (f"--expert_path={ROOT / 'data/demos/Hopper-v3'}", "--num_demos=2", "--demo_subsampling=5")
 TEACHERS = {
     **dict.fromkeys(("bc", "gail", "airl"), DEMOS),
-    "dagger": ("--expert_model=data/checkpoints/expert", "--expert_iter_num=last", "--dagger_memory=600"),
+    "dagger": ("--expert_model=data/checkpoints/expert", "--expert_iter_num=last", "--dagger_buffer_size=600"),
 }
 
 

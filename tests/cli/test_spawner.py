@@ -126,15 +126,15 @@ def test_status_says_why_a_job_failed_and_nothing_of_one_that_did_not(studies, s
     assert told == [f"{failed} failed: exit code 2: error: no such demonstrations"]
 
 
-@pytest.mark.parametrize(("state", "goes_on"), [("stopped", True), ("failed", True), ("finished", False)])
-def test_study_that_was_stopped_is_told_how_it_goes_on_unless_it_has_finished(studies, started, state, goes_on):
+@pytest.mark.parametrize(("state", "mark_running"), [("stopped", True), ("failed", True), ("finished", False)])
+def test_study_that_was_stopped_is_told_how_it_goes_on_unless_it_has_finished(studies, started, state, mark_running):
     studies.run(studies.task(""), *ONE)
     logs = studies.data / "logs" / started[0]
     logs.mkdir(parents=True)
     (logs / "status.json").write_text(json.dumps({"state": state, "learned": True}))
     told = studies.run("--stop=x")
     assert f"study x: 1 jobs: 1 {state}" in told
-    assert ("to go on: python spawner.py --resubmit x" in told) == goes_on
+    assert ("to go on: python spawner.py --resubmit x" in told) == mark_running
 
 
 def test_study_goes_on_as_it_was_launched_and_its_record_has_no_key(studies, started):

@@ -49,7 +49,7 @@ def test_other_number_of_workers_goes_on_and_says_so(milozero, in_process, tmp_p
 
 
 def test_two_runs_cannot_share_an_experiment(started, in_process, tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "PATIENCE_HERE", 0.5)
+    monkeypatch.setattr(lock, "LOCAL_TIMEOUT_S", 0.5)
     process = started(*SLOW, FOR_EVER)
     wait_for(lambda: len(iterations(tmp_path)) >= 1)
     result = in_process(*SLOW, FOR_EVER, "--resume=auto")

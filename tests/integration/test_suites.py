@@ -8,7 +8,7 @@ from tests.support.suites import SHORT
 
 
 def test_two_workers_learn_on_the_real_simulator_and_agree(milozero, in_process, tmp_path):
-    short = (*SHORT, "--rollout_len=16", "--batch_size=8", "--hash_frequency=1")
+    short = (*SHORT, "--rollout_len=16", "--batch_size=8", "--sync_check_frequency=1")
     result = milozero(*short, "--env_id=OsimArm2D", "--env_kwargs=frame_skip=10", workers=2)
     assert result.returncode == 0, result.stderr
     assert not (tmp_path / "opensim.log").exists()

@@ -15,7 +15,7 @@ import imageio.v2
 import pytest
 import yaml
 
-from milozero.agents.registry import metrics_of
+from milozero.agents.registry import get_metrics
 from tests.support import ROOT, programs
 from tests.support.fakes import check_events
 
@@ -73,7 +73,7 @@ def test_columns_are_the_documented_metrics(hopper):
     """A run that logs anything else fails here; docs/metrics.md is made from the same table."""
     header = (hopper[0] / "logs/hop.seed05/progress.csv").read_text().splitlines()[0].split(",")
     assert len(header) == len(set(header))
-    assert set(header) == set(metrics_of("ppo"))
+    assert set(header) == set(get_metrics("ppo"))
 
 
 def test_two_workers_write_tensorboards_events_once(hopper):

@@ -38,7 +38,7 @@ def test_run_that_fails_is_told_to_have_failed(own_server, tmp_path):
 
 
 def test_file_goes_up_again_when_it_has_changed(own_server, tmp_path, monkeypatch):
-    monkeypatch.setattr(tracking, "UPLOAD_EVERY", 0.0)
+    monkeypatch.setattr(tracking, "UPLOAD_INTERVAL_S", 0.0)
     path = tmp_path / "n" / "best.pt"
     path.parent.mkdir()
     path.write_bytes(b"old")

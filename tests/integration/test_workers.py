@@ -28,7 +28,9 @@ def test_two_workers_with_one_environment_have_the_gradient_of_one_with_two(tmp_
 
 
 def test_all_workers_train_as_one(milozero, tmp_path):
-    result = milozero(*PENDULUM, "--num_iters=3", "--uuid=two", "--hash_frequency=1", "--num_workers=2", workers=2)
+    result = milozero(
+        *PENDULUM, "--num_iters=3", "--uuid=two", "--sync_check_frequency=1", "--num_workers=2", workers=2
+    )
     assert result.returncode == 0, result.stderr
     state = torch.load(tmp_path / "data/checkpoints/two/last.pt", weights_only=True)
     assert state["counters"]["timesteps"] == 3 * 2 * 256

@@ -70,7 +70,7 @@ class CountingEnv:
     truncated. The reward is 1 a step.
     """
 
-    takes_turns = False
+    single_threaded = False
 
     def __init__(self, lengths: list[int], action_size: int = 1) -> None:
         self.num_envs = len(lengths)
@@ -103,7 +103,7 @@ class IdleAgent:
     def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
         return rng.standard_normal((steps, self.action_size), np.float32)
 
-    def explore(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    def sample_actions(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         return noise
 
 
@@ -145,12 +145,12 @@ def events_in(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def check_events(logs: Path) -> list[float]:
     """Hold the events against progress.csv: the same numbers, no more and no fewer."""
-    from milozero.agents.registry import metrics_of
+    from milozero.agents.registry import get_metrics
     from milozero.tracking.plots import read_progress
 
     columns = read_progress(logs / "progress.csv")
     events = events_in(logs / "tensorboard")
-    for name, metric in metrics_of("ppo").items():
+    for name, metric in get_metrics("ppo").items():
         rows = zip(columns["timesteps"], columns[name].astype(np.float32), strict=True)
         wanted = [(int(step), value) for step, value in rows if not np.isnan(value)]
         assert events.pop(f"{metric.group}/{name}", []) == wanted, name

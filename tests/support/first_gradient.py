@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 from milozero import environments
-from milozero.agents.base import Setting
+from milozero.agents.base import AgentContext
 from milozero.agents.ppo_agent import PPOAgent, PPOConfig
 from milozero.agents.rollout import rollout_generator
 from milozero.helpers.comm import Comm, make_comm
@@ -25,10 +25,10 @@ def _first_gradient(comm: Comm, env_id: str, batch_norm: bool) -> np.ndarray:
     num_envs = 2 // comm.size
     env = environments.make_vector_env(env_id, num_envs)
     config = PPOConfig(batch_size=128 * num_envs, epochs=1, clip_norm=0.0, batch_norm_all=batch_norm)
-    agent = PPOAgent(config, env.observation_size, env.action_space, Setting(comm, seed=3, num_envs=num_envs))
+    agent = PPOAgent(config, env.observation_size, env.action_space, AgentContext(comm, seed=3, num_envs=num_envs))
     rollout = next(rollout_generator(env, agent, 128 * num_envs, 3, comm.rank * num_envs))
-    agent.observations.learn(rollout.obs[:-1][rollout.valid], comm)
-    agent.network.learn(agent.tensor(agent.observations(rollout.obs[:-1][rollout.valid])), comm)
+    agent.observations.update(rollout.obs[:-1][rollout.mask], comm)
+    agent.network.update_batch_norm(agent.tensor(agent.observations(rollout.obs[:-1][rollout.mask])), comm)
     agent.update(rollout, 0.0)
     env.close()
     return agent.optimizer.moment1.numpy()

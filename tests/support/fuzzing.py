@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from milozero.agents.ppo_agent import PPOConfig
 from milozero.demonstrations.dataset import ImitationConfig
 from milozero.experiment.settings import CommonConfig, EvalConfig, TrainConfig
-from milozero.helpers.config.params import settings_of
+from milozero.helpers.config.params import declared_settings
 from milozero.helpers.errors import LONGEST
 from milozero.tracking.tracker import TrackingConfig
 
 TIMES = float(os.environ.get("MILOZERO_FUZZ", "1"))
 CLASSES = (CommonConfig, TrainConfig, EvalConfig, PPOConfig, ImitationConfig, TrackingConfig)
-NAMES = sorted({name for cls in CLASSES for name in settings_of(cls)})
+NAMES = sorted({name for cls in CLASSES for name in declared_settings(cls)})
 
 JUNK = (
     "",

@@ -17,7 +17,7 @@ ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
 
 
 class RunningBatchNorm(nn.BatchNorm1d):
-    """Torch's own batch normalisation in evaluation mode, whose running moments follow whole rollouts."""
+    """Torch's own batch normalization in evaluation mode, whose running moments follow whole rollouts."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=1e-5)
@@ -101,7 +101,7 @@ def begin_alike(plain: nn.Module, network: nn.Module) -> None:
 
 
 def assert_alike(plain: nn.Module, network: nn.Module, tolerance: float = 1e-5) -> None:
-    """Compare all parameters, and the running moments of batch normalisation."""
+    """Compare all parameters, and the running moments of batch normalization."""
     renamed = {"running_mean": "mean", "running_var": "var", "num_batches_tracked": "count"}
     theirs = network.state_dict()
     for name, mine in plain.state_dict().items():
@@ -188,16 +188,16 @@ def successive_rollouts(space, count=3, steps=32, num_envs=4, size=3, seed=0, en
         actions = rng.integers(space.n, size=cells)
         score = actions.astype(np.float32)
     rewards = (2.0 * score + rng.standard_t(3, cells) + obs[:-1, :, 0]).astype(np.float32)
-    terminated, truncated, valid = np.zeros(cells, bool), np.zeros(cells, bool), np.ones(cells, bool)
+    terminated, truncated, mask = np.zeros(cells, bool), np.zeros(cells, bool), np.ones(cells, bool)
     for t in range(total):
         if t:
-            valid[t] = ~(terminated[t - 1] | truncated[t - 1])
+            mask[t] = ~(terminated[t - 1] | truncated[t - 1])
         end, kind = rng.random(num_envs) < ends, rng.integers(5, size=num_envs)
         if t % steps == steps - 1:
             end[:2], kind[:2] = True, [0, 2]  # one of each kind
-        terminated[t] = end & valid[t] & np.isin(kind, [0, 1, 4])
-        truncated[t] = end & valid[t] & np.isin(kind, [2, 3, 4])
-    rewards[~valid] = 0.0
+        terminated[t] = end & mask[t] & np.isin(kind, [0, 1, 4])
+        truncated[t] = end & mask[t] & np.isin(kind, [2, 3, 4])
+    rewards[~mask] = 0.0
     parts = [slice(k * steps, (k + 1) * steps) for k in range(count)]
     return [
         Rollout(
@@ -206,7 +206,7 @@ def successive_rollouts(space, count=3, steps=32, num_envs=4, size=3, seed=0, en
             rewards[part],
             terminated[part],
             truncated[part],
-            valid[part],
+            mask[part],
             [],
         )
         for part in parts

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from milozero.agents.base import Setting
+from milozero.agents.base import AgentContext
 from milozero.agents.ppo_agent import PPOAgent, PPOConfig
 from milozero.agents.rollout import Rollout
 from milozero.helpers.comm import Comm
@@ -41,9 +41,10 @@ CLIPPING = {
     "v_lr": 0.03,
     "gamma": 0.9,
     "gae_lambda": 0.8,
-    "clip": 0.15,
+    "clip_range": 0.15,
     "clip_norm": 0.7,
-    "clip_normalized": 2.5,
+    "clip_obs": 2.5,
+    "clip_reward": 2.5,
     "batch_size": 32,
     "epochs": 4,
 }
@@ -55,7 +56,7 @@ def parts_of_episodes(rollout: Rollout) -> Iterator[tuple[int, list[int]]]:
     for n in range(rollout.rewards.shape[1]):
         steps: list[int] = []
         for t in range(last + 1):
-            if rollout.valid[t, n]:
+            if rollout.mask[t, n]:
                 steps.append(t)
             if steps and (rollout.terminated[t, n] or rollout.truncated[t, n] or t == last):
                 yield n, steps
@@ -99,7 +100,7 @@ class PlainRewardScaler(PlainMoments):
                     if rollout.terminated[t, n] or rollout.truncated[t, n]:
                         so_far.clear()
         self.add(np.array(returns))
-        limit = self.config.clip_normalized
+        limit = self.config.clip_reward
         return [np.clip(rollout.rewards / self.std, -limit, limit) for rollout in rollouts]
 
     @property
@@ -120,22 +121,22 @@ class PPOReference:
                 ([p for name, p in named.items() if name.split(".")[0] in ("value", "value_head")], config.v_lr),
             ]
         )
-        self.normalized = PlainNormalizer(config.clip_normalized, config.normalize_observations)
+        self.normalized = PlainNormalizer(config.clip_obs, config.normalize_observations)
         self.scaled = PlainRewardScaler(config)
         self.happened: Counter[str] = Counter()
 
-    def update(self, rollouts: Sequence[Rollout], progress: float, value_of_end: float = 0.0) -> dict[str, float]:
+    def update(self, rollouts: Sequence[Rollout], progress: float, terminal_value: float = 0.0) -> dict[str, float]:
         config = self.config
         for group in self.adam.param_groups:
             group["lr"] = group["start"] * (1.0 - progress if config.lr_schedule == "linear" else 1.0)
         rewards = self.scaled(rollouts)
         for scaled, rollout in zip(rewards, rollouts, strict=True):
-            scaled[rollout.terminated] += config.gamma * value_of_end / self.scaled.divisor
+            scaled[rollout.terminated] += config.gamma * terminal_value / self.scaled.divisor
         obs = [self.normalized(rollout.obs) for rollout in rollouts]
-        rows = rollouts[0].valid.size
+        rows = rollouts[0].mask.size
         fields = {
             "obs": [each[:-1].reshape(rows, -1) for each in obs],
-            "valid": [torch.tensor(rollout.valid.reshape(rows)) for rollout in rollouts],
+            "valid": [torch.tensor(rollout.mask.reshape(rows)) for rollout in rollouts],
         }
         taken = [torch.tensor(rollout.actions.reshape(rows, *rollout.actions.shape[2:])) for rollout in rollouts]
         with torch.no_grad():
@@ -143,7 +144,7 @@ class PPOReference:
                 self.network.distribution(seen).log_prob(done)
                 for seen, done in zip(fields["obs"], taken, strict=True)
             ]
-        share = np.mean([rollout.valid.mean() for rollout in rollouts])
+        share = np.mean([rollout.mask.mean() for rollout in rollouts])
         by_epoch: list[dict[str, float]] = []
         explained: list[float] = []
         for epoch in range(config.epochs):
@@ -160,11 +161,11 @@ class PPOReference:
                 }
                 steps.append(self._step(batch, len(batch["valid"]) * share))
             by_epoch.append({name: np.mean([step[name] for step in steps]) for name in steps[0]})
-            if config.target_kl and by_epoch[-1]["kl"] > config.target_kl:
+            if config.target_kl and by_epoch[-1]["approx_kl"] > config.target_kl:
                 break
-        valid = [torch.tensor(rollout.valid) for rollout in rollouts]
-        self.network.follow(torch.cat([each[:-1][there] for each, there in zip(obs, valid, strict=True)]))
-        self.normalized.add(np.concatenate([rollout.obs[:-1][rollout.valid] for rollout in rollouts]))
+        mask = [torch.tensor(rollout.mask) for rollout in rollouts]
+        self.network.follow(torch.cat([each[:-1][there] for each, there in zip(obs, mask, strict=True)]))
+        self.normalized.add(np.concatenate([rollout.obs[:-1][rollout.mask] for rollout in rollouts]))
         metrics = {name: float(np.mean([each[name] for each in by_epoch])) for name in by_epoch[0]}
         return metrics | {
             "explained_variance": explained[0],
@@ -173,7 +174,7 @@ class PPOReference:
         }
 
     def _moved(self, actions: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """Return actions less what robust policy optimisation adds to the means."""
+        """Return actions less what robust policy optimization adds to the means."""
         alpha = self.config.rpo_alpha
         return actions - torch.tensor(rng.uniform(-alpha, alpha, (*actions.shape,))) if alpha else actions
 
@@ -186,10 +187,10 @@ class PPOReference:
         returns = [a + v for a, v in zip(advantages, olds, strict=True)]
         explained = []
         for rollout, target, old in zip(rollouts, returns, olds, strict=True):
-            unexplained, whole = (target - old)[rollout.valid], target[rollout.valid]
+            unexplained, whole = (target - old)[rollout.mask], target[rollout.mask]
             explained.append(1.0 - np.mean((unexplained - unexplained.mean()) ** 2) / np.var(whole))
         if self.config.normalize_advantages:
-            every = np.concatenate([a[rollout.valid] for a, rollout in zip(advantages, rollouts, strict=True)])
+            every = np.concatenate([a[rollout.mask] for a, rollout in zip(advantages, rollouts, strict=True)])
             advantages = [(a - every.mean()) / (every.std() + 1e-8) for a in advantages]
         flat = {"advantages": advantages, "returns": returns, "old_values": olds}
         estimates = {name: [torch.tensor(each.reshape(-1)) for each in of] for name, of in flat.items()}
@@ -197,9 +198,9 @@ class PPOReference:
 
     def _step(self, batch: dict[str, torch.Tensor], count: float) -> dict[str, float]:
         """Take one step on what is valid of a minibatch; sums are divided by `count` for means."""
-        config, eps = self.config, self.config.clip
-        valid = batch.pop("valid")
-        batch = {name: field[valid] for name, field in batch.items()}
+        config, eps = self.config, self.config.clip_range
+        mask = batch.pop("valid")
+        batch = {name: field[mask] for name, field in batch.items()}
         distribution = self.network.distribution(batch["obs"])
         log_ratio = distribution.log_prob(batch["actions"]) - batch["old_log_probs"]
         ratio, advantages = log_ratio.exp(), batch["advantages"]
@@ -208,7 +209,7 @@ class PPOReference:
 
         values, old = self.network.values(batch["obs"]), batch["old_values"]
         errors = (batch["returns"] - values) ** 2
-        if config.clip_value:
+        if config.clip_value_loss:
             near = torch.minimum(torch.maximum(values, old - eps), old + eps)
             near_errors = (batch["returns"] - near) ** 2
             self.happened["value kept near"] += int((near_errors > errors + 1e-9).sum())
@@ -216,7 +217,7 @@ class PPOReference:
             errors = torch.where(near_errors > errors, near_errors, errors)
         value_loss = errors.sum() / (2.0 * count)
         entropy = distribution.entropy().sum() / count
-        loss = policy_loss + config.value_coefficient * value_loss - config.entropy_coefficient * entropy
+        loss = policy_loss + config.vf_coef * value_loss - config.ent_coef * entropy
         norm = descend(self.adam, loss, config.clip_norm)
 
         far = (ratio > 1.0 + eps) | (ratio < 1.0 - eps)
@@ -228,14 +229,14 @@ class PPOReference:
             "policy_loss": policy_loss.item(),
             "value_loss": value_loss.item(),
             "entropy": entropy.item(),
-            "kl": ((ratio - 1.0) - log_ratio).sum().item() / count,
+            "approx_kl": ((ratio - 1.0) - log_ratio).sum().item() / count,
             "clip_fraction": far.sum().item() / count,
-            "gradient_norm": norm,
+            "grad_norm": norm,
         }
 
 
 def agent_for(space, config, comm=None, num_envs=4, compile=False):
-    return PPOAgent(config, SIZE, space, Setting(comm or Comm(), seed=SEED, num_envs=num_envs, compile=compile))
+    return PPOAgent(config, SIZE, space, AgentContext(comm or Comm(), seed=SEED, num_envs=num_envs, compile=compile))
 
 
 def reference_for(agent, space, config, workers=1):
@@ -246,14 +247,14 @@ def reference_for(agent, space, config, workers=1):
     return PPOReference(config, network, seed=SEED, workers=workers)
 
 
-def learn_side_by_side(space, value_of_end=0.0, compile=False, **options):
+def learn_side_by_side(space, terminal_value=0.0, compile=False, **options):
     """Let the agent and the reference make three updates, compare after each; return the reference."""
     config = PPOConfig(**CLIPPING | options)
     agent = agent_for(space, config, compile=compile)
     reference = reference_for(agent, space, config)
     for k, rollout in enumerate(successive_rollouts(space)):
-        theirs = agent.update(rollout, k / 4, value_of_end=value_of_end)
-        mine = reference.update([rollout], k / 4, value_of_end)
+        theirs = agent.update(rollout, k / 4, terminal_value=terminal_value)
+        mine = reference.update([rollout], k / 4, terminal_value)
         assert set(mine) == set(theirs)
         assert_metrics_alike(mine, theirs)
         assert_alike(reference.network, agent.network)

@@ -140,7 +140,7 @@ class Policy:
     """
 
     def __init__(self, env_id, space):
-        self._pumps = environments.family_of(env_id) is environments.family("gymnasium")
+        self._pumps = environments.suite_for(env_id) is environments.get_suite("gymnasium")
         self._space = space
         self._rng = np.random.default_rng(1)
         self._steps = 0

@@ -88,7 +88,7 @@ class Slurm:
     """A running cluster: `with Slurm(folder) as slurm: slurm.run("srun", "-n", "2", "hostname")`.
 
     `folder` must be new or empty, and its path short enough for a socket's (some 90 characters). `kill_wait` is the
-    time, in seconds, between SIGTERM and SIGKILL for a cancelled job; Slurm's own default is 30.
+    time, in seconds, between SIGTERM and SIGKILL for a canceled job; Slurm's own default is 30.
     """
 
     def __init__(self, folder: Path, cpus: int = 2, kill_wait: int = 5) -> None:
@@ -196,7 +196,7 @@ class Slurm:
 
     def _cancel_all(self) -> None:
         self.run("scancel", f"--user={getpass.getuser()}")
-        wait_until(self._idle, "the cancelled jobs to end", timeout=self.kill_wait + 30)
+        wait_until(self._idle, "the canceled jobs to end", timeout=self.kill_wait + 30)
 
 
 @contextmanager

@@ -14,17 +14,17 @@ def rollout(seed=0, terminated=()):
     """Return a rollout of random steps whose rewards a policy must never see; dead rows follow the ends."""
     rng = np.random.default_rng(seed)
     ends = np.zeros((T, N), bool)
-    valid = np.ones((T, N), bool)
+    mask = np.ones((T, N), bool)
     for t, n in terminated:
         ends[t, n] = True
-        valid[t + 1 : t + 2, n] = False
+        mask[t + 1 : t + 2, n] = False
     return Rollout(
         obs=rng.normal(size=(T + 1, N, SIZE)).astype(np.float32),
         actions=rng.normal(size=(T, N, 2)).astype(np.float32),
         rewards=np.full((T, N), 1e6, np.float32),
         terminated=ends,
         truncated=np.zeros((T, N), bool),
-        valid=valid,
+        mask=mask,
         episodes=[],
     )
 
@@ -42,7 +42,7 @@ def check_that_it_resumes(make):
         straight.update(rollout(k, [(3, 1)]), 0.0)
     resumed = make(3)
     resumed.load_state_dict(straight.state_dict())
-    resumed.load_worker_state(straight.worker_state())
+    resumed.load_rank_state_dict(straight.rank_state_dict())
     for k in (3, 4):
         one, two = (agent.update(rollout(k, [(5, 0)]), 0.5) for agent in (straight, resumed))
         np.testing.assert_equal(one, two)

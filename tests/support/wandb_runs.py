@@ -18,7 +18,7 @@ SMALL = (
     "--no-compile",
 )
 TRAIN = ("--task=train", "--wandb_project=p", "--wandb_entity=me", "--uuid=some.seed00", *SMALL)
-QUICK_LIMITS = "import milozero.tracking.wandb as w; w.BEGINS_WITHIN = w.ENDS_WITHIN = 4.0; w.MARGIN = 2.0\n"
+QUICK_LIMITS = "import milozero.tracking.wandb as w; w.INIT_TIMEOUT_S = w.FINISH_TIMEOUT_S = 4.0; w.MARGIN = 2.0\n"
 
 
 def only(server):

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from milozero.agents.airl_agent import AIRLAgent, AIRLConfig
-from milozero.agents.base import Setting
+from milozero.agents.base import AgentContext
 from milozero.demonstrations.dataset import ImitationConfig
 from milozero.helpers.comm import Comm
 from tests.support import steps
@@ -54,7 +54,7 @@ def source(command):
 
 @pytest.mark.parametrize(
     ("space", "options"),
-    [(BOX, {"clip_value": True, "recompute_advantages": True}), (DISCRETE, {"entropy_coefficient": 0.05})],
+    [(BOX, {"clip_value_loss": True, "recompute_advantages": True}), (DISCRETE, {"ent_coef": 0.05})],
     ids=["box", "discrete"],
 )
 def test_compiled_updates_are_those_of_the_reference(space, options):
@@ -65,7 +65,7 @@ def test_compiled_updates_are_those_of_the_reference(space, options):
 
 
 def test_two_compiled_optimizers_do_not_take_each_others_code():
-    from milozero.agents.learning.optimizer import Optimizer, Packed
+    from milozero.agents.learning.optimizer import Optimizer, PackedBatch
 
     torch._dynamo.config.suppress_errors = False
     found = []
@@ -73,13 +73,13 @@ def test_two_compiled_optimizers_do_not_take_each_others_code():
         network = torch.nn.Linear(1, 1, bias=False)
         loss = lambda params, batch, slope=slope: (params["weight"].sum() * slope, {"x": batch["x"].sum()})  # noqa: E731
         optimizer = Optimizer(network, loss, lambda _: 0.1, clip_norm=0.0, comm=Comm(), compile=True)
-        optimizer.learn(Packed({"x": torch.ones(2)}), 2, np.random.default_rng(0))
+        optimizer.learn(PackedBatch({"x": torch.ones(2)}), 2, np.random.default_rng(0))
         found.append((optimizer.moment1 / 0.1).item())
     assert found == pytest.approx([2.0, -3.0], rel=1e-5)
 
 
 def test_all_reduce_that_fails_within_compiled_steps_stops_them_and_says_why(capfd):
-    from milozero.agents.learning.optimizer import Optimizer, Packed
+    from milozero.agents.learning.optimizer import Optimizer, PackedBatch
 
     class Broken(Comm):
         size = 2
@@ -91,7 +91,7 @@ def test_all_reduce_that_fails_within_compiled_steps_stops_them_and_says_why(cap
     loss = lambda params, batch: (params["weight"].sum(), {"x": batch["x"].sum()})  # noqa: E731
     optimizer = Optimizer(network, loss, lambda _: 0.1, clip_norm=0.0, comm=Broken(), compile=True)
     with pytest.raises(RuntimeError, match="all_reduce"):
-        optimizer.learn(Packed({"x": torch.ones(2)}), 2, np.random.default_rng(0))
+        optimizer.learn(PackedBatch({"x": torch.ones(2)}), 2, np.random.default_rng(0))
     assert "a worker is gone" in capfd.readouterr().err
 
 
@@ -101,10 +101,10 @@ NETWORKS = {"p_perception_stack": "mlp_8", "v_perception_stack": "mlp_8", "batch
 def test_compiled_discriminator_learns_what_it_learns_otherwise():
     def make(compile):
         imitation = ImitationConfig(d_perception_stack="mlp_16")
-        setting = Setting(
+        setting = AgentContext(
             Comm(), seed=1, num_envs=N, demos=[expert(terminated=True)], imitation=imitation, compile=compile
         )
-        config = AIRLConfig(**NETWORKS, d_batch_size=16, d_steps=2, d_batch_norm=True, d_penalty_coefficient=10)
+        config = AIRLConfig(**NETWORKS, d_batch_size=16, d_steps=2, d_batch_norm=True, d_penalty_coef=10)
         return AIRLAgent(config, SIZE, steps.BOX, setting)
 
     plain, compiled = make(False), make(True)

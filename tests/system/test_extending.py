@@ -52,7 +52,7 @@ def added(tmp_path):
     for record in tmp_path.glob("data/spawn/*/study.json"):  # what a failed test has left at work
         for job in json.loads(record.read_text())["jobs"].values():
             with contextlib.suppress(ProcessLookupError, ValueError):
-                os.killpg(int(job["place"]), signal.SIGKILL)
+                os.killpg(int(job["job_id"]), signal.SIGKILL)
 
 
 def test_environment(added, tmp_path):

@@ -100,7 +100,7 @@ def outcome(folder):
         episodes = demos.read_demos(str(folder), 0)
         for episode in episodes:
             assert len(episode.obs) == len(episode) + 1 > 1
-            assert all(np.isfinite(a).all() for a in (episode.obs, episode.actions, episode.rewards, episode.ret))
+            assert all(np.isfinite(a).all() for a in (episode.obs, episode.actions, episode.rewards, episode.return_))
         demos.check_fit(episodes, str(folder), 3, ACTIONS)
     except UserError as error:
         message = str(error)

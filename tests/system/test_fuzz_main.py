@@ -110,7 +110,7 @@ def untrained(patch):
     for name in ("make_env", "make_vector_env"):
         patch.setattr(environments, name, lambda *_, **__: env)
     patch.setattr(orchestrator, "train", lambda *_, **__: ("finished", "enough"))
-    patch.setattr(orchestrator, "finish", lambda *_, **__: "done")
+    patch.setattr(orchestrator, "write_summary", lambda *_, **__: "done")
     patch.setattr(sys, "argv", ["main.py"])
     patch.setattr(logging.getLogger(), "handlers", [])
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from milozero import spawner
-from milozero.experiment.settings import TASKS, groups_of
+from milozero.experiment.settings import TASKS, config_groups
 from milozero.helpers.config.params import build_parser, read_flags
 from tests.support import ROOT, readme
 
@@ -78,7 +78,7 @@ def test_flags_that_the_documentation_shows_are_there(page):
             words = [word for word in shlex.split(rest) if word not in ("…", "...")]
             words = words[: min([words.index(w) for w in words if w in ("|", ";", "&&")], default=None)]
             algo = next((w.partition("=")[2] for w in words if w.startswith("--algo=")), "ppo")
-            groups = {title: cls for task in TASKS for title, (_, cls) in groups_of(task, algo).items()}
+            groups = {title: cls for task in TASKS for title, (_, cls) in config_groups(task, algo).items()}
             if program == "spawner.py":
                 groups = spawner.GROUPS
             read_flags(build_parser(program, "", "", groups), words)

@@ -68,7 +68,7 @@ def page(tmp_path_factory):
     return data / "reports" / "w.html"
 
 
-def colours(picture):
+def colors(picture):
     return len(np.unique(picture.reshape(-1, 3), axis=0))
 
 
@@ -76,7 +76,7 @@ def test_page_is_shown_whole_and_without_complaint(browser, page):
     picture, console = browser.picture(page)
     assert console == []
     assert picture.shape == (2400, 1280, 3)
-    assert colours(picture) > 500
+    assert colors(picture) > 500
     rows = picture.reshape(24, -1, 3).std(axis=1).max(axis=1)
     assert (rows > 3).all()  # something is to be seen everywhere
     document, console = browser.after(page)
@@ -91,7 +91,7 @@ def test_page_is_light_or_dark_as_the_reader_likes(browser, page):
     assert np.median(light) > 240
     assert np.median(dark) < 40
     assert dark.max() > 220  # its text is light
-    assert colours(dark) > 500
+    assert colors(dark) > 500
 
 
 def test_page_fits_a_phone(browser, page):
@@ -147,7 +147,7 @@ def test_report_of_runs_as_they_really_are(milozero, started, browser, tmp_path)
     page = tmp_path / "data/reports/real.html"
     picture, console = browser.picture(page)
     assert console == []
-    assert colours(picture) > 300
+    assert colors(picture) > 300
     watch = 'document.querySelector("video").onloadeddata = (e) => document.title = `film ${e.target.videoWidth}`;'
     document, _ = browser.after(page, watch)
     assert re.search("<title>film [1-9][0-9]+</title>", document)

@@ -72,7 +72,7 @@ def test_job_stops_with_a_checkpoint_and_the_next_one_goes_on(cluster, tmp_path,
     cluster.run("scancel", *cancel, job).check_returncode()
     cluster.wait_for_state(job, state)
     give_up = time.monotonic() + 20
-    while status(data)["state"] == "running":  # a cancelled job is called so before it has ended
+    while status(data)["state"] == "running":  # a canceled job is called so before it has ended
         assert time.monotonic() < give_up
         time.sleep(0.1)
     found, last = status(data), rows(data)[-1]

@@ -35,7 +35,7 @@ def on_cluster(studies, cluster):
     (studies.folder / "cluster.yaml").write_text(SITE)
     yield studies
     cluster.run("scancel", "--me")
-    wait_until(lambda: not queue(cluster), "the cancelled jobs to end", 60)
+    wait_until(lambda: not queue(cluster), "the canceled jobs to end", 60)
 
 
 def queue(cluster):

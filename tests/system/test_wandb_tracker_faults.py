@@ -13,7 +13,7 @@ from tests.support.wandb_runs import end, make_tracker, said
 @pytest.mark.parametrize("late", [False, True])
 def test_server_that_fails_holds_nobody_up(own_server, tmp_path, caplog, monkeypatch, fault, late):
     """At the start, the run is kept offline instead; later, its folder has what did not go up."""
-    for name in ("BEGINS_WITHIN", "ENDS_WITHIN", "MARGIN"):
+    for name in ("INIT_TIMEOUT_S", "FINISH_TIMEOUT_S", "MARGIN"):
         monkeypatch.setattr(tracking, name, 3.0)
     own_server.fault = "" if late else fault
     tracker = make_tracker(tmp_path)

@@ -355,7 +355,7 @@ def test_what_is_changed_is_told_beside_the_recipe_with_the_same_seeds(trained, 
     monkeypatch.setattr(sys, "argv", [*command, "clip=0.1", "log_std=-1"])
     assert learning.main() == 0
     flags = next(a for a in reversed(ran) if "--task=train" in a)
-    assert flags.index("--clip=0.1") > flags.index("--env_id=Hopper-v5")
+    assert flags.index("--clip_range=0.1") > flags.index("--env_id=Hopper-v5")
     assert learning.main() == 0  # nothing is missing
     row = "| Hopper-v5 | `log_std=-1`, `clip=0.1` | 12 | 12, 12 | 3,000 |"
     assert row in page.read_text()

@@ -5,7 +5,7 @@ import pytest
 from milozero.experiment.settings import parse
 from milozero.helpers.comm import Comm
 from milozero.helpers.errors import RunError
-from milozero.orchestrator import check_agreement, cut_short, fresh_every
+from milozero.orchestrator import check_param_sync, reset_interval, warn_if_truncated
 
 
 @pytest.mark.parametrize(
@@ -19,11 +19,11 @@ from milozero.orchestrator import check_agreement, cut_short, fresh_every
 @pytest.mark.parametrize("env_id", ["Hopper-v5", "dmc:walker-walk"])
 def test_episodes_that_cannot_end_between_fresh_starts_are_told_with_what_helps(env_id, flags, every, steps, cure):
     config = parse([f"--env_id={env_id}", "--rollout_len=2048", *flags]).train
-    assert fresh_every(config, {}) == every
-    said = cut_short(config, {}, limit=1000)
+    assert reset_interval(config, {}) == every
+    said = warn_if_truncated(config, {}, limit=1000)
     assert cure in said
     assert (f"every {steps} steps" in said) == bool(steps)
-    assert cut_short(config, {}, limit=None) == ""
+    assert warn_if_truncated(config, {}, limit=None) == ""
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_episodes_that_cannot_end_between_fresh_starts_are_told_with_what_helps(
 )
 def test_recipes_let_episodes_end(task, env_id):
     config = parse([f"--config=tasks/train_{task}_ppo.yaml", f"--env_id={env_id}"]).train
-    assert cut_short(config, {}, limit=1000) == ""
+    assert warn_if_truncated(config, {}, limit=1000) == ""
 
 
 class Hashes(Comm):
@@ -52,5 +52,5 @@ class Agent:
 @pytest.mark.parametrize(("others", "ranks"), [((5, 4, 6), "[2, 3]"), ((9, 5, 5), "[1]")])
 def test_workers_whose_parameters_differ_are_named(others, ranks):
     with pytest.raises(RunError, match=re.escape(f"the parameters of rank {ranks} differ")):
-        check_agreement(Agent(), Hashes(5, *others))
-    check_agreement(Agent(), Hashes(5, 5, 5, 5))
+        check_param_sync(Agent(), Hashes(5, *others))
+    check_param_sync(Agent(), Hashes(5, 5, 5, 5))

@@ -13,8 +13,8 @@ def test_terminated_step_does_not_bootstrap_and_truncated_one_does():
     values = column(10, 20, 30, 40)
     next_values = column(20, 99, 40, 50)
     terminated = column(0, 1, 0, 0).astype(bool)
-    cut = column(0, 1, 0, 1).astype(bool)
-    advantages = gae(rewards, values, next_values, terminated, cut, 0.5, 0.5)
+    done = column(0, 1, 0, 1).astype(bool)
+    advantages = gae(rewards, values, next_values, terminated, done, 0.5, 0.5)
     last = 4 + 0.5 * 50 - 40
     ended = 2 - 20
     expected = column(1 + 0.5 * 20 - 10 + 0.25 * ended, ended, 3 + 0.5 * 40 - 30 + 0.25 * last, last)
@@ -22,8 +22,8 @@ def test_terminated_step_does_not_bootstrap_and_truncated_one_does():
 
 
 def test_trace_does_not_run_on_from_a_truncated_episode_into_the_next():
-    no, cut = column(0, 0).astype(bool), column(1, 0).astype(bool)
-    advantages = gae(column(1, 1000), column(0, 0), column(5, 0), no, cut, 1.0, 1.0)
+    no, done = column(0, 0).astype(bool), column(1, 0).astype(bool)
+    advantages = gae(column(1, 1000), column(0, 0), column(5, 0), no, done, 1.0, 1.0)
     np.testing.assert_allclose(advantages, column(6, 1000))
 
 

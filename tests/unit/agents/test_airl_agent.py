@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 
 from milozero.agents.airl_agent import AIRLAgent, AIRLConfig
-from milozero.agents.base import Setting
+from milozero.agents.base import AgentContext
 from milozero.agents.ppo_agent import PPOAgent, PPOConfig
 from milozero.demonstrations.dataset import ImitationConfig
 from milozero.helpers.comm import Comm
@@ -19,7 +19,7 @@ NETWORKS = {"p_perception_stack": "mlp_8", "v_perception_stack": "mlp_8", "batch
 
 
 def make(comm=None, demos=None, iteration=0, space=BOX, compile=False, **config):
-    setting = Setting(
+    context = AgentContext(
         comm or Comm(),
         seed=1,
         iteration=iteration,
@@ -28,7 +28,7 @@ def make(comm=None, demos=None, iteration=0, space=BOX, compile=False, **config)
         imitation=ImitationConfig(d_perception_stack="mlp_16"),
         compile=compile,
     )
-    return AIRLAgent(AIRLConfig(**NETWORKS | {"d_batch_size": 16} | config), SIZE, space, setting)
+    return AIRLAgent(AIRLConfig(**NETWORKS | {"d_batch_size": 16} | config), SIZE, space, context)
 
 
 def numbers(network, x):
@@ -46,10 +46,10 @@ def log_probs(agent, obs, actions):
 @pytest.mark.parametrize("state_only", [True, False])
 def test_logit_is_reward_and_shaping_less_the_log_probability_of_the_action(state_only):
     agent = make(d_state_only=state_only, gamma=0.9, d_reward="unbiased")
-    agent.update(rollout(), 0.0)  # the normaliser is no longer the identity
+    agent.update(rollout(), 0.0)  # the normalizer is no longer the identity
     steps = rollout(1, terminated=[(3, 0)])
-    inputs, seen = agent.seen(steps)
-    np.testing.assert_array_equal(seen, steps.valid)
+    inputs, seen = agent.rollout_features(steps)
+    np.testing.assert_array_equal(seen, steps.mask)
     obs = agent.observations(steps.obs)
     rewarded = obs[:-1] if state_only else np.concatenate([obs[:-1], np.clip(steps.actions, -1, 1)], axis=-1)
     potential = numbers(agent.discriminator.potential, obs)
@@ -57,13 +57,13 @@ def test_logit_is_reward_and_shaping_less_the_log_probability_of_the_action(stat
     logp = log_probs(agent, steps.obs[:-1], steps.actions)
     f = numbers(agent.discriminator.reward, rewarded) + shaping
     np.testing.assert_allclose(agent.logits(inputs), f - logp, rtol=1e-4, atol=1e-4)
-    scores = agent.reward_of(agent.scores(inputs, seen))  # a noisy action is not paid for
+    scores = agent.logits_to_reward(agent.scores(inputs, seen))  # a noisy action is not paid for
     np.testing.assert_allclose(scores, f - logp[seen].mean(), rtol=1e-4, atol=1e-4)
 
 
 def test_expert_is_seen_with_its_ends_and_the_present_policys_probabilities():
     agent = make()
-    seen = agent.expert_inputs(4000)
+    seen = agent.sample_expert(4000)
     ends = seen[:, -2] == 0.0
     assert ends.mean() == pytest.approx(1 / 50, abs=0.01)
     np.testing.assert_allclose(
@@ -82,7 +82,7 @@ def test_mean_log_probability_is_over_the_steps_of_all_workers():
     def scores(comm):
         agent = make(comm)
         steps = rollout(comm.rank, terminated=[(3, 0)] * comm.rank)
-        inputs, seen = agent.seen(steps)
+        inputs, seen = agent.rollout_features(steps)
         return inputs[..., -1], seen, agent.logits(inputs) + inputs[..., -1] - agent.scores(inputs, seen)
 
     results = on_workers(2, scores)
@@ -99,7 +99,7 @@ def test_penalty_leaves_out_what_is_no_observation():
         for head in (agent.discriminator.reward.head, agent.discriminator.potential.head):
             head.weight.zero_()
     fields = {
-        name: torch.from_numpy(agent.expert_inputs(8)) if name != "mix" else torch.rand(8, 1)
+        name: torch.from_numpy(agent.sample_expert(8)) if name != "mix" else torch.rand(8, 1)
         for name in ("expert", "policy", "mix")
     }
     _, metrics = agent.d_loss(dict(agent.discriminator.named_parameters()), fields)
@@ -107,7 +107,7 @@ def test_penalty_leaves_out_what_is_no_observation():
 
 
 def test_reward_comes_to_prefer_the_experts_states():
-    agent = make(d_lr=1e-2, d_steps=10, d_penalty_coefficient=0.1)
+    agent = make(d_lr=1e-2, d_steps=10, d_penalty_coef=0.1)
     metrics = [agent.update(rollout(seed), 0.0) for seed in range(8)]
     assert set(metrics[0]) == set(AIRLAgent.METRICS)
     assert metrics[-1]["d_loss"] < 0.8 * metrics[0]["d_loss"]
@@ -119,21 +119,21 @@ def test_reward_comes_to_prefer_the_experts_states():
 def test_fresh_policy_learns_from_the_learned_reward_and_from_nothing_else():
     teacher = make()
     teacher.update(rollout(), 0.0)
-    setting = Setting(Comm(), seed=2, num_envs=N, reward=teacher)
+    context = AgentContext(Comm(), seed=2, num_envs=N, reward=teacher)
     hashes = []
     for rewards in (np.full((T, N), 1e6, np.float32), np.zeros((T, N), np.float32)):
-        student = PPOAgent(PPOConfig(**NETWORKS), SIZE, BOX, setting)
+        student = PPOAgent(PPOConfig(**NETWORKS), SIZE, BOX, context)
         student.update(dataclasses.replace(rollout(3), rewards=rewards), 0.0)
         hashes.append(student.parameter_hash())
     assert hashes[0] == hashes[1]
-    plain = PPOAgent(PPOConfig(**NETWORKS), SIZE, BOX, Setting(Comm(), seed=2, num_envs=N))
+    plain = PPOAgent(PPOConfig(**NETWORKS), SIZE, BOX, AgentContext(Comm(), seed=2, num_envs=N))
     steps = rollout(3, terminated=[(4, 1)])
     learned = teacher.learned_reward(steps)
     assert learned[5, 1] == 0.0  # a dead row
     g = numbers(teacher.discriminator.reward, teacher.observations(steps.obs[:-1]))
     assert teacher.mean_log_prob < -0.5
     expected = np.log1p(np.exp(g - teacher.mean_log_prob))  # the form by which the teacher's own policy learned
-    np.testing.assert_allclose(learned[steps.valid], expected[steps.valid], rtol=1e-5)
+    np.testing.assert_allclose(learned[steps.mask], expected[steps.mask], rtol=1e-5)
     plain.update(dataclasses.replace(rollout(3), rewards=teacher.learned_reward(rollout(3))), 0.0)
     assert plain.parameter_hash() == hashes[0]
 
@@ -156,8 +156,8 @@ def test_workers_stay_alike():
 
 @pytest.mark.parametrize("control", ["shuffled", "none"])
 def test_control_keeps_no_step_of_the_expert(control):
-    agent = make(d_control=control)
-    seen = agent.expert_inputs(200)[:, : 2 * SIZE]
+    agent = make(d_ablation=control)
+    seen = agent.sample_expert(200)[:, : 2 * SIZE]
     own = np.concatenate([agent.observations(part) for part in (expert().obs[:-1], expert().obs[1:])], axis=1)
     assert not any(np.isclose(seen, row, atol=1e-6).all(1).any() for row in own)
 
@@ -168,6 +168,6 @@ def test_finite_actions_have_probabilities_too():
     steps = dataclasses.replace(rollout(), actions=np.random.default_rng(0).integers(3, size=(T, N)))
     metrics = agent.update(steps, 0.0)
     assert np.isfinite(metrics["d_loss"])
-    seen, _ = agent.seen(steps)
+    seen, _ = agent.rollout_features(steps)
     assert (seen[..., -1] < 0.0).all()
     np.testing.assert_array_equal(seen[..., 2 * SIZE : -2].argmax(-1), steps.actions)

@@ -1,4 +1,4 @@
-"""Behavioural cloning on demonstrations whose actions are a known function of the observations."""
+"""Behavioral cloning on demonstrations whose actions are a known function of the observations."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from milozero.agents.base import Setting
+from milozero.agents.base import AgentContext
 from milozero.agents.bc_agent import BCAgent, BCConfig
 from milozero.demonstrations.dataset import Episode, ImitationConfig
 from milozero.helpers.comm import Comm
@@ -31,11 +31,11 @@ def expert(length=200, episodes=2, discrete=False, noise=0.0):
 
 
 def make(comm=None, space=BOX, demos=None, imitation=None, iteration=0, **config):
-    setting = Setting(
+    context = AgentContext(
         comm or Comm(), seed=1, iteration=iteration, demos=expert() if demos is None else demos, imitation=imitation
     )
     values = {"p_perception_stack": "mlp_32", "p_lr": 1e-2, "batch_size": 40} | config
-    return BCAgent(BCConfig(**values), 3, space, setting)
+    return BCAgent(BCConfig(**values), 3, space, context)
 
 
 def learn(agent, iterations):
@@ -49,7 +49,7 @@ def test_policy_becomes_the_experts(loss):
     assert set(metrics[0]) == set(BCAgent.METRICS)
     assert metrics[-1]["validation_loss"] < metrics[0]["validation_loss"]
     obs = np.random.default_rng(9).normal(3.0, 2.0, size=(50, 3))
-    acted = np.stack([agent.act(row) for row in obs])
+    acted = np.stack([agent.predict(row) for row in obs])
     np.testing.assert_allclose(acted, np.stack([0.2 * obs[:, 0], -0.1 * obs[:, 1]], axis=1), atol=0.15)
 
 
@@ -58,7 +58,7 @@ def test_finite_actions_are_cloned_and_have_no_squared_error():
     agent = make(space=space, demos=expert(discrete=True))
     learn(agent, 8)
     obs = np.random.default_rng(9).normal(3.0, 2.0, size=(100, 3))
-    right = [agent.act(row) == (row[0] > 3.0) for row in obs]
+    right = [agent.predict(row) == (row[0] > 3.0) for row in obs]
     assert np.mean(right) > 0.9
     with pytest.raises(UserError, match="continuous"):
         make(space=space, demos=expert(discrete=True), bc_loss="mse")
@@ -125,15 +125,15 @@ def test_share_smaller_than_a_minibatch_is_said():
 def test_resumed_agent_learns_the_same_bits():
     straight = make()
     learn(straight, 2)
-    state, worker = straight.state_dict(), straight.worker_state()
+    state, worker = straight.state_dict(), straight.rank_state_dict()
     resumed = make(iteration=2)
     resumed.load_state_dict(state)
-    resumed.load_worker_state(worker)
+    resumed.load_rank_state_dict(worker)
     assert learn(straight, 2) == learn(resumed, 2)
     assert straight.parameter_hash() == resumed.parameter_hash()
 
 
-def test_other_demonstrations_are_seen_through_the_normaliser_of_the_checkpoint():
+def test_other_demonstrations_are_seen_through_the_normalizer_of_the_checkpoint():
     first = make()
     other = make(demos=expert(length=100))
     other.load_state_dict(first.state_dict())
@@ -143,4 +143,4 @@ def test_other_demonstrations_are_seen_through_the_normaliser_of_the_checkpoint(
 
 def test_agent_that_only_plays_needs_no_demonstrations():
     agent = make(demos=())
-    assert agent.act(np.zeros(3)).shape == (2,)
+    assert agent.predict(np.zeros(3)).shape == (2,)

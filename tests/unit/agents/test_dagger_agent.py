@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from milozero.agents.base import Setting
+from milozero.agents.base import AgentContext
 from milozero.agents.dagger_agent import DAggerAgent, DAggerConfig
 from milozero.helpers.comm import Comm
 from tests.support.fakes import on_workers
@@ -16,21 +16,21 @@ from tests.support.steps import BOX, SIZE, N, T, check_that_it_resumes, rollout
 class Linear:
     """An expert that acts linearly on observations, far out where those are."""
 
-    def modes(self, obs):
+    def predict_batch(self, obs):
         return np.stack([0.3 * obs[:, 0], -0.2 * obs[:, 1]], axis=1).astype(np.float32)
 
 
 class Sign:
     """An expert that acts by the sign of the first observation."""
 
-    def modes(self, obs):
+    def predict_batch(self, obs):
         return (obs[:, 0] > 0.0).astype(np.int64)
 
 
 def make(comm=None, expert=None, space=BOX, iteration=0, **config):
-    setting = Setting(comm or Comm(), seed=1, iteration=iteration, num_envs=N, expert=expert or Linear())
+    context = AgentContext(comm or Comm(), seed=1, iteration=iteration, num_envs=N, expert=expert or Linear())
     values = {"p_perception_stack": "mlp_32", "p_lr": 1e-2, "batch_size": 16, "epochs": 5} | config
-    return DAggerAgent(DAggerConfig(**values), SIZE, space, setting)
+    return DAggerAgent(DAggerConfig(**values), SIZE, space, context)
 
 
 @pytest.mark.parametrize("loss", ["nll", "mse"])
@@ -40,52 +40,53 @@ def test_policy_becomes_the_experts_where_its_rollouts_come(loss):
     assert set(metrics[0]) == set(DAggerAgent.METRICS)
     assert metrics[-1]["expert_distance"] < 0.3 * metrics[0]["expert_distance"]
     obs = np.random.default_rng(9).normal(size=(50, SIZE)).astype(np.float32)
-    np.testing.assert_allclose(agent.modes(obs), Linear().modes(obs), atol=0.2)
-    np.testing.assert_allclose(agent.act(obs[0]), agent.modes(obs)[0], rtol=1e-6)
+    np.testing.assert_allclose(agent.predict_batch(obs), Linear().predict_batch(obs), atol=0.2)
+    np.testing.assert_allclose(agent.predict(obs[0]), agent.predict_batch(obs)[0], rtol=1e-6)
 
 
 def test_expert_steers_at_first_and_then_less_and_less():
-    agent = make(dagger_mix=4)
+    agent = make(dagger_beta_iters=4)
     obs = np.random.default_rng(0).normal(size=(1000, SIZE)).astype(np.float32)
     noise = agent.noise(np.random.default_rng(1), 1000)
     shares = []
     for k in range(6):
-        by_expert = (agent.explore(obs, noise) == np.clip(Linear().modes(obs), -1, 1)).all(1)
-        own = (agent.explore(obs, noise) == agent.modes(obs)).all(1)
+        by_expert = (agent.sample_actions(obs, noise) == np.clip(Linear().predict_batch(obs), -1, 1)).all(1)
+        own = (agent.sample_actions(obs, noise) == agent.predict_batch(obs)).all(1)
         assert (by_expert ^ own).all()
         shares.append(float(by_expert.mean()))
         assert agent.update(rollout(k), 0.0)["expert_share"] == max(0.0, 1.0 - k / 4)
     np.testing.assert_allclose(shares, [1.0, 0.75, 0.5, 0.25, 0.0, 0.0], atol=0.05)
-    assert make(dagger_mix=0).expert_share == 0.0
+    assert make(dagger_beta_iters=0).expert_share == 0.0
 
 
 def test_answers_are_clipped_as_the_environment_clips_actions():
     class Wild(Linear):
-        def modes(self, obs):
-            return 50.0 * super().modes(obs)
+        def predict_batch(self, obs):
+            return 50.0 * super().predict_batch(obs)
 
     agent = make(expert=Wild())
     agent.update(rollout(), 0.0)
-    assert np.abs(agent.answers).max() == 1.0
+    assert np.abs(agent.expert_actions).max() == 1.0
 
 
 def test_dead_rows_are_not_asked_about():
     agent = make()
     agent.update(rollout(terminated=[(3, 0), (8, 2)]), 0.0)
-    assert agent.kept == agent.asked == T * N - 2
+    assert agent.buffer_len == agent.num_queries == T * N - 2
     np.testing.assert_array_equal(
-        agent.answers[: agent.kept], np.clip(Linear().modes(agent.obs[: agent.kept]), -1, 1)
+        agent.expert_actions[: agent.buffer_len],
+        np.clip(Linear().predict_batch(agent.obs[: agent.buffer_len]), -1, 1),
     )
 
 
 def test_what_is_remembered_is_a_uniform_choice_of_all_observations():
-    agent = make(dagger_memory=100, epochs=1)
+    agent = make(dagger_buffer_size=100, epochs=1)
     for k in range(60):
         steps = rollout(k)
         steps.obs[..., 0] = k
         agent.update(steps, 0.0)
-    assert (agent.kept, agent.asked) == (100, 60 * T * N)
-    np.testing.assert_allclose(agent.answers, np.clip(Linear().modes(agent.obs), -1, 1))
+    assert (agent.buffer_len, agent.num_queries) == (100, 60 * T * N)
+    np.testing.assert_allclose(agent.expert_actions, np.clip(Linear().predict_batch(agent.obs), -1, 1))
     assert agent.obs[:, 0].mean() == pytest.approx(29.5, abs=6.0)  # 3.4 deviations of such a mean
     assert len(np.unique(agent.obs[:, 0])) > 35
 
@@ -101,7 +102,7 @@ def test_finite_actions_are_learned_and_their_distance_is_a_share():
 
 
 def test_resumed_agent_learns_the_same_bits():
-    check_that_it_resumes(lambda iteration: make(dagger_memory=100, iteration=iteration))
+    check_that_it_resumes(lambda iteration: make(dagger_buffer_size=100, iteration=iteration))
 
 
 def test_workers_share_what_they_learn_from_answers_of_their_own():
@@ -109,10 +110,10 @@ def test_workers_share_what_they_learn_from_answers_of_their_own():
         agent = make(comm)
         ends = [(t, 0) for t in range(0, T - 2, 2)] if comm.rank else []
         metrics = [agent.update(rollout(10 * comm.rank + k, ends), 0.0) for k in range(2)]
-        return agent.parameter_hash(), metrics, agent.kept
+        return agent.parameter_hash(), metrics, agent.buffer_len
 
     (one, first, here), (two, second, there) = on_workers(2, work)
     assert one == two
     np.testing.assert_equal(first, second)
     assert here > there
-    assert first[-1]["remembered"] == here + there
+    assert first[-1]["buffer_size"] == here + there

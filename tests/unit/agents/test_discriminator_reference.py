@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch import nn
 
 from milozero.agents.airl_agent import AIRLAgent, AIRLConfig
-from milozero.agents.base import Setting
+from milozero.agents.base import AgentContext
 from milozero.agents.gail_agent import GAILAgent, GAILConfig
 from milozero.demonstrations.dataset import Episode, ImitationConfig
 from milozero.helpers.comm import Comm
@@ -73,11 +73,11 @@ class PlainGAIL(nn.Module):
     def __init__(self, config, space):
         super().__init__()
         actions = 0 if config.d_state_only else space.shape[0] if space.shape else int(space.n)
-        self.penalised = SIZE + actions + config.d_absorbing
-        self.scalar = PlainScalar(self.penalised, config)
+        self.penalty_dims = SIZE + actions + config.d_absorbing
+        self.scalar = PlainScalar(self.penalty_dims, config)
         self.double()
         self.config = config
-        self.absorbed = torch.eye(self.penalised, dtype=torch.float64)[-1]
+        self.absorbed = torch.eye(self.penalty_dims, dtype=torch.float64)[-1]
 
     @property
     def named_like_the_agents(self):
@@ -86,12 +86,12 @@ class PlainGAIL(nn.Module):
     def forward(self, x):
         return self.scalar(x)
 
-    def inputs(self, obs, actions, next_obs, goes_on, log_probs):
+    def inputs(self, obs, actions, next_obs, mark_running, log_probs):
         parts = [obs] if self.config.d_state_only else [obs, actions]
         parts += [torch.zeros_like(obs[..., :1])] * self.config.d_absorbing
         return torch.cat(parts, -1)
 
-    def scores(self, inputs, valid):
+    def scores(self, inputs, mask):
         return self(inputs)
 
     def follow(self, x):
@@ -104,7 +104,7 @@ class PlainAIRL(nn.Module):
     def __init__(self, config, space):
         super().__init__()
         actions = 0 if config.d_state_only else space.shape[0] if space.shape else int(space.n)
-        self.penalised = 2 * SIZE + actions
+        self.penalty_dims = 2 * SIZE + actions
         self.reward, self.potential = PlainScalar(SIZE + actions, config), PlainScalar(SIZE, config)
         self.double()
         self.config = config
@@ -114,22 +114,24 @@ class PlainAIRL(nn.Module):
         return self
 
     def parts(self, x):
-        obs, next_obs, actions, goes_on, log_probs = x.split([SIZE, SIZE, x.shape[-1] - 2 * SIZE - 2, 1, 1], -1)
-        return torch.cat([obs, actions], -1), obs, next_obs, goes_on[..., 0], log_probs[..., 0]
+        obs, next_obs, actions, mark_running, log_probs = x.split([SIZE, SIZE, x.shape[-1] - 2 * SIZE - 2, 1, 1], -1)
+        return torch.cat([obs, actions], -1), obs, next_obs, mark_running[..., 0], log_probs[..., 0]
 
     def f(self, x):
-        rewarded, obs, next_obs, goes_on, _ = self.parts(x)
-        return self.reward(rewarded) - self.potential(obs) + self.config.gamma * self.potential(next_obs) * goes_on
+        rewarded, obs, next_obs, mark_running, _ = self.parts(x)
+        return (
+            self.reward(rewarded) - self.potential(obs) + self.config.gamma * self.potential(next_obs) * mark_running
+        )
 
     def forward(self, x):
         return self.f(x) - x[..., -1]
 
-    def inputs(self, obs, actions, next_obs, goes_on, log_probs):
+    def inputs(self, obs, actions, next_obs, mark_running, log_probs):
         parts = [obs, next_obs] if self.config.d_state_only else [obs, next_obs, actions]
-        return torch.cat([*parts, goes_on[..., None].double(), log_probs[..., None]], -1)
+        return torch.cat([*parts, mark_running[..., None].double(), log_probs[..., None]], -1)
 
-    def scores(self, inputs, valid):
-        return self.f(inputs) - inputs[valid][:, -1].mean()
+    def scores(self, inputs, mask):
+        return self.f(inputs) - inputs[mask][:, -1].mean()
 
     def follow(self, x):
         rewarded, obs, next_obs, *_ = self.parts(x)
@@ -152,11 +154,11 @@ def told_apart(discriminator, config, batch):
             where = batch["expert"] + mix * batch["noise"]
         where = where.detach().requires_grad_()
         (slope,) = torch.autograd.grad(discriminator(where).sum(), where, create_graph=True)
-        steepness = slope[:, : discriminator.penalised].norm(dim=1)
+        steepness = slope[:, : discriminator.penalty_dims].norm(dim=1)
         counted = steepness > 1.0 if config.d_penalty == "one_sided" else torch.ones_like(steepness, dtype=bool)
         penalty = torch.where(counted, (steepness - 1.0) ** 2, 0.0).mean()
-    loss = told + config.d_penalty_coefficient * penalty - config.d_entropy_coefficient * answers.entropy().mean()
-    means = {"d_expert": answers.probs[0].mean(), "d_policy": answers.probs[1].mean()}
+    loss = told + config.d_penalty_coef * penalty - config.d_ent_coef * answers.entropy().mean()
+    means = {"d_prob_expert": answers.probs[0].mean(), "d_prob_policy": answers.probs[1].mean()}
     return loss, {"d_loss": told, "d_penalty": penalty} | means
 
 
@@ -190,12 +192,12 @@ class AdversarialReference:
         marks = done.double() if self.space.shape else nn.functional.one_hot(done, int(self.space.n)).double()
         return self.discriminator.inputs(seen, marks, then, torch.tensor(~terminated), log_probs)
 
-    def expert_inputs(self, rng, count):
+    def sample_expert(self, rng, count):
         obs, next_obs = (np.concatenate([e.obs[of] for e in self.demos]) for of in (slice(-1), slice(1, None)))
         ends = np.concatenate([np.arange(1, len(e) + 1) == (len(e) if e.terminated else 0) for e in self.demos])
         rows = rng.integers(len(obs), size=count)
         actions = np.concatenate([e.actions for e in self.demos])
-        inputs = self.inputs(obs[rows], actions[rows], next_obs[rows], ends[rows])
+        inputs = self.features(obs[rows], actions[rows], next_obs[rows], ends[rows])
         if getattr(self.config, "d_absorbing", False):
             inputs[torch.tensor(rng.random(count) < ends.sum() / (len(ends) + ends.sum()))] = (
                 self.discriminator.absorbed
@@ -203,10 +205,10 @@ class AdversarialReference:
         return inputs
 
     def policy_inputs(self, worker, rollout):
-        inputs = self.inputs(rollout.obs[:-1], rollout.actions, rollout.obs[1:], rollout.terminated)
-        seen = rollout.valid.copy()
+        inputs = self.features(rollout.obs[:-1], rollout.actions, rollout.obs[1:], rollout.terminated)
+        seen = rollout.mask.copy()
         if getattr(self.config, "d_absorbing", False):
-            for t, n in np.argwhere(~rollout.valid):
+            for t, n in np.argwhere(~rollout.mask):
                 if rollout.terminated[t - 1, n] if t else self.ended[worker][n]:
                     inputs[t, n], seen[t, n] = self.discriminator.absorbed, True
             self.ended[worker] = rollout.terminated[-1].copy()
@@ -215,35 +217,37 @@ class AdversarialReference:
     def update(self, rollouts, progress):
         config = self.config
         own = [self.policy_inputs(worker, rollout) for worker, rollout in enumerate(rollouts)]
-        metrics, learned = dict.fromkeys(("d_loss", "d_expert", "d_policy", "d_penalty"), math.nan), None
+        metrics, learned = dict.fromkeys(("d_loss", "d_prob_expert", "d_prob_policy", "d_penalty"), math.nan), None
         if self.iteration % config.g_steps == 0:
-            metrics, learned = self._learn_to_tell([inputs[seen] for inputs, seen in own], rollouts[0].valid.size)
+            metrics, learned = self._update_discriminator(
+                [inputs[seen] for inputs, seen in own], rollouts[0].mask.size
+            )
         self.iteration += 1
-        valid = [torch.tensor(rollout.valid) for rollout in rollouts]
+        mask = [torch.tensor(rollout.mask) for rollout in rollouts]
         width = own[0][0].shape[-1]
         everything = torch.cat([inputs.reshape(-1, width) for inputs, _ in own])
         with torch.no_grad():
-            scores = self.discriminator.scores(everything, torch.cat([each.flatten() for each in valid]))
+            scores = self.discriminator.scores(everything, torch.cat([each.flatten() for each in mask]))
             end = 0.0
             if getattr(config, "d_absorbing", False):
                 reward = float(reward_for(self.discriminator(self.discriminator.absorbed[None]), config.d_reward))
                 end = sum(reward * config.gamma**k for k in range(1000))
-        split = scores.numpy().reshape(len(rollouts), *rollouts[0].valid.shape)
+        split = scores.numpy().reshape(len(rollouts), *rollouts[0].mask.shape)
         rewards = [
-            np.where(r.valid, reward_for(s, config.d_reward), 0.0) for r, s in zip(rollouts, split, strict=True)
+            np.where(r.mask, reward_for(s, config.d_reward), 0.0) for r, s in zip(rollouts, split, strict=True)
         ]
         if learned is not None:
             self.discriminator.follow(learned)
         rewarded = [dataclasses.replace(r, rewards=reward) for r, reward in zip(rollouts, rewards, strict=True)]
-        metrics["d_reward"] = float(np.mean([r.rewards[r.valid].mean() for r in rewarded]))
+        metrics["d_reward"] = float(np.mean([r.rewards[r.mask].mean() for r in rewarded]))
         return metrics | self.ppo.update(rewarded, progress, end)
 
-    def _learn_to_tell(self, policy, count):
+    def _update_discriminator(self, policy, count):
         config, found = self.config, []
         for _ in range(config.d_steps):
             fields = {name: [] for name in ("expert", "policy", "mix", "noise")}
             for rng, steps in zip(self.rngs, policy, strict=True):
-                chosen = self.expert_inputs(rng, count)
+                chosen = self.sample_expert(rng, count)
                 order = rng.permutation(len(steps))
                 fields["expert"].append(chosen)
                 fields["policy"].append(steps[[order[i % len(order)] for i in range(count)]])
@@ -281,14 +285,14 @@ def make(algorithm, space=BOX, comm=None, num_envs=4, **options):
     agents = {"gail": (GAILAgent, GAILConfig, PlainGAIL), "airl": (AIRLAgent, AIRLConfig, PlainAIRL)}
     agent_type, config_type, plain_type = agents[algorithm]
     config = config_type(**LEARNING | options)
-    setting = Setting(
+    context = AgentContext(
         comm or Comm(),
         seed=SEED,
         num_envs=num_envs,
         demos=demonstrations(space),
         imitation=ImitationConfig(d_perception_stack="mlp_6_5"),
     )
-    return agent_type(config, SIZE, space, setting), plain_type(config, space)
+    return agent_type(config, SIZE, space, context), plain_type(config, space)
 
 
 def check_three_updates(algorithm, space=BOX, **options):
@@ -310,9 +314,9 @@ PENALTIES = ("none", "wgan", "one_sided", "dragan")
     "options",
     [
         *({"d_penalty": penalty} for penalty in PENALTIES),
-        {"d_label_smoothing": 0.2, "d_entropy_coefficient": 0.3, "d_reward": "unbiased"},
+        {"d_label_smoothing": 0.2, "d_ent_coef": 0.3, "d_reward": "unbiased"},
         {"d_reward": "negative", "d_steps": 2},
-        {"g_steps": 2, "d_penalty_coefficient": 0.5},
+        {"g_steps": 2, "d_penalty_coef": 0.5},
         {"d_batch_norm": True},
     ],
     ids=str,
@@ -372,7 +376,7 @@ def minibatch(columns, rows=8, steep=1.5):
 @pytest.mark.parametrize("more", [{"activation": "elu"}, {"d_spectral_norm": True}], ids=str)
 def test_gradient_is_that_of_the_loss_and_both_are_the_references(algorithm, penalty, more):
     """The reference's gradient is held against differences of its loss, too: it is a gradient of a gradient."""
-    options = {"d_penalty": penalty, "d_label_smoothing": 0.1, "d_entropy_coefficient": 0.2} | more
+    options = {"d_penalty": penalty, "d_label_smoothing": 0.1, "d_ent_coef": 0.2} | more
     agent, plain = make(algorithm, **options)
     begin_alike(plain.named_like_the_agents, agent.discriminator)
     with torch.no_grad():  # steep here and flat there, so that one-sided penalties count some rows and not others
@@ -381,7 +385,7 @@ def test_gradient_is_that_of_the_loss_and_both_are_the_references(algorithm, pen
             theirs.mul_(1.3).add_(0.1)
     for _ in range(200):
         agent.discriminator.refresh()  # where power iteration comes to
-    batch = minibatch(plain.penalised if algorithm == "gail" else plain.penalised + 2)
+    batch = minibatch(plain.penalty_dims if algorithm == "gail" else plain.penalty_dims + 2)
     loss, metrics = told_apart(plain, agent.config, batch)
     mine = torch.autograd.grad(loss, list(plain.parameters()))
 
@@ -410,7 +414,7 @@ def test_one_sided_penalty_forgives_what_is_flat_and_the_others_do_not(algorithm
     for penalty in PENALTIES:
         agent, plain = make(algorithm, d_penalty=penalty)
         flat = {name: 0.01 * p for name, p in agent.discriminator.named_parameters()}
-        batch = minibatch(plain.penalised + (2 if algorithm == "airl" else 0))
+        batch = minibatch(plain.penalty_dims + (2 if algorithm == "airl" else 0))
         found[penalty] = float(agent.d_loss(flat, {n: f.float() for n, f in batch.items()})[1]["d_penalty"])
     assert found == pytest.approx({"none": 0.0, "one_sided": 0.0, "wgan": 1.0, "dragan": 1.0}, abs=1e-3)
 
@@ -421,5 +425,5 @@ def test_rewards_have_the_signs_and_sizes_of_their_forms():
     expected = {"positive": math.log(4.0), "negative": math.log(0.75), "unbiased": math.log(3.0)}
     for form, reward in expected.items():
         agent, _ = make("gail", d_reward=form)
-        assert agent.reward_of(score)[0] == pytest.approx(reward, rel=1e-12)
+        assert agent.logits_to_reward(score)[0] == pytest.approx(reward, rel=1e-12)
         assert reward_for(score, form)[0] == pytest.approx(reward, rel=1e-12)

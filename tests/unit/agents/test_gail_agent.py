@@ -8,7 +8,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from milozero.agents.base import Setting
+from milozero.agents.base import AgentContext
 from milozero.agents.gail_agent import GAILAgent, GAILConfig
 from milozero.agents.nn.discriminator import SpectralLinear
 from milozero.demonstrations.dataset import Episode, ImitationConfig
@@ -20,11 +20,11 @@ from tests.support.steps import BOX, SIZE, N, T, check_that_it_resumes, expert, 
 
 def inputs_of(agent, obs, actions):
     """Return what the discriminator sees of observations as they come and actions; GAIL's looks at nothing else."""
-    return agent.inputs(agent.observations(obs), actions, obs, np.zeros(obs.shape[:-1], bool))
+    return agent.features(agent.observations(obs), actions, obs, np.zeros(obs.shape[:-1], bool))
 
 
 def make(comm=None, demos=None, imitation=None, iteration=0, compile=False, **config):
-    setting = Setting(
+    context = AgentContext(
         comm or Comm(),
         seed=1,
         iteration=iteration,
@@ -34,7 +34,7 @@ def make(comm=None, demos=None, imitation=None, iteration=0, compile=False, **co
         compile=compile,
     )
     values = {"p_perception_stack": "mlp_8", "v_perception_stack": "mlp_8", "batch_size": 16, "epochs": 1}
-    return GAILAgent(GAILConfig(**values | {"d_batch_size": 16} | config), SIZE, BOX, setting)
+    return GAILAgent(GAILConfig(**values | {"d_batch_size": 16} | config), SIZE, BOX, context)
 
 
 def batch(rows=6, inputs=SIZE + 2, seed=0):
@@ -49,7 +49,7 @@ def params_of(agent):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_loss_is_the_cross_entropy_of_both_less_the_entropy_of_the_answers(smoothing):
-    agent = make(d_penalty="none", d_entropy_coefficient=0.5, d_label_smoothing=smoothing)
+    agent = make(d_penalty="none", d_ent_coef=0.5, d_label_smoothing=smoothing)
     fields = batch()
     total, metrics = agent.d_loss(params_of(agent), fields)
     told_expert, told_policy = (torch.sigmoid(agent.discriminator(fields[name])) for name in ("expert", "policy"))
@@ -59,13 +59,13 @@ def test_loss_is_the_cross_entropy_of_both_less_the_entropy_of_the_answers(smoot
     entropy = -(both * both.log() + (1 - both) * (1 - both).log()).mean()
     assert float(metrics["d_loss"]) == pytest.approx(float(told), rel=1e-5)
     assert float(total) == pytest.approx(float(told - 0.5 * entropy), rel=1e-5)
-    assert float(metrics["d_expert"]) == pytest.approx(float(told_expert.mean()), rel=1e-5)
+    assert float(metrics["d_prob_expert"]) == pytest.approx(float(told_expert.mean()), rel=1e-5)
     assert float(metrics["d_penalty"]) == 0.0
 
 
 @pytest.mark.parametrize("kind", ["wgan", "one_sided", "dragan"])
 def test_penalty_is_that_of_the_gradient_where_it_is_taken(kind):
-    agent = make(d_penalty=kind, d_penalty_coefficient=3.0, d_entropy_coefficient=0.0)
+    agent = make(d_penalty=kind, d_penalty_coef=3.0, d_ent_coef=0.0)
     fields = batch()
     total, metrics = agent.d_loss(params_of(agent), fields)
     mix = fields["mix"]
@@ -91,8 +91,8 @@ def test_rewards_are_those_of_the_formulas_and_finite_where_probabilities_round(
         ("unbiased", np.log(d) - np.log(1 - d)),
     ):
         agent = make(d_reward=kind)
-        np.testing.assert_allclose(agent.reward_of(logits), expected)
-        assert np.isfinite(agent.reward_of(np.array([-1e4, 1e4]))).all()
+        np.testing.assert_allclose(agent.logits_to_reward(logits), expected)
+        assert np.isfinite(agent.logits_to_reward(np.array([-1e4, 1e4]))).all()
 
 
 def test_environments_reward_never_reaches_the_learner():
@@ -103,17 +103,17 @@ def test_environments_reward_never_reaches_the_learner():
 
 
 def test_discriminator_comes_to_tell_the_expert_and_rewards_what_looks_like_it():
-    agent = make(d_lr=1e-2, d_steps=10, d_penalty_coefficient=0.1)
+    agent = make(d_lr=1e-2, d_steps=10, d_penalty_coef=0.1)
     metrics = [agent.update(rollout(seed), 0.0) for seed in range(10)]
     assert set(metrics[0]) == set(GAILAgent.METRICS)
     assert metrics[-1]["d_loss"] < 0.7 * metrics[0]["d_loss"]
-    assert metrics[-1]["d_expert"] > 0.6 > 0.4 > metrics[-1]["d_policy"]
+    assert metrics[-1]["d_prob_expert"] > 0.6 > 0.4 > metrics[-1]["d_prob_policy"]
     looks = inputs_of(agent, expert().obs[:-1], expert().actions)
     other = inputs_of(agent, rollout(99).obs[:-1], rollout(99).actions)
-    assert agent.reward_of(agent.logits(looks)).mean() > 2 * agent.reward_of(agent.logits(other)).mean()
+    assert agent.logits_to_reward(agent.logits(looks)).mean() > 2 * agent.logits_to_reward(agent.logits(other)).mean()
 
 
-def test_expert_and_policy_are_seen_through_the_same_normaliser_and_clipping():
+def test_expert_and_policy_are_seen_through_the_same_normalizer_and_clipping():
     agent = make()
     agent.update(rollout(), 0.0)
     obs, actions = rollout(5).obs[:-1], 3.0 * rollout(5).actions
@@ -131,7 +131,7 @@ def without_learning(agent):
         seen.update(policy=policy, count=count)
         return {}, None
 
-    agent._learn_to_tell = learn
+    agent._update_discriminator = learn
     return seen
 
 
@@ -139,14 +139,14 @@ def test_state_after_an_end_is_seen_and_not_after_a_time_limit():
     agent = make(demos=[expert(terminated=True), expert()], d_absorbing=True)
     seen = without_learning(agent)
     steps = rollout(terminated=[(3, 0), (8, 2), (T - 1, 1)])
-    steps.truncated[5, 3], steps.valid[6, 3] = True, False
+    steps.truncated[5, 3], steps.mask[6, 3] = True, False
     agent.update(steps, 0.0)
     marked = seen["policy"][:, -1] == 1.0
     assert marked.sum() == 2
     assert not seen["policy"][marked, :-1].any()
     assert len(seen["policy"]) == T * N - 1
     following = rollout(1)
-    following.valid[0, 1] = False  # the end of the last rollout's last step is seen in this one
+    following.mask[0, 1] = False  # the end of the last rollout's last step is seen in this one
     agent.update(following, 0.0)
     assert (seen["policy"][:, -1] == 1.0).sum() == 1
     with pytest.raises(UserError, match="gamma"):
@@ -158,21 +158,23 @@ def test_expert_absorbs_once_for_each_of_its_ends_whatever_the_subsampling():
     agent = make(demos=[expert(9, terminated=True), expert(19), expert(19, terminated=True)], imitation=every)
     assert agent.expert_ends == pytest.approx(2 / 49)
     agent = make(demos=[expert(9, terminated=True)], d_absorbing=True)
-    _, learned = agent._learn_to_tell(np.zeros((8, agent.penalised), np.float32), 5000)
+    _, learned = agent._update_discriminator(np.zeros((8, agent.penalty_dims), np.float32), 5000)
     assert float(learned[:5000, -1].mean()) == pytest.approx(0.1, abs=0.02)
 
 
 @pytest.mark.parametrize("scaled", [False, True])
 def test_end_is_worth_its_state_for_ever_beside_the_scale_of_rewards(scaled, monkeypatch):
-    agent = make(demos=[expert()], d_absorbing=True, gamma=0.9, normalize_rewards=scaled, clip_normalized=0.001)
+    agent = make(
+        demos=[expert()], d_absorbing=True, gamma=0.9, normalize_rewards=scaled, clip_obs=0.001, clip_reward=0.001
+    )
     without_learning(agent)
     given = []
     monkeypatch.setattr(
         "milozero.agents.ppo_agent.gae", lambda rewards, values, *_: given.append(rewards) or 0 * values
     )
     steps = rollout(terminated=[(3, 0)])
-    absorbed = float(agent.reward_of(agent.logits(agent._absorbed()[None]))[0])
-    own = float(agent.reward_of(agent.logits(inputs_of(agent, steps.obs[:-1], steps.actions)))[3, 0])
+    absorbed = float(agent.logits_to_reward(agent.logits(agent._absorbed()[None]))[0])
+    own = float(agent.logits_to_reward(agent.logits(inputs_of(agent, steps.obs[:-1], steps.actions)))[3, 0])
     agent.update(steps, 0.0)
     assert agent.rewards.std != 1.0 or not scaled
     expected = (0.001 if scaled else own) + 9.0 * absorbed / agent.rewards.std
@@ -192,7 +194,7 @@ def test_control_by_noise_learns_nothing_of_the_expert(norm):
     """Two experts, the same noise: the same discriminator."""
     hashes = set()
     for demos in ([expert()], [expert(length=80, terminated=True)]):
-        agent = make(demos=demos, d_control="none", d_batch_norm=norm, d_penalty="dragan")
+        agent = make(demos=demos, d_ablation="none", d_batch_norm=norm, d_penalty="dragan")
         for seed in range(2):
             agent.update(rollout(seed), 0.0)
         moments = [buffer.sum().item() for buffer in agent.discriminator.buffers()]
@@ -202,19 +204,19 @@ def test_control_by_noise_learns_nothing_of_the_expert(norm):
 
 @pytest.mark.parametrize("control", ["shuffled", "none"])
 def test_control_keeps_nothing_of_the_expert_but_single_numbers(control):
-    agent = make(d_control=control)
+    agent = make(d_ablation=control)
     if control == "shuffled":
         plain = make().expert
         np.testing.assert_allclose(np.sort(agent.expert.obs, 0), np.sort(plain.obs, 0))
         assert not any((agent.expert.obs == row).all(1).any() for row in plain.obs)
         return
     taken = []
-    agent.d_optimizer.learn = lambda packed, size, rng: taken.append(packed.matrix)
-    agent.d_optimizer.take_metrics = lambda: {"gradient_norm": 0.0}
-    agent._learn_to_tell(np.zeros((8, SIZE + 2), np.float32), 64)
-    expert_inputs = inputs_of(agent, agent.expert.obs, agent.expert.actions)
+    agent.d_optimizer.run_epoch = lambda packed, size, rng: taken.append(packed.matrix)
+    agent.d_optimizer.pop_metrics = lambda: {"grad_norm": 0.0}
+    agent._update_discriminator(np.zeros((8, SIZE + 2), np.float32), 64)
+    sample_expert = inputs_of(agent, agent.expert.obs, agent.expert.actions)
     drawn = taken[0][:, : SIZE + 2].numpy()
-    assert not any(np.isclose(drawn, row).all(1).any() for row in expert_inputs)
+    assert not any(np.isclose(drawn, row).all(1).any() for row in sample_expert)
 
 
 def test_discriminator_learns_every_so_many_iterations():
@@ -258,9 +260,9 @@ def test_workers_stay_alike_though_one_has_more_dead_rows():
 
 def test_finite_actions_are_seen_as_marks():
     demos = [Episode(np.zeros((6, SIZE)), np.array([5, 6, 7, 5, 6]), np.ones(5), False, True)]
-    setting = Setting(Comm(), num_envs=N, demos=demos, imitation=ImitationConfig(d_perception_stack="mlp_4"))
+    context = AgentContext(Comm(), num_envs=N, demos=demos, imitation=ImitationConfig(d_perception_stack="mlp_4"))
     config = GAILConfig(p_perception_stack="mlp_4", batch_size=16, d_batch_size=16, epochs=1)
-    agent = GAILAgent(config, SIZE, spaces.Discrete(3, start=5), setting)
+    agent = GAILAgent(config, SIZE, spaces.Discrete(3, start=5), context)
     steps = rollout()
     agent.update(dataclasses.replace(steps, actions=np.random.default_rng(0).integers(3, size=(T, N))), 0.0)
     assert agent.expert.actions.tolist() == [0, 1, 2, 0, 1]
@@ -274,11 +276,11 @@ def test_warm_start_begins_with_a_cloned_policy_and_only_a_new_run_does():
 
     def distance(**config):
         agent = make(demos=[demo], p_lr=1e-2, **config)
-        return float(((agent.modes(demo.obs[:-1]) - demo.actions) ** 2).mean()), agent
+        return float(((agent.predict_batch(demo.obs[:-1]) - demo.actions) ** 2).mean()), agent
 
     cold, begun = distance()
-    warm, agent = distance(warm_start=40)
-    again, resumed = distance(warm_start=40, iteration=3)
+    warm, agent = distance(bc_pretrain_epochs=40)
+    again, resumed = distance(bc_pretrain_epochs=40, iteration=3)
     assert warm < 0.1 * cold
     assert again == cold
     np.testing.assert_allclose(agent.observations.moments.mean, demo.obs[:-1].mean(0), rtol=1e-5)
@@ -286,26 +288,26 @@ def test_warm_start_begins_with_a_cloned_policy_and_only_a_new_run_does():
     assert all((value == values[0]).all() for value in values)
     assert agent.optimizer.steps == 0  # its moments begin with the policy gradient
     agent.update(rollout(), 0.0)
-    assert agent.act(demo.obs[0]).shape == (2,)
+    assert agent.predict(demo.obs[0]).shape == (2,)
 
 
 @pytest.mark.parametrize("control", ["shuffled", "none"])
 def test_control_does_not_start_warm(control):
-    cold, warm = (make(demos=[expert(length=200)], d_control=control, warm_start=start) for start in (0, 3))
+    cold, warm = (make(demos=[expert(length=200)], d_ablation=control, bc_pretrain_epochs=start) for start in (0, 3))
     assert warm.parameter_hash() == cold.parameter_hash()
 
 
 def test_noise_absorbs_as_often_as_the_expert():
     """Else an end would tell the policy from the noise, and the control would be about more than the sign."""
-    agent = make(demos=[expert(terminated=True)], d_control="none", d_absorbing=True)
-    drawn = agent.expert_inputs(4000)
+    agent = make(demos=[expert(terminated=True)], d_ablation="none", d_absorbing=True)
+    drawn = agent.sample_expert(4000)
     assert (drawn == agent._absorbed()).all(1).mean() == pytest.approx(agent.expert_ends, abs=0.02)
     assert agent.expert_ends > 0.0
 
 
 def test_workers_begin_alike_after_cloning_shares_of_their_own():
     def work(comm):
-        agent = make(comm, demos=[expert(length=200)], warm_start=3)
+        agent = make(comm, demos=[expert(length=200)], bc_pretrain_epochs=3)
         return agent.parameter_hash(), agent.observations.moments.mean.tolist()
 
     one, two = on_workers(2, work)

@@ -1,11 +1,11 @@
-"""Behavioural cloning and DAgger against updates that are written independently, and what DAgger remembers."""
+"""Behavioral cloning and DAgger against updates that are written independently, and what DAgger remembers."""
 
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 
-from milozero.agents.base import Setting
+from milozero.agents.base import AgentContext
 from milozero.agents.bc_agent import BCAgent, BCConfig
 from milozero.agents.dagger_agent import DAggerAgent, DAggerConfig
 from milozero.demonstrations.dataset import Episode
@@ -36,14 +36,14 @@ class Expert:
     def __init__(self, space):
         self.space = space
 
-    def modes(self, obs):
+    def predict_batch(self, obs):
         if self.space.shape:
             return np.stack([0.8 * obs[:, 0], -0.5 * obs[:, 1]], axis=1).astype(np.float32)
         return (obs[:, 0] > 0.5).astype(np.int64) + (obs[:, 1] > -2.0)
 
     def answers(self, obs):
         """Return the actions as the environment takes them."""
-        return np.clip(self.modes(obs), -1.0, 1.0) if self.space.shape else self.modes(obs)
+        return np.clip(self.predict_batch(obs), -1.0, 1.0) if self.space.shape else self.predict_batch(obs)
 
 
 class CloningReference:
@@ -54,7 +54,7 @@ class CloningReference:
         self.policy = PlainPolicy(SIZE, space, (8, 8), config.activation, batch_norm=config.batch_norm_all)
         begin_alike(self.policy, begin)
         self.adam = adam([(list(self.policy.parameters()), config.p_lr)])
-        self.normalized = PlainNormalizer(config.clip_normalized, config.normalize_observations)
+        self.normalized = PlainNormalizer(config.clip_obs, config.normalize_observations)
         self.shuffles = [generator(SEED, Purpose.SHUFFLE, rank) for rank in range(workers)]
 
     def set_schedule(self, progress):
@@ -78,7 +78,7 @@ class CloningReference:
             loss, distribution = self.loss(seen, done)
             entropy = distribution.entropy().mean()
             norm = descend(self.adam, loss, self.config.clip_norm)
-            metrics.append({"policy_loss": loss.item(), "entropy": entropy.item(), "gradient_norm": norm})
+            metrics.append({"policy_loss": loss.item(), "entropy": entropy.item(), "grad_norm": norm})
         return metrics
 
 
@@ -126,7 +126,7 @@ class BCReference(CloningReference):
 
 
 def bc_agent(space, config, comm=None):
-    return BCAgent(config, SIZE, space, Setting(comm or Comm(), seed=SEED, demos=demonstrations(space)))
+    return BCAgent(config, SIZE, space, AgentContext(comm or Comm(), seed=SEED, demos=demonstrations(space)))
 
 
 CLONING_OPTIONS = pytest.mark.parametrize(
@@ -179,22 +179,22 @@ class DAggerReference(CloningReference):
 
     def update(self, rollouts, progress):
         config, rate = self.config, self.set_schedule(progress)
-        visited = [rollout.obs[:-1][rollout.valid] for rollout in rollouts]
+        visited = [rollout.obs[:-1][rollout.mask] for rollout in rollouts]
         metrics = {
             "learning_rate": rate,
-            "expert_share": max(0.0, 1.0 - self.iteration / config.dagger_mix),
+            "expert_share": max(0.0, 1.0 - self.iteration / config.dagger_beta_iters),
             "expert_distance": self._distance(np.concatenate(visited)),
         }
         for worker, obs in enumerate(visited):
-            self._remember(worker, obs)
-        metrics["remembered"] = float(sum(map(len, self.memories)))
+            self._add_to_buffer(worker, obs)
+        metrics["buffer_size"] = float(sum(map(len, self.memories)))
         self.normalized.add(np.concatenate(visited))
         self.iteration += 1
         steps = []
         for _ in range(config.epochs):
             drawn = []
             for rng, memory in zip(self.shuffles, self.memories, strict=True):
-                rows = rng.integers(len(memory), size=rollouts[0].valid.size)
+                rows = rng.integers(len(memory), size=rollouts[0].mask.size)
                 drawn.append(np.stack([memory[row] for row in rows]))
             steps += self.epoch(drawn, [self.expert.answers(obs) for obs in drawn])
         self.policy.follow(self.normalized(np.concatenate(drawn)))
@@ -209,7 +209,7 @@ class DAggerReference(CloningReference):
         return float(np.mean(distribution.probs.argmax(-1).numpy() != answers))
 
     def _remember(self, worker, obs):
-        memory, places = self.memories[worker], self.config.dagger_memory
+        memory, places = self.memories[worker], self.config.dagger_buffer_size
         drawn = self.shuffles[worker].integers(np.arange(self.asked[worker], self.asked[worker] + len(obs)) + 1)
         for row, place in zip(obs, drawn, strict=True):
             if len(memory) < places:
@@ -221,7 +221,7 @@ class DAggerReference(CloningReference):
 
 def dagger_agent(space, config, comm=None, num_envs=4, seed=SEED):
     return DAggerAgent(
-        config, SIZE, space, Setting(comm or Comm(), seed=seed, num_envs=num_envs, expert=Expert(space))
+        config, SIZE, space, AgentContext(comm or Comm(), seed=seed, num_envs=num_envs, expert=Expert(space))
     )
 
 
@@ -231,7 +231,7 @@ def dagger_agent(space, config, comm=None, num_envs=4, seed=SEED):
 def test_dagger_is_that_of_the_reference(space, memory, options):
     if space is DISCRETE and "bc_loss" in options:
         options = {"normalize_observations": False}
-    config = DAggerConfig(**LEARNING | options, dagger_memory=memory, dagger_mix=2)
+    config = DAggerConfig(**LEARNING | options, dagger_buffer_size=memory, dagger_beta_iters=2)
     agent = dagger_agent(space, config)
     reference = DAggerReference(config, space, agent.network)
     for k, rollout in enumerate(successive_rollouts(space)):
@@ -239,11 +239,11 @@ def test_dagger_is_that_of_the_reference(space, memory, options):
         assert set(mine) == set(theirs)
         assert_metrics_alike(mine, theirs)
         assert_alike(reference.policy, agent.network)
-    assert len(reference.memories[0]) == agent.kept == min(memory, agent.asked)
+    assert len(reference.memories[0]) == agent.buffer_len == min(memory, agent.num_queries)
 
 
 def test_two_workers_learn_what_one_reference_learns_that_remembers_for_both():
-    config = DAggerConfig(**LEARNING | {"batch_norm_all": True}, dagger_memory=90)
+    config = DAggerConfig(**LEARNING | {"batch_norm_all": True}, dagger_buffer_size=90)
     data = [successive_rollouts(BOX, num_envs=2, seed=seed, ends=ends) for seed, ends in ((1, 0.4), (2, 0.02))]
     reference = DAggerReference(config, BOX, dagger_agent(BOX, config).network, workers=2)
     mine = [reference.update(pair, 0.0) for pair in zip(*data, strict=True)]
@@ -260,13 +260,13 @@ def test_two_workers_learn_what_one_reference_learns_that_remembers_for_both():
 
 def learned_from(agent, rollouts):
     """Let an agent update; return the (M, O + A) rows that its last epoch's minibatches are drawn from."""
-    seen, learn = [], agent.optimizer.learn
+    seen, learn = [], agent.optimizer.run_epoch
 
     def watched(packed, size, rng):
         seen.append(packed.matrix.numpy().copy())
         learn(packed, size, rng)
 
-    agent.optimizer.learn = watched
+    agent.optimizer.run_epoch = watched
     for rollout in rollouts:
         agent.update(rollout, 0.0)
     return seen[-1]
@@ -281,7 +281,7 @@ def test_after_some_rollouts_dagger_learns_from_all_of_them_alike():
     learned = learned_from(agent, rollouts)
     shares = np.bincount(learned[:, 2].astype(int), minlength=4) / len(learned)
     np.testing.assert_allclose(shares, 0.25, atol=0.12)  # 128 rows: three deviations
-    every = {tuple(row) for rollout in rollouts for row in rollout.obs[:-1][rollout.valid]}
+    every = {tuple(row) for rollout in rollouts for row in rollout.obs[:-1][rollout.mask]}
     assert {tuple(row) for row in learned[:, :SIZE]} <= every
 
 
@@ -296,15 +296,15 @@ def test_each_observation_so_far_is_as_likely_to_be_remembered():
     """Of 4 rollouts of 128, 64 places: each of the 512 must be kept in 1 of 8 runs, whenever it was made."""
     rollouts = successive_rollouts(BOX, count=4, ends=0.0)
     for k, rollout in enumerate(rollouts):
-        rollout.truncated[:], rollout.valid[:] = False, True
+        rollout.truncated[:], rollout.mask[:] = False, True
         rollout.obs[:-1, :, 2] = 128 * k + np.arange(128).reshape(32, 4)  # which observation it is
-    config = DAggerConfig(**LEARNING | {"epochs": 1, "batch_size": 128}, dagger_memory=64)
+    config = DAggerConfig(**LEARNING | {"epochs": 1, "batch_size": 128}, dagger_buffer_size=64)
     kept, runs = np.zeros(512), 200
     for seed in range(runs):
         agent = dagger_agent(BOX, config, seed=seed)
         for rollout in rollouts:
             agent.update(rollout, 0.0)
-        rows = agent.obs[: agent.kept, 2].astype(int)
+        rows = agent.obs[: agent.buffer_len, 2].astype(int)
         assert len(np.unique(rows)) == 64
         kept[rows] += 1
     expected = runs / 8
@@ -317,7 +317,7 @@ def test_each_observation_so_far_is_as_likely_to_be_remembered():
 
 @pytest.mark.parametrize("mix", [1, 4])
 def test_expert_acts_where_the_noise_is_below_a_share_that_falls_to_nothing(mix):
-    agent = dagger_agent(BOX, DAggerConfig(**LEARNING, dagger_mix=mix))
+    agent = dagger_agent(BOX, DAggerConfig(**LEARNING, dagger_beta_iters=mix))
     noise = agent.noise(np.random.default_rng(0), 2000)
     assert noise.min() >= 0.0
     assert noise.max() < 1.0
@@ -327,7 +327,7 @@ def test_expert_acts_where_the_noise_is_below_a_share_that_falls_to_nothing(mix)
     for k in range(mix + 2):
         share = max(0.0, 1.0 - k / mix)
         by_expert = noise[:, 0] < share
-        acted = agent.explore(obs, noise)
+        acted = agent.sample_actions(obs, noise)
         np.testing.assert_array_equal(acted[by_expert], Expert(BOX).answers(obs)[by_expert])
-        np.testing.assert_array_equal(acted[~by_expert], agent.modes(obs)[~by_expert])
+        np.testing.assert_array_equal(acted[~by_expert], agent.predict_batch(obs)[~by_expert])
         agent.update(rollouts[k % 3], 0.0)

@@ -26,13 +26,13 @@ def test_normalizer_is_frozen_until_it_learns():
     normalizer = ObservationNormalizer(2, clip=10.0, enabled=True)
     obs = np.array([[3.0, 5.0], [5.0, 9.0]])
     np.testing.assert_array_equal(normalizer(obs), obs)
-    normalizer.learn(obs, Comm())
+    normalizer.update(obs, Comm())
     np.testing.assert_allclose(normalizer(obs), [[-1, -1], [1, 1]], rtol=1e-6)
 
 
 def test_normalizer_survives_a_checkpoint():
     normalizer, other = (ObservationNormalizer(2, 10.0, True) for _ in range(2))
-    normalizer.learn(np.random.default_rng(0).normal(3, 2, (50, 2)), Comm())
+    normalizer.update(np.random.default_rng(0).normal(3, 2, (50, 2)), Comm())
     other.load_state_dict(normalizer.state_dict())
     obs = np.ones((4, 2))
     np.testing.assert_array_equal(normalizer(obs), other(obs))
@@ -40,18 +40,18 @@ def test_normalizer_survives_a_checkpoint():
 
 def test_reward_scaler_divides_by_the_deviation_of_the_return_and_keeps_the_mean():
     rewards = np.array([[2.0], [4.0], [2.0]])
-    cut = np.array([[False], [True], [False]])
+    done = np.array([[False], [True], [False]])
     scaler = RewardScaler(1, gamma=0.5, clip=10.0, enabled=True)
-    scaled = scaler(rewards, cut, np.ones((3, 1), bool), Comm())
+    scaled = scaler(rewards, done, np.ones((3, 1), bool), Comm())
     discounted = np.array([2.0, 0.5 * 2 + 4, 2.0])  # starts anew after the cut
     np.testing.assert_allclose(scaled[:, 0], rewards[:, 0] / discounted.std(), rtol=1e-6)
     assert scaler.returns == [2.0]
 
 
 def test_dead_rows_do_not_count_in_the_reward_scale():
-    rewards, cut = np.array([[1.0], [0.0], [3.0]]), np.array([[True], [False], [False]])
-    valid = np.array([[True], [False], [True]])
+    rewards, done = np.array([[1.0], [0.0], [3.0]]), np.array([[True], [False], [False]])
+    mask = np.array([[True], [False], [True]])
     scaler = RewardScaler(1, gamma=0.9, clip=10.0, enabled=True)
-    scaler(rewards, cut, valid, Comm())
+    scaler(rewards, done, mask, Comm())
     assert scaler.moments.count == 2
     assert scaler.moments.mean == 2.0

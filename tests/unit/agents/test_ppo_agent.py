@@ -7,7 +7,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from milozero.agents.base import Setting
+from milozero.agents.base import AgentContext
 from milozero.agents.nn.networks import BatchNorm
 from milozero.agents.ppo_agent import PPOAgent, PPOConfig, standardize
 from milozero.agents.rollout import Rollout, rollout_generator
@@ -19,9 +19,9 @@ BOX, DISCRETE = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(3)
 SMALL = PPOConfig(p_perception_stack="mlp_8", v_perception_stack="mlp_8", batch_size=16, epochs=2)
 
 
-def agent_for(space=BOX, config=SMALL, size=3, **setting):
-    setting = {"num_envs": 4, "seed": 1} | setting
-    return PPOAgent(config, size, space, Setting(setting.pop("comm", Comm()), **setting))
+def agent_for(space=BOX, config=SMALL, size=3, **context):
+    context = {"num_envs": 4, "seed": 1} | context
+    return PPOAgent(config, size, space, AgentContext(context.pop("comm", Comm()), **context))
 
 
 def random_rollout(agent, space=BOX, steps=16, num_envs=4, size=3, seed=0):
@@ -31,11 +31,11 @@ def random_rollout(agent, space=BOX, steps=16, num_envs=4, size=3, seed=0):
     noise = np.stack([agent.noise(rng, steps) for _ in range(num_envs)], axis=1)
     terminated, truncated = np.zeros((2, steps, num_envs), bool)
     terminated[4, 0] = truncated[7, 1] = True
-    valid = np.ones((steps, num_envs), bool)
-    valid[5, 0] = valid[8, 1] = False
-    actions = np.stack([agent.explore(obs[t], noise[t]) for t in range(steps)])
-    rewards = rng.normal(size=(steps, num_envs)).astype(np.float32) * valid
-    return Rollout(obs, actions, rewards, terminated, truncated, valid, [])
+    mask = np.ones((steps, num_envs), bool)
+    mask[5, 0] = mask[8, 1] = False
+    actions = np.stack([agent.sample_actions(obs[t], noise[t]) for t in range(steps)])
+    rewards = rng.normal(size=(steps, num_envs)).astype(np.float32) * mask
+    return Rollout(obs, actions, rewards, terminated, truncated, mask, [])
 
 
 @pytest.mark.parametrize("space", [BOX, DISCRETE], ids=["continuous", "discrete"])
@@ -45,9 +45,9 @@ def random_rollout(agent, space=BOX, steps=16, num_envs=4, size=3, seed=0):
 def test_ratio_is_one_at_the_first_minibatch(space, options):
     config = dataclasses.replace(SMALL, epochs=1, batch_size=64, **options)
     agent = agent_for(space, config)
-    for seed in range(3):  # normalisers have learned by the second rollout
+    for seed in range(3):  # normalizers have learned by the second rollout
         metrics = agent.update(random_rollout(agent, space, seed=seed), 0.0)
-        assert abs(metrics["kl"]) < 1e-6
+        assert abs(metrics["approx_kl"]) < 1e-6
         assert metrics["clip_fraction"] == 0
 
 
@@ -62,7 +62,7 @@ def test_dead_rows_change_nothing(recompute):
     first, second = agent_for(config=config), agent_for(config=config)
     rollout = random_rollout(first)
     other = dataclasses.replace(rollout, actions=rollout.actions.copy(), rewards=rollout.rewards.copy())
-    dead = ~rollout.valid
+    dead = ~rollout.mask
     other.actions[dead] = 7.0  # ignored by the environment, so it must be ignored here
     other.rewards[dead] = 7.0
     first.update(rollout, 0.0)
@@ -79,12 +79,12 @@ def test_rewards_of_the_environment_are_learned_from():
     assert first.parameter_hash() != second.parameter_hash()
 
 
-def test_normaliser_learns_after_the_update_and_each_valid_row_once():
+def test_normalizer_learns_after_the_update_and_each_valid_row_once():
     agent = agent_for(config=dataclasses.replace(SMALL, epochs=5))
     rollout = random_rollout(agent)
     agent.update(rollout, 0.0)
-    assert agent.observations.moments.count == rollout.valid.sum()
-    np.testing.assert_allclose(agent.observations.moments.mean, rollout.obs[:-1][rollout.valid].mean(0), atol=1e-6)
+    assert agent.observations.moments.count == rollout.mask.sum()
+    np.testing.assert_allclose(agent.observations.moments.mean, rollout.obs[:-1][rollout.mask].mean(0), atol=1e-6)
 
 
 def test_acting_changes_nothing_in_the_agent():
@@ -92,19 +92,19 @@ def test_acting_changes_nothing_in_the_agent():
     agent.update(random_rollout(agent), 0.0)
     before = repr(agent.state_dict())
     for _ in range(3):
-        agent.act(np.ones(3))
+        agent.predict(np.ones(3))
     assert repr(agent.state_dict()) == before
 
 
-def test_policy_sees_the_normalised_observation_when_it_is_evaluated():
+def test_policy_sees_the_normalized_observation_when_it_is_evaluated():
     agent = agent_for()
     agent.update(random_rollout(agent), 0.0)
     agent.observations.moments.mean[:] = 100.0
     agent.observations._freeze()
-    moved = agent.act(np.full(3, 100.0))
+    moved = agent.predict(np.full(3, 100.0))
     agent.observations.moments.mean[:] = 0.0
     agent.observations._freeze()
-    np.testing.assert_allclose(agent.act(np.zeros(3)), moved, atol=1e-6)
+    np.testing.assert_allclose(agent.predict(np.zeros(3)), moved, atol=1e-6)
 
 
 @pytest.mark.parametrize("space", [BOX, DISCRETE], ids=["continuous", "discrete"])
@@ -113,26 +113,26 @@ def test_agent_from_a_checkpoint_goes_on_as_the_one_that_was_saved(space):
     saved, loaded = agent_for(space, config), agent_for(space, config, seed=9)
     saved.update(random_rollout(saved, space), 0.0)
     loaded.load_state_dict(saved.state_dict())
-    loaded.load_worker_state(saved.worker_state())
+    loaded.load_rank_state_dict(saved.rank_state_dict())
     rollout = random_rollout(saved, space, seed=2)
     assert saved.update(rollout, 0.5) == loaded.update(rollout, 0.5)
     assert saved.parameter_hash() == loaded.parameter_hash()
 
 
 def test_minibatches_are_shuffled_anew_every_epoch_and_cover_all_rows():
-    from milozero.agents.learning.optimizer import Packed
+    from milozero.agents.learning.optimizer import PackedBatch
 
-    rng, packed = np.random.default_rng(0), Packed({"row": torch.arange(12)})
+    rng, packed = np.random.default_rng(0), PackedBatch({"row": torch.arange(12)})
     epochs = [packed.minibatches(4, rng).flatten() for _ in range(2)]
     assert all(sorted(epoch.tolist()) == list(range(12)) for epoch in epochs)
     assert not torch.equal(*epochs)
 
 
 def test_packed_fields_come_back_as_they_were():
-    from milozero.agents.learning.optimizer import Packed, unpack
+    from milozero.agents.learning.optimizer import PackedBatch, unpack
 
     batch = {"obs": torch.randn(6, 3), "actions": torch.arange(6), "weights": torch.rand(6)}
-    packed = Packed(batch)
+    packed = PackedBatch(batch)
     back = unpack(packed.matrix, packed.shapes)
     assert back.keys() == batch.keys()
     for name, field in batch.items():
@@ -212,11 +212,11 @@ def test_rpo_moves_the_means_of_the_update_and_those_alone():
     """Rahman & Xue 2022: a mean that is moved by z gives the probability that the mean gives to the action less z."""
     agent = agent_for(config=dataclasses.replace(SMALL, rpo_alpha=0.5, epochs=3))
     seen = []
-    agent.optimizer.learn = lambda packed, size, rng: seen.append(packed.matrix.clone())
-    agent.optimizer.take_metrics = lambda: dict.fromkeys(("policy_loss", "kl"), 0.0)
+    agent.optimizer.run_epoch = lambda packed, size, rng: seen.append(packed.matrix.clone())
+    agent.optimizer.pop_metrics = lambda: dict.fromkeys(("policy_loss", "approx_kl"), 0.0)
     rollout = random_rollout(agent)
     plain = agent_for(config=SMALL)
-    plain.optimizer.learn, plain.optimizer.take_metrics = agent.optimizer.learn, agent.optimizer.take_metrics
+    plain.optimizer.run_epoch, plain.optimizer.pop_metrics = agent.optimizer.run_epoch, agent.optimizer.pop_metrics
     agent.update(rollout, 0.0)
     plain.update(rollout, 0.0)
     *moved, unmoved, _ = (each.numpy() for each in seen)
@@ -235,19 +235,21 @@ def test_rpo_without_means_is_refused():
 
 def test_value_loss_is_clipped_on_request():
     rollouts, results = [], []
-    for clip_value in (False, True):
-        agent = agent_for(config=dataclasses.replace(SMALL, clip_value=clip_value, v_lr=0.05, clip=0.01, epochs=6))
+    for clipped in (False, True):
+        agent = agent_for(
+            config=dataclasses.replace(SMALL, clip_value_loss=clipped, v_lr=0.05, clip_range=0.01, epochs=6)
+        )
         rollouts.append(random_rollout(agent))
         agent.update(rollouts[-1], 0.0)
         results.append(agent.parameter_hash())
     assert results[0] != results[1]
 
 
-def test_advantages_are_standardised_over_all_workers():
-    values, valid = np.arange(12.0).reshape(6, 2), np.ones((6, 2), bool)
-    valid[5, 1] = False
-    parts = on_workers(2, lambda comm: standardize(values[:, [comm.rank]], valid[:, [comm.rank]], comm))
-    kept = np.concatenate(parts, axis=1)[valid]
+def test_advantages_are_standardized_over_all_workers():
+    values, mask = np.arange(12.0).reshape(6, 2), np.ones((6, 2), bool)
+    mask[5, 1] = False
+    parts = on_workers(2, lambda comm: standardize(values[:, [comm.rank]], mask[:, [comm.rank]], comm))
+    kept = np.concatenate(parts, axis=1)[mask]
     assert abs(kept.mean()) < 1e-9
     assert kept.std() == pytest.approx(1.0)
 
@@ -257,7 +259,7 @@ def test_batch_norm_over_two_workers_equals_one_that_sees_all():
 
     def learn(comm):
         layer = BatchNorm(3)
-        layer.learn(x[:15] if comm.rank == 0 else x[15:], comm)
+        layer.update_batch_norm(x[:15] if comm.rank == 0 else x[15:], comm)
         return layer(x).detach()
 
     first, second = on_workers(2, learn)
@@ -268,7 +270,7 @@ def test_batch_norm_over_two_workers_equals_one_that_sees_all():
 
 def test_gradients_are_averaged_before_they_are_clipped():
     """Two workers with opposite gradients of norm 10 must not move; clipping each first would hide the size."""
-    from milozero.agents.learning.optimizer import Optimizer, Packed
+    from milozero.agents.learning.optimizer import Optimizer, PackedBatch
 
     def norm(comm):
         network = torch.nn.Linear(1, 1, bias=False)
@@ -276,14 +278,14 @@ def test_gradients_are_averaged_before_they_are_clipped():
         slope = torch.tensor([30.0, -10.0][comm.rank])
         loss = lambda params, batch: (params["weight"].sum() * slope, {"x": batch["x"].sum()})  # noqa: E731
         optimizer = Optimizer(network, loss, lambda _: 0.1, clip_norm=1.0, comm=comm, compile=False)
-        optimizer.learn(Packed({"x": torch.ones(2)}), 2, np.random.default_rng(0))
-        return optimizer.take_metrics()["gradient_norm"]
+        optimizer.run_epoch(PackedBatch({"x": torch.ones(2)}), 2, np.random.default_rng(0))
+        return optimizer.pop_metrics()["grad_norm"]
 
     assert on_workers(2, norm) == [10.0, 10.0]
 
 
 def test_steps_are_those_of_torchs_adam_after_its_gradient_clipping():
-    from milozero.agents.learning.optimizer import BETA1, BETA2, EPSILON, Optimizer, Packed
+    from milozero.agents.learning.optimizer import BETA1, BETA2, EPSILON, Optimizer, PackedBatch
 
     mine, torchs = (torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)) for _ in "ab")
     torchs.load_state_dict(mine.state_dict())
@@ -296,7 +298,7 @@ def test_steps_are_those_of_torchs_adam_after_its_gradient_clipping():
     adam = torch.optim.Adam(torchs.parameters(), lr=0.05, betas=(BETA1, BETA2), eps=EPSILON)
     for seed in range(3):
         x = torch.randn(32, 3, generator=torch.Generator().manual_seed(seed))
-        optimizer.learn(Packed({"x": x}), 8, np.random.default_rng(seed))
+        optimizer.run_epoch(PackedBatch({"x": x}), 8, np.random.default_rng(seed))
         for rows in np.random.default_rng(seed).permutation(32).reshape(4, 8):
             adam.zero_grad()
             ((torchs(x[rows]) ** 2).mean() * 5).backward()
@@ -319,7 +321,7 @@ def test_rollouts_of_a_known_task_are_learned():
     env.step = lambda a: (lambda o, r, *ends: (o, r * (a[:, 0] > 0.3), *ends))(*step(a))
     for rollout in itertools.islice(rollout_generator(env, agent, 128, seed=0), 15):
         agent.update(rollout, 0.0)
-    assert agent.act(np.array([3.0]))[0] > 0.3
+    assert agent.predict(np.array([3.0]))[0] > 0.3
 
 
 @pytest.mark.parametrize("options", [{}, {"layer_norm": True}, {"batch_norm_all": True}], ids=str)

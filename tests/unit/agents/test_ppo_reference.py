@@ -29,9 +29,9 @@ ON_BOTH_SIDES = ("above, good", "above, bad", "below, good", "below, bad")
 
 CASES = [
     (BOX, {}),
-    (BOX, {"clip_value": True}),
-    (BOX, {"clip_value": True, "recompute_advantages": True}),
-    (BOX, {"entropy_coefficient": 0.05, "value_coefficient": 0.8}),
+    (BOX, {"clip_value_loss": True}),
+    (BOX, {"clip_value_loss": True, "recompute_advantages": True}),
+    (BOX, {"ent_coef": 0.05, "vf_coef": 0.8}),
     (BOX, {"normalize_advantages": False}),
     (BOX, {"recompute_advantages": True}),
     (BOX, {"lr_schedule": "constant"}),
@@ -43,14 +43,14 @@ CASES = [
     (BOX, {"batch_size": 24}),  # which leaves rows out
     (BOX, {"clip_norm": 0.0}),
     (DISCRETE, {}),
-    (DISCRETE, {"entropy_coefficient": 0.05, "clip_value": True}),
+    (DISCRETE, {"ent_coef": 0.05, "clip_value_loss": True}),
     (DISCRETE, {"batch_norm_all": True, "shared_value": True}),
 ]
 
 
 def described(value):
     if isinstance(value, dict):
-        return ", ".join(f"{name}={setting}" for name, setting in value.items()) or "default"
+        return ", ".join(f"{name}={context}" for name, context in value.items()) or "default"
     return "box" if value is BOX else "discrete"
 
 
@@ -60,18 +60,18 @@ def test_three_updates_are_those_of_the_reference(space, options):
     assert all(happened[case] > 0 for case in ON_BOTH_SIDES), happened
     assert happened["gradient whole"] > 0
     assert (happened["gradient clipped"] > 0) == (options.get("clip_norm") != 0.0)
-    if options.get("clip_value"):
+    if options.get("clip_value_loss"):
         assert min(happened["value kept near"], happened["value far out counts"]) > 0
 
 
-def test_robust_policy_optimisation_is_that_of_the_reference():
+def test_robust_policy_optimization_is_that_of_the_reference():
     moved = learn_side_by_side(BOX, rpo_alpha=0.3)
     assert all(moved.happened[case] > 0 for case in ON_BOTH_SIDES)
 
 
 @pytest.mark.parametrize("scaled", [True, False])
 def test_value_of_an_end_reaches_the_last_step_discounted_and_beside_the_scale(scaled):
-    learn_side_by_side(BOX, value_of_end=6.0, normalize_rewards=scaled)
+    learn_side_by_side(BOX, terminal_value=6.0, normalize_rewards=scaled)
 
 
 def test_update_ends_after_the_epoch_in_which_the_policy_has_moved_too_far():
@@ -89,7 +89,7 @@ def test_update_ends_after_the_epoch_in_which_the_policy_has_moved_too_far():
 
 
 @pytest.mark.parametrize(
-    ("space", "options"), [(BOX, {"batch_norm_all": True, "clip_value": True}), (DISCRETE, {})], ids=described
+    ("space", "options"), [(BOX, {"batch_norm_all": True, "clip_value_loss": True}), (DISCRETE, {})], ids=described
 )
 def test_two_workers_learn_what_one_reference_learns_that_sees_both(space, options):
     """One has episodes that end often, the other hardly any: their shares of dead rows differ."""
@@ -98,7 +98,7 @@ def test_two_workers_learn_what_one_reference_learns_that_sees_both(space, optio
         successive_rollouts(space, num_envs=2, seed=1, ends=0.4),
         successive_rollouts(space, num_envs=2, seed=2, ends=0.02),
     ]
-    assert data[0][0].valid.mean() < data[1][0].valid.mean() - 0.1
+    assert data[0][0].mask.mean() < data[1][0].mask.mean() - 0.1
     reference = reference_for(agent_for(space, config), space, config, workers=2)
     mine = [reference.update(pair, k / 4) for k, pair in enumerate(zip(*data, strict=True))]
 
@@ -123,7 +123,7 @@ def test_advantage_is_the_discounted_sum_of_the_errors_of_its_own_episode():
     ends = (rollout.terminated, rollout.terminated | rollout.truncated)
     found = gae(rollout.rewards, values[:-1], values[1:], *ends, 0.97, 0.6)
     expected = advantages_of(rollout, rollout.rewards, values, 0.97, 0.6)
-    np.testing.assert_allclose(found[rollout.valid], expected[rollout.valid], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found[rollout.mask], expected[rollout.mask], rtol=1e-6, atol=1e-6)
 
 
 def test_networks_begin_orthogonal_with_their_gains_and_without_biases():

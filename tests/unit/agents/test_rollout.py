@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from milozero import environments
-from milozero.agents.rollout import Past, rollout_generator
+from milozero.agents.rollout import ReplayLog, rollout_generator
 from milozero.helpers.errors import NonFiniteError
 from tests.support.fakes import CountingEnv, IdleAgent
 
@@ -14,7 +14,7 @@ def test_step_after_an_episode_is_dead_and_the_row_before_holds_its_final_observ
     env = CountingEnv([2, 3])
     rollout = next(rollout_generator(env, IdleAgent(), 12, seed=0))
     assert rollout.obs[:, 0, 0].tolist() == [0, 1, 2, 0, 1, 2, 0]
-    assert rollout.valid[:, 0].tolist() == [True, True, False, True, True, False]
+    assert rollout.mask[:, 0].tolist() == [True, True, False, True, True, False]
     assert rollout.terminated[:, 0].tolist() == [False, True, False, False, True, False]
     assert rollout.truncated[:, 1].tolist() == [False, False, True, False, False, False]
     assert not rollout.terminated[:, 1].any()
@@ -22,8 +22,8 @@ def test_step_after_an_episode_is_dead_and_the_row_before_holds_its_final_observ
 
 def test_dead_first_row_is_known_in_the_next_rollout():
     rollouts = rollout_generator(CountingEnv([2]), IdleAgent(), 2, seed=0)
-    assert next(rollouts).valid.all()
-    assert next(rollouts).valid[:, 0].tolist() == [False, True]
+    assert next(rollouts).mask.all()
+    assert next(rollouts).mask[:, 0].tolist() == [False, True]
 
 
 @pytest.mark.parametrize("rollout_len", [3, 7, 30])
@@ -31,7 +31,7 @@ def test_episode_returns_are_raw_and_whole_whatever_the_rollout_length(rollout_l
     rollouts = rollout_generator(CountingEnv([5]), IdleAgent(), rollout_len, seed=0)
     episodes = [e for r in itertools.islice(rollouts, 60 // rollout_len + 1) for e in r.episodes]
     assert len(episodes) >= 9
-    assert all(e.ret == 5.0 and e.length == 5 for e in episodes)
+    assert all(e.return_ == 5.0 and e.length == 5 for e in episodes)
 
 
 def test_noise_belongs_to_the_environment_not_to_the_worker():
@@ -42,44 +42,44 @@ def test_noise_belongs_to_the_environment_not_to_the_worker():
 
 
 def test_fresh_episodes_start_from_new_seeds_and_those_cut_off_are_truncated_and_not_counted():
-    env, past = CountingEnv([5, 3]), Past()
-    rollouts = rollout_generator(env, IdleAgent(), 8, seed=0, fresh_every=2, past=past)
+    env, replay_log = CountingEnv([5, 3]), ReplayLog()
+    rollouts = rollout_generator(env, IdleAgent(), 8, seed=0, reset_interval=2, replay_log=replay_log)
     first = next(rollouts)
     seeds = env.seeds
     assert not first.truncated[-1].any()
-    assert (past.start, len(past.actions)) == (0, 1)
+    assert (replay_log.start, len(replay_log.actions)) == (0, 1)
     second = next(rollouts)  # whose last row is dead for environment 1
     assert second.obs[:, 0, 0].tolist() == [4, 5, 0, 1, 2]
     assert second.truncated[-1].tolist() == [True, False]
     assert [e.length for e in second.episodes] == [5, 3]
-    assert (past.start, past.actions) == (2, [])
+    assert (replay_log.start, replay_log.actions) == (2, [])
     third = next(rollouts)
     assert third.obs[0].tolist() == [[0], [0]]
-    assert third.valid[:3].all()
+    assert third.mask[:3].all()
     assert [e.length for e in third.episodes] == [3]
     assert set(env.seeds).isdisjoint(seeds)
 
 
 def test_dead_row_before_a_fresh_start_is_no_episode():
-    rollout = next(rollout_generator(CountingEnv([3]), IdleAgent(), 4, seed=0, fresh_every=1))
-    assert rollout.valid[:, 0].tolist() == [True, True, True, False]
+    rollout = next(rollout_generator(CountingEnv([3]), IdleAgent(), 4, seed=0, reset_interval=1))
+    assert rollout.mask[:, 0].tolist() == [True, True, True, False]
     assert not rollout.truncated[-1].any()
 
 
 @pytest.mark.parametrize("env_id", ["Hopper-v5", "tests.support.user_envs:Bounded-v0"])
 @pytest.mark.parametrize("stop", [1, 2, 3, 4, 5, 7])
 def test_resumed_rollouts_are_those_of_a_generator_that_never_stopped(env_id, stop):
-    def rollouts(past):
+    def rollouts(replay_log):
         env = environments.make_vector_env(env_id, 2)
         agent = IdleAgent(env.action_shape[0])
-        return rollout_generator(env, agent, 40, seed=1, first_env=4, fresh_every=3, past=past)
+        return rollout_generator(env, agent, 40, seed=1, first_env=4, reset_interval=3, replay_log=replay_log)
 
-    past = Past()
-    going_on = rollouts(past)
+    replay_log = ReplayLog()
+    going_on = rollouts(replay_log)
     for _ in range(stop):
         next(going_on)
-    resumed = rollouts(copy.deepcopy(past))
-    for _ in past.actions:
+    resumed = rollouts(copy.deepcopy(replay_log))
+    for _ in replay_log.actions:
         next(resumed)
     for _ in range(4):
         one, other = next(going_on), next(resumed)
@@ -114,7 +114,7 @@ def test_action_that_is_not_finite_is_named_and_no_environment_sees_it():
     step = env.step
     env.step = lambda actions: seen.append(actions.copy()) or step(actions)
     agent = IdleAgent()
-    agent.explore = lambda obs, noise: np.where(obs == 2, np.nan, noise)
+    agent.sample_actions = lambda obs, noise: np.where(obs == 2, np.nan, noise)
     with pytest.raises(NonFiniteError, match="the policy returned a NaN or infinite action") as caught:
         next(rollout_generator(env, agent, 12, seed=0))
     assert "(environment 0, step 2 of the rollout)" in str(caught.value)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from milozero.agents.nn.networks import Actor, Perception, Policy, make_head
+from milozero.agents.nn.networks import MLP, Actor, Policy, make_head
 from milozero.helpers.seeding import Purpose, generator, integer
 
 DRAWS = 200_000
@@ -34,7 +34,7 @@ def categorical():
 
 def acting(space):
     rng = torch.Generator().manual_seed(0)
-    layers = Perception("mlp_8", 2, rng)
+    layers = MLP("mlp_8", 2, rng)
     policy = Policy(layers, make_head(space, layers.outputs, 0.0, rng)).requires_grad_(False)
     policy.head.output.weight.mul_(30.0)  # so that observations matter
     return policy

@@ -92,9 +92,9 @@ def test_field_is_read_up_to_a_size_that_its_largest_part_may_have_in_memory(tmp
     most = max(rows, chunk) * 3 * 8  # bytes: HDF5 unpacks whole chunks, however little of one is used
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("acs", data=values, chunks=(chunk, 3), maxshape=(None, 3))
-        monkeypatch.setattr(hdf5, "LARGEST_FIELD", most)
+        monkeypatch.setattr(hdf5, "MAX_FIELD_BYTES", most)
         np.testing.assert_array_equal(hdf5.read_field(file, "acs"), values)
-        monkeypatch.setattr(hdf5, "LARGEST_FIELD", most - 1)
+        monkeypatch.setattr(hdf5, "MAX_FIELD_BYTES", most - 1)
         with pytest.raises(ValueError, match="acs is larger than"):
             hdf5.read_field(file, "acs")
 
@@ -164,7 +164,7 @@ def test_npz_gives_back_the_episodes(tmp_path):
     first, second = demos.read_demos(str(path), 0)
     np.testing.assert_array_equal(first.obs, episode(3).obs)
     np.testing.assert_array_equal(second.actions, episode(5).actions)
-    assert (first.ret, second.ret) == (3.0, 10.0)
+    assert (first.return_, second.return_) == (3.0, 10.0)
     assert (first.terminated, second.terminated) == (False, True)
     assert len(demos.read_demos(str(path), 1)) == 1
     with pytest.raises(UserError, match="holds 2"):
@@ -273,7 +273,7 @@ def test_minari_dataset_is_read_from_disk(dataset):
     assert first.obs.shape == (8, 3)
     assert first.actions.shape == (7, 1)
     assert (first.truncated, first.terminated) == (True, False)
-    assert first.facts()["env_id"] == "Pendulum-v1"
+    assert first.metadata()["env_id"] == "Pendulum-v1"
     assert not np.array_equal(first.obs, second.obs)
     assert len(demos.read_demos(str(dataset / "data"), 0)) == 3
     with pytest.raises(UserError, match="holds 3"):
@@ -365,8 +365,8 @@ def test_episode_shorter_than_the_subsampling_gives_one_step():
 
 def test_table_tells_each_episode_and_what_they_have_in_common(tmp_path, capsys):
     for number, length in enumerate((5, 2)):
-        facts = {"env_id": "X-v0", "seed": number + 70, "mujoco_version": "3.17.0"}
-        demos.write_demo(tmp_path / f"{number}.h5", episode(length), facts)
+        metadata = {"env_id": "X-v0", "seed": number + 70, "mujoco_version": "3.17.0"}
+        demos.write_demo(tmp_path / f"{number}.h5", episode(length), metadata)
     table.show(ImitationConfig(expert_path=str(tmp_path)))
     shown = capsys.readouterr().out
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines()]
@@ -405,13 +405,13 @@ def test_whatever_a_file_tells_of_itself_is_shown_as_it_is_or_is_one_line(tmp_pa
     def broken(_):
         raise RuntimeError("unable to read the attribute")
 
-    monkeypatch.setattr("milozero.demonstrations.formats.hdf5.read_facts", broken)
+    monkeypatch.setattr("milozero.demonstrations.formats.hdf5.read_metadata", broken)
     with pytest.raises(UserError, match="unable to read the attribute"):
         table.show(ImitationConfig(expert_path=str(folder)))
 
 
 def test_long_table_is_cut_and_counted(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(table, "MOST_ROWS", 1)
+    monkeypatch.setattr(table, "MAX_ROWS", 1)
     for number in range(3):
         demos.write_demo(tmp_path / f"{number}.h5", episode(4), {})
     table.show(ImitationConfig(expert_path=str(tmp_path), num_demos=3))

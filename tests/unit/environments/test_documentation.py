@@ -34,7 +34,7 @@ def test_family_that_the_documentation_makes_works(monkeypatch):
     module = types.ModuleType("environments.some")
     exec(code, module.__dict__)
     monkeypatch.setitem(sys.modules, "environments.some", module)
-    monkeypatch.setattr(registry, "FAMILIES", {"some": "environments.some", **environments.FAMILIES})
+    monkeypatch.setattr(registry, "SUITES", {"some": "environments.some", **environments.SUITES})
     with pytest.raises(UserError, match=r"some:task-v0 needs some_simulator; pip install some_simulator==1\.0$"):
         environments.make_vector_env("some:task-v0", 2)
     simulator = types.ModuleType("some_simulator")
@@ -44,4 +44,4 @@ def test_family_that_the_documentation_makes_works(monkeypatch):
     env = environments.make_vector_env("some:task-v0", 2)
     assert env.reset([0, 1]).shape == (2, 4)
     assert env.step(np.zeros(2, int))[1].tolist() == [1, 1]
-    assert environments.family_of("CartPole-v1") is environments.family("gymnasium")
+    assert environments.suite_for("CartPole-v1") is environments.get_suite("gymnasium")

@@ -230,10 +230,10 @@ def test_what_an_environment_is_made_with_reaches_it_and_keeps_envpool_out():
 
 
 def test_every_id_belongs_to_one_family_and_resolves_to_itself():
-    for name in environments.FAMILIES:
-        family = environments.family(name)
+    for name in environments.SUITES:
+        get_suite = environments.get_suite(name)
         for env_id in listing.ids(name):
-            assert environments.family_of(env_id) is family
+            assert environments.suite_for(env_id) is get_suite
             assert environments.resolve(env_id) == env_id
 
 
@@ -265,7 +265,7 @@ def test_warnings_of_mujoco_go_to_the_log_alone(tmp_path, monkeypatch, capfd, ca
 
 @pytest.mark.renders
 def test_camera_follows_the_robot(monkeypatch):
-    """A Hopper moved ten metres on is still in the middle of the picture."""
+    """A Hopper moved ten meters on is still in the middle of the picture."""
     monkeypatch.setenv("MUJOCO_GL", "egl")
     env = environments.make_env("Hopper-v5", "rgb_array")
     env.reset(seed=0)
@@ -282,7 +282,7 @@ def test_raw_calls_of_envpool_give_what_its_gymnasium_layer_gives(env_id):
     import envpool
 
     seeds = [3, 4, 5]
-    raw = environments.family_of(env_id).make_vector(env_id, 3, environments.make_env(env_id), {})
+    raw = environments.suite_for(env_id).make_vector(env_id, 3, environments.make_env(env_id), {})
     assert isinstance(raw, pool.Pool)
     layered = envpool.make(env_id, env_type="gymnasium", num_envs=3, seed=seeds, num_threads=1)
     np.testing.assert_array_equal(raw.reset(seed=seeds)[0], layered.reset()[0])

@@ -30,7 +30,7 @@ def test_names():
     assert environments.resolve("OsimArm2D") == ARM
     assert environments.resolve("OsimProsthetics") == "OsimProsthetics-v1"
     assert environments.resolve("OsimProsthetics-v0") == "OsimProsthetics-v0"
-    assert environments.family_of("OsimLab.envs:Walker-v0") is environments.family("gymnasium")
+    assert environments.suite_for("OsimLab.envs:Walker-v0") is environments.get_suite("gymnasium")
     for wrong in ("OsimArm3D", "OsimArm2D-v7", "Osim"):
         with pytest.raises(UserError, match="Osim"):
             environments.resolve(wrong)
@@ -87,7 +87,7 @@ def test_environments_keep_gymnasiums_rules(env_id, observation, actions):
 
 
 def middle_of(color, frame):
-    """Return the column and row in the middle of what a frame has of a colour."""
+    """Return the column and row in the middle of what a frame has of a color."""
     rows, columns = np.nonzero((frame == color).all(axis=-1))
     return (columns.min() + columns.max()) / 2, (rows.min() + rows.max()) / 2
 
@@ -236,8 +236,8 @@ def test_held_actions_are_the_same_as_repeated_ones():
     assert held.metadata["render_fps"] == 25
     made = environments.make_env("OsimL2Run-v0", None, {"frame_skip": 3})
     assert made.spec.max_episode_steps == 334
-    family = environments.family("opensim")
-    assert family.longest_replay({"frame_skip": 10}) * 10 == family.longest_replay({})
+    get_suite = environments.get_suite("opensim")
+    assert get_suite.longest_replay({"frame_skip": 10}) * 10 == get_suite.longest_replay({})
 
 
 def test_time_limit_truncates_and_a_fall_terminates():
@@ -309,7 +309,7 @@ def roll(seed, queue=None):
     return end
 
 
-def test_forks_and_neighbours_do_not_disturb_each_other():
+def test_forks_and_neighbors_do_not_disturb_each_other():
     here = roll(5)
     context = multiprocessing.get_context("fork")
     queue = context.Queue()

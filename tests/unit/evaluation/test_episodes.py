@@ -7,7 +7,7 @@ from tests.support import user_envs
 
 
 class Still:
-    def act(self, obs):
+    def predict(self, obs):
         return np.zeros(2)
 
 
@@ -19,7 +19,7 @@ def test_episode_holds_one_more_observation_than_actions():
 
 def test_agent_answers_each_observation_as_it_comes_but_for_the_last():
     agent, seen = Still(), []
-    agent.act = lambda obs: seen.append(obs) or np.zeros(2)
+    agent.predict = lambda obs: seen.append(obs) or np.zeros(2)
     episode = play(agent, user_envs.Bounded(), seed=0)
     assert len(np.unique(episode.obs, axis=0)) == 11
     np.testing.assert_array_equal(seen, episode.obs[:-1])
@@ -43,6 +43,6 @@ def test_number_that_is_not_finite_is_named_with_its_step(part, named):
 
 def test_action_that_is_not_finite_is_named():
     agent = Still()
-    agent.act = lambda obs: np.full(2, np.nan)
+    agent.predict = lambda obs: np.full(2, np.nan)
     with pytest.raises(NonFiniteError, match="infinite action"):
         play(agent, user_envs.Bounded(), seed=0)

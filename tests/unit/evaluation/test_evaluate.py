@@ -7,7 +7,7 @@ import sys
 import gymnasium
 import pytest
 
-from milozero.evaluation.evaluate import play_checkpoint
+from milozero.evaluation.evaluate import evaluate_checkpoint
 from milozero.experiment.settings import EvalConfig
 from milozero.helpers.comm import Comm
 
@@ -15,7 +15,7 @@ from milozero.helpers.comm import Comm
 class Pushing:
     """An agent that ends CartPole's episode soon."""
 
-    def act(self, obs):
+    def predict(self, obs):
         return 1
 
 
@@ -32,7 +32,7 @@ def shown(monkeypatch):
         monkeypatch.setenv("TERM", "xterm")
         monkeypatch.setattr(sys, "stdout", output)
         make, config = (lambda mode: gymnasium.make("CartPole-v1")), EvalConfig(num_trajs=1)
-        play_checkpoint(Pushing(), make, config, 0, folder, {}, Comm())
+        evaluate_checkpoint(Pushing(), make, config, 0, folder, {}, Comm())
         return output.getvalue()
 
     return play

@@ -128,11 +128,11 @@ def test_newest_intact_checkpoint_is_found_and_damaged_ones_are_told(tmp_path):
 def test_oldest_checkpoints_make_room_and_best_and_last_stay(tmp_path):
     for name in ("iter_2", "iter_10", "iter_9", "best", "last"):
         (tmp_path / f"{name}.pt").touch()
-    checkpoint.thin_out(tmp_path, 0, 10)
+    checkpoint.prune(tmp_path, 0, 10)
     assert len(list(tmp_path.iterdir())) == 5
-    checkpoint.thin_out(tmp_path, 1, 9)
+    checkpoint.prune(tmp_path, 1, 9)
     assert checkpoint.available(tmp_path) == ["9", "10", "best", "last"]
-    checkpoint.thin_out(tmp_path, 1, 10)
+    checkpoint.prune(tmp_path, 1, 10)
     assert checkpoint.available(tmp_path) == ["10", "best", "last"]
 
 

@@ -18,19 +18,19 @@ def _compiler(monkeypatch):
 
 
 def test_a_long_run_is_compiled_and_a_short_one_is_not():
-    assert hardware.compiles(settings("--num_timesteps=1000000"), *ON_CPU, 0)
-    assert not hardware.compiles(settings("--num_timesteps=10000"), *ON_CPU, 0)
+    assert hardware.should_compile(settings("--num_timesteps=1000000"), *ON_CPU, 0)
+    assert not hardware.should_compile(settings("--num_timesteps=10000"), *ON_CPU, 0)
 
 
 def test_cloning_is_as_long_as_its_passes_over_the_demonstrations():
     flags = ("--algo=bc", "--expert_path=demos", "--num_iters=60", "--rollout_len=256", "--num_envs=8")
-    assert hardware.compiles(settings(*flags), *ON_CPU, 16_000)
-    assert not hardware.compiles(settings(*flags), *ON_CPU, 1_000)
-    assert not hardware.compiles(settings(*flags), 16, "cpu", None, 16_000)
-    assert not hardware.compiles(settings(*flags, "--demo_subsampling=20"), *ON_CPU, 16_000)
+    assert hardware.should_compile(settings(*flags), *ON_CPU, 16_000)
+    assert not hardware.should_compile(settings(*flags), *ON_CPU, 1_000)
+    assert not hardware.should_compile(settings(*flags), 16, "cpu", None, 16_000)
+    assert not hardware.should_compile(settings(*flags, "--demo_subsampling=20"), *ON_CPU, 16_000)
 
 
 def test_a_resumed_run_is_compiled_if_it_was():
     long, short = settings("--num_timesteps=1000000"), settings("--num_timesteps=10000")
-    assert not hardware.compiles(long, 1, "cpu", False, 0)
-    assert hardware.compiles(short, 1, "cpu", True, 0)
+    assert not hardware.should_compile(long, 1, "cpu", False, 0)
+    assert hardware.should_compile(short, 1, "cpu", True, 0)

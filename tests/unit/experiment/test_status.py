@@ -21,16 +21,16 @@ def test_first_word_about_the_end_counts(tmp_path):
 
 def test_worker_that_wakes_up_does_not_call_a_failed_run_running(tmp_path):
     sleeper, other = Status(tmp_path, Counters()), Status(tmp_path, Counters())
-    sleeper.goes_on()
+    sleeper.mark_running()
     assert state(tmp_path) == "running"
     other.write("failed", "worker 0 is not answering")
-    sleeper.goes_on()
+    sleeper.mark_running()
     assert state(tmp_path) == "failed"
 
 
 def test_worker_that_is_stopped_while_it_writes_does_not_either(tmp_path, monkeypatch):
     sleeper, other = Status(tmp_path, Counters()), Status(tmp_path, Counters())
-    sleeper.goes_on()
+    sleeper.mark_running()
     fsync = os.fsync
 
     def sleep(file):
@@ -39,7 +39,7 @@ def test_worker_that_is_stopped_while_it_writes_does_not_either(tmp_path, monkey
         fsync(file)
 
     monkeypatch.setattr(os, "fsync", sleep)
-    sleeper.goes_on()
+    sleeper.mark_running()
     assert state(tmp_path) == "failed"
     assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
 

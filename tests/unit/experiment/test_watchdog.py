@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from milozero.experiment import watchdog as wardens
+from milozero.experiment import watchdog as watchdogs
 from milozero.experiment.status import Counters, Status
-from milozero.experiment.watchdog import Warden
+from milozero.experiment.watchdog import Watchdog
 from milozero.helpers.comm import SIZE_VARIABLES, Comm
 
 
@@ -19,10 +19,10 @@ class Answers(Comm):
         self.rank, self.size, self.answers, self.can_ask = rank, size, answers, can_ask
         self.answered = 0
 
-    def roll_call(self, answer, seconds):
+    def ping_ranks(self, answer, seconds):
         return self.answers
 
-    def answer_calls(self, answer):
+    def answer_pings(self, answer):
         self.answered += 1
 
 
@@ -57,25 +57,25 @@ def test_worker_that_another_one_precedes_goes_on_answering_and_reports_in_the_e
 def hang(folder, monkeypatch, comm):
     """Return what a worker says that finds the run hanging."""
     ends = []
-    monkeypatch.setattr(Warden, "_end", lambda self, state, reason, code: ends.append(reason))
-    Warden(comm, Status(folder, Counters()), time.monotonic(), math.inf, 1.0, roll_call=0.1)._end_what_hangs()
+    monkeypatch.setattr(Watchdog, "_end", lambda self, state, reason, code: ends.append(reason))
+    Watchdog(comm, Status(folder, Counters()), time.monotonic(), math.inf, 1.0, ping_timeout=0.1)._end_what_hangs()
     return ends
 
 
 @pytest.fixture
 def watched(tmp_path, monkeypatch):
-    """Let a warden watch an iteration that may take 0.3 s; returns it and the ends that it came to."""
+    """Let a watchdog watch an iteration that may take 0.3 s; returns it and the ends that it came to."""
     ends = []
-    monkeypatch.setattr(Warden, "_end", lambda self, *how: ends.append((time.monotonic(), *how)))
-    warden = Warden(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, 0.3, tick=0.02)
-    warden.start()
-    yield warden, ends
-    warden.close()
+    monkeypatch.setattr(Watchdog, "_end", lambda self, *how: ends.append((time.monotonic(), *how)))
+    watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, 0.3, tick=0.02)
+    watchdog.start()
+    yield watchdog, ends
+    watchdog.close()
 
 
 def test_iteration_that_takes_too_long_is_ended_and_not_before(watched):
-    warden, ends = watched
-    warden.iteration(7)
+    watchdog, ends = watched
+    watchdog.iteration(7)
     began = time.monotonic()
     give_up = began + 20
     while not ends and time.monotonic() < give_up:
@@ -88,35 +88,35 @@ def test_iteration_that_takes_too_long_is_ended_and_not_before(watched):
 
 def test_time_in_which_the_whole_job_was_suspended_does_not_count(tmp_path, monkeypatch):
     ends, ahead = [], [0.0]
-    monkeypatch.setattr(Warden, "_end", lambda self, *how: ends.append(how))
-    monkeypatch.setattr(wardens, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0]))
-    warden = Warden(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, 1.0, tick=0.01)
-    warden.start()
+    monkeypatch.setattr(Watchdog, "_end", lambda self, *how: ends.append(how))
+    monkeypatch.setattr(watchdogs, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0]))
+    watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, 1.0, tick=0.01)
+    watchdog.start()
     time.sleep(0.1)
     ahead[0] = 3600.0
     time.sleep(0.2)
-    warden.close()
+    watchdog.close()
     assert ends == []
 
 
 def test_run_that_moves_is_left_alone(watched):
-    warden, ends = watched
+    watchdog, ends = watched
     for number in range(40):
-        warden.iteration(number)
+        watchdog.iteration(number)
         time.sleep(0.02)
     assert ends == []
 
 
 def test_run_that_is_over_may_take_its_time(watched):
-    warden, ends = watched
-    warden.rest()
+    watchdog, ends = watched
+    watchdog.rest()
     time.sleep(0.5)
     assert ends == []
 
 
 @pytest.mark.parametrize("parent", [1, 2**22 + 1])  # whoever takes orphans in
 def test_worker_whose_launcher_is_gone_ends(tmp_path, monkeypatch, parent):
-    monkeypatch.setattr(wardens, "PARENT", 4321)
+    monkeypatch.setattr(watchdogs, "PARENT", 4321)
     assert set(orphaned(tmp_path, monkeypatch, parent)) == {("stopped", "the launcher is gone", 1)}
     assert orphaned(tmp_path, monkeypatch, 4321) == []
 
@@ -132,87 +132,87 @@ def orphaned(folder, monkeypatch, parent, launched=True):
         monkeypatch.delenv(name, raising=False)
     if launched:
         monkeypatch.setenv(SIZE_VARIABLES[0], "1")
-    monkeypatch.setattr(Warden, "_end", lambda self, *how: ends.append(how))
+    monkeypatch.setattr(Watchdog, "_end", lambda self, *how: ends.append(how))
     monkeypatch.setattr(os, "getppid", lambda: parent)
-    warden = Warden(Comm(), Status(folder, Counters()), time.monotonic(), math.inf, math.inf, tick=0.01)
-    warden.start()
+    watchdog = Watchdog(Comm(), Status(folder, Counters()), time.monotonic(), math.inf, math.inf, tick=0.01)
+    watchdog.start()
     time.sleep(0.2)
-    warden.close()
+    watchdog.close()
     return ends
 
 
 def test_time_limit_is_that_of_the_first_workers_clock(tmp_path):
     def wants(rank):
         comm = Answers(rank, 2, {})
-        return Warden(comm, Status(tmp_path, Counters()), time.monotonic() - 10, 5.0, math.inf)._wants_to_stop()
+        return Watchdog(comm, Status(tmp_path, Counters()), time.monotonic() - 10, 5.0, math.inf)._wants_to_stop()
 
     assert "execution_time of 5 s used up" in wants(0)
     assert wants(1) == ""
 
 
 def test_signal_is_noted_at_once_though_the_main_thread_is_busy(tmp_path):
-    warden = Warden(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
-    warden.start()
+    watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
+    watchdog.start()
     try:
-        assert warden.agreed_stop() == ""
+        assert watchdog.agree_to_stop() == ""
         signal.raise_signal(signal.SIGUSR1)
         give_up = time.monotonic() + 5
-        while not warden.agreed_stop() and time.monotonic() < give_up:
+        while not watchdog.agree_to_stop() and time.monotonic() < give_up:
             time.sleep(0.01)
-        assert warden.agreed_stop() == "SIGUSR1 received by worker 0"
+        assert watchdog.agree_to_stop() == "SIGUSR1 received by worker 0"
     finally:
-        warden.close()
+        watchdog.close()
 
 
 @pytest.mark.parametrize("others", [[signal.SIGINT], [signal.SIGUSR1], []])
 def test_only_the_same_signal_once_more_stops_at_once(tmp_path, monkeypatch, others):
     ends = []
-    monkeypatch.setattr(Warden, "_end", lambda self, *how: ends.append(how))
+    monkeypatch.setattr(Watchdog, "_end", lambda self, *how: ends.append(how))
     limits = (time.monotonic(), math.inf, math.inf)
-    warden = Warden(Comm(), Status(tmp_path, Counters()), *limits, one_request=0.0)
+    watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), *limits, signal_debounce=0.0)
     for number in [signal.SIGTERM, *others]:
-        warden._receive(number)
+        watchdog._receive(number)
         time.sleep(0.01)
     assert ends == []
-    warden._receive(signal.SIGTERM)
+    watchdog._receive(signal.SIGTERM)
     assert ends == [("stopped", "at once, by a second SIGTERM", 128 + signal.SIGTERM)]
 
 
 def test_signal_after_the_run_is_noted_and_changes_nothing(tmp_path, monkeypatch, capsys):
     ends = []
-    monkeypatch.setattr(Warden, "_end", lambda *arguments: ends.append(arguments))
-    warden = Warden(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
-    warden.start()
+    monkeypatch.setattr(Watchdog, "_end", lambda *arguments: ends.append(arguments))
+    watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
+    watchdog.start()
     try:
-        warden.rest()
+        watchdog.rest()
         signal.raise_signal(signal.SIGTERM)
         give_up = time.monotonic() + 5
-        while not warden.interrupted and time.monotonic() < give_up:
+        while not watchdog.interrupted and time.monotonic() < give_up:
             time.sleep(0.01)
-        assert warden.interrupted
+        assert watchdog.interrupted
     finally:
-        warden.close()
-    warden._signalled_at = time.monotonic() - 2 * wardens.ONE_REQUEST
-    warden._receive(signal.SIGTERM)
+        watchdog.close()
+    watchdog._signalled_at = time.monotonic() - 2 * watchdogs.SIGNAL_DEBOUNCE_S
+    watchdog._receive(signal.SIGTERM)
     assert ends == []
-    assert warden.agreed_stop() == ""
+    assert watchdog.agree_to_stop() == ""
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("limit", "asked", "hurries"), [(1e6, False, False), (1e6, True, True), (60.0, False, True)])
-def test_who_is_asked_to_stop_or_has_little_time_hurries(tmp_path, limit, asked, hurries):
-    warden = Warden(Comm(), Status(tmp_path, Counters()), time.monotonic(), limit, math.inf)
+@pytest.mark.parametrize(("limit", "asked", "soon"), [(1e6, False, False), (1e6, True, True), (60.0, False, True)])
+def test_who_is_asked_to_stop_or_has_little_time_hurries(tmp_path, limit, asked, soon):
+    watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic(), limit, math.inf)
     if asked:
-        warden._receive(signal.SIGUSR1)
-    assert warden.hurries() == hurries
+        watchdog._receive(signal.SIGUSR1)
+    assert watchdog.should_exit_soon() == soon
 
 
 def test_repetition_of_the_request_that_stopped_a_run_is_no_second_one(tmp_path):
-    warden = Warden(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
-    warden._receive(signal.SIGUSR1)
-    warden.rest()
-    warden._receive(signal.SIGUSR1)
-    assert not warden.interrupted
-    warden._signalled_at -= 2 * wardens.ONE_REQUEST
-    warden._receive(signal.SIGUSR1)
-    assert warden.interrupted
+    watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
+    watchdog._receive(signal.SIGUSR1)
+    watchdog.rest()
+    watchdog._receive(signal.SIGUSR1)
+    assert not watchdog.interrupted
+    watchdog._signalled_at -= 2 * watchdogs.SIGNAL_DEBOUNCE_S
+    watchdog._receive(signal.SIGUSR1)
+    assert watchdog.interrupted

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from milozero.helpers.affinity import one_core, share_out_cores
+from milozero.helpers.affinity import pin_to_current_core, pin_workers
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores are chosen on Linux only")
 
@@ -13,7 +13,7 @@ def test_all_threads_share_one_core_inside_and_are_free_again_after():
     allowed, stop = os.sched_getaffinity(0), threading.Event()
     thread = threading.Thread(target=stop.wait)
     thread.start()
-    with contextlib.suppress(RuntimeError), one_core():
+    with contextlib.suppress(RuntimeError), pin_to_current_core():
         inside = {tuple(os.sched_getaffinity(who)) for who in (0, thread.native_id)}
         raise RuntimeError("a simulator broke")
     after = [os.sched_getaffinity(who) for who in (0, thread.native_id)]
@@ -28,8 +28,8 @@ def test_cores_are_shared_out_only_where_they_are_as_many_as_the_workers(monkeyp
     chosen = []
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {4, 2})
     monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: chosen.append(cores))
-    share_out_cores(0, 1)
-    share_out_cores(2, 3)
+    pin_workers(0, 1)
+    pin_workers(2, 3)
     assert chosen == []
-    share_out_cores(1, 2)
+    pin_workers(1, 2)
     assert chosen == [{4}]

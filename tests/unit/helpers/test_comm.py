@@ -21,7 +21,7 @@ def shared_out(monkeypatch):
     for name in ("OMPI_MCA_btl_sm_eager_limit", "OMPI_MCA_btl_vader_eager_limit", "OMPI_MCA_mpi_yield_when_idle"):
         monkeypatch.setenv(name, "1")  # given back after the test
     said = []
-    monkeypatch.setattr(comms, "share_out_cores", lambda *place: said.append(place))
+    monkeypatch.setattr(comms, "pin_workers", lambda *place: said.append(place))
     return said
 
 

@@ -16,7 +16,7 @@ time.sleep(60)
 
 
 def test_folder_belongs_to_one_process_until_that_ends_however_it_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr("milozero.helpers.locks.PATIENCE_HERE", 0.3)
+    monkeypatch.setattr("milozero.helpers.locks.LOCAL_TIMEOUT_S", 0.3)
     holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(UserError, match=f"in use by process {holder.pid} on "):

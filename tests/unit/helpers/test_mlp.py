@@ -2,7 +2,7 @@
 
 import pytest
 
-from milozero.helpers.config.mlp import MAX_LAYERS, MAX_WIDTH, hidden_sizes
+from milozero.helpers.config.mlp import MAX_LAYERS, MAX_WIDTH, parse_hidden_sizes
 from milozero.helpers.errors import UserError
 
 
@@ -18,7 +18,7 @@ from milozero.helpers.errors import UserError
     ],
 )
 def test_one_number_is_two_layers_and_several_are_spelled_out(stack, sizes):
-    assert hidden_sizes(stack) == sizes
+    assert parse_hidden_sizes(stack) == sizes
 
 
 @pytest.mark.parametrize(
@@ -26,10 +26,10 @@ def test_one_number_is_two_layers_and_several_are_spelled_out(stack, sizes):
 )
 def test_stack_that_no_machine_can_hold_is_refused(stack):
     with pytest.raises(UserError, match=f"at most {MAX_LAYERS} layers of {MAX_WIDTH}, and {MAX_WIDTH**2} weights"):
-        hidden_sizes(stack)
+        parse_hidden_sizes(stack)
 
 
 @pytest.mark.parametrize("stack", ["mlp", "mlp_", "mlp_0", "mlp_-1", "mlp_01", "cnn_64", "mlp_64_", "64", "mlp_64 "])
 def test_other_names_are_refused(stack):
     with pytest.raises(UserError, match="write mlp_100"):
-        hidden_sizes(stack)
+        parse_hidden_sizes(stack)

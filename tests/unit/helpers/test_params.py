@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from milozero.experiment.settings import parse
-from milozero.helpers.config.mlp import hidden_sizes
+from milozero.helpers.config.mlp import parse_hidden_sizes
 from milozero.helpers.config.params import from_kwargs, to_kwargs, to_seconds
 from milozero.helpers.errors import UserError
 
@@ -49,11 +49,11 @@ def test_kwargs_of_another_form_are_refused(text):
 
 
 def test_stack_names_give_layer_widths():
-    assert hidden_sizes("mlp_100") == (100, 100)
-    assert hidden_sizes("mlp_256_128") == (256, 128)
+    assert parse_hidden_sizes("mlp_100") == (100, 100)
+    assert parse_hidden_sizes("mlp_256_128") == (256, 128)
     for wrong in ("mlp", "mlp_", "cnn_3", "mlp_x", "mlp_0"):
         with pytest.raises(UserError, match="mlp_100"):
-            hidden_sizes(wrong)
+            parse_hidden_sizes(wrong)
 
 
 @pytest.mark.parametrize(

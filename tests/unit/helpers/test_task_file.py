@@ -3,18 +3,18 @@
 import pytest
 
 from milozero.experiment.settings import parse
-from milozero.helpers.config.task_file import LARGEST_FILE, read_bytes
+from milozero.helpers.config.task_file import MAX_FILE_BYTES, read_bytes
 from milozero.helpers.errors import UserError
 
 FILE = """
 meta:
   algo: ppo
 hyper_parameters:
-  log_std: -0.5
+  log_std_init: -0.5
   epochs: 10
 environments:
   Ant:
-    log_std: -1
+    log_std_init: -1
     num_envs: 32
   Hopper-v4:
     epochs: 5
@@ -34,19 +34,21 @@ def write(tmp_path):
 def test_section_of_the_environment_stands_in_the_place_of_the_rest(write):
     config = write(FILE)
     ant, hopper = parse([config, "--env_id=Ant-v5"]), parse([config, "--env_id=Hopper"])
-    assert (ant.agent.log_std, ant.agent.epochs, ant.train.num_envs) == (-1.0, 10, 32)
-    assert (hopper.agent.log_std, hopper.agent.epochs, hopper.train.num_envs) == (-0.5, 10, 16)  # of v5
+    assert (ant.agent.log_std_init, ant.agent.epochs, ant.train.num_envs) == (-1.0, 10, 32)
+    assert (hopper.agent.log_std_init, hopper.agent.epochs, hopper.train.num_envs) == (-0.5, 10, 16)  # of v5
     assert parse([config, "--env_id=Hopper-v4"]).agent.epochs == 5
-    assert parse([config, "--env_id=Ant", "--log_std=0"]).agent.log_std == 0.0  # the command line has the last word
+    assert (
+        parse([config, "--env_id=Ant", "--log_std_init=0"]).agent.log_std_init == 0.0
+    )  # the command line has the last word
 
 
 def test_environment_that_the_file_itself_names_has_its_section(write):
-    assert parse([write(FILE.replace("algo: ppo", "env_id: Ant"))]).agent.log_std == -1.0
+    assert parse([write(FILE.replace("algo: ppo", "env_id: Ant"))]).agent.log_std_init == -1.0
 
 
 def test_choices_of_a_sweep_win_over_a_section(write):
     config = write(FILE.replace("log_std: -0.5", "log_std: [-0.5, 0]"))
-    assert parse([config, "--env_id=Ant"], {"log_std": "0"}).agent.log_std == 0.0
+    assert parse([config, "--env_id=Ant"], {"log_std": "0"}).agent.log_std_init == 0.0
 
 
 def test_what_is_said_of_a_version_wins(write):
@@ -62,7 +64,7 @@ def test_section_of_an_environment_that_is_not_trained_imports_nothing(write, mo
             parse([write(FILE.replace("Hopper-v4", section))])
         return
     monkeypatch.setattr("milozero.environments.dmc._installed", lambda: False)
-    assert parse([write(FILE.replace("Hopper-v4", section)), "--env_id=Ant"]).agent.log_std == -1.0
+    assert parse([write(FILE.replace("Hopper-v4", section)), "--env_id=Ant"]).agent.log_std_init == -1.0
 
 
 def test_sections_may_be_empty(write):
@@ -75,10 +77,10 @@ def test_resumed_run_has_the_section_of_its_own_environment(write, tmp_path):
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("env_id: Ant-v5\n")
     again = (write(FILE), "--uuid=x", f"--data_dir={tmp_path}")
-    assert parse([*again, "--resume"]).agent.log_std == -1.0
-    assert parse([*again, "--resume=auto"]).agent.log_std == -1.0
-    assert parse([*again]).agent.log_std == -0.5
-    assert parse([*again[:1], "--uuid=y", *again[2:], "--resume=auto"]).agent.log_std == -0.5  # there is none
+    assert parse([*again, "--resume"]).agent.log_std_init == -1.0
+    assert parse([*again, "--resume=auto"]).agent.log_std_init == -1.0
+    assert parse([*again]).agent.log_std_init == -0.5
+    assert parse([*again[:1], "--uuid=y", *again[2:], "--resume=auto"]).agent.log_std_init == -0.5  # there is none
 
 
 @pytest.mark.parametrize(
@@ -104,8 +106,8 @@ def test_section_that_is_wrong_is_said_whatever_is_trained(write, change, messag
 
 def test_file_that_is_larger_than_any_task_file_is_refused(tmp_path):
     path = tmp_path / "task.yaml"
-    path.write_bytes(b"#" * LARGEST_FILE)
-    assert len(read_bytes(str(path))) == LARGEST_FILE
-    path.write_bytes(b"#" * (LARGEST_FILE + 1))
+    path.write_bytes(b"#" * MAX_FILE_BYTES)
+    assert len(read_bytes(str(path))) == MAX_FILE_BYTES
+    path.write_bytes(b"#" * (MAX_FILE_BYTES + 1))
     with pytest.raises(UserError, match="is no task file: it is larger than"):
         read_bytes(str(path))

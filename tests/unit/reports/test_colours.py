@@ -1,4 +1,4 @@
-"""The colours of methods can be told apart, in light and dark mode, by colour-blind readers too."""
+"""The colors of methods can be told apart, in light and dark mode, by color-blind readers too."""
 
 import itertools
 import re
@@ -22,9 +22,9 @@ EYES = {
 XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 
 
-def linear(colour):
+def linear(color):
     """Return the linear RGB (3,) of ``#rrggbb``."""
-    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
 
 
@@ -36,20 +36,20 @@ def lab(rgb):
 
 @pytest.mark.parametrize("eyes", EYES)
 @pytest.mark.parametrize("mode", PALETTES)
-def test_every_two_colours_differ_clearly(mode, eyes):
-    seen = {colour: lab(np.array(EYES[eyes]) @ linear(colour)) for colour in PALETTES[mode]}
+def test_every_two_colors_differ_clearly(mode, eyes):
+    seen = {color: lab(np.array(EYES[eyes]) @ linear(color)) for color in PALETTES[mode]}
     distance = {(a, b): np.linalg.norm(seen[a] - seen[b]) for a, b in itertools.combinations(seen, 2)}
     assert min(distance.values()) > 14, min(distance, key=distance.get)
 
 
 @pytest.mark.parametrize(("mode", "paper"), [("light", "#ffffff"), ("dark", "#1a1d21")])
-def test_every_colour_stands_out_from_the_paper(mode, paper):
-    def contrast(colour):
-        bright, dim = sorted((XYZ[1] @ linear(colour), XYZ[1] @ linear(paper)), reverse=True)
+def test_every_color_stands_out_from_the_paper(mode, paper):
+    def contrast(color):
+        bright, dim = sorted((XYZ[1] @ linear(color), XYZ[1] @ linear(paper)), reverse=True)
         return (bright + 0.05) / (dim + 0.05)
 
     assert min(map(contrast, PALETTES[mode])) > (2.2 if mode == "light" else 3)
 
 
-def test_pictures_and_page_have_the_same_colours():
+def test_pictures_and_page_have_the_same_colors():
     assert tuple(PALETTES["light"]) == looks.COLOURS

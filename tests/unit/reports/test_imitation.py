@@ -8,14 +8,14 @@ from matplotlib.figure import Figure
 
 from milozero.reports import figures, imitation, page
 from milozero.reports.runs import read_runs
-from milozero.reports.scores import rows_of, study_of
+from milozero.reports.scores import build_study, score_rows
 from tests.support import runs as logs
 
 EXPERT = {"expert_path": "data/demos/Hopper-v5", "expert": 2000.0}
 
 
 def study(tmp_path):
-    return study_of(read_runs(tmp_path, "s"))
+    return build_study(read_runs(tmp_path, "s"))
 
 
 def gail(tmp_path, name, score, **settings):
@@ -24,23 +24,23 @@ def gail(tmp_path, name, score, **settings):
 
 def texts(tmp_path):
     found = study(tmp_path)
-    table = imitation.table_of_imitation(found, rows_of(found))
+    table = imitation.imitation_table(found, score_rows(found))
     return table.head, {row[1].text: [cell.text for cell in row[2:]] for row in table.rows}
 
 
 def test_share_is_the_final_score_by_the_experts_return_and_controls_stand_beside_it(tmp_path):
     for seed, score in enumerate((1800.0, 1900.0, 2000.0)):
         gail(tmp_path, f"a.seed{seed}", score, seed=seed, num_demos=4)
-    gail(tmp_path, "shuffled", 300.0, num_demos=4, d_control="shuffled")
-    gail(tmp_path, "noise", 150.0, num_demos=4, d_control="none")
+    gail(tmp_path, "shuffled", 300.0, num_demos=4, d_ablation="shuffled")
+    gail(tmp_path, "noise", 150.0, num_demos=4, d_ablation="none")
     gail(tmp_path, "other", 1000.0, num_demos=16)
     head, rows = texts(tmp_path)
     assert head[-3:] == ["of the expert's", "with shuffled demonstrations", "with none"]
     assert rows == {
-        "gail d_control=off num_demos=4": ["4", "2,000", "1,900", "95.0", "15.0", "7.5"],
-        "gail d_control=shuffled num_demos=4": ["4", "2,000", "300.0", "15.0", "–", "–"],
-        "gail d_control=none num_demos=4": ["4", "2,000", "150.0", "7.5", "–", "–"],
-        "gail d_control=off num_demos=16": ["16", "2,000", "1,000", "50.0", "–", "–"],  # of other demonstrations
+        "gail d_ablation=off num_demos=4": ["4", "2,000", "1,900", "95.0", "15.0", "7.5"],
+        "gail d_ablation=shuffled num_demos=4": ["4", "2,000", "300.0", "15.0", "–", "–"],
+        "gail d_ablation=none num_demos=4": ["4", "2,000", "150.0", "7.5", "–", "–"],
+        "gail d_ablation=off num_demos=16": ["16", "2,000", "1,000", "50.0", "–", "–"],  # of other demonstrations
     }
 
 
@@ -55,7 +55,7 @@ def test_without_controls_there_are_no_columns_for_them(tmp_path):
 def test_nobody_with_an_expert_and_experts_without_a_return_above_0(tmp_path):
     logs.log_run(tmp_path, "s.ppo", evaluations=[1.0, 2.0])
     found = study(tmp_path)
-    assert imitation.table_of_imitation(found, rows_of(found)) is None
+    assert imitation.imitation_table(found, score_rows(found)) is None
     assert 'id="imitation"' not in page.page(found, "s", tmp_path).decode()
     assert math.isnan(imitation.expert_return(found.runs))
     assert imitation.share(-3.0, -5.0).text == "–"
@@ -64,7 +64,7 @@ def test_nobody_with_an_expert_and_experts_without_a_return_above_0(tmp_path):
 
 def test_page_tells_and_draws_it(tmp_path):
     gail(tmp_path, "a", 1000.0)
-    gail(tmp_path, "b", 100.0, d_control="shuffled")
+    gail(tmp_path, "b", 100.0, d_ablation="shuffled")
     text = page.page(study(tmp_path), "s", tmp_path).decode()
     assert 'href="#imitation"' in text
     assert "sign of its reward" in text

@@ -13,7 +13,7 @@ def run(name="r", env_id="Hopper-v5", algo="ppo", **settings):
 
 
 def labels(*runs):
-    return [method.label for method in methods.methods_of(runs)]
+    return [method.label for method in methods.group_methods(runs)]
 
 
 def test_seed_environment_name_and_launch_tell_no_methods_apart():
@@ -75,7 +75,7 @@ def trial(number, prefix="s", **settings):
 
 def test_trials_that_differ_in_many_settings_are_called_by_number():
     drawn = [{"p_lr": 3.0 - i, "gamma": i / 4, "clip": 0.1 + i, "epochs": 1 + i} for i in range(3)]
-    found = methods.methods_of([trial(i, **settings) for i, settings in enumerate(drawn)])
+    found = methods.group_methods([trial(i, **settings) for i, settings in enumerate(drawn)])
     assert [m.label for m in found] == ["ppo trial000", "ppo trial001", "ppo trial002"]
     assert found[1].full_label == "ppo p_lr=2 epochs=2 gamma=0.25 clip=1.1"
     other = trial(0, prefix="t", p_lr=9.0)

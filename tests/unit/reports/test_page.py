@@ -13,7 +13,7 @@ import pytest
 from milozero.reports import figures, page, tables, videos
 from milozero.reports import styles as looks
 from milozero.reports.runs import read_runs
-from milozero.reports.scores import study_of
+from milozero.reports.scores import build_study
 from tests.support import runs as logs
 
 HOSTILE = "<script>alert(1)</script> \"'&$x_1$ {{ 7 }} é漢‮"
@@ -39,7 +39,7 @@ class Reader(HTMLParser):
 
 
 def study(tmp_path, name="s"):
-    return study_of(read_runs(tmp_path, name))
+    return build_study(read_runs(tmp_path, name))
 
 
 def html(tmp_path, name="s"):
@@ -129,25 +129,25 @@ def test_runs_that_have_nothing_to_show_yet_make_a_page_all_the_same(tmp_path):
     assert "NaN" not in re.sub("<script>.*?</script>", "", text, flags=re.S)
 
 
-def test_methods_beyond_the_looks_there_are_grey_the_worst_first(tmp_path):
+def test_methods_beyond_the_looks_there_are_gray_the_worst_first(tmp_path):
     for i in range(looks.MOST + 2):
         logs.log_run(tmp_path, f"s.{i:03}", evaluations=[0.0, float(i % 20) + i / 100], gamma=0.5 + i / 100)
     found = study(tmp_path)
-    drawn = page.looks(found, page.rows_of(found))
-    grey = [label for label, look in drawn.items() if look.colour == looks.OTHERS]
-    assert grey == ["ppo gamma=0.5", "ppo gamma=0.7"]  # 0 and 20, whose scores are 0 and 0.2
+    drawn = page.looks(found, page.score_rows(found))
+    gray = [label for label, look in drawn.items() if look.color == looks.OTHERS]
+    assert gray == ["ppo gamma=0.5", "ppo gamma=0.7"]  # 0 and 20, whose scores are 0 and 0.2
     assert len(set(drawn.values())) == looks.MOST + 1
-    assert "The 2 methods of the lowest final scores are grey." in html(tmp_path)
+    assert "The 2 methods of the lowest final scores are gray." in html(tmp_path)
 
 
 def test_picture_for_a_page_is_well_formed_and_told_to_those_who_do_not_see_it(whole):
     found = study(whole)
     drawn = page.looks(found, [])
-    svg = figures.curve_panel("<A>", page.curves_of(found, "Ant-v5", "eval_return"), drawn, "evaluation return")
+    svg = figures.curve_panel("<A>", page.build_curves(found, "Ant-v5", "eval_return"), drawn, "evaluation return")
     root = ET.fromstring(svg.replace("<svg", '<svg xmlns="x"', 1))
     assert root.attrib["aria-label"] == "Evaluation return over environment steps on <A>"
     assert "var(--m0)" in svg
-    assert not re.search('#[0-9a-f]{6}[;"]', svg.replace("#ffffff", ""))  # every colour follows light and dark
+    assert not re.search('#[0-9a-f]{6}[;"]', svg.replace("#ffffff", ""))  # every color follows light and dark
 
 
 def test_place_that_no_panel_takes_is_left_empty(tmp_path):
@@ -175,7 +175,7 @@ def test_axis_of_a_sweep_is_logarithmic_where_values_span_enough():
 
 def test_trials_are_ranked_on_each_environment(whole):
     found = study(whole)
-    table = tables.table_of_trials(found, found.methods, "Ant-v5")
+    table = tables.trials_table(found, found.methods, "Ant-v5")
     assert table.head == ("rank", "trial", "IQM", "seeds", "p_lr")
     assert [row[1].text for row in table.rows] == ["trial000", "trial001"]  # as good as each other, in order
     assert [row[4].value for row in table.rows] == [1e-5, 1e-3]
@@ -187,14 +187,14 @@ def test_best_trial_is_first_and_the_best_method_of_each_environment_is_highligh
         logs.log_run(tmp_path, f"s.trial{trial:03}", p_lr=p_lr, evaluations=[0.0, last])
         logs.log_run(tmp_path, f"s.Ant.trial{trial:03}", "Ant-v5", p_lr=p_lr, evaluations=[0.0, -last])
     found = study(tmp_path)
-    ranked = tables.table_of_trials(found, found.methods, "Hopper-v5").rows
+    ranked = tables.trials_table(found, found.methods, "Hopper-v5").rows
     assert [[cell.text for cell in row[:3]] for row in ranked] == [
         ["1", "trial001", "9.00"],
         ["2", "trial002", "5.00"],
         ["3", "trial000", "2.00"],
     ]
     highlighted = [
-        row[0].text + row[1].text for row in tables.table_of_scores(page.rows_of(found)).rows if row[3].best
+        row[0].text + row[1].text for row in tables.scores_table(page.score_rows(found)).rows if row[3].best
     ]
     assert highlighted == ["Ant-v5ppo p_lr=0.1", "Hopper-v5ppo p_lr=0.2"]
 
@@ -202,7 +202,7 @@ def test_best_trial_is_first_and_the_best_method_of_each_environment_is_highligh
 def test_times_are_those_of_one_run_and_of_all(tmp_path):
     for seed in (0, 1):
         logs.log_run(tmp_path, f"s.{seed}", seed=seed, training=[1.0] * (10 + 10 * seed))
-    (row,) = tables.table_of_time(study(tmp_path)).rows
+    (row,) = tables.time_table(study(tmp_path)).rows
     assert [cell.text for cell in row[2:]] == ["2", "1", "15,000", "30 s", "60 s", "500"]
 
 

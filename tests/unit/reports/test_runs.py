@@ -179,9 +179,10 @@ def study(tmp_path):
     folder.path.mkdir(parents=True)
     settings = {"uuid": "st.a", "env_id": "Hopper-v5", "algo": "ppo", "num_timesteps": 2000, "num_iters": None}
     jobs = {
-        name: {"settings": settings | {"uuid": name}, "deployment": "tmux", "place": "x"} for name in ("st.a", "st.b")
+        name: {"settings": settings | {"uuid": name}, "deployment": "tmux", "job_id": "x"}
+        for name in ("st.a", "st.b")
     }
-    jobs["st.b"]["place"] = ""
+    jobs["st.b"]["job_id"] = ""
     folder.write_record(Record({}, jobs))
     return folder
 
@@ -219,7 +220,7 @@ def test_status_of_a_real_run_has_the_form_that_is_read_here(tmp_path):
     Status(tmp_path, Counters(iteration=3)).write("running", "")
     status = states.read_status(tmp_path)
     assert status["host"] == socket.gethostname()
-    assert abs(states.last_sign_of_life(tmp_path, status) - time.time()) < 5
-    assert states.last_sign_of_life(tmp_path, {"time": "yesterday"}) == 0
+    assert abs(states.last_heartbeat(tmp_path, status) - time.time()) < 5
+    assert states.last_heartbeat(tmp_path, {"time": "yesterday"}) == 0
     (tmp_path / "status.json").write_text(json.dumps([1]))
     assert states.read_status(tmp_path) == {}

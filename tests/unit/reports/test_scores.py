@@ -7,14 +7,14 @@ from tests.support import runs as logs
 
 
 def study(tmp_path, name="s"):
-    return scores.study_of(read_runs(tmp_path, name))
+    return scores.build_study(read_runs(tmp_path, name))
 
 
 def test_row_by_hand(tmp_path):
     for seed, last in enumerate((1.0, 2.0, 3.0, 4.0, 90.0)):
         logs.log_run(tmp_path, f"s.{seed}", seed=seed, evaluations=[100.0, last])
     logs.say(tmp_path / "logs/s.0", "stopped")
-    (row,) = scores.rows_of(study(tmp_path))
+    (row,) = scores.score_rows(study(tmp_path))
     assert (row.iqm, row.mean, row.median, row.best) == (3, 20, 3, 100)
     assert (row.unfinished, len(row.scores)) == (1, 5)
     assert row.interval[0] < 3 < row.interval[1]
@@ -25,7 +25,7 @@ def test_runs_without_any_evaluation_do_not_count_where_others_have_some(tmp_pat
     logs.log_run(tmp_path, "s.1", seed=1, training=[7.0])
     found = study(tmp_path)
     assert found.column("Hopper-v5") == EVALUATION
-    assert scores.rows_of(found)[0].scores.tolist() == [5]
+    assert scores.score_rows(found)[0].scores.tolist() == [5]
 
 
 def test_environment_that_was_never_evaluated_is_scored_by_training(tmp_path):
@@ -33,11 +33,11 @@ def test_environment_that_was_never_evaluated_is_scored_by_training(tmp_path):
     logs.log_run(tmp_path, "s.1", "Ant-v5", training=[7.0, 8.0])
     found = study(tmp_path)
     assert found.column("Ant-v5") == TRAINING
-    assert [row.iqm for row in scores.rows_of(found)] == [8, 5]
+    assert [row.iqm for row in scores.score_rows(found)] == [8, 5]
 
 
 def test_aggregate_by_hand(tmp_path):
-    """Normalised: slow has 0 and 0.5 on Ant, 0 on Hopper; fast has 1 on both."""
+    """Normalized: slow has 0 and 0.5 on Ant, 0 on Hopper; fast has 1 on both."""
     for env_id, p_lr, last in (
         ("Ant-v5", 0.1, 0.0),
         ("Ant-v5", 0.1, 50.0),
@@ -48,7 +48,7 @@ def test_aggregate_by_hand(tmp_path):
         logs.log_run(tmp_path, f"s.{env_id}.{p_lr}.{last}", env_id, p_lr=p_lr, evaluations=[last])
     logs.log_run(tmp_path, "s.third", "Ant-v5", p_lr=0.3, evaluations=[50.0])
     found = study(tmp_path)
-    (fast, slow), incomplete = scores.aggregates_of(found, scores.rows_of(found))
+    (fast, slow), incomplete = scores.aggregate_scores(found, scores.score_rows(found))
     assert (fast.method.label, fast.iqm, fast.runs) == ("ppo p_lr=0.2", 1, 2)
     assert np.isnan(fast.interval).all()  # one seed of each environment
     assert (slow.method.label, slow.iqm, slow.mean) == ("ppo p_lr=0.1", pytest.approx(1 / 6), pytest.approx(1 / 6))
@@ -59,16 +59,16 @@ def test_aggregate_by_hand(tmp_path):
 def test_there_is_no_aggregate_of_one_environment_or_one_method(tmp_path):
     logs.log_run(tmp_path, "s.0", evaluations=[5.0])
     logs.log_run(tmp_path, "s.1", evaluations=[6.0], p_lr=1)
-    assert scores.aggregates_of(study(tmp_path), scores.rows_of(study(tmp_path))) == ([], [])
+    assert scores.aggregate_scores(study(tmp_path), scores.score_rows(study(tmp_path))) == ([], [])
     logs.log_run(tmp_path, "t.0", evaluations=[5.0])
     logs.log_run(tmp_path, "t.1", "Ant-v5", evaluations=[6.0])
-    assert scores.aggregates_of(study(tmp_path, "t"), scores.rows_of(study(tmp_path, "t"))) == ([], [])
+    assert scores.aggregate_scores(study(tmp_path, "t"), scores.score_rows(study(tmp_path, "t"))) == ([], [])
 
 
 def test_mean_curve_ends_with_the_shortest_seed_which_is_named(tmp_path):
     logs.log_run(tmp_path, "s.0", evaluations=[0.0, 10.0, 20.0])
     logs.log_run(tmp_path, "s.1", seed=1, evaluations=[2.0, 12.0])
-    (curve,) = scores.curves_of(study(tmp_path), "Hopper-v5", EVALUATION)
+    (curve,) = scores.build_curves(study(tmp_path), "Hopper-v5", EVALUATION)
     assert (curve.steps[0], curve.steps[-1]) == (2000, 4000)
     assert (curve.mean[0], curve.mean[-1]) == (1, 11)
     assert curve.shortest.name == "s.1"
@@ -77,23 +77,23 @@ def test_mean_curve_ends_with_the_shortest_seed_which_is_named(tmp_path):
 
 def test_curve_of_single_measurements_is_none(tmp_path):
     logs.log_run(tmp_path, "s.0", evaluations=[5.0])
-    assert scores.curves_of(study(tmp_path), "Hopper-v5", EVALUATION) == []
-    (curve,) = scores.curves_of(study(tmp_path), "Hopper-v5", TRAINING)
+    assert scores.build_curves(study(tmp_path), "Hopper-v5", EVALUATION) == []
+    (curve,) = scores.build_curves(study(tmp_path), "Hopper-v5", TRAINING)
     assert curve.shortest is None
 
 
 def test_settings_that_a_sweep_draws_are_those_that_differ_between_its_trials(tmp_path):
     for trial, (clip, gamma) in enumerate([(0.1, 0.9), (0.2, 0.9)]):
         logs.log_run(tmp_path, f"s.trial{trial:03}", evaluations=[1.0], clip=clip, gamma=gamma)
-    assert scores.drawn_settings(scores.trials_of(study(tmp_path))) == ["clip"]
+    assert scores.drawn_settings(scores.rank_trials(study(tmp_path))) == ["clip"]
     logs.log_run(tmp_path, "s.plain", evaluations=[1.0], gamma=0.5)
-    trials = scores.trials_of(study(tmp_path))
+    trials = scores.rank_trials(study(tmp_path))
     assert (len(trials), scores.drawn_settings(trials)) == (2, ["clip"])
     logs.log_run(tmp_path, "one.trial000", evaluations=[1.0])
-    assert scores.trials_of(study(tmp_path, "one")) == []
+    assert scores.rank_trials(study(tmp_path, "one")) == []
 
 
 def test_runs_with_nothing_logged_have_no_rows(tmp_path):
     logs.log_run(tmp_path, "s.0")
     found = study(tmp_path)
-    assert (scores.rows_of(found), scores.curves_of(found, "Hopper-v5", TRAINING)) == ([], [])
+    assert (scores.score_rows(found), scores.build_curves(found, "Hopper-v5", TRAINING)) == ([], [])

@@ -103,8 +103,8 @@ def test_common_grid_of_one_step_and_of_none():
     assert statistics.on_common_grid([])[0].shape == (0,)
 
 
-def test_normalised_scores_run_from_the_worst_run_to_the_best():
+def test_normalized_scores_run_from_the_worst_run_to_the_best():
     scores = {"a": np.array([10.0, 20.0]), "b": np.array([30.0, 15.0])}
-    normalised = statistics.min_max_normalised(scores)
-    assert {name: list(values) for name, values in normalised.items()} == {"a": [0, 0.5], "b": [1, 0.25]}
-    assert statistics.min_max_normalised({"a": np.array([3.0, 3.0])})["a"].tolist() == [0.5, 0.5]
+    normalized = statistics.min_max_normalized(scores)
+    assert {name: list(values) for name, values in normalized.items()} == {"a": [0, 0.5], "b": [1, 0.25]}
+    assert statistics.min_max_normalized({"a": np.array([3.0, 3.0])})["a"].tolist() == [0.5, 0.5]

@@ -14,14 +14,14 @@ from tests.support import ROOT
 CORES = len(os.sched_getaffinity(0))
 
 
-ONE_REQUEST, LAST_WORDS = 0.3, 1.0  # seconds
+SIGNAL_DEBOUNCE_S, TERM_TIMEOUT_S = 0.3, 1.0  # seconds
 # `python studies/launchers/job_runner.py FOLDER JOB WORKERS`, less patient
 WINDOW = f"""
 import pathlib, sys
 from milozero.studies.launchers import job_runner as turn
 
 folder, job, workers = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-code = turn.Turn(folder, job, workers, one_request={ONE_REQUEST}, last_words={LAST_WORDS}).run()
+code = turn.Turn(folder, job, workers, signal_debounce={SIGNAL_DEBOUNCE_S}, term_timeout={TERM_TIMEOUT_S}).run()
 turn.leave_window()
 sys.exit(code)
 """
@@ -163,7 +163,7 @@ def test_request_to_stop_reaches_the_job_as_usr1_and_again_ends_it_with_all_it_s
     process.terminate()
     process.terminate()  # still the same request
     windows.wait(lambda: windows.started() == ["begun", "asked"])
-    time.sleep(ONE_REQUEST)
+    time.sleep(SIGNAL_DEBOUNCE_S)
     process.terminate()
     assert process.wait(20) == 128 + signal.SIGKILL
     assert f"{windows.folder}-child" not in commands()

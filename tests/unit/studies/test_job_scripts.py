@@ -15,10 +15,10 @@ from milozero.studies.jobs import Job, arguments
 from milozero.studies.launch_config import LaunchConfig
 from milozero.studies.launchers import job_script, slurm, tmux
 from milozero.studies.launchers.cluster import Cluster
-from milozero.studies.launchers.job_script import Surroundings
+from milozero.studies.launchers.job_script import LaunchEnv
 
 GOLDEN = Path(__file__).parent / "golden"
-HERE = Surroundings(Path("/home/me/MiloZero"), Path("/home/me/venv/bin/python"), "/opt/conda/bin/conda")
+HERE = LaunchEnv(Path("/home/me/MiloZero"), Path("/home/me/venv/bin/python"), "/opt/conda/bin/conda")
 FOLDER = StudyFolder("/scratch/my data", "it's $HOME")
 SITE = Cluster(
     calibers=CALIBERS | {"debug": dataclasses.replace(CALIBERS["debug"], time="00:15:00", gpu="debug gpu")},
@@ -105,9 +105,9 @@ def test_jobs_that_ask_for_the_same_are_one_array_as_long_as_arrays_may_be():
     many = [job(name=f"n{i}") for i in range(3)]
     other = job("--num_workers=5", name="other")
     on_gpu = job("--cuda", name="gpu")
-    groups = list(slurm.alike([many[0], other, many[1], on_gpu, many[2]]))
+    groups = list(slurm.group_by_resources([many[0], other, many[1], on_gpu, many[2]]))
     assert groups == [many, [other], [on_gpu]]
-    assert [len(group) for group in slurm.alike(many * 700)] == [1000, 1000, 100]
+    assert [len(group) for group in slurm.group_by_resources(many * 700)] == [1000, 1000, 100]
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def seen(folder, place="here", status=None, rows="", code=None, output=""):
         folder.exit_code("s.j").write_text(f"{code}\n")
     if output:
         folder.output("s.j").write_text(output)
-    record = Record({}, {"s.j": {"settings": SETTINGS, "deployment": "tmux", "place": place}})
+    record = Record({}, {"s.j": {"settings": SETTINGS, "deployment": "tmux", "job_id": place}})
     (found,) = reports.report(folder, record)
     return found
 
@@ -36,7 +36,7 @@ def seen(folder, place="here", status=None, rows="", code=None, output=""):
 @pytest.mark.parametrize(
     ("left", "state", "reason"),
     [
-        ({"place": ""}, "not started", ""),
+        ({"job_id": ""}, "not started", ""),
         ({"status": {"state": "finished", "timesteps": 1000}, "code": 0}, "finished", ""),
         (
             {"status": {"state": "finished", "timesteps": 900}, "code": 0},
@@ -107,7 +107,7 @@ def test_run_whose_agent_has_learned_all_it_could_has_finished(study):
 
 def test_table_is_whole_where_there_is_no_terminal(study, capsys):
     found = seen(study, status={"state": "running"}, rows="iteration,timesteps\n4,400\n")
-    reports.show(reports.table_of_progress([found]))
+    reports.show(reports.progress_table([found]))
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "s.j" in line]
     assert row.split()[:4] == ["s.j", "failed", "40%", "4"]
     assert reports.summary([found, found]) == "2 failed"

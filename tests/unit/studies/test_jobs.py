@@ -25,12 +25,12 @@ def task(tmp_path):
     return str(path)
 
 
-def study_of(task, tmp_path, **more):
+def build_study(task, tmp_path, **more):
     return StudyConfig(config=task, data_dir=str(tmp_path / "its data"), prefix="it's a study", **more)
 
 
 def test_jobs_are_environments_times_seeds(task, tmp_path):
-    jobs = studies.jobs_of(study_of(task, tmp_path, num_seeds=3))
+    jobs = studies.build_jobs(build_study(task, tmp_path, num_seeds=3))
     members = BUNDLES["debug"][1]
     assert [(job.settings.train.env_id, job.settings.common.seed) for job in jobs] == [
         (env_id, seed) for env_id in members for seed in range(3)
@@ -41,23 +41,23 @@ def test_jobs_are_environments_times_seeds(task, tmp_path):
 
 
 def test_environments_can_be_named_instead_of_a_bundle(task, tmp_path):
-    jobs = studies.jobs_of(study_of(task, tmp_path, env_bundle="Hopper, Walker2d-v4,Hopper-v5"))
+    jobs = studies.build_jobs(build_study(task, tmp_path, env_bundle="Hopper, Walker2d-v4,Hopper-v5"))
     assert [job.name for job in jobs] == ["it's a study.Hopper-v5.seed00", "it's a study.Walker2d-v4.seed00"]
 
 
 def test_task_file_says_which_bundle_it_is_for(task, tmp_path):
     with Path(task).open("a") as file:
         file.write("meta:\n  benchmark: humanoid\n")
-    envs = [job.settings.train.env_id for job in studies.jobs_of(study_of(task, tmp_path))]
+    envs = [job.settings.train.env_id for job in studies.build_jobs(build_study(task, tmp_path))]
     assert envs == ["Humanoid-v5", "HumanoidStandup-v5"]
-    jobs = studies.jobs_of(study_of(task, tmp_path, env_bundle="Hopper"))
+    jobs = studies.build_jobs(build_study(task, tmp_path, env_bundle="Hopper"))
     assert [job.settings.train.env_id for job in jobs] == ["Hopper-v5"]
 
 
 def test_sections_of_environments_go_to_their_jobs_alone(task, tmp_path):
     with Path(task).open("a") as file:
         file.write("environments:\n  Hopper:\n    gamma: 0.5\n")
-    jobs = studies.jobs_of(study_of(task, tmp_path))
+    jobs = studies.build_jobs(build_study(task, tmp_path))
     assert [job.settings.agent.gamma for job in jobs] == [0.99, 0.5]
 
 
@@ -66,15 +66,15 @@ def test_bundle_that_there_is_not_is_refused(task, tmp_path, name):
     with Path(task).open("a") as file:
         file.write(f"benchmark: {name}\n")
     with pytest.raises(UserError, match=r"task file.yaml: benchmark: no bundle '.*humanoid"):
-        studies.jobs_of(study_of(task, tmp_path))
+        studies.build_jobs(build_study(task, tmp_path))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tasks").glob("*.yaml")), ids=lambda p: p.stem)
 def test_task_files_of_the_repository_are_read(path, tmp_path):
-    study = study_of(str(path), tmp_path, sweep="[" in path.read_text())
+    study = build_study(str(path), tmp_path, sweep="[" in path.read_text())
     expert = [f"--expert_path={one_demo(tmp_path)}"] if path.stem.endswith("_gail") else []
-    settings = parse([f"--config={path}", *expert], studies.trials_of(study)[0])
-    assert settings.train.benchmark or "env_id" in settings.given
+    settings = parse([f"--config={path}", *expert], studies.draw_trials(study)[0])
+    assert settings.train.benchmark or "env_id" in settings.explicit
 
 
 @pytest.mark.parametrize("algo", AGENTS)
@@ -93,13 +93,13 @@ def test_every_method_gives_the_same_settings(task, tmp_path, monkeypatch, metho
     clones = algo in ("bc", "dagger")
     lines = [line for line in Path(task).read_text().splitlines() if not clones or "rewards" not in line]
     Path(task).write_text("\n".join([*lines, f"algo: {algo}", own[algo]]) + "\n")
-    for job in studies.jobs_of(study_of(task, tmp_path, demo_dir=one_demo(tmp_path), wandb_project="pro ject")):
+    for job in studies.build_jobs(build_study(task, tmp_path, demo_dir=one_demo(tmp_path), wandb_project="pro ject")):
         path = tmp_path / "settings of a job.yaml"
         path.write_text(yaml.safe_dump(job.values(), sort_keys=False))
         args = studies.arguments(job, method, path)
         read = parse(args)
         same = dataclasses.replace(read.common, config=task)
-        assert dataclasses.replace(read, common=same, given=job.settings.given) == job.settings
+        assert dataclasses.replace(read, common=same, given=job.settings.explicit) == job.settings
     if method == "minimal":
         assert not any(argument.startswith("--gamma") for argument in args)
     if method == "full" and not clones:
@@ -135,7 +135,7 @@ def test_minibatch_larger_than_a_rollout_is_refused_where_it_is_a_part_of_one(tm
 
 
 def test_job_is_made_again_from_its_values(task, tmp_path):
-    for job in studies.jobs_of(study_of(task, tmp_path)):
+    for job in studies.build_jobs(build_study(task, tmp_path)):
         again = Job.from_values(job.name, json.loads(json.dumps(job.values())))
         assert (again.values(), again.workers) == (job.values(), 2)
 
@@ -154,7 +154,7 @@ def one_demo(tmp_path):
 def test_numbers_of_demonstrations_are_jobs(task, tmp_path, monkeypatch):
     one_demo(tmp_path)
     monkeypatch.chdir(tmp_path)
-    jobs = studies.jobs_of(study_of(task, tmp_path, num_demos=(1, 2), demo_dir="demos", num_seeds=2))
+    jobs = studies.build_jobs(build_study(task, tmp_path, num_demos=(1, 2), demo_dir="demos", num_seeds=2))
     assert len(jobs) == 2 * 2 * 2
     assert jobs[-1].name == "it's a study.Hopper-v5.demos02.seed01"
     imitation = jobs[-1].settings.imitation
@@ -175,7 +175,7 @@ def test_demonstrations_that_are_not_there_are_refused(task, tmp_path, monkeypat
     one_demo(tmp_path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=named):
-        studies.jobs_of(study_of(task, tmp_path, **more))
+        studies.build_jobs(build_study(task, tmp_path, **more))
 
 
 @pytest.mark.parametrize("line", ["algo: dagger\nexpert_model: nowhere\n", "reward_path: nowhere\n"])
@@ -183,7 +183,7 @@ def test_teacher_that_is_not_there_is_refused(task, tmp_path, line):
     Path(task).write_text(line)
     flag = line.split()[-2].rstrip(":")
     with pytest.raises(UserError, match=f"--{flag}=/.*nowhere"):
-        studies.jobs_of(study_of(task, tmp_path))
+        studies.build_jobs(build_study(task, tmp_path))
     assert not (tmp_path / "its data").exists()
 
 
@@ -192,7 +192,7 @@ def test_demonstrations_of_another_environment_are_refused(task, tmp_path):
     shutil.rmtree(tmp_path / "demos/Hopper-v5")
     (tmp_path / "demos/Hopper-v5").symlink_to(tmp_path / "demos/InvertedPendulum-v5")
     with pytest.raises(UserError, match=r"observations and actions of shapes \(4,\)"):
-        studies.jobs_of(study_of(task, tmp_path, demo_dir=f"{tmp_path}/demos"))
+        studies.build_jobs(build_study(task, tmp_path, demo_dir=f"{tmp_path}/demos"))
 
 
 @pytest.mark.parametrize(
@@ -201,12 +201,14 @@ def test_demonstrations_of_another_environment_are_refused(task, tmp_path):
 def test_workers_are_those_of_the_command_line_then_of_the_task_file(tmp_path, flag, line, workers):
     path = tmp_path / "task.yaml"
     path.write_text(f"gamma: 0.9\n{line}")
-    assert {job.workers for job in studies.jobs_of(study_of(str(path), tmp_path, num_workers=flag))} == {workers}
+    assert {job.workers for job in studies.build_jobs(build_study(str(path), tmp_path, num_workers=flag))} == {
+        workers
+    }
 
 
 def test_project_is_the_commands_then_the_files_then_the_studys(task, tmp_path):
     def project(**more):
-        return studies.jobs_of(study_of(task, tmp_path, **more), project="fallback")[
+        return studies.build_jobs(build_study(task, tmp_path, **more), project="fallback")[
             0
         ].settings.tracking.wandb_project
 
@@ -219,7 +221,7 @@ def test_project_is_the_commands_then_the_files_then_the_studys(task, tmp_path):
 
 def test_project_that_is_called_as_the_study_has_a_name_that_is_taken(task, tmp_path):
     with pytest.raises(UserError, match="--wandb_project=50%: Weights & Biases takes no % in a name"):
-        studies.jobs_of(study_of(task, tmp_path), project="50%")
+        studies.build_jobs(build_study(task, tmp_path), project="50%")
 
 
 @pytest.mark.parametrize(
@@ -237,7 +239,7 @@ def test_study_whose_jobs_would_not_start_is_refused(tmp_path, text, named):
     path = tmp_path / "wrong.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=named):
-        studies.jobs_of(study_of(str(path), tmp_path, env_bundle="Hopper,CartPole"))
+        studies.build_jobs(build_study(str(path), tmp_path, env_bundle="Hopper,CartPole"))
     assert not (tmp_path / "its data").exists()
 
 
@@ -249,12 +251,12 @@ def choices(tmp_path):
 
 
 def drawn_by(study):
-    return [(job.settings.agent.p_lr, job.settings.agent.clip) for job in studies.jobs_of(study)]
+    return [(job.settings.agent.p_lr, job.settings.agent.clip_range) for job in studies.build_jobs(study)]
 
 
 def test_sweep_draws_no_combination_twice_and_each_for_all_environments_and_seeds(choices, tmp_path):
-    study = study_of(choices, tmp_path, sweep=True, num_trials=6, num_seeds=2)
-    jobs = studies.jobs_of(study)
+    study = build_study(choices, tmp_path, sweep=True, num_trials=6, num_seeds=2)
+    jobs = studies.build_jobs(study)
     assert len(jobs) == 6 * 2 * len(BUNDLES["debug"][1])
     assert len(set(drawn_by(study))) == 6  # all there are
     for trial in range(6):
@@ -264,9 +266,11 @@ def test_sweep_draws_no_combination_twice_and_each_for_all_environments_and_seed
 
 
 def test_sweep_is_determined_by_its_seed_and_goes_on_where_a_shorter_one_ended(choices, tmp_path):
-    six, three = (study_of(choices, tmp_path, sweep=True, num_trials=n) for n in (6, 3))
+    six, three = (build_study(choices, tmp_path, sweep=True, num_trials=n) for n in (6, 3))
     assert list(dict.fromkeys(drawn_by(six)))[:3] == list(dict.fromkeys(drawn_by(three)))
-    orders = {tuple(drawn_by(study_of(choices, tmp_path, sweep=True, num_trials=6, sweep_seed=s))) for s in range(5)}
+    orders = {
+        tuple(drawn_by(build_study(choices, tmp_path, sweep=True, num_trials=6, sweep_seed=s))) for s in range(5)
+    }
     assert len(orders) > 1
 
 
@@ -280,12 +284,12 @@ def test_sweep_is_determined_by_its_seed_and_goes_on_where_a_shorter_one_ended(c
 )
 def test_sweep_that_cannot_be_is_refused(choices, tmp_path, more, named):
     with pytest.raises(UserError, match=named):
-        studies.jobs_of(study_of(choices, tmp_path, **more))
+        studies.build_jobs(build_study(choices, tmp_path, **more))
 
 
 def test_sweep_over_nothing_is_refused(task, tmp_path):
     with pytest.raises(UserError, match="no list to draw from"):
-        studies.jobs_of(study_of(task, tmp_path, sweep=True))
+        studies.build_jobs(build_study(task, tmp_path, sweep=True))
 
 
 @pytest.mark.parametrize("prefix", ["a/b", "..", "", "x" * 300])

@@ -18,7 +18,7 @@ from milozero.studies.jobs import Job
 from milozero.studies.launch_config import LaunchConfig
 from milozero.studies.launchers import slurm
 from milozero.studies.launchers.cluster import Cluster
-from milozero.studies.launchers.job_script import Surroundings
+from milozero.studies.launchers.job_script import LaunchEnv
 
 # A run that saves when it is told to, after an iteration of so many seconds; or ends by itself after so many.
 RUN = """#!{python}
@@ -70,7 +70,7 @@ class Scene:
             path.chmod(0o755)
         folder = StudyFolder(str(self.folder / "data"), "s")
         cluster = Cluster({"short": Caliber("00:00:04", "x", "y")}, **site or {})
-        here = Surroundings(self.folder, Path(sys.executable), "conda")
+        here = LaunchEnv(self.folder, Path(sys.executable), "conda")
         text = slurm.script(Job("j", parse([])), ["--x"], LaunchConfig(clear=clear), cluster, folder, here)
         path = folder.script("j")
         path.write_text(text)
@@ -183,7 +183,7 @@ def test_requeue_that_slurm_refuses_is_an_error(scene):
     assert scene.left == (1, 1)
 
 
-def test_cancelled_job_says_so(scene):
+def test_canceled_job_says_so(scene):
     process = scene.started()
     process.terminate()
     assert process.wait(20) == 143

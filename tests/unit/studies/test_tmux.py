@@ -108,13 +108,13 @@ def folder(tmp_path):
 def server(folder, monkeypatch):
     server = Server(folder)
     monkeypatch.setattr(libtmux, "Server", lambda: server)
-    monkeypatch.setattr(tmux, "STARTS_WITHIN", 0.2)
-    monkeypatch.setattr(tmux, "AT_ONCE", 5.0)
+    monkeypatch.setattr(tmux, "START_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(tmux, "KILL_TIMEOUT_S", 5.0)
     return server
 
 
 def test_study_is_watched_in_its_own_session_not_in_anothers_of_its_name(server, folder):
-    assert Tmux(folder, LaunchConfig()).watch() == "tmux attach -t =s-2"
+    assert Tmux(folder, LaunchConfig()).attach_command() == "tmux attach -t =s-2"
     server.lines.pop()
     assert Tmux(folder, LaunchConfig())._session() is None
 
@@ -146,7 +146,7 @@ def test_study_of_which_nothing_is_at_work_has_its_session_closed(server, folder
 
 
 def test_job_that_does_not_end_is_told_and_its_session_left(server, folder, monkeypatch):
-    monkeypatch.setattr(tmux, "AT_ONCE", 0.1)
+    monkeypatch.setattr(tmux, "KILL_TIMEOUT_S", 0.1)
     with folder.turn("j").open("w+") as held:
         json.dump({"state": "running", "pid": 2**22 + 1, "host": socket.gethostname()}, held)
         held.flush()

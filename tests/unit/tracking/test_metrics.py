@@ -2,7 +2,7 @@ import pytest
 from make_reference import metrics_page
 
 from milozero.agents import AGENTS, agent_class
-from milozero.agents.registry import metrics_of
+from milozero.agents.registry import get_metrics
 from milozero.tracking.console import SHOWN
 from milozero.tracking.metrics import EVALUATION_METRICS, RUN_METRICS
 from tests.support import ROOT
@@ -16,12 +16,12 @@ def test_documentation_is_what_the_code_declares():
 
 
 def test_console_shows_only_documented_metrics():
-    assert {name for name, _, _ in SHOWN} <= set(metrics_of("ppo"))
+    assert {name for name, _, _ in SHOWN} <= set(get_metrics("ppo"))
 
 
 @pytest.mark.parametrize("algo", AGENTS)
 def test_every_metric_is_told_whole_and_by_one_owner(algo):
-    metrics = metrics_of(algo)
+    metrics = get_metrics(algo)
     assert not set(RUN_METRICS) & set(agent_class(algo).METRICS)
     for metric in [*metrics.values(), *EVALUATION_METRICS.values()]:
         texts = (metric.group, metric.unit, metric.meaning, metric.healthy)
