@@ -398,6 +398,13 @@ def leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-if __name__ == "__main__":
+def cli() -> NoReturn:
+    """Run the command line as a program: ``python main.py``, or ``milozero`` where it is installed."""
     # Not main(): a run that is over ignores signals until its process is gone.
-    leave(run(sys.argv[1:], LAUNCHED))
+    with log_to_terminal():
+        code = run(sys.argv[1:], LAUNCHED)
+    leave(code)
+
+
+if __name__ == "__main__":
+    cli()

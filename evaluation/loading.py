@@ -1,4 +1,4 @@
-"""Agents out of checkpoints: to play, to be asked what they would do, or for the reward that they have learned."""
+"""Load trained agents from checkpoints: to evaluate them, to query them as experts, or for their learned reward."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from milozero import environments
 from milozero.agents import agent_class
+from milozero.environments.vector import check_first, environment_action
 from milozero.evaluation.video import check_renderer
 from milozero.experiment import checkpoint
 from milozero.experiment.resume import settings_from_record
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedAgent:
-    """An agent as a checkpoint has it, and the environment that it learned in."""
+    """A trained agent, and the environment it was trained in."""
 
     agent: Agent
     settings: Settings  # as it was trained
@@ -33,8 +36,17 @@ class LoadedAgent:
     action_space: Any
     observation_size: int
     iteration: int
-    best_return: float  # of the evaluations until then
-    last_return: float  # NaN where there was none
+    best_return: float  # of all evaluations up to this checkpoint
+    last_return: float  # of the latest one; NaN if there was none
+
+    def predict(self, obs: np.ndarray) -> Any:
+        """Return the deterministic action for an observation (O,), or one action for each of (N, O).
+
+        Continuous actions are clipped to the bounds of the action space.
+        """
+        obs = np.asarray(obs, np.float32)
+        actions = self.agent.predict(obs) if obs.ndim == 1 else np.stack([self.agent.predict(row) for row in obs])
+        return environment_action(actions, self.action_space)
 
 
 def make_agent(settings: Settings, env: Any, size: int, context: AgentContext) -> Agent:
@@ -42,22 +54,30 @@ def make_agent(settings: Settings, env: Any, size: int, context: AgentContext) -
     return agent_class(settings.train.algo)(settings.agent, size, env.action_space, context)
 
 
-def load_agent(path: Path, env_kwargs: str = "", device: str = "cpu", *, rendered: bool = False) -> LoadedAgent:
-    """Return the agent of a checkpoint.
+def load_agent(
+    path: str | Path,
+    env_kwargs: str = "",
+    device: str = "cpu",
+    *,
+    iter_num: str = "last",
+    rendered: bool = False,
+) -> LoadedAgent:
+    """Load a trained agent.
 
     Args:
-        path: of the file.
-        env_kwargs: what to make its environment with, on top of what it learned with.
-        device: torch's name of where its networks are.
-        rendered: whether its environment is to be rendered.
+        path: a checkpoint (``data/checkpoints/NAME/last.pt``), or the folder of an experiment's checkpoints.
+        env_kwargs: arguments of its environment, in addition to those it was trained with, e.g. ``frame_skip: 2``.
+        device: torch device of its networks.
+        iter_num: which checkpoint of a folder: an iteration, ``best`` or ``last``.
+        rendered: whether its environment will be rendered.
 
     Raises:
-        UserError: where the checkpoint or its environment cannot be used, or not be rendered here.
+        UserError: if the checkpoint or its environment cannot be used, or cannot be rendered on this machine.
     """
     from milozero.agents.base import AgentContext
-    from milozero.environments.vector import check_first
 
-    content = checkpoint.load(path)
+    path = Path(path)
+    content = checkpoint.load(checkpoint.find(str(path), iter_num) if path.is_dir() else path)
     trained = settings_from_record(content["config"])
     env_id = environments.resolve(trained.train.env_id)
     if rendered and environments.suite_for(env_id).OPENGL:
@@ -86,9 +106,9 @@ def load_expert(settings: Settings, env: Any, device: str) -> tuple[Agent | None
     if not named:
         return None, None
     which = settings.agent.expert_iter_num
-    player = _fitting(("expert_model", "expert_iter_num"), named, which, env, device)
-    evaluated = player.best_return if which == "best" else player.last_return
-    return player.agent, evaluated if math.isfinite(evaluated) else None
+    loaded = _fitting(("expert_model", "expert_iter_num"), named, which, env, device)
+    evaluated = loaded.best_return if which == "best" else loaded.last_return
+    return loaded.agent, evaluated if math.isfinite(evaluated) else None
 
 
 def load_reward(settings: Settings, env: Any, device: str) -> Agent | None:
@@ -100,20 +120,20 @@ def load_reward(settings: Settings, env: Any, device: str) -> Agent | None:
     named = getattr(settings.agent, "reward_path", "")
     if not named:
         return None
-    player = _fitting(("reward_path", "reward_iter_num"), named, settings.agent.reward_iter_num, env, device)
-    if not hasattr(player.agent, "learned_reward"):
-        raise UserError(f"--reward_path={named}: {player.settings.train.algo} learns no reward; airl does")
-    return player.agent
+    loaded = _fitting(("reward_path", "reward_iter_num"), named, settings.agent.reward_iter_num, env, device)
+    if not hasattr(loaded.agent, "learned_reward"):
+        raise UserError(f"--reward_path={named}: {loaded.settings.train.algo} learns no reward; airl does")
+    return loaded.agent
 
 
 def _fitting(flags: tuple[str, str], folder: str, iter_num: str, env: Any, device: str) -> LoadedAgent:
-    """Return the player that two flags name; one of other spaces than the environment's is refused."""
-    player = load_agent(checkpoint.find(folder, iter_num, flags), device=device)
-    its = (player.observation_size, player.action_space)
+    """Return the agent that two flags name, whose spaces must be those of the environment."""
+    loaded = load_agent(checkpoint.find(folder, iter_num, flags), device=device)
+    its = (loaded.observation_size, loaded.action_space)
     if its != (env.observation_size, env.action_space):
         sees, does = env.observation_size, env.action_space
         raise UserError(
-            f"--{flags[0]}={folder}: learned {player.env_id}, with {its[0]} observations and actions {its[1]}, "
+            f"--{flags[0]}={folder}: learned {loaded.env_id}, with {its[0]} observations and actions {its[1]}, "
             f"but the environment has {sees} and {does}"
         )
-    return player
+    return loaded
