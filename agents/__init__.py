@@ -1,5 +1,5 @@
 """Algorithms: one file each; what they share: rollouts, normalizers, networks, the optimizer."""
 
-from milozero.agents.registry import AGENTS, agent_class
+from milozero.agents.registry import AGENTS, Algorithm, agent_class, config_class
 
-__all__ = ["AGENTS", "agent_class"]
+__all__ = ["AGENTS", "Algorithm", "agent_class", "config_class"]

@@ -8,95 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
+from milozero.agents.adversarial_config import AdversarialConfig
 from milozero.agents.base import AgentContext
-from milozero.agents.bc_agent import BCAgent, BCConfig
-from milozero.agents.policy import PolicyConfig, make_mlp
-from milozero.agents.ppo_agent import PPO_METRICS, PPOAgent, PPOConfig
+from milozero.agents.bc_agent import BCAgent
+from milozero.agents.bc_config import BCConfig
+from milozero.agents.learning.batches import PackedBatch
+from milozero.agents.learning.optimizer import Optimizer
+from milozero.agents.nn.discriminator import MLPHead
+from milozero.agents.policy import make_mlp
+from milozero.agents.policy_config import PolicyConfig
+from milozero.agents.ppo_agent import PPOAgent
 from milozero.agents.rollout import Rollout
 from milozero.demonstrations.dataset import transitions
-from milozero.helpers.config.params import param
-from milozero.helpers.lazy import lazy_import
 from milozero.helpers.seeding import Purpose, generator, integer
-from milozero.tracking.metrics import Metric
-
-if TYPE_CHECKING:
-    import torch
-
-    from milozero.agents.learning import optimizer as optimizers
-    from milozero.agents.nn import discriminator as discriminators
-else:
-    torch = lazy_import("torch")
-    discriminators = lazy_import("milozero.agents.nn.discriminator")
-    optimizers = lazy_import("milozero.agents.learning.optimizer")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdversarialConfig(PPOConfig):
-    """Hyper-parameters of a discriminator and its use, besides those of the policy."""
-
-    d_lr: float = param(3e-4, "learning rate of the discriminator, constant", low=0)
-    d_batch_size: int = param(128, "steps of the policy, and as many of the expert, in its minibatch", low=1)
-    d_steps: int = param(1, "passes over a rollout that it makes when it learns", low=1)
-    g_steps: int = param(1, "iterations of the policy between these", low=1)
-    d_reward: str = param(
-        "positive",
-        "−log(1 − D), never negative: rewards to live on; log D, never positive: to end; their sum: unbiased",
-        choices=("positive", "negative", "unbiased"),
-    )
-    d_penalty: str = param(
-        "wgan",
-        "where its gradient is held to 1: between both (wgan), there but only from above (one_sided), around the "
-        "expert's (dragan)",
-        choices=("none", "wgan", "one_sided", "dragan"),
-    )
-    d_penalty_coef: float = param(10.0, "weight of that penalty", low=0)
-    d_spectral_norm: bool = param(False, "spectral normalization of its layers")
-    d_batch_norm: bool = param(False, "batch normalization in it, moments over all workers")
-    d_ent_coef: float = param(1e-3, "weight of the entropy of its answers", low=0)
-    d_label_smoothing: float = param(0.0, "the expert's label is 1 less this", low=0, high=0.5)
-    d_ablation: str = param(
-        "off",
-        "instead of the expert's steps: noise (none), from which nothing can be learned but the reward's sign; or "
-        "shuffled, each number from a step of its own, which leaves only how often it takes which value; neither "
-        "starts warm",
-        choices=("off", "shuffled", "none"),
-    )
-    bc_pretrain_epochs: int = param(
-        0, "passes of behavioral cloning over the demonstrations before the first rollout", low=0
-    )
-
-
-ADVERSARIAL_METRICS = {
-    **PPO_METRICS,
-    "d_loss": Metric(
-        "discriminator",
-        "nats",
-        "mean cross-entropy of the discriminator on the expert's and on the policy's steps, added",
-        "2 ln 2 = 1.39 when it cannot tell them; near 0 for long: too strong, the policy learns nothing from it",
-        "Ho & Ermon 2016, eq. 14",
-    ),
-    "d_prob_expert": Metric(
-        "discriminator", "share", "mean probability it gives the expert's steps of being the expert's", "towards 0.5"
-    ),
-    "d_prob_policy": Metric(
-        "discriminator", "share", "mean probability it gives the policy's steps of being the expert's", "towards 0.5"
-    ),
-    "d_penalty": Metric(
-        "discriminator",
-        "–",
-        "mean of the gradient penalty, without its coefficient; 0 with `d_penalty=none`",
-        "small beside `d_loss`",
-        "Gulrajani et al. 2017, eq. 3; Kodali et al. 2017",
-    ),
-    "d_reward": Metric(
-        "discriminator", "reward", "mean reward that the discriminator gives the rollout's steps", "steady, or rises"
-    ),
-}
 
 
 class AdversarialAgent(PPOAgent):
@@ -106,9 +35,6 @@ class AdversarialAgent(PPOAgent):
         penalty_dims: how many of the first of the discriminator's inputs its gradient penalty is about.
     """
 
-    METRICS = ADVERSARIAL_METRICS
-    LEARNS_FROM_DEMOS = True
-    DISCRIMINATES = True
     config: AdversarialConfig
     discriminator: Any  # (B, I) → logits (B,)
     penalty_dims: int
@@ -123,7 +49,7 @@ class AdversarialAgent(PPOAgent):
         size = int(np.prod(action_space.shape)) if action_space.shape else int(action_space.n)
         rng = torch.Generator().manual_seed(integer(context.seed, Purpose.PARAMETERS, 1))
         self.discriminator = self.make_discriminator(observation_size, size, rng).to(self.device)
-        self.d_optimizer = optimizers.Optimizer(
+        self.d_optimizer = Optimizer(
             self.discriminator,
             self.d_loss,
             lambda name: config.d_lr,
@@ -263,11 +189,11 @@ class AdversarialAgent(PPOAgent):
         super().load_rank_state_dict(state)
         self.d_rng.bit_generator.state = state["discriminator"]
 
-    def layers(self, inputs: int, rng: torch.Generator) -> discriminators.MLPHead:
+    def layers(self, inputs: int, rng: torch.Generator) -> MLPHead:
         """Return a network of one output, with the discriminator's hidden layers."""
         more = {"batch_norm": self.config.batch_norm_all or self.config.d_batch_norm}
         stack = make_mlp(self.config, self.stack, inputs, rng, **more)
-        return discriminators.MLPHead(stack, rng, self.config.d_spectral_norm)
+        return MLPHead(stack, rng, self.config.d_spectral_norm)
 
     def encode_actions(self, actions: np.ndarray) -> np.ndarray:
         """Return actions (..., A) as networks see them: those of a finite set as marks.
@@ -317,7 +243,7 @@ class AdversarialAgent(PPOAgent):
             if config.d_penalty == "dragan":
                 fields["noise"] = 0.5 * chosen.std(0) * rng.random(chosen.shape, np.float32)
             batch = {name: self.tensor(field) for name, field in fields.items()}
-            self.d_optimizer.run_epoch(optimizers.PackedBatch(batch), config.d_batch_size, rng)
+            self.d_optimizer.run_epoch(PackedBatch(batch), config.d_batch_size, rng)
         self.discriminator.refresh()
         metrics = self.d_optimizer.pop_metrics()
         del metrics["grad_norm"]

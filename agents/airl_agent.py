@@ -11,33 +11,15 @@ on it: see `learned_reward`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
-from milozero.agents.adversarial import AdversarialAgent, AdversarialConfig
+from milozero.agents.adversarial import AdversarialAgent
+from milozero.agents.airl_config import AIRLConfig
+from milozero.agents.nn.discriminator import ShapedReward
 from milozero.agents.rollout import Rollout
-from milozero.helpers.config.params import param
-from milozero.helpers.lazy import lazy_import
-
-if TYPE_CHECKING:
-    import torch
-
-    from milozero.agents.nn import discriminator as discriminators
-else:
-    torch = lazy_import("torch")
-    discriminators = lazy_import("milozero.agents.nn.discriminator")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AIRLConfig(AdversarialConfig):
-    """Hyper-parameters of AIRL."""
-
-    d_state_only: bool = param(True, "the reward depends on the state alone, as is needed to use it elsewhere")
-    d_penalty_coef: float = param(
-        1.0, "weight of that penalty, which also bounds how much f can say against log π", low=0
-    )
 
 
 class AIRLAgent(AdversarialAgent):
@@ -45,17 +27,15 @@ class AIRLAgent(AdversarialAgent):
 
     Config = AIRLConfig
     config: AIRLConfig
-    discriminator: discriminators.ShapedReward
+    discriminator: ShapedReward
     mean_log_prob = 0.0  # of the last rollout's actions, over all workers
 
-    def make_discriminator(
-        self, observation_size: int, action_size: int, rng: torch.Generator
-    ) -> discriminators.ShapedReward:
+    def make_discriminator(self, observation_size: int, action_size: int, rng: torch.Generator) -> ShapedReward:
         """Return g and h; log π and whether the episode goes on come with the inputs, and are not held smooth."""
         actions = 0 if self.config.d_state_only else action_size
         self.penalty_dims = 2 * observation_size + actions
         reward, potential = self.layers(observation_size + actions, rng), self.layers(observation_size, rng)
-        return discriminators.ShapedReward(reward, potential, observation_size, self.config.gamma)
+        return ShapedReward(reward, potential, observation_size, self.config.gamma)
 
     def features(self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """Return what the discriminator sees (..., I) of steps; log π is that of the present policy.

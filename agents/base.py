@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +10,6 @@ import numpy as np
 from milozero.agents.rollout import Rollout
 from milozero.demonstrations.dataset import Episode, ImitationConfig
 from milozero.helpers.comm import Comm
-from milozero.tracking.metrics import Metric
 
 
 class Agent(Protocol):
@@ -24,17 +23,10 @@ class Agent(Protocol):
     """
 
     Config: type  # its hyper-parameters, a frozen dataclass of `milozero.helpers.config.params.param` fields
-    METRICS: Mapping[str, Metric]  # what `update` returns
-    LEARNS_FROM_DEMOS: bool  # whether the demonstrations are more to it than a line to reach
-    DISCRIMINATES: bool  # whether it has a discriminator
     finished: str  # why there is nothing more to learn, alike on all workers; empty while there is
 
     def __init__(self, config: Any, observation_size: int, action_space: Any, context: AgentContext) -> None:
         """Build networks and optimizers; the parameters are the same on every worker."""
-
-    @staticmethod
-    def check_actions(config: Any, action_space: Any) -> None:
-        """Refuse hyper-parameters that do not fit the actions, by UserError: before anything is built."""
 
     def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
         """Return the random numbers (steps, ...) that one environment's actions need."""

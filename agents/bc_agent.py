@@ -7,80 +7,24 @@ nothing is learned from that.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 import numpy as np
+import torch
 
 from milozero.agents.base import AgentContext
+from milozero.agents.bc_config import BCConfig, CloningConfig
+from milozero.agents.learning.batches import PackedBatch
+from milozero.agents.learning.optimizer import Optimizer
+from milozero.agents.nn.actor import Actor
+from milozero.agents.nn.distributions import make_head
+from milozero.agents.nn.policies import Policy
 from milozero.agents.normalizer import ObservationNormalizer
-from milozero.agents.policy import PolicyAgent, PolicyConfig, make_mlp
+from milozero.agents.policy import PolicyAgent, make_mlp
 from milozero.agents.rollout import Rollout
 from milozero.demonstrations.dataset import Transitions, transitions
-from milozero.helpers.config.params import param
 from milozero.helpers.errors import UserError
-from milozero.helpers.lazy import lazy_import
 from milozero.helpers.seeding import Purpose, generator, integer
-from milozero.tracking.metrics import Metric
-
-if TYPE_CHECKING:
-    import torch
-
-    from milozero.agents.learning import optimizer as optimizers
-    from milozero.agents.nn import networks
-else:
-    torch = lazy_import("torch")
-    networks = lazy_import("milozero.agents.nn.networks")
-    optimizers = lazy_import("milozero.agents.learning.optimizer")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CloningConfig(PolicyConfig):
-    """Hyper-parameters of learning actions like labels."""
-
-    bc_loss: str = param("nll", "negative log-likelihood, or mean squared error", choices=("nll", "mse"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class BCConfig(CloningConfig):
-    """Hyper-parameters of behavioral cloning."""
-
-    FROM_ROLLOUTS: ClassVar[bool] = False
-
-    bc_validation: float = param(0.1, "share of the steps that is kept aside to see when to stop", low=0, high=0.9)
-    bc_patience: int = param(
-        20, "end after so many iterations without a better validation loss; 0: never", low=0, mutable_on_resume=True
-    )
-
-
-BC_METRICS = {
-    "policy_loss": Metric(
-        "update",
-        "nats, or action²",
-        "−mean log-probability of the demonstrations' actions, or with `bc_loss=mse` the mean squared error of the "
-        "most probable ones; of the steps that are learned from",
-        "falls, steeply at first",
-        "Pomerleau 1991",
-    ),
-    "validation_loss": Metric(
-        "update",
-        "nats, or action²",
-        "the same of the steps that are kept aside; empty where there are none",
-        "falls with `policy_loss`; when it turns and rises, the policy learns these steps by heart",
-    ),
-    "entropy": Metric(
-        "update", "nats", "mean entropy of the action distribution, summed over dimensions", "falls slowly"
-    ),
-    "grad_norm": Metric(
-        "update",
-        "–",
-        "Euclidean norm of the gradient averaged over the workers, before `clip_norm` cuts it",
-        "steady within a factor of a few",
-    ),
-    "learning_rate": Metric(
-        "update", "–", "of this update: `p_lr` as `lr_schedule` has it", "a line to 0, or constant"
-    ),
-}
 
 
 class BCBase(PolicyAgent):
@@ -92,24 +36,18 @@ class BCBase(PolicyAgent):
 
     config: CloningConfig
 
-    @staticmethod
-    def check_actions(config: CloningConfig, action_space: Any) -> None:
-        """Refuse squared errors of what is no number."""
-        if config.bc_loss == "mse" and not action_space.shape:
-            raise UserError("--bc_loss=mse needs continuous actions; use nll")
-
     def __init__(
         self, config: CloningConfig, observation_size: int, action_space: Any, context: AgentContext
     ) -> None:
-        self.check_actions(config, action_space)
+        config.check_action_space(action_space)
         self.config = config
         self.comm = context.comm
         self.device = torch.device(context.device)
         rng = torch.Generator().manual_seed(integer(context.seed, Purpose.PARAMETERS))
         policy = make_mlp(config, config.p_perception_stack, observation_size, rng)
-        head = networks.make_head(action_space, policy.outputs, config.log_std_init, rng)
-        self.network = networks.Policy(policy, head).to(self.device)
-        self.optimizer = optimizers.Optimizer(
+        head = make_head(action_space, policy.outputs, config.log_std_init, rng)
+        self.network = Policy(policy, head).to(self.device)
+        self.optimizer = Optimizer(
             self.network,
             self.loss,
             lambda name: config.p_lr,
@@ -117,7 +55,7 @@ class BCBase(PolicyAgent):
             comm=context.comm,
             compile=context.compile,
         )
-        self.actor = networks.Actor(self.network)
+        self.actor = Actor(self.network)
         self.observations = ObservationNormalizer(observation_size, config.clip_obs, config.normalize_observations)
         self.rng = generator(context.seed, Purpose.SHUFFLE, context.comm.rank, context.iteration)
 
@@ -147,9 +85,6 @@ class BCAgent(BCBase):
     """
 
     Config = BCConfig
-    METRICS = BC_METRICS
-    LEARNS_FROM_DEMOS = True
-    DISCRIMINATES = False
     config: BCConfig
 
     def __init__(self, config: BCConfig, observation_size: int, action_space: Any, context: AgentContext) -> None:
@@ -237,7 +172,7 @@ class BCAgent(BCBase):
             }
 
         learned, self._kept = fields(self._mine), fields(self._aside)
-        self.learned_obs, self.learned = learned["obs"], optimizers.PackedBatch(learned)
+        self.learned_obs, self.learned = learned["obs"], PackedBatch(learned)
 
     def _validation_loss(self) -> float:
         """Return the mean loss of the steps that all workers keep aside; NaN where there are none."""

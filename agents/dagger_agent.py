@@ -7,74 +7,22 @@ any algorithm.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from milozero.agents.base import AgentContext
-from milozero.agents.bc_agent import BC_METRICS, BCBase, CloningConfig
+from milozero.agents.bc_agent import BCBase
+from milozero.agents.dagger_config import DAggerConfig
+from milozero.agents.learning.batches import PackedBatch
 from milozero.agents.rollout import Rollout
-from milozero.helpers.config.params import param, usable_path
-from milozero.helpers.lazy import lazy_import
-from milozero.tracking.metrics import Metric
-
-if TYPE_CHECKING:
-    import torch
-
-    from milozero.agents.learning import optimizer as optimizers
-else:
-    torch = lazy_import("torch")
-    optimizers = lazy_import("milozero.agents.learning.optimizer")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DAggerConfig(CloningConfig):
-    """Hyper-parameters of DAgger."""
-
-    expert_model: str = param(
-        "", "the expert, which learned by any algorithm: its folder of checkpoints", check=usable_path
-    )
-    expert_iter_num: str = param("best", "which of them: an iteration, best or last")
-    dagger_beta_iters: int = param(
-        1, "iterations over which the share of steps that the expert steers falls from 1 to 0", low=0
-    )
-    dagger_buffer_size: int = param(
-        100_000, "observations that a worker keeps; of more, a random choice of all so far", low=1, high=10**7
-    )
-
-
-DAGGER_METRICS = {
-    **{name: BC_METRICS[name] for name in ("entropy", "grad_norm", "learning_rate")},
-    "policy_loss": Metric(
-        "update",
-        "nats, or action²",
-        "−mean log-probability of the expert's actions, or with `bc_loss=mse` the mean squared error of the most "
-        "probable ones",
-        "falls, steeply at first",
-        "Ross et al. 2011, alg. 3.1",
-    ),
-    "expert_share": Metric(
-        "update", "share", "of the steps, those that the expert steers", "1 at first, then 0", "Ross et al. 2011, β"
-    ),
-    "expert_distance": Metric(
-        "update",
-        "action, or share",
-        "root mean squared distance between the policy's and the expert's most probable actions where the rollout "
-        "came, before the update; of a finite set, the share in which they differ",
-        "falls; where it stays large, the policy cannot do what the expert does",
-    ),
-    "buffer_size": Metric("update", "observations", "that all workers keep to learn from", "grows up to its limit"),
-}
 
 
 class DAggerAgent(BCBase):
     """A policy that learns from an expert's answers about its own observations; each worker keeps its own."""
 
     Config = DAggerConfig
-    METRICS = DAGGER_METRICS
-    LEARNS_FROM_DEMOS = False
-    DISCRIMINATES = False
     finished = ""
     config: DAggerConfig
 
@@ -128,7 +76,7 @@ class DAggerAgent(BCBase):
             chosen = self.rng.integers(self.buffer_len, size=rollout.mask.size)
             learned = self.tensor(self.observations(self.obs[chosen]))
             batch = {"obs": learned, "actions": self.tensor(self.expert_actions[chosen])}
-            self.optimizer.run_epoch(optimizers.PackedBatch(batch), config.batch_size, self.rng)
+            self.optimizer.run_epoch(PackedBatch(batch), config.batch_size, self.rng)
         metrics = self.optimizer.pop_metrics()
         self.network.update_batch_norm(learned, self.comm)
         self.actor.refresh()

@@ -6,29 +6,16 @@ expert's. The environment's own reward is measured, and never learned from.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
-from milozero.agents.adversarial import AdversarialAgent, AdversarialConfig
+from milozero.agents.adversarial import AdversarialAgent
 from milozero.agents.base import AgentContext
+from milozero.agents.gail_config import GAILConfig
 from milozero.agents.rollout import Rollout
-from milozero.helpers.config.params import param
 from milozero.helpers.errors import UserError
-
-if TYPE_CHECKING:
-    import torch
-
-
-@dataclass(frozen=True, kw_only=True)
-class GAILConfig(AdversarialConfig):
-    """Hyper-parameters of GAIL."""
-
-    d_state_only: bool = param(False, "it sees observations alone, no actions")
-    d_absorbing: bool = param(
-        False, "what comes after an episode that ended by its own rules is a state of its own, for ever"
-    )
 
 
 class GAILAgent(AdversarialAgent):

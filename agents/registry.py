@@ -1,31 +1,50 @@
-"""The algorithms, by name; each is imported when it is first used."""
+"""Algorithms by name. Their modules are imported at first use: configurations need no torch, agents do."""
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from milozero.tracking.metrics import RUN_METRICS, Metric
 
 if TYPE_CHECKING:
     from milozero.agents.base import Agent
+    from milozero.agents.policy_config import PolicyConfig
+
+
+class Algorithm(NamedTuple):
+    """``module:Class`` of an algorithm's hyper-parameters and of its agent."""
+
+    config: str
+    agent: str
+
 
 AGENTS = {
-    "ppo": "milozero.agents.ppo_agent:PPOAgent",
-    "bc": "milozero.agents.bc_agent:BCAgent",
-    "gail": "milozero.agents.gail_agent:GAILAgent",
-    "airl": "milozero.agents.airl_agent:AIRLAgent",
-    "dagger": "milozero.agents.dagger_agent:DAggerAgent",
+    "ppo": Algorithm("milozero.agents.ppo_config:RewardedPPOConfig", "milozero.agents.ppo_agent:PPOAgent"),
+    "bc": Algorithm("milozero.agents.bc_config:BCConfig", "milozero.agents.bc_agent:BCAgent"),
+    "gail": Algorithm("milozero.agents.gail_config:GAILConfig", "milozero.agents.gail_agent:GAILAgent"),
+    "airl": Algorithm("milozero.agents.airl_config:AIRLConfig", "milozero.agents.airl_agent:AIRLAgent"),
+    "dagger": Algorithm("milozero.agents.dagger_config:DAggerConfig", "milozero.agents.dagger_agent:DAggerAgent"),
 }
 
 
-def agent_class(algo: str) -> type[Agent]:
-    """Return the class of an algorithm in `AGENTS`."""
-    module, _, name = AGENTS[algo].partition(":")
-    cls: type[Agent] = getattr(importlib.import_module(module), name)
+def config_class(algo: str) -> type[PolicyConfig]:
+    """Return the hyper-parameters of an algorithm in `AGENTS`."""
+    cls: type[PolicyConfig] = _import(AGENTS[algo].config)
     return cls
 
 
+def agent_class(algo: str) -> type[Agent]:
+    """Return the agent of an algorithm in `AGENTS`."""
+    cls: type[Agent] = _import(AGENTS[algo].agent)
+    return cls
+
+
+def _import(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
 def get_metrics(algo: str) -> dict[str, Metric]:
-    """Return name → metric of all that a training run with an algorithm logs."""
-    return {**RUN_METRICS, **agent_class(algo).METRICS}
+    """Return name → metric of everything that a training run with an algorithm logs."""
+    return {**RUN_METRICS, **config_class(algo).METRICS}

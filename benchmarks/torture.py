@@ -28,7 +28,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from milozero.agents import agent_class  # noqa: E402
+from milozero.agents import config_class  # noqa: E402
 from milozero.experiment.settings import settings_names  # noqa: E402
 
 RESULTS = ROOT / "benchmarks/results/torture.json"
@@ -103,7 +103,7 @@ def teachers(algo: str) -> tuple[str, ...]:
             "--dagger_beta_iters=8",
             "--dagger_buffer_size=3000",
         )
-    return DEMOS if agent_class(algo).LEARNS_FROM_DEMOS else ()
+    return DEMOS if config_class(algo).LEARNS_FROM_DEMOS else ()
 
 
 def command(case: Case, folder: Path, iterations: int) -> list[str]:

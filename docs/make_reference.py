@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from milozero import spawner  # noqa: E402
-from milozero.agents import AGENTS, agent_class  # noqa: E402
+from milozero.agents import AGENTS, config_class  # noqa: E402
 from milozero.experiment.settings import TASKS, config_groups  # noqa: E402
 from milozero.helpers.config.params import Param, declared_settings  # noqa: E402
 from milozero.tracking.metrics import EVALUATION_METRICS, RUN_METRICS, Metric  # noqa: E402
@@ -91,7 +91,7 @@ def parameters_page() -> str:
             if field == "agent":
                 ppo = declared_settings(cls)
                 for algo in (algo for algo in AGENTS if algo != "ppo"):
-                    other = agent_class(algo).Config
+                    other = config_class(algo)
                     same = [f"`{name}`" for name in ppo if name in declared_settings(other)]
                     missing = [f"`{name}`" for name in ppo if name not in declared_settings(other)]
                     most = f"all but {', '.join(missing)}" if missing else "all"
@@ -129,7 +129,7 @@ def metrics_page() -> str:
     """Return the documentation of all metrics."""
     parts = [METRICS, "## Every run\n", metric_table(RUN_METRICS)]
     for algo in AGENTS:
-        parts += [f"## `--algo={algo}`\n", metric_table(agent_class(algo).METRICS)]
+        parts += [f"## `--algo={algo}`\n", metric_table(config_class(algo).METRICS)]
     parts += ["## `--task=eval`\n", "In `results.json`, and in Weights & Biases where `--wandb_project` is given.\n"]
     return "\n".join([*parts, metric_table(EVALUATION_METRICS)])
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from milozero.helpers.errors import UserError
@@ -9,6 +15,8 @@ from milozero.helpers.errors import UserError
 if TYPE_CHECKING:
     from milozero.experiment.settings import Settings
     from milozero.helpers.comm import Comm
+
+COMPILE_MIN_STEPS = 30_000  # minibatches, from which on compiled code saves more time than its compilation takes
 
 
 def use_one_thread() -> None:
@@ -33,6 +41,14 @@ def select_device(settings: Settings, comm: Comm) -> str:
     return f"cuda:{comm.local_rank % torch.cuda.device_count()}"
 
 
+def can_compile(device: str) -> bool:
+    """Return whether what compiling needs is here: a C++ compiler and Python's headers, for a GPU also triton."""
+    compiler = shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))
+    headers = (Path(sysconfig.get_path("include")) / "Python.h").exists()
+    triton = device == "cpu" or importlib.util.find_spec("triton") is not None
+    return compiler is not None and headers and triton
+
+
 def should_compile(settings: Settings, workers: int, device: str, before: bool | None, expert_steps: int) -> bool:
     """Return whether the update is compiled: as asked, or where it can be and the run is long enough to pay for it.
 
@@ -42,8 +58,6 @@ def should_compile(settings: Settings, workers: int, device: str, before: bool |
     Raises:
         UserError: where ``--compile`` was given and what it needs is missing.
     """
-    from milozero.agents.learning.optimizer import COMPILE_MIN_STEPS, can_compile
-
     train, agent = settings.train, settings.agent
     possible = can_compile(device)
     if train.compile and not possible:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from milozero import environments
-from milozero.agents import AGENTS, agent_class
+from milozero.agents import AGENTS, config_class
 from milozero.demonstrations.dataset import ImitationConfig
 from milozero.experiment.metadata import read_metadata
 from milozero.helpers.config.params import (
@@ -181,12 +181,12 @@ class Settings:
         of_discriminators = ["d_perception_stack"]
         needs = {
             "LEARNS_FROM_DEMOS": [name for name in given if name not in of_discriminators],
-            "DISCRIMINATES": [name for name in given if name in of_discriminators],
+            "HAS_DISCRIMINATOR": [name for name in given if name in of_discriminators],
         }
         notes = []
         for ability, flags in needs.items():
-            if flags and not getattr(agent_class(self.train.algo), ability):
-                able = ", ".join(name for name in AGENTS if getattr(agent_class(name), ability))
+            if flags and not getattr(config_class(self.train.algo), ability):
+                able = ", ".join(name for name in AGENTS if getattr(config_class(name), ability))
                 notes.append(f"{self.train.algo} does not learn by {', '.join(flags)}, as {able} do")
         return notes
 
@@ -211,7 +211,7 @@ def config_groups(task: str, algo: str) -> dict[str, tuple[str, type]]:
     return {
         **common,
         "--task=train": ("train", TrainConfig),
-        f"--algo={algo}": ("agent", agent_class(algo).Config),
+        f"--algo={algo}": ("agent", config_class(algo)),
         "imitation": ("imitation", ImitationConfig),
         **tracking,
     }
@@ -331,7 +331,7 @@ def check(settings: Settings) -> None:
             raise UserError(f"--{name}={size} is larger than --rollout_len={train.rollout_len}")
     if getattr(agent, "rpo_alpha", 0) and agent.target_kl:
         raise UserError("--target_kl with --rpo_alpha: its moves count as divergence; leave one out")
-    if agent_class(train.algo).LEARNS_FROM_DEMOS and not settings.imitation.expert_path:
+    if config_class(train.algo).LEARNS_FROM_DEMOS and not settings.imitation.expert_path:
         raise UserError(f"--algo={train.algo} learns from demonstrations: --expert_path=data/demos/<environment>")
     if not getattr(agent, "expert_model", "somebody"):
         raise UserError(f"--algo={train.algo} asks an expert: --expert_model=data/checkpoints/<experiment>")

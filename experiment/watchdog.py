@@ -124,7 +124,7 @@ class Watchdog:
         """Note that an iteration begins: the run moves."""
         self._iteration, self._idle = number, 0.0
 
-    def rest(self) -> None:
+    def disarm(self) -> None:
         """Let it take as long as it may from here on: the run is over, but for what waits for a network.
 
         A signal is noted as `interrupted`, and changes nothing else.

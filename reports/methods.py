@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from milozero.agents import AGENTS, agent_class
+from milozero.agents import AGENTS, config_class
 from milozero.experiment.resume import default_values
 from milozero.experiment.settings import config_groups
 from milozero.helpers.config.params import declared_settings, from_kwargs, to_kwargs
@@ -44,7 +44,7 @@ def own_settings(algo: str) -> list[str]:
     """Return the names of the settings that make a run of an algorithm what it is, in the order of ``-h``."""
     groups = config_groups("train", algo if algo in AGENTS else next(iter(AGENTS)))
     aside = {"agent"} if algo not in AGENTS else set()  # of another version: what is known of every algorithm
-    if algo in AGENTS and not agent_class(algo).LEARNS_FROM_DEMOS:
+    if algo in AGENTS and not config_class(algo).LEARNS_FROM_DEMOS:
         aside.add("imitation")
     groups = {title: group for title, group in groups.items() if group[0] not in aside}
     declared = {name: param for _, cls in groups.values() for name, (_, _, param) in declared_settings(cls).items()}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from milozero import environments
-from milozero.agents import AGENTS, agent_class
+from milozero.agents import AGENTS
 from milozero.demonstrations import dataset as demos
 from milozero.environments.bundles import BUNDLES
 from milozero.experiment.resume import default_values, settings_from_record
@@ -233,7 +233,7 @@ class JobValidator:
             self._spaces[env_id, kwargs] = Spaces((env.observation_space.shape or (0,))[0], env.action_space)
             env.close()
         spaces = self._spaces[env_id, kwargs]
-        agent_class(settings.train.algo).check_actions(settings.agent, spaces.action_space)
+        settings.agent.check_action_space(spaces.action_space)
         path, number = settings.imitation.expert_path, settings.imitation.num_demos
         if path and (case := (env_id, kwargs, path, number)) not in self._fitting:
             demos.check_fit(demos.read_demos(path, number), path, *spaces)

@@ -93,7 +93,6 @@ class ConsoleTracker(Tracker):
             )
             self._task = self._bar.add_task("training", total=1.0)
             self._live = Live(console=console, auto_refresh=False, transient=False)
-            self._live.start()
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Redraw the table, or print a line every few seconds."""
@@ -103,6 +102,7 @@ class ConsoleTracker(Tracker):
     def _show(self, metrics: Mapping[str, float]) -> None:
         self._seen.update({k: v for k, v in metrics.items() if not math.isnan(v)})
         if self._live is not None:
+            self._live.start()  # only now: what is printed before stays above
             self._bar.update(self._task, completed=self._seen.get("progress", 0.0))
             self._live.update(self._table(), refresh=True)
         elif time.monotonic() - self._last_line >= LINE_INTERVAL_S:

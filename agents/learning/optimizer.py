@@ -1,22 +1,12 @@
-"""From a loss to an optimizer step: flat parameters, one gradient, one all-reduce, clipping, Adam.
+"""From a loss to an optimizer step: one gradient, one all-reduce, clipping, Adam.
 
-The author of an algorithm writes a loss of (parameters, batch); everything here is the same for each of them.
+An algorithm defines a loss of (parameters, batch); everything here is the same for all of them.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import os
-import platform
-import shutil
-import sys
-import sysconfig
-import traceback
-import types
-import zlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,124 +14,16 @@ import torch
 from torch import nn
 from torch.func import grad_and_value
 
+from milozero.agents.learning.batches import Batch, PackedBatch, unpack
+from milozero.agents.learning.compilation import compile_method, make_all_reduce
+from milozero.agents.learning.flat_parameters import FlatParameters, Params
 from milozero.helpers.comm import Comm
 from milozero.helpers.errors import NonFiniteError
 
-Params = dict[str, torch.Tensor]
-Batch = Mapping[str, torch.Tensor]
 Loss = Callable[[Params, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-5  # Adam's; the epsilon is PPO's custom (Huang et al. 2022, no. 3)
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-5  # Adam's; PPO's usual epsilon (Huang et al. 2022, no. 3)
 UNROLLED = 4  # steps in one compiled call, which itself costs as much as a third of a step
-COMPILE_MIN_STEPS = 30_000  # minibatches after which compiled code has won back the seconds its compilation takes
-
-
-def can_compile(device: str) -> bool:
-    """Return whether what compiling needs is here: a C++ compiler and Python's headers, for a GPU also triton."""
-    compiler = shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))
-    headers = (Path(sysconfig.get_path("include")) / "Python.h").exists()
-    triton = device == "cpu" or importlib.util.find_spec("triton") is not None
-    return compiler is not None and headers and triton
-
-
-class FlatParameters:
-    """A network's parameters as one vector; the network's own parameters become views of it."""
-
-    def __init__(self, network: nn.Module) -> None:
-        named = dict(network.named_parameters())
-        self.names = list(named)
-        self.shapes = [p.shape for p in named.values()]
-        self.sizes = [p.numel() for p in named.values()]
-        self.vector = torch.cat([p.detach().reshape(-1) for p in named.values()])  # (P,)
-        for parameter, view in zip(named.values(), self.unflatten(self.vector).values(), strict=True):
-            parameter.data = view
-            parameter.requires_grad_(False)
-
-    def unflatten(self, vector: torch.Tensor) -> Params:
-        """Return name → view of `vector` (P,)."""
-        parts = torch.split(vector, self.sizes)
-        return {n: part.view(s) for n, part, s in zip(self.names, parts, self.shapes, strict=True)}
-
-    def fill(self, setting_value: Callable[[str], float]) -> torch.Tensor:
-        """Return a vector (P,) with ``setting_value(name)`` at each parameter's place."""
-        filled = torch.empty_like(self.vector)
-        for name, part in self.unflatten(filled).items():
-            part.fill_(setting_value(name))
-        return filled
-
-    def hash(self) -> int:
-        """Return a checksum of the parameters' bits."""
-        return zlib.crc32(self.vector.cpu().numpy().tobytes())
-
-
-def cache_folder() -> Path | None:
-    """Return where compiled code is kept between runs; None where that cannot be written.
-
-    A folder for each kind of processor: the code uses whatever the one it was compiled on can do, and the nodes of a
-    cluster share a home.
-    """
-    try:
-        described = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
-        kind = "\n".join(
-            line for line in described.splitlines() if line.startswith(("model name", "flags", "Features"))
-        )
-    except OSError:  # no Linux
-        kind = platform.processor()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    folder = cache / "milozero" / "compiled" / f"{platform.machine()}_{zlib.crc32(kind.encode()):08x}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None
-
-
-def _compiled(method: Any, device: str) -> Any:
-    """Return a bound method compiled for the shapes it is called with.
-
-    Only the shapes of its tensors are checked at each call (a third of the call's time goes into checking
-    everything else that the code reads, and none of that changes). So each compiled method needs a code object of its
-    own: torch keeps what it compiled with the code, and another network's must not be taken for this one's.
-    """
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no pool of processes under MPI
-    if (folder := cache_folder()) is not None:
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
-    function = method.__func__
-    own = types.FunctionType(
-        function.__code__.replace(),
-        function.__globals__,
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
-    options: Any = {"guard_filter_fn": lambda guards: [guard.guard_type == "TENSOR_MATCH" for guard in guards]}
-    if device == "cpu":
-        options["cpp_wrapper"] = True
-        options["cpp.use_decompose_tanh"] = True  # by exp: several times as fast, off by about 1e-7
-    return torch.compile(types.MethodType(own, method.__self__), fullgraph=True, dynamic=False, options=options)
-
-
-# The all-reduce is an operator of torch, so that compiled code calls it between one step's gradient and its end.
-# Operators take tensors and numbers: the workers go by their place in this list.
-_comms: list[Comm] = []
-_library: Any = torch.library.Library("milozero", "DEF")  # type: ignore[no-untyped-call]
-_library.define("all_reduce(Tensor mine, int comm) -> Tensor")
-
-
-@torch.library.impl(_library, "all_reduce", "CompositeExplicitAutograd")
-def _all_reduce(mine: torch.Tensor, comm: int) -> torch.Tensor:
-    total = mine.to("cpu", copy=True)  # a compiled operator must not change what it is given
-    try:
-        _comms[comm].sum_(total.numpy())
-    except BaseException:
-        traceback.print_exc()  # compiled code passes on that it failed, not why
-        raise
-    return total.to(mine.device)
-
-
-@torch.library.impl(_library, "all_reduce", "Meta")
-def _all_reduce_shape(mine: torch.Tensor, comm: int) -> torch.Tensor:
-    return torch.empty_like(mine)
 
 
 class Optimizer:
@@ -179,10 +61,13 @@ class Optimizer:
         self._shapes: dict[str, torch.Size] = {}  # of the batch's fields, without their first dimension
         self._names: list[str] = []  # of the metrics
         self._sums = torch.zeros(0)  # of the metrics since they were last taken, and last the number of steps
-        self._place = len(_comms)
-        _comms.append(comm)
+        self._averaged_over = comm  # the workers, but for the steps of the warm-up
         self._compile = compile
-        self._train_steps: Any = _compiled(self.train_steps, self.rate.device.type) if compile else self.train_steps
+        self._train_steps: Any = self.train_steps
+        self._all_reduce: Callable[[torch.Tensor], torch.Tensor] = self._sum
+        if compile:
+            self._all_reduce = make_all_reduce(lambda: self._averaged_over)
+            self._train_steps = compile_method(self.train_steps, self.rate.device.type)
 
     def set_schedule(self, factor: float) -> None:
         """Set every learning rate to `factor` times its start value."""
@@ -212,7 +97,7 @@ class Optimizer:
         for minibatch, correction in zip(minibatches.unbind(), corrections.unbind(), strict=True):
             gradient, metrics = self.gradient(minibatch)
             if self.comm.size > 1:
-                gradient = torch.ops.milozero.all_reduce(gradient, self._place)
+                gradient = self._all_reduce(gradient)
             self.apply(gradient, metrics, correction)
 
     def gradient(self, minibatch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -244,6 +129,11 @@ class Optimizer:
         factor, epsilon = correction.unbind()
         self.params.vector.sub_(self.rate * factor * (self.moment1 / (self.moment2.sqrt() + epsilon)))
         self._sums.add_(torch.cat([metrics, torch.stack([norm, torch.ones_like(norm)])]))
+
+    def _sum(self, gradient: torch.Tensor) -> torch.Tensor:
+        total = gradient.to("cpu", copy=True)
+        self.comm.sum_(total.numpy())
+        return total.to(gradient.device)
 
     def _bias_corrections(self, count: int) -> torch.Tensor:
         """Count `count` more steps; return, for each, its factor of the learning rate and its epsilon, (count, 2).
@@ -296,14 +186,14 @@ class Optimizer:
         # keep machines apart that share a home.) Nobody is averaged with meanwhile, and what the trial steps change
         # is put back.
         before = self.state_dict()
-        _comms[self._place] = Comm()
+        self._averaged_over = Comm()
         try:
             for first in (True, False):
                 if (self.comm.local_rank == 0) == first:
                     self._train_steps(minibatches, self._bias_corrections(len(minibatches)))
                 self.comm.barrier()
         finally:
-            _comms[self._place] = self.comm
+            self._averaged_over = self.comm
         self.load_state_dict(before)
         self._sums.zero_()
 
@@ -322,28 +212,3 @@ class Optimizer:
         self.moment1.copy_(state["moment1"])
         self.moment2.copy_(state["moment2"])
         self.steps = int(state["steps"])
-
-
-class PackedBatch:
-    """The fields of a batch side by side in one float matrix: shuffled by one gather, passed as one argument."""
-
-    def __init__(self, batch: Batch) -> None:
-        rows = len(next(iter(batch.values())))
-        self.shapes = {name: field.shape[1:] for name, field in batch.items()}
-        self.matrix = torch.cat([field.reshape(rows, -1).float() for field in batch.values()], dim=1)  # (M, F)
-
-    def minibatches(self, size: int, rng: np.random.Generator) -> torch.Tensor:
-        """Return one epoch in minibatches (K, size, F), shuffled anew.
-
-        Where `size` does not divide M, a different remainder is left out in each epoch.
-        """
-        count = len(self.matrix) // size
-        order = rng.permutation(len(self.matrix))[: count * size]
-        shuffled = self.matrix[torch.from_numpy(order).to(self.matrix.device)]
-        return shuffled.view(count, size, -1)
-
-
-def unpack(matrix: torch.Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, torch.Tensor]:
-    """Return the fields of a packed minibatch (B, F) as views; whole numbers come as floats."""
-    parts = torch.split(matrix, [math.prod(shape) for shape in shapes.values()], dim=1)
-    return {n: part.reshape(-1, *shape) for (n, shape), part in zip(shapes.items(), parts, strict=True)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from milozero.agents.nn.networks import MLP, linear
+from milozero.agents.nn.mlp import MLP, linear
 from milozero.helpers.comm import Comm
 
 

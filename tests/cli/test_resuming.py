@@ -7,7 +7,7 @@ import torch
 
 from milozero.agents import AGENTS
 from milozero.experiment import checkpoint
-from milozero.orchestrator import Training
+from milozero.training.run import Training
 from tests.support import ROOT
 from tests.support.one_run import QUICK, SLOW, iterations, parameters, status
 

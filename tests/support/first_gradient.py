@@ -9,7 +9,8 @@ import numpy as np
 
 from milozero import environments
 from milozero.agents.base import AgentContext
-from milozero.agents.ppo_agent import PPOAgent, PPOConfig
+from milozero.agents.ppo_agent import PPOAgent
+from milozero.agents.ppo_config import PPOConfig
 from milozero.agents.rollout import rollout_generator
 from milozero.helpers.comm import Comm, make_comm
 

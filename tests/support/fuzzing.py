@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from milozero.agents.ppo_agent import PPOConfig
+from milozero.agents.ppo_config import PPOConfig
 from milozero.demonstrations.dataset import ImitationConfig
 from milozero.experiment.settings import CommonConfig, EvalConfig, TrainConfig
 from milozero.helpers.config.params import declared_settings

@@ -14,7 +14,8 @@ import torch
 from gymnasium import spaces
 
 from milozero.agents.base import AgentContext
-from milozero.agents.ppo_agent import PPOAgent, PPOConfig
+from milozero.agents.ppo_agent import PPOAgent
+from milozero.agents.ppo_config import PPOConfig
 from milozero.agents.rollout import Rollout
 from milozero.helpers.comm import Comm
 from milozero.helpers.seeding import Purpose, generator

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from milozero import main
-from milozero.agents.learning import optimizer
-from milozero.experiment import checkpoint
+from milozero.experiment import checkpoint, hardware
 from milozero.helpers.errors import UserError
 from tests.support.fuzzing import fuzz
 
@@ -34,9 +33,9 @@ JUNK = st.one_of(
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """Leave out what takes most of the time and reads no checkpoint."""
-    monkeypatch.setattr("orchestrator.learning_curve", lambda *_: None)
+    monkeypatch.setattr("milozero.training.summary.learning_curve", lambda *_: None)
     monkeypatch.setattr("milozero.experiment.initializer.git_sha", lambda: "nogit")
-    monkeypatch.setattr(optimizer, "can_compile", lambda device: False)
+    monkeypatch.setattr(hardware, "can_compile", lambda device: False)
 
 
 def run(argv, capsys):

@@ -109,8 +109,8 @@ def untrained(patch):
     env.observation_space, env.close, env.spec = spaces.Box(-np.inf, np.inf, (1,)), lambda: None, None
     for name in ("make_env", "make_vector_env"):
         patch.setattr(environments, name, lambda *_, **__: env)
-    patch.setattr(orchestrator, "train", lambda *_, **__: ("finished", "enough"))
-    patch.setattr(orchestrator, "write_summary", lambda *_, **__: "done")
+    patch.setattr(orchestrator, "iterate", lambda *_, **__: ("finished", "enough"))
+    patch.setattr(orchestrator, "write_summary", lambda *_, **__: ["done"])
     patch.setattr(sys, "argv", ["main.py"])
     patch.setattr(logging.getLogger(), "handlers", [])
 

@@ -7,9 +7,11 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from milozero.agents.airl_agent import AIRLAgent, AIRLConfig
+from milozero.agents.airl_agent import AIRLAgent
+from milozero.agents.airl_config import AIRLConfig
 from milozero.agents.base import AgentContext
-from milozero.agents.ppo_agent import PPOAgent, PPOConfig
+from milozero.agents.ppo_agent import PPOAgent
+from milozero.agents.ppo_config import PPOConfig
 from milozero.demonstrations.dataset import ImitationConfig
 from milozero.helpers.comm import Comm
 from tests.support.fakes import on_workers
@@ -109,7 +111,7 @@ def test_penalty_leaves_out_what_is_no_observation():
 def test_reward_comes_to_prefer_the_experts_states():
     agent = make(d_lr=1e-2, d_steps=10, d_penalty_coef=0.1)
     metrics = [agent.update(rollout(seed), 0.0) for seed in range(8)]
-    assert set(metrics[0]) == set(AIRLAgent.METRICS)
+    assert set(metrics[0]) == set(AIRLAgent.Config.METRICS)
     assert metrics[-1]["d_loss"] < 0.8 * metrics[0]["d_loss"]
     demo, other = expert(), rollout(99)
     as_rollout = dataclasses.replace(other, obs=np.repeat(demo.obs[: T + 1, None], N, axis=1).astype(np.float32))

@@ -8,7 +8,8 @@ import torch
 from gymnasium import spaces
 
 from milozero.agents.base import AgentContext
-from milozero.agents.bc_agent import BCAgent, BCConfig
+from milozero.agents.bc_agent import BCAgent
+from milozero.agents.bc_config import BCConfig
 from milozero.demonstrations.dataset import Episode, ImitationConfig
 from milozero.helpers.comm import Comm
 from milozero.helpers.errors import UserError
@@ -46,7 +47,7 @@ def learn(agent, iterations):
 def test_policy_becomes_the_experts(loss):
     agent = make(bc_loss=loss)
     metrics = learn(agent, 15)
-    assert set(metrics[0]) == set(BCAgent.METRICS)
+    assert set(metrics[0]) == set(BCAgent.Config.METRICS)
     assert metrics[-1]["validation_loss"] < metrics[0]["validation_loss"]
     obs = np.random.default_rng(9).normal(3.0, 2.0, size=(50, 3))
     acted = np.stack([agent.predict(row) for row in obs])

@@ -7,7 +7,8 @@ import pytest
 from gymnasium import spaces
 
 from milozero.agents.base import AgentContext
-from milozero.agents.dagger_agent import DAggerAgent, DAggerConfig
+from milozero.agents.dagger_agent import DAggerAgent
+from milozero.agents.dagger_config import DAggerConfig
 from milozero.helpers.comm import Comm
 from tests.support.fakes import on_workers
 from tests.support.steps import BOX, SIZE, N, T, check_that_it_resumes, rollout
@@ -37,7 +38,7 @@ def make(comm=None, expert=None, space=BOX, iteration=0, **config):
 def test_policy_becomes_the_experts_where_its_rollouts_come(loss):
     agent = make(bc_loss=loss)
     metrics = [agent.update(rollout(k), k / 25) for k in range(25)]
-    assert set(metrics[0]) == set(DAggerAgent.METRICS)
+    assert set(metrics[0]) == set(DAggerAgent.Config.METRICS)
     assert metrics[-1]["expert_distance"] < 0.3 * metrics[0]["expert_distance"]
     obs = np.random.default_rng(9).normal(size=(50, SIZE)).astype(np.float32)
     np.testing.assert_allclose(agent.predict_batch(obs), Linear().predict_batch(obs), atol=0.2)

@@ -9,9 +9,11 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from milozero.agents.airl_agent import AIRLAgent, AIRLConfig
+from milozero.agents.airl_agent import AIRLAgent
+from milozero.agents.airl_config import AIRLConfig
 from milozero.agents.base import AgentContext
-from milozero.agents.gail_agent import GAILAgent, GAILConfig
+from milozero.agents.gail_agent import GAILAgent
+from milozero.agents.gail_config import GAILConfig
 from milozero.demonstrations.dataset import Episode, ImitationConfig
 from milozero.helpers.comm import Comm
 from milozero.helpers.seeding import Purpose, generator

@@ -9,7 +9,8 @@ import torch
 from gymnasium import spaces
 
 from milozero.agents.base import AgentContext
-from milozero.agents.gail_agent import GAILAgent, GAILConfig
+from milozero.agents.gail_agent import GAILAgent
+from milozero.agents.gail_config import GAILConfig
 from milozero.agents.nn.discriminator import SpectralLinear
 from milozero.demonstrations.dataset import Episode, ImitationConfig
 from milozero.helpers.comm import Comm
@@ -105,7 +106,7 @@ def test_environments_reward_never_reaches_the_learner():
 def test_discriminator_comes_to_tell_the_expert_and_rewards_what_looks_like_it():
     agent = make(d_lr=1e-2, d_steps=10, d_penalty_coef=0.1)
     metrics = [agent.update(rollout(seed), 0.0) for seed in range(10)]
-    assert set(metrics[0]) == set(GAILAgent.METRICS)
+    assert set(metrics[0]) == set(GAILAgent.Config.METRICS)
     assert metrics[-1]["d_loss"] < 0.7 * metrics[0]["d_loss"]
     assert metrics[-1]["d_prob_expert"] > 0.6 > 0.4 > metrics[-1]["d_prob_policy"]
     looks = inputs_of(agent, expert().obs[:-1], expert().actions)

@@ -6,8 +6,10 @@ import torch
 from gymnasium import spaces
 
 from milozero.agents.base import AgentContext
-from milozero.agents.bc_agent import BCAgent, BCConfig
-from milozero.agents.dagger_agent import DAggerAgent, DAggerConfig
+from milozero.agents.bc_agent import BCAgent
+from milozero.agents.bc_config import BCConfig
+from milozero.agents.dagger_agent import DAggerAgent
+from milozero.agents.dagger_config import DAggerConfig
 from milozero.demonstrations.dataset import Episode
 from milozero.helpers.comm import Comm
 from milozero.helpers.seeding import Purpose, generator

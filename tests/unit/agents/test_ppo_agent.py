@@ -8,8 +8,9 @@ import torch
 from gymnasium import spaces
 
 from milozero.agents.base import AgentContext
-from milozero.agents.nn.networks import BatchNorm
-from milozero.agents.ppo_agent import PPOAgent, PPOConfig, standardize
+from milozero.agents.nn.mlp import BatchNorm
+from milozero.agents.ppo_agent import PPOAgent, standardize
+from milozero.agents.ppo_config import PPOConfig
 from milozero.agents.rollout import Rollout, rollout_generator
 from milozero.helpers.comm import Comm
 from milozero.helpers.errors import NonFiniteError, UserError
@@ -53,7 +54,7 @@ def test_ratio_is_one_at_the_first_minibatch(space, options):
 
 def test_update_returns_the_metrics_that_the_agent_declares():
     agent = agent_for()
-    assert set(agent.update(random_rollout(agent), 0.0)) == set(PPOAgent.METRICS)
+    assert set(agent.update(random_rollout(agent), 0.0)) == set(PPOAgent.Config.METRICS)
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -120,7 +121,7 @@ def test_agent_from_a_checkpoint_goes_on_as_the_one_that_was_saved(space):
 
 
 def test_minibatches_are_shuffled_anew_every_epoch_and_cover_all_rows():
-    from milozero.agents.learning.optimizer import PackedBatch
+    from milozero.agents.learning.batches import PackedBatch
 
     rng, packed = np.random.default_rng(0), PackedBatch({"row": torch.arange(12)})
     epochs = [packed.minibatches(4, rng).flatten() for _ in range(2)]
@@ -129,7 +130,7 @@ def test_minibatches_are_shuffled_anew_every_epoch_and_cover_all_rows():
 
 
 def test_packed_fields_come_back_as_they_were():
-    from milozero.agents.learning.optimizer import PackedBatch, unpack
+    from milozero.agents.learning.batches import PackedBatch, unpack
 
     batch = {"obs": torch.randn(6, 3), "actions": torch.arange(6), "weights": torch.rand(6)}
     packed = PackedBatch(batch)
@@ -338,7 +339,7 @@ def test_actor_is_the_policy_that_is_learned(options, activation):
 
 
 def test_compiled_code_is_kept_apart_for_each_kind_of_processor(tmp_path, monkeypatch):
-    from milozero.agents.learning.optimizer import cache_folder
+    from milozero.agents.learning.compilation import cache_folder
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     here = cache_folder()
@@ -352,7 +353,7 @@ def test_compiled_code_is_kept_apart_for_each_kind_of_processor(tmp_path, monkey
 
 
 def test_folder_that_cannot_be_written_is_left_to_torch(tmp_path, monkeypatch):
-    from milozero.agents.learning.optimizer import cache_folder
+    from milozero.agents.learning.compilation import cache_folder
 
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

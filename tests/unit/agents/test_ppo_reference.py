@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from milozero.agents.advantages import gae
-from milozero.agents.ppo_agent import PPOConfig
+from milozero.agents.ppo_config import PPOConfig
 from tests.support.fakes import on_workers
 from tests.support.plain import (
     assert_alike,

@@ -14,7 +14,7 @@ def settings(*flags):
 
 @pytest.fixture(autouse=True)
 def _compiler(monkeypatch):
-    monkeypatch.setattr("milozero.agents.learning.optimizer.can_compile", lambda device: True)
+    monkeypatch.setattr("milozero.experiment.hardware.can_compile", lambda device: True)
 
 
 def test_a_long_run_is_compiled_and_a_short_one_is_not():

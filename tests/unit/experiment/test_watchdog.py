@@ -109,7 +109,7 @@ def test_run_that_moves_is_left_alone(watched):
 
 def test_run_that_is_over_may_take_its_time(watched):
     watchdog, ends = watched
-    watchdog.rest()
+    watchdog.disarm()
     time.sleep(0.5)
     assert ends == []
 
@@ -184,7 +184,7 @@ def test_signal_after_the_run_is_noted_and_changes_nothing(tmp_path, monkeypatch
     watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
     watchdog.start()
     try:
-        watchdog.rest()
+        watchdog.disarm()
         signal.raise_signal(signal.SIGTERM)
         give_up = time.monotonic() + 5
         while not watchdog.interrupted and time.monotonic() < give_up:
@@ -210,7 +210,7 @@ def test_who_is_asked_to_stop_or_has_little_time_hurries(tmp_path, limit, asked,
 def test_repetition_of_the_request_that_stopped_a_run_is_no_second_one(tmp_path):
     watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
     watchdog._receive(signal.SIGUSR1)
-    watchdog.rest()
+    watchdog.disarm()
     watchdog._receive(signal.SIGUSR1)
     assert not watchdog.interrupted
     watchdog._signalled_at -= 2 * watchdogs.SIGNAL_DEBOUNCE_S

@@ -1,7 +1,7 @@
 import pytest
 from make_reference import metrics_page
 
-from milozero.agents import AGENTS, agent_class
+from milozero.agents import AGENTS, config_class
 from milozero.agents.registry import get_metrics
 from milozero.tracking.console import SHOWN
 from milozero.tracking.metrics import EVALUATION_METRICS, RUN_METRICS
@@ -22,7 +22,7 @@ def test_console_shows_only_documented_metrics():
 @pytest.mark.parametrize("algo", AGENTS)
 def test_every_metric_is_told_whole_and_by_one_owner(algo):
     metrics = get_metrics(algo)
-    assert not set(RUN_METRICS) & set(agent_class(algo).METRICS)
+    assert not set(RUN_METRICS) & set(config_class(algo).METRICS)
     for metric in [*metrics.values(), *EVALUATION_METRICS.values()]:
         texts = (metric.group, metric.unit, metric.meaning, metric.healthy)
         assert all(texts)

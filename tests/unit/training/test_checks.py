@@ -5,7 +5,7 @@ import pytest
 from milozero.experiment.settings import parse
 from milozero.helpers.comm import Comm
 from milozero.helpers.errors import RunError
-from milozero.orchestrator import check_param_sync, reset_interval, warn_if_truncated
+from milozero.training.checks import check_param_sync, reset_interval, warn_if_truncated
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,191 @@
+"""Build a training run from its settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from milozero import environments
+from milozero.agents.base import Agent, AgentContext
+from milozero.agents.registry import get_metrics
+from milozero.agents.rollout import ReplayLog
+from milozero.demonstrations import dataset
+from milozero.demonstrations.episode import Episode
+from milozero.environments.vector import VectorEnv
+from milozero.evaluation import loading
+from milozero.experiment.hardware import select_device, should_compile
+from milozero.experiment.initializer import ExperimentInitializer
+from milozero.experiment.launch import Launch
+from milozero.experiment.settings import Settings
+from milozero.experiment.status import Counters, Status
+from milozero.experiment.watchdog import Watchdog
+from milozero.helpers.comm import Comm
+from milozero.helpers.config.params import to_kwargs, to_seconds
+from milozero.helpers.errors import UserError
+from milozero.tracking import tensorboard
+from milozero.tracking.console import ConsoleTracker
+from milozero.tracking.csv import CSVTracker
+from milozero.tracking.tensorboard import TensorBoardTracker
+from milozero.tracking.tracker import Tracker, Trackers
+from milozero.tracking.wandb import WandbTracker
+from milozero.training.run import Training, restore
+from milozero.training.summary import log_header
+
+WANDB_EXIT_TIMEOUT_S = 20.0  # for uploads, after a run was asked to stop
+
+
+def build_run(settings: Settings, launch: Launch) -> Training:
+    """Set up a training run, or continue one from its checkpoint (collective).
+
+    Raises:
+        UserError: for what the user can fix, before anything is written.
+    """
+    comm, cleanup = launch.comm, launch.cleanup
+    experiment = cleanup.enter_context(ExperimentInitializer(settings, comm))
+    settings, content = experiment.settings, experiment.checkpoint
+    if settings.tracking.tensorboard:
+        tensorboard.check_installed()
+    env, eval_env = make_envs(settings)
+    demos = load_demos(settings, env)
+    device = select_device(settings, comm)
+    compiled = agree_to_compile(settings, comm, device, content, demos)
+    expert, expert_return = loading.load_expert(settings, env, device)
+    if demos:
+        expert_return = float(sum(demo.return_ for demo in demos) / len(demos))
+    context = AgentContext(
+        comm,
+        seed=experiment.seed,
+        iteration=content["counters"]["iteration"] if content else 0,
+        num_envs=env.num_envs,
+        device=device,
+        compile=compiled,
+        demos=demos,
+        imitation=settings.imitation,
+        expert=expert,
+        reward=loading.load_reward(settings, env, device),
+    )
+    agent = loading.make_agent(settings, env, env.observation_size, context)
+    info = {} if expert_return is None else {"expert_return": expert_return}
+    experiment.create(environments.resolve(settings.train.env_id), describe(settings, context), info)
+    counters, replay_log = Counters(), ReplayLog()
+    status = Status(experiment.logs, counters)
+    if content:
+        replay_log = restore(content, agent, counters, env, comm, settings.train.rollout_len)
+        status.saved_iteration = counters.iteration
+    try:
+        tracker = make_tracker(experiment, comm, counters.iteration)
+    except OSError as error:
+        raise UserError(f"cannot write to {experiment.logs}: {error.strerror}") from None
+    watchdog = start_watchdog(settings, launch, status)
+    cleanup.callback(lambda: wait_for(tracker, watchdog))
+    run = Training(
+        experiment,
+        agent,
+        env,
+        eval_env,
+        comm,
+        counters,
+        status,
+        tracker,
+        watchdog,
+        replay_log,
+        expert_return,
+        compiled,
+    )
+    if comm.rank == 0:
+        log_header(run, len(demos))
+    return run
+
+
+def make_envs(settings: Settings) -> tuple[VectorEnv, Any]:
+    """Return this worker's vector of environments, and one environment to evaluate in.
+
+    Raises:
+        UserError: if they cannot be made.
+    """
+    env_id, kwargs = environments.resolve(settings.train.env_id), to_kwargs(settings.common.env_kwargs)
+    eval_env = environments.make_env(env_id, None, kwargs)
+    return environments.make_vector_env(env_id, settings.train.num_envs, kwargs), eval_env
+
+
+def load_demos(settings: Settings, env: VectorEnv) -> list[Episode]:
+    """Return the demonstrations that the settings name, none if they name none.
+
+    Raises:
+        UserError: if they cannot be read, or were recorded in another environment.
+    """
+    imitation = settings.imitation
+    if not imitation.expert_path:
+        return []
+    demos = dataset.read_demos(imitation.expert_path, imitation.num_demos)
+    dataset.check_fit(demos, imitation.expert_path, env.observation_size, env.action_space)
+    return demos
+
+
+def agree_to_compile(
+    settings: Settings, comm: Comm, device: str, content: dict[str, Any] | None, demos: Sequence[Episode]
+) -> bool:
+    """Return whether updates are compiled: only if every worker can (collective).
+
+    Raises:
+        UserError: if ``--compile`` was given and something it needs is missing.
+    """
+    before = content["config"].get("compiled") if content else None
+    before = before if isinstance(before, bool) else None
+    return all(comm.allgather(should_compile(settings, comm.size, device, before, sum(map(len, demos)))))
+
+
+def describe(settings: Settings, context: AgentContext) -> dict[str, Any]:
+    """Return what the metadata records of this launch besides the settings: what changes the bits of a run."""
+    metadata: dict[str, Any] = {"compiled": context.compile, "device": context.device.partition(":")[0]}
+    if settings.agent.LEARNS_FROM_DEMOS:
+        metadata["demonstrations"] = dataset.checksum(context.demos)
+    teachers: dict[str, Agent | None] = {"expert": context.expert, "reward": context.reward}
+    return metadata | {name: f"{agent.parameter_hash():x}" for name, agent in teachers.items() if agent is not None}
+
+
+def start_watchdog(settings: Settings, launch: Launch, status: Status) -> Watchdog:
+    """Return a watchdog that watches from now on, until the cleanup."""
+    time_limit = to_seconds(settings.train.execution_time)
+    patience = to_seconds(settings.train.watchdog) or math.inf
+    watchdog = Watchdog(launch.comm, status, launch.began, time_limit, patience)
+    watchdog.start()
+    launch.cleanup.callback(watchdog.close)
+    return watchdog
+
+
+def wait_for(tracker: Tracker, watchdog: Watchdog) -> None:
+    """Wait for uploads after everything else is done; not for long if the run was asked to stop."""
+    timeout = WANDB_EXIT_TIMEOUT_S if watchdog.should_exit_soon() else math.inf
+    tracker.wait(timeout, lambda: watchdog.interrupted)
+
+
+def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) -> Tracker:
+    """Return rank 0's trackers; the other ranks track nothing."""
+    if comm.rank != 0:
+        return Trackers()
+    trackers: list[Tracker] = [
+        CSVTracker(experiment.logs / "progress.csv", iteration),
+        ConsoleTracker(experiment.name),
+    ]
+    tracking = experiment.settings.tracking
+    if tracking.tensorboard:
+        groups = {name: metric.group for name, metric in get_metrics(experiment.settings.train.algo).items()}
+        progress = experiment.logs / "progress.csv"  # which the CSV tracker has brought to `iteration`
+        trackers.append(TensorBoardTracker(experiment.logs / "tensorboard", progress, groups))
+    if tracking.wandb_project:
+        trackers.append(
+            WandbTracker(
+                project=tracking.wandb_project,
+                entity=tracking.wandb_entity,
+                name=experiment.name,
+                group=experiment.group,
+                config=experiment.metadata(comm.size),
+                data=Path(experiment.settings.common.data_dir),
+                run_id=experiment.run_id,
+                files=[experiment.checkpoints / name for name in ("best.pt", "last.pt", "config.yaml")],
+            ),
+        )
+    return Trackers(trackers)
