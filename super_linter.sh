@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Say which files should be reworked, and why: formatting, flake8's rules, trailing commas, docstrings, newer syntax, types,
-# shell scripts. With --fix, repair first what can be repaired.
+# List the files to rework, and why: formatting, flake8's rules, trailing commas, docstrings, newer syntax, types, imports that
+# run the wrong way, shell scripts. With --fix, repair first what can be repaired.
 set -euo pipefail
 cd "$(dirname "$0")"
 [ -x .venv/bin/ruff ] && PATH="$PWD/.venv/bin:$PATH"
-for tool in ruff mypy shellcheck; do
+for tool in ruff mypy lint-imports shellcheck; do
   command -v $tool >/dev/null || { echo "error: $tool is missing; run: pip install -r requirements-dev.txt" >&2; exit 2; }
 done
 case "${1:-}" in
@@ -29,6 +29,7 @@ status=0
 ruff format --check --output-format=concise . | tee -a "$found" || status=1
 ruff check --output-format=concise . | tee -a "$found" || status=1
 mypy | tee -a "$found" || status=1
+[ ! -d milozero ] || lint-imports --no-logo || status=1
 [ ${#scripts[@]} = 0 ] || shellcheck --format=gcc "${scripts[@]}" | tee -a "$found" || status=1
 if [ $status != 0 ]; then
   echo

@@ -30,7 +30,7 @@ HEAVY = (
     "torch torch._dynamo numpy scipy.stats gymnasium envpool h5py "
     "minari wandb matplotlib.pyplot hypothesis opensim imageio yaml rich.live libtmux jinja2 pytest"
 )
-MEASURED = ("agents", "environments", "helpers", "orchestrator", "spawner")  # by coverage
+MEASURED = ("milozero",)  # by coverage
 NAMESPACE = ("unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 

@@ -39,13 +39,14 @@ from isolation import ROOT, Server, listed, spread
 from mutations import Mutant, package, sample, spoiled
 
 RESULTS = ROOT / "benchmarks" / "results" / "mutants.json"
-HELPERS = (
-    "rollout normalizer checkpoint evaluation seeding affinity status experiment records study task_file config "
-    "settings lock warden comm players playing metrics"
+PACKAGES = (
+    *("agents", "demonstrations", "environments", "evaluation", "experiment", "helpers/config"),
+    *("studies", "training", "tracking"),
 )
+MODULES = ("affinity", "comm", "files", "locks", "seeding")  # of helpers
 TARGETS = (
-    *("agents/*.py", "environments/**/*.py", "helpers/demos/*.py", "helpers/launchers/*.py"),
-    *("orchestrator.py", "spawner.py", *(f"helpers/{name}.py" for name in HELPERS.split())),
+    *(f"{package}/**/*.py" for package in PACKAGES),
+    *("orchestrator.py", "spawner.py", *(f"helpers/{name}.py" for name in MODULES)),
 )
 TESTS = ["tests/unit", "tests/cli"]
 GOAL = 0.9  # of the mutants are to be killed

@@ -17,8 +17,8 @@ def project(tmp_path):
     """Make a project with this one's rules and nothing to complain of; returns its folder."""
     shutil.copy(ROOT / "super_linter.sh", tmp_path)
     rules = (ROOT / "pyproject.toml").read_text()
-    assert rules.count("\nfiles = [") == 1  # mypy's
-    (tmp_path / "pyproject.toml").write_text(re.sub(r"\nfiles = \[.*", '\nfiles = ["good.py"]', rules))
+    assert rules.count("\npackages = [") == 1  # mypy's
+    (tmp_path / "pyproject.toml").write_text(re.sub(r"\npackages = \[.*", '\nfiles = ["good.py"]', rules))
     (tmp_path / "good.py").write_text('"""Good."""\n\nx: int = 1\n')
     return tmp_path
 
