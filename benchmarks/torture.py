@@ -218,7 +218,14 @@ def trained_seconds(folder: Path) -> float:
 
 
 def torture(
-    case: Case, strikes: int, iterations: int, chance: random.Random, say: Any = print, each: int = 3
+    case: Case,
+    strikes: int,
+    iterations: int,
+    chance: random.Random,
+    say: Any = print,
+    each: int = 3,
+    *,
+    during_start: bool = True,
 ) -> dict[str, Any]:
     """Strike runs up to `each` times, let them end, and compare; return the row of the table.
 
@@ -230,6 +237,7 @@ def torture(
         chance: draws moments and victims.
         say: is told of each run.
         each: strikes at one run.
+        during_start: whether some strikes come before the first iteration.
     """
     with tempfile.TemporaryDirectory() as scratch:
         reference = Path(scratch) / "reference"
@@ -250,7 +258,9 @@ def torture(
             reached: list[int] = []  # where it can go on from, after each strike
             while len(reached) < each and 0 <= (reached or [0])[-1] < iterations:
                 left = 1.0 - (reached or [0])[-1] / iterations
-                moment = chance.uniform(start if reached else 0.5, start + (seconds - start) * left)
+                moment = chance.uniform(
+                    0.5 if during_start and not reached else start, start + (seconds - start) * left
+                )
                 struck = strike(case, folder, iterations, moment, chance)
                 reached += [saved_iteration(folder) if struck else iterations]
                 early += reached[-1] == 0

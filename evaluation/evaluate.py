@@ -104,10 +104,12 @@ def _remove_older(folder: Path, written: int) -> None:
 
 def _bar(comm: Comm) -> Progress:
     """Return what shows on the first worker's terminal how far its episode is."""
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
-    return Progress(*columns, transient=True, disable=comm.rank != 0 or not sys.stdout.isatty())
+    hidden = comm.rank != 0 or not sys.stdout.isatty()
+    return Progress(*columns, console=Console(), transient=True, disable=hidden)  # rich keeps its first for ever
 
 
 def _filmed(

@@ -24,6 +24,7 @@ LOCAL_RANK_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_
 LOCAL_SIZE_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_TASKS_PER_NODE")
 
 QUESTION, ANSWER = 1, 2  # tags of a roll call's messages
+OUTPUT_DELAY_S = 0.2  # for the launcher to read the output of this worker: at an abort it may drop the rest
 EAGER_BYTES = 128 * 1024  # a gradient of 32,000 parameters
 
 
@@ -170,6 +171,7 @@ class MPIComm(Comm):
     def abort(self, code: int) -> None:
         """End this worker, and with it the whole job, at once."""
         flush_stdio()
+        time.sleep(OUTPUT_DELAY_S)
         self._world.Abort(code)
 
 

@@ -35,6 +35,7 @@ SAVE_TIMEOUT_S = 300.0  # seconds for an iteration to end and a checkpoint to be
 MAX_TRIES = 20  # tries to take a job
 POLL_INTERVAL_S = 0.2  # seconds between looks for free cores
 TERM_TIMEOUT_S = 5.0  # seconds between SIGTERM and SIGKILL
+STATE_BYTES = 512  # of the state of a window; host names have at most 64
 # Of Linux: a signal for the job where this program is killed; and what the job leaves behind becomes a child.
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -152,9 +153,9 @@ class JobRunner:
         return False
 
     def _write(self, state: str) -> None:
-        content = json.dumps({"state": state, "pid": os.getpid(), "host": socket.gethostname()}).encode()
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, content, 0)
+        content = json.dumps({"state": state, "pid": os.getpid(), "host": socket.gethostname()})
+        # One write, as long as any other: whoever reads meanwhile must not find half of it, or nothing.
+        os.pwrite(self._file, content.ljust(STATE_BYTES).encode(), 0)
 
     def _write_end(self, code: int) -> None:
         """Say that the job is over; this program stays for a moment, and holds the job until then."""

@@ -6,6 +6,7 @@ import sys
 
 import gymnasium
 import pytest
+import rich
 
 from milozero.evaluation.evaluate import evaluate_checkpoint
 from milozero.experiment.settings import EvalConfig
@@ -39,6 +40,7 @@ def shown(monkeypatch):
 
 
 def test_terminal_shows_how_far_an_episode_is(shown, tmp_path):
+    rich.get_console()  # made before, of an output that is no terminal
     told = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", shown(Terminal(), tmp_path))
     assert re.search(r"episode 0 ━+ +-1/500 steps", told)
 

@@ -1,14 +1,17 @@
 """Who comes first takes its cores first; who is killed holds nobody up."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from milozero.studies.launchers import job_runner
 from tests.support import ROOT
 
 CORES = len(os.sched_getaffinity(0))
@@ -191,3 +194,24 @@ def test_folder_of_another_user_is_not_used(windows):
     locks.mkdir()
     os.chown(locks, 12345, 12345)
     assert windows.open("j", 1, "true").wait(10) == 1
+
+
+def test_reader_finds_a_windows_state_whole_while_it_changes(tmp_path):
+    window = job_runner.JobRunner(tmp_path, "j", 1)
+    assert window._alone()
+    window._write("pending")
+    over = threading.Event()
+
+    def change():
+        while not over.is_set():
+            for state in ("running", "over", "pending"):
+                window._write(state)
+
+    writer = threading.Thread(target=change)
+    writer.start()
+    try:
+        for _ in range(3000):
+            assert json.loads((tmp_path / "j.turn").read_text())["pid"] == os.getpid()
+    finally:
+        over.set()
+        writer.join()
