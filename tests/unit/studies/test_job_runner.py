@@ -24,7 +24,7 @@ import pathlib, sys
 from milozero.studies.launchers import job_runner as turn
 
 folder, job, workers = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-code = turn.Turn(folder, job, workers, signal_debounce={SIGNAL_DEBOUNCE_S}, term_timeout={TERM_TIMEOUT_S}).run()
+code = turn.JobRunner(folder, job, workers, signal_debounce={SIGNAL_DEBOUNCE_S}, term_timeout={TERM_TIMEOUT_S}).run()
 turn.leave_window()
 sys.exit(code)
 """
