@@ -1,4 +1,4 @@
-"""Algorithms: one file each; what they share: rollouts, normalizers, networks, the optimizer."""
+"""Algorithms, one file each, and what they share: rollouts, normalizers, networks, the optimizer."""
 
 from milozero.agents.registry import AGENTS, Algorithm, agent_class, config_class
 

@@ -1,7 +1,7 @@
-"""What adversarial imitation has in common: PPO whose reward is learned by telling the policy from the expert.
+"""The base class of adversarial imitation: PPO on the reward of a discriminator of expert and policy.
 
-An algorithm says what its discriminator sees of a step, what it looks like, and what of its answer is the reward.
-Choices and their defaults follow "What Matters for Adversarial Imitation Learning?" (Orsini et al. 2021).
+An algorithm defines the discriminator's network, its input features and the logits that are turned into rewards.
+Options and defaults follow "What Matters for Adversarial Imitation Learning?" (Orsini et al. 2021).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import softplus
 
 from milozero.agents.adversarial_config import AdversarialConfig
 from milozero.agents.base import AgentContext
@@ -24,31 +25,32 @@ from milozero.agents.policy import make_mlp
 from milozero.agents.policy_config import PolicyConfig
 from milozero.agents.ppo_agent import PPOAgent
 from milozero.agents.rollout import Rollout
-from milozero.demonstrations.dataset import transitions
+from milozero.demonstrations.dataset import Transitions, transitions
 from milozero.helpers.seeding import Purpose, generator, integer
 
 
 class AdversarialAgent(PPOAgent):
-    """A policy that learns by PPO from the rewards of a discriminator; what that is, an algorithm says.
+    """A policy trained by PPO on the reward of a discriminator, which is trained on demonstrations.
 
     Attributes:
-        penalty_dims: how many of the first of the discriminator's inputs its gradient penalty is about.
+        discriminator: network from features (B, I) to logits (B,) of being the expert's.
+        penalty_dims: number of leading features that the gradient penalty covers.
     """
 
     config: AdversarialConfig
-    discriminator: Any  # (B, I) → logits (B,)
+    discriminator: Any
     penalty_dims: int
 
     def __init__(
         self, config: AdversarialConfig, observation_size: int, action_space: Any, context: AgentContext
     ) -> None:
         super().__init__(config, observation_size, action_space, context)
-        self.space = action_space
+        self.action_space = action_space
         self.iterations = context.iteration
-        self.stack = context.imitation.d_perception_stack
-        size = int(np.prod(action_space.shape)) if action_space.shape else int(action_space.n)
+        self.d_perception_stack = context.imitation.d_perception_stack
+        action_size = int(np.prod(action_space.shape)) if action_space.shape else int(action_space.n)
         rng = torch.Generator().manual_seed(integer(context.seed, Purpose.PARAMETERS, 1))
-        self.discriminator = self.make_discriminator(observation_size, size, rng).to(self.device)
+        self.discriminator = self.make_discriminator(observation_size, action_size, rng).to(self.device)
         self.d_optimizer = Optimizer(
             self.discriminator,
             self.d_loss,
@@ -59,98 +61,91 @@ class AdversarialAgent(PPOAgent):
         )
         self.d_rng = generator(context.seed, Purpose.DISCRIMINATOR, context.comm.rank, context.iteration)
         if context.demos:
-            drawn = generator(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
-            self.expert = transitions(
-                context.demos, context.imitation.demo_subsampling, drawn, getattr(action_space, "start", 0)
-            )
-            if config.d_ablation == "shuffled":  # each number comes from a step of its own
-                names = ("obs", "actions", "next_obs")
-                shuffled = {name: drawn.permuted(getattr(self.expert, name), axis=0) for name in names}
-                self.expert = dataclasses.replace(self.expert, **shuffled)
+            self.expert = self._make_expert(context)
             if config.bc_pretrain_epochs and config.d_ablation == "off" and not context.iteration:
-                self._clone(observation_size, context)
+                self._pretrain(observation_size, context)
 
     def make_discriminator(self, observation_size: int, action_size: int, rng: torch.Generator) -> torch.nn.Module:
-        """Return the network whose logits (B,) tell the expert from the policy; set `penalty_dims`."""
+        """Return the discriminator's network, and set `penalty_dims`."""
         raise NotImplementedError
 
-    def features(self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """Return what the discriminator sees (..., I) of steps, whose observations come normalized.
+    def features(
+        self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, terminated: np.ndarray
+    ) -> np.ndarray:
+        """Return the discriminator's input features (..., I) of steps.
 
         Args:
-            obs: (..., O), before the step.
-            actions: (..., A) or, of a finite set, (...).
-            next_obs: (..., O), after it.
-            ends: (...), the episode ended with it by its own rules.
+            obs: (..., O), normalized, before the step.
+            actions: (..., A), or (...) if discrete.
+            next_obs: (..., O), normalized, after the step.
+            terminated: (...), the step reached a terminal state.
         """
         raise NotImplementedError
 
     def rollout_features(self, rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
-        """Return the inputs (T, N, I) of a rollout's steps, and which of them there are (T, N)."""
-        obs = self.observations(rollout.obs)
+        """Return the features (T, N, I) of a rollout's steps, and the mask (T, N) of those to train on."""
+        obs = self.obs_normalizer(rollout.obs)
         return self.features(obs[:-1], rollout.actions, obs[1:], rollout.terminated), rollout.mask
 
     def terminal_value(self) -> float:
-        """Return the rewards to come, discounted, after an episode that ended by its own rules."""
+        """Return the value of a terminal state."""
         return 0.0
 
     def update(self, rollout: Rollout, progress: float, *, terminal_value: float = 0.0) -> dict[str, float]:
-        """Learn from one rollout, whose own rewards are not looked at; `progress` goes from 0 to 1 over the run.
+        """Update the discriminator, then the policy on its reward; the environment's reward is ignored.
 
         Raises:
-            NonFiniteError: where a loss, gradient or parameter is no longer finite, naming it.
+            NonFiniteError: if a loss, gradient or parameter is NaN or infinite, naming it.
         """
-        features, mask = self.rollout_features(rollout)
-        d_metrics, learned = (
-            dict.fromkeys(("d_loss", "d_prob_expert", "d_prob_policy", "d_penalty"), float("nan")),
-            None,
-        )
+        features, d_mask = self.rollout_features(rollout)
+        d_metrics = dict.fromkeys(("d_loss", "d_prob_expert", "d_prob_policy", "d_penalty"), float("nan"))
+        d_inputs = None
         if self.iterations % self.config.g_steps == 0:
-            d_metrics, learned = self._update_discriminator(features[mask], rollout.mask.size)
+            d_metrics, d_inputs = self._update_discriminator(features[d_mask], rollout.mask.size)
         self.iterations += 1
-        rewards = np.where(rollout.mask, self.logits_to_reward(self.scores(features, rollout.mask)), 0.0).astype(
-            np.float32
-        )
+        rewards = self.logits_to_reward(self.scores(features, rollout.mask))
+        rewards = np.where(rollout.mask, rewards, 0.0).astype(np.float32)
         terminal_value = self.terminal_value()
-        if learned is not None:  # only now: the rewards are of the function that has learned
-            self.discriminator.update_batch_norm(learned, self.comm)
-        with_rewards = dataclasses.replace(rollout, rewards=rewards)
-        metrics = super().update(with_rewards, progress, terminal_value=terminal_value)
-        mean = self.comm.mean_(np.array([rewards[rollout.mask].mean()]))[0]
-        return metrics | d_metrics | {"d_reward": float(mean)}
+        if d_inputs is not None:  # not earlier: the rewards use the moments that the discriminator was trained with
+            self.discriminator.update_batch_norm(d_inputs, self.comm)
+        rollout = dataclasses.replace(rollout, rewards=rewards)
+        metrics = super().update(rollout, progress, terminal_value=terminal_value)
+        mean_reward = self.comm.mean_(np.array([rewards[rollout.mask].mean()]))[0]
+        return metrics | d_metrics | {"d_reward": float(mean_reward)}
 
     def d_loss(
         self,
         params: dict[str, torch.Tensor],
         batch: Mapping[str, torch.Tensor],
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return the discriminator's loss (Ho & Ermon 2016, eq. 14) of a minibatch, fields (B, I).
+        """Return the discriminator's loss (Ho & Ermon 2016, eq. 14) and metrics of a minibatch, fields (B, I).
 
-        Its labels are 1 for the expert and 0 for the policy.
+        The label is 1 for the expert and 0 for the policy.
         """
         config = self.config
 
         def compute_logits(x: torch.Tensor) -> torch.Tensor:
-            answer: torch.Tensor = torch.func.functional_call(self.discriminator, params, (x,))
-            return answer
+            logits: torch.Tensor = torch.func.functional_call(self.discriminator, params, (x,))
+            return logits
 
+        # Cross-entropy −E_expert[log D] − E_policy[log(1 − D)], by −log D = softplus(−l), −log(1 − D) = softplus(l)
         expert, policy = compute_logits(batch["expert"]), compute_logits(batch["policy"])
-        softplus = torch.nn.functional.softplus
-        smooth = config.d_label_smoothing
-        cross_entropy = ((1.0 - smooth) * softplus(-expert) + smooth * softplus(expert)).mean() + softplus(
-            policy
-        ).mean()
+        smoothing = config.d_label_smoothing
+        expert_loss = ((1.0 - smoothing) * softplus(-expert) + smoothing * softplus(expert)).mean()
+        cross_entropy = expert_loss + softplus(policy).mean()
         penalty = expert.new_zeros(())
         if config.d_penalty != "none":
+            # Gradient penalty E[(‖∇_x logit(x)‖ − 1)²] at x = expert + u (other − expert), u ~ U(0, 1) per step
             other = batch["expert"] + batch["noise"] if config.d_penalty == "dragan" else batch["policy"]
-            where = batch["expert"] + batch["mix"] * (other - batch["expert"])  # one coefficient a step
-            gradient = torch.func.grad(lambda x: compute_logits(x).sum())(where)[:, : self.penalty_dims]  # (B, ≤ I)
+            points = batch["expert"] + batch["mix"] * (other - batch["expert"])
+            gradient = torch.func.grad(lambda x: compute_logits(x).sum())(points)[:, : self.penalty_dims]  # (B, ≤ I)
             excess = torch.sqrt((gradient * gradient).sum(1) + 1e-12) - 1.0
             if config.d_penalty == "one_sided":
                 excess = torch.relu(excess)
             penalty = (excess * excess).mean()
-        both = torch.cat([expert, policy])
-        entropy = ((1.0 - torch.sigmoid(both)) * both + softplus(-both)).mean()
+        # Entropy of a Bernoulli with logit l: (1 − σ(l)) l + softplus(−l)
+        logits = torch.cat([expert, policy])
+        entropy = ((1.0 - torch.sigmoid(logits)) * logits + softplus(-logits)).mean()
         total = cross_entropy + config.d_penalty_coef * penalty - config.d_ent_coef * entropy
         return total, {
             "d_loss": cross_entropy,
@@ -160,7 +155,11 @@ class AdversarialAgent(PPOAgent):
         }
 
     def logits_to_reward(self, logits: np.ndarray) -> np.ndarray:
-        """Return the rewards of logits, by softplus: the logarithm of a rounded probability would be infinite."""
+        """Return the rewards for logits l, with D = σ(l), in the form that `d_reward` selects.
+
+        positive: −log(1 − D) = softplus(l); negative: log D = −softplus(−l); unbiased: log D − log(1 − D) = l.
+        Softplus is finite even if D rounds to 0 or 1.
+        """
         positive, negative = np.logaddexp(0.0, logits), -np.logaddexp(0.0, -logits)
         return {"positive": positive, "negative": negative, "unbiased": logits}[self.config.d_reward]
 
@@ -169,96 +168,109 @@ class AdversarialAgent(PPOAgent):
         return super().parameter_hash() * 31 + self.d_optimizer.params.hash()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return networks, discriminator, Adam's moments and normalizers."""
+        """Return the networks, the discriminator, Adam's moments and the normalizers."""
         buffers = {name: buffer.cpu().clone() for name, buffer in self.discriminator.named_buffers()}
         return super().state_dict() | {"d_optimizer": self.d_optimizer.state_dict(), "d_buffers": buffers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a checkpoint's state."""
+        """Load what `state_dict` returned."""
         super().load_state_dict(state)
         self.d_optimizer.load_state_dict(state["d_optimizer"])
         for name, buffer in self.discriminator.named_buffers():
             buffer.copy_(state["d_buffers"][name])
 
     def rank_state_dict(self) -> dict[str, Any]:
-        """Return what PPO's worker has, and the choice of the expert's steps."""
+        """Return PPO's state of this worker and the random generator of the discriminator's updates."""
         return super().rank_state_dict() | {"discriminator": self.d_rng.bit_generator.state}
 
     def load_rank_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a worker's state."""
+        """Load what `rank_state_dict` returned."""
         super().load_rank_state_dict(state)
         self.d_rng.bit_generator.state = state["discriminator"]
 
-    def layers(self, inputs: int, rng: torch.Generator) -> MLPHead:
-        """Return a network of one output, with the discriminator's hidden layers."""
-        more = {"batch_norm": self.config.batch_norm_all or self.config.d_batch_norm}
-        stack = make_mlp(self.config, self.stack, inputs, rng, **more)
-        return MLPHead(stack, rng, self.config.d_spectral_norm)
+    def make_mlp_head(self, inputs: int, rng: torch.Generator) -> MLPHead:
+        """Return a network with the discriminator's hidden layers and one output."""
+        batch_norm = self.config.batch_norm_all or self.config.d_batch_norm
+        mlp = make_mlp(self.config, self.d_perception_stack, inputs, rng, batch_norm=batch_norm)
+        return MLPHead(mlp, rng, self.config.d_spectral_norm)
 
     def encode_actions(self, actions: np.ndarray) -> np.ndarray:
-        """Return actions (..., A) as networks see them: those of a finite set as marks.
+        """Return actions as network inputs (..., A): discrete ones one-hot, continuous ones clipped to their bounds.
 
-        Others are clipped as the environment clips them: the expert's are, and must not be told by that.
+        The expert's actions are clipped. Unclipped actions would give the policy away.
         """
-        if self.space.shape:
-            return np.clip(actions, self.space.low, self.space.high)
-        return np.eye(int(self.space.n))[actions]
+        if self.action_space.shape:
+            return np.clip(actions, self.action_space.low, self.action_space.high)
+        return np.eye(int(self.action_space.n))[actions]
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Return the discriminator's logits (...) for what it sees (..., I)."""
+        """Return the discriminator's logits (...) for features (..., I)."""
         with torch.no_grad():
-            return np.asarray(self.discriminator(self.tensor(features)).cpu().numpy())
+            return np.asarray(self.discriminator(self.to_tensor(features)).cpu().numpy())
 
     def scores(self, features: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """Return the logits (T, N) by which a rollout's steps are rewarded; `mask` (T, N), those there are."""
+        """Return the logits (T, N) of a rollout's rewards, for `features` (T, N, I) and `mask` (T, N)."""
         return self.logits(features)
 
     def sample_expert(self, count: int) -> np.ndarray:
-        """Return what the discriminator sees (count, I) of steps of the expert, drawn at random."""
+        """Return the features (count, I) of the expert's steps, sampled with replacement."""
         rng, size = self.d_rng, self.expert.obs.shape[1]
         if self.config.d_ablation == "none":
             obs, next_obs = rng.standard_normal((2, count, size), np.float32)
-            shape = self.space.shape
-            actions = rng.standard_normal((count, *shape)) if shape else rng.integers(self.space.n, size=count)
+            shape = self.action_space.shape
+            actions = rng.standard_normal((count, *shape)) if shape else rng.integers(self.action_space.n, size=count)
             return self.features(obs, actions, next_obs, np.zeros(count, bool))
-        chosen = rng.integers(len(self.expert), size=count)
-        obs, next_obs = (self.observations(of[chosen]) for of in (self.expert.obs, self.expert.next_obs))
-        return self.features(obs, self.expert.actions[chosen], next_obs, self.expert.terminated[chosen])
+        rows = rng.integers(len(self.expert), size=count)
+        obs, next_obs = (self.obs_normalizer(field[rows]) for field in (self.expert.obs, self.expert.next_obs))
+        return self.features(obs, self.expert.actions[rows], next_obs, self.expert.terminated[rows])
+
+    def _make_expert(self, context: AgentContext) -> Transitions:
+        """Return the expert's steps, with every feature permuted separately if ``d_ablation=shuffled``."""
+        rng = generator(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
+        first_action = getattr(self.action_space, "start", 0)
+        expert = transitions(context.demos, context.imitation.demo_subsampling, rng, first_action)
+        if self.config.d_ablation == "shuffled":
+            names = ("obs", "actions", "next_obs")
+            shuffled = {name: rng.permuted(getattr(expert, name), axis=0) for name in names}
+            expert = dataclasses.replace(expert, **shuffled)
+        return expert
 
     def _update_discriminator(self, policy: np.ndarray, count: int) -> tuple[dict[str, float], torch.Tensor]:
-        """Let the discriminator learn from steps of the policy (K, I) and as many of the expert.
+        """Train the discriminator on features of the policy (K, I) and equally many of the expert.
 
-        Every worker makes as many minibatches, of `count` steps in a pass, however many of its rows are dead.
+        Args:
+            policy: features of this worker's steps; K may differ between workers.
+            count: samples per pass, the same on every worker, so that all take equally many steps.
 
         Returns:
-            metrics, and what the last pass was over.
+            The metrics, and the features (2 * count, I) of the last pass.
         """
         config, rng = self.config, self.d_rng
         for _ in range(config.d_steps):
             self.discriminator.refresh()
-            chosen = self.sample_expert(count)
-            fields = {"expert": chosen, "policy": policy[np.resize(rng.permutation(len(policy)), count)]}
+            expert = self.sample_expert(count)
+            fields = {"expert": expert, "policy": policy[np.resize(rng.permutation(len(policy)), count)]}
             if config.d_penalty != "none":
                 fields["mix"] = rng.random((count, 1), np.float32)
-            if config.d_penalty == "dragan":
-                fields["noise"] = 0.5 * chosen.std(0) * rng.random(chosen.shape, np.float32)
-            batch = {name: self.tensor(field) for name, field in fields.items()}
+            if config.d_penalty == "dragan":  # perturbation ½ std(x) U(0, 1) (Kodali et al. 2017)
+                fields["noise"] = 0.5 * expert.std(0) * rng.random(expert.shape, np.float32)
+            batch = {name: self.to_tensor(field) for name, field in fields.items()}
             self.d_optimizer.run_epoch(PackedBatch(batch), config.d_batch_size, rng)
         self.discriminator.refresh()
         metrics = self.d_optimizer.pop_metrics()
         del metrics["grad_norm"]
         return metrics, torch.cat([batch["expert"], batch["policy"]])
 
-    def _clone(self, observation_size: int, context: AgentContext) -> None:
-        """Begin with most probable actions, and moments of observations, that are cloned from the demonstrations."""
-        own = {each.name: getattr(self.config, each.name) for each in dataclasses.fields(PolicyConfig)}
-        cloning = BCConfig(**own | {"epochs": 1, "lr_schedule": "constant"}, bc_validation=0.0)
-        plain = AgentContext(context.comm, seed=context.seed, demos=context.demos, imitation=context.imitation)
-        cloner = BCAgent(cloning, observation_size, self.space, plain)
+    def _pretrain(self, observation_size: int, context: AgentContext) -> None:
+        """Initialize the policy's mean action and the observation normalizer by behavioral cloning (collective)."""
+        shared = {field.name: getattr(self.config, field.name) for field in dataclasses.fields(PolicyConfig)}
+        bc_config = BCConfig(**shared | {"epochs": 1, "lr_schedule": "constant"}, bc_validation=0.0)
+        bc_context = AgentContext(context.comm, seed=context.seed, demos=context.demos, imitation=context.imitation)
+        bc_agent = BCAgent(bc_config, observation_size, self.action_space, bc_context)
         for _ in range(self.config.bc_pretrain_epochs):
-            cloner.clone(0.0)
-        learned = cloner.network.state_dict()
-        learned.pop("head.log_std", None)  # an expert without noise would leave nothing to explore with
-        self.network.load_state_dict(learned, strict=False)  # in place; the value function is not cloned
+            bc_agent.train_on_demos(0.0)
+        cloned = bc_agent.network.state_dict()
+        cloned.pop("head.log_std", None)  # keep log_std_init: a deterministic expert would leave no exploration noise
+        self.network.load_state_dict(cloned, strict=False)  # in place, without the value function
         self.actor.refresh()
-        self.observations.load_state_dict(cloner.observations.state_dict())
+        self.obs_normalizer.load_state_dict(bc_agent.obs_normalizer.state_dict())

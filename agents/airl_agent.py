@@ -1,12 +1,12 @@
-"""Adversarial inverse reinforcement learning (Fu et al. 2018): a discriminator that holds a reward.
+"""Adversarial inverse reinforcement learning (AIRL, Fu et al. 2018): PPO on a learned, transferable reward.
 
-Its logit is f − log π, where f(s, s') = g(s) + γ h(s') − h(s) (eq. 4): a reward g of the state alone, and a shaping
-potential h that takes up what depends on the dynamics. The policy is rewarded by f less the mean of log π: with log π
-of each step, as the paper has it, noise for its own sake would be paid for with the weight of f, which is steep only
-where the gradient penalty lets it be; `--ent_coef` pays for it by a weight of its own. With
-``--d_reward=unbiased`` that is the reward; by default −log(1 − D) of it, as episodes that end by falling would
-otherwise be ended at once while D is strong. Of what is learned, g without h can be saved and another policy trained
-on it: see `learned_reward`.
+The discriminator's logit is f(s, s') − log π(a|s), with f(s, s') = g(s) + γ h(s') − h(s) (eq. 4). g is a reward of
+the state only, and h is a shaping potential that absorbs what depends on the dynamics.
+
+The policy's reward is computed from f − E[log π] instead of the paper's f − log π. The latter adds an entropy bonus
+whose weight relative to f depends on the gradient penalty; `--ent_coef` sets that weight directly. The reward is this
+value itself with ``--d_reward=unbiased``. The default is −log(1 − D) of it: otherwise, while D is strong, the policy
+would terminate episodes early to avoid negative rewards. Another policy can be trained on g: see `learned_reward`.
 """
 
 from __future__ import annotations
@@ -23,62 +23,64 @@ from milozero.agents.rollout import Rollout
 
 
 class AIRLAgent(AdversarialAgent):
-    """A policy that learns by PPO from a reward that explains the expert."""
+    """A policy trained by PPO on a reward that explains the expert's behavior."""
 
     Config = AIRLConfig
     config: AIRLConfig
     discriminator: ShapedReward
-    mean_log_prob = 0.0  # of the last rollout's actions, over all workers
+    mean_log_prob = 0.0  # E[log π(a|s)] of the last rollout, over all workers
 
     def make_discriminator(self, observation_size: int, action_size: int, rng: torch.Generator) -> ShapedReward:
-        """Return g and h; log π and whether the episode goes on come with the inputs, and are not held smooth."""
-        actions = 0 if self.config.d_state_only else action_size
-        self.penalty_dims = 2 * observation_size + actions
-        reward, potential = self.layers(observation_size + actions, rng), self.layers(observation_size, rng)
+        """Return g and h; the gradient penalty does not cover the last two features (see `features`)."""
+        num_actions = 0 if self.config.d_state_only else action_size
+        self.penalty_dims = 2 * observation_size + num_actions
+        reward = self.make_mlp_head(observation_size + num_actions, rng)
+        potential = self.make_mlp_head(observation_size, rng)
         return ShapedReward(reward, potential, observation_size, self.config.gamma)
 
-    def features(self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """Return what the discriminator sees (..., I) of steps; log π is that of the present policy.
+    def features(
+        self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, terminated: np.ndarray
+    ) -> np.ndarray:
+        """Return s, s', a (unless `d_state_only`), 1 − terminated and log π(a|s) (..., I), with the current policy π.
 
-        It is asked about actions as the environment clips them: of one beyond the limits, its density there.
+        Actions are clipped to the action space.
         """
-        parts = [obs, next_obs] if self.config.d_state_only else [obs, next_obs, self.encode_actions(actions)]
-        taken = self.encode_actions(actions).astype(np.float32) if self.space.shape else np.asarray(actions, np.int64)
+        encoded = self.encode_actions(actions)
+        parts = [obs, next_obs] if self.config.d_state_only else [obs, next_obs, encoded]
+        clipped = encoded.astype(np.float32) if self.action_space.shape else np.asarray(actions, np.int64)
         with torch.no_grad():
-            log_probs, _ = self.network.head.log_prob(self.network.policy(self.tensor(obs)), self.tensor(taken))
-        tail = np.stack([~ends, log_probs.cpu().numpy()], axis=-1)
+            latent = self.network.policy(self.to_tensor(obs))
+            log_probs, _ = self.network.head.log_prob(latent, self.to_tensor(clipped))
+        tail = np.stack([~terminated, log_probs.cpu().numpy()], axis=-1)
         return np.concatenate([*parts, tail], axis=-1).astype(np.float32)
 
     def scores(self, features: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """Return f − mean log π (T, N), the mean over the steps of all workers."""
+        """Return f − E[log π] (T, N), with the mean over the steps of all workers (collective)."""
         log_probs = features[..., -1]
         total, count = self.comm.sum_(np.array([log_probs[mask].sum(dtype=np.float64), mask.sum()]))
         self.mean_log_prob = float(total / count)
         return np.asarray(self.logits(features) + log_probs - np.float32(self.mean_log_prob))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what all adversarial imitation has, and from where the learned reward counts."""
+        """Return the state of adversarial imitation and E[log π]."""
         return super().state_dict() | {"mean_log_prob": self.mean_log_prob}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a checkpoint's state."""
+        """Load what `state_dict` returned."""
         super().load_state_dict(state)
         self.mean_log_prob = float(state["mean_log_prob"])
 
     def learned_reward(self, rollout: Rollout) -> np.ndarray:
-        """Return the learned reward (T, N) of a rollout's steps, 0 on dead rows.
+        """Return the learned reward (T, N) of a rollout's steps, 0 for padding steps.
 
-        It is what the policy was rewarded by, less the potential: g − mean log π, in the form of `d_reward`. So
-        where episodes end by falling, it pays for staying up as it did when it was learned.
+        It is this agent's own reward without the shaping potential: g − E[log π], in the form of `d_reward`. So it
+        has the same survival or termination bias.
         """
-        parts = [self.observations(rollout.obs[:-1])]
+        parts = [self.obs_normalizer(rollout.obs[:-1])]
         if not self.config.d_state_only:
             parts.append(self.encode_actions(rollout.actions))
+        inputs = self.to_tensor(np.concatenate(parts, axis=-1).astype(np.float32))
         with torch.no_grad():
-            g = (
-                self.discriminator.reward(self.tensor(np.concatenate(parts, axis=-1).astype(np.float32)))
-                .cpu()
-                .numpy()
-            )
+            g = self.discriminator.reward(inputs).cpu().numpy()
         rewards = self.logits_to_reward(g - np.float32(self.mean_log_prob))
         return np.where(rollout.mask, rewards, 0.0).astype(np.float32)

@@ -12,7 +12,9 @@ from milozero.helpers.config.params import param
 class AIRLConfig(AdversarialConfig):
     """Hyper-parameters of AIRL."""
 
-    d_state_only: bool = param(True, "the reward depends on the state alone, as is needed to use it elsewhere")
+    d_state_only: bool = param(
+        True, "the reward g depends on the observation only, not on the action; required to transfer it"
+    )
     d_penalty_coef: float = param(
-        1.0, "weight of that penalty, which also bounds how much f can say against log π", low=0
+        1.0, "coefficient of the gradient penalty, which also bounds how far f can differ from log π", low=0
     )

@@ -1,4 +1,4 @@
-"""What the orchestrator asks of an agent, whatever the algorithm."""
+"""The interface between the training loop and an algorithm."""
 
 from __future__ import annotations
 
@@ -15,52 +15,57 @@ from milozero.helpers.comm import Comm
 class Agent(Protocol):
     """An agent that learns from rollouts.
 
-    The whole of training::
+    The training loop::
 
         for rollout in rollout_generator(env, agent, rollout_len, seed):
             metrics = agent.update(rollout, progress)
-        action = agent.act(obs)
+        action = agent.predict(obs)
     """
 
-    Config: type  # its hyper-parameters, a frozen dataclass of `milozero.helpers.config.params.param` fields
-    finished: str  # why there is nothing more to learn, alike on all workers; empty while there is
+    Config: type  # hyper-parameters: a frozen dataclass of `milozero.helpers.config.params.param` fields
+    finished: str  # why training is finished, the same on every worker; empty while it is not
 
     def __init__(self, config: Any, observation_size: int, action_space: Any, context: AgentContext) -> None:
-        """Build networks and optimizers; the parameters are the same on every worker."""
+        """Build networks and optimizers. Every worker starts with the same parameters."""
 
-    def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
-        """Return the random numbers (steps, ...) that one environment's actions need."""
+    def sample_noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
+        """Return the random numbers (steps, ...) to sample one environment's actions with."""
 
     def sample_actions(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Return one sampled action for each observation (N, O); what training steps with."""
+        """Return one sampled action for each observation (N, O); used to collect rollouts."""
 
     def predict(self, obs: np.ndarray) -> np.ndarray:
-        """Return the deterministic action for one observation (O,)."""
+        """Return the deterministic action for one observation (O,); used to evaluate."""
 
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
-        """Learn from one rollout; `progress` goes from 0 to 1 over the run. Return `METRICS`, alike everywhere."""
+        """Learn from one rollout and return ``Config.METRICS``, the same values on every worker.
+
+        Args:
+            rollout: this worker's environment steps.
+            progress: fraction of the run that is done, from 0 to 1.
+        """
 
     def parameter_hash(self) -> int:
-        """Return a checksum that is the same on every worker as long as their parameters are."""
+        """Return a checksum of all parameters; equal on all workers while their parameters are equal."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return networks, optimizers and normalizers: tensors and plain values."""
+        """Return networks, optimizers and normalizers as tensors and plain values."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a checkpoint's state."""
+        """Load what `state_dict` returned."""
 
     def rank_state_dict(self) -> dict[str, Any]:
-        """Return what this worker alone has: random generators, running returns of its environments, ...
+        """Return the state of this worker alone: random generators, running returns of its environments, ...
 
-        After it and `state_dict` are loaded, the agent must learn the same bits as one that never stopped.
+        An agent that has loaded this and `state_dict` must learn the same bits as one that never stopped.
         """
 
     def load_rank_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a worker's state."""
+        """Load what `rank_state_dict` returned."""
 
 
 class AgentContext:
-    """Where an agent runs: facts that are no hyper-parameters."""
+    """What an agent needs beyond its hyper-parameters."""
 
     def __init__(
         self,
@@ -74,15 +79,15 @@ class AgentContext:
         demos: Sequence[Episode] = (),
         imitation: ImitationConfig | None = None,
         expert: Any = None,
-        reward: Any = None,
+        reward_model: Any = None,
     ) -> None:
         self.comm = comm
         self.seed = seed
-        self.iteration = iteration  # after which the run goes on; random streams start anew there
+        self.iteration = iteration  # done before this launch; random streams restart here
         self.num_envs = num_envs  # of this worker
-        self.device = device
-        self.compile = compile
-        self.demos = demos  # none where the agent only plays
+        self.device = device  # torch device of the networks
+        self.compile = compile  # updates with torch.compile
+        self.demos = demos  # to imitate; empty if the agent is only evaluated
         self.imitation = imitation or ImitationConfig()
-        self.expert = expert  # an agent to ask what it would do, where the algorithm does
-        self.reward = reward  # an agent whose `learned_reward` counts instead of the environment's reward
+        self.expert = expert  # agent to query for expert actions
+        self.reward_model = reward_model  # agent whose `learned_reward` replaces the environment's reward

@@ -1,7 +1,6 @@
-"""Behavioral cloning (Pomerleau 1991), whole: the demonstrations' actions, learned like labels.
+"""Behavioral cloning (BC, Pomerleau 1991): supervised learning of the demonstrated actions.
 
-An iteration makes some passes over the demonstrations; its rollout is played to see what the policy has learned, and
-nothing is learned from that.
+An iteration makes `epochs` passes over the demonstrations. Its rollout only measures the policy.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 
 from milozero.agents.base import AgentContext
-from milozero.agents.bc_config import BCConfig, CloningConfig
+from milozero.agents.bc_config import BCBaseConfig, BCConfig
 from milozero.agents.learning.batches import PackedBatch
 from milozero.agents.learning.optimizer import Optimizer
 from milozero.agents.nn.actor import Actor
@@ -28,17 +27,15 @@ from milozero.helpers.seeding import Purpose, generator, integer
 
 
 class BCBase(PolicyAgent):
-    """A policy that learns an expert's actions like labels.
+    """A policy trained to predict an expert's actions.
 
     Raises:
-        UserError: where the loss does not fit the actions.
+        UserError: if the loss does not fit the action space.
     """
 
-    config: CloningConfig
+    config: BCBaseConfig
 
-    def __init__(
-        self, config: CloningConfig, observation_size: int, action_space: Any, context: AgentContext
-    ) -> None:
+    def __init__(self, config: BCBaseConfig, observation_size: int, action_space: Any, context: AgentContext) -> None:
         config.check_action_space(action_space)
         self.config = config
         self.comm = context.comm
@@ -55,12 +52,12 @@ class BCBase(PolicyAgent):
             comm=context.comm,
             compile=context.compile,
         )
-        self.actor = Actor(self.network)
-        self.observations = ObservationNormalizer(observation_size, config.clip_obs, config.normalize_observations)
+        self.actor = Actor(self.network)  # after the optimizer, which moves the parameters into one vector
+        self.obs_normalizer = ObservationNormalizer(observation_size, config.clip_obs, config.normalize_observations)
         self.rng = generator(context.seed, Purpose.SHUFFLE, context.comm.rank, context.iteration)
 
     def set_schedule(self, progress: float) -> float:
-        """Set the learning rate for how far the run is, from 0 to 1; return it."""
+        """Set the learning rate for a `progress` from 0 to 1, and return it."""
         factor = 1.0 - progress if self.config.lr_schedule == "linear" else 1.0
         self.optimizer.set_schedule(factor)
         return self.config.p_lr * factor
@@ -70,7 +67,10 @@ class BCBase(PolicyAgent):
         params: dict[str, torch.Tensor],
         batch: Mapping[str, torch.Tensor],
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return the loss of a minibatch of the expert's steps, fields (B, ...)."""
+        """Return the loss and metrics of a minibatch of expert steps, fields (B, ...).
+
+        The loss is −E[log π(a|s)], or E[(μ(s) − a)²] with ``bc_loss=mse``.
+        """
         obs, actions = batch["obs"], batch["actions"]
         log_probs, entropy, outputs = torch.func.functional_call(self.network, params, (obs, actions))
         loss = ((outputs - actions) ** 2).mean() if self.config.bc_loss == "mse" else -log_probs.mean()
@@ -78,10 +78,10 @@ class BCBase(PolicyAgent):
 
 
 class BCAgent(BCBase):
-    """A policy that learns from demonstrations alone; each worker has its share of their steps.
+    """A policy trained on demonstrations. Each worker trains on an equal share of their steps.
 
     Raises:
-        UserError: where a worker's share is smaller than a minibatch.
+        UserError: if the loss does not fit the action space, or a worker's share is smaller than a minibatch.
     """
 
     Config = BCConfig
@@ -89,97 +89,103 @@ class BCAgent(BCBase):
 
     def __init__(self, config: BCConfig, observation_size: int, action_space: Any, context: AgentContext) -> None:
         super().__init__(config, observation_size, action_space, context)
-        self.best_loss, self.since_best = float("inf"), 0
-        self._steps: Transitions | None = None
-        self.first_action = int(getattr(action_space, "start", 0))
+        self.best_loss, self.since_best = float("inf"), 0  # iterations since the validation loss was lowest
+        self._demos: Transitions | None = None
         if context.demos:
-            self._take(context)
+            self._split_demos(context, first_action=int(getattr(action_space, "start", 0)))
 
     @property
     def finished(self) -> str:
-        """Why there is nothing more to learn; empty while there is."""
+        """Why training is finished; empty while it is not."""
         patience = self.config.bc_patience
         if not patience or self.since_best < patience:
             return ""
-        return f"the validation loss has not fallen for bc_patience={patience} iterations"
+        return f"the validation loss has not improved for bc_patience={patience} iterations"
 
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
-        """Learn from the demonstrations; the rollout only shows how the policy does. Metrics are of this iteration.
+        """Learn from the demonstrations and ignore the rollout; return the metrics of this iteration.
 
         Raises:
-            NonFiniteError: where a loss, gradient or parameter is no longer finite, naming it.
+            NonFiniteError: if a loss, gradient or parameter is NaN or infinite, naming it.
         """
-        return self.clone(progress)
+        return self.train_on_demos(progress)
 
-    def clone(self, progress: float) -> dict[str, float]:
-        """Make `epochs` passes over the demonstrations; `progress` goes from 0 to 1 over the run."""
-        config, rate = self.config, self.set_schedule(progress)
+    def train_on_demos(self, progress: float) -> dict[str, float]:
+        """Make `epochs` passes over the demonstrations and compute the validation loss; return the metrics.
+
+        Args:
+            progress: fraction of the run that is done, from 0 to 1.
+
+        Raises:
+            NonFiniteError: if a loss, gradient or parameter is NaN or infinite, naming it.
+        """
+        config, learning_rate = self.config, self.set_schedule(progress)
         for _ in range(config.epochs):
-            self.optimizer.run_epoch(self.learned, config.batch_size, self.rng)
+            self.optimizer.run_epoch(self.train_batch, config.batch_size, self.rng)
         metrics = self.optimizer.pop_metrics()
-        self.network.update_batch_norm(self.learned_obs, self.comm)
+        self.network.update_batch_norm(self.train_obs, self.comm)
         self.actor.refresh()
-        validation = self._validation_loss()
-        better = validation < self.best_loss
-        self.best_loss = min(self.best_loss, validation)
-        self.since_best = 0 if better or np.isnan(validation) else self.since_best + 1
-        return metrics | {"validation_loss": validation, "learning_rate": rate}
+        validation_loss = self._validation_loss()
+        improved = validation_loss < self.best_loss
+        self.best_loss = min(self.best_loss, validation_loss)
+        self.since_best = 0 if improved or np.isnan(validation_loss) else self.since_best + 1
+        return metrics | {"validation_loss": validation_loss, "learning_rate": learning_rate}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return networks, Adam's moments, the normalizer, and how the validation goes."""
+        """Return the network, Adam's moments, the normalizer and the state of early stopping."""
         return super().state_dict() | {"best_loss": self.best_loss, "since_best": self.since_best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a checkpoint's state."""
+        """Load what `state_dict` returned."""
         super().load_state_dict(state)
-        if self._steps is not None:
-            self._normalize()
+        if self._demos is not None:
+            self._make_batches(self._demos)
         self.best_loss, self.since_best = float(state["best_loss"]), int(state["since_best"])
 
     def rank_state_dict(self) -> dict[str, Any]:
-        """Return this worker's shuffling."""
+        """Return this worker's random generator."""
         return {"shuffle": self.rng.bit_generator.state}
 
     def load_rank_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a worker's state."""
+        """Load what `rank_state_dict` returned."""
         self.rng.bit_generator.state = state["shuffle"]
 
-    def _take(self, context: AgentContext) -> None:
-        """Draw the steps to learn from and those to keep aside, and take this worker's share of both (collective)."""
+    def _split_demos(self, context: AgentContext, first_action: int) -> None:
+        """Split the demonstrations into training and validation steps, and these among the workers (collective)."""
         rng = generator(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
-        steps = transitions(context.demos, context.imitation.demo_subsampling, rng, self.first_action)
-        order = rng.permutation(len(steps))
-        aside = int(len(order) * self.config.bc_validation)
+        demos = transitions(context.demos, context.imitation.demo_subsampling, rng, first_action)
+        order = rng.permutation(len(demos))
+        num_validation = int(len(order) * self.config.bc_validation)
         rank, size = self.comm.rank, self.comm.size
-        count = (len(order) - aside) // size  # alike on all workers, who take as many minibatches
+        count = (len(order) - num_validation) // size  # the same on every worker, for equally many minibatches
         if count < self.config.batch_size:
-            have = f"each worker has {count} steps of demonstrations to learn from"
-            raise UserError(f"--batch_size={self.config.batch_size}, but {have}")
-        self._steps = steps
-        self._mine, self._aside = order[aside:][rank * count : (rank + 1) * count], order[:aside][rank::size]
-        self.observations.update(steps.obs[self._mine], self.comm)
-        self._normalize()
+            raise UserError(
+                f"--batch_size={self.config.batch_size} is larger than the {count} demonstrated steps per worker"
+            )
+        self._demos = demos
+        self._train_rows = order[num_validation:][rank * count : (rank + 1) * count]
+        self._validation_rows = order[:num_validation][rank::size]
+        self.obs_normalizer.update(demos.obs[self._train_rows], self.comm)
+        self._make_batches(demos)
 
-    def _normalize(self) -> None:
-        """Bring this worker's steps to the form in which they are learned from, as the policy will see others."""
-        steps = self._steps
-        assert steps is not None
+    def _make_batches(self, demos: Transitions) -> None:
+        """Normalize this worker's steps, as the policy's observations will be."""
 
-        def fields(rows: np.ndarray) -> dict[str, torch.Tensor]:
+        def select(rows: np.ndarray) -> dict[str, torch.Tensor]:
             return {
-                "obs": self.tensor(self.observations(steps.obs[rows])),
-                "actions": self.tensor(steps.actions[rows]),
+                "obs": self.to_tensor(self.obs_normalizer(demos.obs[rows])),
+                "actions": self.to_tensor(demos.actions[rows]),
             }
 
-        learned, self._kept = fields(self._mine), fields(self._aside)
-        self.learned_obs, self.learned = learned["obs"], PackedBatch(learned)
+        train, self._validation_batch = select(self._train_rows), select(self._validation_rows)
+        self.train_obs, self.train_batch = train["obs"], PackedBatch(train)
 
     def _validation_loss(self) -> float:
-        """Return the mean loss of the steps that all workers keep aside; NaN where there are none."""
-        count = len(self._kept["obs"])
+        """Return the mean loss on the validation steps of all workers (collective), NaN if there are none."""
+        count = len(self._validation_batch["obs"])
         total = 0.0
         if count:
             with torch.no_grad():
-                total = float(self.loss(dict(self.network.named_parameters()), self._kept)[0]) * count
-        total, counted = self.comm.sum_(np.array([total, count]))
-        return float(total / counted) if counted else float("nan")
+                total = float(self.loss(dict(self.network.named_parameters()), self._validation_batch)[0]) * count
+        total, total_count = self.comm.sum_(np.array([total, count]))
+        return float(total / total_count) if total_count else float("nan")

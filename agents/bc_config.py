@@ -13,16 +13,20 @@ from milozero.tracking.metrics import Metric
 
 
 @dataclass(frozen=True, kw_only=True)
-class CloningConfig(PolicyConfig):
-    """Hyper-parameters of learning actions like labels."""
+class BCBaseConfig(PolicyConfig):
+    """Hyper-parameters of supervised learning of actions, for BC and DAgger."""
 
-    bc_loss: str = param("nll", "negative log-likelihood, or mean squared error", choices=("nll", "mse"))
+    bc_loss: str = param(
+        "nll",
+        "nll: negative log-likelihood of the expert's actions; mse: mean squared error of the policy's mean action",
+        choices=("nll", "mse"),
+    )
 
     def check_action_space(self, action_space: Any) -> None:
         """Check that the loss fits an action space.
 
         Raises:
-            UserError: if the loss is the squared error and actions are discrete.
+            UserError: if the loss is the mean squared error and actions are discrete.
         """
         if self.bc_loss == "mse" and not action_space.shape:
             raise UserError("--bc_loss=mse needs continuous actions; use nll")
@@ -32,16 +36,16 @@ BC_METRICS = {
     "policy_loss": Metric(
         "update",
         "nats, or action²",
-        "−mean log-probability of the demonstrations' actions, or with `bc_loss=mse` the mean squared error of the "
-        "most probable ones; of the steps that are learned from",
+        "mean negative log-likelihood of the demonstrated actions, or with `bc_loss=mse` the mean squared error of "
+        "the policy's most probable action; on the training steps",
         "falls, steeply at first",
         "Pomerleau 1991",
     ),
     "validation_loss": Metric(
         "update",
         "nats, or action²",
-        "the same of the steps that are kept aside; empty where there are none",
-        "falls with `policy_loss`; when it turns and rises, the policy learns these steps by heart",
+        "the same loss on the validation steps; empty if there are none (`bc_validation=0`)",
+        "falls with `policy_loss`; if it rises again, the policy overfits",
     ),
     "entropy": Metric(
         "update", "nats", "mean entropy of the action distribution, summed over dimensions", "falls slowly"
@@ -49,24 +53,32 @@ BC_METRICS = {
     "grad_norm": Metric(
         "update",
         "–",
-        "Euclidean norm of the gradient averaged over the workers, before `clip_norm` cuts it",
-        "steady within a factor of a few",
+        "Euclidean norm of the gradient, averaged over the workers, before clipping to `clip_norm`",
+        "steady within a small factor",
     ),
     "learning_rate": Metric(
-        "update", "–", "of this update: `p_lr` as `lr_schedule` has it", "a line to 0, or constant"
+        "update",
+        "–",
+        "learning rate in this update: `p_lr` after `lr_schedule`",
+        "falls linearly to 0, or stays constant",
     ),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class BCConfig(CloningConfig):
+class BCConfig(BCBaseConfig):
     """Hyper-parameters of behavioral cloning."""
 
     METRICS: ClassVar[Mapping[str, Metric]] = BC_METRICS
-    FROM_ROLLOUTS: ClassVar[bool] = False
+    LEARNS_FROM_ROLLOUTS: ClassVar[bool] = False
     LEARNS_FROM_DEMOS: ClassVar[bool] = True
 
-    bc_validation: float = param(0.1, "share of the steps that is kept aside to see when to stop", low=0, high=0.9)
+    bc_validation: float = param(
+        0.1, "fraction of the demonstrated steps held out for validation; 0 trains on all of them", low=0, high=0.9
+    )
     bc_patience: int = param(
-        20, "end after so many iterations without a better validation loss; 0: never", low=0, mutable_on_resume=True
+        20,
+        "early stopping: stop after this many iterations without a lower validation loss; 0 disables it",
+        low=0,
+        mutable_on_resume=True,
     )

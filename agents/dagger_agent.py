@@ -1,8 +1,8 @@
-"""DAgger (Ross et al. 2011), whole: the expert says what it would have done wherever the policy comes to.
+"""DAgger (Ross et al. 2011): behavioral cloning on the observations that the policy itself visits.
 
-An iteration: a rollout of the policy, which the expert at first steers instead; the expert's actions for all of its
-observations, added to what there is; some passes over that, as in behavioral cloning. The expert is a checkpoint of
-any algorithm.
+An iteration collects a rollout, queries the expert for its action on every observation, adds these labels to the
+buffer, and makes `epochs` passes of supervised learning over samples of the buffer. During the first iterations, the
+expert chooses some of the actions. The expert is a checkpoint of any algorithm.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from milozero.agents.rollout import Rollout
 
 
 class DAggerAgent(BCBase):
-    """A policy that learns from an expert's answers about its own observations; each worker keeps its own."""
+    """A policy trained on the expert's actions for its own observations. Each worker has its own buffer."""
 
     Config = DAggerConfig
     finished = ""
@@ -28,70 +28,72 @@ class DAggerAgent(BCBase):
 
     def __init__(self, config: DAggerConfig, observation_size: int, action_space: Any, context: AgentContext) -> None:
         super().__init__(config, observation_size, action_space, context)
-        self.space = action_space
+        self.action_space = action_space
         self.expert = context.expert
         self.iterations = context.iteration
-        places, kind = config.dagger_buffer_size, np.float32 if action_space.shape else np.int64
-        self.obs = np.zeros((places, observation_size), np.float32)  # what is remembered, `buffer_len` rows of it
-        self.expert_actions = np.zeros((places, *action_space.shape), kind)
-        self.num_queries = 0  # observations so far, also those that are remembered no more
+        capacity, dtype = config.dagger_buffer_size, np.float32 if action_space.shape else np.int64
+        self.obs = np.zeros((capacity, observation_size), np.float32)  # the buffer; `buffer_len` rows are filled
+        self.expert_actions = np.zeros((capacity, *action_space.shape), dtype)
+        self.num_queries = 0  # observations labeled so far, including those no longer in the buffer
 
     @property
     def buffer_len(self) -> int:
-        """How many observations are remembered."""
+        """Number of labeled observations in the buffer."""
         return min(self.num_queries, len(self.obs))
 
     @property
     def expert_share(self) -> float:
-        """The share of steps that the expert steers in the present rollout."""
-        return (
-            max(0.0, 1.0 - self.iterations / self.config.dagger_beta_iters) if self.config.dagger_beta_iters else 0.0
-        )
+        """β_i (Ross et al. 2011): the probability that the expert chooses the action in the current rollout."""
+        iters = self.config.dagger_beta_iters
+        return max(0.0, 1.0 - self.iterations / iters) if iters else 0.0
 
-    def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
-        """Return the random numbers (steps, 1) that decide who acts."""
+    def sample_noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
+        """Return uniform random numbers (steps, 1), which decide between policy and expert."""
         return rng.random((steps, 1))
 
     def sample_actions(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Return the most probable action, of the policy or the expert, for each observation (N, O)."""
-        actions, steered = self.predict_batch(obs), noise[:, 0] < self.expert_share
-        if steered.any():
-            actions[steered] = self.query_expert(obs[steered])
+        actions, by_expert = self.predict_batch(obs), noise[:, 0] < self.expert_share
+        if by_expert.any():
+            actions[by_expert] = self.query_expert(obs[by_expert])
         return actions
 
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
-        """Ask the expert about one rollout, and learn from all answers; `progress` goes from 0 to 1 over the run.
+        """Label one rollout by the expert, and learn from the buffer; return the metrics of this iteration.
+
+        Args:
+            rollout: this worker's environment steps.
+            progress: fraction of the run that is done, from 0 to 1.
 
         Raises:
-            NonFiniteError: where a loss, gradient or parameter is no longer finite, naming it.
+            NonFiniteError: if a loss, gradient or parameter is NaN or infinite, naming it.
         """
-        config, share, rate = self.config, self.expert_share, self.set_schedule(progress)
+        config, expert_share, learning_rate = self.config, self.expert_share, self.set_schedule(progress)
         obs = rollout.obs[:-1][rollout.mask]  # (K, O)
         expert_actions = self.query_expert(obs)
         distance = self._distance(self.predict_batch(obs), expert_actions)
         self._add_to_buffer(obs, expert_actions)
-        self.observations.update(obs, self.comm)
+        self.obs_normalizer.update(obs, self.comm)
         self.iterations += 1
-        for _ in range(config.epochs):  # each over as many steps as a rollout has, alike on all workers
-            chosen = self.rng.integers(self.buffer_len, size=rollout.mask.size)
-            learned = self.tensor(self.observations(self.obs[chosen]))
-            batch = {"obs": learned, "actions": self.tensor(self.expert_actions[chosen])}
+        for _ in range(config.epochs):  # each over T * N samples, so that all workers take equally many steps
+            rows = self.rng.integers(self.buffer_len, size=rollout.mask.size)
+            train_obs = self.to_tensor(self.obs_normalizer(self.obs[rows]))
+            batch = {"obs": train_obs, "actions": self.to_tensor(self.expert_actions[rows])}
             self.optimizer.run_epoch(PackedBatch(batch), config.batch_size, self.rng)
         metrics = self.optimizer.pop_metrics()
-        self.network.update_batch_norm(learned, self.comm)
+        self.network.update_batch_norm(train_obs, self.comm)
         self.actor.refresh()
-        total = self.comm.sum_(np.array([distance * len(obs), len(obs), self.buffer_len], np.float64))
-        mean = float(total[0] / total[1])
-        own = {
-            "learning_rate": rate,
-            "expert_share": share,
-            "expert_distance": mean**0.5 if self.space.shape else mean,
-            "buffer_size": float(total[2]),
+        totals = self.comm.sum_(np.array([distance * len(obs), len(obs), self.buffer_len], np.float64))
+        mean_distance = float(totals[0] / totals[1])
+        return metrics | {
+            "learning_rate": learning_rate,
+            "expert_share": expert_share,
+            "expert_distance": mean_distance**0.5 if self.action_space.shape else mean_distance,
+            "buffer_size": float(totals[2]),
         }
-        return metrics | own
 
     def rank_state_dict(self) -> dict[str, Any]:
-        """Return this worker's random choices, and the answers that it remembers."""
+        """Return this worker's random generator and buffer."""
         return {
             "shuffle": self.rng.bit_generator.state,
             "obs": torch.from_numpy(self.obs.copy()),
@@ -100,27 +102,33 @@ class DAggerAgent(BCBase):
         }
 
     def load_rank_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a worker's state."""
+        """Load what `rank_state_dict` returned."""
         self.rng.bit_generator.state = state["shuffle"]
         self.obs, self.expert_actions = state["obs"].numpy().copy(), state["expert_actions"].numpy().copy()
         self.num_queries = int(state["num_queries"])
 
     def query_expert(self, obs: np.ndarray) -> np.ndarray:
-        """Return the expert's actions for observations (K, O), as the environment would take them."""
-        assert self.expert is not None  # settings see to it
-        actions = self.expert.predict_batch(obs)
-        return np.clip(actions, self.space.low, self.space.high) if self.space.shape else actions
+        """Return the expert's actions for observations (K, O), clipped to the action space."""
+        assert self.expert is not None  # checked with the settings
+        return self._clip(self.expert.predict_batch(obs))
+
+    def _clip(self, actions: np.ndarray) -> np.ndarray:
+        space = self.action_space
+        return np.clip(actions, space.low, space.high) if space.shape else actions
 
     def _distance(self, actions: np.ndarray, expert_actions: np.ndarray) -> float:
-        """Return the mean squared distance of actions (K, A), or the share of those (K,) that differ."""
-        if self.space.shape:
-            return float(((np.clip(actions, self.space.low, self.space.high) - expert_actions) ** 2).mean())
+        """Return the mean squared difference of actions (K, A), or the fraction of actions (K,) that differ."""
+        if self.action_space.shape:
+            return float(((self._clip(actions) - expert_actions) ** 2).mean())
         return float((actions != expert_actions).mean())
 
     def _add_to_buffer(self, obs: np.ndarray, expert_actions: np.ndarray) -> None:
-        """Add observations (K, O) and answers, keep a uniform choice of all so far (Vitter 1985, alg. R)."""
+        """Add labeled observations (K, O) by reservoir sampling (Vitter 1985, alg. R).
+
+        The buffer remains a uniform sample of all observations so far.
+        """
         number = self.num_queries + np.arange(len(obs))
-        places = np.where(number < len(self.obs), number, self.rng.integers(number + 1))
-        stays = places < len(self.obs)
-        self.obs[places[stays]], self.expert_actions[places[stays]] = obs[stays], expert_actions[stays]
+        rows = np.where(number < len(self.obs), number, self.rng.integers(number + 1))
+        accepted = rows < len(self.obs)
+        self.obs[rows[accepted]], self.expert_actions[rows[accepted]] = obs[accepted], expert_actions[accepted]
         self.num_queries += len(obs)

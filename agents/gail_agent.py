@@ -1,7 +1,7 @@
-"""Generative adversarial imitation learning (Ho & Ermon 2016): PPO whose reward is a discriminator's.
+"""Generative adversarial imitation learning (GAIL, Ho & Ermon 2016): PPO on the reward of a discriminator.
 
-The discriminator tells the expert's steps from the policy's; the policy is rewarded for steps that look like the
-expert's. The environment's own reward is measured, and never learned from.
+The discriminator classifies steps as the expert's or the policy's, and rewards the policy for steps that resemble the
+expert's. The environment's reward is logged, but not learned from.
 """
 
 from __future__ import annotations
@@ -19,28 +19,34 @@ from milozero.helpers.errors import UserError
 
 
 class GAILAgent(AdversarialAgent):
-    """A policy that learns by PPO to look like the expert to a discriminator."""
+    """A policy trained by PPO to be indistinguishable from the expert.
+
+    Raises:
+        UserError: if absorbing states are enabled without discounting.
+    """
 
     Config = GAILConfig
     config: GAILConfig
 
     def __init__(self, config: GAILConfig, observation_size: int, action_space: Any, context: AgentContext) -> None:
         super().__init__(config, observation_size, action_space, context)
-        self.ended = np.zeros(context.num_envs, bool)  # by its own rules, with the step before this rollout
+        self.last_terminated = np.zeros(context.num_envs, bool)  # (N,) by the last step of the previous rollout
         if config.d_absorbing and config.gamma == 1.0:
-            raise UserError("--d_absorbing needs a --gamma below 1: rewards for ever must add up to something")
+            raise UserError("--d_absorbing needs a --gamma below 1: the return of the absorbing state would diverge")
         if context.demos:
             ends, steps = sum(e.terminated for e in context.demos), sum(map(len, context.demos))
-            self.expert_ends = ends / (steps + ends)  # share of the state that absorbs, once an episode
+            self.absorbing_share = ends / (steps + ends)  # one absorbing step for each terminated episode
 
     def make_discriminator(self, observation_size: int, action_size: int, rng: torch.Generator) -> torch.nn.Module:
-        """Return hidden layers and a logit on top of them."""
-        actions = 0 if self.config.d_state_only else action_size
-        self.penalty_dims = observation_size + actions + int(self.config.d_absorbing)
-        return self.layers(self.penalty_dims, rng)
+        """Return an MLP with one output, the logit."""
+        num_actions = 0 if self.config.d_state_only else action_size
+        self.penalty_dims = observation_size + num_actions + int(self.config.d_absorbing)
+        return self.make_mlp_head(self.penalty_dims, rng)
 
-    def features(self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """Return what the discriminator sees (..., I) of steps: observation, action, not the absorbing state."""
+    def features(
+        self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, terminated: np.ndarray
+    ) -> np.ndarray:
+        """Return s, a (unless `d_state_only`) and 0, the absorbing flag (if `d_absorbing`), of steps (..., I)."""
         parts = [obs]
         if not self.config.d_state_only:
             parts.append(self.encode_actions(actions))
@@ -49,39 +55,40 @@ class GAILAgent(AdversarialAgent):
         return np.concatenate(parts, axis=-1).astype(np.float32)
 
     def rollout_features(self, rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
-        """Return the inputs (T, N, I) of a rollout's steps, and which of them there are (T, N).
+        """Return the features (T, N, I) of a rollout's steps, and the mask (T, N) of those to train on.
 
-        The dead row after an end is where the state that absorbs is seen.
+        With `d_absorbing`, the padding step after a termination becomes a step in the absorbing state.
         """
         features, mask = super().rollout_features(rollout)
         if self.config.d_absorbing:
-            after = np.concatenate([self.ended[None], rollout.terminated[:-1]]) & ~rollout.mask
-            features[after], mask = self._absorbed(), mask | after
-            self.ended = rollout.terminated[-1].copy()
+            absorbing = np.concatenate([self.last_terminated[None], rollout.terminated[:-1]]) & ~rollout.mask
+            features[absorbing], mask = self._absorbing_state(), mask | absorbing
+            self.last_terminated = rollout.terminated[-1].copy()
         return features, mask
 
     def sample_expert(self, count: int) -> np.ndarray:
-        """Return what the discriminator sees (count, I) of the expert, which absorbs as often as its episodes end."""
-        chosen = super().sample_expert(count)
-        if self.config.d_absorbing:  # noise as well, or an end alone would tell it from the policy
-            chosen[self.d_rng.random(count) < self.expert_ends] = self._absorbed()
-        return chosen
+        """Return the features (count, I) of sampled expert steps, including absorbing ones if `d_absorbing`."""
+        features = super().sample_expert(count)
+        if self.config.d_absorbing:  # even if d_ablation=none: this state alone must not give the policy away
+            features[self.d_rng.random(count) < self.absorbing_share] = self._absorbing_state()
+        return features
 
     def terminal_value(self) -> float:
-        """Return what the state that absorbs is worth, where it is one: its reward for ever, discounted."""
+        """Return the value r / (1 − γ) of the absorbing state if `d_absorbing`, otherwise 0."""
         if not self.config.d_absorbing:
             return 0.0
-        return float(self.logits_to_reward(self.logits(self._absorbed()[None]))[0]) / (1.0 - self.config.gamma)
+        reward = self.logits_to_reward(self.logits(self._absorbing_state()[None]))[0]
+        return float(reward) / (1.0 - self.config.gamma)
 
     def rank_state_dict(self) -> dict[str, Any]:
-        """Return what this worker alone has, and which episodes have just ended."""
-        return super().rank_state_dict() | {"ended": self.ended.tolist()}
+        """Return the state of this worker, including which episodes the last step terminated."""
+        return super().rank_state_dict() | {"ended": self.last_terminated.tolist()}
 
     def load_rank_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a worker's state."""
+        """Load what `rank_state_dict` returned."""
         super().load_rank_state_dict(state)
-        self.ended = np.array(state["ended"], bool)
+        self.last_terminated = np.array(state["ended"], bool)
 
-    def _absorbed(self) -> np.ndarray:
-        """Return the inputs (I,) of the state after an end: zeros, and a mark (Kostrikov et al. 2019, sec. 4.2)."""
+    def _absorbing_state(self) -> np.ndarray:
+        """Return the absorbing state's features (I,): zeros and a flag of 1 (Kostrikov et al. 2019, sec. 4.2)."""
         return np.append(np.zeros(self.penalty_dims - 1), 1.0).astype(np.float32)

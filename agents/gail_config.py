@@ -12,7 +12,7 @@ from milozero.helpers.config.params import param
 class GAILConfig(AdversarialConfig):
     """Hyper-parameters of GAIL."""
 
-    d_state_only: bool = param(False, "it sees observations alone, no actions")
+    d_state_only: bool = param(False, "the discriminator's input is the observation only, without the action")
     d_absorbing: bool = param(
-        False, "what comes after an episode that ended by its own rules is a state of its own, for ever"
+        False, "terminal states lead to an absorbing state with a learned reward (Kostrikov et al. 2019)"
     )

@@ -1,4 +1,4 @@
-"""What agents with a policy network have in common: its hyper-parameters, and how it acts."""
+"""The base class of agents with a policy network: it samples and predicts actions, and saves its state."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from milozero.agents.policy_config import PolicyConfig
 
 
 class PolicyAgent:
-    """Acts by a policy network on normalized observations, and learns its parameters by one optimizer."""
+    """An agent with a policy network on normalized observations, trained by one optimizer."""
 
     network: Policy
     actor: Actor
     optimizer: Optimizer
-    observations: ObservationNormalizer
+    obs_normalizer: ObservationNormalizer
     device: torch.device
 
-    def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
-        """Return the random numbers (steps, A) that one environment's actions need."""
-        return self.actor.head.noise(rng, steps)
+    def sample_noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
+        """Return the random numbers (steps, A) to sample one environment's actions with."""
+        return self.actor.head.sample_noise(rng, steps)
 
     def sample_actions(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Return one sampled action for each observation (N, O)."""
-        return self.actor.sample(self.observations(obs), noise)
+        return self.actor.sample(self.obs_normalizer(obs), noise)
 
     def predict(self, obs: np.ndarray) -> np.ndarray:
         """Return the most probable action for one observation (O,)."""
@@ -38,35 +38,43 @@ class PolicyAgent:
 
     def predict_batch(self, obs: np.ndarray) -> np.ndarray:
         """Return the most probable action for each observation (N, O)."""
-        return self.actor.mode(self.observations(obs))
+        return self.actor.mode(self.obs_normalizer(obs))
 
     def parameter_hash(self) -> int:
         """Return a checksum of all parameters."""
         return self.optimizer.params.hash()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return networks, Adam's moments and the normalizer."""
+        """Return the networks, Adam's moments and the observation normalizer."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "buffers": {name: buffer.cpu().clone() for name, buffer in self.network.named_buffers()},
-            "observations": self.observations.state_dict(),
+            "observations": self.obs_normalizer.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a checkpoint's state."""
+        """Load what `state_dict` returned."""
         self.optimizer.load_state_dict(state["optimizer"])
         for name, buffer in self.network.named_buffers():
             buffer.copy_(state["buffers"][name])
         self.actor.refresh()
-        self.observations.load_state_dict(state["observations"])
+        self.obs_normalizer.load_state_dict(state["observations"])
 
-    def tensor(self, array: np.ndarray) -> torch.Tensor:
-        """Return an array on the agent's device."""
+    def to_tensor(self, array: np.ndarray) -> torch.Tensor:
+        """Return an array as a tensor on the agent's device."""
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
 
-def make_mlp(config: PolicyConfig, stack: str, inputs: int, rng: torch.Generator, **more: Any) -> MLP:
-    """Return the hidden layers that `config` describes."""
+def make_mlp(config: PolicyConfig, stack: str, inputs: int, rng: torch.Generator, **overrides: Any) -> MLP:
+    """Return the hidden layers of `stack`, with the activation and normalization of `config`.
+
+    Args:
+        config: hyper-parameters.
+        stack: hidden layers by name, e.g. ``mlp_100``.
+        inputs: number of input features.
+        rng: generator of the initial weights.
+        **overrides: keyword arguments of `MLP` that replace those of `config`.
+    """
     return MLP(
         stack,
         inputs,
@@ -75,6 +83,6 @@ def make_mlp(config: PolicyConfig, stack: str, inputs: int, rng: torch.Generator
             "activation": config.activation,
             "layer_norm": config.layer_norm,
             "batch_norm": config.batch_norm_all,
-            **more,
+            **overrides,
         },
     )

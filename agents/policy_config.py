@@ -13,27 +13,40 @@ from milozero.tracking.metrics import Metric
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyConfig:
-    """Hyper-parameters of a policy and of how it is learned."""
+    """Hyper-parameters of a policy network and its training."""
 
     METRICS: ClassVar[Mapping[str, Metric]] = {}  # what `Agent.update` returns
-    FROM_ROLLOUTS: ClassVar[bool] = True  # minibatches are parts of rollouts
-    LEARNS_FROM_DEMOS: ClassVar[bool] = False  # others only compare with the return of demonstrations
-    HAS_DISCRIMINATOR: ClassVar[bool] = False
+    LEARNS_FROM_ROLLOUTS: ClassVar[bool] = True  # minibatches are no larger than a rollout
+    LEARNS_FROM_DEMOS: ClassVar[bool] = False  # requires --expert_path; otherwise it only sets the target return
+    HAS_DISCRIMINATOR: ClassVar[bool] = False  # the d_ settings apply
 
-    p_perception_stack: str = param("mlp_64", "hidden layers of the policy", check=parse_hidden_sizes)
-    activation: str = param("tanh", "activation of hidden layers", choices=("tanh", "relu", "elu"))
-    layer_norm: bool = param(False, "layer normalization in every network")
-    batch_norm_all: bool = param(False, "batch normalization in every network, moments over all workers")
-    log_std_init: float = param(0.0, "first log standard deviation of continuous actions", low=-20, high=2)
+    p_perception_stack: str = param(
+        "mlp_64",
+        "hidden layers of the policy: mlp_64 is two layers of 64, mlp_256_128 one of 256 and one of 128",
+        check=parse_hidden_sizes,
+    )
+    activation: str = param("tanh", "activation function of the hidden layers", choices=("tanh", "relu", "elu"))
+    layer_norm: bool = param(False, "layer normalization in all networks")
+    batch_norm_all: bool = param(
+        False,
+        "batch normalization in all networks, with moments of whole rollouts of all workers",
+    )
+    log_std_init: float = param(0.0, "initial log standard deviation of continuous actions", low=-20, high=2)
 
-    p_lr: float = param(3e-4, "learning rate of the policy (and of shared layers)", low=0)
-    lr_schedule: str = param("linear", "learning rates over the run", choices=("linear", "constant"))
-    clip_norm: float = param(0.5, "largest gradient norm, 0 for no limit", low=0)
-    batch_size: int = param(64, "a worker's share of a minibatch, steps", low=1)
-    epochs: int = param(10, "passes over what an iteration learns from", low=1)
+    p_lr: float = param(3e-4, "learning rate of the policy and of layers that the value function shares", low=0)
+    lr_schedule: str = param(
+        "linear",
+        "linear: anneal all learning rates to 0 over the run; constant: keep them",
+        choices=("linear", "constant"),
+    )
+    clip_norm: float = param(0.5, "maximum norm for gradient clipping; 0 disables it", low=0)
+    batch_size: int = param(64, "steps per minibatch and worker; the gradient averages over all workers", low=1)
+    epochs: int = param(10, "passes over the training data per iteration", low=1)
 
-    normalize_observations: bool = param(True, "observations to mean 0, deviation 1, by running moments")
-    clip_obs: float = param(10.0, "limit of normalized observations", above=0)
+    normalize_observations: bool = param(
+        True, "normalize observations to mean 0 and standard deviation 1 with running statistics"
+    )
+    clip_obs: float = param(10.0, "clip normalized observations to ± this value", above=0)
 
     def check_action_space(self, action_space: Any) -> None:
         """Check that these hyper-parameters fit an action space.

@@ -1,6 +1,6 @@
-"""Proximal policy optimization (Schulman et al. 2017), whole.
+"""Proximal policy optimization (PPO, Schulman et al. 2017).
 
-Details follow what was found to matter in "The 37 Implementation Details of PPO" (Huang et al. 2022).
+The implementation follows "The 37 Implementation Details of PPO" (Huang et al. 2022).
 """
 
 from __future__ import annotations
@@ -21,16 +21,20 @@ from milozero.agents.nn.distributions import make_head
 from milozero.agents.nn.policies import ActorCritic
 from milozero.agents.normalizer import ObservationNormalizer, RewardScaler
 from milozero.agents.policy import PolicyAgent, make_mlp
-from milozero.agents.ppo_config import PPOConfig, RewardedPPOConfig
+from milozero.agents.ppo_config import PPOConfig, RewardModelPPOConfig
 from milozero.agents.rollout import Rollout
 from milozero.helpers.comm import Comm
 from milozero.helpers.seeding import Purpose, generator, integer
 
 
 class PPOAgent(PolicyAgent):
-    """A policy and a value function that learn from the rollouts of all workers."""
+    """A policy and a value function, trained on the rollouts of all workers.
 
-    Config: type[PPOConfig] = RewardedPPOConfig
+    Raises:
+        UserError: if the hyper-parameters do not fit the action space.
+    """
+
+    Config: type[PPOConfig] = RewardModelPPOConfig
     finished = ""
     network: ActorCritic
 
@@ -49,117 +53,124 @@ class PPOAgent(PolicyAgent):
             comm=context.comm,
             compile=context.compile,
         )
-        self.actor = Actor(self.network)  # after the optimizer, which gives the parameters their place
-        self.observations = ObservationNormalizer(observation_size, config.clip_obs, config.normalize_observations)
-        self.rewards = RewardScaler(context.num_envs, config.gamma, config.clip_reward, config.normalize_rewards)
+        self.actor = Actor(self.network)  # after the optimizer, which moves the parameters into one vector
+        self.obs_normalizer = ObservationNormalizer(observation_size, config.clip_obs, config.normalize_observations)
+        self.reward_scaler = RewardScaler(
+            context.num_envs, config.gamma, config.clip_reward, config.normalize_rewards
+        )
         self.rng = generator(context.seed, Purpose.SHUFFLE, context.comm.rank, context.iteration)
-        self.teacher = context.reward
+        self.reward_model = context.reward_model
 
     def update(self, rollout: Rollout, progress: float, *, terminal_value: float = 0.0) -> dict[str, float]:
-        """Learn from one rollout. Metrics are means over the update.
+        """Learn from one rollout; return metrics, averaged over the update.
 
         Args:
-            rollout: what happened.
-            progress: from 0 to 1 over the run.
-            terminal_value: rewards to come, discounted, after an episode that ended by its own rules.
+            rollout: this worker's environment steps.
+            progress: fraction of the run that is done, from 0 to 1.
+            terminal_value: value of a terminal state, in unscaled rewards.
 
         Raises:
-            NonFiniteError: where a loss, gradient or parameter is no longer finite, naming it.
+            NonFiniteError: if a loss, gradient or parameter is NaN or infinite, naming it.
         """
         config = self.config
-        if self.teacher is not None:
-            rollout = dataclasses.replace(rollout, rewards=self.teacher.learned_reward(rollout))
-        schedule = 1.0 - progress if config.lr_schedule == "linear" else 1.0
-        self.optimizer.set_schedule(schedule)
-        rewards = self.rewards(rollout.rewards, rollout.done, rollout.mask, self.comm)
-        if terminal_value:  # beside the rewards' own scale, which it would stretch, and their limit
-            rewards = rewards + rollout.terminated * np.float32(config.gamma * terminal_value / self.rewards.std)
-        obs = self.tensor(self.observations(rollout.obs))  # (T+1, N, O)
-        batch = self._batch(rollout, obs)  # fields (T * N, ...)
+        if self.reward_model is not None:
+            rollout = dataclasses.replace(rollout, rewards=self.reward_model.learned_reward(rollout))
+        lr_factor = 1.0 - progress if config.lr_schedule == "linear" else 1.0
+        self.optimizer.set_schedule(lr_factor)
+        rewards = self.reward_scaler(rollout.rewards, rollout.done, rollout.mask, self.comm)
+        if terminal_value:  # r ← r + γ V(terminal), after scaling: it must neither change the scale nor be clipped
+            bonus = np.float32(config.gamma * terminal_value / self.reward_scaler.std)
+            rewards = rewards + rollout.terminated * bonus
+        obs = self.to_tensor(self.obs_normalizer(rollout.obs))  # (T+1, N, O)
+        batch = self._make_batch(rollout, obs)  # fields (T * N, ...)
         metrics: dict[str, float] = {}
         for epoch in range(config.epochs):
             if epoch == 0 or config.recompute_advantages:
-                explained = self._add_advantages(batch, rollout, rewards, obs)
-            if config.rpo_alpha:  # a mean moved up is an action moved down (Rahman & Xue 2022, alg. 1)
-                moved = self.rng.uniform(-config.rpo_alpha, config.rpo_alpha, rollout.actions.shape)
-                batch["actions"] = self.tensor((rollout.actions - moved).astype(np.float32)).flatten(0, 1)
+                variance = self._add_advantages(batch, rollout, rewards, obs)
+            if config.rpo_alpha:  # RPO (Rahman & Xue 2022, alg. 1): log π(a; μ + z) = log π(a − z; μ), z ~ U(−α, α)
+                shift = self.rng.uniform(-config.rpo_alpha, config.rpo_alpha, rollout.actions.shape)
+                batch["actions"] = self.to_tensor((rollout.actions - shift).astype(np.float32)).flatten(0, 1)
             if epoch == 0 or config.recompute_advantages or config.rpo_alpha:
                 packed = PackedBatch(batch)
             self.optimizer.run_epoch(packed, config.batch_size, self.rng)
             epoch_metrics = self.optimizer.pop_metrics()
-            for name, value in epoch_metrics.items():
+            for name, value in epoch_metrics.items():  # running mean over the epochs
                 metrics[name] = metrics.get(name, 0.0) + (value - metrics.get(name, 0.0)) / (epoch + 1)
             if epoch == 0:
-                metrics["explained_variance"] = explained
+                metrics["explained_variance"] = variance
             if config.target_kl and epoch_metrics["approx_kl"] > config.target_kl:
                 break
-        # Only now: the policy that collected this rollout saw the old moments, and the update must too.
-        self.observations.update(rollout.obs[:-1][rollout.mask], self.comm)
-        self.network.update_batch_norm(obs[:-1][self.tensor(rollout.mask)], self.comm)
+        # Not earlier: the update must see observations as the policy saw them when it collected the rollout.
+        self.obs_normalizer.update(rollout.obs[:-1][rollout.mask], self.comm)
+        self.network.update_batch_norm(obs[:-1][self.to_tensor(rollout.mask)], self.comm)
         self.actor.refresh()
-        return metrics | {"learning_rate": config.p_lr * schedule, "epochs": epoch + 1.0}
+        return metrics | {"learning_rate": config.p_lr * lr_factor, "epochs": epoch + 1.0}
 
     def loss(
         self,
         params: dict[str, torch.Tensor],
         batch: Mapping[str, torch.Tensor],
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return the clipped surrogate loss (Schulman et al. 2017, eq. 9) of a minibatch, fields (B, ...).
+        """Return PPO's loss (Schulman et al. 2017, eq. 9) and the metrics of a minibatch, fields (B, ...).
 
-        Every mean is weighted: dead rows weigh nothing.
+        All means are weighted, so that padding steps do not count.
         """
         config, weights = self.config, batch["weights"]
-        call = (batch["obs"], batch["actions"])
-        log_probs, entropy, values = torch.func.functional_call(self.network, params, call)
+        inputs = (batch["obs"], batch["actions"])
+        log_probs, entropy, values = torch.func.functional_call(self.network, params, inputs)
+
+        # Policy loss, eq. 7: −E[min(r A, clip(r, 1 − ε, 1 + ε) A)], r = π(a|s) / π_old(a|s)
         log_ratio = log_probs - batch["old_log_probs"]
         ratio = torch.exp(log_ratio)
-        clipped = torch.clamp(ratio, 1.0 - config.clip_range, 1.0 + config.clip_range)
+        clipped_ratio = torch.clamp(ratio, 1.0 - config.clip_range, 1.0 + config.clip_range)
         advantages = batch["advantages"]
-        policy_loss = -(weights * torch.minimum(ratio * advantages, clipped * advantages)).mean()
+        policy_loss = -(weights * torch.minimum(ratio * advantages, clipped_ratio * advantages)).mean()
 
-        errors = (values - batch["returns"]) ** 2
+        # Value loss: ½ E[(V − R)²], or ½ E[max((V − R)², (clip(V, V_old ± ε) − R)²)]
+        squared_errors = (values - batch["returns"]) ** 2
         if config.clip_value_loss:
             old = batch["old_values"]
-            near = old + torch.clamp(values - old, -config.clip_range, config.clip_range)
-            errors = torch.maximum(errors, (near - batch["returns"]) ** 2)
-        value_loss = 0.5 * (weights * errors).mean()
+            clipped_values = old + torch.clamp(values - old, -config.clip_range, config.clip_range)
+            squared_errors = torch.maximum(squared_errors, (clipped_values - batch["returns"]) ** 2)
+        value_loss = 0.5 * (weights * squared_errors).mean()
 
-        bonus = (weights * entropy).mean()
-        total = policy_loss + config.vf_coef * value_loss - config.ent_coef * bonus
+        mean_entropy = (weights * entropy).mean()
+        total = policy_loss + config.vf_coef * value_loss - config.ent_coef * mean_entropy
         return total, {
             "policy_loss": policy_loss,
             "value_loss": value_loss,
-            "entropy": bonus,
-            "approx_kl": (weights * (ratio - 1.0 - log_ratio)).mean(),  # Schulman's estimator, never negative
+            "entropy": mean_entropy,
+            "approx_kl": (weights * (ratio - 1.0 - log_ratio)).mean(),  # E[(r − 1) − log r] ≥ 0 (Schulman 2020, k3)
             "clip_fraction": (weights * ((ratio - 1.0).abs() > config.clip_range)).mean(),
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return networks, Adam's moments and normalizers."""
-        return super().state_dict() | {"rewards": self.rewards.state_dict()}
+        """Return the networks, Adam's moments and the normalizers."""
+        return super().state_dict() | {"rewards": self.reward_scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a checkpoint's state."""
+        """Load what `state_dict` returned."""
         super().load_state_dict(state)
-        self.rewards.load_state_dict(state["rewards"])
+        self.reward_scaler.load_state_dict(state["rewards"])
 
     def rank_state_dict(self) -> dict[str, Any]:
-        """Return this worker's shuffling, and the discounted returns of its environments' episodes so far."""
-        return {"shuffle": self.rng.bit_generator.state, "returns": self.rewards.returns.tolist()}
+        """Return this worker's random generator and the running returns of its environments."""
+        return {"shuffle": self.rng.bit_generator.state, "returns": self.reward_scaler.returns.tolist()}
 
     def load_rank_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a worker's state."""
+        """Load what `rank_state_dict` returned."""
         self.rng.bit_generator.state = state["shuffle"]
-        self.rewards.returns = np.array(state["returns"])
+        self.reward_scaler.returns = np.array(state["returns"])
 
-    def _batch(self, rollout: Rollout, obs: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _make_batch(self, rollout: Rollout, obs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the fields (T * N, ...) of the batch, except for advantages, returns and old values."""
         mask = rollout.mask
-        share = self.comm.mean_(np.array([mask.mean()]))[0]
+        valid_share = self.comm.mean_(np.array([mask.mean()]))[0]
         batch = {
             "obs": obs[:-1].flatten(0, 1),
-            "actions": self.tensor(rollout.actions).flatten(0, 1),
-            # 0 on dead rows, and a mean of 1 over the rollouts of all workers
-            "weights": self.tensor((mask / share).astype(np.float32)).flatten(),
+            "actions": self.to_tensor(rollout.actions).flatten(0, 1),
+            # 0 for padding steps; the mean over the rollouts of all workers is 1
+            "weights": self.to_tensor((mask / valid_share).astype(np.float32)).flatten(),
         }
         with torch.no_grad():
             batch["old_log_probs"], _ = self.network.head.log_prob(
@@ -174,25 +185,26 @@ class PPOAgent(PolicyAgent):
         rewards: np.ndarray,
         obs: torch.Tensor,
     ) -> float:
-        """Put values, returns and advantages by the present networks into `batch`; return the explained variance."""
+        """Add advantages, returns and values of the current networks to `batch`; return the explained variance."""
         config, mask = self.config, rollout.mask
         with torch.no_grad():
-            values = self.network.values(obs).cpu().numpy()  # (T+1, N)
-        ends = (rollout.terminated, rollout.done)
-        advantages = gae(rewards, values[:-1], values[1:], *ends, config.gamma, config.gae_lambda)
-        returns = advantages + values[:-1]
+            values = self.network.predict_values(obs).cpu().numpy()  # (T+1, N)
+        advantages = gae(
+            rewards, values[:-1], values[1:], rollout.terminated, rollout.done, config.gamma, config.gae_lambda
+        )
+        returns = advantages + values[:-1]  # TD(λ) returns: R_t = A_t + V(s_t)
         if config.normalize_advantages:
             advantages = standardize(advantages, mask, self.comm)
         for name, field in (("advantages", advantages), ("returns", returns), ("old_values", values[:-1])):
-            batch[name] = self.tensor(field.astype(np.float32)).flatten()
-        explained = np.array([explained_variance(values[:-1][mask], returns[mask])])
-        return float(self.comm.mean_(explained)[0])
+            batch[name] = self.to_tensor(field.astype(np.float32)).flatten()
+        variance = np.array([explained_variance(values[:-1][mask], returns[mask])])
+        return float(self.comm.mean_(variance)[0])
 
 
 def standardize(values: np.ndarray, mask: np.ndarray, comm: Comm) -> np.ndarray:
-    """Return `values` (T, N) with mean 0 and deviation 1 over the valid rows of all workers."""
-    kept = values[mask].astype(np.float64)
-    total, squares, count = comm.sum_(np.array([kept.sum(), (kept**2).sum(), len(kept)]))
+    """Return `values` (T, N), standardized over all workers' steps but padding: (x − mean) / (std + 1e-8)."""
+    valid = values[mask].astype(np.float64)
+    total, squares, count = comm.sum_(np.array([valid.sum(), (valid**2).sum(), len(valid)]))
     mean = total / count
     return (values - mean) / (np.sqrt(max(squares / count - mean**2, 0.0)) + 1e-8)
 
@@ -203,9 +215,8 @@ def make_actor_critic(
     action_space: Any,
     rng: torch.Generator,
 ) -> ActorCritic:
-    """Return the networks that `config` describes."""
+    """Return the policy and value networks that `config` describes."""
     policy = make_mlp(config, config.p_perception_stack, observation_size, rng)
     head = make_head(action_space, policy.outputs, config.log_std_init, rng)
-    stack = config.v_perception_stack
-    value = None if config.shared_value else make_mlp(config, stack, observation_size, rng)
+    value = None if config.shared_value else make_mlp(config, config.v_perception_stack, observation_size, rng)
     return ActorCritic(policy, head, value, rng)

@@ -1,4 +1,4 @@
-"""Algorithms by name. Their modules are imported at first use: configurations need no torch, agents do."""
+"""The algorithms by name. Modules are imported at first use: agents need torch, configurations do not."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Algorithm(NamedTuple):
-    """``module:Class`` of an algorithm's hyper-parameters and of its agent."""
+    """The configuration and agent classes of an algorithm, each as ``module:Class``."""
 
     config: str
     agent: str
 
 
 AGENTS = {
-    "ppo": Algorithm("milozero.agents.ppo_config:RewardedPPOConfig", "milozero.agents.ppo_agent:PPOAgent"),
+    "ppo": Algorithm("milozero.agents.ppo_config:RewardModelPPOConfig", "milozero.agents.ppo_agent:PPOAgent"),
     "bc": Algorithm("milozero.agents.bc_config:BCConfig", "milozero.agents.bc_agent:BCAgent"),
     "gail": Algorithm("milozero.agents.gail_config:GAILConfig", "milozero.agents.gail_agent:GAILAgent"),
     "airl": Algorithm("milozero.agents.airl_config:AIRLConfig", "milozero.agents.airl_agent:AIRLAgent"),
@@ -29,13 +29,13 @@ AGENTS = {
 
 
 def config_class(algo: str) -> type[PolicyConfig]:
-    """Return the hyper-parameters of an algorithm in `AGENTS`."""
+    """Return the configuration class of an algorithm in `AGENTS`."""
     cls: type[PolicyConfig] = _import(AGENTS[algo].config)
     return cls
 
 
 def agent_class(algo: str) -> type[Agent]:
-    """Return the agent of an algorithm in `AGENTS`."""
+    """Return the agent class of an algorithm in `AGENTS`."""
     cls: type[Agent] = _import(AGENTS[algo].agent)
     return cls
 
@@ -46,5 +46,5 @@ def _import(path: str) -> Any:
 
 
 def get_metrics(algo: str) -> dict[str, Metric]:
-    """Return name → metric of everything that a training run with an algorithm logs."""
+    """Return the metrics, by name, that a training run of an algorithm logs."""
     return {**RUN_METRICS, **config_class(algo).METRICS}

@@ -1,4 +1,4 @@
-"""From environment steps to a `Rollout`: the one place where training steps its environments."""
+"""Collect rollouts: the only place where training steps its environments."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EpisodeStats:
-    """One finished training episode, as the environment scored it."""
+    """One finished training episode."""
 
-    return_: float  # sum of raw rewards
+    return_: float  # sum of the environment's rewards
     length: int  # environment steps
 
 
 @dataclass
 class Rollout:
-    """`T` steps of `N` environments, time first. Row t holds what happened in step t.
+    """`T` steps of `N` environments, time-major. Row t holds step t.
 
-    Environments reset themselves on the step *after* an episode's end, so ``obs[t + 1]`` is the episode's
-    final observation where step t ended it, and step t + 1 is a dead row: its action was ignored.
+    Environments autoreset on the *next* step: if step t ends an episode, ``obs[t + 1]`` is its final observation
+    and step t + 1 is a padding step, whose action the environment ignores.
     """
 
     obs: np.ndarray  # (T+1, N, O) float32, before each step; the last row is after the last step
-    actions: np.ndarray  # (T, N, A) float32 or (T, N) int64, as the policy sampled them, not clipped
-    rewards: np.ndarray  # (T, N) float32, raw
-    terminated: np.ndarray  # (T, N) bool, the episode ended by its own rules: no value beyond it
-    truncated: np.ndarray  # (T, N) bool, cut off from outside: the final observation still has a value
-    mask: np.ndarray  # (T, N) bool, False on dead rows
+    actions: np.ndarray  # (T, N, A) float32 or (T, N) int64, as sampled from the policy, not clipped
+    rewards: np.ndarray  # (T, N) float32, as the environment returned them
+    terminated: np.ndarray  # (T, N) bool, the episode reached a terminal state: no bootstrapping
+    truncated: np.ndarray  # (T, N) bool, the episode was stopped, e.g. by a time limit: bootstrap
+    mask: np.ndarray  # (T, N) bool, False for padding steps
     episodes: list[EpisodeStats]  # those that ended in this rollout
 
     @property
     def done(self) -> np.ndarray:
-        """(T, N) bool, the episode ended with this step, for whichever reason."""
+        """(T, N) bool, the episode ended with this step: terminated or truncated."""
         return self.terminated | self.truncated
 
 
-class Sampler(Protocol):
-    """What the rollout needs of an agent."""
+class ActionSampler(Protocol):
+    """The part of an agent that collects rollouts."""
 
-    def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
-        """Return the random numbers (steps, ...) that one environment's actions need."""
+    def sample_noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
+        """Return the random numbers (steps, ...) to sample one environment's actions with."""
 
     def sample_actions(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Return one sampled action for each observation (N, O)."""
@@ -60,25 +60,33 @@ class Sampler(Protocol):
 
 @dataclass
 class ReplayLog:
-    """What a worker's environments went through since they last started afresh.
+    """The actions of a worker's environments since their last reset.
 
-    A simulator's state cannot be saved, but the seeds it started from and the actions it was given can: played
-    again, they bring it back.
+    A simulator's state cannot be saved. Resetting it with the same seeds and replaying the actions restores it.
     """
 
-    start: int = 0  # the iteration before which the episodes started afresh
+    start: int = 0  # iteration before which the environments were reset
     actions: list[np.ndarray] = field(default_factory=list)  # (T, N, A) of each iteration since
-    last_obs: int = 0  # fingerprint of where this led to
+    last_obs: int = 0  # fingerprint of the observations after the last of these
+
+    def record(self, rollout: Rollout) -> None:
+        """Append one iteration's actions."""
+        self.actions.append(rollout.actions.copy())
+        self.last_obs = fingerprint(rollout.obs[-1])
+
+    def restart(self, iteration: int) -> None:
+        """Drop all actions, because the environments are reset after `iteration`."""
+        self.start, self.actions = iteration, []
 
 
 def fingerprint(obs: np.ndarray) -> int:
-    """Return a checksum of observations' bits."""
+    """Return a checksum of the observations' bits."""
     return zlib.crc32(np.ascontiguousarray(obs).tobytes())
 
 
 def rollout_generator(
     env: VectorEnv,
-    agent: Sampler,
+    agent: ActionSampler,
     rollout_len: int,
     seed: int,
     first_env: int = 0,
@@ -86,119 +94,139 @@ def rollout_generator(
     reset_interval: int = 0,
     replay_log: ReplayLog | None = None,
 ) -> Iterator[Rollout]:
-    """Yield one rollout after another, for ever; each reuses the arrays of the one before.
+    """Yield rollouts indefinitely. Every rollout reuses the arrays of the previous one.
 
-    After every `reset_interval` iterations the environments start fresh episodes from seeds of (seed, environment,
-    iteration), which a resumed run can do as well. The episodes that this cuts off are truncated, and not among the
-    rollout's `episodes`: their returns are not those of whole ones.
+    Every `reset_interval` iterations, all environments are reset with seeds that depend only on (seed, environment,
+    iteration), so that a resumed run can do the same. This truncates the episodes in progress, which do not appear
+    in `Rollout.episodes`, because their returns are incomplete.
 
     Args:
         env: this worker's environments.
-        agent: samples the actions; whatever it has learned since the last rollout counts.
+        agent: samples the actions, with the parameters it has at each step.
         rollout_len: environment steps per rollout, a multiple of the number of environments.
         seed: the run's seed; environment i draws its noise from stream ``first_env + i``.
         first_env: global index of this worker's first environment.
-        reset_interval: iterations between fresh starts; 0 for never.
-        replay_log: of a resumed run: the first rollouts replay it, and are to be skipped. Kept up to date.
+        reset_interval: iterations between resets of all environments; 0 never resets them.
+        replay_log: actions of a resumed run. The first rollouts replay them, and the caller discards these. The
+            generator then keeps the log up to date.
 
     Raises:
-        NonFiniteError: at a NaN or infinite observation, action or reward, naming the first one.
+        NonFiniteError: if an observation, action or reward is NaN or infinite, naming the first one.
     """
-    steps, num_envs = rollout_len // env.num_envs, env.num_envs
-    streams = range(first_env, first_env + num_envs)
-    rollout = _empty(steps, env)
+    steps = rollout_len // env.num_envs
+    streams = range(first_env, first_env + env.num_envs)
+    rollout = _allocate(steps, env)
     replay_log = replay_log or ReplayLog()
     iteration, replay = replay_log.start, iter(replay_log.actions)
     replay_log.actions = []
-    fresh = True
+    needs_reset = True
     while True:
-        if fresh:
+        if needs_reset:
             obs = env.reset([integer(seed, Purpose.ENVIRONMENT, stream, iteration) for stream in streams])
             rngs = [generator(seed, Purpose.NOISE, stream, iteration) for stream in streams]
-            ended, recorder = np.zeros(num_envs, bool), EpisodeStatsRecorder(num_envs)
-        replayed_actions = next(replay, None)
-        rollout.obs[0] = obs
-        noise = np.stack([agent.noise(rng, steps) for rng in rngs], axis=1)
-        with pin_to_current_core() if env.single_threaded else contextlib.nullcontext():
-            for t in range(steps):
-                action = agent.sample_actions(obs, noise[t]) if replayed_actions is None else replayed_actions[t]
-                if not np.isfinite(action).all():  # no simulator is to see it
-                    rollout.actions[t] = action
-                    _check_finite(rollout, t, first_env)
-                obs, reward, terminated, truncated = env.step(action)
-                rollout.obs[t + 1] = obs
-                rollout.actions[t] = action
-                rollout.rewards[t] = reward
-                rollout.terminated[t] = terminated
-                rollout.truncated[t] = truncated
-                rollout.mask[t] = ~ended
-                ended = terminated | truncated
+            done, recorder = np.zeros(env.num_envs, bool), EpisodeStatsRecorder(env.num_envs)
+        noise = np.stack([agent.sample_noise(rng, steps) for rng in rngs], axis=1)  # (T, N, ...)
+        obs, done = _step_envs(env, agent, rollout, obs, done, noise, next(replay, None), first_env)
         _check_finite(rollout, steps, first_env)
         rollout.episodes = recorder.add(rollout)
-        replay_log.actions.append(rollout.actions.copy())
-        replay_log.last_obs = fingerprint(rollout.obs[-1])
+        replay_log.record(rollout)
         iteration += 1
-        fresh = reset_interval > 0 and iteration % reset_interval == 0
-        if fresh:
+        needs_reset = reset_interval > 0 and iteration % reset_interval == 0
+        if needs_reset:
             rollout.truncated[-1] |= rollout.mask[-1] & ~rollout.terminated[-1]
-            replay_log.start, replay_log.actions = iteration, []
+            replay_log.restart(iteration)
         yield rollout
 
 
-def _empty(steps: int, env: VectorEnv) -> Rollout:
-    cells = (steps, env.num_envs)
+def _step_envs(
+    env: VectorEnv,
+    agent: ActionSampler,
+    rollout: Rollout,
+    obs: np.ndarray,
+    done: np.ndarray,
+    noise: np.ndarray,
+    replayed_actions: np.ndarray | None,
+    first_env: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fill all rows of `rollout`; return the observations (N, O) and done flags (N,) after the last step.
+
+    Args:
+        env: this worker's environments.
+        agent: samples the actions.
+        rollout: filled in place.
+        obs: (N, O) float, before the first step.
+        done: (N,) bool, the first step is a padding step.
+        noise: (T, N, ...), to sample the actions with.
+        replayed_actions: (T, N, A), taken instead of sampled ones; None samples them.
+        first_env: global index of the first environment.
+    """
+    rollout.obs[0] = obs
+    with pin_to_current_core() if env.single_threaded else contextlib.nullcontext():
+        for t in range(len(noise)):
+            actions = agent.sample_actions(obs, noise[t]) if replayed_actions is None else replayed_actions[t]
+            rollout.actions[t] = actions
+            if not np.isfinite(actions).all():  # raise before a simulator steps with it
+                _check_finite(rollout, t, first_env)
+            rollout.mask[t] = ~done
+            obs, reward, terminated, truncated = env.step(actions)
+            rollout.obs[t + 1] = obs
+            rollout.rewards[t] = reward
+            rollout.terminated[t] = terminated
+            rollout.truncated[t] = truncated
+            done = terminated | truncated
+    return obs, done
+
+
+def _allocate(steps: int, env: VectorEnv) -> Rollout:
+    shape = (steps, env.num_envs)
     return Rollout(
         obs=np.empty((steps + 1, env.num_envs, env.observation_size), np.float32),
-        actions=np.empty(cells + env.action_shape, env.action_dtype),
-        rewards=np.empty(cells, np.float32),
-        terminated=np.empty(cells, bool),
-        truncated=np.empty(cells, bool),
-        mask=np.empty(cells, bool),
+        actions=np.empty(shape + env.action_shape, env.action_dtype),
+        rewards=np.empty(shape, np.float32),
+        terminated=np.empty(shape, bool),
+        truncated=np.empty(shape, bool),
+        mask=np.empty(shape, bool),
         episodes=[],
     )
 
 
 def _check_finite(rollout: Rollout, steps: int, first_env: int) -> None:
-    """Refuse a NaN or an infinite number in the first `steps` rows and what lies before the next one.
+    """Check the first `steps` steps, the observation after them and the next action.
 
-    The first is the one to blame: a NaN observation makes NaN actions.
+    Raises:
+        NonFiniteError: if any value is NaN or infinite. It names the earliest, e.g. the observation rather than the
+            action that the policy computed from it.
     """
-    parts = {
-        "observation": rollout.obs[: steps + 1],
-        "action": rollout.actions[: steps + 1],
-        "reward": rollout.rewards[:steps],
+    evidence = {
+        "obs": rollout.obs[: steps + 1],
+        "actions": rollout.actions[: steps + 1],
+        "rewards": rollout.rewards[:steps],
     }
     found = []
-    for order, (name, values) in enumerate(parts.items()):
-        bad = np.argwhere(~np.isfinite(values))
-        if len(bad):
-            found.append((bad[0][0], order, name, bad[0][1]))
+    for order, (name, values) in enumerate(zip(("observation", "action", "reward"), evidence.values(), strict=True)):
+        indices = np.argwhere(~np.isfinite(values))
+        if len(indices):
+            found.append((indices[0][0], order, name, indices[0][1]))
     if not found:
         return
     t, _, name, n = min(found)
     source = "the policy" if name == "action" else "the environment"
-    raise NonFiniteError(
-        f"{source} returned a NaN or infinite {name} (environment {first_env + n}, step {t} of the rollout)",
-        {
-            "obs": rollout.obs[: steps + 1],
-            "actions": rollout.actions[: steps + 1],
-            "rewards": rollout.rewards[:steps],
-        },
-    )
+    message = f"{source} returned a NaN or infinite {name} (environment {first_env + n}, step {t} of the rollout)"
+    raise NonFiniteError(message, evidence)
 
 
 class EpisodeStatsRecorder:
-    """Adds raw rewards up to episode returns, over the borders between rollouts."""
+    """Computes returns and lengths of episodes, which may span several rollouts."""
 
     def __init__(self, num_envs: int) -> None:
-        self.returns = np.zeros(num_envs)  # (N,) of the episodes still running
+        self.returns = np.zeros(num_envs)  # (N,) of the episodes in progress
         self.lengths = np.zeros(num_envs, np.int64)
 
     def add(self, rollout: Rollout) -> list[EpisodeStats]:
-        """Return the episodes that ended in `rollout`, in the order of their ends."""
+        """Return the episodes that ended in `rollout`, in the order they ended."""
         returns = self.returns + np.cumsum(rollout.rewards, axis=0, dtype=np.float64)  # (T, N)
         lengths = self.lengths + np.cumsum(rollout.mask, axis=0)
-        returns_before = np.zeros_like(self.returns)
+        returns_before = np.zeros_like(self.returns)  # (N,) sums up to the end of the previous episode
         lengths_before = np.zeros_like(self.lengths)
         episodes = []
         for t, n in np.argwhere(rollout.done):

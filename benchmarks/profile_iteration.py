@@ -57,11 +57,11 @@ def measure(env_id: str, comm: Comm) -> tuple[float, dict[str, float]]:
     context = AgentContext(comm, num_envs=NUM_ENVS, compile=True)
     agent = cls(cls.Config(), env.observation_size, env.action_space, context)
     watch.around(env._env, "step", "physics")
-    watch.around(agent, "explore", "inference")
+    watch.around(agent, "sample_actions", "inference")
     if comm.size > 1:
         for name in ("mean_", "sum_", "allgather"):
             watch.around(comm, name, "communication")
-    watch.around(agent.optimizer, "learn", "gradients and steps")
+    watch.around(agent.optimizer, "run_epoch", "gradients and steps")
     watch.around(agent, "update", "rest of the update")
     rollouts = rollout_generator(env, agent, ROLLOUT_LEN, 0, comm.rank * NUM_ENVS)
     for k in range(WARM_UP + COUNTED):

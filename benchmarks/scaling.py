@@ -128,7 +128,7 @@ def measure_worker(env_id: str) -> None:
     from milozero import environments
     from milozero.agents import agent_class
     from milozero.agents.base import AgentContext
-    from milozero.agents.learning.optimizer import UNROLLED
+    from milozero.agents.learning.optimizer import STEPS_PER_CALL
     from milozero.agents.rollout import rollout_generator
     from milozero.helpers.comm import Comm
 
@@ -163,8 +163,8 @@ def measure_worker(env_id: str) -> None:
             collected = time.perf_counter() - started
             agent.update(rollout, 0.1)
             iterations.append((collected, time.perf_counter() - started - (sum(calls) - before)))
-        minibatches[batch_size] = statistics.fmean(calls) / UNROLLED
-        deviations[batch_size] = statistics.stdev(calls) / math.sqrt(UNROLLED)
+        minibatches[batch_size] = statistics.fmean(calls) / STEPS_PER_CALL
+        deviations[batch_size] = statistics.stdev(calls) / math.sqrt(STEPS_PER_CALL)
     rollout_seconds, outside = zip(*iterations, strict=True)
     content = {
         "step": statistics.fmean(outside) / 2048,

@@ -70,6 +70,6 @@ def should_compile(settings: Settings, workers: int, device: str, before: bool |
         return before and possible
     iterations = min(train.num_timesteps / (train.rollout_len * workers), train.num_iters or float("inf"))
     steps = train.rollout_len
-    if not agent.FROM_ROLLOUTS:
+    if not agent.LEARNS_FROM_ROLLOUTS:
         steps = expert_steps // settings.imitation.demo_subsampling // workers
     return possible and iterations * agent.epochs * (steps // agent.batch_size) >= COMPILE_MIN_STEPS

@@ -326,7 +326,7 @@ def check(settings: Settings) -> None:
     train, agent = settings.train, settings.agent
     if train.rollout_len % train.num_envs:
         raise UserError(f"--rollout_len={train.rollout_len} is not a multiple of --num_envs={train.num_envs}")
-    for name in ("batch_size", "d_batch_size") if agent.FROM_ROLLOUTS else ():
+    for name in ("batch_size", "d_batch_size") if agent.LEARNS_FROM_ROLLOUTS else ():
         if (size := getattr(agent, name, 0)) > train.rollout_len:
             raise UserError(f"--{name}={size} is larger than --rollout_len={train.rollout_len}")
     if getattr(agent, "rpo_alpha", 0) and agent.target_kl:

@@ -64,7 +64,7 @@ def build_run(settings: Settings, launch: Launch) -> Training:
         demos=demos,
         imitation=settings.imitation,
         expert=expert,
-        reward=loading.load_reward(settings, env, device),
+        reward_model=loading.load_reward(settings, env, device),
     )
     agent = loading.make_agent(settings, env, env.observation_size, context)
     info = {} if expert_return is None else {"expert_return": expert_return}
@@ -142,7 +142,7 @@ def describe(settings: Settings, context: AgentContext) -> dict[str, Any]:
     metadata: dict[str, Any] = {"compiled": context.compile, "device": context.device.partition(":")[0]}
     if settings.agent.LEARNS_FROM_DEMOS:
         metadata["demonstrations"] = dataset.checksum(context.demos)
-    teachers: dict[str, Agent | None] = {"expert": context.expert, "reward": context.reward}
+    teachers: dict[str, Agent | None] = {"expert": context.expert, "reward": context.reward_model}
     return metadata | {name: f"{agent.parameter_hash():x}" for name, agent in teachers.items() if agent is not None}
 
 

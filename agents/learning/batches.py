@@ -1,4 +1,4 @@
-"""Batches as one matrix: shuffled by one gather, passed to compiled code as one argument."""
+"""Batches packed into one matrix, so that shuffling is one gather and compiled code takes one argument."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Batch = Mapping[str, torch.Tensor]
 
 
 class PackedBatch:
-    """The fields of a batch side by side in one float matrix: shuffled by one gather, passed as one argument."""
+    """The fields (M, ...) of a batch, flattened and concatenated to one float32 matrix (M, F)."""
 
     def __init__(self, batch: Batch) -> None:
         rows = len(next(iter(batch.values())))
@@ -20,9 +20,9 @@ class PackedBatch:
         self.matrix = torch.cat([field.reshape(rows, -1).float() for field in batch.values()], dim=1)  # (M, F)
 
     def minibatches(self, size: int, rng: np.random.Generator) -> torch.Tensor:
-        """Return one epoch in minibatches (K, size, F), shuffled anew.
+        """Return one epoch of shuffled minibatches (K, size, F).
 
-        Where `size` does not divide M, a different remainder is left out in each epoch.
+        If `size` does not divide M, each epoch leaves out a random remainder.
         """
         count = len(self.matrix) // size
         order = rng.permutation(len(self.matrix))[: count * size]
@@ -31,6 +31,11 @@ class PackedBatch:
 
 
 def unpack(matrix: torch.Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, torch.Tensor]:
-    """Return the fields of a packed minibatch (B, F) as views; whole numbers come as floats."""
+    """Return the fields (B, ...) of a packed minibatch (B, F) as float32 views.
+
+    Args:
+        matrix: the packed minibatch.
+        shapes: shape of each field, without its first dimension.
+    """
     parts = torch.split(matrix, [math.prod(shape) for shape in shapes.values()], dim=1)
     return {n: part.reshape(-1, *shape) for (n, shape), part in zip(shapes.items(), parts, strict=True)}

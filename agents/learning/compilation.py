@@ -1,4 +1,4 @@
-"""Compiled training steps, and the all-reduce as an operator within them."""
+"""Compile training steps with torch.compile, including their all-reduce."""
 
 from __future__ import annotations
 
@@ -17,24 +17,23 @@ import torch
 from milozero.helpers.comm import Comm
 
 _library: Any = torch.library.Library("milozero", "DEF")  # type: ignore[no-untyped-call]
-_numbers = itertools.count()  # operators are named by the order in which they are made, the same in every run
+_operator_ids = itertools.count()  # names depend on the order of creation only, so they are the same in every run
 
 
 def cache_folder() -> Path | None:
-    """Return where compiled code is kept between runs; None where that cannot be written.
+    """Return the folder that caches compiled code between runs, None if it is not writable.
 
-    A folder for each kind of processor: the code uses whatever the one it was compiled on can do, and the nodes of a
-    cluster share a home.
+    Every processor model has its own folder: compiled code uses all instructions of the processor, and the nodes of a
+    cluster may share a home directory.
     """
     try:
-        described = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
-        kind = "\n".join(
-            line for line in described.splitlines() if line.startswith(("model name", "flags", "Features"))
-        )
-    except OSError:  # no Linux
-        kind = platform.processor()
+        description = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+        fields = ("model name", "flags", "Features")
+        model = "\n".join(line for line in description.splitlines() if line.startswith(fields))
+    except OSError:  # not Linux
+        model = platform.processor()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    folder = cache / "milozero" / "compiled" / f"{platform.machine()}_{zlib.crc32(kind.encode()):08x}"
+    folder = cache / "milozero" / "compiled" / f"{platform.machine()}_{zlib.crc32(model.encode()):08x}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -43,17 +42,17 @@ def cache_folder() -> Path | None:
 
 
 def compile_method(method: Any, device: str) -> Any:
-    """Return a bound method compiled for the shapes it is called with.
+    """Return a bound method, compiled for the shapes that it is called with.
 
-    Only the shapes of its tensors are checked at each call (a third of the call's time goes into checking
-    everything else that the code reads, and none of that changes). So each compiled method needs a code object of its
-    own: torch keeps what it compiled with the code, and another network's must not be taken for this one's.
+    Guards check only the shapes of tensors. Nothing else that the method reads changes, and checking it would take a
+    third of the call's time. Without these guards, torch could reuse the code of another network, because it caches
+    compiled code by code object. So every compiled method gets a copy of its code object.
     """
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no pool of processes under MPI
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no process pool under MPI
     if (folder := cache_folder()) is not None:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
     function = method.__func__
-    own = types.FunctionType(
+    copied = types.FunctionType(
         function.__code__.replace(),
         function.__globals__,
         function.__name__,
@@ -63,27 +62,27 @@ def compile_method(method: Any, device: str) -> Any:
     options: Any = {"guard_filter_fn": lambda guards: [guard.guard_type == "TENSOR_MATCH" for guard in guards]}
     if device == "cpu":
         options["cpp_wrapper"] = True
-        options["cpp.use_decompose_tanh"] = True  # by exp: several times as fast, off by about 1e-7
-    return torch.compile(types.MethodType(own, method.__self__), fullgraph=True, dynamic=False, options=options)
+        options["cpp.use_decompose_tanh"] = True  # tanh by exp: several times faster, with an error of about 1e-7
+    return torch.compile(types.MethodType(copied, method.__self__), fullgraph=True, dynamic=False, options=options)
 
 
 def make_all_reduce(get_comm: Callable[[], Comm]) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return an operator of torch that sums a tensor over all workers, so that compiled code can call it.
+    """Return an all-reduce (sum over all workers) as a torch operator, which compiled code can call.
 
     Args:
-        get_comm: returns the workers at the time of each call.
+        get_comm: called at every all-reduce; returns the workers.
     """
 
     def all_reduce(tensor: torch.Tensor) -> torch.Tensor:
-        total = tensor.to("cpu", copy=True)  # an operator must not change its arguments
+        total = tensor.to("cpu", copy=True)  # operators must not modify their arguments
         try:
             get_comm().sum_(total.numpy())
         except BaseException:
-            traceback.print_exc()  # compiled code reports that it failed, not why
+            traceback.print_exc()  # compiled code only reports that the operator failed
             raise
         return total.to(tensor.device)
 
-    name = f"all_reduce_{next(_numbers)}"
+    name = f"all_reduce_{next(_operator_ids)}"
     _library.define(f"{name}(Tensor tensor) -> Tensor")
     _library.impl(name, all_reduce, "CompositeExplicitAutograd")
     _library.impl(name, torch.empty_like, "Meta")

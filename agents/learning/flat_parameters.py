@@ -1,4 +1,4 @@
-"""The parameters of a network as one vector."""
+"""All parameters of a network in one vector, for one all-reduce and one optimizer step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Params = dict[str, torch.Tensor]
 
 
 class FlatParameters:
-    """A network's parameters as one vector; the network's own parameters become views of it."""
+    """A network's parameters as one vector, of which the network's parameters become views."""
 
     def __init__(self, network: nn.Module) -> None:
         named = dict(network.named_parameters())
@@ -25,15 +25,15 @@ class FlatParameters:
             parameter.requires_grad_(False)
 
     def unflatten(self, vector: torch.Tensor) -> Params:
-        """Return name → view of `vector` (P,)."""
+        """Return the parameters by name, as views of `vector` (P,)."""
         parts = torch.split(vector, self.sizes)
         return {n: part.view(s) for n, part, s in zip(self.names, parts, self.shapes, strict=True)}
 
-    def fill(self, setting_value: Callable[[str], float]) -> torch.Tensor:
-        """Return a vector (P,) with ``setting_value(name)`` at each parameter's place."""
+    def fill(self, get_value: Callable[[str], float]) -> torch.Tensor:
+        """Return a vector (P,) that holds ``get_value(name)`` for every element of each parameter."""
         filled = torch.empty_like(self.vector)
         for name, part in self.unflatten(filled).items():
-            part.fill_(setting_value(name))
+            part.fill_(get_value(name))
         return filled
 
     def hash(self) -> int:

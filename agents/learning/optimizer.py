@@ -1,6 +1,6 @@
-"""From a loss to an optimizer step: one gradient, one all-reduce, clipping, Adam.
+"""The optimizer: gradient → one all-reduce → clipping → Adam.
 
-An algorithm defines a loss of (parameters, batch); everything here is the same for all of them.
+An algorithm defines a loss of (parameters, batch). Everything here is the same for all algorithms.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from milozero.helpers.errors import NonFiniteError
 
 Loss = Callable[[Params, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-5  # Adam's; PPO's usual epsilon (Huang et al. 2022, no. 3)
-UNROLLED = 4  # steps in one compiled call, which itself costs as much as a third of a step
+ADAM_BETA1, ADAM_BETA2 = 0.9, 0.999
+ADAM_EPSILON = 1e-5  # PPO's default (Huang et al. 2022, no. 3)
+STEPS_PER_CALL = 4  # optimizer steps in one call of compiled code, whose overhead is a third of a step
 
 
 class Optimizer:
-    """Adam (Kingma & Ba 2015) on a network's flat parameters, gradients averaged over all workers.
+    """Adam (Kingma & Ba 2015) on a network's flat parameters, with gradients averaged over all workers.
 
     Args:
-        network: whose parameters are learned.
-        loss: of (parameters by name, batch); returns the scalar and the metrics to log. A pure function:
-            it calls the network through ``torch.func.functional_call``.
-        learning_rate: of a parameter, by its name.
-        clip_norm: largest norm of the whole gradient, after averaging; 0 for none.
+        network: the network to train.
+        loss: function of (parameters by name, batch) that returns the scalar loss and the metrics to log. It must be
+            pure, and call the network through ``torch.func.functional_call``.
+        learning_rate: function from a parameter's name to its learning rate.
+        clip_norm: maximum norm of the averaged gradient; 0 disables clipping.
         comm: the workers.
-        compile: compile the steps with torch.compile; every batch must then have the same shapes.
+        compile: compile the steps with torch.compile. All batches must then have the same shapes.
     """
 
     def __init__(
@@ -53,47 +54,46 @@ class Optimizer:
         self.loss = loss
         self.clip_norm = clip_norm
         self.comm = comm
-        self.base_rate = self.params.fill(learning_rate)
-        self.rate = self.base_rate.clone()
-        self.moment1 = torch.zeros_like(self.base_rate)
-        self.moment2 = torch.zeros_like(self.base_rate)
-        self.steps = 0  # taken so far
+        self.base_lr = self.params.fill(learning_rate)  # (P,)
+        self.lr = self.base_lr.clone()
+        self.moment1 = torch.zeros_like(self.base_lr)  # m, running mean of the gradient
+        self.moment2 = torch.zeros_like(self.base_lr)  # v, running mean of its square
+        self.steps = 0
         self._shapes: dict[str, torch.Size] = {}  # of the batch's fields, without their first dimension
-        self._names: list[str] = []  # of the metrics
-        self._sums = torch.zeros(0)  # of the metrics since they were last taken, and last the number of steps
-        self._averaged_over = comm  # the workers, but for the steps of the warm-up
+        self._metric_names: list[str] = []
+        self._metric_sums = torch.zeros(0)  # since the last `pop_metrics`; the last element counts the steps
+        self._reduce_comm = comm  # a single worker during `_warm_up`
         self._compile = compile
         self._train_steps: Any = self.train_steps
-        self._all_reduce: Callable[[torch.Tensor], torch.Tensor] = self._sum
+        self._all_reduce: Callable[[torch.Tensor], torch.Tensor] = self._all_reduce_eager
         if compile:
-            self._all_reduce = make_all_reduce(lambda: self._averaged_over)
-            self._train_steps = compile_method(self.train_steps, self.rate.device.type)
+            self._all_reduce = make_all_reduce(lambda: self._reduce_comm)
+            self._train_steps = compile_method(self.train_steps, self.lr.device.type)
 
     def set_schedule(self, factor: float) -> None:
-        """Set every learning rate to `factor` times its start value."""
-        torch.mul(self.base_rate, factor, out=self.rate)
+        """Set every learning rate to `factor` times its initial value."""
+        torch.mul(self.base_lr, factor, out=self.lr)
 
     def run_epoch(self, batch: PackedBatch, size: int, rng: np.random.Generator) -> None:
-        """Learn from one epoch of `batch` in shuffled minibatches.
+        """Take one optimizer step for each shuffled minibatch of `batch` (collective).
 
         Args:
-            batch: this worker's share; every worker brings as many rows.
-            size: rows of a minibatch.
-            rng: shuffles.
+            batch: this worker's data, with the same number of rows on every worker.
+            size: rows per minibatch.
+            rng: shuffles the rows.
         """
-        self._learned_from = (self.params.vector.clone(), batch)
+        self._epoch_start = (self.params.vector.clone(), batch)
         minibatches = batch.minibatches(size, rng)  # (K, B, F)
-        at_once = math.gcd(len(minibatches), UNROLLED)
+        chunk = math.gcd(len(minibatches), STEPS_PER_CALL)
         with torch.no_grad():
-            if not self._names:
-                self._warm_up(minibatches[:at_once], batch.shapes)
+            if not self._metric_names:
+                self._warm_up(minibatches[:chunk], batch.shapes)
             corrections = self._bias_corrections(len(minibatches))
-            several = (torch.split(rows, at_once) for rows in (minibatches, corrections))
-            for arguments in zip(*several, strict=True):
+            for arguments in zip(torch.split(minibatches, chunk), torch.split(corrections, chunk), strict=True):
                 self._train_steps(*arguments)
 
     def train_steps(self, minibatches: torch.Tensor, corrections: torch.Tensor) -> None:
-        """Take one step on each of the packed `minibatches` (K, B, F); `corrections` (K, 2) are of Adam's bias."""
+        """Take one step on each packed minibatch (K, B, F), with its `_bias_corrections` (K, 2)."""
         for minibatch, correction in zip(minibatches.unbind(), corrections.unbind(), strict=True):
             gradient, metrics = self.gradient(minibatch)
             if self.comm.size > 1:
@@ -101,7 +101,7 @@ class Optimizer:
             self.apply(gradient, metrics, correction)
 
     def gradient(self, minibatch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return this worker's gradient (P,) and metrics (M,) of the loss; nothing changes."""
+        """Return this worker's gradient (P,) and metrics (M,) on a packed minibatch (B, F)."""
         batch = unpack(minibatch, self._shapes)
 
         def loss_at(flat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -111,7 +111,7 @@ class Optimizer:
         if self._compile:
             gradient, (_, metrics) = grad_and_value(loss_at, has_aux=True)(self.params.vector)
             return gradient, metrics
-        # Not by torch.func, which imports the compiler: a second or more of every start.
+        # Not torch.func, which imports the compiler: that adds a second or more to every start.
         flat = self.params.vector.detach().requires_grad_()
         with torch.enable_grad():
             value, metrics = loss_at(flat)
@@ -119,86 +119,92 @@ class Optimizer:
         return gradient, metrics
 
     def apply(self, gradient: torch.Tensor, metrics: torch.Tensor, correction: torch.Tensor) -> None:
-        """Take one Adam step with the clipped mean of a `gradient` (P,) summed over all workers; count `metrics`."""
+        """Average, clip and apply a gradient (P,) that is summed over all workers; accumulate `metrics` (M,)."""
         gradient = gradient * (1.0 / self.comm.size)
         norm = torch.linalg.vector_norm(gradient)
         if self.clip_norm:
             gradient = gradient * torch.clamp(self.clip_norm / (norm + 1e-6), max=1.0)
-        self.moment1.lerp_(gradient, 1.0 - BETA1)
-        self.moment2.mul_(BETA2).addcmul_(gradient, gradient, value=1.0 - BETA2)
+        # Adam: m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², θ ← θ − α m̂ / (√v̂ + ε)
+        self.moment1.lerp_(gradient, 1.0 - ADAM_BETA1)
+        self.moment2.mul_(ADAM_BETA2).addcmul_(gradient, gradient, value=1.0 - ADAM_BETA2)
         factor, epsilon = correction.unbind()
-        self.params.vector.sub_(self.rate * factor * (self.moment1 / (self.moment2.sqrt() + epsilon)))
-        self._sums.add_(torch.cat([metrics, torch.stack([norm, torch.ones_like(norm)])]))
+        self.params.vector.sub_(self.lr * factor * (self.moment1 / (self.moment2.sqrt() + epsilon)))
+        self._metric_sums.add_(torch.cat([metrics, torch.stack([norm, torch.ones_like(norm)])]))
 
-    def _sum(self, gradient: torch.Tensor) -> torch.Tensor:
+    def _all_reduce_eager(self, gradient: torch.Tensor) -> torch.Tensor:
         total = gradient.to("cpu", copy=True)
         self.comm.sum_(total.numpy())
         return total.to(gradient.device)
 
     def _bias_corrections(self, count: int) -> torch.Tensor:
-        """Count `count` more steps; return, for each, its factor of the learning rate and its epsilon, (count, 2).
+        """Return (√(1 − β₂ᵗ) / (1 − β₁ᵗ), ε √(1 − β₂ᵗ)) for the next `count` steps t, (count, 2).
 
-        So Adam's bias is corrected once a step and not once a parameter (Kingma & Ba 2015, end of sec. 2).
+        This factor of the learning rate and this ε correct Adam's bias once per step instead of once per parameter
+        (Kingma & Ba 2015, end of sec. 2).
         """
         steps = np.arange(self.steps + 1, self.steps + count + 1)
         self.steps += count
-        root = np.sqrt(1.0 - BETA2**steps)
-        corrections = np.stack([root / (1.0 - BETA1**steps), root * EPSILON], axis=1)
-        return torch.from_numpy(corrections.astype(np.float32)).to(self.rate.device)
+        root = np.sqrt(1.0 - ADAM_BETA2**steps)
+        corrections = np.stack([root / (1.0 - ADAM_BETA1**steps), root * ADAM_EPSILON], axis=1)
+        return torch.from_numpy(corrections.astype(np.float32)).to(self.lr.device)
 
     def pop_metrics(self) -> dict[str, float]:
-        """Return means, over workers and the steps since the last call, of the metrics and the gradient norm.
+        """Return the metrics and the gradient norm, averaged over workers and steps since the last call (collective).
 
         Raises:
-            NonFiniteError: on all workers, where one of them or a parameter is not finite, naming it.
+            NonFiniteError: on all workers, if a metric or parameter is NaN or infinite, naming it.
         """
-        *sums, steps = self.comm.mean_(self._sums.double().cpu().numpy()).tolist()
-        self._sums.zero_()
-        metrics = {name: value / steps for name, value in zip(self._names, sums, strict=True)}
+        *sums, steps = self.comm.mean_(self._metric_sums.double().cpu().numpy()).tolist()
+        self._metric_sums.zero_()
+        metrics = {name: value / steps for name, value in zip(self._metric_names, sums, strict=True)}
         for name, value in metrics.items():
             if not math.isfinite(value):
-                raise self._non_finite(f"{name} is {value}")
+                raise self._nonfinite_error(f"{name} is {value}")
         if not torch.isfinite(self.params.vector).all():
             name = next(n for n, p in self.params.unflatten(self.params.vector).items() if not p.isfinite().all())
-            raise self._non_finite(f"parameter {name} is not finite")
+            raise self._nonfinite_error(f"parameter {name} is not finite")
         return metrics
 
-    def _non_finite(self, message: str) -> NonFiniteError:
-        """Return what to raise after an epoch that went wrong, with its batch on the worker that it came from."""
-        parameters, batch = self._learned_from
+    def _nonfinite_error(self, message: str) -> NonFiniteError:
+        """Return the error for the last epoch, with its initial parameters and its batch as evidence (collective).
+
+        The all-reduce spreads a non-finite gradient to all workers. The worker to blame is the one whose loss is
+        non-finite even with the initial parameters.
+        """
+        params, batch = self._epoch_start
         fields = unpack(batch.matrix, batch.shapes)
-        with torch.no_grad():  # the workers share a gradient, so all of them end up with it; whose loss began it?
-            loss, _ = self.loss(self.params.unflatten(parameters), fields)
-        guilty = self.comm.allgather(not bool(torch.isfinite(loss)))
-        rank = guilty.index(True) if any(guilty) else 0
-        whose = f"with the batch of worker {rank}" if any(guilty) else "which arose within the epoch on all workers"
-        evidence = {"parameters": parameters.cpu(), **{f"batch.{n}": field.cpu() for n, field in fields.items()}}
-        return NonFiniteError(f"{message}, {whose}", evidence, rank)
+        with torch.no_grad():
+            loss, _ = self.loss(self.params.unflatten(params), fields)
+        nonfinite = self.comm.allgather(not bool(torch.isfinite(loss)))
+        rank = nonfinite.index(True) if any(nonfinite) else 0
+        cause = f"caused by the batch of worker {rank}" if any(nonfinite) else "caused by a step within the epoch"
+        evidence = {"parameters": params.cpu(), **{f"batch.{name}": field.cpu() for name, field in fields.items()}}
+        return NonFiniteError(f"{message}, {cause}", evidence, rank)
 
     def _warm_up(self, minibatches: torch.Tensor, shapes: Mapping[str, torch.Size]) -> None:
+        """Set up the metrics; if there are several workers, compile the steps on one of each machine (collective)."""
         self._shapes = dict(shapes)
         _, metrics = self.loss(self.params.unflatten(self.params.vector), unpack(minibatches[0], shapes))
-        self._names = [*metrics, "grad_norm"]
-        self._sums = torch.zeros(len(self._names) + 1, device=self.rate.device)
+        self._metric_names = [*metrics, "grad_norm"]
+        self._metric_sums = torch.zeros(len(self._metric_names) + 1, device=self.lr.device)
         if self.comm.size == 1 or not self._compile:
             return
-        # One worker of each machine compiles; the others then find the code in the cache on disk. (Torch's file locks
-        # keep machines apart that share a home.) Nobody is averaged with meanwhile, and what the trial steps change
-        # is put back.
-        before = self.state_dict()
-        self._averaged_over = Comm()
+        # One worker of each machine compiles, then the others load the code from the cache on disk. (Torch's file
+        # locks synchronize machines that share a home directory.) The steps do not communicate, and are undone.
+        state = self.state_dict()
+        self._reduce_comm = Comm()
         try:
-            for first in (True, False):
-                if (self.comm.local_rank == 0) == first:
+            for compiles in (True, False):
+                if (self.comm.local_rank == 0) == compiles:
                     self._train_steps(minibatches, self._bias_corrections(len(minibatches)))
                 self.comm.barrier()
         finally:
-            self._averaged_over = self.comm
-        self.load_state_dict(before)
-        self._sums.zero_()
+            self._reduce_comm = self.comm
+        self.load_state_dict(state)
+        self._metric_sums.zero_()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return parameters and Adam's moments for a checkpoint."""
+        """Return copies of the parameters and Adam's state."""
         return {
             "parameters": self.params.vector.cpu().clone(),
             "moment1": self.moment1.cpu().clone(),
@@ -207,7 +213,7 @@ class Optimizer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a checkpoint's parameters and moments, in place."""
+        """Load what `state_dict` returned, in place."""
         self.params.vector.copy_(state["parameters"])
         self.moment1.copy_(state["moment1"])
         self.moment2.copy_(state["moment2"])

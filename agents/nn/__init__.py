@@ -1,1 +1,1 @@
-"""Networks: multilayer perceptrons, distributions, the discriminator."""
+"""Networks: MLPs, action distributions, policies, the discriminator and a numpy copy of the policy."""

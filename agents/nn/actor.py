@@ -1,4 +1,4 @@
-"""A policy network in numpy: what acts in the environments."""
+"""The policy network in numpy, which acts in the environments."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from milozero.agents.nn.policies import Policy
 
 
 def as_numpy(layer: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a layer as a numpy function on the same memory, which follows what the parameters learn.
+    """Return the forward pass of a layer as a numpy function that shares the parameters' memory.
 
-    A policy is asked once per vector step, for a handful of rows, where torch's dispatch costs several times the
-    arithmetic.
+    The policy is called once per vector step with a few rows. For these, torch's dispatch takes several times as long
+    as the arithmetic.
     """
     if isinstance(layer, nn.Sequential):
-        parts = [as_numpy(part) for part in layer]
+        functions = [as_numpy(part) for part in layer]
 
-        def chain(x: np.ndarray) -> np.ndarray:
-            for part in parts:
-                x = part(x)
+        def sequential(x: np.ndarray) -> np.ndarray:
+            for function in functions:
+                x = function(x)
             return x
 
-        return chain
+        return sequential
     if isinstance(layer, nn.Linear):
-        weights, bias = layer.weight.numpy().T, layer.bias.numpy()
-        return lambda x: x @ weights + bias
+        weight, bias = layer.weight.numpy().T, layer.bias.numpy()
+        return lambda x: x @ weight + bias
     if isinstance(layer, (BatchNorm, nn.LayerNorm)):
         scale, shift = layer.weight.numpy(), layer.bias.numpy()
         if isinstance(layer, BatchNorm):
-            mean, var, small = layer.mean.numpy(), layer.var.numpy(), layer.EPSILON
-            return lambda x: (x - mean) * (scale / np.sqrt(var + np.float32(small))) + shift
+            mean, var, bn_epsilon = layer.mean.numpy(), layer.var.numpy(), np.float32(layer.EPSILON)
+            return lambda x: (x - mean) * (scale / np.sqrt(var + bn_epsilon)) + shift
         epsilon = np.float32(layer.eps)
 
         def layer_norm(x: np.ndarray) -> np.ndarray:
-            centerd = x - x.mean(-1, keepdims=True)
-            return centerd / np.sqrt((centerd * centerd).mean(-1, keepdims=True) + epsilon) * scale + shift
+            centered = x - x.mean(-1, keepdims=True)
+            return centered / np.sqrt((centered * centered).mean(-1, keepdims=True) + epsilon) * scale + shift
 
         return layer_norm
     if isinstance(layer, nn.Tanh):
@@ -51,23 +51,23 @@ def as_numpy(layer: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
 
 
 class Actor:
-    """A policy that acts from host memory, in numpy; networks on a GPU are mirrored there.
+    """A policy network that acts in numpy. A network on a GPU is copied to host memory.
 
-    Call `refresh` after the network has learned.
+    Call `refresh` after every update of the network.
     """
 
     def __init__(self, network: Policy) -> None:
         self._network = network
         on_host = network.head.output.weight.device.type == "cpu"
-        self._mirror = network if on_host else copy.deepcopy(network).cpu()
-        self.head = self._mirror.head
-        self._policy, self._output = as_numpy(self._mirror.policy), as_numpy(self.head.output)
+        self._host_network = network if on_host else copy.deepcopy(network).cpu()
+        self.head = self._host_network.head
+        self._policy, self._output = as_numpy(self._host_network.policy), as_numpy(self.head.output)
 
     def refresh(self) -> None:
-        """Copy what the network has learned, where it lies on another device."""
-        if self._mirror is not self._network:
+        """Copy the parameters to host memory if the network is on a GPU."""
+        if self._host_network is not self._network:
             for name, value in self._network.state_dict().items():
-                self._mirror.state_dict()[name].copy_(value)
+                self._host_network.state_dict()[name].copy_(value)
 
     def sample(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Return sampled actions for normalized observations (N, O) and the head's noise (N, ...)."""

@@ -1,4 +1,4 @@
-"""A network that tells two kinds of inputs apart."""
+"""Networks of discriminators."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from milozero.helpers.comm import Comm
 
 
 class SpectralLinear(nn.Linear):
-    """A linear layer divided by its largest singular value (Miyato et al. 2018), so that it stretches nothing.
+    """A linear layer whose weight is divided by its largest singular value (spectral norm, Miyato et al. 2018).
 
-    The singular vectors follow by power iteration in `refresh`, to be called before each pass over the data; within
-    a pass they are constants.
+    `refresh` estimates the singular vectors by power iteration. Call it before every pass over the data; during a
+    pass they are constant.
     """
 
-    ITERATIONS = 5
+    POWER_ITERATIONS = 5  # per `refresh`
 
     left: torch.Tensor
     right: torch.Tensor
@@ -31,81 +31,83 @@ class SpectralLinear(nn.Linear):
                 self.refresh()
 
     def refresh(self) -> None:
-        """Follow the weights."""
-        for _ in range(self.ITERATIONS):
+        """Update the singular vectors: v ← Wᵀu / ‖Wᵀu‖, u ← Wv / ‖Wv‖."""
+        for _ in range(self.POWER_ITERATIONS):
             self.right.copy_(nn.functional.normalize(self.weight.detach().T @ self.left, dim=0))
             self.left.copy_(nn.functional.normalize(self.weight.detach() @ self.right, dim=0))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the layer's outputs for inputs (..., I)."""
+        """Return (W / σ) x + b for inputs (..., I), with σ = uᵀ W v."""
         return nn.functional.linear(x, self.weight / (self.left @ self.weight @ self.right), self.bias)
 
 
 class MLPHead(nn.Module):
-    """Hidden layers and one number on top of them, such as the logit of being of the first kind."""
+    """An MLP with one linear output, e.g. a logit or a reward."""
 
     def __init__(self, stack: MLP, rng: torch.Generator, spectral_norm: bool) -> None:
         super().__init__()
         self.stack = stack
         self.head = linear(stack.outputs, 1, 1.0, rng)
         if spectral_norm:
-            for place, layer in enumerate(stack):
+            for index, layer in enumerate(stack):
                 if isinstance(layer, nn.Linear):
-                    stack[place] = SpectralLinear(layer, rng)
+                    stack[index] = SpectralLinear(layer, rng)
             self.head = SpectralLinear(self.head, rng)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return numbers (...) for inputs (..., I)."""
-        numbers: torch.Tensor = self.head(self.stack(x)).squeeze(-1)
-        return numbers
+        """Return the outputs (...) for inputs (..., I)."""
+        outputs: torch.Tensor = self.head(self.stack(x)).squeeze(-1)
+        return outputs
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Let spectral norms follow the weights."""
+        """Update the singular vectors of spectral normalization."""
         for layer in self.modules():
             if isinstance(layer, SpectralLinear):
                 layer.refresh()
 
     @torch.no_grad()
     def update_batch_norm(self, x: torch.Tensor, comm: Comm) -> None:
-        """Let batch normalizations follow the inputs (K, I) of all workers."""
+        """Update the moments of batch normalization with the inputs (K, I) of all workers (collective)."""
         self.stack.update_batch_norm(x, comm)
 
 
 class ShapedReward(nn.Module):
-    """A reward, a potential that shapes it, and the logit that they make with a policy (Fu et al. 2018, eq. 4).
+    """AIRL's discriminator (Fu et al. 2018, eq. 4): logit = g(s, a) + γ h(s') − h(s) − log π(a|s).
 
-    Its inputs are observation, next observation, what else the reward sees, 1 where the episode goes on, and the
-    logarithm of the policy's probability of the action.
+    The input features are s, s', other inputs of the reward (a, or none), 1 − terminated, and log π(a|s). A terminal
+    state has no potential.
     """
 
     def __init__(self, reward: MLPHead, potential: MLPHead, observation_size: int, gamma: float) -> None:
         super().__init__()
         self.reward = reward
         self.potential = potential
-        self.size = observation_size
+        self.observation_size = observation_size
         self.gamma = gamma
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits (...) of inputs (..., I)."""
-        obs, next_obs, mark_running, log_probs = *self._observations(x), x[..., -2], x[..., -1]
-        shaping = self.gamma * mark_running * self.potential(next_obs) - self.potential(obs)
-        logits: torch.Tensor = self.reward(self._rewarded(x)) + shaping - log_probs
+        """Return the logits (...) for features (..., I)."""
+        obs, next_obs, not_terminated, log_probs = *self._observations(x), x[..., -2], x[..., -1]
+        shaping = self.gamma * not_terminated * self.potential(next_obs) - self.potential(obs)  # γ h(s') − h(s)
+        logits: torch.Tensor = self.reward(self._reward_inputs(x)) + shaping - log_probs
         return logits
 
     def _observations(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return x[..., : self.size], x[..., self.size : 2 * self.size]
+        size = self.observation_size
+        return x[..., :size], x[..., size : 2 * size]
 
-    def _rewarded(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([x[..., : self.size], x[..., 2 * self.size : -2]], dim=-1)
+    def _reward_inputs(self, x: torch.Tensor) -> torch.Tensor:
+        size = self.observation_size
+        return torch.cat([x[..., :size], x[..., 2 * size : -2]], dim=-1)
 
     def refresh(self) -> None:
-        """Let spectral norms follow the weights."""
+        """Update the singular vectors of spectral normalization."""
         self.reward.refresh()
         self.potential.refresh()
 
     @torch.no_grad()
     def update_batch_norm(self, x: torch.Tensor, comm: Comm) -> None:
-        """Let batch normalizations follow the inputs (K, I) of all workers."""
-        self.reward.update_batch_norm(self._rewarded(x), comm)
+        """Update the moments of batch normalization with the features (K, I) of all workers (collective)."""
+        self.reward.update_batch_norm(self._reward_inputs(x), comm)
         self.potential.update_batch_norm(torch.cat(self._observations(x)), comm)

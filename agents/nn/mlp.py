@@ -1,4 +1,4 @@
-"""Multilayer perceptrons, with optional layer and batch normalization."""
+"""Multilayer perceptrons (MLPs) with optional layer and batch normalization."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def linear(inputs: int, outputs: int, gain: float, rng: torch.Generator) -> nn.L
 
 
 class BatchNorm(nn.Module):
-    """Batch normalization whose moments are those of whole rollouts of all workers (after Ioffe & Szegedy 2015).
+    """Batch normalization (Ioffe & Szegedy 2015) with running moments of whole rollouts of all workers.
 
-    The moments stay frozen while a rollout is collected and learned from, and follow it once per iteration. So
-    a policy is the same function when it acts, when its old log-probabilities are computed, when it is updated
-    and when it is evaluated, whatever the size of a minibatch and the number of workers. Moments of single
-    minibatches would break all four: PPO's ratio would not start at 1.
+    The moments only change in `update_batch_norm`, once per iteration. So the policy is the same function when it
+    collects a rollout, when its old log-probabilities are computed, when it is updated and when it is evaluated,
+    independent of the minibatch size and the number of workers. With the moments of single minibatches, PPO's ratio
+    would not start at 1.
     """
 
     EPSILON = 1e-5
-    MOMENTUM = 0.1  # weight of the newest rollout
+    MOMENTUM = 0.1  # weight of the latest rollout
 
     mean: torch.Tensor
     var: torch.Tensor
@@ -43,27 +43,36 @@ class BatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(size))
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("var", torch.ones(size))
-        self.register_buffer("count", torch.zeros(()))  # rollouts learned
+        self.register_buffer("count", torch.zeros(()))  # number of updates
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return `x` (..., size) normalized, scaled and shifted."""
+        """Return (x − mean) / sqrt(var + ε) * weight + bias, for `x` (..., size)."""
         return (x - self.mean) * (torch.rsqrt(self.var + self.EPSILON) * self.weight) + self.bias
 
     def update_batch_norm(self, x: torch.Tensor, comm: Comm) -> None:
-        """Follow the moments of every worker's `x` (K, size)."""
-        sums = torch.cat([x.sum(0), (x * x).sum(0), torch.full((1,), len(x), device=x.device)])
+        """Update the running moments with the `x` (K, size) of all workers (collective)."""
+        sums = torch.cat([x.sum(0), (x * x).sum(0), torch.full((1,), len(x), device=x.device)])  # Σx, Σx², K
         total = torch.from_numpy(comm.sum_(sums.double().cpu().numpy())).to(x.device)
         size = x.shape[1]
         mean = total[:size] / total[-1]
         var = total[size:-1] / total[-1] - mean**2
-        weight = max(self.MOMENTUM, 1.0 / (float(self.count) + 1.0))  # the first rollouts count in full
+        weight = max(self.MOMENTUM, 1.0 / (float(self.count) + 1.0))  # a plain average of the first updates
         self.mean.lerp_(mean.float(), weight)
         self.var.lerp_(var.clamp_min(0.0).float(), weight)
         self.count += 1
 
 
 class MLP(nn.Sequential):
-    """Hidden layers by name (``mlp_100``), each linear → normalization → activation."""
+    """Hidden layers, each linear → batch norm → layer norm → activation.
+
+    Args:
+        stack: widths by name, e.g. ``mlp_100`` or ``mlp_256_128``.
+        inputs: number of input features.
+        rng: generator of the initial weights.
+        activation: a key of `ACTIVATIONS`.
+        layer_norm: add layer normalization.
+        batch_norm: add batch normalization.
+    """
 
     def __init__(
         self,
@@ -88,7 +97,7 @@ class MLP(nn.Sequential):
         self.outputs = inputs
 
     def update_batch_norm(self, x: torch.Tensor, comm: Comm) -> None:
-        """Let each batch normalization follow what it would have seen for the inputs `x` (K, I)."""
+        """Update batch normalization, layer by layer, with the inputs `x` (K, I) of all workers (collective)."""
         for layer in self:
             if isinstance(layer, BatchNorm):
                 layer.update_batch_norm(x, comm)

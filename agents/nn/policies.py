@@ -11,7 +11,7 @@ from milozero.helpers.comm import Comm
 
 
 class Policy(nn.Module):
-    """A distribution of actions for each observation."""
+    """A policy π(a|s): hidden layers and an action distribution."""
 
     def __init__(self, policy: MLP, head: Gaussian | Categorical) -> None:
         super().__init__()
@@ -19,37 +19,44 @@ class Policy(nn.Module):
         self.head = head
 
     def forward(self, obs: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return log-probability and entropy (B,) and the head's outputs, for observations (B, O) and actions."""
+        """Return log π(a|s), entropy (B,) and the head's outputs for observations (B, O) and actions (B, ...)."""
         features = self.policy(obs)
         return *self.head.log_prob(features, actions), self.head.output(features)
 
     def update_batch_norm(self, obs: torch.Tensor, comm: Comm) -> None:
-        """Let every batch normalization follow the observations (K, O) of all workers."""
+        """Update batch normalization with the observations (K, O) of all workers (collective)."""
         self.policy.update_batch_norm(obs, comm)
 
 
 class ActorCritic(Policy):
-    """A policy and a value function, on hidden layers of their own or on shared ones."""
+    """A policy π(a|s) and a value function V(s), with separate or shared hidden layers.
+
+    Args:
+        policy: hidden layers of the policy.
+        head: action distribution.
+        value: hidden layers of the value function; None shares those of the policy.
+        rng: generator of the initial weights.
+    """
 
     def __init__(self, policy: MLP, head: Gaussian | Categorical, value: MLP | None, rng: torch.Generator) -> None:
         super().__init__(policy, head)
-        self.value = value  # None: the value function stands on the policy's layers
+        self.value = value
         self.value_head = linear((value or policy).outputs, 1, 1.0, rng)
 
     def forward(self, obs: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return log-probability, entropy and value (B,) for observations (B, O) and actions (B, ...)."""
+        """Return log π(a|s), entropy and V(s) (B,) for observations (B, O) and actions (B, ...)."""
         features = self.policy(obs)
         log_prob, entropy = self.head.log_prob(features, actions)
-        on = features if self.value is None else self.value(obs)
-        return log_prob, entropy, self.value_head(on).squeeze(-1)
+        value_features = features if self.value is None else self.value(obs)
+        return log_prob, entropy, self.value_head(value_features).squeeze(-1)
 
-    def values(self, obs: torch.Tensor) -> torch.Tensor:
-        """Return the values (...) of observations (..., O)."""
-        on = self.policy if self.value is None else self.value
-        return self.value_head(on(obs)).squeeze(-1)
+    def predict_values(self, obs: torch.Tensor) -> torch.Tensor:
+        """Return V(s) (...) for observations (..., O)."""
+        stack = self.policy if self.value is None else self.value
+        return self.value_head(stack(obs)).squeeze(-1)
 
     def update_batch_norm(self, obs: torch.Tensor, comm: Comm) -> None:
-        """Let every batch normalization follow the observations (K, O) of all workers."""
+        """Update batch normalization with the observations (K, O) of all workers (collective)."""
         super().update_batch_norm(obs, comm)
         if self.value is not None:
             self.value.update_batch_norm(obs, comm)

@@ -151,7 +151,7 @@ def test_non_finite_loss_ends_all_workers_and_keeps_batch_and_checkpoint(milozer
     assert "Traceback" not in result.stderr
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
     assert re.search(
-        r"iteration \d+: (policy_loss|value_loss|entropy|kl|parameter) .*(worker|arose within the epoch)", line
+        r"iteration \d+: (policy_loss|value_loss|entropy|approx_kl|parameter) .*(worker|step within the epoch)", line
     )
     assert status(tmp_path)["state"] == "failed"
     evidence = torch.load(tmp_path / "data/logs/run/non_finite.pt", weights_only=True)

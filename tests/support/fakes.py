@@ -94,13 +94,13 @@ class CountingEnv:
         return self.count[:, None].astype(np.float32), rewards, self.over & even, self.over & ~even
 
 
-class IdleAgent:
+class RandomAgent:
     """Acts by its noise alone."""
 
     def __init__(self, action_size: int = 1) -> None:
         self.action_size = action_size
 
-    def noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
+    def sample_noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
         return rng.standard_normal((steps, self.action_size), np.float32)
 
     def sample_actions(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:

@@ -90,7 +90,7 @@ class PlainActorCritic(PlainPolicy):
             follow(self.value, obs)
 
 
-def begin_alike(plain: nn.Module, network: nn.Module) -> None:
+def copy_parameters(plain: nn.Module, network: nn.Module) -> None:
     """Copy the parameters with which a network begins."""
     theirs = dict(network.named_parameters())
     mine = dict(plain.named_parameters())
@@ -100,7 +100,7 @@ def begin_alike(plain: nn.Module, network: nn.Module) -> None:
             parameter.copy_(theirs[name])
 
 
-def assert_alike(plain: nn.Module, network: nn.Module, tolerance: float = 1e-5) -> None:
+def assert_same_parameters(plain: nn.Module, network: nn.Module, tolerance: float = 1e-5) -> None:
     """Compare all parameters, and the running moments of batch normalization."""
     renamed = {"running_mean": "mean", "running_var": "var", "num_batches_tracked": "count"}
     theirs = network.state_dict()
@@ -113,7 +113,7 @@ def assert_alike(plain: nn.Module, network: nn.Module, tolerance: float = 1e-5) 
     assert not theirs
 
 
-def assert_metrics_alike(mine: Mapping[str, float], theirs: Mapping[str, float]) -> None:
+def assert_same_metrics(mine: Mapping[str, float], theirs: Mapping[str, float]) -> None:
     """Compare the metrics that the reference has."""
     assert mine.keys() <= theirs.keys()
     for name, value in mine.items():
@@ -172,7 +172,7 @@ def minibatches(rngs: Sequence[np.random.Generator], rows: int, size: int) -> It
         yield [order[k * size : (k + 1) * size] for order in orders]
 
 
-def successive_rollouts(space, count=3, steps=32, num_envs=4, size=3, seed=0, ends=0.12) -> list[Rollout]:
+def make_rollouts(space, count=3, steps=32, num_envs=4, size=3, seed=0, ends=0.12) -> list[Rollout]:
     """Return rollouts one after another: episodes run on from one to the next, and may end with the last step.
 
     Some steps both terminate and truncate; some episodes have one step; some numbers are far out.

@@ -24,12 +24,12 @@ from tests.support.plain import (
     PlainMoments,
     PlainNormalizer,
     adam,
-    assert_alike,
-    assert_metrics_alike,
-    begin_alike,
+    assert_same_metrics,
+    assert_same_parameters,
+    copy_parameters,
     descend,
+    make_rollouts,
     minibatches,
-    successive_rollouts,
 )
 
 BOX, DISCRETE = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(3)
@@ -51,7 +51,7 @@ CLIPPING = {
 }
 
 
-def parts_of_episodes(rollout: Rollout) -> Iterator[tuple[int, list[int]]]:
+def split_episodes(rollout: Rollout) -> Iterator[tuple[int, list[int]]]:
     """Yield (environment, steps) of what the rollout has of each episode, without dead rows."""
     last = len(rollout.rewards) - 1
     for n in range(rollout.rewards.shape[1]):
@@ -64,12 +64,12 @@ def parts_of_episodes(rollout: Rollout) -> Iterator[tuple[int, list[int]]]:
                 steps = []
 
 
-def advantages_of(
+def compute_advantages(
     rollout: Rollout, rewards: np.ndarray, values: np.ndarray, gamma: float, lambda_: float
 ) -> np.ndarray:
     """Return Σ (γλ)^k δ of the rest of the episode, for each step (T, N); 0 on dead rows."""
     advantages = np.zeros(rewards.shape)
-    for n, steps in parts_of_episodes(rollout):
+    for n, steps in split_episodes(rollout):
         errors = []
         for t in steps:
             beyond = 0.0 if rollout.terminated[t, n] else values[t + 1, n]
@@ -92,7 +92,7 @@ class PlainRewardScaler(PlainMoments):
             return [rollout.rewards.astype(np.float64) for rollout in rollouts]
         returns = []
         for worker, rollout in enumerate(rollouts):
-            for n, steps in parts_of_episodes(rollout):
+            for n, steps in split_episodes(rollout):
                 so_far = self.running.setdefault((worker, n), [])
                 for t in steps:
                     so_far.append(float(rollout.rewards[t, n]))
@@ -110,7 +110,7 @@ class PlainRewardScaler(PlainMoments):
 
 
 class PPOReference:
-    """Learns from the rollouts of all workers; `happened` counts what clipping had to do."""
+    """Learns from the rollouts of all workers; `counts` counts what clipping had to do."""
 
     def __init__(self, config: PPOConfig, network: PlainActorCritic, *, seed: int, workers: int = 1) -> None:
         self.config, self.network = config, network
@@ -124,7 +124,7 @@ class PPOReference:
         )
         self.normalized = PlainNormalizer(config.clip_obs, config.normalize_observations)
         self.scaled = PlainRewardScaler(config)
-        self.happened: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
 
     def update(self, rollouts: Sequence[Rollout], progress: float, terminal_value: float = 0.0) -> dict[str, float]:
         config = self.config
@@ -153,7 +153,7 @@ class PPOReference:
                 estimates, share_explained = self._estimates(rollouts, rewards, obs)
                 fields |= estimates
                 explained.append(share_explained)
-            fields["actions"] = [self._moved(done, rng) for done, rng in zip(taken, self.shuffles, strict=True)]
+            fields["actions"] = [self._perturb(done, rng) for done, rng in zip(taken, self.shuffles, strict=True)]
             steps = []
             for chosen in minibatches(self.shuffles, rows, config.batch_size):
                 batch = {
@@ -174,7 +174,7 @@ class PPOReference:
             "epochs": float(len(by_epoch)),
         }
 
-    def _moved(self, actions: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    def _perturb(self, actions: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         """Return actions less what robust policy optimization adds to the means."""
         alpha = self.config.rpo_alpha
         return actions - torch.tensor(rng.uniform(-alpha, alpha, (*actions.shape,))) if alpha else actions
@@ -183,7 +183,7 @@ class PPOReference:
     def _estimates(self, rollouts, rewards, obs) -> tuple[dict[str, list[torch.Tensor]], float]:
         values = [self.network.values(each.flatten(0, 1)).reshape(each.shape[:2]).numpy() for each in obs]
         of_all = zip(rollouts, rewards, values, strict=True)
-        advantages = [advantages_of(*each, self.config.gamma, self.config.gae_lambda) for each in of_all]
+        advantages = [compute_advantages(*each, self.config.gamma, self.config.gae_lambda) for each in of_all]
         olds = [each[:-1] for each in values]
         returns = [a + v for a, v in zip(advantages, olds, strict=True)]
         explained = []
@@ -213,8 +213,8 @@ class PPOReference:
         if config.clip_value_loss:
             near = torch.minimum(torch.maximum(values, old - eps), old + eps)
             near_errors = (batch["returns"] - near) ** 2
-            self.happened["value kept near"] += int((near_errors > errors + 1e-9).sum())
-            self.happened["value far out counts"] += int((errors > near_errors + 1e-9).sum())
+            self.counts["value clipped"] += int((near_errors > errors + 1e-9).sum())
+            self.counts["value not clipped"] += int((errors > near_errors + 1e-9).sum())
             errors = torch.where(near_errors > errors, near_errors, errors)
         value_loss = errors.sum() / (2.0 * count)
         entropy = distribution.entropy().sum() / count
@@ -224,8 +224,8 @@ class PPOReference:
         far = (ratio > 1.0 + eps) | (ratio < 1.0 - eps)
         for side, where in (("above", ratio > 1.0 + eps), ("below", ratio < 1.0 - eps)):
             for sign, which in (("good", advantages > 0), ("bad", advantages < 0)):
-                self.happened[f"{side}, {sign}"] += int((where & which).sum())
-        self.happened["gradient clipped" if norm > config.clip_norm > 0 else "gradient whole"] += 1
+                self.counts[f"{side}, {sign}"] += int((where & which).sum())
+        self.counts["gradient clipped" if norm > config.clip_norm > 0 else "gradient not clipped"] += 1
         return {
             "policy_loss": policy_loss.item(),
             "value_loss": value_loss.item(),
@@ -236,27 +236,27 @@ class PPOReference:
         }
 
 
-def agent_for(space, config, comm=None, num_envs=4, compile=False):
+def make_agent(space, config, comm=None, num_envs=4, compile=False):
     return PPOAgent(config, SIZE, space, AgentContext(comm or Comm(), seed=SEED, num_envs=num_envs, compile=compile))
 
 
-def reference_for(agent, space, config, workers=1):
+def make_reference(agent, space, config, workers=1):
     widths = None if config.shared_value else (7, 6)
     norms = {"batch_norm": config.batch_norm_all, "layer_norm": config.layer_norm}
     network = PlainActorCritic(SIZE, space, (8, 8), widths, config.activation, **norms)
-    begin_alike(network, agent.network)
+    copy_parameters(network, agent.network)
     return PPOReference(config, network, seed=SEED, workers=workers)
 
 
-def learn_side_by_side(space, terminal_value=0.0, compile=False, **options):
+def train_with_reference(space, terminal_value=0.0, compile=False, **options):
     """Let the agent and the reference make three updates, compare after each; return the reference."""
     config = PPOConfig(**CLIPPING | options)
-    agent = agent_for(space, config, compile=compile)
-    reference = reference_for(agent, space, config)
-    for k, rollout in enumerate(successive_rollouts(space)):
+    agent = make_agent(space, config, compile=compile)
+    reference = make_reference(agent, space, config)
+    for k, rollout in enumerate(make_rollouts(space)):
         theirs = agent.update(rollout, k / 4, terminal_value=terminal_value)
         mine = reference.update([rollout], k / 4, terminal_value)
         assert set(mine) == set(theirs)
-        assert_metrics_alike(mine, theirs)
-        assert_alike(reference.network, agent.network)
+        assert_same_metrics(mine, theirs)
+        assert_same_parameters(reference.network, agent.network)
     return reference

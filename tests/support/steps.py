@@ -35,7 +35,7 @@ def expert(length=50, terminated=False):
     return Episode(obs, actions, np.ones(length), terminated, not terminated)
 
 
-def check_that_it_resumes(make):
+def check_resume(make):
     """Let an agent learn on, and one of ``make(iteration)`` that takes over its state: both learn the same bits."""
     straight = make(0)
     for k in range(3):

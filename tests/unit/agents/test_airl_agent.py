@@ -15,7 +15,7 @@ from milozero.agents.ppo_config import PPOConfig
 from milozero.demonstrations.dataset import ImitationConfig
 from milozero.helpers.comm import Comm
 from tests.support.fakes import on_workers
-from tests.support.steps import BOX, SIZE, N, T, check_that_it_resumes, expert, rollout
+from tests.support.steps import BOX, SIZE, N, T, check_resume, expert, rollout
 
 NETWORKS = {"p_perception_stack": "mlp_8", "v_perception_stack": "mlp_8", "batch_size": 16, "epochs": 1}
 
@@ -40,19 +40,19 @@ def numbers(network, x):
 
 def log_probs(agent, obs, actions):
     with torch.no_grad():
-        seen = torch.from_numpy(agent.observations(obs))
+        seen = torch.from_numpy(agent.obs_normalizer(obs))
         done = torch.from_numpy(np.clip(actions, -1.0, 1.0).astype(np.float32))  # as the environment does
         return agent.network.head.log_prob(agent.network.policy(seen), done)[0].numpy()
 
 
 @pytest.mark.parametrize("state_only", [True, False])
-def test_logit_is_reward_and_shaping_less_the_log_probability_of_the_action(state_only):
+def test_logit_is_reward_plus_shaping_minus_log_prob(state_only):
     agent = make(d_state_only=state_only, gamma=0.9, d_reward="unbiased")
     agent.update(rollout(), 0.0)  # the normalizer is no longer the identity
     steps = rollout(1, terminated=[(3, 0)])
     inputs, seen = agent.rollout_features(steps)
     np.testing.assert_array_equal(seen, steps.mask)
-    obs = agent.observations(steps.obs)
+    obs = agent.obs_normalizer(steps.obs)
     rewarded = obs[:-1] if state_only else np.concatenate([obs[:-1], np.clip(steps.actions, -1, 1)], axis=-1)
     potential = numbers(agent.discriminator.potential, obs)
     shaping = 0.9 * np.where(steps.terminated, 0.0, potential[1:]) - potential[:-1]
@@ -63,13 +63,13 @@ def test_logit_is_reward_and_shaping_less_the_log_probability_of_the_action(stat
     np.testing.assert_allclose(scores, f - logp[seen].mean(), rtol=1e-4, atol=1e-4)
 
 
-def test_expert_is_seen_with_its_ends_and_the_present_policys_probabilities():
+def test_expert_features_include_terminations_and_log_probs_of_the_current_policy():
     agent = make()
     seen = agent.sample_expert(4000)
     ends = seen[:, -2] == 0.0
     assert ends.mean() == pytest.approx(1 / 50, abs=0.01)
     np.testing.assert_allclose(
-        np.unique(seen[ends, :SIZE], axis=0), agent.observations(expert().obs[49:50]), rtol=1e-6
+        np.unique(seen[ends, :SIZE], axis=0), agent.obs_normalizer(expert().obs[49:50]), rtol=1e-6
     )
     k = 7
     row = np.flatnonzero(np.isclose(agent.expert.obs[:, 0], seen[k, 0]))[0]
@@ -78,7 +78,7 @@ def test_expert_is_seen_with_its_ends_and_the_present_policys_probabilities():
     np.testing.assert_allclose(seen[k, SIZE : 2 * SIZE], agent.expert.next_obs[row], rtol=1e-6)
 
 
-def test_mean_log_probability_is_over_the_steps_of_all_workers():
+def test_mean_log_prob_is_over_the_steps_of_all_workers():
     """Worker 0 has steps with certain actions and worker 1 others, and not as many."""
 
     def scores(comm):
@@ -94,7 +94,7 @@ def test_mean_log_probability_is_over_the_steps_of_all_workers():
         np.testing.assert_allclose(mean, every.mean(), atol=1e-4)
 
 
-def test_penalty_leaves_out_what_is_no_observation():
+def test_gradient_penalty_covers_observations_only():
     """With g and h constant, only log π and the end's factor have a gradient, and those are not looked at."""
     agent = make(d_penalty="wgan")
     with torch.no_grad():
@@ -108,7 +108,7 @@ def test_penalty_leaves_out_what_is_no_observation():
     assert float(metrics["d_penalty"]) == pytest.approx(1.0, abs=1e-4)  # (0 − 1)²
 
 
-def test_reward_comes_to_prefer_the_experts_states():
+def test_learned_reward_is_higher_for_the_experts_states():
     agent = make(d_lr=1e-2, d_steps=10, d_penalty_coef=0.1)
     metrics = [agent.update(rollout(seed), 0.0) for seed in range(8)]
     assert set(metrics[0]) == set(AIRLAgent.Config.METRICS)
@@ -118,10 +118,10 @@ def test_reward_comes_to_prefer_the_experts_states():
     assert agent.learned_reward(as_rollout).mean() > agent.learned_reward(other).mean() + 0.5
 
 
-def test_fresh_policy_learns_from_the_learned_reward_and_from_nothing_else():
+def test_new_policy_learns_from_the_learned_reward_only():
     teacher = make()
     teacher.update(rollout(), 0.0)
-    context = AgentContext(Comm(), seed=2, num_envs=N, reward=teacher)
+    context = AgentContext(Comm(), seed=2, num_envs=N, reward_model=teacher)
     hashes = []
     for rewards in (np.full((T, N), 1e6, np.float32), np.zeros((T, N), np.float32)):
         student = PPOAgent(PPOConfig(**NETWORKS), SIZE, BOX, context)
@@ -132,7 +132,7 @@ def test_fresh_policy_learns_from_the_learned_reward_and_from_nothing_else():
     steps = rollout(3, terminated=[(4, 1)])
     learned = teacher.learned_reward(steps)
     assert learned[5, 1] == 0.0  # a dead row
-    g = numbers(teacher.discriminator.reward, teacher.observations(steps.obs[:-1]))
+    g = numbers(teacher.discriminator.reward, teacher.obs_normalizer(steps.obs[:-1]))
     assert teacher.mean_log_prob < -0.5
     expected = np.log1p(np.exp(g - teacher.mean_log_prob))  # the form by which the teacher's own policy learned
     np.testing.assert_allclose(learned[steps.mask], expected[steps.mask], rtol=1e-5)
@@ -142,10 +142,10 @@ def test_fresh_policy_learns_from_the_learned_reward_and_from_nothing_else():
 
 @pytest.mark.parametrize("config", [{}, {"d_spectral_norm": True}, {"d_batch_norm": True, "d_state_only": False}])
 def test_resumed_agent_learns_the_same_bits(config):
-    check_that_it_resumes(lambda iteration: make(iteration=iteration, **config))
+    check_resume(lambda iteration: make(iteration=iteration, **config))
 
 
-def test_workers_stay_alike():
+def test_parameters_stay_in_sync():
     def work(comm):
         agent = make(comm, d_batch_norm=True)
         metrics = [agent.update(rollout(10 * comm.rank + k), 0.0) for k in range(2)]
@@ -157,14 +157,14 @@ def test_workers_stay_alike():
 
 
 @pytest.mark.parametrize("control", ["shuffled", "none"])
-def test_control_keeps_no_step_of_the_expert(control):
+def test_ablation_contains_no_step_of_the_expert(control):
     agent = make(d_ablation=control)
     seen = agent.sample_expert(200)[:, : 2 * SIZE]
-    own = np.concatenate([agent.observations(part) for part in (expert().obs[:-1], expert().obs[1:])], axis=1)
+    own = np.concatenate([agent.obs_normalizer(part) for part in (expert().obs[:-1], expert().obs[1:])], axis=1)
     assert not any(np.isclose(seen, row, atol=1e-6).all(1).any() for row in own)
 
 
-def test_finite_actions_have_probabilities_too():
+def test_discrete_actions_have_log_probs():
     demos = [dataclasses.replace(expert(), actions=np.arange(50) % 3)]
     agent = make(demos=demos, space=spaces.Discrete(3), d_state_only=False)
     steps = dataclasses.replace(rollout(), actions=np.random.default_rng(0).integers(3, size=(T, N)))

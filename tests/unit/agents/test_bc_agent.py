@@ -44,7 +44,7 @@ def learn(agent, iterations):
 
 
 @pytest.mark.parametrize("loss", ["nll", "mse"])
-def test_policy_becomes_the_experts(loss):
+def test_policy_converges_to_the_expert(loss):
     agent = make(bc_loss=loss)
     metrics = learn(agent, 15)
     assert set(metrics[0]) == set(BCAgent.Config.METRICS)
@@ -54,7 +54,7 @@ def test_policy_becomes_the_experts(loss):
     np.testing.assert_allclose(acted, np.stack([0.2 * obs[:, 0], -0.1 * obs[:, 1]], axis=1), atol=0.15)
 
 
-def test_finite_actions_are_cloned_and_have_no_squared_error():
+def test_discrete_actions_are_learned_and_mse_is_refused():
     space = spaces.Discrete(2)
     agent = make(space=space, demos=expert(discrete=True))
     learn(agent, 8)
@@ -65,7 +65,7 @@ def test_finite_actions_are_cloned_and_have_no_squared_error():
         make(space=space, demos=expert(discrete=True), bc_loss="mse")
 
 
-def test_loss_is_the_mean_negative_log_likelihood_and_the_mean_squared_error():
+def test_loss_is_the_mean_nll_or_mse():
     obs, actions = torch.zeros(4, 3), torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0], [1.0, 1.0]])
     for kind, expected in (
         ("nll", 0.5 * (1 + 4 + 0 + 2) / 4 + math.log(2 * math.pi)),
@@ -78,15 +78,15 @@ def test_loss_is_the_mean_negative_log_likelihood_and_the_mean_squared_error():
         assert metrics["policy_loss"] is value
 
 
-def test_steps_kept_aside_are_not_learned_from():
+def test_validation_steps_are_not_trained_on():
     agent = make(bc_validation=0.25)
-    assert len(agent.learned_obs) == 300
-    assert len(agent._kept["obs"]) == 100
-    both = torch.cat([agent.learned_obs, agent._kept["obs"]])
+    assert len(agent.train_obs) == 300
+    assert len(agent._validation_batch["obs"]) == 100
+    both = torch.cat([agent.train_obs, agent._validation_batch["obs"]])
     assert len(torch.unique(both, dim=0)) == 400
 
 
-def test_learning_ends_when_the_validation_loss_has_long_not_fallen():
+def test_training_stops_after_bc_patience_iterations_without_improvement():
     agent = make(demos=expert(length=30, episodes=1, noise=1.0), batch_size=10, bc_patience=3, bc_validation=0.3)
     for k in range(200):
         assert agent.finished == ""
@@ -98,7 +98,7 @@ def test_learning_ends_when_the_validation_loss_has_long_not_fallen():
 
 
 @pytest.mark.parametrize(("patience", "validation"), [(0, 0.3), (3, 0.0)])
-def test_it_does_not_end_where_nobody_asks_for_that(patience, validation):
+def test_early_stopping_can_be_disabled(patience, validation):
     demos = expert(length=30, episodes=1, noise=1.0)
     agent = make(demos=demos, batch_size=10, bc_patience=patience, bc_validation=validation)
     metrics = learn(agent, 30)
@@ -106,11 +106,11 @@ def test_it_does_not_end_where_nobody_asks_for_that(patience, validation):
     assert math.isnan(metrics[-1]["validation_loss"]) == (validation == 0.0)
 
 
-def test_workers_share_the_demonstrations_and_stay_alike():
+def test_workers_split_the_demonstrations_and_stay_in_sync():
     def work(comm):
         agent = make(comm)
         metrics = learn(agent, 3)
-        return agent.learned_obs, agent._kept["obs"], agent.parameter_hash(), metrics[-1], agent.since_best
+        return agent.train_obs, agent._validation_batch["obs"], agent.parameter_hash(), metrics[-1], agent.since_best
 
     (one, kept1, *first), (two, kept2, *second) = on_workers(2, work)
     assert first == second
@@ -118,8 +118,8 @@ def test_workers_share_the_demonstrations_and_stay_alike():
     assert len(torch.unique(torch.cat([one, two, kept1, kept2]), dim=0)) == 400
 
 
-def test_share_smaller_than_a_minibatch_is_said():
-    with pytest.raises(UserError, match="--batch_size=64, but each worker has 10 steps"):
+def test_share_smaller_than_a_minibatch_is_refused():
+    with pytest.raises(UserError, match="--batch_size=64 is larger than the 10 demonstrated steps per worker"):
         make(batch_size=64, bc_validation=0.5, imitation=ImitationConfig(demo_subsampling=20))
 
 
@@ -134,14 +134,14 @@ def test_resumed_agent_learns_the_same_bits():
     assert straight.parameter_hash() == resumed.parameter_hash()
 
 
-def test_other_demonstrations_are_seen_through_the_normalizer_of_the_checkpoint():
+def test_new_demonstrations_are_normalized_by_the_checkpoints_normalizer():
     first = make()
     other = make(demos=expert(length=100))
     other.load_state_dict(first.state_dict())
-    steps = other._steps.obs[other._mine]
-    np.testing.assert_array_equal(other.learned_obs.numpy(), first.observations(steps))
+    steps = other._demos.obs[other._train_rows]
+    np.testing.assert_array_equal(other.train_obs.numpy(), first.obs_normalizer(steps))
 
 
-def test_agent_that_only_plays_needs_no_demonstrations():
+def test_evaluation_needs_no_demonstrations():
     agent = make(demos=())
     assert agent.predict(np.zeros(3)).shape == (2,)

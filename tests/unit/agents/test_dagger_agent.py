@@ -11,7 +11,7 @@ from milozero.agents.dagger_agent import DAggerAgent
 from milozero.agents.dagger_config import DAggerConfig
 from milozero.helpers.comm import Comm
 from tests.support.fakes import on_workers
-from tests.support.steps import BOX, SIZE, N, T, check_that_it_resumes, rollout
+from tests.support.steps import BOX, SIZE, N, T, check_resume, rollout
 
 
 class Linear:
@@ -35,7 +35,7 @@ def make(comm=None, expert=None, space=BOX, iteration=0, **config):
 
 
 @pytest.mark.parametrize("loss", ["nll", "mse"])
-def test_policy_becomes_the_experts_where_its_rollouts_come(loss):
+def test_policy_converges_to_the_expert_on_its_own_rollouts(loss):
     agent = make(bc_loss=loss)
     metrics = [agent.update(rollout(k), k / 25) for k in range(25)]
     assert set(metrics[0]) == set(DAggerAgent.Config.METRICS)
@@ -45,10 +45,10 @@ def test_policy_becomes_the_experts_where_its_rollouts_come(loss):
     np.testing.assert_allclose(agent.predict(obs[0]), agent.predict_batch(obs)[0], rtol=1e-6)
 
 
-def test_expert_steers_at_first_and_then_less_and_less():
+def test_expert_share_falls_linearly_from_1_to_0():
     agent = make(dagger_beta_iters=4)
     obs = np.random.default_rng(0).normal(size=(1000, SIZE)).astype(np.float32)
-    noise = agent.noise(np.random.default_rng(1), 1000)
+    noise = agent.sample_noise(np.random.default_rng(1), 1000)
     shares = []
     for k in range(6):
         by_expert = (agent.sample_actions(obs, noise) == np.clip(Linear().predict_batch(obs), -1, 1)).all(1)
@@ -60,7 +60,7 @@ def test_expert_steers_at_first_and_then_less_and_less():
     assert make(dagger_beta_iters=0).expert_share == 0.0
 
 
-def test_answers_are_clipped_as_the_environment_clips_actions():
+def test_expert_actions_are_clipped_to_the_action_space():
     class Wild(Linear):
         def predict_batch(self, obs):
             return 50.0 * super().predict_batch(obs)
@@ -70,7 +70,7 @@ def test_answers_are_clipped_as_the_environment_clips_actions():
     assert np.abs(agent.expert_actions).max() == 1.0
 
 
-def test_dead_rows_are_not_asked_about():
+def test_padding_steps_are_not_labeled():
     agent = make()
     agent.update(rollout(terminated=[(3, 0), (8, 2)]), 0.0)
     assert agent.buffer_len == agent.num_queries == T * N - 2
@@ -80,7 +80,7 @@ def test_dead_rows_are_not_asked_about():
     )
 
 
-def test_what_is_remembered_is_a_uniform_choice_of_all_observations():
+def test_buffer_is_a_uniform_sample_of_all_observations():
     agent = make(dagger_buffer_size=100, epochs=1)
     for k in range(60):
         steps = rollout(k)
@@ -92,7 +92,7 @@ def test_what_is_remembered_is_a_uniform_choice_of_all_observations():
     assert len(np.unique(agent.obs[:, 0])) > 35
 
 
-def test_finite_actions_are_learned_and_their_distance_is_a_share():
+def test_discrete_actions_are_learned_and_their_distance_is_a_fraction():
     agent = make(expert=Sign(), space=spaces.Discrete(2))
     metrics = []
     for k in range(20):
@@ -103,10 +103,10 @@ def test_finite_actions_are_learned_and_their_distance_is_a_share():
 
 
 def test_resumed_agent_learns_the_same_bits():
-    check_that_it_resumes(lambda iteration: make(dagger_buffer_size=100, iteration=iteration))
+    check_resume(lambda iteration: make(dagger_buffer_size=100, iteration=iteration))
 
 
-def test_workers_share_what_they_learn_from_answers_of_their_own():
+def test_workers_with_separate_buffers_stay_in_sync():
     def work(comm):
         agent = make(comm)
         ends = [(t, 0) for t in range(0, T - 2, 2)] if comm.rank else []

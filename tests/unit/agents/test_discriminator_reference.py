@@ -21,14 +21,14 @@ from tests.support.fakes import on_workers
 from tests.support.plain import (
     PlainActorCritic,
     adam,
-    assert_alike,
-    assert_metrics_alike,
-    begin_alike,
+    assert_same_metrics,
+    assert_same_parameters,
+    copy_parameters,
     descend,
     follow,
     hidden_layers,
+    make_rollouts,
     minibatches,
-    successive_rollouts,
 )
 from tests.support.ppo_reference import PPOReference
 
@@ -54,7 +54,7 @@ class SpectrallyNormed(nn.Linear):
         return nn.functional.linear(x, self.weight / torch.linalg.matrix_norm(self.weight, 2), self.bias)
 
 
-class PlainScalar(nn.Module):
+class PlainMLPHead(nn.Module):
     """Hidden layers and one number."""
 
     def __init__(self, inputs, config):
@@ -76,19 +76,19 @@ class PlainGAIL(nn.Module):
         super().__init__()
         actions = 0 if config.d_state_only else space.shape[0] if space.shape else int(space.n)
         self.penalty_dims = SIZE + actions + config.d_absorbing
-        self.scalar = PlainScalar(self.penalty_dims, config)
+        self.scalar = PlainMLPHead(self.penalty_dims, config)
         self.double()
         self.config = config
-        self.absorbed = torch.eye(self.penalty_dims, dtype=torch.float64)[-1]
+        self.absorbing = torch.eye(self.penalty_dims, dtype=torch.float64)[-1]
 
     @property
-    def named_like_the_agents(self):
+    def agent_network(self):
         return self.scalar
 
     def forward(self, x):
         return self.scalar(x)
 
-    def inputs(self, obs, actions, next_obs, mark_running, log_probs):
+    def features(self, obs, actions, next_obs, not_terminated, log_probs):
         parts = [obs] if self.config.d_state_only else [obs, actions]
         parts += [torch.zeros_like(obs[..., :1])] * self.config.d_absorbing
         return torch.cat(parts, -1)
@@ -107,41 +107,45 @@ class PlainAIRL(nn.Module):
         super().__init__()
         actions = 0 if config.d_state_only else space.shape[0] if space.shape else int(space.n)
         self.penalty_dims = 2 * SIZE + actions
-        self.reward, self.potential = PlainScalar(SIZE + actions, config), PlainScalar(SIZE, config)
+        self.reward, self.potential = PlainMLPHead(SIZE + actions, config), PlainMLPHead(SIZE, config)
         self.double()
         self.config = config
 
     @property
-    def named_like_the_agents(self):
+    def agent_network(self):
         return self
 
     def parts(self, x):
-        obs, next_obs, actions, mark_running, log_probs = x.split([SIZE, SIZE, x.shape[-1] - 2 * SIZE - 2, 1, 1], -1)
-        return torch.cat([obs, actions], -1), obs, next_obs, mark_running[..., 0], log_probs[..., 0]
+        obs, next_obs, actions, not_terminated, log_probs = x.split(
+            [SIZE, SIZE, x.shape[-1] - 2 * SIZE - 2, 1, 1], -1
+        )
+        return torch.cat([obs, actions], -1), obs, next_obs, not_terminated[..., 0], log_probs[..., 0]
 
     def f(self, x):
-        rewarded, obs, next_obs, mark_running, _ = self.parts(x)
+        rewarded, obs, next_obs, not_terminated, _ = self.parts(x)
         return (
-            self.reward(rewarded) - self.potential(obs) + self.config.gamma * self.potential(next_obs) * mark_running
+            self.reward(rewarded)
+            - self.potential(obs)
+            + self.config.gamma * self.potential(next_obs) * not_terminated
         )
 
     def forward(self, x):
         return self.f(x) - x[..., -1]
 
-    def inputs(self, obs, actions, next_obs, mark_running, log_probs):
+    def features(self, obs, actions, next_obs, not_terminated, log_probs):
         parts = [obs, next_obs] if self.config.d_state_only else [obs, next_obs, actions]
-        return torch.cat([*parts, mark_running[..., None].double(), log_probs[..., None]], -1)
+        return torch.cat([*parts, not_terminated[..., None].double(), log_probs[..., None]], -1)
 
     def scores(self, inputs, mask):
         return self.f(inputs) - inputs[mask][:, -1].mean()
 
     def follow(self, x):
-        rewarded, obs, next_obs, *_ = self.parts(x)
-        follow(self.reward.stack, rewarded)
+        reward_inputs, obs, next_obs, *_ = self.parts(x)
+        follow(self.reward.stack, reward_inputs)
         follow(self.potential.stack, torch.cat([obs, next_obs]))
 
 
-def told_apart(discriminator, config, batch):
+def discriminator_loss(discriminator, config, batch):
     """Return the loss to go down, and the metrics, of a minibatch."""
     expert, policy = discriminator(batch["expert"]), discriminator(batch["policy"])
     cross_entropy = nn.functional.binary_cross_entropy_with_logits
@@ -164,7 +168,7 @@ def told_apart(discriminator, config, batch):
     return loss, {"d_loss": told, "d_penalty": penalty} | means
 
 
-def reward_for(score, form):
+def compute_reward(score, form):
     d = 1.0 / (1.0 + np.exp(-score))
     return {"positive": -np.log(1 - d), "negative": np.log(d), "unbiased": np.log(d) - np.log(1 - d)}[form]
 
@@ -175,15 +179,15 @@ class AdversarialReference:
     def __init__(self, agent, plain, space, demos, workers=1):
         self.config, self.space, self.discriminator = agent.config, space, plain
         network = PlainActorCritic(SIZE, space, (8, 8), (7, 6))
-        begin_alike(network, agent.network)
-        begin_alike(plain.named_like_the_agents, agent.discriminator)
+        copy_parameters(network, agent.network)
+        copy_parameters(plain.agent_network, agent.discriminator)
         self.ppo = PPOReference(agent.config, network, seed=SEED, workers=workers)
         self.rngs = [generator(SEED, Purpose.DISCRIMINATOR, rank) for rank in range(workers)]
         self.adam = adam([(list(plain.parameters()), agent.config.d_lr)])
         self.demos, self.iteration = demos, 0
         self.ended = [np.zeros(4 // workers, bool) for _ in range(workers)]
 
-    def inputs(self, obs, actions, next_obs, terminated):
+    def features(self, obs, actions, next_obs, terminated):
         """Return what the discriminator sees of steps, by the policy and the moments that there are now."""
         seen, then = self.ppo.normalized(obs), self.ppo.normalized(next_obs)
         done = torch.tensor(np.clip(actions, -1, 1) if self.space.shape else actions)
@@ -192,7 +196,7 @@ class AdversarialReference:
             policy = self.ppo.network.distribution(seen.flatten(0, -2))
             log_probs = policy.log_prob(done.flatten(0, len(shape) - 1)).reshape(shape)
         marks = done.double() if self.space.shape else nn.functional.one_hot(done, int(self.space.n)).double()
-        return self.discriminator.inputs(seen, marks, then, torch.tensor(~terminated), log_probs)
+        return self.discriminator.features(seen, marks, then, torch.tensor(~terminated), log_probs)
 
     def sample_expert(self, rng, count):
         obs, next_obs = (np.concatenate([e.obs[of] for e in self.demos]) for of in (slice(-1), slice(1, None)))
@@ -202,23 +206,23 @@ class AdversarialReference:
         inputs = self.features(obs[rows], actions[rows], next_obs[rows], ends[rows])
         if getattr(self.config, "d_absorbing", False):
             inputs[torch.tensor(rng.random(count) < ends.sum() / (len(ends) + ends.sum()))] = (
-                self.discriminator.absorbed
+                self.discriminator.absorbing
             )
         return inputs
 
-    def policy_inputs(self, worker, rollout):
+    def policy_features(self, worker, rollout):
         inputs = self.features(rollout.obs[:-1], rollout.actions, rollout.obs[1:], rollout.terminated)
         seen = rollout.mask.copy()
         if getattr(self.config, "d_absorbing", False):
             for t, n in np.argwhere(~rollout.mask):
                 if rollout.terminated[t - 1, n] if t else self.ended[worker][n]:
-                    inputs[t, n], seen[t, n] = self.discriminator.absorbed, True
+                    inputs[t, n], seen[t, n] = self.discriminator.absorbing, True
             self.ended[worker] = rollout.terminated[-1].copy()
         return inputs, torch.tensor(seen)
 
     def update(self, rollouts, progress):
         config = self.config
-        own = [self.policy_inputs(worker, rollout) for worker, rollout in enumerate(rollouts)]
+        own = [self.policy_features(worker, rollout) for worker, rollout in enumerate(rollouts)]
         metrics, learned = dict.fromkeys(("d_loss", "d_prob_expert", "d_prob_policy", "d_penalty"), math.nan), None
         if self.iteration % config.g_steps == 0:
             metrics, learned = self._update_discriminator(
@@ -232,11 +236,13 @@ class AdversarialReference:
             scores = self.discriminator.scores(everything, torch.cat([each.flatten() for each in mask]))
             end = 0.0
             if getattr(config, "d_absorbing", False):
-                reward = float(reward_for(self.discriminator(self.discriminator.absorbed[None]), config.d_reward))
+                reward = float(
+                    compute_reward(self.discriminator(self.discriminator.absorbing[None]), config.d_reward)
+                )
                 end = sum(reward * config.gamma**k for k in range(1000))
         split = scores.numpy().reshape(len(rollouts), *rollouts[0].mask.shape)
         rewards = [
-            np.where(r.mask, reward_for(s, config.d_reward), 0.0) for r, s in zip(rollouts, split, strict=True)
+            np.where(r.mask, compute_reward(s, config.d_reward), 0.0) for r, s in zip(rollouts, split, strict=True)
         ]
         if learned is not None:
             self.discriminator.follow(learned)
@@ -264,7 +270,7 @@ class AdversarialReference:
                     name: torch.cat([part[mine] for part, mine in zip(of, rows, strict=True)])
                     for name, of in fields.items()
                 }
-                loss, metrics = told_apart(self.discriminator, config, batch)
+                loss, metrics = discriminator_loss(self.discriminator, config, batch)
                 descend(self.adam, loss, 0.0)
                 found.append(metrics)
         means = {name: float(np.mean([each[name].item() for each in found])) for name in found[0]}
@@ -300,12 +306,12 @@ def make(algorithm, space=BOX, comm=None, num_envs=4, **options):
 def check_three_updates(algorithm, space=BOX, **options):
     agent, plain = make(algorithm, space, **options)
     reference = AdversarialReference(agent, plain, space, demonstrations(space))
-    for k, rollout in enumerate(successive_rollouts(space, seed=3)):
+    for k, rollout in enumerate(make_rollouts(space, seed=3)):
         theirs, mine = agent.update(rollout, k / 4), reference.update([rollout], k / 4)
         assert set(mine) == set(theirs)
-        assert_metrics_alike(mine, theirs)
-        assert_alike(plain.named_like_the_agents, agent.discriminator)
-        assert_alike(reference.ppo.network, agent.network)
+        assert_same_metrics(mine, theirs)
+        assert_same_parameters(plain.agent_network, agent.discriminator)
+        assert_same_parameters(reference.ppo.network, agent.network)
 
 
 PENALTIES = ("none", "wgan", "one_sided", "dragan")
@@ -323,7 +329,7 @@ PENALTIES = ("none", "wgan", "one_sided", "dragan")
     ],
     ids=str,
 )
-def test_three_updates_are_those_of_the_reference(algorithm, options):
+def test_three_updates_equal_the_references(algorithm, options):
     check_three_updates(algorithm, **options)
 
 
@@ -338,7 +344,7 @@ def test_three_updates_are_those_of_the_reference(algorithm, options):
     ],
     ids=str,
 )
-def test_what_it_sees_of_a_step_is_what_the_reference_sees(algorithm, options):
+def test_features_equal_the_references(algorithm, options):
     for space in (BOX, DISCRETE):
         check_three_updates(algorithm, space, **options)
 
@@ -347,9 +353,9 @@ def test_what_it_sees_of_a_step_is_what_the_reference_sees(algorithm, options):
     ("algorithm", "options"),
     [("gail", {"d_absorbing": True, "d_batch_norm": True}), ("airl", {"d_batch_norm": True})],
 )
-def test_two_workers_learn_what_one_reference_learns_that_sees_both(algorithm, options):
+def test_two_workers_equal_one_reference_with_the_data_of_both(algorithm, options):
     options = options | {"batch_size": 16, "d_batch_size": 16, "d_batch_norm": True}
-    data = [successive_rollouts(BOX, num_envs=2, seed=seed, ends=ends) for seed, ends in ((1, 0.3), (2, 0.02))]
+    data = [make_rollouts(BOX, num_envs=2, seed=seed, ends=ends) for seed, ends in ((1, 0.3), (2, 0.02))]
     reference = AdversarialReference(*make(algorithm, **options), BOX, demonstrations(BOX), workers=2)
     mine = [reference.update(pair, 0.0) for pair in zip(*data, strict=True)]
 
@@ -358,10 +364,10 @@ def test_two_workers_learn_what_one_reference_learns_that_sees_both(algorithm, o
         return agent, [agent.update(rollout, 0.0) for rollout in data[comm.rank]]
 
     for agent, theirs in on_workers(2, work):
-        assert_alike(reference.discriminator.named_like_the_agents, agent.discriminator)
-        assert_alike(reference.ppo.network, agent.network)
+        assert_same_parameters(reference.discriminator.agent_network, agent.discriminator)
+        assert_same_parameters(reference.ppo.network, agent.network)
         for one, other in zip(mine, theirs, strict=True):
-            assert_metrics_alike(one, other)
+            assert_same_metrics(one, other)
 
 
 def minibatch(columns, rows=8, steep=1.5):
@@ -376,11 +382,11 @@ def minibatch(columns, rows=8, steep=1.5):
 @pytest.mark.parametrize("algorithm", ["gail", "airl"])
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("more", [{"activation": "elu"}, {"d_spectral_norm": True}], ids=str)
-def test_gradient_is_that_of_the_loss_and_both_are_the_references(algorithm, penalty, more):
+def test_loss_and_gradient_equal_the_references(algorithm, penalty, more):
     """The reference's gradient is held against differences of its loss, too: it is a gradient of a gradient."""
     options = {"d_penalty": penalty, "d_label_smoothing": 0.1, "d_ent_coef": 0.2} | more
     agent, plain = make(algorithm, **options)
-    begin_alike(plain.named_like_the_agents, agent.discriminator)
+    copy_parameters(plain.agent_network, agent.discriminator)
     with torch.no_grad():  # steep here and flat there, so that one-sided penalties count some rows and not others
         for parameter, theirs in zip(plain.parameters(), agent.discriminator.parameters(), strict=True):
             parameter.mul_(1.3).add_(0.1)
@@ -388,7 +394,7 @@ def test_gradient_is_that_of_the_loss_and_both_are_the_references(algorithm, pen
     for _ in range(200):
         agent.discriminator.refresh()  # where power iteration comes to
     batch = minibatch(plain.penalty_dims if algorithm == "gail" else plain.penalty_dims + 2)
-    loss, metrics = told_apart(plain, agent.config, batch)
+    loss, metrics = discriminator_loss(plain, agent.config, batch)
     mine = torch.autograd.grad(loss, list(plain.parameters()))
 
     params = {name: p.clone().requires_grad_() for name, p in agent.discriminator.named_parameters()}
@@ -397,21 +403,21 @@ def test_gradient_is_that_of_the_loss_and_both_are_the_references(algorithm, pen
     assert theirs_loss.item() == pytest.approx(loss.item(), rel=1e-5)
     expected = {name: value.item() for name, value in metrics.items()}
     assert {name: value.item() for name, value in theirs_metrics.items()} == pytest.approx(expected, rel=1e-4)
-    for (name, parameter), gradient in zip(plain.named_like_the_agents.named_parameters(), mine, strict=True):
+    for (name, parameter), gradient in zip(plain.agent_network.named_parameters(), mine, strict=True):
         torch.testing.assert_close(theirs[name].double(), gradient, rtol=1e-3, atol=1e-4)
         place = (0,) * parameter.dim()
         ends = []
         for step in (1e-6, -2e-6):
             with torch.no_grad():
                 parameter[place] += step
-            ends.append(float(told_apart(plain, agent.config, batch)[0].detach()))
+            ends.append(float(discriminator_loss(plain, agent.config, batch)[0].detach()))
         with torch.no_grad():
             parameter[place] += 1e-6
         assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(float(gradient[place]), rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("algorithm", ["gail", "airl"])
-def test_one_sided_penalty_forgives_what_is_flat_and_the_others_do_not(algorithm):
+def test_one_sided_penalty_ignores_small_gradients(algorithm):
     found = {}
     for penalty in PENALTIES:
         agent, plain = make(algorithm, d_penalty=penalty)
@@ -421,11 +427,11 @@ def test_one_sided_penalty_forgives_what_is_flat_and_the_others_do_not(algorithm
     assert found == pytest.approx({"none": 0.0, "one_sided": 0.0, "wgan": 1.0, "dragan": 1.0}, abs=1e-3)
 
 
-def test_rewards_have_the_signs_and_sizes_of_their_forms():
+def test_rewards_equal_numbers_worked_by_hand():
     """Of D = 3/4: −log(1/4), log(3/4), and log 3."""
     score = np.array([math.log(3.0)])
     expected = {"positive": math.log(4.0), "negative": math.log(0.75), "unbiased": math.log(3.0)}
     for form, reward in expected.items():
         agent, _ = make("gail", d_reward=form)
         assert agent.logits_to_reward(score)[0] == pytest.approx(reward, rel=1e-12)
-        assert reward_for(score, form)[0] == pytest.approx(reward, rel=1e-12)
+        assert compute_reward(score, form)[0] == pytest.approx(reward, rel=1e-12)

@@ -16,12 +16,12 @@ from milozero.demonstrations.dataset import Episode, ImitationConfig
 from milozero.helpers.comm import Comm
 from milozero.helpers.errors import UserError
 from tests.support.fakes import on_workers
-from tests.support.steps import BOX, SIZE, N, T, check_that_it_resumes, expert, rollout
+from tests.support.steps import BOX, SIZE, N, T, check_resume, expert, rollout
 
 
-def inputs_of(agent, obs, actions):
+def compute_features(agent, obs, actions):
     """Return what the discriminator sees of observations as they come and actions; GAIL's looks at nothing else."""
-    return agent.features(agent.observations(obs), actions, obs, np.zeros(obs.shape[:-1], bool))
+    return agent.features(agent.obs_normalizer(obs), actions, obs, np.zeros(obs.shape[:-1], bool))
 
 
 def make(comm=None, demos=None, imitation=None, iteration=0, compile=False, **config):
@@ -44,15 +44,15 @@ def batch(rows=6, inputs=SIZE + 2, seed=0):
     return fields | {"mix": torch.rand(rows, 1, generator=rng)}
 
 
-def params_of(agent):
+def get_params(agent):
     return dict(agent.discriminator.named_parameters())
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_loss_is_the_cross_entropy_of_both_less_the_entropy_of_the_answers(smoothing):
+def test_loss_is_cross_entropy_minus_the_entropy_bonus(smoothing):
     agent = make(d_penalty="none", d_ent_coef=0.5, d_label_smoothing=smoothing)
     fields = batch()
-    total, metrics = agent.d_loss(params_of(agent), fields)
+    total, metrics = agent.d_loss(get_params(agent), fields)
     told_expert, told_policy = (torch.sigmoid(agent.discriminator(fields[name])) for name in ("expert", "policy"))
     bce = torch.nn.functional.binary_cross_entropy
     told = bce(told_expert, torch.full((6,), 1.0 - smoothing)) + bce(told_policy, torch.zeros(6))
@@ -65,10 +65,10 @@ def test_loss_is_the_cross_entropy_of_both_less_the_entropy_of_the_answers(smoot
 
 
 @pytest.mark.parametrize("kind", ["wgan", "one_sided", "dragan"])
-def test_penalty_is_that_of_the_gradient_where_it_is_taken(kind):
+def test_gradient_penalty_equals_autograd(kind):
     agent = make(d_penalty=kind, d_penalty_coef=3.0, d_ent_coef=0.0)
     fields = batch()
-    total, metrics = agent.d_loss(params_of(agent), fields)
+    total, metrics = agent.d_loss(get_params(agent), fields)
     mix = fields["mix"]
     where = fields["expert"] * (1 - mix) + mix * fields["policy"]
     if kind == "dragan":
@@ -83,7 +83,7 @@ def test_penalty_is_that_of_the_gradient_where_it_is_taken(kind):
     assert float(total) == pytest.approx(float(metrics["d_loss"]) + 3.0 * np.mean(penalties), rel=1e-4)
 
 
-def test_rewards_are_those_of_the_formulas_and_finite_where_probabilities_round():
+def test_rewards_equal_the_formulas_and_are_finite_for_extreme_logits():
     logits = np.array([-1.0, 0.0, 2.0])
     d = 1 / (1 + np.exp(-logits))
     for kind, expected in (
@@ -96,35 +96,35 @@ def test_rewards_are_those_of_the_formulas_and_finite_where_probabilities_round(
         assert np.isfinite(agent.logits_to_reward(np.array([-1e4, 1e4]))).all()
 
 
-def test_environments_reward_never_reaches_the_learner():
+def test_environments_reward_is_not_learned_from():
     agent, other = make(), make()
     agent.update(rollout(), 0.0)
     other.update(dataclasses.replace(rollout(), rewards=np.random.default_rng(3).normal(size=(T, N))), 0.0)
     assert agent.parameter_hash() == other.parameter_hash()
 
 
-def test_discriminator_comes_to_tell_the_expert_and_rewards_what_looks_like_it():
+def test_discriminator_learns_to_recognize_the_expert_and_rewards_similar_steps():
     agent = make(d_lr=1e-2, d_steps=10, d_penalty_coef=0.1)
     metrics = [agent.update(rollout(seed), 0.0) for seed in range(10)]
     assert set(metrics[0]) == set(GAILAgent.Config.METRICS)
     assert metrics[-1]["d_loss"] < 0.7 * metrics[0]["d_loss"]
     assert metrics[-1]["d_prob_expert"] > 0.6 > 0.4 > metrics[-1]["d_prob_policy"]
-    looks = inputs_of(agent, expert().obs[:-1], expert().actions)
-    other = inputs_of(agent, rollout(99).obs[:-1], rollout(99).actions)
+    looks = compute_features(agent, expert().obs[:-1], expert().actions)
+    other = compute_features(agent, rollout(99).obs[:-1], rollout(99).actions)
     assert agent.logits_to_reward(agent.logits(looks)).mean() > 2 * agent.logits_to_reward(agent.logits(other)).mean()
 
 
-def test_expert_and_policy_are_seen_through_the_same_normalizer_and_clipping():
+def test_expert_and_policy_features_are_normalized_and_clipped_alike():
     agent = make()
     agent.update(rollout(), 0.0)
     obs, actions = rollout(5).obs[:-1], 3.0 * rollout(5).actions
-    seen = inputs_of(agent, obs, actions)
-    np.testing.assert_allclose(seen[..., :SIZE], agent.observations(obs), rtol=1e-6)
+    seen = compute_features(agent, obs, actions)
+    np.testing.assert_allclose(seen[..., :SIZE], agent.obs_normalizer(obs), rtol=1e-6)
     assert np.abs(seen[..., SIZE:]).max() == 1.0
-    assert inputs_of(make(d_state_only=True), obs, actions).shape == (T, N, SIZE)
+    assert compute_features(make(d_state_only=True), obs, actions).shape == (T, N, SIZE)
 
 
-def without_learning(agent):
+def record_discriminator_data(agent):
     """Let an agent's discriminator stay as it is; return where the policy's steps that it would see are kept."""
     seen = {}
 
@@ -136,9 +136,9 @@ def without_learning(agent):
     return seen
 
 
-def test_state_after_an_end_is_seen_and_not_after_a_time_limit():
+def test_absorbing_state_follows_terminations_but_not_truncations():
     agent = make(demos=[expert(terminated=True), expert()], d_absorbing=True)
-    seen = without_learning(agent)
+    seen = record_discriminator_data(agent)
     steps = rollout(terminated=[(3, 0), (8, 2), (T - 1, 1)])
     steps.truncated[5, 3], steps.mask[6, 3] = True, False
     agent.update(steps, 0.0)
@@ -154,44 +154,44 @@ def test_state_after_an_end_is_seen_and_not_after_a_time_limit():
         make(d_absorbing=True, gamma=1.0)
 
 
-def test_expert_absorbs_once_for_each_of_its_ends_whatever_the_subsampling():
+def test_expert_has_one_absorbing_step_per_termination_at_any_subsampling():
     every = ImitationConfig(d_perception_stack="mlp_4", demo_subsampling=20)
     agent = make(demos=[expert(9, terminated=True), expert(19), expert(19, terminated=True)], imitation=every)
-    assert agent.expert_ends == pytest.approx(2 / 49)
+    assert agent.absorbing_share == pytest.approx(2 / 49)
     agent = make(demos=[expert(9, terminated=True)], d_absorbing=True)
     _, learned = agent._update_discriminator(np.zeros((8, agent.penalty_dims), np.float32), 5000)
     assert float(learned[:5000, -1].mean()) == pytest.approx(0.1, abs=0.02)
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-def test_end_is_worth_its_state_for_ever_beside_the_scale_of_rewards(scaled, monkeypatch):
+def test_terminal_value_is_the_discounted_reward_of_the_absorbing_state_forever(scaled, monkeypatch):
     agent = make(
         demos=[expert()], d_absorbing=True, gamma=0.9, normalize_rewards=scaled, clip_obs=0.001, clip_reward=0.001
     )
-    without_learning(agent)
+    record_discriminator_data(agent)
     given = []
     monkeypatch.setattr(
         "milozero.agents.ppo_agent.gae", lambda rewards, values, *_: given.append(rewards) or 0 * values
     )
     steps = rollout(terminated=[(3, 0)])
-    absorbed = float(agent.logits_to_reward(agent.logits(agent._absorbed()[None]))[0])
-    own = float(agent.logits_to_reward(agent.logits(inputs_of(agent, steps.obs[:-1], steps.actions)))[3, 0])
+    absorbing = float(agent.logits_to_reward(agent.logits(agent._absorbing_state()[None]))[0])
+    own = float(agent.logits_to_reward(agent.logits(compute_features(agent, steps.obs[:-1], steps.actions)))[3, 0])
     agent.update(steps, 0.0)
-    assert agent.rewards.std != 1.0 or not scaled
-    expected = (0.001 if scaled else own) + 9.0 * absorbed / agent.rewards.std
+    assert agent.reward_scaler.std != 1.0 or not scaled
+    expected = (0.001 if scaled else own) + 9.0 * absorbing / agent.reward_scaler.std
     assert given[0][3, 0] == pytest.approx(expected, rel=1e-4)
 
 
-def test_dead_rows_are_not_seen():
+def test_discriminator_ignores_padding_steps():
     agent = make()
-    seen = without_learning(agent)
+    seen = record_discriminator_data(agent)
     agent.update(rollout(terminated=[(3, 0), (8, 2)]), 0.0)
     assert len(seen["policy"]) == T * N - 2
     assert seen["count"] == T * N  # as many minibatches on every worker
 
 
 @pytest.mark.parametrize("norm", [False, True])
-def test_control_by_noise_learns_nothing_of_the_expert(norm):
+def test_ablation_by_noise_does_not_depend_on_the_expert(norm):
     """Two experts, the same noise: the same discriminator."""
     hashes = set()
     for demos in ([expert()], [expert(length=80, terminated=True)]):
@@ -204,7 +204,7 @@ def test_control_by_noise_learns_nothing_of_the_expert(norm):
 
 
 @pytest.mark.parametrize("control", ["shuffled", "none"])
-def test_control_keeps_nothing_of_the_expert_but_single_numbers(control):
+def test_ablation_keeps_at_most_the_marginal_distributions_of_the_expert(control):
     agent = make(d_ablation=control)
     if control == "shuffled":
         plain = make().expert
@@ -215,12 +215,12 @@ def test_control_keeps_nothing_of_the_expert_but_single_numbers(control):
     agent.d_optimizer.run_epoch = lambda packed, size, rng: taken.append(packed.matrix)
     agent.d_optimizer.pop_metrics = lambda: {"grad_norm": 0.0}
     agent._update_discriminator(np.zeros((8, SIZE + 2), np.float32), 64)
-    sample_expert = inputs_of(agent, agent.expert.obs, agent.expert.actions)
+    sample_expert = compute_features(agent, agent.expert.obs, agent.expert.actions)
     drawn = taken[0][:, : SIZE + 2].numpy()
     assert not any(np.isclose(drawn, row).all(1).any() for row in sample_expert)
 
 
-def test_discriminator_learns_every_so_many_iterations():
+def test_discriminator_is_updated_every_g_steps_iterations():
     agent = make(g_steps=3)
     learned = [not math.isnan(agent.update(rollout(k), 0.0)["d_loss"]) for k in range(7)]
     assert learned == [True, False, False, True, False, False, True]
@@ -228,7 +228,7 @@ def test_discriminator_learns_every_so_many_iterations():
     assert math.isnan(resumed.update(rollout(5), 0.0)["d_loss"])
 
 
-def test_spectral_norm_leaves_a_largest_stretch_of_one():
+def test_spectral_norm_of_every_layer_is_1():
     agent = make(d_spectral_norm=True, d_lr=1e-2)
     for seed in range(5):
         agent.update(rollout(seed), 0.0)
@@ -244,10 +244,10 @@ def test_spectral_norm_leaves_a_largest_stretch_of_one():
     [{}, {"d_spectral_norm": True, "d_penalty": "dragan"}, {"d_batch_norm": True, "d_absorbing": True, "g_steps": 2}],
 )
 def test_resumed_agent_learns_the_same_bits(config):
-    check_that_it_resumes(lambda iteration: make(demos=[expert(terminated=True)], iteration=iteration, **config))
+    check_resume(lambda iteration: make(demos=[expert(terminated=True)], iteration=iteration, **config))
 
 
-def test_workers_stay_alike_though_one_has_more_dead_rows():
+def test_parameters_stay_in_sync_if_one_worker_has_more_padding_steps():
     def work(comm):
         agent = make(comm)
         ends = [(t, 0) for t in range(0, T - 2, 2)] if comm.rank else []
@@ -259,7 +259,7 @@ def test_workers_stay_alike_though_one_has_more_dead_rows():
     np.testing.assert_equal(first, second)
 
 
-def test_finite_actions_are_seen_as_marks():
+def test_discrete_actions_are_one_hot_features():
     demos = [Episode(np.zeros((6, SIZE)), np.array([5, 6, 7, 5, 6]), np.ones(5), False, True)]
     context = AgentContext(Comm(), num_envs=N, demos=demos, imitation=ImitationConfig(d_perception_stack="mlp_4"))
     config = GAILConfig(p_perception_stack="mlp_4", batch_size=16, d_batch_size=16, epochs=1)
@@ -267,11 +267,11 @@ def test_finite_actions_are_seen_as_marks():
     steps = rollout()
     agent.update(dataclasses.replace(steps, actions=np.random.default_rng(0).integers(3, size=(T, N))), 0.0)
     assert agent.expert.actions.tolist() == [0, 1, 2, 0, 1]
-    seen = inputs_of(agent, np.zeros((2, SIZE)), np.array([2, 0]))
+    seen = compute_features(agent, np.zeros((2, SIZE)), np.array([2, 0]))
     np.testing.assert_array_equal(seen[:, SIZE:], [[0, 0, 1], [1, 0, 0]])
 
 
-def test_warm_start_begins_with_a_cloned_policy_and_only_a_new_run_does():
+def test_bc_pretraining_initializes_the_policy_of_new_runs_only():
     demo = expert(length=200)
     demo = dataclasses.replace(demo, actions=0.5 * np.tanh(demo.obs[:-1, :2]))
 
@@ -284,7 +284,7 @@ def test_warm_start_begins_with_a_cloned_policy_and_only_a_new_run_does():
     again, resumed = distance(bc_pretrain_epochs=40, iteration=3)
     assert warm < 0.1 * cold
     assert again == cold
-    np.testing.assert_allclose(agent.observations.moments.mean, demo.obs[:-1].mean(0), rtol=1e-5)
+    np.testing.assert_allclose(agent.obs_normalizer.moments.mean, demo.obs[:-1].mean(0), rtol=1e-5)
     values = [each.network.value_head.weight.clone() for each in (begun, agent, resumed)]
     assert all((value == values[0]).all() for value in values)
     assert agent.optimizer.steps == 0  # its moments begin with the policy gradient
@@ -293,23 +293,23 @@ def test_warm_start_begins_with_a_cloned_policy_and_only_a_new_run_does():
 
 
 @pytest.mark.parametrize("control", ["shuffled", "none"])
-def test_control_does_not_start_warm(control):
+def test_ablation_disables_bc_pretraining(control):
     cold, warm = (make(demos=[expert(length=200)], d_ablation=control, bc_pretrain_epochs=start) for start in (0, 3))
     assert warm.parameter_hash() == cold.parameter_hash()
 
 
-def test_noise_absorbs_as_often_as_the_expert():
+def test_noise_has_as_many_absorbing_steps_as_the_expert():
     """Else an end would tell the policy from the noise, and the control would be about more than the sign."""
     agent = make(demos=[expert(terminated=True)], d_ablation="none", d_absorbing=True)
     drawn = agent.sample_expert(4000)
-    assert (drawn == agent._absorbed()).all(1).mean() == pytest.approx(agent.expert_ends, abs=0.02)
-    assert agent.expert_ends > 0.0
+    assert (drawn == agent._absorbing_state()).all(1).mean() == pytest.approx(agent.absorbing_share, abs=0.02)
+    assert agent.absorbing_share > 0.0
 
 
-def test_workers_begin_alike_after_cloning_shares_of_their_own():
+def test_workers_are_in_sync_after_bc_pretraining_on_separate_shares():
     def work(comm):
         agent = make(comm, demos=[expert(length=200)], bc_pretrain_epochs=3)
-        return agent.parameter_hash(), agent.observations.moments.mean.tolist()
+        return agent.parameter_hash(), agent.obs_normalizer.moments.mean.tolist()
 
     one, two = on_workers(2, work)
     assert one == two

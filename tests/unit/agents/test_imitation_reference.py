@@ -18,18 +18,18 @@ from tests.support.plain import (
     PlainNormalizer,
     PlainPolicy,
     adam,
-    assert_alike,
-    assert_metrics_alike,
-    begin_alike,
+    assert_same_metrics,
+    assert_same_parameters,
+    copy_parameters,
     descend,
+    make_rollouts,
     minibatches,
-    successive_rollouts,
 )
 
 BOX, DISCRETE = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(3)
 SPACES = pytest.mark.parametrize("space", [BOX, DISCRETE], ids=["box", "discrete"])
 SIZE, SEED = 3, 6
-LEARNING = {"p_perception_stack": "mlp_8", "p_lr": 0.02, "batch_size": 24, "epochs": 3, "clip_normalized": 2.0}
+LEARNING = {"p_perception_stack": "mlp_8", "p_lr": 0.02, "batch_size": 24, "epochs": 3, "clip_obs": 2.0}
 
 
 class Expert:
@@ -48,13 +48,13 @@ class Expert:
         return np.clip(self.predict_batch(obs), -1.0, 1.0) if self.space.shape else self.predict_batch(obs)
 
 
-class CloningReference:
+class BCBaseReference:
     """A policy that learns labels by torch's Adam."""
 
     def __init__(self, config, space, begin, workers=1):
         self.config = config
         self.policy = PlainPolicy(SIZE, space, (8, 8), config.activation, batch_norm=config.batch_norm_all)
-        begin_alike(self.policy, begin)
+        copy_parameters(self.policy, begin)
         self.adam = adam([(list(self.policy.parameters()), config.p_lr)])
         self.normalized = PlainNormalizer(config.clip_obs, config.normalize_observations)
         self.shuffles = [generator(SEED, Purpose.SHUFFLE, rank) for rank in range(workers)]
@@ -96,7 +96,7 @@ def demonstrations(space, lengths=(60, 45, 70)):
     return episodes
 
 
-class BCReference(CloningReference):
+class BCReference(BCBaseReference):
     """Learns from the shares of all workers of what is not kept aside."""
 
     def __init__(self, config, space, begin, workers=1):
@@ -140,7 +140,7 @@ CLONING_OPTIONS = pytest.mark.parametrize(
 
 @SPACES
 @CLONING_OPTIONS
-def test_cloning_is_that_of_the_reference(space, options):
+def test_bc_updates_equal_the_references(space, options):
     if space is DISCRETE and "bc_loss" in options:
         options = {"normalize_observations": False}  # a finite set has no squared error
     config = BCConfig(**LEARNING | options, bc_validation=0.2)
@@ -149,12 +149,12 @@ def test_cloning_is_that_of_the_reference(space, options):
     for k in range(3):
         theirs, mine = agent.update(None, k / 4), reference.update(k / 4)
         assert set(mine) == set(theirs)
-        assert_metrics_alike(mine, theirs)
-        assert_alike(reference.policy, agent.network)
+        assert_same_metrics(mine, theirs)
+        assert_same_parameters(reference.policy, agent.network)
 
 
 @SPACES
-def test_two_workers_clone_what_one_reference_clones_that_sees_both_shares(space):
+def test_two_bc_workers_equal_one_reference_with_both_shares(space):
     config = BCConfig(**LEARNING | {"batch_norm_all": True}, bc_validation=0.21)  # shares of 36 aside differ
     reference = BCReference(config, space, bc_agent(space, config).network, workers=2)
     mine = [reference.update(k / 4) for k in range(2)]
@@ -164,19 +164,19 @@ def test_two_workers_clone_what_one_reference_clones_that_sees_both_shares(space
         return agent, [agent.update(None, k / 4) for k in range(2)]
 
     for agent, theirs in on_workers(2, work):
-        assert_alike(reference.policy, agent.network)
+        assert_same_parameters(reference.policy, agent.network)
         for one, other in zip(mine, theirs, strict=True):
-            assert_metrics_alike(one, other)
+            assert_same_metrics(one, other)
 
 
-class DAggerReference(CloningReference):
+class DAggerReference(BCBaseReference):
     """Asks the expert about everything, and keeps of it what the algorithm of reservoirs keeps, one by one."""
 
     def __init__(self, config, space, begin, workers=1):
         super().__init__(config, space, begin, workers)
         self.expert, self.space = Expert(space), space
         self.iteration = 0
-        self.memories = [[] for _ in range(workers)]
+        self.buffers = [[] for _ in range(workers)]
         self.asked = [0] * workers
 
     def update(self, rollouts, progress):
@@ -189,13 +189,13 @@ class DAggerReference(CloningReference):
         }
         for worker, obs in enumerate(visited):
             self._add_to_buffer(worker, obs)
-        metrics["buffer_size"] = float(sum(map(len, self.memories)))
+        metrics["buffer_size"] = float(sum(map(len, self.buffers)))
         self.normalized.add(np.concatenate(visited))
         self.iteration += 1
         steps = []
         for _ in range(config.epochs):
             drawn = []
-            for rng, memory in zip(self.shuffles, self.memories, strict=True):
+            for rng, memory in zip(self.shuffles, self.buffers, strict=True):
                 rows = rng.integers(len(memory), size=rollouts[0].mask.size)
                 drawn.append(np.stack([memory[row] for row in rows]))
             steps += self.epoch(drawn, [self.expert.answers(obs) for obs in drawn])
@@ -210,8 +210,8 @@ class DAggerReference(CloningReference):
             return float(np.sqrt((apart**2).mean()))
         return float(np.mean(distribution.probs.argmax(-1).numpy() != answers))
 
-    def _remember(self, worker, obs):
-        memory, places = self.memories[worker], self.config.dagger_buffer_size
+    def _add_to_buffer(self, worker, obs):
+        memory, places = self.buffers[worker], self.config.dagger_buffer_size
         drawn = self.shuffles[worker].integers(np.arange(self.asked[worker], self.asked[worker] + len(obs)) + 1)
         for row, place in zip(obs, drawn, strict=True):
             if len(memory) < places:
@@ -230,23 +230,23 @@ def dagger_agent(space, config, comm=None, num_envs=4, seed=SEED):
 @SPACES
 @pytest.mark.parametrize("memory", [10_000, 90], ids=["remembers all", "forgets"])
 @CLONING_OPTIONS
-def test_dagger_is_that_of_the_reference(space, memory, options):
+def test_dagger_updates_equal_the_references(space, memory, options):
     if space is DISCRETE and "bc_loss" in options:
         options = {"normalize_observations": False}
     config = DAggerConfig(**LEARNING | options, dagger_buffer_size=memory, dagger_beta_iters=2)
     agent = dagger_agent(space, config)
     reference = DAggerReference(config, space, agent.network)
-    for k, rollout in enumerate(successive_rollouts(space)):
+    for k, rollout in enumerate(make_rollouts(space)):
         theirs, mine = agent.update(rollout, k / 4), reference.update([rollout], k / 4)
         assert set(mine) == set(theirs)
-        assert_metrics_alike(mine, theirs)
-        assert_alike(reference.policy, agent.network)
-    assert len(reference.memories[0]) == agent.buffer_len == min(memory, agent.num_queries)
+        assert_same_metrics(mine, theirs)
+        assert_same_parameters(reference.policy, agent.network)
+    assert len(reference.buffers[0]) == agent.buffer_len == min(memory, agent.num_queries)
 
 
-def test_two_workers_learn_what_one_reference_learns_that_remembers_for_both():
+def test_two_dagger_workers_equal_one_reference_with_both_buffers():
     config = DAggerConfig(**LEARNING | {"batch_norm_all": True}, dagger_buffer_size=90)
-    data = [successive_rollouts(BOX, num_envs=2, seed=seed, ends=ends) for seed, ends in ((1, 0.4), (2, 0.02))]
+    data = [make_rollouts(BOX, num_envs=2, seed=seed, ends=ends) for seed, ends in ((1, 0.4), (2, 0.02))]
     reference = DAggerReference(config, BOX, dagger_agent(BOX, config).network, workers=2)
     mine = [reference.update(pair, 0.0) for pair in zip(*data, strict=True)]
 
@@ -255,12 +255,12 @@ def test_two_workers_learn_what_one_reference_learns_that_remembers_for_both():
         return agent, [agent.update(rollout, 0.0) for rollout in data[comm.rank]]
 
     for agent, theirs in on_workers(2, work):
-        assert_alike(reference.policy, agent.network)
+        assert_same_parameters(reference.policy, agent.network)
         for one, other in zip(mine, theirs, strict=True):
-            assert_metrics_alike(one, other)
+            assert_same_metrics(one, other)
 
 
-def learned_from(agent, rollouts):
+def record_last_batch(agent, rollouts):
     """Let an agent update; return the (M, O + A) rows that its last epoch's minibatches are drawn from."""
     seen, learn = [], agent.optimizer.run_epoch
 
@@ -274,29 +274,29 @@ def learned_from(agent, rollouts):
     return seen[-1]
 
 
-def test_after_some_rollouts_dagger_learns_from_all_of_them_alike():
+def test_dagger_trains_on_all_rollouts_equally():
     config = DAggerConfig(**LEARNING | {"normalize_observations": False, "epochs": 20})
     agent = dagger_agent(BOX, config)
-    rollouts = successive_rollouts(BOX, count=4, ends=0.0)
+    rollouts = make_rollouts(BOX, count=4, ends=0.0)
     for k, rollout in enumerate(rollouts):
         rollout.obs[..., 2] = k  # which rollout it is of
-    learned = learned_from(agent, rollouts)
+    learned = record_last_batch(agent, rollouts)
     shares = np.bincount(learned[:, 2].astype(int), minlength=4) / len(learned)
     np.testing.assert_allclose(shares, 0.25, atol=0.12)  # 128 rows: three deviations
     every = {tuple(row) for rollout in rollouts for row in rollout.obs[:-1][rollout.mask]}
     assert {tuple(row) for row in learned[:, :SIZE]} <= every
 
 
-def test_labels_are_the_experts_actions_whoever_acted():
+def test_labels_are_the_experts_clipped_actions():
     config = DAggerConfig(**LEARNING | {"normalize_observations": False})
-    learned = learned_from(dagger_agent(BOX, config), successive_rollouts(BOX))
+    learned = record_last_batch(dagger_agent(BOX, config), make_rollouts(BOX))
     np.testing.assert_allclose(learned[:, SIZE:], Expert(BOX).answers(learned[:, :SIZE]), rtol=1e-6)
     assert (np.abs(learned[:, SIZE:]) == 1.0).any()  # beyond the limits, as the environment takes it
 
 
-def test_each_observation_so_far_is_as_likely_to_be_remembered():
+def test_every_observation_is_equally_likely_to_be_in_the_buffer():
     """Of 4 rollouts of 128, 64 places: each of the 512 must be kept in 1 of 8 runs, whenever it was made."""
-    rollouts = successive_rollouts(BOX, count=4, ends=0.0)
+    rollouts = make_rollouts(BOX, count=4, ends=0.0)
     for k, rollout in enumerate(rollouts):
         rollout.truncated[:], rollout.mask[:] = False, True
         rollout.obs[:-1, :, 2] = 128 * k + np.arange(128).reshape(32, 4)  # which observation it is
@@ -318,14 +318,14 @@ def test_each_observation_so_far_is_as_likely_to_be_remembered():
 
 
 @pytest.mark.parametrize("mix", [1, 4])
-def test_expert_acts_where_the_noise_is_below_a_share_that_falls_to_nothing(mix):
+def test_expert_acts_if_the_noise_is_below_the_expert_share(mix):
     agent = dagger_agent(BOX, DAggerConfig(**LEARNING, dagger_beta_iters=mix))
-    noise = agent.noise(np.random.default_rng(0), 2000)
+    noise = agent.sample_noise(np.random.default_rng(0), 2000)
     assert noise.min() >= 0.0
     assert noise.max() < 1.0
     assert np.histogram(noise, 10, (0.0, 1.0))[0].std() < 30  # uniform: a deviation of 13.4
     obs = np.random.default_rng(1).normal(size=(2000, SIZE)).astype(np.float32)
-    rollouts = successive_rollouts(BOX)
+    rollouts = make_rollouts(BOX)
     for k in range(mix + 2):
         share = max(0.0, 1.0 - k / mix)
         by_expert = noise[:, 0] < share

@@ -5,7 +5,7 @@ from milozero.helpers.comm import Comm
 from tests.support.fakes import on_workers
 
 
-def test_moments_over_two_workers_equal_those_of_one_that_sees_all():
+def test_moments_over_two_workers_equal_those_of_one_with_all_samples():
     data = np.random.default_rng(0).normal(1e4, 2.0, (60, 3))
 
     def learn(comm):
@@ -22,7 +22,7 @@ def test_moments_over_two_workers_equal_those_of_one_that_sees_all():
     assert first.count == 60
 
 
-def test_normalizer_is_frozen_until_it_learns():
+def test_normalizer_only_changes_in_update():
     normalizer = ObservationNormalizer(2, clip=10.0, enabled=True)
     obs = np.array([[3.0, 5.0], [5.0, 9.0]])
     np.testing.assert_array_equal(normalizer(obs), obs)
@@ -30,7 +30,7 @@ def test_normalizer_is_frozen_until_it_learns():
     np.testing.assert_allclose(normalizer(obs), [[-1, -1], [1, 1]], rtol=1e-6)
 
 
-def test_normalizer_survives_a_checkpoint():
+def test_normalizer_is_restored_from_its_state_dict():
     normalizer, other = (ObservationNormalizer(2, 10.0, True) for _ in range(2))
     normalizer.update(np.random.default_rng(0).normal(3, 2, (50, 2)), Comm())
     other.load_state_dict(normalizer.state_dict())
@@ -38,7 +38,7 @@ def test_normalizer_survives_a_checkpoint():
     np.testing.assert_array_equal(normalizer(obs), other(obs))
 
 
-def test_reward_scaler_divides_by_the_deviation_of_the_return_and_keeps_the_mean():
+def test_reward_scaler_divides_by_the_std_of_the_return_and_keeps_the_mean():
     rewards = np.array([[2.0], [4.0], [2.0]])
     done = np.array([[False], [True], [False]])
     scaler = RewardScaler(1, gamma=0.5, clip=10.0, enabled=True)
@@ -48,7 +48,7 @@ def test_reward_scaler_divides_by_the_deviation_of_the_return_and_keeps_the_mean
     assert scaler.returns == [2.0]
 
 
-def test_dead_rows_do_not_count_in_the_reward_scale():
+def test_padding_steps_do_not_count_in_the_reward_scale():
     rewards, done = np.array([[1.0], [0.0], [3.0]]), np.array([[True], [False], [False]])
     mask = np.array([[True], [False], [True]])
     scaler = RewardScaler(1, gamma=0.9, clip=10.0, enabled=True)

@@ -10,18 +10,18 @@ from milozero.agents.advantages import gae
 from milozero.agents.ppo_config import PPOConfig
 from tests.support.fakes import on_workers
 from tests.support.plain import (
-    assert_alike,
-    assert_metrics_alike,
-    successive_rollouts,
+    assert_same_metrics,
+    assert_same_parameters,
+    make_rollouts,
 )
 from tests.support.ppo_reference import (
     BOX,
     CLIPPING,
     DISCRETE,
-    advantages_of,
-    agent_for,
-    learn_side_by_side,
-    reference_for,
+    compute_advantages,
+    make_agent,
+    make_reference,
+    train_with_reference,
 )
 
 ON_BOTH_SIDES = ("above, good", "above, bad", "below, good", "below, bad")
@@ -48,89 +48,91 @@ CASES = [
 ]
 
 
-def described(value):
+def describe_case(value):
     if isinstance(value, dict):
         return ", ".join(f"{name}={context}" for name, context in value.items()) or "default"
     return "box" if value is BOX else "discrete"
 
 
-@pytest.mark.parametrize(("space", "options"), CASES, ids=described)
-def test_three_updates_are_those_of_the_reference(space, options):
-    happened = learn_side_by_side(space, **options).happened
-    assert all(happened[case] > 0 for case in ON_BOTH_SIDES), happened
-    assert happened["gradient whole"] > 0
-    assert (happened["gradient clipped"] > 0) == (options.get("clip_norm") != 0.0)
+@pytest.mark.parametrize(("space", "options"), CASES, ids=describe_case)
+def test_three_updates_equal_the_references(space, options):
+    counts = train_with_reference(space, **options).counts
+    assert all(counts[case] > 0 for case in ON_BOTH_SIDES), counts
+    assert counts["gradient not clipped"] > 0
+    assert (counts["gradient clipped"] > 0) == (options.get("clip_norm") != 0.0)
     if options.get("clip_value_loss"):
-        assert min(happened["value kept near"], happened["value far out counts"]) > 0
+        assert min(counts["value clipped"], counts["value not clipped"]) > 0
 
 
-def test_robust_policy_optimization_is_that_of_the_reference():
-    moved = learn_side_by_side(BOX, rpo_alpha=0.3)
-    assert all(moved.happened[case] > 0 for case in ON_BOTH_SIDES)
+def test_rpo_equals_the_reference():
+    moved = train_with_reference(BOX, rpo_alpha=0.3)
+    assert all(moved.counts[case] > 0 for case in ON_BOTH_SIDES)
 
 
 @pytest.mark.parametrize("scaled", [True, False])
-def test_value_of_an_end_reaches_the_last_step_discounted_and_beside_the_scale(scaled):
-    learn_side_by_side(BOX, terminal_value=6.0, normalize_rewards=scaled)
+def test_terminal_value_is_discounted_and_added_after_scaling(scaled):
+    train_with_reference(BOX, terminal_value=6.0, normalize_rewards=scaled)
 
 
-def test_update_ends_after_the_epoch_in_which_the_policy_has_moved_too_far():
+def test_update_stops_after_the_epoch_that_exceeds_target_kl():
     config = PPOConfig(**CLIPPING | {"target_kl": 0.02, "epochs": 8})
-    agent = agent_for(BOX, config)
-    reference = reference_for(agent, BOX, config)
+    agent = make_agent(BOX, config)
+    reference = make_reference(agent, BOX, config)
     made = []
-    for rollout in successive_rollouts(BOX):
+    for rollout in make_rollouts(BOX):
         theirs, mine = agent.update(rollout, 0.0), reference.update([rollout], 0.0)
-        assert_metrics_alike(mine, theirs)
+        assert_same_metrics(mine, theirs)
         made.append(theirs["epochs"])
-    assert_alike(reference.network, agent.network)
+    assert_same_parameters(reference.network, agent.network)
     assert all(1 <= epochs < 8 for epochs in made)
     assert max(made) > 1  # it is not always the first epoch
 
 
 @pytest.mark.parametrize(
-    ("space", "options"), [(BOX, {"batch_norm_all": True, "clip_value_loss": True}), (DISCRETE, {})], ids=described
+    ("space", "options"),
+    [(BOX, {"batch_norm_all": True, "clip_value_loss": True}), (DISCRETE, {})],
+    ids=describe_case,
 )
-def test_two_workers_learn_what_one_reference_learns_that_sees_both(space, options):
+def test_two_workers_equal_one_reference_with_the_data_of_both(space, options):
     """One has episodes that end often, the other hardly any: their shares of dead rows differ."""
     config = PPOConfig(**CLIPPING | {"batch_size": 16} | options)
     data = [
-        successive_rollouts(space, num_envs=2, seed=1, ends=0.4),
-        successive_rollouts(space, num_envs=2, seed=2, ends=0.02),
+        make_rollouts(space, num_envs=2, seed=1, ends=0.4),
+        make_rollouts(space, num_envs=2, seed=2, ends=0.02),
     ]
     assert data[0][0].mask.mean() < data[1][0].mask.mean() - 0.1
-    reference = reference_for(agent_for(space, config), space, config, workers=2)
+    reference = make_reference(make_agent(space, config), space, config, workers=2)
     mine = [reference.update(pair, k / 4) for k, pair in enumerate(zip(*data, strict=True))]
 
     def work(comm):
-        agent = agent_for(space, config, comm, num_envs=2)
+        agent = make_agent(space, config, comm, num_envs=2)
         return agent, [agent.update(rollout, k / 4) for k, rollout in enumerate(data[comm.rank])]
 
     for agent, theirs in on_workers(2, work):
-        assert_alike(reference.network, agent.network)
+        assert_same_parameters(reference.network, agent.network)
         for one, other in zip(mine, theirs, strict=True):
-            assert_metrics_alike(one, other)
-        moments = agent.observations.moments
+            assert_same_metrics(one, other)
+        moments = agent.obs_normalizer.moments
         np.testing.assert_allclose(moments.mean, reference.normalized.mean, atol=1e-8)
         np.testing.assert_allclose(moments.std, reference.normalized.std, atol=1e-8)
-        assert agent.rewards.std == pytest.approx(reference.scaled.divisor, rel=1e-6)
+        assert agent.reward_scaler.std == pytest.approx(reference.scaled.divisor, rel=1e-6)
 
 
-def test_advantage_is_the_discounted_sum_of_the_errors_of_its_own_episode():
+def test_advantage_is_the_discounted_sum_of_td_errors_of_its_episode():
     rng = np.random.default_rng(0)
-    (rollout,) = successive_rollouts(BOX, count=1, ends=0.2)
+    (rollout,) = make_rollouts(BOX, count=1, ends=0.2)
     values = rng.normal(size=(33, 4))
     ends = (rollout.terminated, rollout.terminated | rollout.truncated)
     found = gae(rollout.rewards, values[:-1], values[1:], *ends, 0.97, 0.6)
-    expected = advantages_of(rollout, rollout.rewards, values, 0.97, 0.6)
+    expected = compute_advantages(rollout, rollout.rewards, values, 0.97, 0.6)
     np.testing.assert_allclose(found[rollout.mask], expected[rollout.mask], rtol=1e-6, atol=1e-6)
 
 
-def test_networks_begin_orthogonal_with_their_gains_and_without_biases():
-    config = PPOConfig(p_perception_stack="mlp_8", v_perception_stack="mlp_8", log_std=-0.7)
+def test_initial_weights_are_orthogonal_with_the_right_gains_and_biases_are_0():
+    config = PPOConfig(p_perception_stack="mlp_8", v_perception_stack="mlp_8", log_std_init=-0.7)
     gains = {"policy.0": math.sqrt(2), "policy.2": math.sqrt(2), "value.0": math.sqrt(2), "value.2": math.sqrt(2)}
     gains |= {"head.output": 0.01, "value_head": 1.0}
-    network = agent_for(BOX, config).network
+    network = make_agent(BOX, config).network
     for name, gain in gains.items():
         layer = network.get_submodule(name)
         stretches = torch.linalg.svdvals(layer.weight)

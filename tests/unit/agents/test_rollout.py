@@ -7,12 +7,12 @@ import pytest
 from milozero import environments
 from milozero.agents.rollout import ReplayLog, rollout_generator
 from milozero.helpers.errors import NonFiniteError
-from tests.support.fakes import CountingEnv, IdleAgent
+from tests.support.fakes import CountingEnv, RandomAgent
 
 
-def test_step_after_an_episode_is_dead_and_the_row_before_holds_its_final_observation():
+def test_step_after_an_episode_is_padding_and_follows_the_final_observation():
     env = CountingEnv([2, 3])
-    rollout = next(rollout_generator(env, IdleAgent(), 12, seed=0))
+    rollout = next(rollout_generator(env, RandomAgent(), 12, seed=0))
     assert rollout.obs[:, 0, 0].tolist() == [0, 1, 2, 0, 1, 2, 0]
     assert rollout.mask[:, 0].tolist() == [True, True, False, True, True, False]
     assert rollout.terminated[:, 0].tolist() == [False, True, False, False, True, False]
@@ -20,30 +20,30 @@ def test_step_after_an_episode_is_dead_and_the_row_before_holds_its_final_observ
     assert not rollout.terminated[:, 1].any()
 
 
-def test_dead_first_row_is_known_in_the_next_rollout():
-    rollouts = rollout_generator(CountingEnv([2]), IdleAgent(), 2, seed=0)
+def test_padding_step_may_be_the_first_of_the_next_rollout():
+    rollouts = rollout_generator(CountingEnv([2]), RandomAgent(), 2, seed=0)
     assert next(rollouts).mask.all()
     assert next(rollouts).mask[:, 0].tolist() == [False, True]
 
 
 @pytest.mark.parametrize("rollout_len", [3, 7, 30])
-def test_episode_returns_are_raw_and_whole_whatever_the_rollout_length(rollout_len):
-    rollouts = rollout_generator(CountingEnv([5]), IdleAgent(), rollout_len, seed=0)
+def test_episode_returns_are_unscaled_and_complete_for_any_rollout_length(rollout_len):
+    rollouts = rollout_generator(CountingEnv([5]), RandomAgent(), rollout_len, seed=0)
     episodes = [e for r in itertools.islice(rollouts, 60 // rollout_len + 1) for e in r.episodes]
     assert len(episodes) >= 9
     assert all(e.return_ == 5.0 and e.length == 5 for e in episodes)
 
 
-def test_noise_belongs_to_the_environment_not_to_the_worker():
-    both = next(rollout_generator(CountingEnv([9, 9]), IdleAgent(), 10, seed=3)).actions
-    second = next(rollout_generator(CountingEnv([9]), IdleAgent(), 5, seed=3, first_env=1)).actions
+def test_noise_depends_on_the_environment_not_on_the_worker():
+    both = next(rollout_generator(CountingEnv([9, 9]), RandomAgent(), 10, seed=3)).actions
+    second = next(rollout_generator(CountingEnv([9]), RandomAgent(), 5, seed=3, first_env=1)).actions
     np.testing.assert_array_equal(both[:, 1], second[:, 0])
     assert not np.array_equal(both[:, 0], both[:, 1])
 
 
-def test_fresh_episodes_start_from_new_seeds_and_those_cut_off_are_truncated_and_not_counted():
+def test_reset_uses_new_seeds_and_truncates_episodes_without_counting_them():
     env, replay_log = CountingEnv([5, 3]), ReplayLog()
-    rollouts = rollout_generator(env, IdleAgent(), 8, seed=0, reset_interval=2, replay_log=replay_log)
+    rollouts = rollout_generator(env, RandomAgent(), 8, seed=0, reset_interval=2, replay_log=replay_log)
     first = next(rollouts)
     seeds = env.seeds
     assert not first.truncated[-1].any()
@@ -60,18 +60,18 @@ def test_fresh_episodes_start_from_new_seeds_and_those_cut_off_are_truncated_and
     assert set(env.seeds).isdisjoint(seeds)
 
 
-def test_dead_row_before_a_fresh_start_is_no_episode():
-    rollout = next(rollout_generator(CountingEnv([3]), IdleAgent(), 4, seed=0, reset_interval=1))
+def test_padding_step_before_a_reset_is_not_truncated():
+    rollout = next(rollout_generator(CountingEnv([3]), RandomAgent(), 4, seed=0, reset_interval=1))
     assert rollout.mask[:, 0].tolist() == [True, True, True, False]
     assert not rollout.truncated[-1].any()
 
 
 @pytest.mark.parametrize("env_id", ["Hopper-v5", "tests.support.user_envs:Bounded-v0"])
 @pytest.mark.parametrize("stop", [1, 2, 3, 4, 5, 7])
-def test_resumed_rollouts_are_those_of_a_generator_that_never_stopped(env_id, stop):
+def test_resumed_rollouts_equal_those_of_a_generator_that_never_stopped(env_id, stop):
     def rollouts(replay_log):
         env = environments.make_vector_env(env_id, 2)
-        agent = IdleAgent(env.action_shape[0])
+        agent = RandomAgent(env.action_shape[0])
         return rollout_generator(env, agent, 40, seed=1, first_env=4, reset_interval=3, replay_log=replay_log)
 
     replay_log = ReplayLog()
@@ -83,7 +83,7 @@ def test_resumed_rollouts_are_those_of_a_generator_that_never_stopped(env_id, st
         next(resumed)
     for _ in range(4):
         one, other = next(going_on), next(resumed)
-        for field in ("obs", "actions", "rewards", "terminated", "truncated", "valid", "episodes"):
+        for field in ("obs", "actions", "rewards", "terminated", "truncated", "mask", "episodes"):
             np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
 
 
@@ -91,7 +91,7 @@ def test_resumed_rollouts_are_those_of_a_generator_that_never_stopped(env_id, st
     ("part", "named"),
     [(0, "environment returned a NaN or infinite observation"), (1, "environment returned a NaN or infinite reward")],
 )
-def test_first_number_that_is_not_finite_is_named_with_its_step_and_environment(part, named):
+def test_nonfinite_error_names_the_first_value_with_its_step_and_environment(part, named):
     env = CountingEnv([9, 9, 9])
     step, calls = env.step, []
 
@@ -105,15 +105,15 @@ def test_first_number_that_is_not_finite_is_named_with_its_step_and_environment(
     env.step = breaks
     where = "step 3" if part == 0 else "step 2"  # an observation is that of the step after it
     with pytest.raises(NonFiniteError, match=named) as caught:
-        next(rollout_generator(env, IdleAgent(), 18, seed=0, first_env=40))
+        next(rollout_generator(env, RandomAgent(), 18, seed=0, first_env=40))
     assert f"(environment 41, {where} of the rollout)" in str(caught.value)
 
 
-def test_action_that_is_not_finite_is_named_and_no_environment_sees_it():
+def test_nonfinite_action_raises_before_the_environment_steps():
     env, seen = CountingEnv([9, 9]), []
     step = env.step
     env.step = lambda actions: seen.append(actions.copy()) or step(actions)
-    agent = IdleAgent()
+    agent = RandomAgent()
     agent.sample_actions = lambda obs, noise: np.where(obs == 2, np.nan, noise)
     with pytest.raises(NonFiniteError, match="the policy returned a NaN or infinite action") as caught:
         next(rollout_generator(env, agent, 12, seed=0))
@@ -122,9 +122,9 @@ def test_action_that_is_not_finite_is_named_and_no_environment_sees_it():
     assert len(caught.value.evidence["actions"]) == 3
 
 
-def test_non_finite_observation_stops_the_run_and_is_named():
+def test_nonfinite_observation_raises():
     env = CountingEnv([5])
     step = env.step
     env.step = lambda a: (np.full((1, 1), np.nan), *step(a)[1:])
     with pytest.raises(NonFiniteError, match="observation"):
-        next(rollout_generator(env, IdleAgent(), 4, seed=0))
+        next(rollout_generator(env, RandomAgent(), 4, seed=0))

@@ -21,7 +21,7 @@ BOX, DISCRETE = spaces.Box(-1.0, 1.0, (3,), np.float32), spaces.Discrete(4)
 @pytest.fixture
 def gaussian():
     """A policy of three dimensions with means and deviations of their own."""
-    policy = acting(BOX)
+    policy = make_policy(BOX)
     policy.head.log_std.copy_(torch.tensor([-1.2, 0.0, 0.7]))
     policy.head.output.bias.copy_(torch.tensor([0.5, -2.0, 3.0]))
     return policy
@@ -30,12 +30,12 @@ def gaussian():
 @pytest.fixture
 def categorical():
     """A policy of four actions of which one is rare."""
-    policy = acting(DISCRETE)
+    policy = make_policy(DISCRETE)
     policy.head.output.bias.copy_(torch.tensor([0.0, 1.5, -2.5, 0.8]))
     return policy
 
 
-def acting(space):
+def make_policy(space):
     rng = torch.Generator().manual_seed(0)
     layers = MLP("mlp_8", 2, rng)
     policy = Policy(layers, make_head(space, layers.outputs, 0.0, rng)).requires_grad_(False)
@@ -45,11 +45,11 @@ def acting(space):
 
 def drawn(policy, obs, draws=DRAWS, seed=0):
     """Return so many actions for one observation, as the rollout draws them."""
-    noise = policy.head.noise(np.random.default_rng(seed), draws)
+    noise = policy.head.sample_noise(np.random.default_rng(seed), draws)
     return Actor(policy).sample(np.tile(np.asarray(obs, np.float32), (draws, 1)), noise)
 
 
-def claimed(policy, obs, actions):
+def evaluate_actions(policy, obs, actions):
     """Return the log-probabilities of actions for one observation, and the entropies."""
     features = policy.policy(torch.tensor(obs, dtype=torch.float32).expand(len(actions), 2))
     return policy.head.log_prob(features, torch.as_tensor(actions))
@@ -64,7 +64,7 @@ def probabilities(policy, obs):
 
 
 @OBSERVATIONS
-def test_actions_come_as_often_as_their_probabilities_say(categorical, obs):
+def test_action_frequencies_equal_their_probabilities(categorical, obs):
     counts = np.bincount(drawn(categorical, obs), minlength=4)
     expected = DRAWS * probabilities(categorical, obs)
     assert expected.min() > 100
@@ -72,39 +72,39 @@ def test_actions_come_as_often_as_their_probabilities_say(categorical, obs):
 
 
 @OBSERVATIONS
-def test_claimed_probabilities_are_the_softmax_and_add_up_to_one(categorical, obs):
-    log_probs, _ = claimed(categorical, obs, np.arange(4))
+def test_categorical_log_prob_is_the_log_softmax(categorical, obs):
+    log_probs, _ = evaluate_actions(categorical, obs, np.arange(4))
     np.testing.assert_allclose(log_probs.exp(), probabilities(categorical, obs), rtol=1e-5)
     assert float(log_probs.exp().sum()) == pytest.approx(1.0, abs=1e-6)
 
 
 @OBSERVATIONS
-def test_categorical_entropy_is_the_mean_surprise(categorical, obs):
+def test_categorical_entropy_is_the_mean_negative_log_prob(categorical, obs):
     p = probabilities(categorical, obs)
-    log_probs, entropy = claimed(categorical, obs, drawn(categorical, obs))
+    log_probs, entropy = evaluate_actions(categorical, obs, drawn(categorical, obs))
     assert float(entropy[0]) == pytest.approx(-(p * np.log(p)).sum(), rel=1e-5)
     assert float(entropy.min()) == float(entropy.max()) > 0.0
     surprise = -log_probs.double()
     assert float(surprise.mean()) == pytest.approx(float(entropy[0]), abs=4 * float(surprise.std()) / DRAWS**0.5)
 
 
-def test_logits_that_are_alike_make_the_widest_distribution(categorical):
+def test_equal_logits_give_the_uniform_distribution(categorical):
     categorical.head.output.weight.zero_()
     categorical.head.output.bias.fill_(3.0)
-    log_probs, entropy = claimed(categorical, (0.0, 0.0), np.arange(4))
+    log_probs, entropy = evaluate_actions(categorical, (0.0, 0.0), np.arange(4))
     np.testing.assert_allclose(log_probs, -math.log(4.0), rtol=1e-6)
     assert float(entropy[0]) == pytest.approx(math.log(4.0), rel=1e-6)
 
 
-def test_gumbel_noise_has_the_moments_and_the_distribution_of_gumbels(categorical):
+def test_gumbel_noise_has_the_gumbel_distribution(categorical):
     """Of other noise, an argmax would have other frequencies."""
-    noise = np.sort(categorical.head.noise(np.random.default_rng(3), 50_000).ravel().astype(np.float64))
+    noise = np.sort(categorical.head.sample_noise(np.random.default_rng(3), 50_000).ravel().astype(np.float64))
     assert noise.mean() == pytest.approx(0.57722, abs=0.015)
     assert noise.var() == pytest.approx(math.pi**2 / 6, abs=0.04)
-    assert furthest(noise, np.exp(-np.exp(-noise))) < 1.95  # 1 in 1000
+    assert kolmogorov_statistic(noise, np.exp(-np.exp(-noise))) < 1.95  # 1 in 1000
 
 
-def furthest(values, cumulative):
+def kolmogorov_statistic(values, cumulative):
     """Return Kolmogorov's statistic of sorted values and what their distribution says, times √n."""
     n = len(values)
     above, below = np.arange(1, n + 1) / n - cumulative, cumulative - np.arange(n) / n
@@ -112,7 +112,7 @@ def furthest(values, cumulative):
 
 
 @OBSERVATIONS
-def test_gaussian_actions_have_the_claimed_means_and_deviations(gaussian, obs):
+def test_gaussian_samples_have_the_right_mean_and_std(gaussian, obs):
     actions = drawn(gaussian, obs).astype(np.float64)
     mean = gaussian.head.output(gaussian.policy(torch.tensor([obs], dtype=torch.float32)))[0].double().numpy()
     std = np.exp([-1.2, 0.0, 0.7])
@@ -122,34 +122,34 @@ def test_gaussian_actions_have_the_claimed_means_and_deviations(gaussian, obs):
     assert (np.abs(correlated) < 4 / DRAWS**0.5).all()
     for column in range(3):
         z = np.sort((actions[:, column] - mean[column]) / std[column])[::20]
-        assert furthest(z, 0.5 * torch.special.erfc(torch.tensor(-z / math.sqrt(2.0))).numpy()) < 1.95
+        assert kolmogorov_statistic(z, 0.5 * torch.special.erfc(torch.tensor(-z / math.sqrt(2.0))).numpy()) < 1.95
     np.testing.assert_allclose(Actor(gaussian).mode(np.array([obs], np.float32))[0], mean, rtol=1e-5)
 
 
 @OBSERVATIONS
-def test_claimed_density_is_the_normal_one(gaussian, obs):
+def test_gaussian_log_prob_equals_torchs(gaussian, obs):
     actions = drawn(gaussian, obs, 1000)
     mean = gaussian.head.output(gaussian.policy(torch.tensor([obs], dtype=torch.float32)))[0]
-    log_probs, _ = claimed(gaussian, obs, actions)
+    log_probs, _ = evaluate_actions(gaussian, obs, actions)
     independent = torch.distributions.Normal(mean.double(), torch.tensor([-1.2, 0.0, 0.7]).double().exp())
     expected = independent.log_prob(torch.from_numpy(actions).double()).sum(-1)
     torch.testing.assert_close(log_probs.double(), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_claimed_density_adds_up_to_one():
+def test_gaussian_density_integrates_to_1():
     """By a sum over a fine grid, in one dimension."""
-    policy = acting(spaces.Box(-1.0, 1.0, (1,), np.float32))
+    policy = make_policy(spaces.Box(-1.0, 1.0, (1,), np.float32))
     policy.head.log_std.fill_(-0.4)
     grid = np.linspace(-12.0, 12.0, 20_001, dtype=np.float32)[:, None]
-    log_probs, entropy = claimed(policy, (0.3, 0.2), grid)
+    log_probs, entropy = evaluate_actions(policy, (0.3, 0.2), grid)
     density, width = log_probs.double().exp(), 24.0 / 20_000
     assert float(density.sum() * width) == pytest.approx(1.0, abs=1e-4)
     assert float(-(density * log_probs.double()).sum() * width) == pytest.approx(float(entropy[0]), abs=1e-4)
 
 
 @OBSERVATIONS
-def test_gaussian_entropy_is_the_mean_surprise_and_torchs(gaussian, obs):
-    log_probs, entropy = claimed(gaussian, obs, drawn(gaussian, obs))
+def test_gaussian_entropy_is_the_mean_negative_log_prob_and_equals_torchs(gaussian, obs):
+    log_probs, entropy = evaluate_actions(gaussian, obs, drawn(gaussian, obs))
     torchs = torch.distributions.Normal(torch.zeros(3), torch.tensor([-1.2, 0.0, 0.7]).exp()).entropy().sum()
     assert float(entropy[0]) == pytest.approx(float(torchs), rel=1e-5)
     surprise = -log_probs.double()
@@ -157,18 +157,18 @@ def test_gaussian_entropy_is_the_mean_surprise_and_torchs(gaussian, obs):
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "categorical"])
-def test_each_row_is_drawn_for_its_own_observation_and_by_its_own_noise(kind, request):
+def test_each_action_depends_on_its_own_observation_and_noise(kind, request):
     policy = request.getfixturevalue(kind)
     rng = np.random.default_rng(4)
     obs = rng.normal(size=(50, 2)).astype(np.float32)
-    noise = policy.head.noise(rng, 50)
+    noise = policy.head.sample_noise(rng, 50)
     assert len(np.unique(noise[:, 0])) == 50
     together = Actor(policy).sample(obs, noise)
     alone = np.concatenate([Actor(policy).sample(obs[k : k + 1], noise[k : k + 1]) for k in range(50)])
     np.testing.assert_allclose(together, alone, rtol=1e-5)
 
 
-def test_every_seed_purpose_worker_and_fresh_start_has_a_stream_of_its_own():
+def test_random_streams_are_independent():
     """References of whole updates draw from these streams, too, and would not see that two of them are the same."""
     streams = list(itertools.product((0, 1), Purpose, (0, 1, 2), (0, 1)))
     drawn = [generator(*stream).standard_normal(2000) for stream in streams]

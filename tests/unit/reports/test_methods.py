@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from milozero.agents.ppo_config import RewardedPPOConfig
+from milozero.agents.ppo_config import RewardModelPPOConfig
 from milozero.experiment.resume import default_values
 from milozero.reports import methods
 from milozero.reports.runs import Run
@@ -113,5 +113,5 @@ def test_environments_are_sorted_with_numbers_by_size():
 def test_demonstrations_tell_methods_apart_where_they_are_learned_from(monkeypatch):
     runs = [run(num_demos=4, expert_path="a"), run(num_demos=16, expert_path="a")]
     assert labels(*runs) == ["ppo"]
-    monkeypatch.setattr(RewardedPPOConfig, "LEARNS_FROM_DEMOS", True)
+    monkeypatch.setattr(RewardModelPPOConfig, "LEARNS_FROM_DEMOS", True)
     assert labels(*runs) == ["ppo num_demos=4", "ppo num_demos=16"]
