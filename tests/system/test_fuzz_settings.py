@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from milozero.experiment.settings import Settings, parse
-from milozero.helpers.config.params import coerce
+from milozero.experiment.command_line import parse
+from milozero.experiment.settings import Settings
+from milozero.helpers.config.values import coerce
 from milozero.helpers.errors import UserError
 from tests.support.fuzzing import NAMES, VALUES, fuzz, is_one_line
 

@@ -3,7 +3,7 @@
 import pytest
 
 from milozero.experiment import hardware
-from milozero.experiment.settings import parse
+from milozero.experiment.command_line import parse
 
 ON_CPU = (1, "cpu", None)  # workers, device, as before
 

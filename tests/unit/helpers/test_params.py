@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from milozero.experiment.settings import parse
+from milozero.experiment.command_line import parse
 from milozero.helpers.config.mlp import parse_hidden_sizes
-from milozero.helpers.config.params import from_kwargs, to_kwargs, to_seconds
+from milozero.helpers.config.values import from_kwargs, to_kwargs, to_seconds
 from milozero.helpers.errors import UserError
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from milozero.experiment.settings import parse
+from milozero.experiment.command_line import parse
 from milozero.helpers.config.task_file import MAX_FILE_BYTES, read_bytes
 from milozero.helpers.errors import UserError
 

@@ -10,7 +10,7 @@ import yaml
 from milozero.agents import AGENTS
 from milozero.demonstrations.dataset import Episode, write_demo
 from milozero.environments.bundles import BUNDLES
-from milozero.experiment.settings import parse
+from milozero.experiment.command_line import parse
 from milozero.helpers.errors import UserError
 from milozero.studies import jobs as studies
 from milozero.studies.jobs import Job, StudyConfig

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from milozero.experiment.settings import parse
+from milozero.experiment.command_line import parse
 from milozero.helpers.comm import Comm
 from milozero.helpers.errors import RunError
 from milozero.training.checks import check_param_sync, reset_interval, warn_if_truncated
