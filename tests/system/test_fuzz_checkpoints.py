@@ -117,7 +117,7 @@ def test_content_that_fits_nothing_is_refused_and_writes_nothing_elsewhere(valid
             argv += ["--resume", "--uuid=run", "--num_iters=3"]
         code, stderr = run(argv, capsys)
         assert code in (0, 1, 2), stderr
-        assert code != 1 or "is kept; what it came from is in" in stderr  # a NaN among the numbers
+        assert code != 1 or "is kept; for the values that led to it, see" in stderr  # a NaN among the numbers
         if code:
             assert stderr.startswith("error: ")
             assert len(stderr.splitlines()) == 1

@@ -155,12 +155,12 @@ def test_value_in_a_file_is_the_text_that_stands_there(file, line, name, value):
         ("p_lr: !!int ''", "expected a number"),
         ("uuid: !env HOME", "must be one number or text"),  # no tag is passed over in silence
         ("p_lr: !!python/object/apply:os.getcwd []", "must be one number or text"),
-        ("p_lr: 1\np_lr: 2", "twice"),
+        ("p_lr: 1\np_lr: 2", "duplicate parameter"),
         ("? [a]\n: 1", "unknown parameter '\\?'"),
         ("[" * 30_000, "nested too deeply"),
         ('uuid: "\\UFFFFFFFF"', "not valid YAML"),
-        ('uuid: "a\\0b"', "can be printed"),
-        ('data_dir: "a\\nb"', "can be printed"),
+        ('uuid: "a\\0b"', "printable text"),
+        ('data_dir: "a\\nb"', "printable text"),
         ("#" * 70_000, "64 KiB"),
         ("seed: 1e300", "at most 9223372036854775807"),
         ("p_lr: 1e300", "at most 3e\\+38"),
@@ -173,7 +173,7 @@ def test_value_in_a_file_is_the_text_that_stands_there(file, line, name, value):
         ("execution_time: " + "9" * 400, "D-HH:MM:SS"),
         ("data_dir: " + "x" * 256, "at most 255"),
         ("data_dir: " + "x/" * 2000, "at most 3000 bytes"),
-        ("uuid: " + "x" * 201, "at most 200 bytes"),
+        ("uuid: " + "x" * 201, "at most 200 bytes long"),
         ("env_id: Hopper-v" + "9" * 5000, "at most 3000 bytes"),  # more digits than int() takes
     ],
 )

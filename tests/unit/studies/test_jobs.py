@@ -279,7 +279,7 @@ def test_sweep_is_determined_by_its_seed_and_goes_on_where_a_shorter_one_ended(c
     [
         ({"sweep": True, "num_trials": 7}, "has 6 combinations"),
         ({"num_trials": 3}, "needs --sweep"),
-        ({}, "p_lr is a list of choices, which spawner.py --sweep draws from"),
+        ({}, "p_lr is a list of choices; only spawner.py --sweep can draw from it"),
     ],
 )
 def test_sweep_that_cannot_be_is_refused(choices, tmp_path, more, named):
