@@ -52,16 +52,11 @@ def parse(argv: Sequence[str], trial: Mapping[str, Any] | None = None) -> Settin
         UserError: if a setting is unknown, has the wrong type, is out of range, or does not fit the others.
     """
     flags = read_flags(_make_parser(tuple(AGENTS), add_help=False), argv)
-    wants_help = flags.pop("help", False)
-    path, file = str(flags.get("config", "")), TaskFile({}, {})
-    with contextlib.suppress(UserError) if wants_help else contextlib.nullcontext():
-        if path:
-            file = read_yaml(path, all_settings_names(), environments.check_name, lists=trial is not None)
-    trial = dict(trial or {})
-    if wants_help:
-        algo = (file.settings | trial | flags).get("algo")
-        _make_parser((algo if algo in AGENTS else TrainConfig().algo,), add_help=True).print_help()
+    if flags.pop("help", False):
+        _print_help(flags)
         raise SystemExit(0)
+    path = str(flags.get("config", ""))
+    file, trial = _read_task_file(path, lists=trial is not None), dict(trial or {})
     if "config" in file.settings:
         raise UserError(f"{path}: config: a task file cannot name another task file")
     values = file.for_env(_find_env_id(file, file.settings | trial | flags)) | trial
@@ -82,6 +77,21 @@ def _make_parser(algos: tuple[str, ...], *, add_help: bool) -> argparse.Argument
     """Return a parser of the flags of all tasks, for one or several algorithms."""
     groups = {title: cls for task in TASKS for algo in algos for title, (_, cls) in config_groups(task, algo).items()}
     return build_parser("main.py", DESCRIPTION, EPILOG, groups, add_help=add_help)
+
+
+def _print_help(flags: Mapping[str, Any]) -> None:
+    """Print the help, with the flags of the algorithm that the command line or its task file names."""
+    algo = flags.get("algo")
+    if algo is None:
+        with contextlib.suppress(UserError):
+            algo = _read_task_file(str(flags.get("config", "")), lists=False).settings.get("algo")
+    _make_parser((algo if algo in AGENTS else TrainConfig().algo,), add_help=True).print_help()
+
+
+def _read_task_file(path: str, *, lists: bool) -> TaskFile:
+    if not path:
+        return TaskFile({}, {})
+    return read_yaml(path, all_settings_names(), environments.check_name, lists=lists)
 
 
 def _find_env_id(file: TaskFile, values: Mapping[str, Any]) -> str:

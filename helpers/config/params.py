@@ -71,7 +71,7 @@ def param(
         above: exclusive lower bound.
         choices: allowed values, or a function that returns them.
         check: function called with the value; raises `UserError` if the value is invalid.
-        bare: value of the flag when given without one; None if the flag requires a value.
+        bare: value of the flag if none follows it; None if the flag requires a value.
         mutable_on_resume: whether a resumed run accepts another value.
         alias: another name of the flag.
         secret: whether error messages must not show the value.

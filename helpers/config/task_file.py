@@ -60,8 +60,8 @@ def read_bytes(path: str) -> bytes:
     return content
 
 
-def _yaml_lines(path: str) -> list[tuple[Any, Any]]:
-    """Return the (name, value) nodes of a YAML file's outermost mapping."""
+def _read_nodes(path: str) -> list[tuple[Any, Any]]:
+    """Return the (name, value) nodes at the top level of a YAML file."""
     import yaml
 
     try:
@@ -99,57 +99,62 @@ def read_yaml(
     known = set(known)
     flat: dict[str, Any] = {}
     sections: dict[str, dict[str, Any]] = {}
-    for key, value in _yaml_lines(path):
+    for key, value in _read_nodes(path):
         if key.value == ENVIRONMENTS:
-            for name, section in _read_mapping(f"{path}: {ENVIRONMENTS}", value):
-                _check_environment(path, name, check_environment)
+            location = f"{path}: {ENVIRONMENTS}"
+            for name, section in _read_mapping(location, value):
+                _check_environment(location, name, check_environment)
                 if name.value in sections:
-                    raise UserError(f"{path}: {ENVIRONMENTS}: duplicate section '{name.value}'")
-                where = f"{path}: {ENVIRONMENTS}: {name.value}"
-                overrides = _read_settings(where, _read_mapping(where, section), known, {}, lists=True)
-                for setting, override in overrides.items():
-                    if setting in SHARED_SETTINGS:
-                        raise UserError(f"{where}: {setting} must be the same for all environments")
-                    if isinstance(override, list):
-                        raise UserError(f"{where}: {setting} must be one value, not a list")
-                sections[name.value] = overrides
+                    raise UserError(f"{location}: duplicate section '{name.value}'")
+                sections[name.value] = _read_overrides(f"{location}: {name.value}", section, known)
         else:
             _read_settings(path, value.value if value.id == "mapping" else [(key, value)], known, flat, lists=lists)
     return TaskFile(flat, sections)
 
 
-def _read_mapping(where: str, node: Any) -> list[tuple[Any, Any]]:
+def _read_mapping(location: str, node: Any) -> list[tuple[Any, Any]]:
     """Return the (name, value) nodes of a section, which may be empty."""
     if node.id == "mapping":
         return list(node.value)
     if node.tag.endswith(":null"):
         return []
-    raise UserError(f"{where} must contain 'name: value' lines")
+    raise UserError(f"{location} must contain 'name: value' lines")
 
 
-def _check_environment(path: str, name: Any, check: Callable[[str], None]) -> None:
+def _check_environment(location: str, name: Any, check: Callable[[str], None]) -> None:
     """Check that a section's `name`, a YAML node, is that of an environment."""
     try:
         check(name.value if name.id == "scalar" else "?")
     except UserError as error:
-        raise UserError(f"{path}: {ENVIRONMENTS}: {error}") from None
+        raise UserError(f"{location}: {error}") from None
+
+
+def _read_overrides(location: str, section: Any, known: set[str]) -> dict[str, Any]:
+    """Return the settings in the section of an environment."""
+    overrides = _read_settings(location, _read_mapping(location, section), known, {}, lists=True)
+    for name, value in overrides.items():
+        if name in SHARED_SETTINGS:
+            raise UserError(f"{location}: {name} must be the same for all environments")
+        if isinstance(value, list):
+            raise UserError(f"{location}: {name} must be one value, not a list")
+    return overrides
 
 
 def _read_settings(
-    where: str, lines: Iterable[tuple[Any, Any]], known: set[str], flat: dict[str, Any], *, lists: bool
+    location: str, lines: Iterable[tuple[Any, Any]], known: set[str], flat: dict[str, Any], *, lists: bool
 ) -> dict[str, Any]:
     """Add the settings of a section's (name, value) nodes to `flat` and return it."""
     for name_node, setting in lines:
         name = name_node.value if name_node.id == "scalar" else "?"
         if name not in known:
-            raise UserError(f"unknown parameter '{name}' in {where}{did_you_mean(name, known)}")
+            raise UserError(f"unknown parameter '{name}' in {location}{did_you_mean(name, known)}")
         if name in flat:
-            raise UserError(f"duplicate parameter '{name}' in {where}")
+            raise UserError(f"duplicate parameter '{name}' in {location}")
         choices = setting.value if setting.tag == LIST_TAG else [setting]
         if setting.tag == LIST_TAG and not lists:
-            raise UserError(f"{where}: {name} is a list of choices; only spawner.py --sweep can draw from it")
+            raise UserError(f"{location}: {name} is a list of choices; only spawner.py --sweep can draw from it")
         if not choices or any(choice.tag not in SCALAR_TAGS for choice in choices):
-            raise UserError(f"{where}: {name} must be one number or text")
+            raise UserError(f"{location}: {name} must be one number or text")
         values = [None if choice.tag.endswith(":null") else choice.value for choice in choices]
         flat[name] = values if setting.tag == LIST_TAG else values[0]
     return flat

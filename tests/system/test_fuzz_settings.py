@@ -1,4 +1,4 @@
-"""Whatever a task file or a command line holds: settings, or one line that says what is wrong."""
+"""Any task file or command line gives settings, or a one-line error."""
 
 import itertools
 import math
@@ -71,7 +71,7 @@ ARGUMENTS = (
 
 
 def outcome(arguments):
-    """Return the settings of a command line, or None where one line says what is wrong; nothing else may come."""
+    """Return the settings of a command line, or None after a one-line error; anything else fails."""
     settings, message = None, ""
     try:
         settings = parse(arguments)
@@ -143,7 +143,7 @@ def test_fuzz_command_line_of_real_flags_and_junk(capsys, arguments):
         ("layer_norm: on", "layer_norm", True),
     ],
 )
-def test_value_in_a_file_is_the_text_that_stands_there(file, line, name, value):
+def test_value_in_a_file_is_its_literal_text(file, line, name, value):
     file.write_text(line)
     assert outcome([f"--config={file}"]).flat()[name] == value
 
