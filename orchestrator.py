@@ -93,7 +93,7 @@ def iterate(run: Training) -> tuple[str, str]:
         stopped = replay(run, rollouts)
     previous_seconds, start = counters.seconds, time.monotonic()
     while not finished and not stopped:
-        run.watchdog.iteration(counters.iteration + 1)
+        run.watchdog.start_iteration(counters.iteration + 1)
         metrics = do_iteration(rollouts, run)
         if config.sync_check_frequency and counters.iteration % config.sync_check_frequency == 0:
             check_param_sync(run.agent, comm)
@@ -108,8 +108,8 @@ def iterate(run: Training) -> tuple[str, str]:
         if counters.iteration % config.save_frequency == 0 or finished or stopped:
             run.save()
     check_param_sync(run.agent, comm)
-    if run.unsaved:
-        raise RunError(f"the last {run.unsaved}", everywhere=True)
+    if run.save_error:
+        raise RunError(f"the last {run.save_error}", everywhere=True)
     return ("finished", finished) if finished else ("stopped", stopped)
 
 
@@ -146,7 +146,7 @@ def replay(run: Training, rollouts: Iterator[Rollout]) -> str:
     """
     total, expected = len(run.replay_log.actions), run.replay_log.last_obs
     for number in range(1, total + 1):
-        run.watchdog.iteration(run.replay_log.start + number)
+        run.watchdog.start_iteration(run.replay_log.start + number)
         rollout = next(rollouts)
         if stopped := run.watchdog.agree_to_stop():
             return stopped

@@ -120,8 +120,8 @@ class Watchdog:
         self._thread.join()
         self._receiver.close()
 
-    def iteration(self, number: int) -> None:
-        """Report that an iteration begins, so the run does not hang."""
+    def start_iteration(self, number: int) -> None:
+        """Restart the iteration timeout."""
         self._iteration, self._idle_seconds = number, 0.0
 
     def disarm(self) -> None:
@@ -136,7 +136,7 @@ class Watchdog:
         """Return whether a stop was requested, or the time limit is close."""
         return bool(self._signal) or self.remaining_seconds() < EXIT_SOON_S
 
-    def _stop_reason(self) -> str:
+    def _get_stop_reason(self) -> str:
         """Return why this worker wants to stop; empty if it does not."""
         if self._signal:
             return f"{self._signal} received by worker {self._comm.rank}"
@@ -146,7 +146,7 @@ class Watchdog:
 
     def agree_to_stop(self) -> str:
         """Return why the run stops, equal on all workers; empty if it continues (collective)."""
-        return next(filter(None, self._comm.allgather(self._stop_reason())), "")
+        return next(filter(None, self._comm.allgather(self._get_stop_reason())), "")
 
     def _watch(self) -> None:
         before = time.monotonic()

@@ -41,7 +41,7 @@ class Training:
     replay_log: ReplayLog  # of the environments of this worker
     expert_return: float | None = None  # mean return of the expert
     compiled: bool = False
-    unsaved: str = ""  # why the last checkpoint could not be written; empty on success
+    save_error: str = ""  # why the last checkpoint could not be written; empty on success
     # kind → name and bytes of checkpoints that are not written yet, e.g. because the disk is full
     _pending: dict[str, tuple[int | str, bytes]] = field(default_factory=dict)
 
@@ -100,7 +100,7 @@ class Training:
         else:
             keep = self.experiment.settings.train.keep_checkpoints
             checkpoint.prune(folder, keep, self.counters.iteration)
-        self.unsaved, written = self.comm.broadcast((problem, written))
+        self.save_error, written = self.comm.broadcast((problem, written))
         if written is not None:
             self.status.saved_iteration = written
 

@@ -75,7 +75,7 @@ def watched(tmp_path, monkeypatch):
 
 def test_iteration_ends_after_its_timeout_and_not_before(watched):
     watchdog, ends = watched
-    watchdog.iteration(7)
+    watchdog.start_iteration(7)
     began = time.monotonic()
     give_up = began + 20
     while not ends and time.monotonic() < give_up:
@@ -102,7 +102,7 @@ def test_time_of_a_suspended_job_does_not_count(tmp_path, monkeypatch):
 def test_run_that_makes_progress_continues(watched):
     watchdog, ends = watched
     for number in range(40):
-        watchdog.iteration(number)
+        watchdog.start_iteration(number)
         time.sleep(0.02)
     assert ends == []
 
@@ -144,7 +144,7 @@ def orphaned(folder, monkeypatch, parent, launched=True):
 def test_clock_of_the_first_worker_decides_about_the_time_limit(tmp_path):
     def stop_reason(rank):
         comm = Answers(rank, 2, {})
-        return Watchdog(comm, Status(tmp_path, Counters()), time.monotonic() - 10, 5.0, math.inf)._stop_reason()
+        return Watchdog(comm, Status(tmp_path, Counters()), time.monotonic() - 10, 5.0, math.inf)._get_stop_reason()
 
     assert "execution_time of 5 s used up" in stop_reason(0)
     assert stop_reason(1) == ""
