@@ -1,4 +1,4 @@
-"""The training loop; it names no algorithm."""
+"""The training loop of all algorithms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from milozero.agents.rollout import Rollout, fingerprint, rollout_generator
 from milozero.experiment.hardware import use_one_thread
 from milozero.experiment.launch import Launch
 from milozero.experiment.settings import Settings
-from milozero.helpers.config.params import to_kwargs
+from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import NonFiniteError, RunError
 from milozero.helpers.logging import logger
 from milozero.training.build import build_run
@@ -23,11 +23,11 @@ NAN = float("nan")
 
 
 def train(settings: Settings, launch: Launch) -> None:
-    """Train an agent, or continue training it.
+    """Train an agent, or resume training it.
 
     Raises:
-        UserError: for what the user can fix, before anything is written.
-        RunError: if the run fails; its last checkpoint remains.
+        UserError: if the settings or their inputs are invalid; nothing has been written then.
+        RunError: if the run fails; its last checkpoint is kept.
     """
     use_one_thread()
     run = build_run(settings, launch)
@@ -44,19 +44,22 @@ def train(settings: Settings, launch: Launch) -> None:
 
 
 def run_training(run: Training) -> tuple[str, str]:
-    """Train; whatever becomes of it, ``status.json`` says it.
+    """Train, and write the final state to status.json.
+
+    Returns:
+        The state, ``finished`` or ``stopped``, and the reason.
 
     Raises:
-        RunError: where the run failed in a way that is known here.
+        RunError: if a value is NaN or infinite, parameters diverge, or the last checkpoint cannot be written.
     """
     if run.comm.rank == 0:
         run.status.write("running", "")
     try:
         state, reason = iterate(run)
     except NonFiniteError as error:
-        story = dump_nonfinite(run, error)
-        run.status.write("failed", story)
-        raise RunError(story, everywhere=error.everywhere) from None
+        message = dump_nonfinite(run, error)
+        run.status.write("failed", message)
+        raise RunError(message, everywhere=error.everywhere) from None
     except BaseException as error:
         run.status.write("failed", f"worker {run.comm.rank}: {type(error).__name__}: {error}")
         raise
@@ -67,13 +70,13 @@ def run_training(run: Training) -> tuple[str, str]:
 
 
 def iterate(run: Training) -> tuple[str, str]:
-    """Iterate until the steps, the iterations or the time are used up, or a signal comes.
+    """Iterate until the budget of steps, iterations or time is exhausted, or a signal arrives.
 
     Returns:
-        ``finished`` or ``stopped``, and why.
+        The state, ``finished`` or ``stopped``, and the reason.
 
     Raises:
-        RunError: where the run is over and its last checkpoint could not be written.
+        RunError: if parameters diverge between workers, or the last checkpoint cannot be written.
     """
     config, counters, comm = run.experiment.settings.train, run.counters, run.comm
     rollouts = rollout_generator(
@@ -88,10 +91,9 @@ def iterate(run: Training) -> tuple[str, str]:
     finished, stopped = budget_exhausted(counters, config) or run.agent.finished, ""
     if run.replay_log.actions and not finished:
         stopped = replay(run, rollouts)
-    earlier = counters.seconds  # of the launches before this one
-    started = time.monotonic()
+    previous_seconds, start = counters.seconds, time.monotonic()
     while not finished and not stopped:
-        run.watchdog.iteration(counters.iteration + 1)
+        run.watchdog.start_iteration(counters.iteration + 1)
         metrics = do_iteration(rollouts, run)
         if config.sync_check_frequency and counters.iteration % config.sync_check_frequency == 0:
             check_param_sync(run.agent, comm)
@@ -100,19 +102,19 @@ def iterate(run: Training) -> tuple[str, str]:
         due = config.eval_frequency and counters.iteration % config.eval_frequency == 0
         metrics["eval_return"] = run.evaluate() if due or finished else NAN
         metrics["best_eval_return"] = counters.best_eval_return if math.isfinite(counters.best_eval_return) else NAN
-        counters.seconds = earlier + time.monotonic() - started
-        metrics |= throughput(counters, config, run.watchdog.seconds_left())
+        counters.seconds = previous_seconds + time.monotonic() - start
+        metrics |= throughput(counters, config, run.watchdog.remaining_seconds())
         run.tracker.log(metrics, counters.timesteps)
         if counters.iteration % config.save_frequency == 0 or finished or stopped:
             run.save()
     check_param_sync(run.agent, comm)
-    if run.unsaved:
-        raise RunError(f"the last {run.unsaved}", everywhere=True)
+    if run.save_error:
+        raise RunError(f"the last {run.save_error}", everywhere=True)
     return ("finished", finished) if finished else ("stopped", stopped)
 
 
 def do_iteration(rollouts: Iterator[Rollout], run: Training) -> dict[str, float]:
-    """Collect one rollout on every worker and learn from all of them; return the metrics."""
+    """Collect a rollout on each worker, update the agent with all of them, and return the metrics."""
     config, counters = run.experiment.settings.train, run.counters
     rollout = next(rollouts)
     losses = run.agent.update(rollout, counters.progress(config))
@@ -135,18 +137,21 @@ def do_iteration(rollouts: Iterator[Rollout], run: Training) -> dict[str, float]
 
 
 def replay(run: Training, rollouts: Iterator[Rollout]) -> str:
-    """Bring the environments of a resumed run back to where they were; return why to stop, or nothing.
+    """Restore the environments of a resumed run by replaying its actions.
 
-    A run that is stopped meanwhile saves nothing: what it goes on from is still right.
+    A run that is stopped during the replay saves nothing, because its checkpoint is still valid.
+
+    Returns:
+        Why to stop; empty if the run continues.
     """
-    total, wanted = len(run.replay_log.actions), run.replay_log.last_obs
+    total, expected = len(run.replay_log.actions), run.replay_log.last_obs
     for number in range(1, total + 1):
-        run.watchdog.iteration(run.replay_log.start + number)
+        run.watchdog.start_iteration(run.replay_log.start + number)
         rollout = next(rollouts)
         if stopped := run.watchdog.agree_to_stop():
             return stopped
         if run.comm.rank == 0 and number % max(total // 10, 1) == 0:
             logger.info(f"replayed {number} of {total} iterations")
-    if not all(run.comm.allgather(wanted == fingerprint(rollout.obs[-1]))) and run.comm.rank == 0:
-        logger.warning("the environments are not where they were: seed and actions do not determine what they do")
+    if not all(run.comm.allgather(expected == fingerprint(rollout.obs[-1]))) and run.comm.rank == 0:
+        logger.warning("the environments are not restored exactly: they do not depend only on seed and actions")
     return ""

@@ -22,7 +22,8 @@ from milozero.environments import bundles
 from milozero.experiment.metadata import read_metadata
 from milozero.experiment.resume import find_conflicts
 from milozero.experiment.watchdog import restore_signals
-from milozero.helpers.config.params import build, build_parser, param, read_flags
+from milozero.helpers.config.flags import build_parser, read_flags
+from milozero.helpers.config.params import build, param
 from milozero.helpers.errors import UserError
 from milozero.helpers.logging import flush_stdio, log_to_terminal, logger, pluralize
 from milozero.helpers.progress import with_progress

@@ -35,8 +35,8 @@ from trainings import ROOT, train_and_play
 
 sys.path.insert(0, str(ROOT))
 
-from milozero.experiment.resume import identity
-from milozero.experiment.settings import parse
+from milozero.experiment.command_line import parse
+from milozero.experiment.resume import immutable_names
 from milozero.helpers.errors import UserError
 from milozero.helpers.files import write_bytes
 
@@ -97,7 +97,7 @@ def recipe(env_id: str, changed: Sequence[str] = ()) -> dict[str, Any]:
         UserError: where a change is none that main.py takes.
     """
     settings = parse(flags_of(env_id, changed))
-    kept = sorted(settings.explicit & identity(settings))
+    kept = sorted(settings.explicit & immutable_names(settings))
     return {name: settings.flat()[name] for name in kept} | {"num_timesteps": TASKS[env_id].steps}
 
 

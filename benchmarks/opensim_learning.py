@@ -27,9 +27,9 @@ from milozero.evaluation.episodes import episode_seeds, play  # noqa: E402
 from milozero.evaluation.loading import make_agent  # noqa: E402
 from milozero.experiment import checkpoint  # noqa: E402
 from milozero.experiment.initializer import git_sha  # noqa: E402
-from milozero.experiment.resume import settings_from_record  # noqa: E402
+from milozero.experiment.resume import settings_from_metadata  # noqa: E402
 from milozero.helpers.comm import Comm  # noqa: E402
-from milozero.helpers.config.params import to_kwargs  # noqa: E402
+from milozero.helpers.config.values import to_kwargs  # noqa: E402
 from milozero.helpers.files import write_bytes  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "opensim_learning.json"
@@ -50,7 +50,7 @@ def train(name: str, data: Path) -> Path:
 def measure(folder: Path) -> dict[str, Any]:
     """Return what the policy does before the first update and after the last, over the same random targets."""
     content = checkpoint.load(folder / "last.pt")
-    settings = settings_from_record(content["config"])
+    settings = settings_from_metadata(content["config"])
     env = make_env(content["config"]["env_id"], None, to_kwargs(settings.common.env_kwargs))
     agent = make_agent(
         settings, env, env.observation_space.shape[0], AgentContext(Comm(), seed=settings.common.seed or 0)

@@ -33,7 +33,7 @@ class Step:
 
 LEFT, MIDDLE, RIGHT = 0.0, 3.7, 7.4
 BEGIN = [
-    Step("parse", "experiment/settings.py", "flags over task file over defaults", LEFT, 0),
+    Step("parse", "experiment/command_line.py", "flags over task file over defaults", LEFT, 0),
     Step("ExperimentInitializer", "experiment/initializer.py", "name, folders, seed, checkpoint", MIDDLE, 0),
     Step("make_vector_env", "environments/__init__.py", "MuJoCo, dm_control, OpenSim, yours", RIGHT, 0),
     Step("make_agent", "evaluation/loading.py", "by its name in AGENTS", LEFT, 1.35),

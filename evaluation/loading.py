@@ -15,10 +15,10 @@ from milozero.agents import agent_class
 from milozero.environments.vector import check_first, environment_action
 from milozero.evaluation.video import check_renderer
 from milozero.experiment import checkpoint
-from milozero.experiment.resume import settings_from_record
+from milozero.experiment.resume import settings_from_metadata
 from milozero.experiment.settings import Settings
 from milozero.helpers.comm import Comm
-from milozero.helpers.config.params import to_kwargs
+from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def load_agent(
 
     path = Path(path)
     content = checkpoint.load(checkpoint.find(str(path), iter_num) if path.is_dir() else path)
-    trained = settings_from_record(content["config"])
+    trained = settings_from_metadata(content["config"])
     env_id = environments.resolve(trained.train.env_id)
     if rendered and environments.suite_for(env_id).OPENGL:
         check_renderer()

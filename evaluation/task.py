@@ -1,10 +1,11 @@
-"""``--task=eval``: evaluate a checkpoint, render and record it."""
+"""``--task=eval``: evaluate a checkpoint, and render or record it."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import functools
+import math
 import os
 import secrets
 import signal
@@ -23,44 +24,45 @@ from milozero.experiment.launch import Launch
 from milozero.experiment.settings import Settings
 from milozero.experiment.watchdog import SIGNALS
 from milozero.helpers.comm import Comm
-from milozero.helpers.config.params import from_kwargs
+from milozero.helpers.config.values import from_kwargs
 from milozero.helpers.errors import NonFiniteError, RunError, UserError
 from milozero.helpers.logging import logger, pluralize
 from milozero.tracking.metrics import EVALUATION_METRICS
 from milozero.tracking.wandb import WandbTracker
 
 
-def downloaded(settings: Settings, comm: Comm) -> str:
-    """Return the folder into which rank 0 has downloaded the checkpoint (collective).
+def download_checkpoint(settings: Settings, comm: Comm) -> str:
+    """Download the checkpoint on rank 0 and return its folder (collective).
 
     Raises:
-        UserError: where it cannot be had.
+        UserError: if the download fails.
     """
-    config, found, problem = settings.evaluation, "", ""
+    config, folder, problem = settings.evaluation, "", ""
     if comm.rank == 0:
         data = Path(settings.common.data_dir)
         try:
             replace = config.wandb_download_replace
-            found = str(downloads.fetch(config.wandb_run_path, config.iter_num, data, replace=replace))
+            folder = str(downloads.fetch(config.wandb_run_path, config.iter_num, data, replace=replace))
         except UserError as error:
             problem = str(error)
-    found, problem = comm.broadcast((found, problem))
+    folder, problem = comm.broadcast((folder, problem))
     if problem:
         raise UserError(problem)
-    return found
+    return folder
 
 
 def evaluate(settings: Settings, launch: Launch) -> None:
-    """Play a checkpoint; algorithm, environment and networks come from it.
+    """Evaluate a checkpoint, which determines algorithm, environment and networks.
 
     Raises:
-        UserError: where the checkpoint cannot be used.
+        UserError: if the checkpoint cannot be used.
+        RunError: if a value is NaN or infinite.
     """
     use_one_thread()
     config, comm = settings.evaluation, launch.comm
     if config.render or config.record:
         choose_renderer()
-    path = checkpoint.find(config.model_path or downloaded(settings, comm), config.iter_num)
+    path = checkpoint.find(config.model_path or download_checkpoint(settings, comm), config.iter_num)
 
     rendered = config.render or config.record
     loaded = load_agent(path, settings.common.env_kwargs, select_device(settings, comm), rendered=rendered)
@@ -71,7 +73,7 @@ def evaluate(settings: Settings, launch: Launch) -> None:
     if comm.rank == 0:
         logger.info(f"{path}: {trained.train.algo} on {env_id}, iteration {loaded.iteration}")
         if config.render and not os.environ.get("DISPLAY"):
-            logger.info("there is no display: --render writes videos")
+            logger.info("no display: --render records videos")
     make = functools.partial(environments.make_env, env_id, kwargs=loaded.env_kwargs)
     metadata = {"env_id": env_id, "env_kwargs": from_kwargs(loaded.env_kwargs)}
     try:
@@ -80,8 +82,8 @@ def evaluate(settings: Settings, launch: Launch) -> None:
         raise RunError(f"{env_id}, worker {comm.rank}: {error}") from None
     if comm.rank == 0:
         mean, std = results["return_mean"], results["return_std"]
-        played = pluralize(config.num_trajs, "episode")
-        logger.info(f"return {mean:.2f} ± {std:.2f} over {played}, length {results['length_mean']:.0f}")
+        episodes = pluralize(config.num_trajs, "episode")
+        logger.info(f"return {mean:.2f} ± {std:.2f} over {episodes}, length {results['length_mean']:.0f}")
         for kind, pattern in (("videos", "*.mp4"), ("trajectories", "*.h5"), ("results", "*.json")):
             if any(folder.glob(pattern)):
                 logger.info(f"{kind + ':':14}{folder}/{pattern}")
@@ -91,7 +93,7 @@ def evaluate(settings: Settings, launch: Launch) -> None:
 def track_evaluation(
     settings: Settings, name: str, results: dict[str, Any], folder: Path, cleanup: contextlib.ExitStack
 ) -> None:
-    """Log an evaluation, with its videos and ``results.json``, to ``--wandb_project``, where one is named."""
+    """Log an evaluation to ``--wandb_project`` if it is set, with its videos and ``results.json``."""
     tracking = settings.tracking
     if not tracking.wandb_project:
         return
@@ -103,7 +105,7 @@ def track_evaluation(
         group="eval",
         config=dataclasses.asdict(settings.evaluation) | {"env_id": results["env_id"], "experiment": name},
         data=Path(settings.common.data_dir),
-        run_id=secrets.token_hex(4),  # whatever run the environment names: this is none of training
+        run_id=secrets.token_hex(4),  # a new run, even if WANDB_RUN_ID names one
         files=[folder / "results.json"],
     )
     tracker.log({key: results[key] for key in EVALUATION_METRICS}, 0)
@@ -113,4 +115,4 @@ def track_evaluation(
     interrupted = threading.Event()
     for number in SIGNALS:
         signal.signal(number, lambda *_: interrupted.set())
-    cleanup.callback(lambda: tracker.wait(over=interrupted.is_set))
+    cleanup.callback(lambda: tracker.wait(math.inf, interrupted.is_set))

@@ -1,4 +1,4 @@
-"""Checkpoints: one file each, written whole or not at all, and known to be whole when it is read."""
+"""Checkpoints: single files, written atomically and verified by a checksum."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from milozero.helpers.files import write_bytes
 if TYPE_CHECKING:
     from milozero.agents.base import Agent
 
-VERSION = 2  # of the layout below
-# part → its type: what was run; networks, optimizers, normalizers; how far the run is; what each worker alone has
+LAYOUT_VERSION = 2  # of `PARTS`
+# part → type: settings; networks, optimizers and normalizers; progress; states that each worker has of its own
 PARTS: dict[str, type] = {"config": dict, "agent": dict, "counters": dict, "workers": list}
-MARK = b"MiloZero sha256 "  # and the digest of everything before it, at the file's end, where unzipping ignores it
-TRAILER = len(MARK) + 64
+CHECKSUM_MARK = (
+    b"MiloZero sha256 "  # followed by the digest of the file up to here; zip readers ignore trailing bytes
+)
+TRAILER_BYTES = len(CHECKSUM_MARK) + 64
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of a run that was killed while it wrote; for the folder's only writer."""
+    """Remove temporary files of a run that was killed while writing. Requires that no other process writes here."""
     for file in folder.glob(".*.pt.*"):
         file.unlink()
 
 
 def to_bytes(content: Mapping[str, Any]) -> bytes:
-    """Return a checkpoint as it stands in a file.
+    """Return the bytes of a checkpoint file.
 
     Args:
         content: the `PARTS`; tensors and plain values only.
@@ -39,109 +41,127 @@ def to_bytes(content: Mapping[str, Any]) -> bytes:
     import torch
 
     buffer = io.BytesIO()
-    torch.save({"version": VERSION, **content}, buffer)
+    torch.save({"version": LAYOUT_VERSION, **content}, buffer)
     data = buffer.getvalue()
-    return data + MARK + hashlib.sha256(data).hexdigest().encode()
+    return data + CHECKSUM_MARK + hashlib.sha256(data).hexdigest().encode()
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint, as `write_bytes` does."""
+    """Write a checkpoint atomically.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
     write_bytes(path, to_bytes(content))
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Return a checkpoint's content. Nothing in the file is run: only tensors and plain values are read.
+    """Return the content of a checkpoint. Only tensors and plain values are read; no code in the file is executed.
 
     Raises:
-        UserError: where the file is missing, damaged, not a checkpoint, or of a layout that is not known here.
+        UserError: if the file is missing, damaged, not a checkpoint, or has an unknown layout.
     """
     import torch
 
+    data, has_checksum = _read_verified(path)
+    try:
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception:  # torch and zipfile raise arbitrary exceptions on invalid bytes
+        raise UserError(f"{path} is damaged or not a checkpoint") from None
+    version = content.get("version") if isinstance(content, dict) else None
+    if version == 1:
+        with convert_errors():
+            content = _upgrade_version_1(content)
+    elif isinstance(version, int) and version > LAYOUT_VERSION:
+        raise UserError(
+            f"{path} has layout {version}, of a newer MiloZero; this version reads layouts 1 to {LAYOUT_VERSION}"
+        )
+    elif version != LAYOUT_VERSION or not has_checksum:
+        raise UserError(f"{path} is damaged or not a checkpoint")
+    complete = all(isinstance(content.get(part), kind) for part, kind in PARTS.items())
+    if not complete or type(content["counters"].get("iteration")) is not int:
+        raise UserError(f"{path} is not a checkpoint of MiloZero")
+    return dict(content)
+
+
+def _read_verified(path: Path) -> tuple[bytes, bool]:
+    """Return a file's bytes without the checksum, and whether there is one.
+
+    Raises:
+        UserError: if the file cannot be read or its checksum does not match.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}") from None
-    trailer = data[-TRAILER:]
-    marked = trailer.startswith(MARK)
-    if marked:
-        data = data[:-TRAILER]
-        if hashlib.sha256(data).hexdigest().encode() != trailer[len(MARK) :]:
-            raise UserError(f"{path} is damaged: its checksum does not fit")
-    try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception:  # whatever torch and zipfile raise on bytes that are no checkpoint
-        raise UserError(f"{path} is damaged or no checkpoint") from None
-    version = content.get("version") if isinstance(content, dict) else None
-    if version == 1:
-        with fitting():
-            content = _from_version_1(content)
-    elif isinstance(version, int) and version > VERSION:
-        raise UserError(f"{path} has layout {version}, of a newer MiloZero; this one reads layouts 1 to {VERSION}")
-    elif version != VERSION or not marked:
-        raise UserError(f"{path} is damaged or no checkpoint")
-    whole = all(isinstance(content.get(part), kind) for part, kind in PARTS.items())
-    if not whole or type(content["counters"].get("iteration")) is not int:
-        raise UserError(f"{path} is not a checkpoint of this program")
-    return dict(content)
+    trailer = data[-TRAILER_BYTES:]
+    if not trailer.startswith(CHECKSUM_MARK):
+        return data, False
+    data = data[:-TRAILER_BYTES]
+    if hashlib.sha256(data).hexdigest().encode() != trailer[len(CHECKSUM_MARK) :]:
+        raise UserError(f"{path} is damaged: its checksum does not match")
+    return data, True
 
 
-def _from_version_1(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of layout 1, which kept nothing of the environments: fit to play, and to go on from."""
+def _upgrade_version_1(content: dict[str, Any]) -> dict[str, Any]:
+    """Convert layout 1, which had no state of the environments: a run can resume from it, but not bit-exactly."""
     optimizer = content.get("agent", {}).get("optimizer", {})
-    optimizer["steps"] = int(optimizer["steps"])  # a tensor of one float, before
-    return content | {"version": VERSION, "workers": []}
+    optimizer["steps"] = int(optimizer["steps"])  # was a tensor of one float
+    return content | {"version": LAYOUT_VERSION, "workers": []}
 
 
 @contextlib.contextmanager
-def fitting() -> Iterator[None]:
-    """Within this, content that does not fit the agent of its own settings is a `UserError`."""
+def convert_errors() -> Iterator[None]:
+    """Convert the errors that inconsistent checkpoints cause into `UserError`."""
     try:
         yield
     except (KeyError, TypeError, ValueError, IndexError, RuntimeError, AttributeError, OverflowError) as error:
         message = " ".join(str(error).split())
-        raise UserError(f"the checkpoint does not fit its own settings: {message}") from None
+        raise UserError(f"the checkpoint does not match its own settings: {message}") from None
 
 
-def check_fit(found: Any, wanted: Any, where: str = "") -> None:
-    """Compare a saved state with one that is known to be right, of other values: nested mappings, lists, tensors.
+def check_structure(state: Any, expected: Any, path: str) -> None:
+    """Check that a saved state has the structure of `expected`: nested mappings, lists and tensors.
 
     Raises:
-        ValueError: naming the first place where kinds or sizes differ.
+        ValueError: with the first path whose type, keys, length, shape or dtype differ.
     """
-    if type(found) is not type(wanted):
-        raise ValueError(f"{where} is of type {type(found).__name__}, not {type(wanted).__name__}")
-    if isinstance(wanted, dict):
-        if found.keys() != wanted.keys():
-            raise ValueError(f"{where} has other parts: {', '.join(map(repr, found.keys() ^ wanted.keys()))}")
-        for key, value in wanted.items():
-            check_fit(found[key], value, f"{where}/{key}")
-    elif isinstance(wanted, list):
-        if len(found) != len(wanted):
-            raise ValueError(f"{where} is {len(found)} long, not {len(wanted)}")
-        for place, (one, other) in enumerate(zip(found, wanted, strict=True)):
-            check_fit(one, other, f"{where}/{place}")
-    elif hasattr(wanted, "shape") and (found.shape != wanted.shape or found.dtype != wanted.dtype):
-        raise ValueError(f"{where} is {tuple(found.shape)} {found.dtype}, not {tuple(wanted.shape)} {wanted.dtype}")
+    if type(state) is not type(expected):
+        raise ValueError(f"{path} is of type {type(state).__name__}, not {type(expected).__name__}")
+    if isinstance(expected, dict):
+        if state.keys() != expected.keys():
+            raise ValueError(f"{path} has different keys: {', '.join(map(repr, state.keys() ^ expected.keys()))}")
+        for key, value in expected.items():
+            check_structure(state[key], value, f"{path}/{key}")
+    elif isinstance(expected, list):
+        if len(state) != len(expected):
+            raise ValueError(f"{path} has length {len(state)}, not {len(expected)}")
+        for index, (one, other) in enumerate(zip(state, expected, strict=True)):
+            check_structure(one, other, f"{path}/{index}")
+    elif hasattr(expected, "shape") and (state.shape != expected.shape or state.dtype != expected.dtype):
+        raise ValueError(
+            f"{path} is {tuple(state.shape)} {state.dtype}, not {tuple(expected.shape)} {expected.dtype}"
+        )
 
 
 def restore_agent(agent: Agent, state: Any) -> None:
-    """Let an agent take over a checkpoint's state.
+    """Load a checkpoint's state into an agent.
 
     Raises:
-        UserError: where that is of another one.
+        UserError: if the state belongs to a different agent.
     """
-    with fitting():
-        check_fit(state, agent.state_dict(), "agent")
+    with convert_errors():
+        check_structure(state, agent.state_dict(), "agent")
         agent.load_state_dict(state)
 
 
 def file_name(iter_num: int | str) -> str:
-    """Return the name of the checkpoint of an iteration, of ``best`` or of ``last``."""
+    """Return the file name of a checkpoint: of an iteration, ``best`` or ``last``."""
     return f"{iter_num}.pt" if iter_num in ("best", "last") else f"iter_{iter_num}.pt"
 
 
-def available(folder: Path) -> list[str]:
-    """Return what ``--iter_num`` may be for a folder of checkpoints: iterations in order, then best, last."""
+def list_checkpoints(folder: Path) -> list[str]:
+    """Return the valid values of ``--iter_num`` for a folder: iterations in order, then best, last."""
     pattern = re.compile(r"iter_([0-9]{1,18})\.pt|(best|last)\.pt")
     names = [match[1] or match[2] for file in folder.glob("*.pt") if (match := pattern.fullmatch(file.name))]
     numbers = {name for name in names if name.isdecimal()}
@@ -149,53 +169,58 @@ def available(folder: Path) -> list[str]:
 
 
 def find(model_path: str, iter_num: str, flags: tuple[str, str] = ("model_path", "iter_num")) -> Path:
-    """Return the checkpoint file of ``--model_path`` and ``--iter_num``, or of other `flags` that name one.
+    """Return the checkpoint file that two flags name.
+
+    Args:
+        model_path: folder of the checkpoints.
+        iter_num: an iteration, ``best`` or ``last``.
+        flags: names of the flags, for error messages.
 
     Raises:
-        UserError: where it is not there, with what is.
+        UserError: if there is no such checkpoint, with the existing ones.
     """
     folder = Path(model_path)
-    if not os.path.isdir(folder):  # Path.is_dir raises where a parent may not be read
-        raise UserError(f"--{flags[0]}={model_path}: no such folder; it is data/checkpoints/<experiment>")
-    there = available(folder)
-    if not there:
-        raise UserError(f"--{flags[0]}={model_path}: there are no checkpoints in it")
-    if iter_num not in there:
-        raise UserError(f"--{flags[1]}={iter_num}: no such checkpoint in {model_path}; there are {', '.join(there)}")
+    if not os.path.isdir(folder):  # Path.is_dir raises if a parent is not readable
+        raise UserError(f"--{flags[0]}={model_path}: no such folder; expected data/checkpoints/<experiment>")
+    names = list_checkpoints(folder)
+    if not names:
+        raise UserError(f"--{flags[0]}={model_path}: the folder contains no checkpoints")
+    if iter_num not in names:
+        raise UserError(f"--{flags[1]}={iter_num}: no such checkpoint in {model_path}; available: {', '.join(names)}")
     return folder / file_name(iter_num)
 
 
-def newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
-    """Return the content of the newest intact checkpoint that a run can go on from; None where there is none at all.
+def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
+    """Return the content of the newest intact checkpoint; None if there are no checkpoints to resume from.
 
     Args:
         folder: of the checkpoints.
-        warn: is told of each damaged one that is passed over.
+        warn: called with a message for each damaged checkpoint that is skipped.
 
     Raises:
-        UserError: where there are checkpoints and not one is intact.
+        UserError: if there are checkpoints, but none is intact.
     """
-    there = available(folder)
-    found: dict[str, Any] | None = None
-    for name in ["last"] * ("last" in there) + [name for name in reversed(there) if name.isdecimal()]:
-        # Killed between its two files, a save leaves an iteration's file that is newer than the last one.
-        if found is not None and int(name) <= found["counters"]["iteration"]:
+    names = list_checkpoints(folder)
+    newest: dict[str, Any] | None = None
+    for name in ["last"] * ("last" in names) + [name for name in reversed(names) if name.isdecimal()]:
+        # A run that is killed between writing both files leaves an iteration that is newer than `last`.
+        if newest is not None and int(name) <= newest["counters"]["iteration"]:
             break
         try:
-            found = load(folder / file_name(name))
+            newest = load(folder / file_name(name))
         except UserError as error:
-            warn(f"passed over: {error}")
-    if found is None and set(there) - {"best"}:
-        raise UserError(f"not one of the checkpoints in {folder} is intact")
-    return found
+            warn(f"skipped: {error}")
+    if newest is None and set(names) - {"best"}:
+        raise UserError(f"none of the checkpoints in {folder} is intact")
+    return newest
 
 
 def prune(folder: Path, keep: int, iteration: int) -> None:
-    """Remove all but the newest `keep` checkpoints up to an iteration; 0 keeps all.
+    """Remove all but the newest `keep` checkpoints up to `iteration`; 0 keeps all.
 
-    ``best`` and ``last`` always stay, and so do later ones, from which a resumed run did not go on.
+    Keeps ``best``, ``last``, and later iterations, which a run leaves behind if it resumes from an earlier one.
     """
-    iterations = [name for name in available(folder) if name.isdecimal() and int(name) <= iteration]
+    iterations = [name for name in list_checkpoints(folder) if name.isdecimal() and int(name) <= iteration]
     for name in iterations[:-keep] if keep else []:
-        with contextlib.suppress(OSError):  # somebody was quicker, or the next time will do
+        with contextlib.suppress(OSError):  # the next call tries again
             (folder / file_name(name)).unlink()

@@ -1,4 +1,4 @@
-"""What a run makes use of on its machine: threads, a GPU, a compiler."""
+"""Selection of threads, GPU and compiler."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from milozero.experiment.settings import Settings
     from milozero.helpers.comm import Comm
 
-COMPILE_MIN_STEPS = 30_000  # minibatches, from which on compiled code saves more time than its compilation takes
+COMPILE_MIN_STEPS = 30_000  # optimizer steps from which compiled code saves more time than compiling it takes
 
 
 def use_one_thread() -> None:
-    """Let torch compute with one thread, whatever the environment says: workers are the parallel unit."""
-    import torch  # takes a second, which tasks without networks do not have to wait
+    """Limit torch to one thread, regardless of the environment: runs are parallelized over workers."""
+    import torch  # takes a second, which tasks without networks can save
 
     torch.set_num_threads(1)
 
@@ -30,44 +30,52 @@ def select_device(settings: Settings, comm: Comm) -> str:
     """Return the torch device of this worker.
 
     Raises:
-        UserError: where ``--cuda`` was given and there is no GPU.
+        UserError: if ``--cuda`` is set and no GPU is available.
     """
     if not settings.common.cuda:
         return "cpu"
     import torch
 
     if not torch.cuda.is_available():
-        raise UserError("--cuda: no GPU can be used here (torch sees none); run without it")
+        raise UserError(
+            "--cuda: no GPU is available (torch.cuda.is_available() is False); remove the flag to use the CPU"
+        )
     return f"cuda:{comm.local_rank % torch.cuda.device_count()}"
 
 
 def can_compile(device: str) -> bool:
-    """Return whether what compiling needs is here: a C++ compiler and Python's headers, for a GPU also triton."""
+    """Return whether torch.compile works: it needs a C++ compiler, Python's headers and, on a GPU, triton."""
     compiler = shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))
     headers = (Path(sysconfig.get_path("include")) / "Python.h").exists()
     triton = device == "cpu" or importlib.util.find_spec("triton") is not None
     return compiler is not None and headers and triton
 
 
-def should_compile(settings: Settings, workers: int, device: str, before: bool | None, expert_steps: int) -> bool:
-    """Return whether the update is compiled: as asked, or where it can be and the run is long enough to pay for it.
+def should_compile(
+    settings: Settings, workers: int, device: str, was_compiled: bool | None, expert_steps: int
+) -> bool:
+    """Return whether to compile the update: as ``--compile`` says, else if the run is long enough to benefit.
 
-    A resumed run does as it did `before`, where it can. Algorithms that learn from demonstrations alone learn from
-    `expert_steps` in a pass, shared among the workers; others from a rollout.
+    Args:
+        settings: of the run.
+        workers: number of workers.
+        device: torch device of the networks.
+        was_compiled: whether a resumed run was compiled before, which it then stays if possible; None for a new run.
+        expert_steps: steps per epoch over all workers, for algorithms that learn from demonstrations only.
 
     Raises:
-        UserError: where ``--compile`` was given and what it needs is missing.
+        UserError: if ``--compile`` is set and a requirement is missing.
     """
     train, agent = settings.train, settings.agent
     possible = can_compile(device)
     if train.compile and not possible:
         triton = "" if device == "cpu" else ", and triton (pip install triton)"
         need = f"a C++ compiler and Python's headers (apt install g++ python3-dev){triton}"
-        raise UserError(f"--compile needs {need}; leave it out to train without")
+        raise UserError(f"--compile needs {need}; remove the flag to train without")
     if train.compile is not None:
         return bool(train.compile)
-    if before is not None:
-        return before and possible
+    if was_compiled is not None:
+        return was_compiled and possible
     iterations = min(train.num_timesteps / (train.rollout_len * workers), train.num_iters or float("inf"))
     steps = train.rollout_len
     if not agent.LEARNS_FROM_ROLLOUTS:

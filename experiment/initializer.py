@@ -1,4 +1,4 @@
-"""One training run: its name, its folders, what it goes on from, and a record of what was run."""
+"""Set up an experiment: its name, folders, lock and metadata, and the checkpoint that it resumes from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from milozero.helpers.locks import Lock
 if TYPE_CHECKING:
     from milozero.helpers.comm import Comm
 
-NAME_FIRST = (
+ADJECTIVES = [
     "brave",
     "calm",
     "clever",
@@ -39,12 +39,12 @@ NAME_FIRST = (
     "nimble",
     "quick",
     "wise",
-)
-NAME_SECOND = ("badger", "crane", "falcon", "fox", "gecko", "hare", "heron", "ibex", "lynx", "otter", "raven", "wolf")
+]
+ANIMALS = ["badger", "crane", "falcon", "fox", "gecko", "hare", "heron", "ibex", "lynx", "otter", "raven", "wolf"]
 
 
 def git_sha() -> str:
-    """Return the commit of this program, short; ``nogit`` outside a checkout."""
+    """Return the short commit hash of MiloZero; ``nogit`` outside a git repository."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=7", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -53,32 +53,36 @@ def git_sha() -> str:
 
 
 class ExperimentInitializer:
-    """One training run: its settings, its name, its folders, and what it goes on from.
+    """Sets up an experiment: its settings, name and folders, and the checkpoint that it resumes from.
 
-    A context manager: leaving it releases the lock and closes the log. With ``--resume`` the settings are those of
-    the run that is resumed; nothing is written before `create`.
+    A context manager, which releases the lock and closes the log on exit. With ``--resume``, `settings` are those of
+    the resumed run. Nothing is written before `create` is called.
+
+    Args:
+        settings: from the command line.
+        comm: the workers.
 
     Raises:
-        UserError: where there is nothing to resume, or what is given now contradicts the run's settings.
+        UserError: if there is nothing to resume, or the settings conflict with those of the resumed run.
     """
 
     def __init__(self, settings: Settings, comm: Comm) -> None:
         train, data = settings.train, Path(settings.common.data_dir)
         self._comm = comm
-        self._lock: Lock | None = None  # rank 0's
+        self._lock: Lock | None = None  # on rank 0
         self.name = train.uuid
         self.checkpoints = data / "checkpoints" / self.name
         self.logs = data / "logs" / self.name
-        self.checkpoint: dict[str, Any] | None = None  # the checkpoint that the run goes on from
-        self.best_eval_return = -math.inf  # of the best policy that is kept, however the checkpoints are
-        self.warnings: list[str] = []  # on rank 0: what there is to say about resuming
-        self._metadata: dict[str, Any] = {}  # of this launch, that are no settings
-        self._info: dict[str, Any] = {}
-        self._log: logging.Handler | None = None  # rank 0's
+        self.checkpoint: dict[str, Any] | None = None  # to resume from
+        self.best_eval_return = -math.inf  # of best.pt, which may be newer than the checkpoint
+        self.warnings: list[str] = []  # about resuming, on rank 0
+        self._metadata: dict[str, Any] = {}  # besides the settings, what affects the numbers of a run
+        self._info: dict[str, Any] = {}  # and what does not
+        self._log: logging.Handler | None = None  # on rank 0
         try:
             if train.resume != "no":
-                found = comm.broadcast(self._find_checkpoint(train.resume) if comm.rank == 0 else None)
-                problem, self.checkpoint, self.best_eval_return = found
+                result = comm.broadcast(self._find_checkpoint(train.resume) if comm.rank == 0 else None)
+                problem, self.checkpoint, self.best_eval_return = result
                 if problem:
                     raise UserError(problem)
             if self.checkpoint is not None:
@@ -109,25 +113,23 @@ class ExperimentInitializer:
             self._lock = None
 
     def _find_checkpoint(self, resume: str) -> tuple[str, dict[str, Any] | None, float]:
-        """Return a problem or nothing, the newest intact checkpoint or None, and the return of the best policy."""
-        nothing = (None, -math.inf)
+        """Return (error message or empty, newest intact checkpoint or None, return of the best policy)."""
+        missing = (None, -math.inf)
         if not self.name:
-            return "--resume needs --uuid=<experiment>, a folder of data/checkpoints", *nothing
-        if not os.path.isdir(self.checkpoints):  # Path.is_dir raises where a parent may not be read
-            hint = f"--resume: there is no experiment {self.checkpoints}; --resume=auto would start it"
-            return "" if resume == "auto" else hint, *nothing
+            return "--resume needs --uuid=<experiment>, the name of a folder in data/checkpoints", *missing
+        if not os.path.isdir(self.checkpoints):  # Path.is_dir raises if a parent is not readable
+            hint = f"--resume: there is no experiment {self.checkpoints}; use --resume=auto to start it"
+            return "" if resume == "auto" else hint, *missing
         try:
             self._lock = Lock(self.checkpoints)
-            saved = checkpoint.newest(self.checkpoints, self.warnings.append)
+            saved = checkpoint.load_newest(self.checkpoints, self.warnings.append)
         except UserError as error:
-            return str(error), *nothing
+            return str(error), *missing
         except OSError as error:
-            return f"--resume: cannot write to {self.checkpoints}: {error.strerror}", *nothing
+            return f"--resume: cannot write to {self.checkpoints}: {error.strerror}", *missing
         if saved is None and resume != "auto":
-            return (
-                f"--resume: there are no checkpoints in {self.checkpoints}; --resume=auto would start anew",
-                *nothing,
-            )
+            hint = f"--resume: {self.checkpoints} contains no checkpoints; use --resume=auto to start over"
+            return hint, *missing
         best = -math.inf
         with contextlib.suppress(UserError, KeyError, TypeError, ValueError, OverflowError):
             best = float(checkpoint.load(self.checkpoints / "best.pt")["counters"]["best_eval_return"])
@@ -135,24 +137,24 @@ class ExperimentInitializer:
 
     @property
     def group(self) -> str:
-        """Name without the seed: what runs that differ in nothing else share."""
+        """The name without the seed, shared by runs that differ only in their seed."""
         return self.name.removesuffix(f".seed{self.seed:02}")
 
     def create(self, env_id: str, metadata: Mapping[str, Any], info: Mapping[str, Any] | None = None) -> None:
-        """Make the folders, write what is run into them, and start ``log.txt`` (on rank 0; collective).
+        """Create the folders, write the metadata and start log.txt, on rank 0 (collective).
 
         Args:
-            env_id: full, with its version.
-            metadata: what else belongs into the record, and changes what is learned or how numbers are rounded.
-            info: what belongs into the record and changes nothing.
+            env_id: full id of the environment, with its version.
+            metadata: values that affect the numbers of a run, besides its settings.
+            info: values that do not.
 
         Raises:
-            UserError: where the experiment exists already, or its folders cannot be written.
+            UserError: if the experiment already exists or its folders cannot be written.
         """
         self.env_id = env_id
         self._metadata = self._comm.broadcast({"git_sha": git_sha(), **metadata, **environments.versions(env_id)})
         self._info = dict(info or {})
-        name = self.name or self._full_name(self._comm.size)
+        name = self.name or self._generate_name(self._comm.size)
         run_id = self.run_id if re.fullmatch("[0-9a-f]{8}", self.run_id) else secrets.token_hex(4)
         self.name, self.run_id = self._comm.broadcast((name, run_id))
         data = Path(self.settings.common.data_dir)
@@ -161,9 +163,9 @@ class ExperimentInitializer:
         if problem:
             raise UserError(problem)
 
-    def _full_name(self, workers: int) -> str:
-        chance = random.SystemRandom()
-        readable = f"{chance.choice(NAME_FIRST)}_{chance.choice(NAME_SECOND)}_{chance.randrange(1000):03}"
+    def _generate_name(self, workers: int) -> str:
+        rng = random.SystemRandom()
+        readable = f"{rng.choice(ADJECTIVES)}_{rng.choice(ANIMALS)}_{rng.randrange(1000):03}"
         train, demos = self.settings.train, self.settings.imitation.num_demos
         env = self.env_id.replace("/", "_").replace(":", "_")
         return f"{readable}.{git_sha()}.{env}.{train.algo}.workers{workers}.demos{demos:02}.seed{self.seed:02}"
@@ -172,13 +174,13 @@ class ExperimentInitializer:
         resume = self.settings.train.resume != "no"
         for folder in (self.checkpoints, self.logs):
             if os.path.exists(folder) and not resume:
-                return f"experiment '{self.name}' exists already ({folder}); --resume it, or choose another --uuid"
+                return f"experiment '{self.name}' already exists ({folder}); add --resume, or choose another --uuid"
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=resume)
             self.logs.mkdir(parents=True, exist_ok=resume)
             self._lock = self._lock or Lock(self.checkpoints)
-            if self.checkpoint is None and set(checkpoint.available(self.checkpoints)) - {"best"}:
-                return f"experiment '{self.name}' was started by another process just now; try again"
+            if self.checkpoint is None and set(checkpoint.list_checkpoints(self.checkpoints)) - {"best"}:
+                return f"another process has just started experiment '{self.name}'; try again"
             checkpoint.remove_leftovers(self.checkpoints)
             self._write_metadata()
             handler = logging.FileHandler(self.logs / "log.txt")
@@ -192,20 +194,20 @@ class ExperimentInitializer:
         return ""
 
     def metadata(self, workers: int) -> dict[str, Any]:
-        """Return what was run: every setting, the full environment id, seed, workers, commit and command."""
+        """Return all settings, the full environment id, seed, workers, commit, versions and command."""
         flat = self.settings.flat()
         flat |= {"env_id": self.env_id, "seed": self.seed, "uuid": self.name, "num_workers": workers}
         return flat | {"run_id": self.run_id, "command": " ".join(sys.argv)} | self._metadata | self._info
 
-    def differences(self, saved: Mapping[str, Any], workers: int) -> list[str]:
-        """Return in what this launch differs from the one that saved a checkpoint, where bits may depend on it."""
-        train = self.settings.train  # its length bends its schedules
+    def find_differences(self, content: Mapping[str, Any], workers: int) -> list[str]:
+        """Return what differs from the launch that saved a checkpoint, so that resuming is not bit-exact."""
+        train = self.settings.train  # schedules depend on the length of the run
         length = {"num_timesteps": train.num_timesteps, "num_iters": train.num_iters}
-        now, then = (
-            {"workers": workers, **length, **self._metadata},
-            saved["config"] | {"workers": len(saved["workers"])},
-        )
-        return [f"{name} {now[name]} (was {then.get(name)})" for name in now if now[name] != then.get(name)]
+        current = {"workers": workers, **length, **self._metadata}
+        saved = content["config"] | {"workers": len(content["workers"])}
+        return [
+            f"{name} {value} (was {saved.get(name)})" for name, value in current.items() if value != saved.get(name)
+        ]
 
     def _write_metadata(self) -> None:
         import yaml

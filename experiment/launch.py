@@ -1,4 +1,4 @@
-"""What a task of the command line runs with."""
+"""The context in which main.py runs a task."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from milozero.helpers.comm import Comm
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """What a task of the command line runs with."""
+    """The context in which main.py runs a task."""
 
     comm: Comm
-    cleanup: contextlib.ExitStack  # closed at the end of the task, after everything else
-    began: float  # ``time.monotonic()`` at the start of the program, from which the time limit counts
+    cleanup: contextlib.ExitStack  # runs at the very end of the task
+    start_time: float  # ``time.monotonic()`` when the program started; the time limit counts from here

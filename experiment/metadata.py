@@ -1,4 +1,4 @@
-"""The settings of a run, as they were written beside its checkpoints."""
+"""Read the settings that a run writes next to its checkpoints."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def read_metadata(checkpoints: Path) -> dict[str, Any] | None:
-    """Return what an experiment's folder says was run; None where it is not there, or cannot be read."""
+    """Return the metadata in a folder of checkpoints; None if it is missing or unreadable."""
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C: ten times as fast
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # written in C, ten times faster
     try:
         content = yaml.load((checkpoints / "config.yaml").read_text(), loader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError):

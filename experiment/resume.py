@@ -1,4 +1,4 @@
-"""What a run was started with, from the record in its folder or checkpoint, and what may change when it goes on."""
+"""Restore settings from a checkpoint's metadata, and check which of them may change when a run resumes."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ from typing import Any
 
 from milozero import environments
 from milozero.agents import AGENTS
-from milozero.experiment.settings import Settings, check, config_groups
-from milozero.helpers.config.params import build, declared_settings, to_kwargs
+from milozero.experiment.settings import Settings, config_groups
+from milozero.experiment.validation import validate
+from milozero.helpers.config.params import build, declared_settings
+from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import UserError
 
 
-def resume_settings(settings: Settings, record: dict[str, Any]) -> Settings:
-    """Return the settings of a resumed run: those of its record, but for what is given now and may change.
+def resume_settings(settings: Settings, metadata: dict[str, Any]) -> Settings:
+    """Return the settings of a resumed run: those in its metadata, updated by the ones that were set explicitly.
 
     Raises:
-        UserError: where what is given now contradicts the record; the run would be another one.
+        UserError: if an explicit setting is immutable and differs from the metadata.
     """
-    now = settings.flat()
+    current = settings.flat()
     if "env_id" in settings.explicit:
-        now["env_id"] = environments.resolve(settings.train.env_id)
-    for name, then in find_conflicts(settings, record):
+        current["env_id"] = environments.resolve(settings.train.env_id)
+    for name, saved in find_conflicts(settings, metadata):
         raise UserError(
-            f"--{name}={now[name]}, but the run that is resumed has {then}; leave it out, "
-            f"or start another run with another --uuid"
+            f"--{name}={current[name]} conflicts with the resumed run, which has {saved}; "
+            "remove the flag, or start a new run with another --uuid"
         )
-    here = {
-        name: now[name] for name in settings.explicit | {"data_dir", "uuid", "resume"}
-    }  # its folder may have moved
-    return settings_from_record(record | here, settings.explicit)
+    updated = settings.explicit | {"data_dir", "uuid", "resume"}  # the run's folder may have been moved
+    return settings_from_metadata(metadata | {name: current[name] for name in updated}, settings.explicit)
 
 
-def find_conflicts(settings: Settings, record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield (name, value in the record) of the settings that were given, may not change, and are others there."""
-    now, defaults = settings.flat(), default_values(settings.train.algo)
+def find_conflicts(settings: Settings, metadata: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield (name, value in the metadata) of each explicit and immutable setting that differs from the metadata."""
+    current, defaults = settings.flat(), default_values(settings.train.algo)
     for name in sorted(settings.explicit & immutable_names(settings)):
-        then = record.get(name, defaults[name])  # a setting that is younger than the record
-        same = now[name] == then
+        saved = metadata.get(name, defaults[name])  # missing if the setting is newer than the run
+        equal = current[name] == saved
         if name == "env_id":
-            same = environments.resolve(now[name]) == environments.resolve(str(then))
+            equal = environments.resolve(current[name]) == environments.resolve(str(saved))
         if name == "env_kwargs":
-            same = to_kwargs(now[name]) == to_kwargs(str(then))
-        if not same:
-            yield name, then
+            equal = to_kwargs(current[name]) == to_kwargs(str(saved))
+        if not equal:
+            yield name, saved
 
 
 def immutable_names(settings: Settings) -> set[str]:
-    """Return the names of the settings that make a run the one it is: resumed with others, it would be another."""
+    """Return the names of the settings that a resumed run cannot change."""
     groups = config_groups("train", settings.train.algo).values()
     return {
         name for _, cls in groups for name, (_, _, d) in declared_settings(cls).items() if not d.mutable_on_resume
@@ -60,18 +60,18 @@ def default_values(algo: str) -> dict[str, Any]:
     return {name: default for _, cls in groups for name, (_, default, _) in declared_settings(cls).items()}
 
 
-def settings_from_record(record: dict[str, Any], explicit: frozenset[str] = frozenset()) -> Settings:
-    """Return the settings of a run from the record in its checkpoint; keys that no class knows are passed over.
+def settings_from_metadata(metadata: dict[str, Any], explicit: frozenset[str] = frozenset()) -> Settings:
+    """Return the settings of a run from the metadata in its checkpoint; unknown keys are ignored.
 
     Raises:
-        UserError: where the record does not hold the settings of a run.
+        UserError: if the metadata are not those of a valid run.
     """
-    algo = record.get("algo")
+    algo = metadata.get("algo")
     if algo not in AGENTS:
-        raise UserError(f"the checkpoint is of algorithm '{algo}', which is not known here")
+        raise UserError(f"the checkpoint has the unknown algorithm '{algo}'")
     groups = config_groups("train", algo)
     settings = Settings(
-        **{group: build(cls, {}, record, "the checkpoint") for group, cls in groups.values()}, explicit=explicit
+        **{group: build(cls, {}, metadata, "the checkpoint") for group, cls in groups.values()}, explicit=explicit
     )
-    check(settings)
+    validate(settings)
     return settings

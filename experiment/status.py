@@ -1,4 +1,4 @@
-"""How far a run is, and ``status.json`` beside a run's log: what became of it, for the spawner and for people."""
+"""The progress of a run, and status.json in its log folder, which reports the run's state to spawner.py and users."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milozero.experiment.checkpoint import check_fit
-from milozero.helpers.files import never, write_bytes
+from milozero.experiment.checkpoint import check_structure
+from milozero.helpers.files import write_bytes
 
 if TYPE_CHECKING:
     from milozero.experiment.settings import TrainConfig
@@ -25,49 +25,49 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Counters:
-    """How far a run is; part of its checkpoints."""
+    """The progress of a run; part of its checkpoints."""
 
     iteration: int = 0
-    timesteps: int = 0  # environment steps over all workers
+    timesteps: int = 0  # environment steps, summed over all workers
     episodes: int = 0
     best_eval_return: float = -math.inf
     last_eval_return: float = math.nan
-    seconds: float = 0.0  # of training
+    seconds: float = 0.0  # training time
 
-    def take_over(self, saved: dict[str, Any]) -> None:
-        """Take over a checkpoint's counters.
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load the counters of a checkpoint.
 
         Raises:
-            ValueError: where these are not counters.
+            ValueError: if `state` does not hold valid counters.
         """
-        check_fit(saved, vars(self), "counters")
-        if min(saved["iteration"], saved["timesteps"], saved["episodes"], saved["seconds"]) < 0:
+        check_structure(state, vars(self), "counters")
+        if min(state["iteration"], state["timesteps"], state["episodes"], state["seconds"]) < 0:
             raise ValueError("counters are negative")
-        vars(self).update(saved)
+        vars(self).update(state)
 
     def progress(self, config: TrainConfig) -> float:
-        """Return the share of the run that is done, from 0 to 1; the same on every worker."""
+        """Return the completed fraction of the run, from 0 to 1; equal on all workers."""
         return min(max(self.timesteps / config.num_timesteps, self.iteration / (config.num_iters or math.inf)), 1.0)
 
 
 @dataclass
 class Status:
-    """Writes a run's state as it changes.
+    """Writes the state of a run to status.json.
 
-    The states: ``running``; ``finished``, nothing is left to do; ``stopped``, to be resumed; ``failed``. A run that
-    was killed leaves ``running`` behind, of a process that is no more.
+    The states are ``running``, ``finished`` (nothing left to do), ``stopped`` (can be resumed) and ``failed``. A run
+    that was killed stays ``running``, with the id of a process that no longer exists.
     """
 
     folder: Path  # of the log
     counters: Counters
-    saved_iteration: int | None = None  # of the newest checkpoint, from which --resume goes on
-    learned: bool = False  # whether the agent has learned all it could, however long the run was to be
-    _over: bool = False  # the first word about the end is the one that counts
-    _lock: threading.Lock = field(default_factory=threading.Lock)  # the warden's thread writes as well
+    saved_iteration: int | None = None  # iteration of the newest checkpoint, from which --resume continues
+    learned: bool = False  # whether the agent converged before its budget was exhausted
+    _ended: bool = False  # only the first final state counts
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # the watchdog's thread writes as well
 
     def mark_running(self) -> None:
-        """Write that the run is running still, unless another worker has written how it ended."""
-        self.write("running", "", unless=self._has_ended)
+        """Write that the run is running, unless another worker has written that it ended."""
+        self.write("running", "", skip_if=self._has_ended)
 
     def _has_ended(self) -> bool:
         try:
@@ -75,14 +75,20 @@ class Status:
         except (OSError, ValueError, KeyError):
             return False
 
-    def write(self, state: str, reason: str, unless: Callable[[], bool] = never) -> None:
-        """Write the file, `unless` that is true at last; a disk that does not take it costs the run nothing."""
-        with self._lock:
-            if not self._over:
-                self._over = state != "running"
-                self._write(state, reason, unless)
+    def write(self, state: str, reason: str, skip_if: Callable[[], bool] | None = None) -> None:
+        """Write the state, unless a final one was written before. A failure is logged, but does not end the run.
 
-    def _write(self, state: str, reason: str, unless: Callable[[], bool]) -> None:
+        Args:
+            state: ``running``, ``finished``, ``stopped`` or ``failed``.
+            reason: why the run ended.
+            skip_if: called right before the file is replaced; if it returns True, the old file stays.
+        """
+        with self._lock:
+            if not self._ended:
+                self._ended = state != "running"
+                self._write(state, reason, skip_if)
+
+    def _write(self, state: str, reason: str, skip_if: Callable[[], bool] | None) -> None:
         content: dict[str, Any] = {
             "state": state,
             "reason": reason,
@@ -98,6 +104,6 @@ class Status:
         }
         text = json.dumps(content, indent=2) + "\n"
         try:
-            write_bytes(self.folder / "status.json", text.encode(), unless)
+            write_bytes(self.folder / "status.json", text.encode(), skip_if)
         except OSError as error:
-            logger.warning("status.json could not be written: %s", error.strerror)
+            logger.warning("cannot write status.json: %s", error.strerror)

@@ -1,4 +1,4 @@
-"""Watches over a training run from a thread of its own: signals, the time limit, and workers that hang."""
+"""Watches a training run from a background thread: signals, the time limit, and workers that hang."""
 
 from __future__ import annotations
 
@@ -25,185 +25,185 @@ if TYPE_CHECKING:
     from milozero.experiment.status import Status
     from milozero.helpers.comm import Comm
 
-log_file = logging.getLogger(__name__)  # what is only for log.txt
+log_file = logging.getLogger(__name__)  # for log.txt only
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-POLL_INTERVAL_S = 1.0  # seconds between looks at the clock
-SIGNAL_DEBOUNCE_S = 2.0  # seconds; launchers often pass one request on more than once
-EXIT_SOON_S = 120.0  # seconds before the time limit
-PING_TIMEOUT_S = 5.0  # seconds in which a worker must answer that it is there
-PARENT = os.getppid()  # the launcher, where there is one
+POLL_INTERVAL_S = 1.0
+SIGNAL_DEBOUNCE_S = 2.0  # launchers often forward the same request repeatedly
+EXIT_SOON_S = 120.0  # before the time limit
+PING_TIMEOUT_S = 5.0
+ANSWER_INTERVAL_S = 0.05
+PARENT_PID = os.getppid()  # of the launcher, if there is one
 
-
-_early: list[int] = []
+_early_signals: list[int] = []  # received before a watchdog was started
 
 
 @contextlib.contextmanager
 def restore_signals(*more: signal.Signals) -> Iterator[None]:
-    """Put the handlers of the signals that a run takes, and of `more`, back to what they were (main thread)."""
+    """On exit, restore the handlers of `SIGNALS` and of `more`. Call this from the main thread."""
     before = {number: signal.getsignal(number) for number in (*SIGNALS, *more)}
     try:
         yield
     finally:
         for number, handler in before.items():
-            if handler is not None:  # None: not installed from Python, which cannot put it back
+            if handler is not None:  # None: not installed from Python, so Python cannot restore it
                 signal.signal(number, handler)
-        _early.clear()
+        _early_signals.clear()
 
 
 def catch_early_signals() -> None:
-    """Note a SIGUSR1 that comes before there is a warden to take it, instead of dying of it."""
-    signal.signal(signal.SIGUSR1, lambda number, frame: _early.append(number))
+    """Keep a SIGUSR1 for the watchdog that starts later, instead of dying from it."""
+    signal.signal(signal.SIGUSR1, lambda number, frame: _early_signals.append(number))
 
 
 class Watchdog:
-    """Decides when a run is to stop, and ends a job that does not move.
+    """Decides when a run should stop, and aborts a job that hangs.
 
-    The first signal asks for a stop at the end of the iteration, the same one again stops at once. All that matters
-    happens in a thread, which a main thread that waits for other workers, or for a simulator, does not hold up.
+    The first signal requests a stop at the end of the iteration; repeating it stops immediately. All of this happens
+    in a background thread, because the main thread may be blocked by other workers or by a simulator.
 
     Args:
         comm: the workers.
-        status: told when the job ends here.
-        launched: when this launch of the run began, of ``time.monotonic()``.
+        status: where to write that the job was ended.
+        start_time: ``time.monotonic()`` when this launch of the run started.
         time_limit: seconds for this launch.
-        patience: seconds that an iteration may take before the job is ended; infinite for never.
-        tick: seconds between looks at the clock.
-        ping_timeout: seconds in which a worker must answer that it is there.
-        signal_debounce: seconds within which a repeated signal is still the same request.
+        iteration_timeout: seconds after which an iteration counts as hanging; infinity disables the check.
+        poll_interval: seconds between checks.
+        ping_timeout: seconds in which a worker must answer a ping.
+        signal_debounce: seconds in which a repeated signal counts as the same request.
     """
 
     def __init__(
         self,
         comm: Comm,
         status: Status,
-        launched: float,
+        start_time: float,
         time_limit: float,
-        patience: float,
+        iteration_timeout: float,
         *,
-        tick: float = POLL_INTERVAL_S,
+        poll_interval: float = POLL_INTERVAL_S,
         ping_timeout: float = PING_TIMEOUT_S,
         signal_debounce: float = SIGNAL_DEBOUNCE_S,
     ) -> None:
-        self._tick, self._ping_timeout, self._one_request = tick, ping_timeout, signal_debounce
+        self._poll_interval, self._ping_timeout, self._signal_debounce = poll_interval, ping_timeout, signal_debounce
         self._comm = comm
         self._status = status
-        self._deadline = launched + time_limit
+        self._deadline = start_time + time_limit
         self._time_limit = time_limit
-        self._patience = patience
+        self._iteration_timeout = iteration_timeout
         self._iteration = 0
-        self._idle = 0.0  # seconds since the run last moved, while this process was awake
-        self._signal = ""  # the first one
-        self._signalled_at = -math.inf
-        self._resting = False
-        self.interrupted = False  # whether a signal came after the run was over
-        self._launched = any(name in os.environ for name in comms.SIZE_VARIABLES)  # by mpiexec or srun
-        self._wake, self._bell = socket.socketpair()
-        self._wakeup_fd = -1  # what signals woke before
-        self._thread = threading.Thread(target=self._watch, name="warden", daemon=True)
+        self._idle_seconds = 0.0  # since the last iteration began, without time in which this process was suspended
+        self._signal = ""  # name of the first signal
+        self._signal_time = -math.inf
+        self._disarmed = False
+        self.interrupted = False  # whether a signal arrived after `disarm`
+        self._has_launcher = any(name in os.environ for name in comms.SIZE_VARIABLES)  # mpiexec or srun
+        self._receiver, self._sender = socket.socketpair()  # signals write their number to the sender
+        self._previous_wakeup_fd = -1
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Take over the signals, and watch (from the main thread)."""
-        self._bell.setblocking(False)
-        self._wakeup_fd = signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
+        """Install the signal handlers and start the thread. Call this from the main thread."""
+        self._sender.setblocking(False)
+        self._previous_wakeup_fd = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         for number in SIGNALS:
-            signal.signal(number, _leave_it_to_the_thread)
-        while _early:
-            self._bell.send(bytes([_early.pop()]))
+            signal.signal(number, _ignore_signal)
+        while _early_signals:
+            self._sender.send(bytes([_early_signals.pop()]))
         self._thread.start()
 
     def close(self) -> None:
-        """End the watch. The run is over, and a launcher's repetition of its request must not spoil its end."""
+        """Stop the thread and ignore further signals, which a launcher may send until the process is gone."""
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        signal.set_wakeup_fd(self._wakeup_fd)
-        self._bell.close()  # which ends the thread
+        signal.set_wakeup_fd(self._previous_wakeup_fd)
+        self._sender.close()  # ends the thread
         self._thread.join()
-        self._wake.close()
+        self._receiver.close()
 
-    def iteration(self, number: int) -> None:
-        """Note that an iteration begins: the run moves."""
-        self._iteration, self._idle = number, 0.0
+    def start_iteration(self, number: int) -> None:
+        """Restart the iteration timeout."""
+        self._iteration, self._idle_seconds = number, 0.0
 
     def disarm(self) -> None:
-        """Let it take as long as it may from here on: the run is over, but for what waits for a network.
+        """Lift the iteration timeout after training, e.g. for uploads. Signals only set `interrupted` from now on."""
+        self._iteration_timeout, self._disarmed = math.inf, True
 
-        A signal is noted as `interrupted`, and changes nothing else.
-        """
-        self._patience, self._resting = math.inf, True
-
-    def seconds_left(self) -> float:
-        """Return how much of the time limit is left."""
+    def remaining_seconds(self) -> float:
+        """Return the seconds left until the time limit."""
         return self._deadline - time.monotonic()
 
     def should_exit_soon(self) -> bool:
-        """Tell whether somebody has asked for a stop, or the time limit is almost over."""
-        return bool(self._signal) or self.seconds_left() < EXIT_SOON_S
+        """Return whether a stop was requested, or the time limit is close."""
+        return bool(self._signal) or self.remaining_seconds() < EXIT_SOON_S
 
-    def _wants_to_stop(self) -> str:
-        """Return why this worker wants the run to stop, or nothing."""
+    def _get_stop_reason(self) -> str:
+        """Return why this worker wants to stop; empty if it does not."""
         if self._signal:
             return f"{self._signal} received by worker {self._comm.rank}"
-        if self._comm.rank == 0 and self.seconds_left() <= 0:  # one clock decides for all
+        if self._comm.rank == 0 and self.remaining_seconds() <= 0:  # a single clock decides
             return f"execution_time of {self._time_limit:.0f} s used up"
         return ""
 
     def agree_to_stop(self) -> str:
-        """Return why the run stops, the same on all workers, or nothing (collective)."""
-        return next(filter(None, self._comm.allgather(self._wants_to_stop())), "")
+        """Return why the run stops, equal on all workers; empty if it continues (collective)."""
+        return next(filter(None, self._comm.allgather(self._get_stop_reason())), "")
 
     def _watch(self) -> None:
         before = time.monotonic()
         while True:
-            rung, _, _ = select.select([self._wake], [], [], self._tick)
-            numbers = self._wake.recv(64) if rung else b""
-            if rung and not numbers:
+            ready, _, _ = select.select([self._receiver], [], [], self._poll_interval)
+            numbers = self._receiver.recv(64) if ready else b""
+            if ready and not numbers:
                 return
             for number in numbers:
                 self._receive(signal.Signals(number))
             now = time.monotonic()
-            self._idle += min(now - before, 2 * self._tick)  # a job that is suspended as a whole does not hang
+            self._idle_seconds += min(now - before, 2 * self._poll_interval)  # time of a suspended job does not count
             before = now
-            if self._launched and os.getppid() != PARENT:
-                self._end("stopped", "the launcher is gone", 1)
-            self._comm.answer_pings(_place_of_main_thread)
-            if self._idle > self._patience:
-                self._end_what_hangs()
+            if self._has_launcher and os.getppid() != PARENT_PID:
+                self._exit("stopped", "the launcher is gone", 1)
+            self._comm.answer_pings(_locate_main_thread)
+            if self._idle_seconds > self._iteration_timeout:
+                self._abort_hanging_job()
 
     def _receive(self, number: signal.Signals) -> None:
         if number not in SIGNALS:
             return
         now = time.monotonic()
-        if self._resting:
-            self.interrupted |= now - self._signalled_at > self._one_request
-            return
-        if not self._signal:
-            self._signal, self._signalled_at = number.name, now
+        repeated = now - self._signal_time > self._signal_debounce
+        if self._disarmed:
+            self.interrupted |= repeated
+        elif not self._signal:
+            self._signal, self._signal_time = number.name, now
             if self._comm.rank == 0:
-                logger.warning(f"{number.name}: stopping at the end of this iteration; once more stops at once")
-        elif number.name == self._signal and now - self._signalled_at > self._one_request:
-            self._end("stopped", f"at once, by a second {number.name}", 128 + number)
+                logger.warning(f"{number.name}: stopping after this iteration; repeat it to stop immediately")
+        elif number.name == self._signal and repeated:
+            self._exit("stopped", f"immediately, by a second {number.name}", 128 + number)
 
-    def _end_what_hangs(self) -> None:
-        """Ask around who is still there, name who is not or does not move, and end the job."""
-        answers = self._comm.ping_ranks(_place_of_main_thread, self._ping_timeout)
+    def _abort_hanging_job(self) -> None:
+        """Ping all workers, report which ones are missing or stuck, and end the job."""
+        answers = self._comm.ping_ranks(_locate_main_thread, self._ping_timeout)
         silent = [rank for rank in range(self._comm.size) if rank not in answers]
-        who = [f"worker {rank} hangs {place}" for rank, place in sorted(answers.items()) if place]
-        if silent and self._comm.can_ask:
-            who.insert(0, f"{_workers(silent)} not answering: stopped, stuck in C code, or gone with the machine")
-        elif not who:
-            who = ["all workers wait for each other" if self._comm.can_ask else "it waits for others"]
-        reason = f"iteration {self._iteration} has not ended for {self._idle:.0f} s: {'; '.join(who)}"
-        # One worker reports, and ends the job for all; another takes its place where it does not.
-        give_up = time.monotonic() + (0.0 if self._comm.rank == min(answers) else 2 * self._ping_timeout)
-        while time.monotonic() < give_up:
-            self._comm.answer_pings(_place_of_main_thread)
-            time.sleep(0.05)
-        stack = "".join(traceback.format_stack(_main_frame()))
-        log_file.error("the main thread of worker %d:\n%s", self._comm.rank, stack)
-        self._end("failed", reason, 1)
+        problems = [f"worker {rank} hangs {place}" for rank, place in sorted(answers.items()) if place]
+        if silent and self._comm.can_ping:
+            problems.insert(
+                0, f"{_name_workers(silent)} not answering: stopped, stuck in C code, or its machine is down"
+            )
+        elif not problems:
+            problems = ["all workers wait for each other" if self._comm.can_ping else "waiting for other workers"]
+        seconds = self._idle_seconds
+        reason = f"iteration {self._iteration} has not ended after {seconds:.0f} s: {'; '.join(problems)}"
+        # The first worker that answers reports and ends the job. If it does not, the others do so a little later.
+        deadline = time.monotonic() + (0.0 if self._comm.rank == min(answers) else 2 * self._ping_timeout)
+        while time.monotonic() < deadline:
+            self._comm.answer_pings(_locate_main_thread)
+            time.sleep(ANSWER_INTERVAL_S)
+        stack = "".join(traceback.format_stack(_get_main_frame()))
+        log_file.error("main thread of worker %d:\n%s", self._comm.rank, stack)
+        self._exit("failed", reason, 1)
 
-    def _end(self, state: str, reason: str, code: int) -> None:
-        """End the job at once, whatever the main thread does."""
+    def _exit(self, state: str, reason: str, code: int) -> None:
+        """End the job immediately, even if the main thread is blocked."""
         try:
             if self._comm.rank == 0 or state == "failed":
                 logger.log(logging.ERROR if state == "failed" else logging.WARNING, reason)
@@ -215,24 +215,24 @@ class Watchdog:
             os._exit(code)
 
 
-def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
-    """Do nothing: the wake-up descriptor has the signal already, and this only replaces dying of it."""
+def _ignore_signal(number: int, frame: FrameType | None) -> None:
+    """Do nothing, instead of dying: the thread receives the signal through the wakeup descriptor."""
 
 
-def _main_frame() -> FrameType:
+def _get_main_frame() -> FrameType:
     return sys._current_frames()[threading.main_thread().ident or 0]
 
 
-def _place_of_main_thread() -> str:
-    """Return where the main thread is; nothing where it waits for other workers."""
-    frames = [frame.f_code for frame, _ in traceback.walk_stack(_main_frame())]
+def _locate_main_thread() -> str:
+    """Return where the main thread is; empty if it waits for other workers."""
+    frames = [frame.f_code for frame, _ in traceback.walk_stack(_get_main_frame())]
     if any(code.co_filename == comms.__file__ for code in frames):
         return ""
-    line = next(traceback.walk_stack(_main_frame()))[1]
+    line = next(traceback.walk_stack(_get_main_frame()))[1]
     return f"in {frames[0].co_name}, {Path(frames[0].co_filename).name}:{line}"
 
 
-def _workers(ranks: list[int]) -> str:
+def _name_workers(ranks: list[int]) -> str:
     if len(ranks) == 1:
         return f"worker {ranks[0]} is"
     return f"workers {', '.join(map(str, ranks))} are"

@@ -1,1 +1,1 @@
-"""What everything else stands on: settings, workers, files, logging."""
+"""Shared building blocks: settings, workers, files, logging."""

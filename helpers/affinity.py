@@ -1,7 +1,7 @@
-"""Which core a worker's threads run on.
+"""Pin workers and their threads to cores.
 
-Only ever an optimization: where the system does not let a process choose (no Linux, a sandbox, cores that were taken
-away meanwhile), nothing is chosen.
+Pinning is only an optimization: if the system does not allow it (no Linux, a sandbox, cores that are gone), these
+functions do nothing.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from collections.abc import Iterator
 
 
 def pin_workers(worker: int, workers: int) -> None:
-    """Give each of this machine's `workers` one core, where there are exactly as many cores as workers.
+    """Pin this worker to its own core if the machine has exactly one core per worker.
 
-    With more cores than that, other programs may be meant to use the rest, and the kernel knows better. To be
-    called before a worker starts threads, which inherit the choice.
+    With more cores, the kernel schedules better. Call this before any threads start, which inherit the pinning.
+
+    Args:
+        worker: local rank of this worker.
+        workers: number of workers on this machine.
     """
     with contextlib.suppress(AttributeError, OSError):
         cores = sorted(os.sched_getaffinity(0))
@@ -26,32 +29,31 @@ def pin_workers(worker: int, workers: int) -> None:
 
 @contextlib.contextmanager
 def pin_to_current_core() -> Iterator[None]:
-    """Keep this process on the core it runs on now, all its threads together.
+    """Pin all threads of this process to the core it currently runs on.
 
-    For threads that take turns: on one core they find each other's data in its caches, and neither has to wake
-    another core up. The choice is the kernel's, made anew each time, so that processes which know nothing of each
-    other do not settle on the same core. Afterwards every thread may run where it might before; those started
-    meanwhile, where this one may.
+    Threads that take turns share this core's caches and never have to wake another core. The kernel picks the core
+    on every call, so independent processes do not settle on the same one. On exit, each thread gets its previous
+    affinity back; threads started in between get that of the main thread.
     """
     before: dict[int, set[int]] = {}
     with contextlib.suppress(AttributeError, OSError):
         core = {ctypes.CDLL(None).sched_getcpu()}
-        before = {thread: os.sched_getaffinity(thread) for thread in _threads()}
-        _confine(dict.fromkeys(before, core))
+        before = {thread: os.sched_getaffinity(thread) for thread in _list_threads()}
+        _set_affinities(dict.fromkeys(before, core))
     try:
         yield
     finally:
         with contextlib.suppress(OSError):
             if before:
-                here = before[os.getpid()]
-                _confine({thread: before.get(thread, here) for thread in _threads()})
+                main = before[os.getpid()]
+                _set_affinities({thread: before.get(thread, main) for thread in _list_threads()})
 
 
-def _threads() -> list[int]:
+def _list_threads() -> list[int]:
     return [int(name) for name in os.listdir("/proc/self/task")]
 
 
-def _confine(cores: dict[int, set[int]]) -> None:
+def _set_affinities(cores: dict[int, set[int]]) -> None:
     for thread, allowed in cores.items():
-        with contextlib.suppress(OSError):  # it ended meanwhile
+        with contextlib.suppress(OSError):  # the thread has ended
             os.sched_setaffinity(thread, allowed)

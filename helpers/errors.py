@@ -1,4 +1,4 @@
-"""The exceptions that end a run with one line and no traceback."""
+"""Exceptions that end a run with a one-line message instead of a traceback."""
 
 from __future__ import annotations
 
@@ -6,28 +6,32 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-LONGEST = 2000  # characters of a message; what a user gave stands in it, whatever that is
+MAX_MESSAGE_CHARS = 2000  # messages quote user input of any length
 
 
 class UserError(ValueError):
-    """Something the user wrote or gave is wrong: one line, exit code 2, no traceback."""
+    """Invalid user input. Ends the program with a one-line message and exit code 2."""
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
 
 
 def one_line(text: str) -> str:
-    """Return `text` on one line that every terminal can show, its middle left out where it is very long."""
+    """Return `text` as one printable line; the middle of a very long text is left out."""
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 2 :]}"
+    return (
+        text
+        if len(text) <= MAX_MESSAGE_CHARS
+        else f"{text[: MAX_MESSAGE_CHARS // 2]} [...] {text[-MAX_MESSAGE_CHARS // 2 :]}"
+    )
 
 
 class RunError(RuntimeError):
-    """A run cannot go on, or did not end as it should: one line, exit code 1, no traceback.
+    """A run failed. Ends the program with a one-line message and exit code 1.
 
     Args:
         message: what happened.
-        everywhere: whether all workers have come to it, so that none of them waits for this one.
+        everywhere: whether all workers raise this error, so that none of them waits for this one.
     """
 
     def __init__(self, message: str, *, everywhere: bool = False) -> None:
@@ -36,12 +40,12 @@ class RunError(RuntimeError):
 
 
 class NonFiniteError(RunError):
-    """A NaN or an infinite number where there must be none.
+    """A value is NaN or infinite.
 
     Args:
-        message: names what is not finite, and where.
-        evidence: name → tensor, array or plain value: what it came from, for inspection.
-        rank: of the worker whose evidence it is, where all workers raise together; None where one does.
+        message: names the value and where it occurred.
+        evidence: name → tensor, array or plain value that led to it, for inspection.
+        rank: of the worker with the evidence if all workers raise together; None if only this worker raises.
     """
 
     def __init__(self, message: str, evidence: Mapping[str, Any], rank: int | None = None) -> None:
@@ -51,8 +55,8 @@ class NonFiniteError(RunError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest known name, or nothing when none is near."""
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
-    if not near:
+    """Return ``"; did you mean 'x'?"`` for the closest known names, or an empty string if none is close."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    if not close:
         return ""
-    return "; did you mean " + " or ".join(f"'{candidate}'" for candidate in near) + "?"
+    return "; did you mean " + " or ".join(f"'{candidate}'" for candidate in close) + "?"

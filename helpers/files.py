@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from pathlib import Path
 from typing import Any
 
 
-def never() -> bool:
-    """Return False."""
-    return False
+def write_atomically(path: Path, write: Callable[[Path], Any], skip_if: Callable[[], bool] | None = None) -> None:
+    """Call ``write(temporary)`` and move the result to `path`: readers see either the old or the new file.
 
+    Args:
+        path: the file.
+        write: writes the content to a temporary path.
+        skip_if: called right before the move; if it returns True, the old file stays. A process may be suspended
+            while it writes, and another one may have written the file since.
 
-def write_atomically(path: Path, write: Callable[[Path], Any], unless: Callable[[], bool] = never) -> None:
-    """Call ``write(temporary)`` and move the result to `path`: readers see the old file or the new one, whole.
-
-    `unless` is asked at the last moment, since a process may be stopped while it writes: where it is true, the file
-    stays as it is.
+    Raises:
+        OSError: if the file cannot be written; an older file of that name is kept.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        if unless():
+        if skip_if is not None and skip_if():
             return
         temporary.replace(path)
     finally:
@@ -36,10 +37,10 @@ def write_atomically(path: Path, write: Callable[[Path], Any], unless: Callable[
         os.close(folder)
 
 
-def write_bytes(path: Path, data: bytes, unless: Callable[[], bool] = never) -> None:
-    """Write a file atomically, as `write_atomically` does.
+def write_bytes(path: Path, data: bytes, skip_if: Callable[[], bool] | None = None) -> None:
+    """Write `data` to a file, like `write_atomically`.
 
     Raises:
-        OSError: where it cannot be written; an older file of that name is then still there.
+        OSError: if the file cannot be written; an older file of that name is kept.
     """
-    write_atomically(path, lambda temporary: temporary.write_bytes(data), unless)
+    write_atomically(path, lambda temporary: temporary.write_bytes(data), skip_if)

@@ -1,4 +1,4 @@
-"""One process at a time in an experiment's folder."""
+"""File locks: one process at a time may use an experiment's folder."""
 
 from __future__ import annotations
 
@@ -11,64 +11,71 @@ from pathlib import Path
 
 from milozero.helpers.errors import UserError
 
-# Seconds to wait. Workers whose launcher was killed take a moment to notice; and of a machine that went down, a file
-# server holds the locks until their lease ends, by default after 90 seconds.
-LOCAL_TIMEOUT_S, REMOTE_TIMEOUT_S = 5.0, 100.0
+LOCAL_TIMEOUT_S = 5.0  # workers take a moment to notice that their launcher was killed
+REMOTE_TIMEOUT_S = 100.0  # a file server releases the locks of a crashed machine after 90 s by default
+POLL_INTERVAL_S = 0.2
 
 
 class Lock:
-    """Holds a folder until it is released or this process ends, however it ends.
+    """Locks a folder until `release` is called or this process ends, even if it is killed.
+
+    Args:
+        folder: the folder to lock.
+        local_timeout: seconds to wait for a process on this machine.
+        remote_timeout: seconds to wait for a process on another machine.
 
     Raises:
-        UserError: where another process holds it and does not let go in time.
+        UserError: if another process still holds the lock after the timeout.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, *, local_timeout: float = LOCAL_TIMEOUT_S, remote_timeout: float = REMOTE_TIMEOUT_S
+    ) -> None:
         self._file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            self._take(folder)
+            self._acquire(folder, local_timeout, remote_timeout)
         except BaseException:
             self.release()
             raise
 
-    def _take(self, folder: Path) -> None:
-        began, host = time.monotonic(), socket.gethostname()
-        while not self._taken():
+    def _acquire(self, folder: Path, local_timeout: float, remote_timeout: float) -> None:
+        start, host = time.monotonic(), socket.gethostname()
+        while not self._try_lock():
             holder = os.pread(self._file, 200, 0).decode(errors="replace")
-            patience = LOCAL_TIMEOUT_S if holder.endswith(f" on {host}") else REMOTE_TIMEOUT_S
-            if time.monotonic() > began + patience:
-                raise UserError(f"{folder} is in use by {holder}; one process at a time can use it")
-            time.sleep(0.2)
+            timeout = local_timeout if holder.endswith(f" on {host}") else remote_timeout
+            if time.monotonic() > start + timeout:
+                raise UserError(f"{folder} is in use by {holder}; only one process at a time can use it")
+            time.sleep(POLL_INTERVAL_S)
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"process {os.getpid()} on {host}".encode(), 0)
 
     def release(self) -> None:
-        """Let other processes have the folder, also while a child of this one still has the file open."""
+        """Release the lock, even if a child process still has the file open."""
         with contextlib.suppress(OSError):
             fcntl.flock(self._file, fcntl.LOCK_UN)
         os.close(self._file)
 
-    def _taken(self) -> bool:
+    def _try_lock(self) -> bool:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        except OSError:  # a file system without locks: nothing to be had
+        except OSError:  # the file system does not support locks: continue without
             return True
         return True
 
 
 def is_held(folder: Path) -> bool | None:
-    """Tell whether a process holds a folder, on any machine that shares it; None where that cannot be known."""
+    """Return whether a process, on any machine that shares the folder, holds its lock; None if that is unknown."""
     try:
         file = os.open(folder / ".lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for an instant; who wants to take it tries again
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # held for an instant; `Lock` tries again
     except BlockingIOError:
         return True
-    except OSError:  # a file system without locks
+    except OSError:  # the file system does not support locks
         return None
     finally:
         os.close(file)

@@ -1,7 +1,7 @@
-"""Messages to the user: on the terminal, and in a run's log.txt.
+"""Log messages to the terminal and to a run's log.txt.
 
-``logger`` is what users read: INFO goes to stdout, ``warning: …`` and ``error: …`` to stderr. What modules log under
-their own names goes to log.txt alone.
+`logger` is for users: it prints INFO to stdout, and warnings and errors to stderr, prefixed ``warning: `` and
+``error: ``. Messages that modules log under their own names only go to log.txt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ logger = logging.getLogger("milozero")
 
 
 class TerminalHandler(logging.Handler):
-    """Prints the messages of `logger`; a full disk or a closed pipe does not stop the run."""
+    """Prints the messages of `logger`, ignoring full disks and closed pipes."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message."""
@@ -33,14 +33,14 @@ class TerminalHandler(logging.Handler):
 
 @contextlib.contextmanager
 def log_to_terminal() -> Iterator[None]:
-    """Show messages on the terminal; on leaving, restore the logging configuration."""
+    """Print log messages on the terminal; on exit, restore the previous logging configuration."""
     root = logging.getLogger()
     level, handlers, raises = root.level, list(root.handlers), logging.raiseExceptions
     captured = logging._warnings_showwarning is not None  # type: ignore[attr-defined]
     root.addHandler(TerminalHandler())
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
-    logging.raiseExceptions = False  # a full disk must not fill the screen
+    logging.raiseExceptions = False  # or each write to a full disk would print a traceback
     try:
         yield
     finally:

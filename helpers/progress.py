@@ -1,4 +1,4 @@
-"""A progress bar on stderr, where that is a terminal."""
+"""A progress bar on stderr, shown only on a terminal."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ T = typing.TypeVar("T")
 
 
 def with_progress(items: Iterable[T], description: str = "reading", total: float | None = None) -> Iterator[T]:
-    """Yield `items`; a terminal shows how far that is.
+    """Yield `items`, with a progress bar on a terminal.
 
     Args:
-        items: to go through.
-        description: what is being done.
-        total: number of items; needed where `items` has no length.
+        items: the items to iterate over.
+        description: text shown in front of the bar.
+        total: number of items; required if `items` has no length.
     """
-    from rich.console import Console  # takes 0.1 s, for nothing where no terminal looks on
+    from rich.console import Console  # takes 0.1 s
     from rich.progress import track
 
     errors = Console(stderr=True)

@@ -15,7 +15,7 @@ __all__ = ["LoadedAgent", "load_agent"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public names at their first use: what only parses a command line needs neither agents nor torch."""
+    """Import public names lazily, so that parsing a command line does not import torch."""
     if name not in __all__:
         raise AttributeError(f"module 'milozero' has no attribute '{name}'")
     from milozero.evaluation import loading

@@ -11,7 +11,8 @@ from typing import Any
 from milozero.agents import AGENTS, config_class
 from milozero.experiment.resume import default_values
 from milozero.experiment.settings import config_groups
-from milozero.helpers.config.params import declared_settings, from_kwargs, to_kwargs
+from milozero.helpers.config.params import declared_settings
+from milozero.helpers.config.values import from_kwargs, to_kwargs
 from milozero.helpers.errors import UserError
 from milozero.reports.runs import Run
 

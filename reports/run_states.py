@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from milozero.helpers.config.params import to_seconds
+from milozero.helpers.config.values import to_seconds
 from milozero.helpers.errors import UserError
 from milozero.helpers.locks import is_held
 from milozero.studies import job_status as reports

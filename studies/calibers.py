@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from milozero.helpers.config.params import to_seconds
+from milozero.helpers.config.values import to_seconds
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from milozero import environments
-from milozero.agents import AGENTS
 from milozero.demonstrations import dataset as demos
 from milozero.environments.bundles import BUNDLES
-from milozero.experiment.resume import default_values, settings_from_record
-from milozero.experiment.settings import MAX_NAME, PATHS, Settings, known_settings, parse
-from milozero.helpers.config.params import param, to_flags, to_kwargs, usable_path
+from milozero.experiment.command_line import parse
+from milozero.experiment.resume import default_values, settings_from_metadata
+from milozero.experiment.settings import INPUT_PATHS, Settings, all_settings_names
+from milozero.experiment.validation import MAX_NAME_BYTES
+from milozero.helpers.config.flags import to_flags
+from milozero.helpers.config.params import param, usable_path
 from milozero.helpers.config.task_file import read_yaml
+from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import UserError, did_you_mean
 from milozero.tracking.names import usable_name
 
@@ -86,7 +89,7 @@ class Job:
         Raises:
             UserError: where they are not those of a run.
         """
-        return cls(name, settings_from_record(dict(values)))
+        return cls(name, settings_from_metadata(dict(values)))
 
 
 def build_jobs(
@@ -166,9 +169,7 @@ def _read_task_file(study: StudyConfig) -> dict[str, Any]:
     Raises:
         UserError: where it cannot be read.
     """
-    return read_yaml(
-        study.config, set().union(*map(known_settings, AGENTS)), environments.check_name, lists=True
-    ).settings
+    return read_yaml(study.config, all_settings_names(), environments.check_name, lists=True).settings
 
 
 def _flags(study: StudyConfig, name: str, env_id: str, seed: int) -> Iterator[str]:
@@ -202,7 +203,7 @@ def _complete(settings: Settings, project: str) -> Settings:
 
 def _absolute(group: Any) -> Any:
     """Return a group of settings whose paths lead to the same from everywhere."""
-    paths = {name: value for name in PATHS if (value := getattr(group, name, ""))}
+    paths = {name: value for name in INPUT_PATHS if (value := getattr(group, name, ""))}
     return dataclasses.replace(group, **{name: str(Path(path).absolute()) for name, path in paths.items()})
 
 
@@ -309,5 +310,5 @@ def check(study: StudyConfig, flag: str = "prefix") -> None:
     """
     if not study.prefix or Path(study.prefix).name != study.prefix or study.prefix in (".", ".."):
         raise UserError(f"--{flag}={study.prefix}: a name, not a path")
-    if len(study.prefix.encode()) > MAX_NAME // 2:
-        raise UserError(f"--{flag}={study.prefix}: a name of at most {MAX_NAME // 2} bytes")
+    if len(study.prefix.encode()) > MAX_NAME_BYTES // 2:
+        raise UserError(f"--{flag}={study.prefix}: a name of at most {MAX_NAME_BYTES // 2} bytes")

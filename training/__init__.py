@@ -1,1 +1,1 @@
-"""One training run: built from its settings, its state, its checks and its summary."""
+"""A training run: built from its settings, with its state, checks and summary."""

@@ -22,7 +22,7 @@ from milozero.experiment.settings import Settings
 from milozero.experiment.status import Counters, Status
 from milozero.experiment.watchdog import Watchdog
 from milozero.helpers.comm import Comm
-from milozero.helpers.config.params import to_kwargs, to_seconds
+from milozero.helpers.config.values import to_kwargs, to_seconds
 from milozero.helpers.errors import UserError
 from milozero.tracking import tensorboard
 from milozero.tracking.console import ConsoleTracker
@@ -33,14 +33,14 @@ from milozero.tracking.wandb import WandbTracker
 from milozero.training.run import Training, restore
 from milozero.training.summary import log_header
 
-WANDB_EXIT_TIMEOUT_S = 20.0  # for uploads, after a run was asked to stop
+WANDB_EXIT_TIMEOUT_S = 20.0  # for uploads of a run that was asked to stop
 
 
 def build_run(settings: Settings, launch: Launch) -> Training:
-    """Set up a training run, or continue one from its checkpoint (collective).
+    """Set up a training run, or restore one from its checkpoint (collective).
 
     Raises:
-        UserError: for what the user can fix, before anything is written.
+        UserError: if the settings or their inputs are invalid; nothing has been written then.
     """
     comm, cleanup = launch.comm, launch.cleanup
     experiment = cleanup.enter_context(ExperimentInitializer(settings, comm))
@@ -68,7 +68,7 @@ def build_run(settings: Settings, launch: Launch) -> Training:
     )
     agent = loading.make_agent(settings, env, env.observation_size, context)
     info = {} if expert_return is None else {"expert_return": expert_return}
-    experiment.create(environments.resolve(settings.train.env_id), describe(settings, context), info)
+    experiment.create(environments.resolve(settings.train.env_id), describe_launch(settings, context), info)
     counters, replay_log = Counters(), ReplayLog()
     status = Status(experiment.logs, counters)
     if content:
@@ -79,7 +79,7 @@ def build_run(settings: Settings, launch: Launch) -> Training:
     except OSError as error:
         raise UserError(f"cannot write to {experiment.logs}: {error.strerror}") from None
     watchdog = start_watchdog(settings, launch, status)
-    cleanup.callback(lambda: wait_for(tracker, watchdog))
+    cleanup.callback(lambda: wait_for_uploads(tracker, watchdog))
     run = Training(
         experiment,
         agent,
@@ -100,7 +100,7 @@ def build_run(settings: Settings, launch: Launch) -> Training:
 
 
 def make_envs(settings: Settings) -> tuple[VectorEnv, Any]:
-    """Return this worker's vector of environments, and one environment to evaluate in.
+    """Return this worker's vectorized environments, and an environment for evaluation.
 
     Raises:
         UserError: if they cannot be made.
@@ -111,10 +111,10 @@ def make_envs(settings: Settings) -> tuple[VectorEnv, Any]:
 
 
 def load_demos(settings: Settings, env: VectorEnv) -> list[Episode]:
-    """Return the demonstrations that the settings name, none if they name none.
+    """Return the demonstrations in ``--expert_path``; empty if it is not set.
 
     Raises:
-        UserError: if they cannot be read, or were recorded in another environment.
+        UserError: if they cannot be read, or do not match the environment.
     """
     imitation = settings.imitation
     if not imitation.expert_path:
@@ -127,18 +127,18 @@ def load_demos(settings: Settings, env: VectorEnv) -> list[Episode]:
 def agree_to_compile(
     settings: Settings, comm: Comm, device: str, content: dict[str, Any] | None, demos: Sequence[Episode]
 ) -> bool:
-    """Return whether updates are compiled: only if every worker can (collective).
+    """Return whether to compile updates, which requires that all workers can (collective).
 
     Raises:
-        UserError: if ``--compile`` was given and something it needs is missing.
+        UserError: if ``--compile`` is set and a requirement is missing.
     """
-    before = content["config"].get("compiled") if content else None
-    before = before if isinstance(before, bool) else None
-    return all(comm.allgather(should_compile(settings, comm.size, device, before, sum(map(len, demos)))))
+    compiled = content["config"].get("compiled") if content else None
+    was_compiled = compiled if isinstance(compiled, bool) else None
+    return all(comm.allgather(should_compile(settings, comm.size, device, was_compiled, sum(map(len, demos)))))
 
 
-def describe(settings: Settings, context: AgentContext) -> dict[str, Any]:
-    """Return what the metadata records of this launch besides the settings: what changes the bits of a run."""
+def describe_launch(settings: Settings, context: AgentContext) -> dict[str, Any]:
+    """Return metadata of this launch that affect the numbers of a run, besides the settings."""
     metadata: dict[str, Any] = {"compiled": context.compile, "device": context.device.partition(":")[0]}
     if settings.agent.LEARNS_FROM_DEMOS:
         metadata["demonstrations"] = dataset.checksum(context.demos)
@@ -147,23 +147,23 @@ def describe(settings: Settings, context: AgentContext) -> dict[str, Any]:
 
 
 def start_watchdog(settings: Settings, launch: Launch, status: Status) -> Watchdog:
-    """Return a watchdog that watches from now on, until the cleanup."""
+    """Start a watchdog, which the cleanup closes."""
     time_limit = to_seconds(settings.train.execution_time)
-    patience = to_seconds(settings.train.watchdog) or math.inf
-    watchdog = Watchdog(launch.comm, status, launch.began, time_limit, patience)
+    iteration_timeout = to_seconds(settings.train.watchdog) or math.inf
+    watchdog = Watchdog(launch.comm, status, launch.start_time, time_limit, iteration_timeout)
     watchdog.start()
     launch.cleanup.callback(watchdog.close)
     return watchdog
 
 
-def wait_for(tracker: Tracker, watchdog: Watchdog) -> None:
-    """Wait for uploads after everything else is done; not for long if the run was asked to stop."""
+def wait_for_uploads(tracker: Tracker, watchdog: Watchdog) -> None:
+    """Wait for uploads; only briefly if the run was asked to stop."""
     timeout = WANDB_EXIT_TIMEOUT_S if watchdog.should_exit_soon() else math.inf
     tracker.wait(timeout, lambda: watchdog.interrupted)
 
 
 def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) -> Tracker:
-    """Return rank 0's trackers; the other ranks track nothing."""
+    """Return the trackers of rank 0; other ranks have none."""
     if comm.rank != 0:
         return Trackers()
     trackers: list[Tracker] = [
@@ -173,7 +173,7 @@ def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) 
     tracking = experiment.settings.tracking
     if tracking.tensorboard:
         groups = {name: metric.group for name, metric in get_metrics(experiment.settings.train.algo).items()}
-        progress = experiment.logs / "progress.csv"  # which the CSV tracker has brought to `iteration`
+        progress = experiment.logs / "progress.csv"  # truncated to `iteration` by the CSV tracker
         trackers.append(TensorBoardTracker(experiment.logs / "tensorboard", progress, groups))
     if tracking.wandb_project:
         trackers.append(

@@ -1,1 +1,1 @@
-"""Settings: declared once, read from the command line and from task files."""
+"""Settings, declared once and read from the command line and from task files."""

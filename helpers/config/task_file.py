@@ -1,13 +1,13 @@
-"""Task files: settings in YAML, in sections, some of them of single environments.
+"""Task files: settings in YAML, grouped into sections; ``environments`` overrides them per environment.
 
 meta:
   task: train
   algo: ppo
 hyper_parameters:
-  log_std: -0.5
+  log_std_init: -0.5
 environments:
   Ant:
-    log_std: -1
+    log_std_init: -1
 """
 
 from __future__ import annotations
@@ -20,30 +20,34 @@ from milozero.helpers.errors import UserError, did_you_mean
 
 SCALAR_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp"))
 LIST_TAG = "tag:yaml.org,2002:seq"
-MAX_FILE_BYTES = 64 * 1024  # bytes of a task file, which is a page or two
-ENVIRONMENTS = "environments"  # the section whose sections are each of one environment
-# Settings that no such section can have: they say which run it is, or are the same for the whole of a study.
-OF_ALL = {"env_id", "task", "algo", "config", "benchmark", "seed", "uuid", "resume", "data_dir"}
+MAX_FILE_BYTES = 64 * 1024  # a task file has a page or two
+ENVIRONMENTS = "environments"  # the section with one subsection per environment
+# Settings that subsections cannot override: they identify the run, or are shared by a whole study.
+SHARED_SETTINGS = {"env_id", "task", "algo", "config", "benchmark", "seed", "uuid", "resume", "data_dir"}
 
 
 @dataclass(frozen=True)
 class TaskFile:
-    """What a task file says: name → value as text, None, or where it is a list of choices a list of text."""
+    """The content of a task file: name → text, None, or a list of text (the choices of a sweep)."""
 
     settings: dict[str, Any]
-    sections: dict[str, dict[str, Any]]  # environment, with a version or without → what it has instead or besides
+    sections: dict[str, dict[str, Any]]  # environment, with or without version → overrides
 
-    def of(self, env_id: str) -> dict[str, Any]:
-        """Return the settings of an environment, by its full id; what is said of its version wins."""
+    def names(self) -> list[str]:
+        """Return the names of all settings in the file."""
+        return [name for section in (self.settings, *self.sections.values()) for name in section]
+
+    def for_env(self, env_id: str) -> dict[str, Any]:
+        """Return the settings for an environment, given its full id. The section of its version takes precedence."""
         plain = env_id.rpartition("-v")[0]
         return self.settings | self.sections.get(plain, {}) | self.sections.get(env_id, {})
 
 
 def read_bytes(path: str) -> bytes:
-    """Return a small file that a user wrote.
+    """Return the content of a small configuration file.
 
     Raises:
-        UserError: where it cannot be read, or is too large to be one.
+        UserError: if the file cannot be read or is too large.
     """
     try:
         with open(path, "rb") as file:
@@ -52,12 +56,12 @@ def read_bytes(path: str) -> bytes:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot read the config file '{path}': {reason}") from None
     if len(content) > MAX_FILE_BYTES:
-        raise UserError(f"'{path}' is no task file: it is larger than {MAX_FILE_BYTES // 1024} KiB")
+        raise UserError(f"'{path}' is not a task file: it is larger than {MAX_FILE_BYTES // 1024} KiB")
     return content
 
 
-def _yaml_lines(path: str) -> list[tuple[Any, Any]]:
-    """Return the (name, value) nodes of a YAML file's outermost mapping."""
+def _read_nodes(path: str) -> list[tuple[Any, Any]]:
+    """Return the (name, value) nodes at the top level of a YAML file."""
     import yaml
 
     try:
@@ -66,89 +70,91 @@ def _yaml_lines(path: str) -> list[tuple[Any, Any]]:
         raise
     except RecursionError:
         raise UserError(f"'{path}' is nested too deeply") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the latter two: escapes of no character
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the latter two: invalid character escapes
         raise UserError(f"'{path}' is not valid YAML: {' '.join(str(error).split())}") from None
     if root is None:
         return []
     if not isinstance(root, yaml.MappingNode):
-        raise UserError(f"'{path}' must hold 'name: value' lines")
+        raise UserError(f"'{path}' must contain 'name: value' lines")
     return list(root.value)
 
 
 def read_yaml(
     path: str, known: Iterable[str], check_environment: Callable[[str], None], *, lists: bool = False
 ) -> TaskFile:
-    """Return the settings in a YAML task file, its sections (meta, resources, ...) merged into one mapping.
+    """Read a YAML task file. Its sections (meta, resources, ...) are merged, except for ``environments``.
 
-    Only the section ``environments`` stays apart, which has a section for each of some environments.
-
-    The values are the text as it stands, for `coerce` to read by the type that was declared. What YAML would make
-    of it is another thing where it sees a date, an octal number, or the base-60 number of ``1:30:00``. Where `lists`
-    are allowed, a list of such values is one of text: the choices of a sweep.
+    Values stay text, for `coerce` to parse by the declared type: YAML itself would read dates, octal numbers, and
+    ``1:30:00`` as a base-60 number.
 
     Args:
         path: of the file.
-        known: names of settings.
-        check_environment: raises UserError for the name of a section that is no environment's.
-        lists: whether a setting may be a list of choices.
+        known: names of all settings.
+        check_environment: raises UserError if a name is not that of an environment.
+        lists: whether a setting may be a list, the choices of a sweep.
 
     Raises:
-        UserError: for a file that cannot be read, a key that is no setting, with the nearest right one, or a section
-            of no environment.
+        UserError: if the file cannot be read, or names an unknown setting or environment.
     """
     known = set(known)
     flat: dict[str, Any] = {}
     sections: dict[str, dict[str, Any]] = {}
-    for key, value in _yaml_lines(path):
+    for key, value in _read_nodes(path):
         if key.value == ENVIRONMENTS:
-            for name, section in _mapping(f"{path}: {ENVIRONMENTS}", value):
-                _check_environment(path, name, check_environment)
+            location = f"{path}: {ENVIRONMENTS}"
+            for name, section in _read_mapping(location, value):
+                _check_environment(location, name, check_environment)
                 if name.value in sections:
-                    raise UserError(f"{path}: {ENVIRONMENTS}: {name.value} stands twice")
-                where = f"{path}: {ENVIRONMENTS}: {name.value}"
-                own = _settings(where, _mapping(where, section), known, {}, lists=True)
-                for setting in own:
-                    if setting in OF_ALL or isinstance(own[setting], list):
-                        kind = "is the same for all environments" if setting in OF_ALL else "must be one value here"
-                        raise UserError(f"{where}: {setting} {kind}")
-                sections[name.value] = own
+                    raise UserError(f"{location}: duplicate section '{name.value}'")
+                sections[name.value] = _read_overrides(f"{location}: {name.value}", section, known)
         else:
-            _settings(path, value.value if value.id == "mapping" else [(key, value)], known, flat, lists=lists)
+            _read_settings(path, value.value if value.id == "mapping" else [(key, value)], known, flat, lists=lists)
     return TaskFile(flat, sections)
 
 
-def _mapping(where: str, node: Any) -> list[tuple[Any, Any]]:
-    """Return the (name, value) nodes of a section; none of an empty one."""
+def _read_mapping(location: str, node: Any) -> list[tuple[Any, Any]]:
+    """Return the (name, value) nodes of a section, which may be empty."""
     if node.id == "mapping":
         return list(node.value)
     if node.tag.endswith(":null"):
         return []
-    raise UserError(f"{where} must hold 'name: value' lines")
+    raise UserError(f"{location} must contain 'name: value' lines")
 
 
-def _check_environment(path: str, name: Any, check: Callable[[str], None]) -> None:
-    """Refuse a section whose `name`, a node, is that of no environment."""
+def _check_environment(location: str, name: Any, check: Callable[[str], None]) -> None:
+    """Check that a section's `name`, a YAML node, is that of an environment."""
     try:
         check(name.value if name.id == "scalar" else "?")
     except UserError as error:
-        raise UserError(f"{path}: {ENVIRONMENTS}: {error}") from None
+        raise UserError(f"{location}: {error}") from None
 
 
-def _settings(
-    where: str, lines: Iterable[tuple[Any, Any]], known: set[str], flat: dict[str, Any], *, lists: bool
+def _read_overrides(location: str, section: Any, known: set[str]) -> dict[str, Any]:
+    """Return the settings in the section of an environment."""
+    overrides = _read_settings(location, _read_mapping(location, section), known, {}, lists=True)
+    for name, value in overrides.items():
+        if name in SHARED_SETTINGS:
+            raise UserError(f"{location}: {name} must be the same for all environments")
+        if isinstance(value, list):
+            raise UserError(f"{location}: {name} must be one value, not a list")
+    return overrides
+
+
+def _read_settings(
+    location: str, lines: Iterable[tuple[Any, Any]], known: set[str], flat: dict[str, Any], *, lists: bool
 ) -> dict[str, Any]:
-    """Add the settings of a section's (name, value) nodes to `flat`, and return it."""
+    """Add the settings of a section's (name, value) nodes to `flat` and return it."""
     for name_node, setting in lines:
         name = name_node.value if name_node.id == "scalar" else "?"
         if name not in known:
-            raise UserError(f"unknown parameter '{name}' in {where}{did_you_mean(name, known)}")
+            raise UserError(f"unknown parameter '{name}' in {location}{did_you_mean(name, known)}")
         if name in flat:
-            raise UserError(f"parameter '{name}' stands twice in {where}")
+            raise UserError(f"duplicate parameter '{name}' in {location}")
         choices = setting.value if setting.tag == LIST_TAG else [setting]
         if setting.tag == LIST_TAG and not lists:
-            raise UserError(f"{where}: {name} is a list of choices, which spawner.py --sweep draws from")
+            raise UserError(f"{location}: {name} is a list of choices; only spawner.py --sweep can draw from it")
         if not choices or any(choice.tag not in SCALAR_TAGS for choice in choices):
-            raise UserError(f"{where}: {name} must be one number or text")
+            raise UserError(f"{location}: {name} must be one number or text")
         values = [None if choice.tag.endswith(":null") else choice.value for choice in choices]
         flat[name] = values if setting.tag == LIST_TAG else values[0]
     return flat

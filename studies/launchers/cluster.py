@@ -24,8 +24,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from milozero.helpers.config.params import to_seconds
 from milozero.helpers.config.task_file import read_bytes
+from milozero.helpers.config.values import to_seconds
 from milozero.helpers.errors import UserError, did_you_mean
 from milozero.studies.calibers import CALIBERS, Caliber
 

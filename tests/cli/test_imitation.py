@@ -1,4 +1,4 @@
-"""Learning from an expert, from its demonstrations to a policy that plays without either."""
+"""Imitation learning, from the expert to a policy that no longer needs it."""
 
 import re
 import shutil
@@ -36,28 +36,28 @@ def test_reward_that_airl_learned_teaches_another_policy(milozero, tmp_path):
     assert "--reward_path=data/checkpoints/airl: no such folder" in result.stderr
 
 
-def test_any_checkpoint_is_an_expert_to_ask(milozero, monkeypatch, tmp_path):
+def test_any_checkpoint_can_be_the_expert(milozero, monkeypatch, tmp_path):
     def no_display():
         raise UserError("nothing renders here")
 
-    monkeypatch.setattr("milozero.evaluation.loading.check_renderer", no_display)  # to ask an expert needs no picture
+    monkeypatch.setattr("milozero.evaluation.loading.check_renderer", no_display)  # querying renders nothing
     assert milozero(*HOPPER, "--uuid=expert").returncode == 0
     learn = (*HOPPER, "--algo=dagger", "--uuid=run", "--expert_model=data/checkpoints/expert")
     result = milozero(*learn)
     assert result.returncode == 0, result.stderr
-    (expert,) = re.findall(r"the expert's evaluation: (\d+\.\d): the line to reach", result.stdout)
-    assert f"; the expert's {expert}\n" in result.stdout
+    (expert,) = re.findall(r"expert return \(target\): (\d+\.\d)\n", result.stdout)
+    assert f", expert {expert}\n" in result.stdout
     result = milozero(*learn, "--resume", "--num_iters=3")
     assert result.returncode == 0, result.stderr
-    assert "not bit for bit, as now: num_iters 3 (was 2)\n" in result.stdout
+    assert "not bit-exact: num_iters 3 (was 2)\n" in result.stdout
     shutil.rmtree(tmp_path / "data/checkpoints/expert")
     assert plays(milozero, tmp_path, "run")
 
 
-def test_teacher_that_cannot_teach_is_one_line(milozero):
+def test_unusable_teacher_is_one_line(milozero):
     assert milozero("--task=train", "--env_id=CartPole", *SHORT, "--uuid=pole").returncode == 0
     wrong = {
-        ("--algo=dagger",): "--algo=dagger asks an expert: --expert_model=",
+        ("--algo=dagger",): "--algo=dagger queries an expert: --expert_model=",
         ("--algo=dagger", "--expert_model=nowhere"): "--expert_model=nowhere: no such folder",
         ("--algo=dagger", "--expert_model=data/checkpoints/pole"): "learned CartPole-v1, with 4 observations",
         ("--algo=dagger", "--expert_model=data/checkpoints/pole", "--expert_iter_num=7"): "--expert_iter_num=7: no",

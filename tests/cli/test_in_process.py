@@ -1,4 +1,4 @@
-"""main.main and spawner.main leave the process as they found it, so that it can call them any number of times."""
+"""main.main and spawner.main restore the state of the process, so that it can call them repeatedly."""
 
 import logging
 import signal
@@ -18,7 +18,7 @@ TRAIN = ("--task=train", *QUICK)
 
 
 def state():
-    """Return what a run borrows from its process."""
+    """Return the state of the process that a run changes temporarily."""
     root = logging.getLogger()
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     wakeup_fd = signal.set_wakeup_fd(-1)
@@ -30,7 +30,7 @@ def state():
     ("code", "arguments"),
     [
         (0, (*TRAIN, "--num_iters=1", "--uuid=new")),
-        (2, (*TRAIN, "--num_iters=1", "--uuid=run")),  # exists already
+        (2, (*TRAIN, "--num_iters=1", "--uuid=run")),  # already exists
         (2, (*TRAIN, "--resume", "--uuid=run", "--p_lr=0.5")),  # other settings
         (0, (*TRAIN, "--resume", "--uuid=run", "--num_iters=7", "--save_frequency=2")),
         (2, ("--task=train", "--nonsense")),
@@ -39,7 +39,7 @@ def state():
     ],
 )
 @pytest.mark.usefixtures("run")
-def test_handlers_lock_and_log_are_given_back(milozero, tmp_path, code, arguments):
+def test_handlers_lock_and_log_are_restored(milozero, tmp_path, code, arguments):
     before, threads = state(), set(threading.enumerate())
     result = milozero(*arguments)
     assert result.returncode == code, result.stderr
@@ -48,7 +48,7 @@ def test_handlers_lock_and_log_are_given_back(milozero, tmp_path, code, argument
     assert {is_held(folder) for folder in (tmp_path / "data/checkpoints").iterdir()} == {False}
 
 
-def test_run_that_raises_gives_all_of_it_back(milozero, tmp_path, monkeypatch):
+def test_run_that_raises_restores_them_too(milozero, tmp_path, monkeypatch):
     before = state()
 
     def fail(*_):
@@ -63,8 +63,8 @@ def test_run_that_raises_gives_all_of_it_back(milozero, tmp_path, monkeypatch):
     assert is_held(tmp_path / "data/checkpoints/broken") is False
 
 
-def test_wakeup_of_the_caller_is_given_back(milozero):
-    """As asyncio has one, whose signals would else reach it no more."""
+def test_wakeup_descriptor_of_the_caller_is_restored(milozero):
+    """asyncio has one, and would not receive signals anymore."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.setblocking(False)
@@ -75,7 +75,7 @@ def test_wakeup_of_the_caller_is_given_back(milozero):
             assert signal.set_wakeup_fd(before) == theirs.fileno()
 
 
-def test_each_run_has_a_log_of_its_own(milozero, tmp_path):
+def test_each_run_has_its_own_log(milozero, tmp_path):
     for name in ("run-a", "run-b"):
         assert milozero(*TRAIN, f"--uuid={name}", "--num_iters=1").returncode == 0
     for name, other in (("run-a", "run-b"), ("run-b", "run-a")):
@@ -84,20 +84,20 @@ def test_each_run_has_a_log_of_its_own(milozero, tmp_path):
         assert other not in log
 
 
-def test_run_can_be_resumed_by_the_process_that_began_it(milozero, tmp_path):
+def test_run_can_be_resumed_by_the_process_that_started_it(milozero, tmp_path):
     assert milozero(*TRAIN, "--uuid=run", "--num_iters=2").returncode == 0
     assert milozero(*TRAIN, "--uuid=run", "--num_iters=3", "--resume").returncode == 0
     assert iterations(tmp_path) == [1, 2, 3]
 
 
 def test_time_limit_counts_from_the_call(milozero, tmp_path, monkeypatch):
-    monkeypatch.setattr(main, "LAUNCHED", time.monotonic() - 1e6)  # of the process
+    monkeypatch.setattr(main, "START_TIME", time.monotonic() - 1e6)  # of the process
     result = milozero(*TRAIN, "--uuid=run", "--num_iters=2", "--execution_time=01:00:00")
     assert "finished: num_iters=2 reached" in result.stdout
 
 
 @pytest.mark.parametrize("flags", [("--status=nothing",), ("--help",)])
-def test_spawner_gives_its_handlers_back(studies, flags, capsys):
+def test_spawner_restores_its_handlers(studies, flags, capsys):
     before = state()
     if flags == ("--help",):
         with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""Runs that are gone on with: from where, by whom, and as what."""
+"""Resuming runs: from which checkpoint, with which settings, and how exactly."""
 
 import csv
 
@@ -18,16 +18,16 @@ TEACHERS = {
 }
 
 
-def test_environment_that_its_seed_does_not_determine_is_told(milozero, tmp_path):
+def test_environment_that_its_seed_does_not_determine_causes_a_warning(milozero, tmp_path):
     flags = [flag for flag in SLOW if "env_id" not in flag]
     train = (*flags, "--env_id=tests.support.user_envs:Forgetful-v0")
     assert milozero(*train, "--num_iters=3").returncode == 0
     result = milozero(*train, "--num_iters=4", "--resume")
     assert result.returncode == 0
-    assert "the environments are not where they were" in result.stderr
+    assert "the environments are not restored exactly" in result.stderr
 
 
-def test_resuming_as_another_program_says_in_what_it_differs(milozero, tmp_path):
+def test_resuming_with_other_versions_reports_the_differences(milozero, tmp_path):
     train = ("--task=train", *(flag for flag in QUICK if "compile" not in flag), "--uuid=run")
     assert milozero(*train, "--no-compile", "--num_iters=1").returncode == 0
     for path in (tmp_path / "data/checkpoints/run").glob("*.pt"):
@@ -37,18 +37,18 @@ def test_resuming_as_another_program_says_in_what_it_differs(milozero, tmp_path)
         checkpoint.save(path, content)
     result = milozero(*train, "--num_iters=2", "--resume", "--no-compile")
     assert result.returncode == 0, result.stderr
-    assert "not bit for bit, as now: num_iters 2 (was 1), compiled False (was True), torch_version" in result.stdout
+    assert "not bit-exact: num_iters 2 (was 1), compiled False (was True), torch_version" in result.stdout
 
 
-def test_damaged_newest_checkpoint_is_passed_over_with_a_warning(milozero, run, tmp_path):
+def test_damaged_newest_checkpoint_is_skipped_with_a_warning(milozero, run, tmp_path):
     whole = parameters(tmp_path)
     for name in ("last.pt", "iter_6.pt"):
         path = tmp_path / "data/checkpoints/run" / name
         path.write_bytes(path.read_bytes()[:-1000])
     result = milozero(*run, "--resume")
     assert result.returncode == 0
-    assert result.stderr.count("warning: passed over:") == 2
-    assert "resumed after iteration 4, as if it had never stopped" in result.stdout
+    assert result.stderr.count("warning: skipped:") == 2
+    assert "resuming after iteration 4, bit-exact" in result.stdout
     assert torch.equal(parameters(tmp_path), whole)
 
 
@@ -67,10 +67,10 @@ def test_status_names_each_checkpoint_as_soon_as_it_is_written(milozero, monkeyp
 def test_only_the_newest_checkpoints_are_kept(milozero, tmp_path):
     flags = ("--uuid=run", "--save_frequency=1", "--keep_checkpoints=2", "--num_iters=7")
     assert milozero("--task=train", *QUICK, *flags).returncode == 0
-    assert checkpoint.available(tmp_path / "data/checkpoints/run") == ["6", "7", "best", "last"]
+    assert checkpoint.list_checkpoints(tmp_path / "data/checkpoints/run") == ["6", "7", "best", "last"]
 
 
-def test_checkpoint_of_the_first_layout_is_played_and_gone_on_from(milozero, run, tmp_path):
+def test_checkpoint_of_the_first_layout_can_be_evaluated_and_resumed(milozero, run, tmp_path):
     for path in (tmp_path / "data/checkpoints/run").glob("*.pt"):
         content = checkpoint.load(path) | {"version": 1, "random_states": [{}]}
         del content["workers"], content["config"]["keep_checkpoints"], content["config"]["run_id"]
@@ -81,15 +81,15 @@ def test_checkpoint_of_the_first_layout_is_played_and_gone_on_from(milozero, run
     assert result.returncode == 0, result.stderr
     result = milozero(*run, "--num_iters=8", "--resume")
     assert result.returncode == 0, result.stderr
-    assert "resumed after iteration 6, not bit for bit" in result.stdout
+    assert "resuming after iteration 6, not bit-exact" in result.stdout
 
 
-def test_finished_run_is_left_as_it_is(milozero, run, tmp_path):
+def test_resuming_a_finished_run_changes_nothing(milozero, run, tmp_path):
     before = parameters(tmp_path)
     result = milozero("--task=train", "--resume", "--uuid=run")
     assert result.returncode == 0, result.stderr
     assert "finished: num_iters=6 reached" in result.stdout
-    assert "to go on:" not in result.stdout
+    assert "to resume:" not in result.stdout
     assert torch.equal(parameters(tmp_path), before)
     assert status(tmp_path)["state"] == "finished"
     longer = milozero("--task=train", "--resume=auto", "--uuid=run", "--num_iters=7")
@@ -102,17 +102,17 @@ def test_finished_run_is_left_as_it_is(milozero, run, tmp_path):
     [
         (["--resume"], "--resume needs --uuid"),
         (["--resume", "--uuid=nowhere"], "there is no experiment"),
-        (["--resume", "--uuid=run", "--p_lr=0.5"], "--p_lr=0.5, but the run that is resumed has 0.0003"),
+        (["--resume", "--uuid=run", "--p_lr=0.5"], "--p_lr=0.5 conflicts with the resumed run, which has 0.0003"),
         (
             ["--resume", "--uuid=run", "--env_id=Hopper"],
-            "--env_id=Hopper-v5, but the run that is resumed has CartPole",
+            "--env_id=Hopper-v5 conflicts with the resumed run, which has CartPole",
         ),
         (["--resume=maybe", "--uuid=run"], "must be one of no, yes, auto"),
-        (["--uuid=run"], "exists already"),
+        (["--uuid=run"], "already exists"),
     ],
 )
 @pytest.mark.usefixtures("run")
-def test_wrong_way_to_resume_is_one_line_and_changes_nothing(milozero, tmp_path, arguments, message):
+def test_failed_resume_is_one_line_and_changes_nothing(milozero, tmp_path, arguments, message):
     before = parameters(tmp_path)
     result = milozero("--task=train", *arguments)
     assert result.returncode == 2
@@ -122,7 +122,7 @@ def test_wrong_way_to_resume_is_one_line_and_changes_nothing(milozero, tmp_path,
     assert not (tmp_path / "data/checkpoints/nowhere").exists()
 
 
-def test_weights_and_biases_goes_on_with_the_same_run(milozero, tmp_path):
+def test_weights_and_biases_continues_the_same_run(milozero, tmp_path):
     offline = {"WANDB_API_KEY": "", "WANDB_MODE": "offline"}
     train = ("--task=train", *QUICK, "--uuid=run", "--wandb_project=p")
     assert milozero(*train, "--num_iters=1", env=offline).returncode == 0
@@ -133,7 +133,7 @@ def test_weights_and_biases_goes_on_with_the_same_run(milozero, tmp_path):
 
 
 @pytest.mark.parametrize("algo", sorted(AGENTS))
-def test_run_that_was_cut_off_ends_with_the_same_bits(milozero, tmp_path, algo):
+def test_killed_and_resumed_run_ends_with_the_same_bits(milozero, tmp_path, algo):
     """As after a kill in iteration 4: the newest checkpoint is of iteration 2, and iteration 3 was logged."""
     flags = ("--task=train", "--num_iters=5", "--num_envs=4", "--rollout_len=128", "--batch_size=32", "--epochs=2")
     flags += (f"--algo={algo}", "--save_frequency=2", "--eval_frequency=2", "--eval_episodes=1", "--no-compile")
@@ -156,27 +156,27 @@ def test_run_that_was_cut_off_ends_with_the_same_bits(milozero, tmp_path, algo):
     log = tmp_path / "data/logs/parts/progress.csv"
     log.write_text("".join(log.read_text().splitlines(keepends=True)[:4]))
     result = milozero(*flags, "--uuid=parts", "--resume")
-    assert "resumed after iteration 2, as if it had never stopped" in result.stdout
+    assert "resuming after iteration 2, bit-exact" in result.stdout
     whole, parts = (checkpoint.load(tmp_path / f"data/checkpoints/{name}/last.pt") for name in ("whole", "parts"))
     assert_equal(parts["agent"], whole["agent"])
     assert_equal(parts["workers"], whole["workers"])
     assert rows(tmp_path, "parts") == rows(tmp_path, "whole")
 
 
-def assert_equal(found, wanted):
+def assert_equal(actual, expected):
     """Compare nested dictionaries and lists of tensors and values, bit for bit."""
-    if isinstance(wanted, dict):
-        assert found.keys() == wanted.keys()
-        for key in wanted:
-            assert_equal(found[key], wanted[key])
-    elif isinstance(wanted, list):
-        assert len(found) == len(wanted)
-        for one, other in zip(found, wanted, strict=True):
+    if isinstance(expected, dict):
+        assert actual.keys() == expected.keys()
+        for key in expected:
+            assert_equal(actual[key], expected[key])
+    elif isinstance(expected, list):
+        assert len(actual) == len(expected)
+        for one, other in zip(actual, expected, strict=True):
             assert_equal(one, other)
-    elif isinstance(wanted, torch.Tensor):
-        assert torch.equal(found, wanted)
+    elif isinstance(expected, torch.Tensor):
+        assert torch.equal(actual, expected)
     else:
-        assert found == wanted
+        assert actual == expected
 
 
 def rows(tmp_path, name):

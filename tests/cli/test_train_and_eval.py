@@ -28,13 +28,13 @@ def test_other_environments_train_and_evaluate(milozero, tmp_path, env_id):
     [
         (["--task=train", "--p_lrr=1"], "did you mean '--p_lr'"),
         (["--task=train", "--env_id=Hoper"], "Hopper"),
-        (["--task=train", "--cuda"], "no GPU"),
+        (["--task=train", "--cuda"], "no GPU is available"),
         (["--task=train", "--expert_path=nowhere"], "no such folder"),
         (["--task=train", "--data_dir=/proc/nowhere", "--num_iters=1"], "cannot write"),
         (["--task=eval", "--model_path=nowhere"], "no such folder"),
     ],
 )
-def test_mistake_is_one_line_and_exit_code_2_and_nothing_is_written(
+def test_error_is_one_line_and_exit_code_2_and_nothing_is_written(
     milozero, tmp_path, monkeypatch, arguments, message
 ):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
@@ -46,15 +46,15 @@ def test_mistake_is_one_line_and_exit_code_2_and_nothing_is_written(
 
 
 @pytest.mark.usefixtures("run")
-def test_existing_experiment_is_refused_and_left_as_it_is(milozero, tmp_path):
+def test_existing_experiment_is_refused_and_unchanged(milozero, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")}
     result = milozero("--task=train", "--uuid=run", *FAST)
     assert result.returncode == 2
-    assert "exists already" in result.stderr
+    assert "already exists" in result.stderr
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_generated_name_tells_what_was_run(milozero, tmp_path):
+def test_generated_name_describes_the_run(milozero, tmp_path):
     assert milozero("--task=train", "--env_id=CartPole", "--seed=7", *FAST).returncode == 0
     (name,) = [path.name for path in (tmp_path / "data/checkpoints").iterdir()]
     assert re.fullmatch(r"[a-z]+_[a-z]+_\d+\.\w+\.CartPole-v1\.ppo\.workers1\.demos00\.seed07", name)
@@ -68,8 +68,8 @@ def test_evaluation_renders_and_keeps_trajectories(milozero, tmp_path):
         "--task=eval", "--wandb_project=SOME_NAME", path, *flags, env={"DISPLAY": "", "WANDB_API_KEY": ""}
     )
     assert result.returncode == 0, result.stderr
-    assert "no display: --render writes videos" in result.stdout
-    assert "filming 2 episodes; " in result.stdout
+    assert "no display: --render records videos" in result.stdout
+    assert "recording 2 episodes; " in result.stdout
     folder = tmp_path / "data/evaluations/run/iter_4"
     for k in range(2):
         episode = demos.read_demo(folder / f"episode_{k:03}.h5")
@@ -81,17 +81,17 @@ def test_evaluation_renders_and_keeps_trajectories(milozero, tmp_path):
     assert any((tmp_path / "data/wandb").iterdir())
     result = milozero("--task=eval", path, "--iter_num=4", "--num_trajs=1", "--save_traj")
     assert "removed 1 episode of an earlier evaluation" in result.stdout
-    assert [each.name for each in folder.glob("*.h5")] == ["episode_000.h5"]  # read as those of one policy
+    assert [each.name for each in folder.glob("*.h5")] == ["episode_000.h5"]  # all of one policy
 
 
-def test_policy_is_evaluated_every_so_many_iterations_and_at_the_end(milozero, tmp_path):
+def test_policy_is_evaluated_every_eval_frequency_iterations_and_at_the_end(milozero, tmp_path):
     assert milozero(*PENDULUM, "--num_iters=5", "--eval_frequency=2", "--uuid=x").returncode == 0
     columns = read_progress(tmp_path / "data/logs/x/progress.csv")
     assert columns["iteration"][~np.isnan(columns["eval_return"])].tolist() == [2, 4, 5]
 
 
 @pytest.mark.usefixtures("run")
-def test_status_tells_from_which_iteration_a_run_can_go_on(tmp_path):
+def test_status_has_the_iteration_of_the_newest_checkpoint(tmp_path):
     status = json.loads((tmp_path / "data/logs/run/status.json").read_text())
     assert status["saved_iteration"] == 6
 
@@ -106,7 +106,7 @@ def test_same_seed_gives_the_same_run_and_another_seed_another(milozero, tmp_pat
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_compiling_without_a_compiler_is_one_line_and_by_default_left_out(milozero, tmp_path):
+def test_compile_without_a_compiler_is_an_error_and_off_by_default(milozero, tmp_path):
     nothing = {"PATH": str(tmp_path), "CXX": "nothing"}
     flags = ("--task=train", "--env_id=CartPole", "--eval_episodes=1", "--execution_time=00:00:01")
     result = milozero(*flags, "--compile", env=nothing)

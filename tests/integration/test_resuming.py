@@ -1,4 +1,4 @@
-"""Runs that are resumed while, or after, other processes had them."""
+"""Resuming runs of other processes, which may still be running."""
 
 import csv
 import functools
@@ -6,50 +6,48 @@ import signal
 
 import pytest
 
-from milozero.helpers import locks as lock
+from milozero.experiment import initializer
+from milozero.helpers.locks import Lock
 from tests.support.one_run import FOR_EVER, QUICK, SLOW, iterations, status, wait_for
 
 
-def test_replay_can_be_stopped_and_loses_nothing(started, in_process, tmp_path):
-    """A run that was stopped after a while of slow simulation is resumed, and stopped before it is back there."""
+def test_replay_can_be_interrupted_without_loss(started, in_process, tmp_path):
+    """A slow run is stopped, resumed, and stopped again while it replays."""
     process = started(*SLOW, FOR_EVER)
     wait_for(lambda: len(iterations(tmp_path)) >= 15)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     saved = status(tmp_path)["saved_iteration"]
     process = started(*SLOW, FOR_EVER, "--resume")
-    wait_for(lambda: "played again: 2 of" in (tmp_path / "data/logs/run/log.txt").read_text())
+    wait_for(lambda: "replayed 2 of" in (tmp_path / "data/logs/run/log.txt").read_text())
     process.send_signal(signal.SIGTERM)
     stdout, _ = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert f"played again: {saved} of {saved}" not in stdout
+    assert f"replayed {saved} of {saved} iterations" not in stdout
     assert (status(tmp_path)["state"], status(tmp_path)["saved_iteration"]) == ("stopped", saved)
     result = in_process(*SLOW, f"--num_iters={saved + 1}", "--resume")
-    assert (
-        f"resumed after iteration {saved}, not bit for bit, as now: num_iters {saved + 1} (was 100000)"
-        in result.stdout
-    )
-    assert "not where they were" not in result.stderr
+    assert f"resuming after iteration {saved}, not bit-exact: num_iters {saved + 1} (was 100000)" in result.stdout
+    assert "not restored exactly" not in result.stderr
     assert iterations(tmp_path) == list(range(1, saved + 2))
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 0), (0, 2)])
-def test_other_number_of_workers_goes_on_and_says_so(milozero, in_process, tmp_path, before, after):
+def test_run_can_be_resumed_with_another_number_of_workers(milozero, in_process, tmp_path, before, after):
     train = ("--task=train", *QUICK, "--uuid=run", "--seed=1")
     first, second = (functools.partial(milozero, workers=n) if n else in_process for n in (before, after))
     assert first(*train, "--num_iters=3").returncode == 0
     result = second(*train, "--num_iters=6", "--resume")
     assert result.returncode == 0, result.stderr
     change = f"workers {after or 1} (was {before or 1}), num_iters 6 (was 3)"
-    assert f"resumed after iteration 3, not bit for bit, as now: {change}" in result.stdout
-    assert "not bit for bit" in (tmp_path / "data/logs/run/log.txt").read_text()
+    assert f"resuming after iteration 3, not bit-exact: {change}" in result.stdout
+    assert "not bit-exact" in (tmp_path / "data/logs/run/log.txt").read_text()
     rows = list(csv.DictReader((tmp_path / "data/logs/run/progress.csv").read_text().splitlines()))
     assert [int(row["iteration"]) for row in rows] == [1, 2, 3, 4, 5, 6]
     assert int(rows[-1]["timesteps"]) == 3 * 128 * (max(before, 1) + max(after, 1))
 
 
 def test_two_runs_cannot_share_an_experiment(started, in_process, tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "LOCAL_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(initializer, "Lock", functools.partial(Lock, local_timeout=0.5))
     process = started(*SLOW, FOR_EVER)
     wait_for(lambda: len(iterations(tmp_path)) >= 1)
     result = in_process(*SLOW, FOR_EVER, "--resume=auto")

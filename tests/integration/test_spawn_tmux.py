@@ -59,7 +59,7 @@ def test_stop_saves_and_leaves_no_process_and_resubmit_goes_on(studies):
     states = studies.wait("s", is_running)
     assert "4 jobs; 0 started, 0 finished already, 4 at work already" in studies.run("--resubmit=s")
     job = next(name for name, state in states.items() if state == "running")
-    wait_for(lambda: "resumed after iteration" in (studies.data / f"logs/{job}/log.txt").read_text())
+    wait_for(lambda: "resuming after iteration" in (studies.data / f"logs/{job}/log.txt").read_text())
     studies.run("--stop=s")
     assert studies.processes() == []
 

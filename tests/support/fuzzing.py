@@ -14,7 +14,7 @@ from milozero.agents.ppo_config import PPOConfig
 from milozero.demonstrations.dataset import ImitationConfig
 from milozero.experiment.settings import CommonConfig, EvalConfig, TrainConfig
 from milozero.helpers.config.params import declared_settings
-from milozero.helpers.errors import LONGEST
+from milozero.helpers.errors import MAX_MESSAGE_CHARS
 from milozero.tracking.tracker import TrackingConfig
 
 TIMES = float(os.environ.get("MILOZERO_FUZZ", "1"))
@@ -95,4 +95,4 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def is_one_line(message: str) -> bool:
     """Return whether any terminal shows the message on one (if long) line."""
-    return message.isprintable() and len(message) <= LONGEST + 10
+    return message.isprintable() and len(message) <= MAX_MESSAGE_CHARS + 10

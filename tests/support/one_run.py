@@ -1,4 +1,4 @@
-"""What a test runs under the name `run`, and the files of it."""
+"""The experiment `run` that tests share, and its files."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ PENDULUM = (
     *("--task=train", "--env_id=Pendulum", "--num_envs=4", "--rollout_len=256"),
     *("--no-compile", "--eval_episodes=1"),
 )
-# Of the run that the fixtures `trained` and `run` have.
+# flags of the fixtures `trained` and `run`
 TRAINED = ("--task=train", *QUICK, "--uuid=run", "--save_frequency=2", "--num_iters=6")
 
 

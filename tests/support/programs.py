@@ -1,4 +1,4 @@
-"""main.py and spawner.py: called in this process, or started as a user starts them."""
+"""Run main.py and spawner.py, in this process or as a program."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Result = subprocess.CompletedProcess[str]
 
 
 @contextlib.contextmanager
-def surroundings(folder: Path, argv: list[str], env: Mapping[str, str]) -> Iterator[None]:
-    """Work in a folder, with the variables and the arguments of a program; all of it is put back afterwards."""
-    before, arguments, place, temporary = dict(os.environ), sys.argv, Path.cwd(), tempfile.tempdir
+def process_state(folder: Path, argv: list[str], env: Mapping[str, str]) -> Iterator[None]:
+    """Set the working directory, variables and arguments of this process, and restore them on exit."""
+    before, arguments, cwd, temporary = dict(os.environ), sys.argv, Path.cwd(), tempfile.tempdir
     try:
         os.environ.clear()
         os.environ.update(env)
@@ -31,7 +31,7 @@ def surroundings(folder: Path, argv: list[str], env: Mapping[str, str]) -> Itera
         os.chdir(folder)
         yield
     finally:
-        os.chdir(place)
+        os.chdir(cwd)
         sys.argv, tempfile.tempdir = arguments, temporary
         os.environ.clear()
         os.environ.update(before)
@@ -40,18 +40,18 @@ def surroundings(folder: Path, argv: list[str], env: Mapping[str, str]) -> Itera
 def call(
     program: Callable[[list[str]], int], folder: Path, words: Iterable[str], env: Mapping[str, str] | None = None
 ) -> Result:
-    """Call a program's ``main(argv)`` here, some seconds faster than in a process of its own.
+    """Call ``main(argv)`` of a program in this process, which saves the seconds of a new one.
 
     Args:
         program: main.main or spawner.main.
         folder: the working directory.
         words: the arguments.
-        env: all of the program's variables; by default those of this process.
+        env: all environment variables; by default those of this process.
     """
     argv = list(words)
     out, err = io.StringIO(), io.StringIO()
     with (
-        surroundings(folder, [f"{program.__module__}.py", *argv], os.environ if env is None else env),
+        process_state(folder, [f"{program.__module__}.py", *argv], os.environ if env is None else env),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
@@ -65,7 +65,7 @@ def call(
 def call_main(
     tmp_path: Path, *args: str, data: Path | None = None, env: Iterable[Any] = (), timeout: float = 0.0
 ) -> Result:
-    """Call main.py in this process, its data in a folder of the test's; `timeout` is pytest's to keep."""
+    """Call main.py in this process, with its data under `tmp_path`; `timeout` is ignored."""
     return call(main.main, tmp_path, [f"--data_dir={data or tmp_path / 'data'}", *args], os.environ | dict(env))
 
 
@@ -83,7 +83,7 @@ def start_main(
     stdout: Any = subprocess.PIPE,
     stderr: Any = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
-    """Start main.py as a user does, its data in a folder of the test's."""
+    """Start main.py as a program, with its data under `tmp_path`."""
     program = [sys.executable, str(ROOT / "main.py"), f"--data_dir={data or tmp_path / 'data'}", *args]
     launcher = [str(shutil.which("mpiexec")), "-n", str(workers)] if workers else []
     inherited = {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}
@@ -94,7 +94,7 @@ def start_main(
 
 
 def run_main(tmp_path: Path, *args: str, timeout: float = 120, **how: Any) -> Result:
-    """Run main.py in a process of its own, to its end."""
+    """Run main.py as a program until it exits."""
     with start_main(tmp_path, *args, **how) as process:
         try:
             stdout, stderr = process.communicate(timeout=timeout)

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import yaml
 
-from milozero.experiment.settings import parse
+from milozero.experiment.command_line import parse
 
 HEADER = "iteration,timesteps,return_mean,policy_loss,eval_return,seconds"
 

@@ -1,4 +1,4 @@
-"""Disks that are full or read-only, made by mounting one, which takes root."""
+"""Full and read-only disks. The tests mount them, which requires root."""
 
 import contextlib
 import functools
@@ -16,7 +16,7 @@ from tests.support.one_run import FOR_EVER, QUICK, iterations, status, wait_for
 
 @functools.cache
 def can_mount():
-    """Return whether a disk can be made here for a test."""
+    """Return whether tests can mount disks."""
     with tempfile.TemporaryDirectory() as folder:
         made = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True).returncode == 0
         if made:
@@ -26,7 +26,7 @@ def can_mount():
 
 @contextlib.contextmanager
 def disk(folder, options):
-    """Have a disk of its own in a folder."""
+    """Mount a disk on a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
     try:
@@ -35,8 +35,8 @@ def disk(folder, options):
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-@pytest.mark.skipif(not can_mount(), reason="makes a small disk, which takes root")
-def test_full_disk_is_reported_training_goes_on_and_the_next_save_succeeds(started, tmp_path):
+@pytest.mark.skipif(not can_mount(), reason="mounts a disk, which requires root")
+def test_full_disk_is_reported_and_the_next_save_succeeds(started, tmp_path):
     data = tmp_path / "data"
     with disk(data, "size=3m"):
         process = started("--task=train", *QUICK, "--uuid=run", "--save_frequency=5", FOR_EVER)
@@ -52,14 +52,14 @@ def test_full_disk_is_reported_training_goes_on_and_the_next_save_succeeds(start
         _, stderr = process.communicate(timeout=30)
         assert process.returncode == 0, stderr
         assert "No space left on device" in stderr
-        assert "training goes on, and the next save tries again" in stderr
+        assert "training continues, and the next save retries" in stderr
         assert "Traceback" not in stderr
         assert iterations(tmp_path) == list(range(1, iterations(tmp_path)[-1] + 1))
         checkpoint.load(data / "checkpoints/run/last.pt")
 
 
-@pytest.mark.skipif(not can_mount(), reason="makes a small disk, which takes root")
-def test_full_disk_that_also_takes_the_output_does_not_end_the_run(started, tmp_path):
+@pytest.mark.skipif(not can_mount(), reason="mounts a disk, which requires root")
+def test_full_disk_for_stdout_and_stderr_does_not_end_the_run(started, tmp_path):
     data = tmp_path / "data"
     with disk(data, "size=3m"):
         with (data / "out.txt").open("w") as out, (data / "err.txt").open("w") as err:
@@ -87,8 +87,8 @@ def fill(path):
                 return
 
 
-@pytest.mark.skipif(not can_mount(), reason="makes a disk read-only, which takes root")
-def test_read_only_folder_at_the_end_is_an_exit_code_that_is_not_0(started, tmp_path):
+@pytest.mark.skipif(not can_mount(), reason="mounts a disk, which requires root")
+def test_read_only_folder_at_the_end_gives_exit_code_1(started, tmp_path):
     data = tmp_path / "data"
     process = started("--task=train", *QUICK, "--uuid=run", "--save_frequency=5", FOR_EVER)
     wait_for(lambda: len(iterations(tmp_path)) >= 6)
@@ -99,4 +99,4 @@ def test_read_only_folder_at_the_end_is_an_exit_code_that_is_not_0(started, tmp_
         assert re.search(r"error: the last checkpoint of iteration \d+ not written: Read-only file system", stderr)
         assert "Traceback" not in stderr
         assert status(tmp_path)["state"] == "failed"
-    assert checkpoint.available(data / "checkpoints/run")[-1] == "last"
+    assert checkpoint.list_checkpoints(data / "checkpoints/run")[-1] == "last"

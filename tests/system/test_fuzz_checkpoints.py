@@ -1,4 +1,4 @@
-"""Checkpoints that are damaged or hostile: one line and exit code 2, and nothing is run or written elsewhere."""
+"""Damaged or malicious checkpoints: a one-line error, exit code 2, nothing executed or written elsewhere."""
 
 import contextlib
 import copy
@@ -72,7 +72,7 @@ def put(tree, path, value):
 
 @fuzz(3000)
 @given(seed=st.integers(0, 2**32), first_layout=st.booleans())
-def test_bytes_that_are_no_checkpoint_are_refused(valid_files, seed, first_layout):
+def test_damaged_bytes_are_refused(valid_files, seed, first_layout):
     path, whole = valid_files[first_layout]
     chance = random.Random(seed)
     data = bytearray(whole)
@@ -100,7 +100,7 @@ def valid_files(valid, tmp_path_factory):
 
 @fuzz(100)
 @given(data=st.data())
-def test_content_that_fits_nothing_is_refused_and_writes_nothing_elsewhere(valid, capsys, data):
+def test_inconsistent_content_is_refused_and_nothing_is_written_elsewhere(valid, capsys, data):
     path = data.draw(st.sampled_from(places(valid)).filter(lambda path: path[-1] not in LONG))
     content = put(valid, path, data.draw(JUNK))
     task = data.draw(st.sampled_from(["eval", "train"]))
@@ -117,7 +117,7 @@ def test_content_that_fits_nothing_is_refused_and_writes_nothing_elsewhere(valid
             argv += ["--resume", "--uuid=run", "--num_iters=3"]
         code, stderr = run(argv, capsys)
         assert code in (0, 1, 2), stderr
-        assert code != 1 or "is kept; what it came from is in" in stderr  # a NaN among the numbers
+        assert code != 1 or "is kept; for the values that led to it, see" in stderr  # a NaN among the numbers
         if code:
             assert stderr.startswith("error: ")
             assert len(stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Whatever main.py is given: exit code 0 or 2, one line on stderr for 2, and no file where none belongs."""
+"""For any arguments, main.py exits with 0, or with 2 and one line on stderr, and writes no unexpected files."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Whatever a task file or a command line holds: settings, or one line that says what is wrong."""
+"""Any task file or command line gives settings, or a one-line error."""
 
 import itertools
 import math
@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from milozero.experiment.settings import Settings, parse
-from milozero.helpers.config.params import coerce
+from milozero.experiment.command_line import parse
+from milozero.experiment.settings import Settings
+from milozero.helpers.config.values import coerce
 from milozero.helpers.errors import UserError
 from tests.support.fuzzing import NAMES, VALUES, fuzz, is_one_line
 
@@ -70,7 +71,7 @@ ARGUMENTS = (
 
 
 def outcome(arguments):
-    """Return the settings of a command line, or None where one line says what is wrong; nothing else may come."""
+    """Return the settings of a command line, or None after a one-line error; anything else fails."""
     settings, message = None, ""
     try:
         settings = parse(arguments)
@@ -142,7 +143,7 @@ def test_fuzz_command_line_of_real_flags_and_junk(capsys, arguments):
         ("layer_norm: on", "layer_norm", True),
     ],
 )
-def test_value_in_a_file_is_the_text_that_stands_there(file, line, name, value):
+def test_value_in_a_file_is_its_literal_text(file, line, name, value):
     file.write_text(line)
     assert outcome([f"--config={file}"]).flat()[name] == value
 
@@ -154,12 +155,12 @@ def test_value_in_a_file_is_the_text_that_stands_there(file, line, name, value):
         ("p_lr: !!int ''", "expected a number"),
         ("uuid: !env HOME", "must be one number or text"),  # no tag is passed over in silence
         ("p_lr: !!python/object/apply:os.getcwd []", "must be one number or text"),
-        ("p_lr: 1\np_lr: 2", "twice"),
+        ("p_lr: 1\np_lr: 2", "duplicate parameter"),
         ("? [a]\n: 1", "unknown parameter '\\?'"),
         ("[" * 30_000, "nested too deeply"),
         ('uuid: "\\UFFFFFFFF"', "not valid YAML"),
-        ('uuid: "a\\0b"', "can be printed"),
-        ('data_dir: "a\\nb"', "can be printed"),
+        ('uuid: "a\\0b"', "printable text"),
+        ('data_dir: "a\\nb"', "printable text"),
         ("#" * 70_000, "64 KiB"),
         ("seed: 1e300", "at most 9223372036854775807"),
         ("p_lr: 1e300", "at most 3e\\+38"),
@@ -172,7 +173,7 @@ def test_value_in_a_file_is_the_text_that_stands_there(file, line, name, value):
         ("execution_time: " + "9" * 400, "D-HH:MM:SS"),
         ("data_dir: " + "x" * 256, "at most 255"),
         ("data_dir: " + "x/" * 2000, "at most 3000 bytes"),
-        ("uuid: " + "x" * 201, "at most 200 bytes"),
+        ("uuid: " + "x" * 201, "at most 200 bytes long"),
         ("env_id: Hopper-v" + "9" * 5000, "at most 3000 bytes"),  # more digits than int() takes
     ],
 )

@@ -14,7 +14,7 @@ import yaml
 
 from milozero import spawner
 from milozero.experiment.settings import TASKS, config_groups
-from milozero.helpers.config.params import build_parser, read_flags
+from milozero.helpers.config.flags import build_parser, read_flags
 from tests.support import ROOT, readme
 
 BY_HAND = "by hand"

@@ -92,7 +92,7 @@ def test_job_over_its_time_limit_requeues_and_ends_as_if_it_had_not(on_cluster, 
     cluster.run("scontrol", "update", f"JobId={number}", "TimeLimit=10", "StartTime=now").check_returncode()
     assert list(on_cluster.wait_for_end("limit").values()) == ["finished"], on_cluster.outputs("limit")
     assert len(re.findall("SIGUSR1 received by worker", log(on_cluster, job))) == 1
-    (resumed,) = re.findall(r"resumed after iteration (\d+), as if it had never stopped", log(on_cluster, job))
+    (resumed,) = re.findall(r"resuming after iteration (\d+), bit-exact", log(on_cluster, job))
     assert 10 < int(resumed) < iterations
     uninterrupted = milozero(
         f"--config={on_cluster.folder}/the task.yaml",
@@ -120,7 +120,7 @@ def test_stop_saves_and_leaves_no_process_and_resubmit_goes_on(on_cluster, clust
     assert {states[job] for job in running} == {"stopped"}
     assert all((on_cluster.data / "checkpoints" / job / "last.pt").exists() for job in running)
     on_cluster.run("--resubmit=s")
-    on_cluster.wait("s", lambda states: "resumed after iteration" in log(on_cluster, running[0]))
+    on_cluster.wait("s", lambda states: "resuming after iteration" in log(on_cluster, running[0]))
     on_cluster.run("--stop=s")
 
 

@@ -16,7 +16,7 @@ CONTENT = {
 }
 
 
-def test_checkpoint_gives_back_what_was_saved(tmp_path):
+def test_loading_a_checkpoint_returns_what_was_saved(tmp_path):
     checkpoint.save(tmp_path / "last.pt", CONTENT)
     loaded = checkpoint.load(tmp_path / "last.pt")
     assert loaded["workers"] == CONTENT["workers"]
@@ -48,30 +48,30 @@ def test_truncated_checkpoint_is_a_user_error(tmp_path, keep):
         checkpoint.load(path)
 
 
-def test_hostile_file_runs_nothing(tmp_path):
-    class Hostile:
+def test_loading_a_malicious_file_executes_nothing(tmp_path):
+    class Malicious:
         def __reduce__(self):
             return (exec, (f"open({str(tmp_path / 'owned')!r}, 'w')",))
 
-    (tmp_path / "a.pt").write_bytes(pickle.dumps(Hostile()))
-    torch.save(Hostile(), tmp_path / "b.pt")
+    (tmp_path / "a.pt").write_bytes(pickle.dumps(Malicious()))
+    torch.save(Malicious(), tmp_path / "b.pt")
     for name in ("a.pt", "b.pt"):
         with pytest.raises(UserError, match="damaged"):
             checkpoint.load(tmp_path / name)
     assert not (tmp_path / "owned").exists()
 
 
-def test_missing_iteration_lists_what_is_there(tmp_path):
+def test_missing_iteration_lists_the_available_ones(tmp_path):
     for name in ("iter_100.pt", "iter_20.pt", "best.pt"):
         (tmp_path / name).touch()
-    with pytest.raises(UserError, match="there are 20, 100, best"):
+    with pytest.raises(UserError, match="available: 20, 100, best"):
         checkpoint.find(str(tmp_path), "620")
     assert checkpoint.find(str(tmp_path), "20").name == "iter_20.pt"
     with pytest.raises(UserError, match="no such folder"):
         checkpoint.find(str(tmp_path / "no"), "best")
 
 
-def test_one_flipped_bit_anywhere_is_noticed(tmp_path):
+def test_each_flipped_bit_is_detected(tmp_path):
     path = tmp_path / "last.pt"
     checkpoint.save(path, CONTENT)
     whole = path.read_bytes()
@@ -81,19 +81,19 @@ def test_one_flipped_bit_anywhere_is_noticed(tmp_path):
             checkpoint.load(path)
 
 
-def test_checkpoint_is_a_file_that_torch_itself_reads(tmp_path):
+def test_torch_can_load_a_checkpoint(tmp_path):
     checkpoint.save(tmp_path / "last.pt", CONTENT)
     assert torch.load(tmp_path / "last.pt", weights_only=True)["counters"] == {"iteration": 3}
 
 
-def test_layout_of_before_is_read_and_a_newer_one_refused(tmp_path):
+def test_first_layout_is_read_and_a_newer_one_is_refused(tmp_path):
     old = {"version": 1, **CONTENT, "agent": {"optimizer": {"steps": torch.tensor(7.0)}}, "random_states": [{}]}
     del old["workers"]
     torch.save(old, tmp_path / "old.pt")
     read = checkpoint.load(tmp_path / "old.pt")
     assert (read["workers"], read["agent"]["optimizer"]["steps"]) == ([], 7)
     torch.save({**CONTENT, "version": 3}, tmp_path / "new.pt")
-    with pytest.raises(UserError, match=r"layout 3, of a newer MiloZero; this one reads layouts 1 to 2"):
+    with pytest.raises(UserError, match=r"layout 3, of a newer MiloZero; this version reads layouts 1 to 2"):
         checkpoint.load(tmp_path / "new.pt")
 
 
@@ -101,39 +101,39 @@ def at(iteration):
     return CONTENT | {"counters": {"iteration": iteration}}
 
 
-def newest(folder):
+def load_newest(folder):
     warnings = []
-    content = checkpoint.newest(folder, warnings.append)
+    content = checkpoint.load_newest(folder, warnings.append)
     return content and content["counters"]["iteration"], len(warnings)
 
 
-def test_newest_intact_checkpoint_is_found_and_damaged_ones_are_told(tmp_path):
-    assert newest(tmp_path) == (None, 0)
+def test_newest_intact_checkpoint_is_loaded_and_damaged_ones_cause_a_warning(tmp_path):
+    assert load_newest(tmp_path) == (None, 0)
     checkpoint.save(tmp_path / "best.pt", at(9))
-    assert newest(tmp_path) == (None, 0)  # the best policy alone is nothing to go on from
+    assert load_newest(tmp_path) == (None, 0)  # a run cannot resume from the best policy alone
     for iteration in (5, 10):
         checkpoint.save(tmp_path / f"iter_{iteration}.pt", at(iteration))
-    assert newest(tmp_path) == (10, 0)
-    checkpoint.save(tmp_path / "last.pt", at(5))  # as if it was killed between the two files
-    assert newest(tmp_path) == (10, 0)
+    assert load_newest(tmp_path) == (10, 0)
+    checkpoint.save(tmp_path / "last.pt", at(5))  # as after a kill between the two files
+    assert load_newest(tmp_path) == (10, 0)
     (tmp_path / "iter_10.pt").write_bytes(b"half")
-    assert newest(tmp_path) == (5, 1)
+    assert load_newest(tmp_path) == (5, 1)
     (tmp_path / "last.pt").write_bytes(b"")
-    assert newest(tmp_path) == (5, 2)
+    assert load_newest(tmp_path) == (5, 2)
     (tmp_path / "iter_5.pt").write_bytes(b"x")
-    with pytest.raises(UserError, match="not one of the checkpoints"):
-        newest(tmp_path)
+    with pytest.raises(UserError, match="none of the checkpoints"):
+        load_newest(tmp_path)
 
 
-def test_oldest_checkpoints_make_room_and_best_and_last_stay(tmp_path):
+def test_prune_removes_the_oldest_checkpoints_and_keeps_best_and_last(tmp_path):
     for name in ("iter_2", "iter_10", "iter_9", "best", "last"):
         (tmp_path / f"{name}.pt").touch()
     checkpoint.prune(tmp_path, 0, 10)
     assert len(list(tmp_path.iterdir())) == 5
     checkpoint.prune(tmp_path, 1, 9)
-    assert checkpoint.available(tmp_path) == ["9", "10", "best", "last"]
+    assert checkpoint.list_checkpoints(tmp_path) == ["9", "10", "best", "last"]
     checkpoint.prune(tmp_path, 1, 10)
-    assert checkpoint.available(tmp_path) == ["10", "best", "last"]
+    assert checkpoint.list_checkpoints(tmp_path) == ["10", "best", "last"]
 
 
 def test_leftovers_of_a_killed_write_are_removed(tmp_path):

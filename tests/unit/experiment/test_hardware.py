@@ -1,11 +1,11 @@
-"""Whether a run's updates are compiled is decided before anything is."""
+"""Decide whether to compile the updates of a run."""
 
 import pytest
 
 from milozero.experiment import hardware
-from milozero.experiment.settings import parse
+from milozero.experiment.command_line import parse
 
-ON_CPU = (1, "cpu", None)  # workers, device, as before
+ON_CPU = (1, "cpu", None)  # workers, device, was_compiled
 
 
 def settings(*flags):
@@ -22,7 +22,7 @@ def test_a_long_run_is_compiled_and_a_short_one_is_not():
     assert not hardware.should_compile(settings("--num_timesteps=10000"), *ON_CPU, 0)
 
 
-def test_cloning_is_as_long_as_its_passes_over_the_demonstrations():
+def test_length_of_cloning_is_that_of_its_passes_over_the_demonstrations():
     flags = ("--algo=bc", "--expert_path=demos", "--num_iters=60", "--rollout_len=256", "--num_envs=8")
     assert hardware.should_compile(settings(*flags), *ON_CPU, 16_000)
     assert not hardware.should_compile(settings(*flags), *ON_CPU, 1_000)
@@ -30,7 +30,7 @@ def test_cloning_is_as_long_as_its_passes_over_the_demonstrations():
     assert not hardware.should_compile(settings(*flags, "--demo_subsampling=20"), *ON_CPU, 16_000)
 
 
-def test_a_resumed_run_is_compiled_if_it_was():
+def test_resumed_run_is_compiled_if_it_was_before():
     long, short = settings("--num_timesteps=1000000"), settings("--num_timesteps=10000")
     assert not hardware.should_compile(long, 1, "cpu", False, 0)
     assert hardware.should_compile(short, 1, "cpu", True, 0)

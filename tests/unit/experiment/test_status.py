@@ -11,7 +11,7 @@ def state(folder):
     return json.loads((folder / "status.json").read_text())["state"]
 
 
-def test_first_word_about_the_end_counts(tmp_path):
+def test_only_the_first_final_state_counts(tmp_path):
     status = Status(tmp_path, Counters())
     status.write("running", "")
     status.write("finished", "num_iters=3 reached")
@@ -19,7 +19,7 @@ def test_first_word_about_the_end_counts(tmp_path):
     assert state(tmp_path) == "finished"
 
 
-def test_worker_that_wakes_up_does_not_call_a_failed_run_running(tmp_path):
+def test_worker_that_wakes_up_does_not_mark_a_failed_run_as_running(tmp_path):
     sleeper, other = Status(tmp_path, Counters()), Status(tmp_path, Counters())
     sleeper.mark_running()
     assert state(tmp_path) == "running"
@@ -28,7 +28,7 @@ def test_worker_that_wakes_up_does_not_call_a_failed_run_running(tmp_path):
     assert state(tmp_path) == "failed"
 
 
-def test_worker_that_is_stopped_while_it_writes_does_not_either(tmp_path, monkeypatch):
+def test_worker_that_was_suspended_while_writing_does_not_either(tmp_path, monkeypatch):
     sleeper, other = Status(tmp_path, Counters()), Status(tmp_path, Counters())
     sleeper.mark_running()
     fsync = os.fsync
@@ -45,8 +45,8 @@ def test_worker_that_is_stopped_while_it_writes_does_not_either(tmp_path, monkey
 
 
 def test_run_is_resumable_from_its_first_checkpoint_to_its_end(tmp_path):
-    def resumable(word, saved):
-        Status(tmp_path, Counters(), saved).write(word, "")
+    def resumable(state, saved):
+        Status(tmp_path, Counters(), saved).write(state, "")
         return json.loads((tmp_path / "status.json").read_text())["resumable"]
 
     assert not resumable("stopped", None)
@@ -55,18 +55,18 @@ def test_run_is_resumable_from_its_first_checkpoint_to_its_end(tmp_path):
     assert not resumable("finished", 50)
 
 
-def test_disk_that_takes_no_status_costs_nothing(tmp_path, caplog):
+def test_failed_write_only_causes_a_warning(tmp_path, caplog):
     Status(tmp_path / "nowhere", Counters()).write("running", "")
-    assert "could not be written" in caplog.text
+    assert "cannot write status.json" in caplog.text
 
 
 @pytest.mark.parametrize("change", [{"iteration": -1}, {"iteration": "3"}, {"seconds": 1}, {"more": 1}])
-def test_counters_that_are_none_are_refused(change):
+def test_invalid_counters_are_refused(change):
     with pytest.raises(ValueError, match="counters"):
-        Counters().take_over(vars(Counters()) | change)
+        Counters().load_state_dict(vars(Counters()) | change)
 
 
-def test_counters_are_taken_over():
+def test_counters_are_loaded():
     counters = Counters()
-    counters.take_over(vars(Counters(iteration=3, best_eval_return=-math.inf)))
+    counters.load_state_dict(vars(Counters(iteration=3, best_eval_return=-math.inf)))
     assert counters.iteration == 3

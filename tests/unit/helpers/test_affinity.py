@@ -6,10 +6,10 @@ import pytest
 
 from milozero.helpers.affinity import pin_to_current_core, pin_workers
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores are chosen on Linux only")
+pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux supports pinning")
 
 
-def test_all_threads_share_one_core_inside_and_are_free_again_after():
+def test_all_threads_share_one_core_and_are_released_afterwards():
     allowed, stop = os.sched_getaffinity(0), threading.Event()
     thread = threading.Thread(target=stop.wait)
     thread.start()
@@ -24,7 +24,7 @@ def test_all_threads_share_one_core_inside_and_are_free_again_after():
     assert after == [allowed, allowed]
 
 
-def test_cores_are_shared_out_only_where_they_are_as_many_as_the_workers(monkeypatch):
+def test_workers_are_pinned_only_if_there_is_one_core_per_worker(monkeypatch):
     chosen = []
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {4, 2})
     monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: chosen.append(cores))

@@ -1,4 +1,4 @@
-"""What a worker finds out about its place, without an MPI."""
+"""The ranks of a worker, without a real MPI."""
 
 import sys
 from types import SimpleNamespace
@@ -9,8 +9,8 @@ from milozero.helpers import comm as comms
 
 
 @pytest.fixture
-def shared_out(monkeypatch):
-    """Be the third of four workers; returns what is said of its cores: (place, workers) on this machine."""
+def pinned_workers(monkeypatch):
+    """Fake the third of four workers; returns the arguments of `pin_workers`: (local rank, local size)."""
     world = SimpleNamespace(Get_rank=lambda: 2, Get_size=lambda: 4, Dup=lambda: None)
     mpi = SimpleNamespace(
         COMM_WORLD=world, IN_PLACE=None, Status=None, Query_thread=lambda: 0, THREAD_MULTIPLE=3, Is_finalized=bool
@@ -19,20 +19,20 @@ def shared_out(monkeypatch):
     for name in (*comms.LOCAL_RANK_VARIABLES, *comms.LOCAL_SIZE_VARIABLES):
         monkeypatch.delenv(name, raising=False)
     for name in ("OMPI_MCA_btl_sm_eager_limit", "OMPI_MCA_btl_vader_eager_limit", "OMPI_MCA_mpi_yield_when_idle"):
-        monkeypatch.setenv(name, "1")  # given back after the test
-    said = []
-    monkeypatch.setattr(comms, "pin_workers", lambda *place: said.append(place))
-    return said
+        monkeypatch.setenv(name, "1")  # restored after the test
+    pinned = []
+    monkeypatch.setattr(comms, "pin_workers", lambda *place: pinned.append(place))
+    return pinned
 
 
-def test_worker_has_its_place_on_the_machine_from_its_launcher(shared_out, monkeypatch):
+def test_launcher_provides_the_local_rank(pinned_workers, monkeypatch):
     monkeypatch.setenv(comms.LOCAL_RANK_VARIABLES[0], "1")
     monkeypatch.setenv(comms.LOCAL_SIZE_VARIABLES[0], "2")
     comm = comms.MPIComm()
     assert (comm.rank, comm.size, comm.local_rank) == (2, 4, 1)
-    assert shared_out == [(1, 2)]
+    assert pinned_workers == [(1, 2)]
 
 
-def test_worker_that_is_told_no_place_is_alone_on_its_machine(shared_out):
+def test_worker_without_a_local_rank_is_alone_on_its_machine(pinned_workers):
     assert comms.MPIComm().local_rank == 0  # its GPU is the first
-    assert shared_out == [(0, 1)]
+    assert pinned_workers == [(0, 1)]

@@ -15,12 +15,11 @@ time.sleep(60)
 """
 
 
-def test_folder_belongs_to_one_process_until_that_ends_however_it_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr("milozero.helpers.locks.LOCAL_TIMEOUT_S", 0.3)
+def test_process_holds_the_lock_until_it_ends_even_if_it_is_killed(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(UserError, match=f"in use by process {holder.pid} on "):
-        Lock(tmp_path)
+        Lock(tmp_path, local_timeout=0.3)
     holder.kill()
     holder.wait()
     Lock(tmp_path)

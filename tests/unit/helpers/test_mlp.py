@@ -17,14 +17,14 @@ from milozero.helpers.errors import UserError
         ("mlp_16384_16384", (16384, 16384)),
     ],
 )
-def test_one_number_is_two_layers_and_several_are_spelled_out(stack, sizes):
+def test_one_number_means_two_layers_and_several_mean_one_each(stack, sizes):
     assert parse_hidden_sizes(stack) == sizes
 
 
 @pytest.mark.parametrize(
     "stack", ["mlp" + "_1" * 65, "mlp_16385_1", "mlp_1_16385", "mlp_16384_16384_1", "mlp_100000"]
 )
-def test_stack_that_no_machine_can_hold_is_refused(stack):
+def test_too_large_stack_is_refused(stack):
     with pytest.raises(UserError, match=f"at most {MAX_LAYERS} layers of {MAX_WIDTH}, and {MAX_WIDTH**2} weights"):
         parse_hidden_sizes(stack)
 

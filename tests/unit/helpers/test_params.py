@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from milozero.experiment.settings import parse
+from milozero.experiment.command_line import parse
 from milozero.helpers.config.mlp import parse_hidden_sizes
-from milozero.helpers.config.params import from_kwargs, to_kwargs, to_seconds
+from milozero.helpers.config.values import from_kwargs, to_kwargs, to_seconds
 from milozero.helpers.errors import UserError
 
 
@@ -22,7 +22,7 @@ from milozero.helpers.errors import UserError
         }),
     ],
 )  # fmt: skip
-def test_kwargs_are_read_as_numbers_and_words(text, kwargs):
+def test_kwargs_are_parsed_into_numbers_and_words(text, kwargs):
     assert to_kwargs(text) == kwargs
 
 
@@ -32,18 +32,18 @@ def test_kwargs_are_read_as_numbers_and_words(text, kwargs):
      ("[1]", "[1]"), ("#f00", "#f00"),
      ("1_000", "1_000"), ("True", "True"), ("9" * 30, float("9" * 30)), ("010", "010")],
 )  # fmt: skip
-def test_value_of_kwargs_is_a_plain_number_or_the_text_itself(text, value):
-    found = to_kwargs(f"a={text}")["a"]
-    assert (found, type(found)) == (value, type(value))
+def test_value_of_kwargs_is_a_number_or_stays_text(text, value):
+    parsed = to_kwargs(f"a={text}")["a"]
+    assert (parsed, type(parsed)) == (value, type(value))
 
 
 @given(st.dictionaries(st.sampled_from("abcde"), st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-1, 1)))
-def test_kwargs_are_read_as_they_are_written(kwargs):
+def test_kwargs_survive_a_round_trip(kwargs):
     assert to_kwargs(from_kwargs(kwargs)) == kwargs
 
 
 @pytest.mark.parametrize("text", ["frame_skip", "=3", "a b=3", "a=1,a=2", "a=", "class=1"])
-def test_kwargs_of_another_form_are_refused(text):
+def test_invalid_kwargs_are_refused(text):
     with pytest.raises(UserError):
         to_kwargs(text)
 
@@ -60,15 +60,15 @@ def test_stack_names_give_layer_widths():
     ("text", "seconds"),
     [("4-00:00:00", 345600), ("1:02:03", 3723), ("5:30", 330), ("7", 420), ("2-12", 216000), ("1-2:30", 95400)],
 )
-def test_durations_are_slurms(text, seconds):
+def test_durations_are_in_slurms_notation(text, seconds):
     assert to_seconds(text) == seconds
 
 
-def test_empty_duration_is_no_limit():
+def test_empty_duration_means_no_limit():
     assert to_seconds("") == math.inf
 
 
-def test_yaml_numbers_that_pyyaml_reads_as_text_get_their_declared_type(tmp_path):
+def test_numbers_that_pyyaml_reads_as_text_get_their_declared_type(tmp_path):
     file = tmp_path / "x.yaml"
     file.write_text("meta:\n  algo: ppo\nhyper:\n  num_timesteps: 1e7\n  p_lr: 3e-4\n  layer_norm: yes\n")
     settings = parse([f"--config={file}"])
@@ -103,13 +103,13 @@ def test_command_line_overrides_the_file(tmp_path):
         (["--uuid=a/b"], "not a path"),
         (["--task=eval", "--p_lr=1", "--model_path=x"], "belongs to --task=train"),
         (["--task=eval"], "--model_path"),
-        (["--task=eval", "--model_path=x", "--wandb_run_path=me/p/run"], "name two checkpoints"),
+        (["--task=eval", "--model_path=x", "--wandb_run_path=me/p/run"], "exclude each other"),
         (["--task=eval", "--model_path=x", "--wandb_download_replace"], "needs --wandb_run_path"),
         (["--task=eval", "--wandb_run_path=me/p"], "write user/project/run"),
         (["--config=missing.yaml"], "missing.yaml"),
     ],
 )
-def test_mistake_is_one_line_that_says_what_to_do(arguments, message):
+def test_error_is_one_line_with_what_to_do(arguments, message):
     with pytest.raises(UserError, match=message.replace("(", r"\(")) as error:
         parse(arguments)
     assert "\n" not in str(error.value)
@@ -120,13 +120,13 @@ def test_mistake_is_one_line_that_says_what_to_do(arguments, message):
     [
         ("p_lrr: 1", "did you mean 'p_lr'"),
         ("p_lr: fast", "expected a number"),
-        ("p_lr: [1, 2]", "p_lr is a list of choices, which spawner.py --sweep draws from"),
+        ("p_lr: [1, 2]", "p_lr is a list of choices; only spawner.py --sweep can draw from it"),
         ("- a\n- b", "name: value"),
         ("a: b: c", "not valid YAML"),
-        ("meta: {p_lr: 1}\np_lr: 2", "twice"),
+        ("meta: {p_lr: 1}\np_lr: 2", "duplicate parameter 'p_lr'"),
     ],
 )
-def test_mistake_in_a_file_names_the_file(tmp_path, text, message):
+def test_error_in_a_file_names_the_file(tmp_path, text, message):
     file = tmp_path / "x.yaml"
     file.write_text(text)
     with pytest.raises(UserError, match=message) as error:
@@ -134,20 +134,20 @@ def test_mistake_in_a_file_names_the_file(tmp_path, text, message):
     assert "x.yaml" in str(error.value)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # as it is on a machine that does other work
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # machines may be busy
 @given(st.lists(st.text(max_size=20), max_size=4))
-def test_no_command_line_ends_in_anything_but_settings_or_a_user_error(arguments):
+def test_any_command_line_gives_settings_or_a_user_error(arguments):
     with contextlib.suppress(UserError):
         parse([a for a in arguments if not a.startswith(("-h", "--h"))])
 
 
 @pytest.mark.parametrize("arguments", [["--p_lrr", "0.5"], ["--p_lrr=0.5", "--seeed=1"]])
-def test_first_flag_that_is_not_known_is_named_and_not_what_follows_it(arguments):
+def test_first_unknown_flag_is_named_and_not_what_follows_it(arguments):
     with pytest.raises(UserError, match=r"^unknown argument '--p_lrr'.*--p_lr\b"):
         parse(arguments)
 
 
-def test_whole_numbers_go_as_far_as_those_of_arrays():
+def test_whole_numbers_go_up_to_int64():
     largest = np.iinfo(np.int64).max
     assert parse([f"--seed={largest}"]).common.seed == largest
     with pytest.raises(UserError, match="--seed"):

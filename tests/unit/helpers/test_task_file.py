@@ -1,8 +1,8 @@
-"""Sections of a task file that are about one environment."""
+"""Task files, and their sections for single environments."""
 
 import pytest
 
-from milozero.experiment.settings import parse
+from milozero.experiment.command_line import parse
 from milozero.helpers.config.task_file import MAX_FILE_BYTES, read_bytes
 from milozero.helpers.errors import UserError
 
@@ -31,34 +31,32 @@ def write(tmp_path):
     return to_file
 
 
-def test_section_of_the_environment_stands_in_the_place_of_the_rest(write):
+def test_section_of_the_environment_overrides_the_rest(write):
     config = write(FILE)
     ant, hopper = parse([config, "--env_id=Ant-v5"]), parse([config, "--env_id=Hopper"])
     assert (ant.agent.log_std_init, ant.agent.epochs, ant.train.num_envs) == (-1.0, 10, 32)
     assert (hopper.agent.log_std_init, hopper.agent.epochs, hopper.train.num_envs) == (-0.5, 10, 16)  # of v5
     assert parse([config, "--env_id=Hopper-v4"]).agent.epochs == 5
-    assert (
-        parse([config, "--env_id=Ant", "--log_std_init=0"]).agent.log_std_init == 0.0
-    )  # the command line has the last word
+    assert parse([config, "--env_id=Ant", "--log_std_init=0"]).agent.log_std_init == 0.0  # flags override sections
 
 
-def test_environment_that_the_file_itself_names_has_its_section(write):
+def test_environment_that_the_file_sets_gets_its_section(write):
     assert parse([write(FILE.replace("algo: ppo", "env_id: Ant"))]).agent.log_std_init == -1.0
 
 
-def test_choices_of_a_sweep_win_over_a_section(write):
-    config = write(FILE.replace("log_std: -0.5", "log_std: [-0.5, 0]"))
-    assert parse([config, "--env_id=Ant"], {"log_std": "0"}).agent.log_std_init == 0.0
+def test_choices_of_a_sweep_override_sections(write):
+    config = write(FILE.replace("log_std_init: -0.5", "log_std_init: [-0.5, 0]"))
+    assert parse([config, "--env_id=Ant"], {"log_std_init": "0"}).agent.log_std_init == 0.0
 
 
-def test_what_is_said_of_a_version_wins(write):
+def test_section_of_a_version_takes_precedence(write):
     config = write(FILE.replace("Ant:", "Hopper:"))
     agents = [parse([config, f"--env_id={env_id}"]).agent for env_id in ("Hopper-v5", "Hopper-v4")]
-    assert [(agent.log_std, agent.epochs) for agent in agents] == [(-1.0, 10), (-1.0, 5)]
+    assert [(agent.log_std_init, agent.epochs) for agent in agents] == [(-1.0, 10), (-1.0, 5)]
 
 
 @pytest.mark.parametrize("section", ["dmc:walker-walk", "dmc:walker-walk-v0", "no_such_module:Foo-v0", "OsimL2Run"])
-def test_section_of_an_environment_that_is_not_trained_imports_nothing(write, monkeypatch, section):
+def test_section_of_another_environment_imports_nothing(write, monkeypatch, section):
     if section == "dmc:walker-walk-v0":  # dm_control's names have no version
         with pytest.raises(UserError, match="no environment 'dmc:walker-walk-v0'; did you mean 'dmc:walker-walk'"):
             parse([write(FILE.replace("Hopper-v4", section))])
@@ -72,7 +70,7 @@ def test_sections_may_be_empty(write):
     assert parse([write("environments:\n  Hopper:\n")]).agent.epochs == 10
 
 
-def test_resumed_run_has_the_section_of_its_own_environment(write, tmp_path):
+def test_resumed_run_gets_the_section_of_its_own_environment(write, tmp_path):
     folder = tmp_path / "checkpoints" / "x"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("env_id: Ant-v5\n")
@@ -87,27 +85,30 @@ def test_resumed_run_has_the_section_of_its_own_environment(write, tmp_path):
     ("change", "message"),
     [
         (("num_envs", "num_envz"), "unknown parameter 'num_envz' in .*environments: Ant; .* 'num_envs'"),
-        (("num_envs: 32", "env_id: Hopper"), "environments: Ant: env_id is the same for all"),
-        (("num_envs: 32", "seed: 3"), "environments: Ant: seed is the same for all"),
-        (("log_std: -1\n", "log_std: [-1, 0]\n"), "environments: Ant: log_std must be one value here"),
-        (("Hopper-v4:\n    epochs: 5", "Hopper-v4: 5"), "environments: Hopper-v4 must hold"),
+        (("num_envs: 32", "env_id: Hopper"), "environments: Ant: env_id must be the same for all"),
+        (("num_envs: 32", "seed: 3"), "environments: Ant: seed must be the same for all"),
+        (
+            ("log_std_init: -1\n", "log_std_init: [-1, 0]\n"),
+            "Ant: log_std_init must be one value, not a list",
+        ),
+        (("Hopper-v4:\n    epochs: 5", "Hopper-v4: 5"), "environments: Hopper-v4 must contain"),
         (("Hopper-v4:", "? [Hopper-v4]\n  :"), "environments: no environment '\\?'"),
         (("Hopper-v4", "Hoper"), "environments: no environment 'Hoper'; did you mean 'Hopper'"),
-        (("Hopper-v4", "Ant"), "environments: Ant stands twice"),
-        (("num_envs: 32", "log_std: 3"), "'log_std' stands twice in .*environments: Ant"),
-        (("environments:", "environments: [Ant, Hopper]\nmore:"), "environments must hold"),
+        (("Hopper-v4", "Ant"), "environments: duplicate section 'Ant'"),
+        (("num_envs: 32", "log_std_init: 3"), "duplicate parameter 'log_std_init' in .*environments: Ant"),
+        (("environments:", "environments: [Ant, Hopper]\nmore:"), "environments must contain"),
     ],
 )
-def test_section_that_is_wrong_is_said_whatever_is_trained(write, change, message):
+def test_error_in_a_section_is_reported_for_any_environment(write, change, message):
     for env_id in ("Ant", "CartPole"):
         with pytest.raises(UserError, match=message):
             parse([write(FILE.replace(*change)), f"--env_id={env_id}"])
 
 
-def test_file_that_is_larger_than_any_task_file_is_refused(tmp_path):
+def test_too_large_file_is_refused(tmp_path):
     path = tmp_path / "task.yaml"
     path.write_bytes(b"#" * MAX_FILE_BYTES)
     assert len(read_bytes(str(path))) == MAX_FILE_BYTES
     path.write_bytes(b"#" * (MAX_FILE_BYTES + 1))
-    with pytest.raises(UserError, match="is no task file: it is larger than"):
+    with pytest.raises(UserError, match="is not a task file: it is larger than"):
         read_bytes(str(path))

@@ -63,7 +63,7 @@ def test_example_in_the_documentation_is_read(site):
     [
         ("acount: x\n", "did you mean 'account'"),
         ("partitions: {shrt: x}\n", "did you mean 'short'"),
-        ("times: {short: soon}\n", "cannot read the duration 'soon'"),
+        ("times: {short: soon}\n", "invalid duration 'soon'"),
         ("times: {short: 00:00:30}\n", "at least a minute"),
         ("account: a\naccount: b\n", "'account' stands twice"),
         ("times: {short: 1h, short: 2h}\n", "'short' stands twice"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from milozero.experiment.settings import parse
+from milozero.experiment.command_line import parse
 from milozero.helpers.errors import UserError
 from milozero.studies.calibers import CALIBERS
 from milozero.studies.folder import StudyFolder

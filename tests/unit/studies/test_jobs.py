@@ -10,7 +10,7 @@ import yaml
 from milozero.agents import AGENTS
 from milozero.demonstrations.dataset import Episode, write_demo
 from milozero.environments.bundles import BUNDLES
-from milozero.experiment.settings import parse
+from milozero.experiment.command_line import parse
 from milozero.helpers.errors import UserError
 from milozero.studies import jobs as studies
 from milozero.studies.jobs import Job, StudyConfig
@@ -279,7 +279,7 @@ def test_sweep_is_determined_by_its_seed_and_goes_on_where_a_shorter_one_ended(c
     [
         ({"sweep": True, "num_trials": 7}, "has 6 combinations"),
         ({"num_trials": 3}, "needs --sweep"),
-        ({}, "p_lr is a list of choices, which spawner.py --sweep draws from"),
+        ({}, "p_lr is a list of choices; only spawner.py --sweep can draw from it"),
     ],
 )
 def test_sweep_that_cannot_be_is_refused(choices, tmp_path, more, named):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from milozero.experiment.settings import parse
+from milozero.experiment.command_line import parse
 from milozero.helpers.errors import UserError
 from milozero.studies.folder import StudyFolder
 from milozero.studies.jobs import Job

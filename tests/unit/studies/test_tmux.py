@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import libtmux
 import pytest
 
-from milozero.experiment.settings import parse
+from milozero.experiment.command_line import parse
 from milozero.helpers.errors import UserError
 from milozero.studies.folder import StudyFolder
 from milozero.studies.jobs import Job

@@ -5,8 +5,8 @@ import string
 import pytest
 import wandb
 
-from milozero.experiment.resume import settings_from_record
-from milozero.experiment.settings import parse
+from milozero.experiment.command_line import parse
+from milozero.experiment.resume import settings_from_metadata
 from milozero.helpers.errors import UserError
 from milozero.tracking.names import usable_name
 
@@ -41,4 +41,4 @@ def test_name_that_is_not_taken_is_said_before_anything_begins(task, flag):
 
 def test_checkpoint_of_a_run_with_such_a_name_is_still_read():
     record = parse(["--task=train"]).flat() | {"wandb_project": "a/b"}
-    assert settings_from_record(record).tracking.wandb_project == "a/b"
+    assert settings_from_metadata(record).tracking.wandb_project == "a/b"

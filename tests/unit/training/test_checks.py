@@ -2,34 +2,34 @@ import re
 
 import pytest
 
-from milozero.experiment.settings import parse
+from milozero.experiment.command_line import parse
 from milozero.helpers.comm import Comm
 from milozero.helpers.errors import RunError
 from milozero.training.checks import check_param_sync, reset_interval, warn_if_truncated
 
 
 @pytest.mark.parametrize(
-    ("flags", "every", "steps", "cure"),
+    ("flags", "interval", "steps", "remedy"),
     [
         (("--num_envs=64", "--save_frequency=100"), 97, 0, ""),  # 200,000 steps of MuJoCo, not 100 iterations
-        (("--num_envs=64", "--save_frequency=4"), 4, 128, "a larger --save_frequency or fewer --num_envs"),
-        (("--num_envs=512", "--save_frequency=100"), 97, 388, ": fewer --num_envs"),
+        (("--num_envs=64", "--save_frequency=4"), 4, 128, "increase --save_frequency or decrease --num_envs"),
+        (("--num_envs=512", "--save_frequency=100"), 97, 388, ": decrease --num_envs"),
     ],
 )
 @pytest.mark.parametrize("env_id", ["Hopper-v5", "dmc:walker-walk"])
-def test_episodes_that_cannot_end_between_fresh_starts_are_told_with_what_helps(env_id, flags, every, steps, cure):
+def test_warning_about_episodes_that_cannot_end_between_resets(env_id, flags, interval, steps, remedy):
     config = parse([f"--env_id={env_id}", "--rollout_len=2048", *flags]).train
-    assert reset_interval(config, {}) == every
-    said = warn_if_truncated(config, {}, limit=1000)
-    assert cure in said
-    assert (f"every {steps} steps" in said) == bool(steps)
+    assert reset_interval(config, {}) == interval
+    warning = warn_if_truncated(config, {}, limit=1000)
+    assert remedy in warning
+    assert (f"every {steps} steps" in warning) == bool(steps)
     assert warn_if_truncated(config, {}, limit=None) == ""
 
 
 @pytest.mark.parametrize(
     ("task", "env_id"), [("mujoco", "HalfCheetah-v5"), ("mujoco", "Ant-v5"), ("dmc", "dmc:walker-walk")]
 )
-def test_recipes_let_episodes_end(task, env_id):
+def test_task_files_let_episodes_end(task, env_id):
     config = parse([f"--config=tasks/train_{task}_ppo.yaml", f"--env_id={env_id}"]).train
     assert warn_if_truncated(config, {}, limit=1000) == ""
 

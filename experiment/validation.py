@@ -1,0 +1,84 @@
+"""Checks of settings that are valid one by one, but not together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from milozero.experiment.settings import EvalConfig, Settings, settings_names
+from milozero.helpers.errors import UserError
+from milozero.tracking.names import parse_run_path, usable_name
+
+MAX_NAME_BYTES = 200  # of an experiment's name; file systems allow 255
+EVERY_TASK = {"task", "config", "num_workers", "data_dir"}  # common settings that even tasks without a seed use
+
+
+def validate(settings: Settings) -> None:
+    """Check that settings fit together.
+
+    Raises:
+        UserError: if they do not, with what to change.
+    """
+    if settings.common.task == "train":
+        _validate_training(settings)
+    elif settings.common.task == "eval":
+        _validate_evaluation(settings.evaluation, tensorboard=settings.tracking.tensorboard)
+    else:
+        _validate_reader(settings)
+
+
+def _validate_training(settings: Settings) -> None:
+    train, agent = settings.train, settings.agent
+    if train.rollout_len % train.num_envs:
+        raise UserError(f"--rollout_len={train.rollout_len} is not a multiple of --num_envs={train.num_envs}")
+    for name in ("batch_size", "d_batch_size") if agent.LEARNS_FROM_ROLLOUTS else ():
+        if (size := getattr(agent, name, 0)) > train.rollout_len:
+            raise UserError(f"--{name}={size} is larger than --rollout_len={train.rollout_len}")
+    if getattr(agent, "rpo_alpha", 0) and agent.target_kl:
+        raise UserError("--target_kl cannot be combined with --rpo_alpha, whose noise counts as divergence")
+    if agent.LEARNS_FROM_DEMOS and not settings.imitation.expert_path:
+        raise UserError(f"--algo={train.algo} learns from demonstrations: --expert_path=data/demos/<environment>")
+    if getattr(agent, "expert_model", None) == "":
+        raise UserError(f"--algo={train.algo} queries an expert: --expert_model=data/checkpoints/<experiment>")
+    if Path(train.uuid).name != train.uuid or train.uuid in (".", ".."):
+        raise UserError(f"--uuid={train.uuid}: must be a name, not a path")
+    if len(train.uuid.encode()) > MAX_NAME_BYTES:
+        raise UserError(f"--uuid={train.uuid}: must be at most {MAX_NAME_BYTES} bytes long")
+
+
+def _validate_evaluation(config: EvalConfig, *, tensorboard: bool) -> None:
+    if not config.model_path and not config.wandb_run_path:
+        raise UserError("--task=eval needs --model_path=data/checkpoints/<experiment>, or --wandb_run_path")
+    if config.model_path and config.wandb_run_path:
+        raise UserError("--model_path and --wandb_run_path exclude each other: each names a checkpoint")
+    if config.wandb_download_replace and not config.wandb_run_path:
+        raise UserError("--wandb_download_replace needs --wandb_run_path=user/project/run")
+    if config.wandb_run_path:
+        parse_run_path(config.wandb_run_path)
+    if tensorboard:
+        raise UserError("--tensorboard belongs to --task=train, not to --task=eval")
+
+
+def _validate_reader(settings: Settings) -> None:
+    """Check the settings of tasks that only read: list_envs, demos, report."""
+    task = settings.common.task
+    own = settings_names(task, "") - set(vars(settings.common))
+    if unused := sorted(settings.explicit - own - EVERY_TASK):
+        raise UserError(f"--{unused[0]} has no effect on --task={task}")
+    if task == "demos" and not settings.imitation.expert_path:
+        raise UserError("--task=demos needs --expert_path, e.g. data/demos/<environment>")
+    if task == "report" and not settings.report.study.strip(", "):
+        raise UserError("--task=report needs --study=<prefix>, the name of a study or of runs in data/logs")
+
+
+def validate_wandb_names(settings: Settings) -> None:
+    """Check the Weights & Biases names that were set explicitly, rather than read from a checkpoint.
+
+    Raises:
+        UserError: if the server rejects such a name.
+    """
+    for name in sorted({"wandb_project", "wandb_entity"} & settings.explicit):
+        value = getattr(settings.tracking, name)
+        try:
+            usable_name(value)
+        except UserError as error:
+            raise UserError(f"--{name}={value}: {error}") from None

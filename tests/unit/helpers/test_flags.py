@@ -1,0 +1,116 @@
+"""Unknown flags, and the names that other libraries have for ours."""
+
+import re
+
+import pytest
+
+from milozero import spawner
+from milozero.experiment.command_line import parse
+from milozero.experiment.settings import all_settings_names
+from milozero.helpers.config.flags import build_parser, read_flags, to_flags
+from milozero.helpers.config.foreign_flags import FOREIGN_FLAGS
+from milozero.helpers.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("flag", "ours"),
+    [
+        ("--n_steps=5", "--rollout_len, summed over the environments of a worker: n_steps × num_envs"),
+        ("--num-steps", "--rollout_len, summed over the environments of a worker: num_steps × num_envs"),
+        ("--total_timesteps=1e6", "--num_timesteps, summed over all workers"),
+        ("--total-timesteps", "--num_timesteps, summed over all workers"),
+        ("--n-timesteps", "--num_timesteps, summed over all workers"),
+        ("--learning_rate", "--p_lr and --v_lr, for policy and value function"),
+        ("--learning-rate", "--p_lr and --v_lr, for policy and value function"),
+        ("--n_epochs", "--epochs"),
+        ("--update-epochs", "--epochs"),
+        ("--n_envs", "--num_envs, per worker"),
+        ("--num-envs", "--num_envs"),
+        ("--env", "--env_id"),
+        ("--env-id", "--env_id"),
+        ("--tensorboard_log", "--tensorboard, without a folder: events go to data/logs/<experiment>"),
+        ("--gae-lambda", "--gae_lambda"),
+        ("--clip-coef", "--clip_range"),
+        ("--ent-coef", "--ent_coef"),
+        ("--vf-coef", "--vf_coef"),
+        ("--max_grad_norm", "--clip_norm"),
+        ("--max-grad-norm", "--clip_norm"),
+        ("--norm-adv", "--normalize_advantages"),
+        ("--no-norm-adv", "--no-normalize_advantages"),
+        ("--track", "--wandb_project=NAME"),
+        ("--exp-name", "--uuid"),
+        ("--eval-freq", "--eval_frequency, in iterations"),
+        ("--save-freq", "--save_frequency, in iterations"),
+        ("--rollout-len=3", "--rollout_len"),
+        ("--no_cuda", "--no-cuda"),
+        ("--d-lr", "--d_lr"),  # of another algorithm than the default one
+    ],
+)
+def test_flag_of_another_library_gets_our_name(flag, ours):
+    with pytest.raises(UserError) as error:
+        parse([flag])
+    assert str(error.value) == f"unknown argument '{flag.split('=')[0]}': here it is {ours} (see main.py -h)"
+
+
+@pytest.mark.parametrize("flag", ["--log-interval", "--verbose"])
+def test_flag_that_is_not_needed_here_says_why(flag):
+    with pytest.raises(UserError, match=rf"^unknown argument '{flag}': not needed, each iteration is logged \(see"):
+        parse([flag])
+
+
+def test_each_named_flag_exists():
+    ours = all_settings_names() | set().union(*(vars(cls()) for cls in spawner.GROUPS.values()))
+    for hint in FOREIGN_FLAGS.values():
+        named = [flag.removeprefix("no-") for flag in re.findall(r"--([a-z][\w-]*)", hint)]
+        assert set(named) <= ours, hint
+
+
+def test_no_foreign_name_is_one_of_ours():
+    assert not set(FOREIGN_FLAGS) & all_settings_names()
+
+
+@pytest.mark.parametrize(
+    ("flag", "hint"),
+    [
+        ("--env-bundle=x", ": here it is --env_bundle"),
+        ("--n-trials=3", ": here it is --num_trials"),
+        ("--exp-name=x", ""),  # spawner.py has no --uuid
+    ],
+)
+def test_spawner_only_names_flags_that_it_has(flag, hint):
+    with pytest.raises(UserError) as error:
+        read_flags(build_parser("spawner.py", "", "", spawner.GROUPS), [flag])
+    assert str(error.value) == f"unknown argument '{flag.split('=')[0]}'{hint} (see spawner.py -h)"
+
+
+def test_flag_of_another_algorithm_names_those_that_have_it(tmp_path):
+    with pytest.raises(UserError, match=r"^--d_lr belongs to --algo=gail and --algo=airl, not to --algo=ppo$"):
+        parse(["--d_lr=1e-3"])
+    file = tmp_path / "x.yaml"
+    file.write_text("environments:\n  Ant:\n    d_lr: 1e-3\n")
+    with pytest.raises(UserError, match="--d_lr belongs to --algo=gail and --algo=airl"):
+        parse([f"--config={file}", "--env_id=Hopper"])
+
+
+@pytest.mark.parametrize("extra", [[], ["--nonsense"], ["--config=missing.yaml"], ["--p_lr=fast"]])
+def test_help_shows_the_flags_of_the_algorithm_whatever_else_is_wrong(capsys, extra):
+    with pytest.raises(SystemExit) as end:
+        parse(["--algo=gail", *extra, "-h"])
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--algo=gail:" in shown
+    assert "--d_lr=" in shown
+    assert "--algo=ppo:" not in shown
+
+
+def test_help_shows_the_flags_of_the_task_files_algorithm(capsys, tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("meta:\n  algo: bc\n")
+    with pytest.raises(SystemExit):
+        parse([f"--config={file}", "--help"])
+    assert "--algo=bc:" in capsys.readouterr().out
+
+
+def test_values_survive_a_round_trip_through_flags():
+    settings = parse(["--cuda", "--no-normalize_rewards", "--p_lr=0.1", "--env_kwargs=a=1"])
+    assert parse(to_flags(settings.flat())).flat() == settings.flat()
