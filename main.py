@@ -28,7 +28,7 @@ from milozero.helpers.comm import Comm, finalize, launched_rank, launched_size, 
 from milozero.helpers.config.params import from_kwargs, to_kwargs, to_seconds
 from milozero.helpers.errors import NonFiniteError, RunError, UserError
 from milozero.helpers.logging import flush_stdio, log_to_terminal, logger, pluralize
-from milozero.tracking.tracker import BACKGROUND
+from milozero.tracking.tracker import TRACKER_THREAD_NAME
 
 if TYPE_CHECKING:
     from milozero.demonstrations.dataset import Episode
@@ -222,7 +222,7 @@ def downloaded(settings: Settings, comm: Comm) -> str:
         data = Path(settings.common.data_dir)
         try:
             replace = config.wandb_download_replace
-            found = str(downloads.fetch(config.wandb_run_path, config.iter_num, data, replace=replace))
+            found = str(downloads.download_checkpoint(config.wandb_run_path, config.iter_num, data, replace=replace))
         except UserError as error:
             problem = str(error)
     found, problem = comm.broadcast((found, problem))
@@ -297,12 +297,12 @@ def track_evaluation(
     )
     tracker.log({key: results[key] for key in EVALUATION_METRICS}, 0)
     for video in sorted(folder.glob("*.mp4")):
-        tracker.show(video.stem, video)
+        tracker.log_video(video.stem, video)
     tracker.close()
     interrupted = threading.Event()
     for number in SIGNALS:
         signal.signal(number, lambda *_: interrupted.set())
-    cleanup.callback(lambda: tracker.wait(over=interrupted.is_set))
+    cleanup.callback(lambda: tracker.wait(interrupted=interrupted.is_set))
 
 
 def list_envs(settings: Settings, launch: Launch) -> None:
@@ -334,7 +334,7 @@ def report(settings: Settings, launch: Launch) -> None:
     if launch.comm.rank == 0:
         from milozero.reports import report
 
-        report.write(settings.report, Path(settings.common.data_dir))
+        report.write_report(settings.report, Path(settings.common.data_dir))
 
 
 TASKS = {"train": train, "eval": evaluate, "list_envs": list_envs, "demos": show_demos, "report": report}
@@ -392,7 +392,7 @@ def main(argv: list[str]) -> int:
 def leave(code: int) -> NoReturn:
     """End the program; at once where a thread is stuck that Python's own exit would wait for."""
     flush_stdio()
-    if any(thread.name == BACKGROUND for thread in threading.enumerate()):
+    if any(thread.name == TRACKER_THREAD_NAME for thread in threading.enumerate()):
         finalize()
         os._exit(code)
     sys.exit(code)

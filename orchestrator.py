@@ -15,14 +15,14 @@ import torch
 
 from milozero import environments
 from milozero.agents.rollout import ReplayLog, Rollout, fingerprint, rollout_generator
-from milozero.evaluation.episodes import evaluate
+from milozero.evaluation.episodes import evaluate_policy
 from milozero.experiment import checkpoint
 from milozero.experiment.status import Counters, Status
 from milozero.helpers.config.params import to_kwargs
 from milozero.helpers.errors import NonFiniteError, RunError
 from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger
-from milozero.tracking.plots import learning_curve
+from milozero.tracking.plots import plot_learning_curve
 from milozero.tracking.tracker import Trackers
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Training:
     def evaluate(self) -> float:
         """Play evaluation episodes with the present policy, keep it if it is the best; return the mean return."""
         config = self.experiment.settings.train
-        episodes = evaluate(self.agent, self.eval_env, self.experiment.seed, config.eval_episodes, self.comm)
+        episodes = evaluate_policy(self.agent, self.eval_env, self.experiment.seed, config.eval_episodes, self.comm)
         mean = statistics.fmean(return_ for return_, _ in episodes)
         self.counters.last_eval_return = mean
         if mean > self.counters.best_eval_return:
@@ -332,7 +332,7 @@ def write_summary(run: Training, state: str, reason: str) -> list[str]:
         expert = f"; the expert's {run.expert_return:.1f}" if run.expert_return is not None else ""
         lines.insert(1, f"evaluation return: last {last:.1f}, best {best:.1f}{expert}")
     try:
-        learning_curve(experiment.logs / "progress.csv", picture, experiment.name, run.expert_return)
+        plot_learning_curve(experiment.logs / "progress.csv", picture, experiment.name, run.expert_return)
         lines.append(f"learning curve:    {picture}")
     except OSError as error:
         lines.append(f"learning curve:    not drawn: {error.strerror}")

@@ -26,7 +26,7 @@ from milozero.helpers.config.params import (
 )
 from milozero.helpers.config.task_file import read_yaml
 from milozero.helpers.errors import UserError
-from milozero.tracking.names import parse_run_path, usable_name
+from milozero.tracking.names import check_wandb_name, parse_run_path
 from milozero.tracking.tracker import TrackingConfig
 
 DESCRIPTION = "Train and evaluate reinforcement-learning agents, with one worker or, under mpiexec, with many."
@@ -256,7 +256,7 @@ def parse(argv: Sequence[str], drawn: Mapping[str, Any] | None = None) -> Settin
     check(settings)
     for name in {"wandb_project", "wandb_entity"} & explicit:  # what a checkpoint's record says is of no matter
         try:
-            usable_name(getattr(settings.tracking, name))
+            check_wandb_name(getattr(settings.tracking, name))
         except UserError as error:
             raise UserError(f"--{name}={getattr(settings.tracking, name)}: {error}") from None
     return settings

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+def read_status(folder: Path) -> dict[str, Any]:
+    """Return the ``status.json`` in a run's log folder; empty if it cannot be read."""
+    try:
+        return dict(json.loads((folder / "status.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
 @dataclass
 class Counters:
     """How far a run is; part of its checkpoints."""
@@ -70,10 +78,7 @@ class Status:
         self.write("running", "", unless=self._has_ended)
 
     def _has_ended(self) -> bool:
-        try:
-            return bool(json.loads((self.folder / "status.json").read_text())["state"] != "running")
-        except (OSError, ValueError, KeyError):
-            return False
+        return bool(read_status(self.folder).get("state", "running") != "running")
 
     def write(self, state: str, reason: str, unless: Callable[[], bool] = never) -> None:
         """Write the file, `unless` that is true at last; a disk that does not take it costs the run nothing."""

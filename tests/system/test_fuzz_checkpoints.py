@@ -34,7 +34,7 @@ JUNK = st.one_of(
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """Leave out what takes most of the time and reads no checkpoint."""
-    monkeypatch.setattr("orchestrator.learning_curve", lambda *_: None)
+    monkeypatch.setattr("milozero.orchestrator.plot_learning_curve", lambda *_: None)
     monkeypatch.setattr("milozero.experiment.initializer.git_sha", lambda: "nogit")
     monkeypatch.setattr(optimizer, "can_compile", lambda device: False)
 
