@@ -6,6 +6,7 @@ import wandb
 from milozero.evaluation import downloads
 from milozero.experiment import checkpoint
 from milozero.helpers.errors import UserError
+from milozero.helpers.logging import log_to_terminal
 from tests.support.wandb_server import Run, WandbServer
 
 CONTENT = {"config": {}, "agent": {}, "counters": {"iteration": 7}, "workers": []}
@@ -62,7 +63,8 @@ def test_checkpoint_is_downloaded_again_only_on_request(server, tmp_path):
 def test_damaged_earlier_download_is_replaced(server, tmp_path, capsys):
     (file,) = download(tmp_path).iterdir()
     file.write_bytes(file.read_bytes()[:-10])
-    download(tmp_path)
+    with log_to_terminal():
+        download(tmp_path)
     assert file.read_bytes() == checkpoint.to_bytes(CONTENT)
     assert f"{file} is damaged" in capsys.readouterr().out
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from milozero.helpers.logging import log_to_terminal
 from milozero.tracking import wandb as tracking
 from milozero.tracking.wandb import has_key
 from tests.support.wandb_runs import finish, logged, make_tracker
@@ -126,7 +127,8 @@ def test_close_returns_immediately_and_wait_ends_after_its_timeout(own_server, t
     began = time.monotonic()
     tracker.close()
     assert time.monotonic() - began < 0.1
-    tracker.wait(0.5)
+    with log_to_terminal():
+        tracker.wait(0.5)
     assert 0.4 < time.monotonic() - began < 2.0
     join(tracker)
     (line,) = logged(caplog)
@@ -154,16 +156,19 @@ def join(tracker):
 
 def test_wait_prints_that_it_waits_and_where_the_run_is(own_server, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(tracking, "QUIET_WAIT_S", 0.0)
-    finish(make_tracker(tmp_path))
+    with log_to_terminal():
+        finish(make_tracker(tmp_path))
     waiting, where = capsys.readouterr().out.splitlines()
     assert waiting.startswith("waiting for Weights & Biases")
     assert where == f"Weights & Biases:  {own_server.url}/me/p/runs/abcd1234"
     monkeypatch.setenv("WANDB_MODE", "offline")
-    finish(make_tracker(tmp_path))
+    with log_to_terminal():
+        finish(make_tracker(tmp_path))
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     assert f"offline; upload it with `wandb sync {folder}`" in capsys.readouterr().out
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    finish(make_tracker(tmp_path))
+    with log_to_terminal():
+        finish(make_tracker(tmp_path))
     assert capsys.readouterr().out.count("\n") <= 1
 
 
