@@ -11,7 +11,7 @@ from milozero.reports.scores import Row
 from milozero.reports.tables import Cell, Table, number_cell
 
 ABLATION_SETTING = "d_ablation"
-ABLATIONS = {"shuffled": "% with shuffled demonstrations", "none": "% without demonstrations"}  # value → column title
+ABLATIONS = {"shuffled": "% shuffled demos", "none": "% without demos"}  # value → column title
 
 
 def mean_expert_return(runs: Sequence[Run]) -> float:

@@ -16,7 +16,7 @@ from tests.support.wandb_runs import TRAIN, only_run, read_column
 def test_run_and_its_files_are_uploaded_and_can_be_evaluated_from_there(server, milozero, in_process, tmp_path):
     result = milozero(*TRAIN, "--num_iters=4", "--save_frequency=2", env=server.environment, workers=2)
     assert result.returncode == 0, result.stderr
-    assert result.stderr == ""
+    assert [line for line in result.stderr.splitlines() if "--num_envs" not in line] == []  # episodes are truncated
     run = only_run(server)
     data = tmp_path / "data"
     assert (run.display_name, run.group, run.state) == ("some.seed00", "some", "finished")

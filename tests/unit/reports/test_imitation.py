@@ -34,7 +34,7 @@ def test_percentage_is_the_final_score_over_the_expert_return_and_ablations_have
     gail(tmp_path, "noise", 150.0, num_demos=4, d_ablation="none")
     gail(tmp_path, "other", 1000.0, num_demos=16)
     head, rows = texts(tmp_path)
-    assert head[-3:] == ["% of expert", "% with shuffled demonstrations", "% without demonstrations"]
+    assert head[-3:] == ["% of expert", "% shuffled demos", "% without demos"]
     assert rows == {
         "gail d_ablation=off num_demos=4": ["4", "2,000", "1,900", "95.0", "15.0", "7.5"],
         "gail d_ablation=shuffled num_demos=4": ["4", "2,000", "300.0", "15.0", "–", "–"],
