@@ -19,7 +19,7 @@ from milozero.experiment.watchdog import catch_early_signals, restore_signals
 from milozero.helpers.comm import Comm, finalize, launched_rank, launched_size, make_comm
 from milozero.helpers.errors import RunError, UserError
 from milozero.helpers.logging import flush_stdio, log_to_terminal, logger
-from milozero.tracking.tracker import BACKGROUND
+from milozero.tracking.tracker import TRACKER_THREAD_NAME
 
 if TYPE_CHECKING:
     from milozero.experiment.settings import Settings
@@ -73,7 +73,7 @@ def report(settings: Settings, launch: Launch) -> None:
     if launch.comm.rank == 0:
         from milozero.reports import report
 
-        report.write(settings.report, Path(settings.common.data_dir))
+        report.write_report(settings.report, Path(settings.common.data_dir))
 
 
 TASKS = {"train": train, "eval": evaluate, "list_envs": list_envs, "demos": show_demos, "report": report}
@@ -138,7 +138,7 @@ def main(argv: list[str]) -> int:
 def exit_process(code: int) -> NoReturn:
     """Exit, without waiting for a background thread that is stuck."""
     flush_stdio()
-    if any(thread.name == BACKGROUND for thread in threading.enumerate()):
+    if any(thread.name == TRACKER_THREAD_NAME for thread in threading.enumerate()):
         finalize()
         os._exit(code)
     sys.exit(code)

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from milozero.agents.base import AgentContext  # noqa: E402
 from milozero.environments import make_env  # noqa: E402
-from milozero.evaluation.episodes import episode_seeds, play  # noqa: E402
+from milozero.evaluation.episodes import episode_seeds, run_episode  # noqa: E402
 from milozero.evaluation.loading import make_agent  # noqa: E402
 from milozero.experiment import checkpoint  # noqa: E402
 from milozero.experiment.initializer import git_sha  # noqa: E402
@@ -70,7 +70,7 @@ def performance(agent: Any, env: Any) -> dict[str, float]:
         def note(distances: list[float] = distances) -> None:
             distances.append(env.unwrapped._info().get("distance", math.nan))
 
-        episode = play(agent, env, seed, note)
+        episode = run_episode(agent, env, seed, note)
         returns.append(episode.return_)
         lengths.append(len(episode))
         last.append(distances[-1])

@@ -1,1 +1,1 @@
-"""Trained agents: loaded from checkpoints, evaluated and filmed."""
+"""Load trained agents from checkpoints, evaluate them and record videos."""

@@ -1,4 +1,4 @@
-"""Checkpoints from Weights & Biases: found, downloaded once, verified, kept in ``data/downloads``."""
+"""Download checkpoints from Weights & Biases, once, verified, into ``data/downloads``."""
 
 from __future__ import annotations
 
@@ -16,76 +16,76 @@ from milozero.helpers.logging import logger
 from milozero.tracking.names import parse_run_path
 from milozero.tracking.wandb import client_settings, has_key
 
-HTTP_TIMEOUT_S = 30  # seconds for each answer of the server
+HTTP_TIMEOUT_S = 30  # for each response of the server
 
 
-def fetch(run_path: str, iter_num: str, data: Path, *, replace: bool) -> Path:
-    """Return the folder that has a run's checkpoint; downloaded, where it is not there yet or `replace` is set.
+def download_checkpoint(run_path: str, iter_num: str, data: Path, *, replace: bool) -> Path:
+    """Download a checkpoint of a run, unless it has been downloaded before; return its folder.
 
     Args:
-        run_path: user/project/run.
-        iter_num: which checkpoint: ``best``, ``last`` or an iteration.
-        data: folder in which ``downloads/`` is.
-        replace: download it again.
+        run_path: user/project/run, or the run's URL.
+        iter_num: the checkpoint: ``best``, ``last`` or an iteration.
+        data: folder that contains ``downloads/``.
+        replace: download the checkpoint again.
 
     Raises:
-        UserError: where there is no such run or checkpoint, the server does not let this user have it or does not
-            answer, or what came is not what was sent for; what was there before stays.
+        UserError: if the run or checkpoint does not exist, the server denies access or does not respond, or the
+            download is damaged; an earlier download is kept.
     """
     names = parse_run_path(run_path)
     if not re.fullmatch("best|last|[0-9]{1,18}", iter_num):
-        raise UserError(f"--iter_num={iter_num}: best, last, or the number of an iteration")
+        raise UserError(f"--iter_num={iter_num}: must be best, last or the number of an iteration")
     folder = data / "downloads" / Path(*names)
     file = folder / checkpoint.file_name(iter_num)
-    if file.exists() and not replace and _is_whole(file):
-        logger.info(f"downloaded before: {file} (--wandb_download_replace for what the run has now)")
+    if file.exists() and not replace and _is_intact(file):
+        logger.info(f"using the earlier download {file} (--wandb_download_replace downloads it again)")
         return folder
     try:
         import wandb
 
         client = client_settings()
         if not has_key(client.base_url):
-            raise UserError("--wandb_run_path needs a key of Weights & Biases: set WANDB_API_KEY, or `wandb login`")
+            raise UserError("--wandb_run_path requires a Weights & Biases key: set WANDB_API_KEY, or `wandb login`")
         api = wandb.Api(timeout=HTTP_TIMEOUT_S)
         try:
-            run = _run(api, *names)
+            run = _find_run(api, *names)
         except UserError as error:
-            raise UserError(f"{error}{_asked_elsewhere(run_path, client)}") from None
-        remote = _remote_file(run, file.name, run_path, iter_num)
+            raise UserError(f"{error}{_server_hint(run_path, client)}") from None
+        remote = _find_file(run, file.name, run_path, iter_num)
         _download(remote, file, run_path)
     except UserError:
         raise
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror or error}") from None
-    except Exception as error:  # the client raises what it likes, also what its parser says of nonsense
+    except Exception as error:  # the client raises various types, including parser errors for an invalid response
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"--wandb_run_path={run_path}: {reason[:300]}") from None
     return folder
 
 
-def _is_whole(file: Path) -> bool:
-    """Tell whether a checkpoint that was downloaded before can be used; say so where it cannot."""
+def _is_intact(file: Path) -> bool:
+    """Return whether an earlier download can be used; log the reason if not."""
     try:
         checkpoint.load(file)
     except UserError as error:
-        logger.info(f"{error}; it is downloaded again")
+        logger.info(f"{error}; downloading it again")
         return False
     return True
 
 
-def _asked_elsewhere(run_path: str, client: Any) -> str:
-    """Return a remark where a run was looked for on another server than its address names, else nothing."""
+def _server_hint(run_path: str, client: Any) -> str:
+    """Return a hint if the run's URL belongs to another server than the client's, else nothing."""
     host = run_path.split("/")[2] if "://" in run_path else ""
     if not host or host in (urlparse(client.base_url).netloc, urlparse(client.app_url).netloc):
         return ""
-    return f"; {client.base_url} was asked, the address is of {host} (set WANDB_BASE_URL, or log in there)"
+    return f"; searched {client.base_url}, but the URL belongs to {host} (set WANDB_BASE_URL, or log in there)"
 
 
-def _run(api: Any, user: str, project: str, name: str) -> Any:
-    """Return the run of that id, or else of that name.
+def _find_run(api: Any, user: str, project: str, name: str) -> Any:
+    """Return the run with that id, or else with that name.
 
     Raises:
-        UserError: where there is none, or several.
+        UserError: if there is none, or more than one.
     """
     import wandb
 
@@ -95,48 +95,52 @@ def _run(api: Any, user: str, project: str, name: str) -> Any:
         if "could not find" not in str(error).lower() and "404" not in str(error):
             raise
     try:
-        named = list(api.runs(f"{user}/{project}", filters={"display_name": name}))
+        runs = list(api.runs(f"{user}/{project}", filters={"display_name": name}))
     except ValueError:
-        raise UserError(f"--wandb_run_path: {user} has no project '{project}', or this key may not see it") from None
-    if not named:
+        raise UserError(
+            f"--wandb_run_path: {user} has no project '{project}', or this key has no access to it"
+        ) from None
+    if not runs:
         raise UserError(f"--wandb_run_path: there is no run '{name}' in {user}/{project}")
-    if len(named) > 1:
-        ids = ", ".join(run.id for run in named)
-        raise UserError(f"--wandb_run_path: several runs are called '{name}'; name one by its id: {ids}")
-    return named[0]
+    if len(runs) > 1:
+        ids = ", ".join(run.id for run in runs)
+        raise UserError(f"--wandb_run_path: several runs are named '{name}'; use one of their ids instead: {ids}")
+    return runs[0]
 
 
-def _remote_file(run: Any, name: str, run_path: str, iter_num: str) -> Any:
-    """Return a run's checkpoint as the server lists it.
+def _find_file(run: Any, name: str, run_path: str, iter_num: str) -> Any:
+    """Return the file of a run's checkpoint.
 
     Raises:
-        UserError: where there is none, with what there is.
+        UserError: if there is none; the message lists the run's checkpoints.
     """
     files = [file for file in run.files() if file.name.endswith(".pt")]
-    named = [file for file in files if file.name.rpartition("/")[2] == name]
-    if not named:
+    candidates = [file for file in files if file.name.rpartition("/")[2] == name]
+    if not candidates:
         names = {file.name.rpartition("/")[2].removesuffix(".pt").removeprefix("iter_") for file in files}
         raise UserError(
             f"--iter_num={iter_num}: {run_path} has no such checkpoint; it has {', '.join(sorted(names)) or 'none'}"
         )
-    # Where somebody put another file of that name there, the experiment's own is in a folder of its name.
-    return next((file for file in named if file.name == f"{run.display_name}/{name}"), named[0])
+    # If there are other files of that name, ours is in a folder named like the experiment.
+    return next((file for file in candidates if file.name == f"{run.display_name}/{name}"), candidates[0])
 
 
 def _download(remote: Any, file: Path, run_path: str) -> None:
-    """Download a checkpoint beside its place, verify it, and put it there.
+    """Download a checkpoint to a temporary folder, verify it, and move it into place.
 
     Raises:
-        UserError: where it is not what the server has.
+        UserError: if the download is damaged or not a checkpoint.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".download-") as folder:
-        came = Path(remote.download(root=folder, replace=True).name)
-        data = came.read_bytes()
+        download = Path(remote.download(root=folder, replace=True).name)
+        data = download.read_bytes()
         if len(data) != remote.size or (remote.md5 and base64.b64decode(remote.md5) != hashlib.md5(data).digest()):
-            raise UserError(f"{run_path}: {remote.name} came damaged ({len(data)} of {remote.size} bytes); try again")
+            raise UserError(
+                f"{run_path}: download of {remote.name} is damaged ({len(data)} of {remote.size} bytes); try again"
+            )
         try:
-            checkpoint.load(came)
+            checkpoint.load(download)
         except UserError as error:
-            raise UserError(str(error).replace(str(came), f"{run_path}: {remote.name}")) from None
-        came.replace(file)
+            raise UserError(str(error).replace(str(download), f"{run_path}: {remote.name}")) from None
+        download.replace(file)

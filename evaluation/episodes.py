@@ -1,8 +1,8 @@
-"""Playing episodes with a trained agent: for a number, a video or demonstrations."""
+"""Run episodes with a trained agent, for its return, a video or demonstrations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,70 +19,70 @@ if TYPE_CHECKING:
     from milozero.helpers.comm import Comm
 
 
-def play(agent: Agent, env: gymnasium.Env[Any, Any], seed: int, frame: Callable[[], None] | None = None) -> Episode:
-    """Return one whole episode of the deterministic policy.
+def run_episode(
+    agent: Agent, env: gymnasium.Env[Any, Any], seed: int, callback: Callable[[], None] | None = None
+) -> Episode:
+    """Run one episode with the deterministic policy.
 
     Args:
-        agent: decides; nothing in it changes.
-        env: one environment.
-        seed: of the environment's reset.
-        frame: called after the reset and each step, for rendering.
+        agent: the agent, which does not change.
+        env: a single environment.
+        seed: seed of the environment's reset.
+        callback: called after the reset and after each step, e.g. to render a frame.
 
     Raises:
-        NonFiniteError: at a NaN or infinite observation, action or reward, naming it and the step.
+        NonFiniteError: if an observation, action or reward is NaN or infinite.
     """
     first, _ = env.reset(seed=seed)
     obs, actions, rewards = [np.asarray(first)], list[Any](), list[float]()
     done = False
     while not done:
-        if frame is not None:
-            frame()
+        if callback is not None:
+            callback()
         _check_finite("observation", obs[-1], seed, len(actions))
-        wanted = agent.predict(obs[-1])
-        _check_finite("action", wanted, seed, len(actions))
-        action = environment_action(wanted, env.action_space)
-        following, reward, terminated, truncated, _ = env.step(action)
+        predicted = agent.predict(obs[-1])
+        _check_finite("action", predicted, seed, len(actions))
+        action = environment_action(predicted, env.action_space)
+        next_obs, reward, terminated, truncated, _ = env.step(action)
         _check_finite("reward", reward, seed, len(actions))
-        obs.append(np.asarray(following))
+        obs.append(np.asarray(next_obs))
         actions.append(action)
         rewards.append(float(reward))
         done = terminated or truncated
     _check_finite("observation", obs[-1], seed, len(actions))
-    if frame is not None:
-        frame()
+    if callback is not None:
+        callback()
     return Episode(np.array(obs), np.array(actions), np.array(rewards), bool(terminated), bool(truncated))
 
 
 def _check_finite(name: str, value: Any, seed: int, step: int) -> None:
     if not np.isfinite(value).all():
-        where = f"evaluation episode of seed {seed}, step {step}"
+        where = f"evaluation episode with seed {seed}, step {step}"
         raise NonFiniteError(f"NaN or infinite {name} ({where})", {name: np.asarray(value)})
 
 
 def episode_seeds(seed: int, count: int) -> list[int]:
-    """Return the seeds of the first `count` evaluation episodes of a run; the same in training and afterwards."""
+    """Return the seeds of the first `count` evaluation episodes of a run, the same during and after training."""
     return [integer(seed, Purpose.EVALUATION, k) for k in range(count)]
 
 
-def shares(comm: Comm, count: int) -> Iterator[int]:
-    """Yield the indices of the episodes that this worker plays."""
-    return iter(range(comm.rank, count, comm.size))
+def assign_episodes(comm: Comm, count: int) -> range:
+    """Return the indices of the episodes that this worker runs."""
+    return range(comm.rank, count, comm.size)
 
 
-def evaluate(
+def evaluate_policy(
     agent: Agent,
     env: gymnasium.Env[Any, Any],
     seed: int,
     count: int,
     comm: Comm,
 ) -> list[tuple[float, int]]:
-    """Return return and length of `count` episodes, shared out over the workers, in order, on every worker."""
+    """Return (return, length) of `count` episodes, in order (collective); the workers share the episodes."""
     seeds = episode_seeds(seed, count)
     mine = {}
-    for k in shares(comm, count):
-        episode = play(agent, env, seeds[k])
+    for k in assign_episodes(comm, count):
+        episode = run_episode(agent, env, seeds[k])
         mine[k] = (episode.return_, len(episode))
-    everyone: dict[int, tuple[float, int]] = {}
-    for part in comm.allgather(mine):
-        everyone |= part
-    return [everyone[k] for k in range(count)]
+    results = {k: result for part in comm.allgather(mine) for k, result in part.items()}
+    return [results[k] for k in range(count)]

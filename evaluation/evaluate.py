@@ -1,4 +1,4 @@
-"""What ``--task=eval`` does with an agent: plays it, shows or films it, keeps its episodes as demonstrations."""
+"""``--task=eval``: evaluate an agent, render or record its episodes, and save them as demonstrations."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milozero.demonstrations import dataset as demos
-from milozero.evaluation.episodes import episode_seeds, play, shares
-from milozero.evaluation.video import Video, cannot_render
+from milozero.evaluation.episodes import assign_episodes, episode_seeds, run_episode
+from milozero.evaluation.video import VideoWriter, make_render_error
 from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger, pluralize
 
@@ -35,19 +35,22 @@ def evaluate_checkpoint(
     metadata: Mapping[str, Any],
     comm: Comm,
 ) -> dict[str, Any]:
-    """Play `num_trajs` episodes, render and keep them as asked, write ``results.json``; return the results.
+    """Run `num_trajs` episodes, write ``results.json`` and the requested videos and demonstrations (collective).
 
     Args:
-        agent: decides.
-        make_env: makes the environment for a render mode, or for none.
-        config: what to play and to keep.
-        seed: of the episodes.
-        folder: where files go.
-        metadata: ``env_id`` and ``env_kwargs``, to stand in the files.
-        comm: the workers, who share the episodes.
+        agent: the agent to evaluate.
+        make_env: returns the environment for a render mode, or for None.
+        config: number of episodes, and what to render, record and save.
+        seed: seed of the episodes.
+        folder: output folder.
+        metadata: ``env_id`` and ``env_kwargs``, written into the output files.
+        comm: the workers that share the episodes.
+
+    Returns:
+        The content of ``results.json``.
 
     Raises:
-        UserError: where rendering is asked for and not possible here.
+        UserError: if rendering is requested but impossible on this machine.
     """
     window = config.render and bool(os.environ.get("DISPLAY"))
     record = config.record or (config.render and not window)
@@ -57,53 +60,55 @@ def evaluate_checkpoint(
     seeds = episode_seeds(seed, config.num_trajs)
     if record and comm.rank == 0:
         number = pluralize(config.num_trajs, "episode")
-        logger.info(f"recording {number}; without a GPU, a thousand steps take a minute or two")
-    longest = env.spec.max_episode_steps if env.spec else None
+        logger.info(f"recording {number}; without a GPU, 1,000 steps take a minute or two")
+    max_steps = env.spec.max_episode_steps if env.spec else None
     mine = {}
-    with _bar(comm) as bar:
-        for k in shares(comm, config.num_trajs):
-            task = bar.add_task(f"episode {k}", total=longest, completed=-1)  # what comes of a reset is no step
-            stepped = None if bar.disable else functools.partial(bar.advance, task)
-            video = folder / f"episode_{k:03}.mp4" if record else None
-            episode = _filmed(agent, env, seeds[k], video, stepped) if video else play(agent, env, seeds[k], stepped)
+    with _progress_bar(comm) as bar:
+        for k in assign_episodes(comm, config.num_trajs):
+            task = bar.add_task(f"episode {k}", total=max_steps, completed=-1)  # the reset is not a step
+            callback = None if bar.disable else functools.partial(bar.advance, task)
+            if record:
+                episode = _record_episode(agent, env, seeds[k], folder / f"episode_{k:03}.mp4", callback)
+            else:
+                episode = run_episode(agent, env, seeds[k], callback)
             bar.remove_task(task)
             mine[k] = {"return": episode.return_, "length": len(episode), "seed": seeds[k]}
             if config.save_traj:
-                attributes = {**metadata, "seed": seeds[k]}
-                demos.write_demo(folder / f"episode_{k:03}.h5", episode, attributes)
+                demos.write_demo(folder / f"episode_{k:03}.h5", episode, {**metadata, "seed": seeds[k]})
             if comm.rank == 0:
                 logger.info(f"episode {k:3}: return {episode.return_:10.2f}, length {len(episode)}")
     env.close()
-    everyone = {k: result for part in comm.allgather(mine) for k, result in part.items()}
-    episodes = [everyone[k] for k in range(config.num_trajs)]
+    by_index = {k: result for part in comm.allgather(mine) for k, result in part.items()}
+    results = {**metadata, **_summarize([by_index[k] for k in range(config.num_trajs)])}
+    if comm.rank == 0:
+        if config.save_traj:
+            _remove_old_demos(folder, config.num_trajs)
+        write_bytes(folder / "results.json", json.dumps(results, indent=2).encode())
+    return results
+
+
+def _summarize(episodes: list[dict[str, Any]]) -> dict[str, Any]:
     returns = [episode["return"] for episode in episodes]
-    results = {
-        **metadata,
+    return {
         "return_mean": statistics.fmean(returns),
         "return_std": statistics.pstdev(returns),
         "length_mean": statistics.fmean(episode["length"] for episode in episodes),
         "episodes": episodes,
     }
-    if comm.rank == 0:
-        if config.save_traj:
-            _remove_older(folder, config.num_trajs)
-        text = json.dumps(results, indent=2)
-        write_bytes(folder / "results.json", text.encode())
-    return results
 
 
-def _remove_older(folder: Path, written: int) -> None:
-    """Remove demonstrations of an earlier, longer evaluation: the folder is read as those of one policy."""
+def _remove_old_demos(folder: Path, count: int) -> None:
+    """Remove the extra demonstrations of a longer, earlier evaluation: a folder holds those of one policy only."""
     numbers = {path: path.stem.partition("_")[2] for path in folder.glob("episode_*.h5")}
-    older = [path for path, number in numbers.items() if number.isdecimal() and int(number) >= written]
-    for path in older:
+    old = [path for path, number in numbers.items() if number.isdecimal() and int(number) >= count]
+    for path in old:
         path.unlink()
-    if older:
-        logger.info(f"removed {pluralize(len(older), 'episode')} of an earlier evaluation from {folder}")
+    if old:
+        logger.info(f"removed {pluralize(len(old), 'episode')} of an earlier evaluation from {folder}")
 
 
-def _bar(comm: Comm) -> Progress:
-    """Return what shows on the first worker's terminal how far its episode is."""
+def _progress_bar(comm: Comm) -> Progress:
+    """Return a progress bar of the first worker's episode, disabled if stdout is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -112,20 +117,20 @@ def _bar(comm: Comm) -> Progress:
     return Progress(*columns, console=Console(), transient=True, disable=hidden)  # rich keeps its first for ever
 
 
-def _filmed(
-    agent: Agent, env: gymnasium.Env[Any, Any], seed: int, path: Path, stepped: Callable[[], None] | None
+def _record_episode(
+    agent: Agent, env: gymnasium.Env[Any, Any], seed: int, path: Path, callback: Callable[[], None] | None
 ) -> demos.Episode:
     fps = int(env.metadata.get("render_fps") or 30)
     try:
         env.reset(seed=seed)
         env.render()
-    except Exception as error:  # no EGL, no OSMesa: MuJoCo raises what it likes
-        raise cannot_render(error) from None
-    with Video(path, fps) as video:
+    except Exception as error:  # without EGL and OSMesa, MuJoCo raises various types
+        raise make_render_error(error) from None
+    with VideoWriter(path, fps) as video:
 
-        def frame() -> None:
+        def add_frame() -> None:
             video.add(env.render())
-            if stepped is not None:
-                stepped()
+            if callback is not None:
+                callback()
 
-        return play(agent, env, seed, frame)
+        return run_episode(agent, env, seed, add_frame)

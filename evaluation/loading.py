@@ -1,4 +1,4 @@
-"""Load trained agents from checkpoints: to evaluate them, to query them as experts, or for their learned reward."""
+"""Load trained agents from checkpoints, to evaluate them, to query them as experts, or to use their reward."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class LoadedAgent:
     """A trained agent, and the environment it was trained in."""
 
     agent: Agent
-    settings: Settings  # as it was trained
+    settings: Settings  # of its training run
     env_id: str
     env_kwargs: Mapping[str, Any]
     action_space: Any
     observation_size: int
     iteration: int
-    best_return: float  # of all evaluations up to this checkpoint
-    last_return: float  # of the latest one; NaN if there was none
+    best_return: float  # of all evaluations up to this checkpoint; -inf if there was none
+    last_return: float  # of the latest evaluation; NaN if there was none
 
     def predict(self, obs: np.ndarray) -> Any:
         """Return the deterministic action for an observation (O,), or one action for each of (N, O).
@@ -50,7 +50,7 @@ class LoadedAgent:
 
 
 def make_agent(settings: Settings, env: Any, size: int, context: AgentContext) -> Agent:
-    """Return the agent that the settings name, for an environment's spaces."""
+    """Build an untrained agent from settings, for observations of `size` numbers and the actions of `env`."""
     return agent_class(settings.train.algo)(settings.agent, size, env.action_space, context)
 
 
@@ -66,10 +66,10 @@ def load_agent(
 
     Args:
         path: a checkpoint (``data/checkpoints/NAME/last.pt``), or the folder of an experiment's checkpoints.
-        env_kwargs: arguments of its environment, in addition to those it was trained with, e.g. ``frame_skip: 2``.
-        device: torch device of its networks.
-        iter_num: which checkpoint of a folder: an iteration, ``best`` or ``last``.
-        rendered: whether its environment will be rendered.
+        env_kwargs: environment arguments that override those of training, e.g. ``frame_skip: 2``.
+        device: torch device of the networks.
+        iter_num: the checkpoint to load from a folder: an iteration, ``best`` or ``last``.
+        rendered: whether the environment will be rendered; checks that rendering works.
 
     Raises:
         UserError: if the checkpoint or its environment cannot be used, or cannot be rendered on this machine.
@@ -95,45 +95,49 @@ def load_agent(
 
 
 def load_expert(settings: Settings, env: Any, device: str) -> tuple[Agent | None, float | None]:
-    """Return the agent that ``--expert_model`` names, to be asked about `env`, and the return of its evaluation.
+    """Return the agent that ``--expert_model`` names and its evaluation return.
 
-    None where the algorithm asks none, or it was never evaluated.
+    The agent is None if the algorithm queries no expert; the return is None if the expert was never evaluated.
 
     Raises:
-        UserError: where it cannot be used, or sees or does something else.
+        UserError: if the checkpoint cannot be used, or does not match the spaces of `env`.
     """
-    named = getattr(settings.agent, "expert_model", "")
-    if not named:
+    folder = getattr(settings.agent, "expert_model", "")
+    if not folder:
         return None, None
-    which = settings.agent.expert_iter_num
-    loaded = _fitting(("expert_model", "expert_iter_num"), named, which, env, device)
-    evaluated = loaded.best_return if which == "best" else loaded.last_return
-    return loaded.agent, evaluated if math.isfinite(evaluated) else None
+    iter_num = settings.agent.expert_iter_num
+    loaded = _load_matching(("expert_model", "expert_iter_num"), folder, iter_num, env, device)
+    eval_return = loaded.best_return if iter_num == "best" else loaded.last_return
+    return loaded.agent, eval_return if math.isfinite(eval_return) else None
 
 
 def load_reward(settings: Settings, env: Any, device: str) -> Agent | None:
-    """Return the agent whose learned reward ``--reward_path`` names; None where the environment's own is meant.
+    """Return the agent whose learned reward ``--reward_path`` names; None to use the environment's reward.
 
     Raises:
-        UserError: where it cannot be used, or there is none.
+        UserError: if the checkpoint cannot be used, has no learned reward, or does not match the spaces of `env`.
     """
-    named = getattr(settings.agent, "reward_path", "")
-    if not named:
+    folder = getattr(settings.agent, "reward_path", "")
+    if not folder:
         return None
-    loaded = _fitting(("reward_path", "reward_iter_num"), named, settings.agent.reward_iter_num, env, device)
+    iter_num = settings.agent.reward_iter_num
+    loaded = _load_matching(("reward_path", "reward_iter_num"), folder, iter_num, env, device)
     if not hasattr(loaded.agent, "learned_reward"):
-        raise UserError(f"--reward_path={named}: {loaded.settings.train.algo} learns no reward; airl does")
+        raise UserError(f"--reward_path={folder}: {loaded.settings.train.algo} learns no reward; airl does")
     return loaded.agent
 
 
-def _fitting(flags: tuple[str, str], folder: str, iter_num: str, env: Any, device: str) -> LoadedAgent:
-    """Return the agent that two flags name, whose spaces must be those of the environment."""
+def _load_matching(flags: tuple[str, str], folder: str, iter_num: str, env: Any, device: str) -> LoadedAgent:
+    """Load the agent that two flags name.
+
+    Raises:
+        UserError: if it cannot be loaded, or its spaces differ from those of `env`.
+    """
     loaded = load_agent(checkpoint.find(folder, iter_num, flags), device=device)
-    its = (loaded.observation_size, loaded.action_space)
-    if its != (env.observation_size, env.action_space):
-        sees, does = env.observation_size, env.action_space
+    if (loaded.observation_size, loaded.action_space) != (env.observation_size, env.action_space):
         raise UserError(
-            f"--{flags[0]}={folder}: learned {loaded.env_id}, with {its[0]} observations and actions {its[1]}, "
-            f"but the environment has {sees} and {does}"
+            f"--{flags[0]}={folder}: trained on {loaded.env_id}, with {loaded.observation_size} observations and "
+            f"actions {loaded.action_space}, but the environment has {env.observation_size} observations and actions "
+            f"{env.action_space}"
         )
     return loaded

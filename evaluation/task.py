@@ -42,7 +42,7 @@ def download_checkpoint(settings: Settings, comm: Comm) -> str:
         data = Path(settings.common.data_dir)
         try:
             replace = config.wandb_download_replace
-            folder = str(downloads.fetch(config.wandb_run_path, config.iter_num, data, replace=replace))
+            folder = str(downloads.download_checkpoint(config.wandb_run_path, config.iter_num, data, replace=replace))
         except UserError as error:
             problem = str(error)
     folder, problem = comm.broadcast((folder, problem))
@@ -110,7 +110,7 @@ def track_evaluation(
     )
     tracker.log({key: results[key] for key in EVALUATION_METRICS}, 0)
     for video in sorted(folder.glob("*.mp4")):
-        tracker.show(video.stem, video)
+        tracker.log_video(video.stem, video)
     tracker.close()
     interrupted = threading.Event()
     for number in SIGNALS:

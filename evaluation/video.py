@@ -1,4 +1,4 @@
-"""Episodes as pictures that move."""
+"""Render and record episodes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from milozero.helpers.errors import UserError
 
 
 def choose_renderer() -> None:
-    """Let MuJoCo and pygame draw without a display where there is none, before they are imported.
+    """Make MuJoCo and pygame render off-screen if there is no display; call this before they are imported.
 
-    What the user set for them stays.
+    Variables that the user has set are kept.
     """
     if not os.environ.get("DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", "egl")
@@ -20,30 +20,30 @@ def choose_renderer() -> None:
 
 
 def check_renderer() -> None:
-    """See whether what MUJOCO_GL names is there.
+    """Check that the renderer that MUJOCO_GL names is available.
 
     Raises:
-        UserError: where its libraries are missing, naming what to install.
+        UserError: if its libraries are missing; the message names the packages to install.
     """
     try:
         import mujoco  # noqa: F401  # loads the renderer that MUJOCO_GL names
-    except Exception as error:  # PyOpenGL and MuJoCo raise what they like
-        raise cannot_render(error) from None
+    except Exception as error:  # PyOpenGL and MuJoCo raise various types
+        raise make_render_error(error) from None
 
 
-def cannot_render(error: Exception) -> UserError:
-    """Return what to tell the user where rendering failed with `error`."""
+def make_render_error(error: Exception) -> UserError:
+    """Return the error to raise if rendering failed with `error`."""
     reason = " ".join(str(error).split())[:120]
-    if type(error).__name__ == "DependencyNotInstalled":  # gymnasium's, which says itself what to install
-        return UserError(f"cannot render here: {reason}; everything but videos works without")
+    if type(error).__name__ == "DependencyNotInstalled":  # gymnasium's message names the package to install
+        return UserError(f"cannot render: {reason}; everything except videos works without it")
     return UserError(
-        f"cannot render here ({reason}); install libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri, or libosmesa6, and try "
-        "MUJOCO_GL=egl or MUJOCO_GL=osmesa; everything but videos works without",
+        f"cannot render ({reason}); install libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri, or libosmesa6, and try "
+        "MUJOCO_GL=egl or MUJOCO_GL=osmesa; everything except videos works without them",
     )
 
 
-class Video:
-    """An mp4 file that frames are added to; an unfinished one is removed.
+class VideoWriter:
+    """Writes frames to an mp4 file; removes the file if an exception interrupts it.
 
     Args:
         path: the mp4 file.
@@ -55,19 +55,19 @@ class Video:
 
         self._path = path
         self._temporary = path.with_name(f".{path.name}.tmp.mp4")
-        # H.264 wants even sizes; "macro_block_size=2" pads to them
+        # H.264 requires even sizes; macro_block_size=2 pads frames to even sizes.
         self._writer: Any = imageio.v2.get_writer(self._temporary, fps=fps, macro_block_size=2, codec="libx264")
 
     def add(self, frame: Any) -> None:
-        """Add one frame (H, W, 3) uint8."""
+        """Add a frame (H, W, 3) uint8."""
         self._writer.append_data(frame)
 
-    def __enter__(self) -> Video:
-        """Return the video itself."""
+    def __enter__(self) -> VideoWriter:
+        """Return the writer itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Finish the file, or remove it after an error."""
+        """Finish the file, or remove it after an exception."""
         self._writer.close()
         if kind is None:
             self._temporary.replace(self._path)

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+def read_status(folder: Path) -> dict[str, Any]:
+    """Return the ``status.json`` in a run's log folder; empty if it cannot be read."""
+    try:
+        return dict(json.loads((folder / "status.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
 @dataclass
 class Counters:
     """The progress of a run; part of its checkpoints."""
@@ -70,10 +78,7 @@ class Status:
         self.write("running", "", skip_if=self._has_ended)
 
     def _has_ended(self) -> bool:
-        try:
-            return bool(json.loads((self.folder / "status.json").read_text())["state"] != "running")
-        except (OSError, ValueError, KeyError):
-            return False
+        return bool(read_status(self.folder).get("state", "running") != "running")
 
     def write(self, state: str, reason: str, skip_if: Callable[[], bool] | None = None) -> None:
         """Write the state, unless a final one was written before. A failure is logged, but does not end the run.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from milozero.experiment.settings import EvalConfig, Settings, settings_names
 from milozero.helpers.errors import UserError
-from milozero.tracking.names import parse_run_path, usable_name
+from milozero.tracking.names import check_wandb_name, parse_run_path
 
 MAX_NAME_BYTES = 200  # of an experiment's name; file systems allow 255
 EVERY_TASK = {"task", "config", "num_workers", "data_dir"}  # common settings that even tasks without a seed use
@@ -79,6 +79,6 @@ def validate_wandb_names(settings: Settings) -> None:
     for name in sorted({"wandb_project", "wandb_entity"} & settings.explicit):
         value = getattr(settings.tracking, name)
         try:
-            usable_name(value)
+            check_wandb_name(value)
         except UserError as error:
             raise UserError(f"--{name}={value}: {error}") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import sys
 import traceback
@@ -53,6 +54,16 @@ def log_to_terminal() -> Iterator[None]:
 def pluralize(count: int, noun: str) -> str:
     """Return ``1 run``, ``2 runs``."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def format_duration(seconds: float) -> str:
+    """Return ``45 s``, ``12 min`` or ``3 h 05 min``; a dash if `seconds` is not finite."""
+    if not math.isfinite(seconds):
+        return "–"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60:,} h {minutes % 60:02} min"
 
 
 def flush_stdio() -> None:

@@ -1,1 +1,1 @@
-"""Reports of finished and running experiments: scores, statistics, figures, one HTML page."""
+"""Reports on finished and running experiments: scores, statistics and plots on one HTML page."""

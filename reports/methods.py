@@ -1,4 +1,4 @@
-"""Methods: what runs have in common that differ only in environment and seed, and what tells methods apart."""
+"""Group runs into methods: runs of a method differ only in environment and seed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from milozero.helpers.config.values import from_kwargs, to_kwargs
 from milozero.helpers.errors import UserError
 from milozero.reports.runs import Run
 
-# What a resumed run may be given anew does not make it another one; these do change what it learns.
-LENGTHS = ("num_workers", "num_timesteps", "num_iters")
-# Which run, where, and how it is measured.
-ASIDE = ("env_id", "seed", "eval_episodes")
-SHORT = 3  # settings that a label spells out, where the number of a trial would do
+# A resumed run may change these, yet they influence what it learns.
+LENGTH_SETTINGS = ("num_workers", "num_timesteps", "num_iters")
+# These never distinguish methods.
+IGNORED_SETTINGS = ("algo", "env_id", "seed", "eval_episodes")
+MAX_LABEL_SETTINGS = 3  # a trial that differs in more settings is labeled by its number
 
 
 @dataclass(frozen=True)
@@ -28,35 +28,36 @@ class Method:
     """The runs of one method, on all environments."""
 
     label: str  # short, for legends
-    settings: Mapping[str, Any]  # those in which it differs from the others
+    settings: Mapping[str, Any]  # the settings in which it differs from other methods of its algorithm
     runs: tuple[Run, ...]
 
-    def on(self, env_id: str) -> list[Run]:
+    def runs_on(self, env_id: str) -> list[Run]:
         """Return its runs on an environment."""
         return [run for run in self.runs if run.env_id == env_id]
 
     @property
     def full_label(self) -> str:
-        """Its algorithm and all the settings in which it differs."""
+        """The algorithm and all settings in which the method differs from others."""
         return make_label(self.runs[0].algo, self.settings)
 
 
-def own_settings(algo: str) -> list[str]:
-    """Return the names of the settings that make a run of an algorithm what it is, in the order of ``-h``."""
-    groups = config_groups("train", algo if algo in AGENTS else next(iter(AGENTS)))
-    aside = {"agent"} if algo not in AGENTS else set()  # of another version: what is known of every algorithm
-    if algo in AGENTS and not config_class(algo).LEARNS_FROM_DEMOS:
-        aside.add("imitation")
-    groups = {title: group for title, group in groups.items() if group[0] not in aside}
-    declared = {name: param for _, cls in groups.values() for name, (_, _, param) in declared_settings(cls).items()}
-    names = [name for name, param in declared.items() if name in LENGTHS or not param.mutable_on_resume]
-    return [name for name in names if name not in (*ASIDE, "algo")]
+def method_settings(algo: str) -> list[str]:
+    """Return the names of the settings that influence what a run learns, in the order of ``-h``."""
+    known = algo in AGENTS  # runs of another version may have an unknown algorithm
+    groups = config_groups("train", algo if known else next(iter(AGENTS)))
+    ignored_groups: set[str] = set() if known else {"agent"}
+    if known and not config_class(algo).LEARNS_FROM_DEMOS:
+        ignored_groups.add("imitation")
+    configs = [config for group, config in groups.values() if group not in ignored_groups]
+    declared = {name: param for config in configs for name, (_, _, param) in declared_settings(config).items()}
+    names = [name for name, param in declared.items() if name in LENGTH_SETTINGS or not param.mutable_on_resume]
+    return [name for name in names if name not in IGNORED_SETTINGS]
 
 
-def setting_value(run: Run, name: str) -> Any:
-    """Return a run's setting, as one value where two ways of writing it come to the same."""
+def get_setting(run: Run, name: str) -> Any:
+    """Return a run's setting, normalized such that two spellings of the same value are equal."""
     value = run.config.get(name)
-    if name not in run.config and run.algo in AGENTS:  # a record older than the setting
+    if name not in run.config and run.algo in AGENTS:  # the run is older than the setting
         value = default_values(run.algo).get(name)
     if name == "env_kwargs":
         try:
@@ -66,22 +67,22 @@ def setting_value(run: Run, name: str) -> Any:
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
-def varying(runs: Sequence[Run]) -> list[str]:
-    """Return the settings in which runs of one algorithm differ.
+def find_varying_settings(runs: Sequence[Run]) -> list[str]:
+    """Return the settings in which runs of one algorithm on the same environment differ.
 
-    What differs only from environment to environment, such as a length for each, tells no methods apart.
+    Settings that differ only between environments, e.g. the number of steps, do not distinguish methods.
     """
-    names = own_settings(runs[0].algo)
+    names = method_settings(runs[0].algo)
     values: dict[tuple[str, str], set[Any]] = defaultdict(set)
     for run in runs:
         for name in names:
-            values[run.env_id, name].add(setting_value(run, name))
-    differing = {name for (_, name), seen in values.items() if len(seen) > 1}
-    return [name for name in names if name in differing]
+            values[run.env_id, name].add(get_setting(run, name))
+    varying = {name for (_, name), distinct in values.items() if len(distinct) > 1}
+    return [name for name in names if name in varying]
 
 
-def spelled(value: Any) -> str:
-    """Return a setting's value as a label shows it."""
+def format_value(value: Any) -> str:
+    """Return the value of a setting as a label shows it."""
     if value is None or value == "":
         return "none"
     if isinstance(value, bool):
@@ -93,44 +94,44 @@ def spelled(value: Any) -> str:
 
 def make_label(algo: str, settings: Mapping[str, Any]) -> str:
     """Return ``algo name=value name=value``."""
-    return " ".join([algo, *(f"{name}={spelled(value)}" for name, value in settings.items())])
+    return " ".join([algo, *(f"{name}={format_value(value)}" for name, value in settings.items())])
 
 
 def group_methods(runs: Sequence[Run]) -> list[Method]:
-    """Return the methods among runs whose settings are known, by algorithm and then by their values."""
+    """Return the methods of runs with readable settings, sorted by algorithm and then by setting values."""
     by_algo: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         by_algo[run.algo].append(run)
-    return [method for algo in sorted(by_algo) for method in _methods(algo, by_algo[algo])]
+    return [method for algo in sorted(by_algo) for method in _split_methods(algo, by_algo[algo])]
 
 
-def _methods(algo: str, runs: Sequence[Run]) -> Iterator[Method]:
-    names = varying(runs)
+def _split_methods(algo: str, runs: Sequence[Run]) -> Iterator[Method]:
+    names = find_varying_settings(runs)
     groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:
-        groups[tuple(setting_value(run, name) for name in names)].append(run)
+        groups[tuple(get_setting(run, name) for name in names)].append(run)
     trials = [{run.trial for run in group} for group in groups.values()]
-    by_trial = len(names) > SHORT and all(len(t) == 1 for t in trials) and "" not in set.union(*trials)
+    by_trial = len(names) > MAX_LABEL_SETTINGS and all(len(t) == 1 for t in trials) and "" not in set.union(*trials)
     by_trial = by_trial and len(set.union(*trials)) == len(groups)
-    order = sorted(groups, key=lambda key: [groups[key][0].trial] if by_trial else [_rank(v) for v in key])
+    order = sorted(groups, key=lambda key: [groups[key][0].trial] if by_trial else [_value_sort_key(v) for v in key])
     for key in order:
         settings = dict(zip(names, key, strict=True))
         label = f"{algo} trial{groups[key][0].trial}" if by_trial else make_label(algo, settings)
         yield Method(label, settings, tuple(groups[key]))
 
 
-def _rank(value: Any) -> tuple[bool, float, str]:
-    """Return by what values are sorted: numbers by size, and text after them."""
+def _value_sort_key(value: Any) -> tuple[bool, float, str]:
+    """Return a sort key that puts numbers before text, and smaller numbers first."""
     number = isinstance(value, int | float)
     return (not number, float(value) if number else 0.0, "" if number else str(value))
 
 
-def environments_of(runs: Sequence[Run]) -> list[str]:
-    """Return the environments, sorted, numbers in their names by size."""
-    return sorted({run.env_id for run in runs}, key=natural)
+def list_environments(runs: Sequence[Run]) -> list[str]:
+    """Return the environments of runs in natural order."""
+    return sorted({run.env_id for run in runs}, key=natural_sort_key)
 
 
-def natural(text: str) -> list[tuple[bool, int, str]]:
-    """Return by what texts are sorted so that the numbers within count as numbers."""
+def natural_sort_key(text: str) -> list[tuple[bool, int, str]]:
+    """Return a sort key that compares the numbers within texts by value."""
     parts = re.split("([0-9]+)", text.lower())
     return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts if part]

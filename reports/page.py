@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file that needs nothing else."""
+"""Render a report: one self-contained HTML page, or its learning curves as PNG, or its runs as CSV."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 
 from milozero.helpers.errors import UserError
-from milozero.helpers.logging import pluralize
+from milozero.helpers.logging import format_duration, pluralize
 from milozero.helpers.progress import with_progress
 from milozero.reports import figures, imitation, tables, videos
-from milozero.reports.methods import setting_value
+from milozero.reports.methods import get_setting
 from milozero.reports.runs import EVALUATION, TRAINING
 from milozero.reports.scores import (
     Curve,
@@ -26,15 +27,15 @@ from milozero.reports.scores import (
     Study,
     aggregate_scores,
     build_curves,
-    drawn_settings,
-    rank_trials,
+    find_swept_settings,
+    find_trials,
+    normalize_scores,
     score_row,
     score_rows,
 )
-from milozero.reports.statistics import min_max_normalized
-from milozero.reports.styles import OTHERS, LineStyle, assign_styles
+from milozero.reports.styles import GRAY, LineStyle, assign_styles
 
-MEASURES = {EVALUATION: "evaluation return", TRAINING: "training return"}
+YLABELS = {EVALUATION: "evaluation return", TRAINING: "training return"}
 MAX_NOTES = 5  # below a panel
 STATES = ("finished", "running", "pending", "stopped", "failed", "not started", "unknown")
 
@@ -48,69 +49,71 @@ class Panel:
     notes: Sequence[str]
 
 
-def styles(study: Study, rows: Sequence[Row]) -> dict[str, LineStyle]:
-    """Return how each method is drawn; where there are too many, those that rank best stand out."""
-    ranks: dict[str, list[float]] = {}
-    for env_id in study.environments:
-        scores = {row.method.label: row.scores for row in rows if row.env_id == env_id}
-        for label, values in (min_max_normalized(scores) if scores else {}).items():
-            ranks.setdefault(label, []).append(float(values.mean()))
-    return assign_styles(study.methods, {label: sum(r) / len(r) for label, r in ranks.items()})
+def choose_styles(study: Study, rows: Sequence[Row]) -> dict[str, LineStyle]:
+    """Return label → style; the methods with the best mean normalized scores have a style of their own."""
+    ranks = {
+        label: float(np.mean([scores.mean() for scores in by_env.values()]))
+        for label, by_env in normalize_scores(rows).items()
+    }
+    return assign_styles(study.methods, ranks)
 
 
-def panels(study: Study, column: str, styles: Mapping[str, LineStyle]) -> list[Panel]:
-    """Return a panel for each environment on which a metric was measured more than once."""
-    found = []
-    for env_id in with_progress(study.environments, f"drawing {MEASURES[column]}s"):
+def build_panels(study: Study, column: str, styles: Mapping[str, LineStyle]) -> list[Panel]:
+    """Return a panel for each environment on which a metric was measured at least twice."""
+    panels = []
+    for env_id in with_progress(study.environments, f"drawing {YLABELS[column]}s"):
         if curves := build_curves(study, env_id, column):
-            expert = imitation.expert_return([run for run in study.known if run.env_id == env_id])
-            svg = figures.curve_panel(env_id, curves, styles, MEASURES[column], expert)
-            found.append(Panel(env_id, svg, notes_on(curves)))
-    return found
+            expert = _expert_return(study, env_id)
+            svg = figures.render_curves(env_id, curves, styles, YLABELS[column], expert)
+            panels.append(Panel(env_id, svg, describe_curves(curves)))
+    return panels
 
 
-def notes_on(curves: Sequence[Curve]) -> list[str]:
-    """Return what a reader must know of the means in a panel."""
+def _expert_return(study: Study, env_id: str) -> float:
+    return imitation.mean_expert_return([run for run in study.known if run.env_id == env_id])
+
+
+def describe_curves(curves: Sequence[Curve]) -> list[str]:
+    """Return notes on the limits of the means in a panel."""
     notes = []
-    alone = [curve.method.label for curve in curves if len(curve.seeds) == 1]
-    if alone:
-        whose = "" if len(alone) == len(curves) else f": {join_names(alone, 2)}"
-        notes.append(f"One seed{whose}; no interval.")
+    single = [curve.method.label for curve in curves if len(curve.seeds) == 1]
+    if single:
+        which = "" if len(single) == len(curves) else f": {join_names(single, 2)}"
+        notes.append(f"One seed, no interval{which}.")
     for curve in curves:
+        label = curve.method.label
         if not len(curve.steps):
-            notes.append(f"{curve.method.label}: no mean, as its seeds have no steps in common.")
+            notes.append(f"{label}: no mean, because its seeds share no steps.")
         elif run := curve.shortest:
-            notes.append(
-                f"{curve.method.label}: mean up to {curve.steps[-1]:,.0f} steps, where {run.name} ends ({run.state})."
-            )
-    return notes if len(notes) <= MAX_NOTES else [*notes[:MAX_NOTES], f"{len(notes) - MAX_NOTES} more like this."]
+            notes.append(f"{label}: the mean ends at {curve.steps[-1]:,.0f} steps with {run.name} ({run.state}).")
+    return notes if len(notes) <= MAX_NOTES else [*notes[:MAX_NOTES], f"{len(notes) - MAX_NOTES} more notes."]
 
 
-def join_names(names: Sequence[str], most: int = 5) -> str:
-    """Return names with commas between them, the first of them."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def join_names(names: Sequence[str], limit: int = 5) -> str:
+    """Return the first `limit` names, separated by commas, and how many there are more."""
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
-def sweeps(study: Study) -> list[dict[str, Any]]:
-    """Return the table of trials and the pictures of each environment of a sweep."""
-    trials = rank_trials(study)
-    found = []
+def build_sweeps(study: Study) -> list[dict[str, Any]]:
+    """Return the table of trials and the plots of each environment of a sweep."""
+    trials = find_trials(study)
+    sweeps = []
     for env_id in with_progress(study.environments, "drawing sweeps"):
         rows = [row for trial in trials if (row := score_row(study, env_id, trial))]
         if len(rows) > 1:
-            there = [row.method for row in rows]
+            methods = [row.method for row in rows]
             scores = [row.iqm for row in rows]
-            pictures = [
-                figures.sweep_panel(name, [setting_value(method.runs[0], name) for method in there], scores, env_id)
-                for name in drawn_settings(there)
+            plots = [
+                figures.render_sweep(name, [get_setting(method.runs[0], name) for method in methods], scores, env_id)
+                for name in find_swept_settings(methods)
             ]
-            table = tables.trials_table(study, there, env_id)
-            found.append({"env_id": env_id, "table": table, "pictures": pictures})
-    return found
+            table = tables.trials_table(study, methods, env_id)
+            sweeps.append({"env_id": env_id, "table": table, "plots": plots})
+    return sweeps
 
 
-def facts(study: Study) -> list[tuple[str, str]]:
-    """Return what the head of the page tells: name and value."""
+def summarize_study(study: Study) -> list[tuple[str, str]]:
+    """Return the (name, value) pairs in the header of the page."""
     steps = sum(run.steps for run in study.runs if math.isfinite(run.steps))
     seconds = sum(s for run in study.runs if math.isfinite(s := run.last("seconds")))
     commits = Counter(str(run.config.get("git_sha")) for run in study.known if run.config.get("git_sha"))
@@ -119,59 +122,59 @@ def facts(study: Study) -> list[tuple[str, str]]:
         ("environments", f"{len(study.environments):,}"),
         ("methods", f"{len(study.methods):,}"),
         ("environment steps", f"{steps:,.0f}"),
-        ("wall-clock time, all runs", tables.duration(seconds)),
+        ("total wall-clock time", format_duration(seconds)),
         ("commit" if len(commits) < 2 else "commits", join_names([name for name, _ in commits.most_common()]) or "–"),
     ]
 
 
-def page(study: Study, name: str, data: Path) -> bytes:
-    """Return the whole page."""
+def render_page(study: Study, name: str, data: Path) -> bytes:
+    """Return the HTML page."""
     rows = score_rows(study)
-    looked = styles(study, rows)
+    styles = choose_styles(study, rows)
     aggregates, incomplete = aggregate_scores(study, rows)
     symbols = {method.label: f"method-{i}" for i, method in enumerate(study.methods)}
-    films = videos.found(data, study)
-    shown = videos.chosen(films)
+    all_videos = videos.find_videos(data, study)
+    shown_videos = videos.select_videos(all_videos)
     counts = Counter(run.state for run in study.runs)
     content = {
         "name": name,
-        "when": time.strftime("%Y-%m-%d %H:%M %Z"),
+        "date": time.strftime("%Y-%m-%d %H:%M %Z"),
         "states": [(state, counts[state]) for state in STATES if counts[state]],
-        "facts": facts(study),
+        "summary": summarize_study(study),
         "methods": study.methods,
-        "symbols": [figures.symbol(looked[label], name) for label, name in symbols.items()],
+        "symbols": [figures.render_symbol(styles[label], name) for label, name in symbols.items()],
         "symbol": symbols,
-        "gray": sum(style.color == OTHERS for style in looked.values()),
-        "evaluation": panels(study, EVALUATION, looked),
-        "training": panels(study, TRAINING, looked),
-        "by_training": [e for e in study.environments if study.column(e) == TRAINING],
+        "num_gray": sum(style.color == GRAY for style in styles.values()),
+        "evaluation": build_panels(study, EVALUATION, styles),
+        "training": build_panels(study, TRAINING, styles),
+        "scored_by_training": [e for e in study.environments if study.score_column(e) == TRAINING],
         "scores": tables.scores_table(rows) if rows else None,
-        "imitation": imitation.imitation_table(study, rows),
-        "controlled": any(map(imitation.find_ablation, study.methods)),
+        "imitation": imitation.imitation_table(rows),
+        "has_ablations": any(map(imitation.get_ablation, study.methods)),
         "aggregates": tables.aggregates_table(aggregates) if aggregates else None,
-        "aggregate_picture": figures.aggregate_panel(aggregates, looked) if aggregates else "",
+        "aggregate_plot": figures.render_aggregates(aggregates, styles) if aggregates else "",
         "incomplete": join_names([method.label for method in incomplete]),
-        "sweeps": sweeps(study),
+        "sweeps": build_sweeps(study),
         "time": tables.time_table(study),
-        "open": tables.open_runs_table(study),
-        "videos": shown,
-        "left_out": len(films) - len(shown),
-        "number": lambda value: tables.number(value).text,
-        "day": lambda seconds: time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)),
+        "unfinished": tables.unfinished_table(study),
+        "videos": shown_videos,
+        "num_omitted_videos": len(all_videos) - len(shown_videos),
+        "format_number": lambda value: tables.number_cell(value).text,
+        "format_time": lambda seconds: time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)),
         "pluralize": pluralize,
-        "long": any(m.label != m.full_label for m in study.methods),
+        "abbreviated": [m for m in study.methods if m.label != m.full_label],
     }
-    return render(content)
+    return render_template(content)
 
 
-def render(content: Mapping[str, Any]) -> bytes:
-    """Return the page with this content; its policy lets a browser load nothing else, and run no other script."""
-    here = Path(__file__).parent
-    script = (here / "page.js").read_text()
+def render_template(content: Mapping[str, Any]) -> bytes:
+    """Fill in ``page.html``; its Content-Security-Policy blocks all requests and all other scripts."""
+    folder = Path(__file__).parent
+    script = (folder / "page.js").read_text()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    inlined = {"style": (here / "page.css").read_text(), "script": script, "script_hash": digest}
+    inlined = {"style": (folder / "page.css").read_text(), "script": script, "script_hash": digest}
     template = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here),
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -180,28 +183,27 @@ def render(content: Mapping[str, Any]) -> bytes:
     return template.render(content, **inlined).strip().encode("utf-8", errors="replace") + b"\n"
 
 
-def picture(study: Study, name: str, data: Path) -> bytes:
-    """Return the learning curves alone, as PNG: of evaluations, or of training where there are none.
+def render_png(study: Study, name: str, data: Path) -> bytes:
+    """Return the learning curves as PNG: evaluation returns, or training returns if there are none.
 
     Raises:
-        UserError: where there is nothing to draw.
+        UserError: if there is nothing to plot.
     """
-    looked = styles(study, score_rows(study))
-    drawn = []
+    styles = choose_styles(study, score_rows(study))
+    panels = []
     for env_id in study.environments:
-        for column, measure in MEASURES.items():
+        for column, ylabel in YLABELS.items():
             if curves := build_curves(study, env_id, column):
-                expert = imitation.expert_return([run for run in study.known if run.env_id == env_id])
-                drawn.append((env_id, measure, curves, expert))
+                panels.append((env_id, ylabel, curves, _expert_return(study, env_id)))
                 break
-    if not drawn:
-        raise UserError(f"--study={name}: there is nothing to draw yet; no run has two measurements")
-    return figures.picture(drawn, looked)
+    if not panels:
+        raise UserError(f"--study={name}: nothing to plot yet; no run has two measurements of its return")
+    return figures.render_png(panels, styles)
 
 
-def table(study: Study, name: str, data: Path) -> bytes:
-    """Return one row for each run, as CSV."""
-    return tables.runs_as_csv(study)
+def render_csv(study: Study, name: str, data: Path) -> bytes:
+    """Return a CSV with one row per run."""
+    return tables.runs_to_csv(study)
 
 
-RENDERERS = {"html": page, "png": picture, "csv": table}
+RENDERERS = {"html": render_page, "png": render_png, "csv": render_csv}

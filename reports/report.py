@@ -1,4 +1,4 @@
-"""``--task=report``: what became of a study's runs, as a page, a picture or a table; read from their logs alone."""
+"""``--task=report``: write a report of a study's runs as HTML, PNG or CSV, from their logs."""
 
 from __future__ import annotations
 
@@ -9,76 +9,72 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from milozero.helpers.errors import UserError
+from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger, pluralize
 from milozero.helpers.progress import with_progress
+from milozero.reports.page import RENDERERS
+from milozero.reports.runs import Run, read_runs
+from milozero.reports.scores import build_study
 
 if TYPE_CHECKING:
     from milozero.experiment.settings import ReportConfig
-    from milozero.reports.runs import Run
-
-FORMATS = ("html", "png", "csv")
 
 
 def resolve_format(config: ReportConfig) -> str:
-    """Return what is to be written.
+    """Return the format to write.
 
     Raises:
-        UserError: where ``--format`` and the ending of ``--out`` are not of the same kind.
+        UserError: if ``--format`` contradicts the suffix of ``--out``.
     """
-    ending = Path(config.out).suffix.lower().removeprefix(".")
-    ending = "html" if ending == "htm" else ending
-    if config.format and ending in FORMATS and ending != config.format:
-        raise UserError(f"--out={config.out} does not end as --format={config.format} does")
-    return config.format or (ending if ending in FORMATS else "html")
+    suffix = Path(config.out).suffix.lower().removeprefix(".")
+    suffix = "html" if suffix == "htm" else suffix
+    if config.format and suffix in RENDERERS and suffix != config.format:
+        raise UserError(f"--out={config.out} contradicts --format={config.format}")
+    return config.format or (suffix if suffix in RENDERERS else "html")
 
 
-def resolve_output(config: ReportConfig, kind: str, data: Path) -> Path:
-    """Return the file to write, whose folder is made where it is missing.
+def resolve_output(config: ReportConfig, suffix: str, data: Path) -> Path:
+    """Return the file to write, and create its folder.
 
     Raises:
-        UserError: where no file can be written there.
+        UserError: if the file cannot be written.
     """
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", config.study)[:100].strip("._") or "report"
-    path = Path(config.out or data / "reports" / f"{name}.{kind}")
+    path = Path(config.out or data / "reports" / f"{name}.{suffix}")
     try:
         if path.is_dir():
-            raise UserError(f"--out={path} is a folder; name a file")
+            raise UserError(f"--out={path} is a folder; it must be a file")
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
     return path
 
 
-def write(config: ReportConfig, data: Path) -> None:
+def write_report(config: ReportConfig, data: Path) -> None:
     """Write the report.
 
     Args:
-        config: what of, and where.
-        data: the folder with the logs.
+        config: the runs to include, and the output file.
+        data: folder that contains ``logs/``.
 
     Raises:
-        UserError: where there are no such runs, or the file cannot be written; nothing is half-written.
+        UserError: if there are no such runs, or the file cannot be written.
     """
-    from milozero.helpers.files import write_bytes
-    from milozero.reports.page import RENDERERS
-    from milozero.reports.runs import read_runs
-    from milozero.reports.scores import build_study
-
-    kind = resolve_format(config)
+    suffix = resolve_format(config)
     study = build_study(read_runs(data, config.study, with_progress))
-    content = RENDERERS[kind](study, config.study, data)
-    path = resolve_output(config, kind, data)
+    content = RENDERERS[suffix](study, config.study, data)
+    path = resolve_output(config, suffix, data)
     try:
         write_bytes(path, content)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
-    logger.info(f"{pluralize(len(study.runs), 'run')}: {summary(study.runs)}")
+    logger.info(f"{pluralize(len(study.runs), 'run')}: {count_states(study.runs)}")
     for run in study.runs:
         for problem in run.problems:
             logger.warning(f"{run.name}: {problem}")
     logger.info(f"report: {path}")
 
 
-def summary(runs: Sequence[Run]) -> str:
-    """Return how many runs are in which state."""
+def count_states(runs: Sequence[Run]) -> str:
+    """Return the number of runs in each state, e.g. ``3 finished, 1 failed``."""
     return ", ".join(f"{count} {state}" for state, count in Counter(run.state for run in runs).most_common())

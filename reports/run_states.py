@@ -1,9 +1,8 @@
-"""What became of a run, from what it, its lock and the launcher of its study leave on the disk and know."""
+"""Infer the state of a run from its status file, its lock and the launcher of its study."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import socket
 import time
@@ -14,91 +13,84 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from milozero.experiment.status import read_status
 from milozero.helpers.config.values import to_seconds
 from milozero.helpers.errors import UserError
 from milozero.helpers.locks import is_held
-from milozero.studies import job_status as reports
+from milozero.studies import job_status
 from milozero.studies.folder import RECORD, Record, StudyFolder
 
-SAID = ("finished", "stopped", "failed")
+FINAL_STATES = ("finished", "stopped", "failed")
 
 
 class LaunchedStudy:
-    """A study that ``spawner.py`` keeps."""
+    """A study that ``spawner.py`` has launched."""
 
     def __init__(self, folder: StudyFolder, record: Record) -> None:
         self._folder, self.record = folder, record
 
     @cached_property
-    def seen(self) -> dict[str, reports.Report]:
-        """What its launcher knows of its jobs, by name; nothing where that cannot say."""
+    def job_reports(self) -> dict[str, job_status.Report]:
+        """Job name → its status; empty if the launcher does not respond."""
         try:
-            return {report.name: report for report in reports.report(self._folder, self.record)}
-        except (UserError, OSError):  # Slurm does not answer here
+            return {report.name: report for report in job_status.report(self._folder, self.record)}
+        except (UserError, OSError):  # e.g. Slurm is not available on this machine
             return {}
 
 
 @dataclass(frozen=True)
-class Launched:
-    """A job of such a study."""
+class LaunchedJob:
+    """A job of a launched study."""
 
     name: str
     settings: Mapping[str, Any]
     study: LaunchedStudy
 
     @property
-    def seen(self) -> reports.Report | None:
-        """What its launcher knows; None where that cannot say."""
-        return self.study.seen.get(self.name)
+    def report(self) -> job_status.Report | None:
+        """Its status according to the launcher; None if the launcher does not respond."""
+        return self.study.job_reports.get(self.name)
 
 
-def launched_jobs(data: Path) -> dict[str, Launched]:
-    """Return name → job of every study in a data folder, and ask no launcher yet."""
-    jobs: dict[str, Launched] = {}
+def find_launched_jobs(data: Path) -> dict[str, LaunchedJob]:
+    """Return name → job of all studies in a data folder, without querying their launchers."""
+    jobs: dict[str, LaunchedJob] = {}
     for path in sorted((data / "spawn").glob(f"*/{RECORD}")):
         folder = StudyFolder(str(data), path.parent.name)
-        with contextlib.suppress(UserError):  # a record that cannot be read
+        with contextlib.suppress(UserError):  # the record cannot be read
             study = LaunchedStudy(folder, folder.read_record())
-            jobs |= {name: Launched(name, job["settings"], study) for name, job in study.record.jobs.items()}
+            jobs |= {name: LaunchedJob(name, job["settings"], study) for name, job in study.record.jobs.items()}
     return jobs
 
 
-def read_status(logs: Path) -> dict[str, Any]:
-    """Return what a run said of itself; nothing where that cannot be read."""
-    try:
-        return dict(json.loads((logs / "status.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        return {}
+def infer_state(data: Path, name: str, config: Mapping[str, Any], job: LaunchedJob | None) -> tuple[str, str]:
+    """Return the state of a run, as ``spawner.py --status`` shows it, and the reason for it.
 
-
-def infer_state(data: Path, name: str, config: Mapping[str, Any], job: Launched | None) -> tuple[str, str]:
-    """Return the state of a run, in ``spawner.py --status``'s words, and the reason for it.
-
-    A run that was killed leaves ``running`` behind. It runs where it holds its folder. Otherwise it does not, on this
-    machine; of another, whose locks may not reach here, what has been silent for longer than its watchdog allows does
-    not.
+    The status file of a killed run still contains ``running``. Such a run is running only if it holds the lock of its
+    folder. Locks of another machine may be invisible here, so a run there is running until its watchdog would have
+    ended it.
     """
     logs = data / "logs" / name
-    status, held = read_status(logs), is_held(data / "checkpoints" / name)
-    said, here = status.get("state"), status.get("host") in (None, socket.gethostname())
-    if held:
+    status, locked = read_status(logs), is_held(data / "checkpoints" / name)
+    state, local = status.get("state"), status.get("host") in (None, socket.gethostname())
+    if locked:
         return "running", ""
-    if job and job.seen and here:
-        return job.seen.state, job.seen.reason
-    if said in SAID:
-        return str(said), str(status.get("reason") or "")
-    if said != "running":
-        return "unknown", "its status.json is missing or cannot be read"
-    if held is False and here:
+    if job and job.report and local:
+        return job.report.state, job.report.reason
+    if state in FINAL_STATES:
+        return str(state), str(status.get("reason") or "")
+    if state != "running":
+        return "unknown", "status.json is missing or unreadable"
+    if locked is False and local:
         return "failed", "it was killed"
-    last, patience = last_heartbeat(logs, status), _watchdog(config)
-    if time.time() - last <= patience:
+    last = last_heartbeat(logs, status)
+    if time.time() - last <= _heartbeat_timeout_s(config):
         return "running", ""
-    return "failed", f"no sign of life since {time.strftime('%Y-%m-%d %H:%M', time.localtime(last))}"
+    return "failed", f"no heartbeat since {time.strftime('%Y-%m-%d %H:%M', time.localtime(last))}"
 
 
 def last_heartbeat(logs: Path, status: Mapping[str, Any]) -> float:
-    """Return when a run last wrote, in seconds since the epoch."""
+    """Return when a run last wrote its metrics or status, in seconds since the epoch."""
     times = [0.0]
     with contextlib.suppress(OSError):
         times.append((logs / "progress.csv").stat().st_mtime)
@@ -107,7 +99,8 @@ def last_heartbeat(logs: Path, status: Mapping[str, Any]) -> float:
     return max(times)
 
 
-def _watchdog(config: Mapping[str, Any]) -> float:
+def _heartbeat_timeout_s(config: Mapping[str, Any]) -> float:
+    """Return the watchdog's limit of a run; infinite if the watchdog is off."""
     try:
         return to_seconds(str(config.get("watchdog", "01:00:00"))) or math.inf
     except UserError:

@@ -1,4 +1,4 @@
-"""Runs as their logs tell of them: settings, metrics, and what became of them."""
+"""Read runs from their logs: settings, metrics and state."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ from typing import Any
 import numpy as np
 
 from milozero.experiment.metadata import read_metadata
+from milozero.experiment.status import read_status
 from milozero.helpers.errors import UserError, did_you_mean
-from milozero.reports.run_states import Launched, infer_state, launched_jobs, read_status
-from milozero.reports.statistics import Series, final
+from milozero.reports.run_states import LaunchedJob, find_launched_jobs, infer_state
+from milozero.reports.statistics import Series, final_score
+from milozero.tracking.csv import parse_progress
 
 EVALUATION, TRAINING = "eval_return", "return_mean"
-WANTED = ("iteration", "timesteps", "seconds", TRAINING, EVALUATION)  # of the columns, which may be many more
+REPORT_COLUMNS = (
+    "iteration",
+    "timesteps",
+    "seconds",
+    TRAINING,
+    EVALUATION,
+)  # of progress.csv, which has many more
 
 
 @dataclass(frozen=True)
@@ -27,13 +35,13 @@ class Run:
     """One run."""
 
     name: str
-    config: Mapping[str, Any]  # what was run; empty where that cannot be read
-    state: str  # as `states.infer_state` tells
-    reason: str  # for that state
+    config: Mapping[str, Any]  # settings and metadata; empty if they cannot be read
+    state: str  # see `run_states.infer_state`
+    reason: str  # of the state
     log: Path
-    columns: Mapping[str, np.ndarray] = field(default_factory=dict)  # metric → (rows,), NaN where not measured
-    counters: Mapping[str, Any] = field(default_factory=dict)  # its status.json
-    problems: tuple[str, ...] = ()  # what of its logs could not be read
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)  # metric → (rows,), NaN if not measured
+    counters: Mapping[str, Any] = field(default_factory=dict)  # content of status.json
+    problems: tuple[str, ...] = ()  # logs that could not be read
 
     @property
     def env_id(self) -> str:
@@ -52,26 +60,26 @@ class Run:
 
     @property
     def expert_return(self) -> float:
-        """Mean return of the demonstrations that it was given; NaN where it was given none."""
+        """Mean return of its demonstrations; NaN if it had none."""
         value = self.config.get("expert_return")
         return float(value) if isinstance(value, int | float) else math.nan
 
     @property
     def trial(self) -> str:
-        """The number of its trial in a sweep; nothing outside one."""
+        """Number of its trial in a sweep; empty if it is not part of a sweep."""
         match = re.search(r"\.trial([0-9]+)(?=\.|$)", self.name)
         return match[1] if match else ""
 
     def last(self, column: str) -> float:
-        """Return the last value of a metric; NaN where there is none."""
+        """Return the last value of a metric; NaN if there is none."""
         values = self.columns.get(column, np.empty(0))
         values = values[np.isfinite(values)]
         return float(values[-1]) if len(values) else math.nan
 
     def count(self, column: str) -> float:
-        """Return how far a counter is, by the rows or by the status, which is written more rarely."""
-        last, said = self.last(column), self.counters.get(column)
-        return last if math.isfinite(last) or not isinstance(said, int | float) else float(said)
+        """Return a counter from progress.csv, or else from status.json, which is written less often."""
+        last, counter = self.last(column), self.counters.get(column)
+        return last if math.isfinite(last) or not isinstance(counter, int | float) else float(counter)
 
     @property
     def steps(self) -> float:
@@ -80,134 +88,97 @@ class Run:
 
     @property
     def speed(self) -> float:
-        """Environment steps a second, over the whole run."""
+        """Environment steps per second, over the whole run."""
         seconds = self.last("seconds")
         return self.steps / seconds if seconds > 0 else math.nan
 
     def series(self, column: str) -> Series:
-        """Return the steps at which a metric was measured, in order, and its values."""
+        """Return the steps at which a metric was measured, increasing, and its values."""
         steps, values = self.columns.get("timesteps"), self.columns.get(column)
         if steps is None or values is None:
             return np.empty(0), np.empty(0)
-        seen = np.isfinite(steps) & np.isfinite(values)
-        steps, first = np.unique(steps[seen][::-1], return_index=True)  # of a step that stands twice, the later row
-        return steps, values[seen][::-1][first]
+        measured = np.isfinite(steps) & np.isfinite(values)
+        steps, first = np.unique(steps[measured][::-1], return_index=True)  # reversed: the last duplicate counts
+        return steps, values[measured][::-1][first]
 
     @cached_property
     def has_evaluations(self) -> bool:
-        """Whether it was evaluated at all."""
+        """Whether the run was evaluated at least once."""
         return len(self.series(EVALUATION)[0]) > 0
 
     def score(self, column: str) -> float:
-        """Return its final score, as `statistics.final` defines it."""
-        return final(self.series(column)[1])
+        """Return the final score, see `statistics.final_score`."""
+        return final_score(self.series(column)[1])
 
     def best(self, column: str) -> float:
-        """Return the highest value of a metric; NaN where there is none."""
+        """Return the highest value of a metric; NaN if there is none."""
         return float(max(self.series(column)[1], default=math.nan))
 
 
-def read_columns(path: Path) -> tuple[dict[str, np.ndarray], int]:
-    """Read the `WANTED` columns of a ``progress.csv`` that may still grow, or be damaged.
-
-    Returns:
-        metric → (rows,), NaN for what is no number, and how many lines were no rows, an unfinished last one aside.
-
-    Raises:
-        OSError: where it is there and cannot be read.
-    """
-    try:
-        text = path.read_text(errors="replace")
-    except FileNotFoundError:  # nothing was logged yet
-        return {}, 0
-    lines = text.split("\n")[:-1]  # what has no line's end yet is being written
-    header = [name.strip() for name in lines[0].split(",")] if lines else []
-    rows = [line for line in lines[1:] if line.count(",") == len(header) - 1]
-    places = {name: header.index(name) for name in WANTED if name in header}
-    table = _table(rows, list(places.values()))
-    return dict(zip(places, table.T, strict=True)), max(len(lines) - 1, 0) - len(rows)
-
-
-def _table(rows: Sequence[str], places: Sequence[int]) -> np.ndarray:
-    """Return the numbers (rows, places) at some places of rows."""
-    if not rows or not places:
-        return np.empty((len(rows), len(places)))
-    filled = [row.replace(",,", ",nan,").replace(",,", ",nan,") for row in rows]
-    try:
-        return np.loadtxt(filled, delimiter=",", usecols=places, comments=None, ndmin=2)
-    except ValueError:  # an empty cell at a row's end, or one that is no number
-        cells = [row.split(",") for row in rows]
-        return np.array([[_number(row[place]) for place in places] for row in cells])
-
-
-def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan
-
-
-def read_run(data: Path, name: str, job: Launched | None) -> Run:
-    """Return a run from what is there of its logs."""
+def read_run(data: Path, name: str, job: LaunchedJob | None) -> Run:
+    """Read a run from its logs; unreadable files become its `problems`."""
     logs, problems = data / "logs" / name, list[str]()
     config = read_metadata(logs) or (dict(job.settings) if job else {})
     if not isinstance(config.get("env_id"), str) or not isinstance(config.get("algo"), str):
-        problems.append("config.yaml is missing, or cannot be read as that of a run")
+        problems.append("config.yaml is missing or unreadable")
         config = {}
     columns: dict[str, np.ndarray] = {}
-    damaged = 0
+    num_damaged = 0
     try:
-        columns, damaged = read_columns(logs / "progress.csv")
+        columns, num_damaged = parse_progress((logs / "progress.csv").read_text(errors="replace"), REPORT_COLUMNS)
+    except FileNotFoundError:
+        pass  # the run has not logged anything yet
     except OSError as error:
-        problems.append(f"progress.csv cannot be read: {error.strerror}")
-    if damaged:
-        problems.append(f"lines of progress.csv that are no rows: {damaged}")
+        problems.append(f"cannot read progress.csv: {error.strerror}")
+    if num_damaged:
+        problems.append(f"damaged lines in progress.csv: {num_damaged}")
     state, reason = infer_state(data, name, config, job)
     log = logs / "log.txt"
-    if not log.exists() and job and job.seen:
-        log = job.seen.log
+    if not log.exists() and job and job.report:
+        log = job.report.log
     return Run(name, config, state, reason, log, columns, read_status(logs), tuple(problems))
 
 
-def matching(names: Iterable[str], study: str) -> list[str]:
+def select_runs(names: Iterable[str], study: str) -> list[str]:
     """Return the names that ``--study`` selects, sorted.
 
     Raises:
-        UserError: where a part of it selects none, with the nearest that would.
+        UserError: if a part of it selects no run; the message suggests similar names.
     """
-    names, chosen = sorted(names), set[str]()
+    names, selected = sorted(names), set[str]()
     for part in filter(None, (part.strip() for part in study.split(","))):
-        found = {name for name in names if name == part or name.startswith(f"{part}.")}
-        found = found or {n for n in names if fnmatch.fnmatchcase(n, part) or fnmatch.fnmatchcase(n, f"{part}.*")}
-        if not found:
+        matches = {name for name in names if name == part or name.startswith(f"{part}.")}
+        matches = matches or {n for n in names if fnmatch.fnmatchcase(n, part) or fnmatch.fnmatchcase(n, f"{part}.*")}
+        if not matches:
             prefixes = {name[: dot.start()] for name in names for dot in re.finditer(r"\.", name)} - {""}
             hint = did_you_mean(part, [*sorted(prefixes, key=len), *names])
-            raise UserError(f"--study={part}: there are no runs of that name{hint or _there(names)}")
-        chosen |= found
-    return sorted(chosen)
+            raise UserError(f"--study={part}: no matching runs{hint or _list_studies(names)}")
+        selected |= matches
+    return sorted(selected)
 
 
-def _there(names: Sequence[str]) -> str:
-    first = sorted({name.partition(".")[0] for name in names})
-    return f"; there are {', '.join(first[:10])}{' and more' if len(first) > 10 else ''}" if first else ""
+def _list_studies(names: Sequence[str], limit: int = 10) -> str:
+    studies = sorted({name.partition(".")[0] for name in names})
+    more = " and more" if len(studies) > limit else ""
+    return f"; available: {', '.join(studies[:limit])}{more}" if studies else ""
 
 
 def read_runs(data: Path, study: str, with_progress: Callable[[Sequence[str]], Iterable[str]] = iter) -> list[Run]:
-    """Return the runs that ``--study`` selects, those too that a study has not started yet.
+    """Read the runs that ``--study`` selects, including jobs of a study that have not started yet.
 
     Args:
-        data: the folder of the logs.
-        study: names, prefixes or patterns, with commas between them.
-        with_progress: goes through a sequence, and shows how far it is.
+        data: folder that contains ``logs/``.
+        study: names, prefixes or patterns, separated by commas.
+        with_progress: wraps the sequence of names, e.g. to show a progress bar.
 
     Raises:
-        UserError: where there are none.
+        UserError: if there are no such runs.
     """
-    jobs = launched_jobs(data)
+    jobs = find_launched_jobs(data)
     try:
-        there = {path.name for path in (data / "logs").iterdir() if path.is_dir()}
+        logged = {path.name for path in (data / "logs").iterdir() if path.is_dir()}
     except OSError as error:
         if not jobs:
             raise UserError(f"cannot read the logs in {data / 'logs'}: {error.strerror}") from None
-        there = set()
-    return [read_run(data, name, jobs.get(name)) for name in with_progress(matching(there | set(jobs), study))]
+        logged = set()
+    return [read_run(data, name, jobs.get(name)) for name in with_progress(select_runs(logged | set(jobs), study))]

@@ -1,44 +1,43 @@
-"""Scores of methods on environments: what the tables and pictures of a report show."""
+"""Scores and learning curves of methods on environments, as the tables and plots of a report show them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from milozero.reports.methods import Method, environments_of, group_methods
+from milozero.reports.methods import Method, group_methods, list_environments
 from milozero.reports.runs import EVALUATION, TRAINING, Run
 from milozero.reports.statistics import (
     Series,
+    interpolate_curves,
     interquartile_mean,
     iqm_interval,
     mean_interval,
-    min_max_normalized,
-    on_common_grid,
+    min_max_normalize,
 )
 
 
 @dataclass(frozen=True)
 class Study:
-    """The runs of a report, sorted out."""
+    """The runs of a report, grouped into methods."""
 
-    runs: Sequence[Run]  # all of them
-    known: Sequence[Run]  # those whose settings could be read
+    runs: Sequence[Run]
+    known: Sequence[Run]  # the runs with readable settings
     methods: Sequence[Method]
     environments: Sequence[str]
 
-    def column(self, env_id: str) -> str:
-        """Return what scores are measured by on an environment: evaluations, where there are any at all."""
+    def score_column(self, env_id: str) -> str:
+        """Return the metric that scores an environment: evaluation returns if any run has them, else training."""
         evaluated = any(run.has_evaluations for run in self.known if run.env_id == env_id)
         return EVALUATION if evaluated else TRAINING
 
 
 def build_study(runs: Sequence[Run]) -> Study:
-    """Sort runs out."""
+    """Group runs into methods."""
     known = [run for run in runs if run.config]
-    return Study(runs, known, group_methods(known), environments_of(known))
+    return Study(runs, known, group_methods(known), list_environments(known))
 
 
 @dataclass(frozen=True)
@@ -47,25 +46,20 @@ class Row:
 
     env_id: str
     method: Method
-    scores: np.ndarray  # (seeds,) that have one
+    scores: np.ndarray  # (seeds,), of the runs that have a score
     unfinished: int  # how many of these runs are not finished
     iqm: float
     interval: tuple[float, float]
     mean: float
     median: float
-    best: float  # single measurement of any of its runs
-
-
-def scored(study: Study, env_id: str, method: Method) -> list[tuple[Run, float]]:
-    """Return the runs of a method on an environment that have a final score, and that."""
-    column = study.column(env_id)
-    scores = [(run, run.score(column)) for run in method.on(env_id)]
-    return [(run, score) for run, score in scores if np.isfinite(score)]
+    best: float  # highest single measurement of all runs
 
 
 def score_row(study: Study, env_id: str, method: Method) -> Row | None:
-    """Return the scores of a method on an environment; None where there are none."""
-    pairs = scored(study, env_id, method)
+    """Return the scores of a method on an environment; None if there are none."""
+    column = study.score_column(env_id)
+    pairs = [(run, run.score(column)) for run in method.runs_on(env_id)]
+    pairs = [(run, score) for run, score in pairs if np.isfinite(score)]
     if not pairs:
         return None
     scores = np.array([score for _, score in pairs])
@@ -78,7 +72,7 @@ def score_row(study: Study, env_id: str, method: Method) -> Row | None:
         interval=iqm_interval([scores]),
         mean=float(scores.mean()),
         median=float(np.median(scores)),
-        best=max(run.best(study.column(env_id)) for run, _ in pairs),
+        best=max(run.best(column) for run, _ in pairs),
     )
 
 
@@ -86,6 +80,16 @@ def score_rows(study: Study) -> list[Row]:
     """Return a row for each environment and method that has scores."""
     rows = [score_row(study, env_id, method) for env_id in study.environments for method in study.methods]
     return [row for row in rows if row is not None]
+
+
+def normalize_scores(rows: Sequence[Row]) -> dict[str, dict[str, np.ndarray]]:
+    """Return method → environment → min-max normalized scores (seeds,)."""
+    normalized: dict[str, dict[str, np.ndarray]] = {}
+    for env_id in dict.fromkeys(row.env_id for row in rows):
+        scores = {row.method.label: row.scores for row in rows if row.env_id == env_id}
+        for label, values in min_max_normalize(scores).items():
+            normalized.setdefault(label, {})[env_id] = values
+    return normalized
 
 
 @dataclass(frozen=True)
@@ -100,27 +104,24 @@ class Aggregate:
 
 
 def aggregate_scores(study: Study, rows: Sequence[Row]) -> tuple[list[Aggregate], list[Method]]:
-    """Return the aggregates, best first, of methods with scores on all environments; and the methods without.
+    """Return the aggregates of methods with scores on all environments, best first, and the other methods.
 
-    None at all where there is only one environment, or only one method.
+    Both are empty if there is only one environment or only one method.
     """
-    normalized: dict[str, dict[str, np.ndarray]] = {}
-    for env_id in dict.fromkeys(row.env_id for row in rows):
-        scores = {row.method.label: row.scores for row in rows if row.env_id == env_id}
-        for label, values in min_max_normalized(scores).items():
-            normalized.setdefault(label, {})[env_id] = values
+    normalized = normalize_scores(rows)
     count = len({row.env_id for row in rows})
     if count < 2 or len(normalized) < 2:
         return [], []
-    found = []
+    aggregates = []
     for method in study.methods:
         strata = list(normalized.get(method.label, {}).values())
         if len(strata) == count:
             pooled = np.concatenate(strata)
             iqm = float(interquartile_mean(pooled))
-            found.append(Aggregate(method, len(pooled), iqm, iqm_interval(strata), float(pooled.mean())))
-    complete = {each.method.label for each in found}
-    return sorted(found, key=lambda a: -a.iqm), [m for m in study.methods if m.label not in complete]
+            aggregates.append(Aggregate(method, len(pooled), iqm, iqm_interval(strata), float(pooled.mean())))
+    complete = {aggregate.method.label for aggregate in aggregates}
+    incomplete = [method for method in study.methods if method.label not in complete]
+    return sorted(aggregates, key=lambda aggregate: -aggregate.iqm), incomplete
 
 
 @dataclass(frozen=True)
@@ -129,40 +130,36 @@ class Curve:
 
     method: Method
     seeds: Sequence[tuple[Run, Series]]
-    steps: np.ndarray  # (points,) that all seeds cover; empty where they have none in common
+    steps: np.ndarray  # (points,) that all seeds cover; empty if they do not overlap
     mean: np.ndarray  # (points,) over the seeds
     interval: np.ndarray  # (2, points); NaN for one seed
 
     @property
     def shortest(self) -> Run | None:
-        """The run that ends the mean before the others end; None where they end together, but for a twentieth."""
+        """The run that cuts the mean short; None if all runs end within 5 % of the longest."""
         ends = [(float(steps[-1]), run) for run, (steps, _) in self.seeds]
         first, last = min(ends, key=lambda end: end[0]), max(ends, key=lambda end: end[0])
         return first[1] if first[0] < 0.95 * last[0] else None
 
 
 def build_curves(study: Study, env_id: str, column: str) -> list[Curve]:
-    """Return a curve for each method that has more than one measurement of a metric on an environment."""
+    """Return a curve for each method with at least two measurements of a metric on an environment."""
     curves = []
     for method in study.methods:
-        seeds = [(run, run.series(column)) for run in method.on(env_id)]
+        seeds = [(run, run.series(column)) for run in method.runs_on(env_id)]
         seeds = [(run, series) for run, series in seeds if len(series[0])]
         if any(len(steps) > 1 for _, (steps, _) in seeds):
-            steps, values = on_common_grid([series for _, series in seeds])
+            steps, values = interpolate_curves([series for _, series in seeds])
             curves.append(Curve(method, seeds, steps, values.mean(axis=0), mean_interval(values)))
     return curves
 
 
-def rank_trials(study: Study) -> list[Method]:
-    """Return the methods that a sweep drew: those of runs that are trials, where settings differ."""
+def find_trials(study: Study) -> list[Method]:
+    """Return the methods that are trials of a sweep and differ in settings."""
     return [m for m in study.methods if m.settings and all(run.trial for run in m.runs)]
 
 
-def drawn_settings(trials: Sequence[Method]) -> list[str]:
-    """Return the settings that take more than one value among trials."""
+def find_swept_settings(trials: Sequence[Method]) -> list[str]:
+    """Return the settings that have more than one value among trials."""
     names = dict.fromkeys(name for trial in trials for name in trial.settings)
-    return [name for name in names if len({_of(trial, name) for trial in trials}) > 1]
-
-
-def _of(trial: Method, name: str) -> Any:
-    return trial.settings.get(name)
+    return [name for name in names if len({trial.settings.get(name) for trial in trials}) > 1]

@@ -10,10 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from milozero.reports.methods import Method, setting_value, spelled, varying
+from milozero.helpers.logging import format_duration
+from milozero.reports.methods import Method, find_varying_settings, format_value, get_setting
 from milozero.reports.runs import EVALUATION, Run
-from milozero.reports.scores import Aggregate, Row, Study, drawn_settings, score_row
+from milozero.reports.scores import Aggregate, Row, Study, find_swept_settings, score_row
 from milozero.studies.job_status import relative
+
+CSV_COLUMNS = (
+    *("name", "env_id", "algo", "method", "seed", "trial", "state", "reason", "iterations", "steps"),
+    *("score", "final", "best", "seconds", "steps_per_second", "commit", "log"),
+)
 
 
 @dataclass(frozen=True)
@@ -21,23 +27,23 @@ class Cell:
     """One cell of a table."""
 
     text: str
-    value: float | None = None  # what a column of numbers is sorted by
-    method: str = ""  # whose line is shown before the text
-    best: bool = False  # to be highlighted
-    state: bool = False  # the text is the state of a run
+    value: float | None = None  # sort key of a numeric column
+    method: str = ""  # method whose line is shown before the text
+    best: bool = False  # whether to highlight the cell
+    state: bool = False  # whether the text is the state of a run
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a page."""
+    """A table of the page."""
 
     caption: str
     head: Sequence[str]
     rows: Sequence[Sequence[Cell]]
 
 
-def number(value: float, form: str = "") -> Cell:
-    """Return a cell with a number, four digits of it unless `form` says otherwise; NaN is a dash."""
+def number_cell(value: float, form: str = "") -> Cell:
+    """Return a cell with a number, by default with about four digits; NaN is a dash."""
     if not math.isfinite(value):
         return Cell("–", -math.inf)
     if not form:
@@ -45,35 +51,42 @@ def number(value: float, form: str = "") -> Cell:
     return Cell(format(value, form).replace("-", "−"), value)
 
 
-def interval(bounds: tuple[float, float], form: str = "") -> Cell:
+def interval_cell(bounds: tuple[float, float], form: str = "") -> Cell:
     """Return a cell with an interval, sorted by its lower bound."""
     low, high = bounds
     if not math.isfinite(low):
         return Cell("one seed", -math.inf)
-    return Cell(f"{number(low, form).text} … {number(high, form).text}", low)
+    return Cell(f"{number_cell(low, form).text} … {number_cell(high, form).text}", low)
 
 
-def _method(method: Method) -> Cell:
+def _count_cell(count: int) -> Cell:
+    return Cell(str(count), count)
+
+
+def _duration_cell(seconds: float) -> Cell:
+    return Cell(format_duration(seconds), float(seconds))
+
+
+def _method_cell(method: Method) -> Cell:
     return Cell(method.label, method=method.label)
 
 
 def scores_table(rows: Sequence[Row]) -> Table:
-    """Return the final scores of each method on each environment; the best of each environment highlighted."""
+    """Return the final scores of each method on each environment, with the best IQM highlighted."""
     best = {env_id: max(r.iqm for r in rows if r.env_id == env_id) for env_id in {row.env_id for row in rows}}
     several = len({row.method.label for row in rows}) > 1
     cells = []
     for row in rows:
-        seeds = f"{len(row.scores)}" + (f" ({row.unfinished} not finished)" if row.unfinished else "")
-        iqm = number(row.iqm)
-        top = several and row.iqm == best[row.env_id]
+        seeds = f"{len(row.scores)}" + (f" ({row.unfinished} unfinished)" if row.unfinished else "")
+        is_best = several and row.iqm == best[row.env_id]
         cells.append(
             [
                 Cell(row.env_id),
-                _method(row.method),
+                _method_cell(row.method),
                 Cell(seeds, len(row.scores)),
-                Cell(iqm.text, iqm.value, best=top),
-                interval(row.interval),
-                *(number(value) for value in (row.mean, row.median, row.best)),
+                Cell(number_cell(row.iqm).text, row.iqm, best=is_best),
+                interval_cell(row.interval),
+                *(number_cell(value) for value in (row.mean, row.median, row.best)),
             ]
         )
     head = ("environment", "method", "seeds", "IQM", "95 % interval", "mean", "median", "best")
@@ -84,113 +97,99 @@ def aggregates_table(aggregates: Sequence[Aggregate]) -> Table:
     """Return the normalized scores over all environments."""
     rows = [
         [
-            _method(each.method),
-            Cell(str(each.runs), each.runs),
-            number(each.iqm, ".3f"),
-            interval(each.interval, ".3f"),
-            number(each.mean, ".3f"),
+            _method_cell(aggregate.method),
+            _count_cell(aggregate.runs),
+            number_cell(aggregate.iqm, ".3f"),
+            interval_cell(aggregate.interval, ".3f"),
+            number_cell(aggregate.mean, ".3f"),
         ]
-        for each in aggregates
+        for aggregate in aggregates
     ]
     head = ("method", "runs", "IQM", "95 % interval", "mean")
     return Table("Normalized score of each method over all environments", head, rows)
 
 
 def trials_table(study: Study, trials: Sequence[Method], env_id: str) -> Table:
-    """Return the trials of a sweep by their score on an environment, with what they drew."""
-    names = drawn_settings(trials)
+    """Return the trials of a sweep and their settings, ranked by their score on an environment."""
+    names = find_swept_settings(trials)
     rows = [row for trial in trials if (row := score_row(study, env_id, trial))]
     rows.sort(key=lambda row: -row.iqm)
     cells = []
-    for place, row in enumerate(rows, start=1):
-        run = row.method.on(env_id)[0]
-        drawn = [setting_value(run, name) for name in names]
-        numbers = [float(v) if isinstance(v, int | float) and not isinstance(v, bool) else None for v in drawn]
-        iqm = number(row.iqm)
+    for rank, row in enumerate(rows, start=1):
+        run = row.method.runs_on(env_id)[0]
+        values = [get_setting(run, name) for name in names]
+        numbers = [float(v) if isinstance(v, int | float) and not isinstance(v, bool) else None for v in values]
         cells.append(
             [
-                Cell(str(place), place),
+                _count_cell(rank),
                 Cell(f"trial{run.trial}", method=row.method.label),
-                Cell(iqm.text, iqm.value, best=place == 1),
-                Cell(str(len(row.scores)), len(row.scores)),
-                *(Cell(spelled(value), sorted_by) for value, sorted_by in zip(drawn, numbers, strict=True)),
+                Cell(number_cell(row.iqm).text, row.iqm, best=rank == 1),
+                _count_cell(len(row.scores)),
+                *(Cell(format_value(value), number) for value, number in zip(values, numbers, strict=True)),
             ]
         )
-    return Table(f"Trials on {env_id}, the best first", ("rank", "trial", "IQM", "seeds", *names), cells)
+    return Table(f"Trials on {env_id}, best first", ("rank", "trial", "IQM", "seeds", *names), cells)
 
 
 def time_table(study: Study) -> Table:
-    """Return how long the runs of each method took on each environment, and how fast they were."""
+    """Return duration and speed of the runs of each method on each environment."""
     rows = []
     for env_id in study.environments:
         for method in study.methods:
-            runs = [run for run in method.on(env_id) if math.isfinite(run.last("seconds"))]
+            runs = [run for run in method.runs_on(env_id) if math.isfinite(run.last("seconds"))]
             if runs:
                 seconds = np.array([run.last("seconds") for run in runs])
                 workers = sorted({int(w) for r in runs if isinstance(w := r.config.get("num_workers"), int)})
                 rows.append(
                     [
                         Cell(env_id),
-                        _method(method),
-                        Cell(str(len(runs)), len(runs)),
+                        _method_cell(method),
+                        _count_cell(len(runs)),
                         Cell(", ".join(map(str, workers)) or "–", workers[0] if workers else -math.inf),
-                        number(float(np.nanmean([run.steps for run in runs])), ",.0f"),
-                        Cell(duration(seconds.mean()), float(seconds.mean())),
-                        Cell(duration(seconds.sum()), float(seconds.sum())),
-                        number(float(np.nanmean([run.speed for run in runs])), ",.0f"),
+                        number_cell(float(np.nanmean([run.steps for run in runs])), ",.0f"),
+                        _duration_cell(seconds.mean()),
+                        _duration_cell(seconds.sum()),
+                        number_cell(float(np.nanmean([run.speed for run in runs])), ",.0f"),
                     ]
                 )
-    head = ("environment", "method", "runs", "workers", "steps a run", "time a run", "time in all", "steps/s")
+    head = ("environment", "method", "runs", "workers", "steps per run", "time per run", "total time", "steps/s")
     return Table("Wall-clock time and speed", head, rows)
 
 
-def duration(seconds: float) -> str:
-    """Return a time as people say it: ``45 s``, ``12 min``, ``3 h 05 min``."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60:,} h {minutes % 60:02} min"
-
-
-def open_runs_table(study: Study) -> Table:
-    """Return the runs that are not finished, or of whose logs something cannot be read, why, and where the log is."""
+def unfinished_table(study: Study) -> Table:
+    """Return the runs that are unfinished or whose logs are damaged, with the reason and the path of the log."""
     rows = [
         [
             Cell(run.name),
             Cell(run.state, state=True),
-            number(run.steps, ",.0f"),
+            number_cell(run.steps, ",.0f"),
             Cell("; ".join(filter(None, (run.reason, *run.problems))) or "–"),
             Cell(relative(run.log.absolute()) if run.log.exists() else "–"),
         ]
         for run in study.runs
         if run.state != "finished" or run.problems
     ]
-    return Table("Runs that are not finished, or not whole", ("run", "state", "steps", "reason", "log"), rows)
+    return Table("Unfinished runs, and runs with damaged logs", ("run", "state", "steps", "reason", "log"), rows)
 
 
-def runs_as_csv(study: Study) -> bytes:
-    """Return one row for each run."""
+def runs_to_csv(study: Study) -> bytes:
+    """Return a CSV with one row per run."""
     names: dict[str, None] = {}
     for algo in sorted({run.algo for run in study.known}):
-        names |= dict.fromkeys(varying([run for run in study.known if run.algo == algo]))
+        names |= dict.fromkeys(find_varying_settings([run for run in study.known if run.algo == algo]))
     labels = {run.name: method.label for method in study.methods for run in method.runs}
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow([*_COLUMNS, *names])
+    writer.writerow([*CSV_COLUMNS, *names])
     for run in study.runs:
-        drawn = [spelled(setting_value(run, name)) if run.config else "" for name in names]
-        writer.writerow([*_facts(study, run, labels.get(run.name, "")), *drawn])
+        settings = [format_value(get_setting(run, name)) if run.config else "" for name in names]
+        writer.writerow([*_csv_cells(study, run, labels.get(run.name, "")), *settings])
     return text.getvalue().encode("utf-8", errors="replace")
 
 
-_COLUMNS = (
-    *("name", "env_id", "algo", "method", "seed", "trial", "state", "reason", "iterations", "steps"),
-    *("score", "final", "best", "seconds", "steps_per_second", "commit", "log"),
-)
-
-
-def _facts(study: Study, run: Run, method: str) -> list[str]:
-    column = study.column(run.env_id) if run.config else EVALUATION
+def _csv_cells(study: Study, run: Run, method: str) -> list[str]:
+    """Return the `CSV_COLUMNS` of a run."""
+    column = study.score_column(run.env_id) if run.config else EVALUATION
     numbers = [run.score(column), run.best(column), run.last("seconds"), run.speed]
     return [
         *(run.name, run.env_id, run.algo, method, run.seed, run.trial, run.state, run.reason),

@@ -1,4 +1,4 @@
-"""The newest videos of a report's runs, to stand within the page."""
+"""Find the newest videos of a report's runs, to embed them in the page."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from milozero.reports.runs import Run
 from milozero.reports.scores import Study
 
 MAX_VIDEOS = 6
-MAX_TOTAL_BYTES = 25 * 2**20  # bytes of all of them together
+MAX_TOTAL_BYTES = 25 * 2**20
 
 
 @dataclass(frozen=True)
 class Video:
-    """One episode."""
+    """A video of one episode."""
 
     run: Run
     method: str
     path: Path  # …/<run>/<checkpoint>/episode_000.mp4
-    written: float  # seconds since the epoch
+    mtime: float  # seconds since the epoch
     size: int  # bytes
 
     @property
     def data(self) -> str:
-        """The file, as text for a ``data:`` address."""
+        """The file in base64, for a ``data:`` URL."""
         return base64.b64encode(self.path.read_bytes()).decode()
 
     @property
     def episode_return(self) -> float | None:
-        """The return of the episode, where the evaluation has kept it."""
+        """The return of the episode, if ``results.json`` has it."""
         number = re.search(r"[0-9]+$", self.path.stem)
         try:
             results = json.loads((self.path.parent / "results.json").read_text())
@@ -43,31 +43,31 @@ class Video:
             return None
 
 
-def found(data: Path, study: Study) -> list[Video]:
+def find_videos(data: Path, study: Study) -> list[Video]:
     """Return the videos of the runs, newest first."""
-    return sorted(_found(data, study), key=lambda video: (-video.written, str(video.path)))
+    return sorted(_iterate_videos(data, study), key=lambda video: (-video.mtime, str(video.path)))
 
 
-def _found(data: Path, study: Study) -> Iterator[Video]:
+def _iterate_videos(data: Path, study: Study) -> Iterator[Video]:
     for method in study.methods:
         for run in method.runs:
             folder = data / "evaluations" / run.name
             for path in folder.glob("*/*.mp4") if folder.is_dir() else ():
-                if os.access(path, os.R_OK):  # it may have gone meanwhile
-                    about = path.stat()
-                    yield Video(run, method.label, path, about.st_mtime, about.st_size)
+                if os.access(path, os.R_OK):  # it may have been deleted in the meantime
+                    stat = path.stat()
+                    yield Video(run, method.label, path, stat.st_mtime, stat.st_size)
 
 
-def chosen(videos: Sequence[Video]) -> list[Video]:
-    """Return which of the videos, newest first, a page shows: of each environment and method one, then others."""
+def select_videos(videos: Sequence[Video]) -> list[Video]:
+    """Return the videos to show, from all videos, newest first: one per environment and method, then others."""
     seen: set[tuple[str, str]] = set()
     first = []
     for video in videos:
-        if (case := (video.run.env_id, video.method)) not in seen:
-            seen.add(case)
+        if (pair := (video.run.env_id, video.method)) not in seen:
+            seen.add(pair)
             first.append(video)
-    shown: list[Video] = []
+    selected: list[Video] = []
     for video in first + [video for video in videos if video not in first]:
-        if len(shown) < MAX_VIDEOS and sum(v.size for v in shown) + video.size <= MAX_TOTAL_BYTES:
-            shown.append(video)
-    return shown
+        if len(selected) < MAX_VIDEOS and sum(v.size for v in selected) + video.size <= MAX_TOTAL_BYTES:
+            selected.append(video)
+    return selected

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from milozero.experiment.status import read_status
 from milozero.helpers.config.params import build
 from milozero.helpers.errors import UserError, did_you_mean
 from milozero.studies.launch_config import LAUNCHERS, LaunchConfig
@@ -73,10 +74,7 @@ class StudyFolder:
 
     def status(self, job: str) -> dict[str, Any]:
         """Return what a job's run says of itself (its ``status.json``); nothing where there is no such file yet."""
-        try:
-            return dict(json.loads((self.data / "logs" / job / "status.json").read_text()))
-        except (OSError, ValueError, TypeError):
-            return {}
+        return read_status(self.data / "logs" / job)
 
     def read_exit_code(self, job: str) -> int | None:
         """Return the exit code of a job; None where it has left none."""

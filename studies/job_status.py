@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,6 +16,7 @@ from rich.text import Text
 
 from milozero.studies.folder import Record, StudyFolder
 from milozero.studies.launchers.base import launcher_class
+from milozero.tracking.csv import read_last_values
 
 if TYPE_CHECKING:
     from milozero.studies.jobs import Job
@@ -128,22 +127,8 @@ def last_error(path: Path) -> str:
 
 
 def last_row(path: Path) -> dict[str, float]:
-    """Return metric → its last value that there is, of a ``progress.csv``."""
-    try:
-        with path.open() as file:
-            header = file.readline()
-    except OSError:
-        return {}
-    values: dict[str, float] = {}
-    columns = header.strip().split(",")
-    for row in csv.reader(io.StringIO("\n".join(tail(path)))):
-        if len(row) == len(columns) and row != columns:
-            for column, cell in zip(columns, row, strict=True):
-                try:
-                    values[column] = float(cell)
-                except ValueError:  # an empty cell: not measured that time
-                    continue
-    return values
+    """Return metric → its last measured value in a ``progress.csv``."""
+    return read_last_values(path)
 
 
 def summary(reports: Sequence[Report]) -> str:

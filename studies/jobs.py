@@ -23,7 +23,7 @@ from milozero.helpers.config.params import param, usable_path
 from milozero.helpers.config.task_file import read_yaml
 from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import UserError, did_you_mean
-from milozero.tracking.names import usable_name
+from milozero.tracking.names import check_wandb_name
 
 MAX_JOBS = 10_000  # of one study; a slip of the finger is beyond
 STUDY_OWNED = {"env_id", "seed", "uuid", "resume", "data_dir", "task"}  # settings that are the study's to give
@@ -56,11 +56,11 @@ class StudyConfig:
     num_trials: int = param(1, "trials of a sweep, each over all environments and seeds", low=1, high=MAX_JOBS)
     sweep_seed: int = param(0, "seed of what the trials draw", low=0)
     data_dir: str = param("data", "folder for the jobs' files and what they write", check=usable_path)
-    wandb_entity: str = param("", "Weights & Biases user or team", check=usable_name)
+    wandb_entity: str = param("", "Weights & Biases user or team", check=check_wandb_name)
     wandb_project: str = param(
         "",
         "Weights & Biases project (default: the study's name, where another --wandb flag is given)",
-        check=usable_name,
+        check=check_wandb_name,
     )
 
 
@@ -194,7 +194,7 @@ def _complete(settings: Settings, project: str) -> Settings:
     imitation, agent = (_absolute(group) for group in (settings.imitation, settings.agent))
     if not tracking.wandb_project and project:
         try:
-            usable_name(project)
+            check_wandb_name(project)
         except UserError as error:
             raise UserError(f"--wandb_project={project}: {error}") from None
         tracking = dataclasses.replace(tracking, wandb_project=project)

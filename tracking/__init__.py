@@ -1,1 +1,1 @@
-"""Trackers: where the metrics of a run go (console, CSV, TensorBoard, Weights & Biases)."""
+"""Trackers log a run's metrics to the console, CSV, TensorBoard and Weights & Biases."""

@@ -1,4 +1,4 @@
-"""A file that grows while a run lasts, on a disk that may be full for a while."""
+"""A file that a run appends to, even if the disk is full for a while."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ logger = logging.getLogger(__name__)
 
 
 class AppendedFile:
-    """Takes bytes at its end; what a full disk does not take is kept, and written as soon as it does.
+    """Appends bytes to a file; buffers what a full disk rejects and writes it later.
 
     Args:
-        path: the file, made where there is none.
+        path: the file; created if it does not exist.
 
     Raises:
-        OSError: where it cannot be opened.
+        OSError: if the file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)
-        self._waiting = b""  # not yet in the file
-        self._complains = True
+        self._pending = b""  # not yet in the file
+        self._warned = False
 
     def append(self, data: bytes) -> None:
-        """Write at once, so that a killed run keeps it; a disk that does not take it is reported once."""
-        self._waiting += data
+        """Write immediately, so that a killed run keeps its data; warn once if the disk rejects it."""
+        self._pending += data
         try:
             self._write()
         except OSError as error:
-            if self._complains:
-                logger.warning("%s takes no more (%s); it is kept for later", self._file.name, error.strerror)
-            self._complains = False
+            if not self._warned:
+                logger.warning("cannot write to %s (%s); buffering until it works", self._file.name, error.strerror)
+            self._warned = True
         else:
-            self._complains = True
+            self._warned = False
 
     def _write(self) -> None:
-        while self._waiting:  # a full disk takes a part
-            self._waiting = self._waiting[self._file.write(self._waiting) :]
+        while self._pending:  # a full disk accepts only a part
+            self._pending = self._pending[self._file.write(self._pending) :]
 
     def sync(self) -> None:
-        """Bring everything onto the disk, where a power cut does not reach it.
+        """Flush to the physical disk, so that a power cut loses nothing.
 
         Raises:
-            OSError: where the disk does not take it.
+            OSError: if the disk rejects the data.
         """
         self._write()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Write what the disk takes of what is left, and close the file."""
+        """Write the buffered data if the disk accepts it, and close the file."""
         self.append(b"")
         with contextlib.suppress(OSError):
             self._file.close()

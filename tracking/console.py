@@ -1,10 +1,9 @@
-"""Metrics on the terminal: a live table with a progress bar, or plain lines where there is no terminal."""
+"""Show metrics on the terminal: a live table with a progress bar, or plain lines if stdout is not a terminal."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import math
 import os
 import sys
@@ -17,13 +16,13 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
+from milozero.helpers.logging import format_duration
 from milozero.tracking.tracker import Tracker
 
-logger = logging.getLogger(__name__)
 LINE_INTERVAL_S = 10.0
-
-# metric → label, format; three columns, top to bottom
-SHOWN = (
+NUM_ROWS = 4
+# metric, label, format; column by column
+CONSOLE_METRICS = (
     ("iteration", "iteration", "{:,.0f}"),
     ("timesteps", "steps", "{:,.0f}"),
     ("steps_per_second", "steps/s", "{:,.0f}"),
@@ -41,14 +40,13 @@ SHOWN = (
     ("entropy", "entropy", "{:.2f}"),
     ("grad_norm", "gradient norm", "{:.2f}"),
 )
-ROWS = 4
 
 
 def terminal_width() -> int | None:
-    """Return the width of the terminal the user looks at, or None where there is none.
+    """Return the width of the user's terminal, or None if there is none.
 
-    Under mpiexec a worker's own output is a pseudo-terminal whatever the user did with mpiexec's, so the
-    launcher's output is the one to ask (on Linux).
+    mpiexec connects each worker to a pseudo-terminal even if its own output is redirected. Under mpiexec, this
+    function therefore checks the output of mpiexec (on Linux).
     """
     try:
         if "OMPI_COMM_WORLD_SIZE" not in os.environ:
@@ -62,28 +60,17 @@ def terminal_width() -> int | None:
         return None
 
 
-def duration(seconds: float) -> str:
-    """Return seconds as ``D-HH:MM:SS`` or ``MM:SS``."""
-    if not math.isfinite(seconds):
-        return "–"
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    days, hour = divmod(hours, 24)
-    clock = f"{hour:02}:{minute:02}:{second:02}" if hours else f"{minute:02}:{second:02}"
-    return f"{days}-{clock}" if days else clock
-
-
 class ConsoleTracker(Tracker):
-    """Shows the newest value of each metric, and how far the run is."""
+    """Shows the latest value of each metric and the run's progress."""
 
     def __init__(self, title: str) -> None:
         self._title = title
-        self._seen: dict[str, float] = {}
-        self._last_line = -math.inf
+        self._latest: dict[str, float] = {}
+        self._last_line_time = -math.inf
         width = terminal_width()
         self._live: Live | None = None
         if width is not None:
-            console = Console(force_terminal=True, width=max(min(width, 118), 60), height=ROWS + 6)
+            console = Console(force_terminal=True, width=max(min(width, 118), 60), height=NUM_ROWS + 6)
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None),
@@ -95,47 +82,47 @@ class ConsoleTracker(Tracker):
             self._live = Live(console=console, auto_refresh=False, transient=False)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Redraw the table, or print a line every few seconds."""
-        with contextlib.suppress(OSError, ValueError):  # nobody looks any more, or the disk behind stdout is full
+        """Redraw the table, or print a line every `LINE_INTERVAL_S`."""
+        with contextlib.suppress(OSError, ValueError):  # the terminal was closed, or stdout goes to a full disk
             self._show(metrics)
 
     def _show(self, metrics: Mapping[str, float]) -> None:
-        self._seen.update({k: v for k, v in metrics.items() if not math.isnan(v)})
+        self._latest.update({k: v for k, v in metrics.items() if not math.isnan(v)})
         if self._live is not None:
-            self._live.start()  # only now: what is printed before stays above
-            self._bar.update(self._task, completed=self._seen.get("progress", 0.0))
-            self._live.update(self._table(), refresh=True)
-        elif time.monotonic() - self._last_line >= LINE_INTERVAL_S:
-            self._last_line = time.monotonic()
-            print(self.line(), flush=True)
+            self._live.start()  # not earlier: lines printed before the first iteration stay above the table
+            self._bar.update(self._task, completed=self._latest.get("progress", 0.0))
+            self._live.update(self._render_table(), refresh=True)
+        elif time.monotonic() - self._last_line_time >= LINE_INTERVAL_S:
+            self._last_line_time = time.monotonic()
+            print(self._format_line(), flush=True)
 
     def close(self) -> None:
-        """Leave the last state on the screen."""
+        """Leave the final values on the screen."""
         with contextlib.suppress(OSError, ValueError):
             if self._live is not None:
                 self._live.stop()
-            elif self._seen:
-                print(self.line(), flush=True)
+            elif self._latest:
+                print(self._format_line(), flush=True)
 
-    def text(self, name: str, form: str) -> str:
-        """Return a metric's newest value as shown."""
-        value = self._seen.get(name)
+    def _format_metric(self, name: str, template: str) -> str:
+        value = self._latest.get(name)
         if value is None:
             return "–"
-        return duration(value) if name == "time_left" else form.format(value)
+        return format_duration(value) if name == "time_left" else template.format(value)
 
-    def line(self) -> str:
-        """Return the first two columns as one plain line."""
-        return " | ".join(f"{label} {self.text(name, form)}" for name, label, form in SHOWN[: 2 * ROWS])
+    def _format_line(self) -> str:
+        """Return the first two columns of the table as one line."""
+        columns = CONSOLE_METRICS[: 2 * NUM_ROWS]
+        return " | ".join(f"{label} {self._format_metric(name, template)}" for name, label, template in columns)
 
-    def _table(self) -> Group:
+    def _render_table(self) -> Group:
         table = Table.grid(padding=(0, 1), expand=True)
-        columns = len(SHOWN) // ROWS
-        for _ in range(columns):
+        num_columns = len(CONSOLE_METRICS) // NUM_ROWS
+        for _ in range(num_columns):
             table.add_column(style="dim", no_wrap=True)
             table.add_column(justify="right", no_wrap=True)
-        for row in range(ROWS):
-            cells = [SHOWN[column * ROWS + row] for column in range(columns)]
-            table.add_row(*(text for name, label, form in cells for text in (label, self.text(name, form))))
+        for row in range(NUM_ROWS):
+            cells = [CONSOLE_METRICS[column * NUM_ROWS + row] for column in range(num_columns)]
+            table.add_row(*(text for name, label, form in cells for text in (label, self._format_metric(name, form))))
         panel = Panel(table, title=self._title, title_align="left", border_style="blue")
-        return Group(panel, self._bar, "")  # mpiexec passes a line on when it ends: the bar must not be the last
+        return Group(panel, self._bar, "")  # mpiexec forwards complete lines, so the bar must not be last

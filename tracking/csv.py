@@ -1,34 +1,39 @@
-"""Metrics to ``progress.csv``, one row an iteration."""
+"""The one writer and the one reader of ``progress.csv``, which has one row of metrics per iteration."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from milozero.helpers.files import write_bytes
 from milozero.tracking.appended import AppendedFile
 from milozero.tracking.tracker import Tracker
 
+TAIL_BYTES = 64 * 1024  # enough for the last rows of a file
+
 
 class CSVTracker(Tracker):
-    """Appends rows to a CSV file; its columns are the metrics of the first row.
+    """Appends rows to a CSV file whose columns are the metrics of the first row.
 
-    Rows that a full disk does not take are kept, and written as soon as it does.
+    Buffers rows that a full disk rejects and writes them later.
 
     Args:
         path: the file.
-        iteration: the one that the run goes on from; later rows, which it will write again, are removed.
+        iteration: the iteration a resumed run continues from; later rows are removed, as the run writes them again.
     """
 
     def __init__(self, path: Path, iteration: int = 0) -> None:
-        self._columns = keep_rows(path, iteration)
+        self._columns = truncate_rows(path, iteration)
         self._file = AppendedFile(path)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Write one row at once, so that a killed run keeps it; a NaN is an empty cell."""
+        """Write one row immediately, so that a killed run keeps it; a NaN becomes an empty cell."""
         text = io.StringIO(newline="")
         if not self._columns:
             self._columns = list(metrics)
@@ -38,10 +43,10 @@ class CSVTracker(Tracker):
         self._file.append(text.getvalue().encode())
 
     def flush(self) -> None:
-        """Bring what was logged onto the disk, before a checkpoint that counts on it.
+        """Flush all rows to the physical disk; called before a checkpoint that relies on them.
 
         Raises:
-            OSError: where the disk does not take it.
+            OSError: if the disk rejects them.
         """
         self._file.sync()
 
@@ -50,8 +55,8 @@ class CSVTracker(Tracker):
         self._file.close()
 
 
-def keep_rows(path: Path, iteration: int) -> list[str]:
-    """Remove the rows after an iteration from a progress file, also half a row at its end; return its columns."""
+def truncate_rows(path: Path, iteration: int) -> list[str]:
+    """Remove damaged rows and the rows after an iteration from a ``progress.csv``; return its columns."""
     if not iteration or not path.exists():
         path.write_bytes(b"")
         return []
@@ -60,12 +65,74 @@ def keep_rows(path: Path, iteration: int) -> list[str]:
     if "iteration" not in columns:
         path.write_bytes(b"")
         return []
-    place = columns.index("iteration")
+    index = columns.index("iteration")
 
-    def stays(row: bytes) -> bool:
-        cell = row.split(b",")[place] if row.count(b",") == len(columns) - 1 and row.endswith(b"\n") else b""
+    def keep(row: bytes) -> bool:
+        cell = row.split(b",")[index] if row.count(b",") == len(columns) - 1 and row.endswith(b"\n") else b""
         return cell.isdigit() and int(cell) <= iteration
 
-    if not all(map(stays, rows)):
-        write_bytes(path, b"".join([header, *filter(stays, rows)]))
+    if not all(map(keep, rows)):
+        write_bytes(path, b"".join([header, *filter(keep, rows)]))
     return columns
+
+
+def parse_progress(text: str, names: Collection[str] | None = None) -> tuple[dict[str, np.ndarray], int]:
+    """Parse a ``progress.csv`` that may be damaged or still growing.
+
+    Args:
+        text: content of the file; a last line without a newline is still being written, and is ignored.
+        names: metrics to parse, all by default. Parsing a few is faster.
+
+    Returns:
+        metric → values (rows,), NaN if a cell is not a number; and the number of damaged lines, which are skipped.
+    """
+    lines = text.split("\n")[:-1]
+    header = [name.strip() for name in lines[0].split(",")] if lines else []
+    rows = [line for line in lines[1:] if line and line.count(",") == len(header) - 1]
+    indices = {name: index for index, name in enumerate(header) if names is None or name in names}
+    table = _parse_cells(rows, list(indices.values()))
+    return dict(zip(indices, table.T, strict=True)), max(len(lines) - 1, 0) - len(rows)
+
+
+def read_progress(path: Path) -> dict[str, np.ndarray]:
+    """Return metric → values (rows,) of a ``progress.csv``, NaN if not measured.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    return parse_progress(path.read_text(errors="replace"))[0]
+
+
+def read_last_values(path: Path) -> dict[str, float]:
+    """Return metric → last measured value of a ``progress.csv``; empty if it cannot be read.
+
+    Reads only the end of the file.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.readline()
+            file.seek(max(len(header), os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            text = (header + file.read()).decode(errors="replace").replace("\r", "")
+    except OSError:
+        return {}
+    measured = {name: values[np.isfinite(values)] for name, values in parse_progress(text)[0].items()}
+    return {name: float(values[-1]) for name, values in measured.items() if len(values)}
+
+
+def _parse_cells(rows: Sequence[str], indices: Sequence[int]) -> np.ndarray:
+    """Return the numbers (rows, indices) of some columns."""
+    if not rows or not indices:
+        return np.empty((len(rows), len(indices)))
+    filled = [row.replace(",,", ",nan,").replace(",,", ",nan,") for row in rows]
+    try:
+        return np.loadtxt(filled, delimiter=",", usecols=indices, comments=None, ndmin=2)
+    except ValueError:  # a row ends with an empty cell, or a cell is not a number
+        cells = [row.split(",") for row in rows]
+        return np.array([[_parse_number(row[index]) for index in indices] for row in cells])
+
+
+def _parse_number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan

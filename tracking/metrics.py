@@ -1,4 +1,4 @@
-"""What a run measures: each metric is described once, those of an algorithm in its agent's file."""
+"""The metrics of training runs and evaluations; agents document their own metrics in their files."""
 
 from __future__ import annotations
 
@@ -7,65 +7,70 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """What one number that a run logs is."""
+    """Documentation of one metric, in Markdown."""
 
-    group: str  # that TensorBoard shows it in
+    group: str  # the prefix of its TensorBoard tag
     unit: str
-    meaning: str  # its definition; Markdown
+    meaning: str
     healthy: str  # what to expect, and when to worry
-    source: str = ""  # the paper and the equation, where it is from one
+    source: str = ""  # paper and equation, if any
 
 
-RUN_METRICS = {  # of every training run: what `orchestrator.py` logs besides what the agent returns
-    "iteration": Metric("time", "iterations", "rollouts that were learned from", "grows by 1"),
+RUN_METRICS = {  # of every training run; `orchestrator.py` adds the agent's metrics
+    "iteration": Metric("time", "iterations", "rollouts that the agent has learned from", "grows by 1"),
     "timesteps": Metric("time", "environment steps", "steps so far", "grows by `rollout_len` × workers"),
-    "episodes": Metric("time", "episodes", "episodes that have ended so far; cut-off ones are left out", "grows"),
-    "progress": Metric("time", "share", "of `num_timesteps` or `num_iters`, whichever is nearer its end", "0 to 1"),
+    "episodes": Metric("time", "episodes", "episodes that have ended so far; cut-off episodes do not count", "grows"),
+    "progress": Metric(
+        "time", "fraction", "completed fraction of `num_timesteps` or `num_iters`, whichever is larger", "0 to 1"
+    ),
     "return_mean": Metric(
         "train",
         "reward",
-        "mean return of the episodes that ended in this iteration: the sum of their rewards, neither discounted nor "
-        "scaled, with sampled actions",
-        "rises, with noise; a fall for many iterations means steps that are too large",
+        "mean return of the episodes that ended in this iteration, with sampled actions; the return is the sum of "
+        "raw rewards, neither discounted nor scaled",
+        "rises, with noise; if it falls for many iterations, the updates are too large",
     ),
-    "return_min": Metric("train", "reward", "the lowest of these returns", "far below the mean: some episodes fail"),
-    "return_max": Metric("train", "reward", "the highest of these returns", "shows what the policy can already do"),
+    "return_min": Metric(
+        "train", "reward", "lowest of these returns", "if it is far below the mean, some episodes fail"
+    ),
+    "return_max": Metric("train", "reward", "highest of these returns", "shows what the policy can already do"),
     "length_mean": Metric(
         "train",
         "steps",
         "mean length of these episodes",
-        "where falling ends an episode, rises with the return, up to the task's limit",
+        "rises with the return up to the time limit, if falling ends an episode",
     ),
     "eval_return": Metric(
         "eval",
         "reward",
-        "mean return of `eval_episodes` episodes with the deterministic policy, their seeds always the same; every "
-        "`eval_frequency` iterations and at the end",
-        "the number to judge a run by; later in a run mostly above `return_mean`. Worry where it stays far below: "
-        "the policy needs its noise",
+        "mean return of `eval_episodes` episodes with the deterministic policy and fixed seeds, every "
+        "`eval_frequency` iterations and at the end of the run",
+        "the metric to judge a run by; late in a run usually above `return_mean`. If it stays far below, the policy "
+        "relies on its noise",
     ),
     "best_eval_return": Metric(
-        "eval", "reward", "the highest `eval_return` so far, that of `best.pt`", "rises in steps"
+        "eval",
+        "reward",
+        "highest `eval_return` so far, that of `best.pt`",
+        "rises in steps",
     ),
-    "seconds": Metric(
-        "time", "s", "wall-clock time of training so far, over all launches of the run", "grows evenly"
-    ),
+    "seconds": Metric("time", "s", "wall-clock time of training so far, over all launches", "grows evenly"),
     "steps_per_second": Metric(
-        "time", "steps/s", "`timesteps` / `seconds`, evaluations and checkpoints included", "steady after the start"
+        "time", "steps/s", "`timesteps` / `seconds`, including evaluations and checkpoints", "steady after the start"
     ),
     "time_left": Metric(
-        "time", "s", "until the run ends, if it goes on as fast, at most until `execution_time`", "falls to 0"
+        "time", "s", "estimated time until the run ends, at most until `execution_time` is over", "falls to 0"
     ),
 }
-EVALUATION_METRICS = {  # of a checkpoint that is played
+EVALUATION_METRICS = {  # of `--task=eval`
     "return_mean": Metric(
         "eval", "reward", "mean return of the episodes, with the deterministic policy", "as `eval_return`"
     ),
     "return_std": Metric(
         "eval",
         "reward",
-        "standard deviation of the returns over the episodes (of these, not an estimate for more)",
-        "small beside the mean; large where some episodes fail",
+        "standard deviation of the returns over the episodes (population, not sample)",
+        "small compared with the mean; if it is large, some episodes fail",
     ),
     "length_mean": Metric("eval", "steps", "mean length of the episodes", "as in training"),
 }

@@ -1,28 +1,22 @@
-"""Pictures of a run."""
+"""Plots of a single run."""
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
-
-def read_progress(path: Path) -> dict[str, np.ndarray]:
-    """Return the columns of a ``progress.csv``; empty cells are NaN."""
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in (rows[0] if rows else ())}
+from milozero.tracking.csv import read_progress
 
 
-def learning_curve(progress: Path, picture: Path, title: str, expert: float | None = None) -> None:
-    """Draw training and evaluation returns over environment steps, from ``progress.csv`` to a PNG file.
+def plot_learning_curve(progress: Path, picture: Path, title: str, expert_return: float | None = None) -> None:
+    """Plot training and evaluation returns over environment steps.
 
     Args:
-        progress: the CSV file.
-        picture: where the PNG goes.
-        title: of the picture.
-        expert: the demonstrations' mean return, drawn as the line to reach.
+        progress: the ``progress.csv`` to plot.
+        picture: the PNG file to write.
+        title: title of the plot.
+        expert_return: mean return of the demonstrations, drawn as a horizontal line.
     """
     from matplotlib.figure import Figure
 
@@ -35,8 +29,8 @@ def learning_curve(progress: Path, picture: Path, title: str, expert: float | No
     seen = np.isfinite(evaluation)
     if seen.any():
         axes.plot(steps[seen], evaluation[seen], "o-", color="tab:orange", label="evaluation (deterministic)")
-    if expert is not None:
-        axes.axhline(expert, color="tab:green", linestyle="--", label="expert")
+    if expert_return is not None:
+        axes.axhline(expert_return, color="tab:green", linestyle="--", label="expert")
     axes.set(xlabel="environment steps", ylabel="episode return", title=title)
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", frameon=False)

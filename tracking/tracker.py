@@ -1,4 +1,4 @@
-"""Where a run's metrics go: console, CSV, TensorBoard, Weights & Biases. One file each, one small protocol."""
+"""The tracker interface: trackers log a run's metrics to the console, CSV, TensorBoard and Weights & Biases."""
 
 from __future__ import annotations
 
@@ -7,46 +7,48 @@ from dataclasses import dataclass
 
 from milozero.helpers.config.params import param
 
-BACKGROUND = "tracker"  # name of a tracker's own thread
+TRACKER_THREAD_NAME = "tracker"  # of a tracker's background thread
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingConfig:
-    """Settings of what takes part besides console and CSV."""
+    """Settings of the optional trackers; console and CSV are always on."""
 
-    tensorboard: bool = param(False, "write the metrics for TensorBoard as well", mutable_on_resume=True)
-    wandb_project: str = param("", "Weights & Biases project; empty for none", mutable_on_resume=True)
+    tensorboard: bool = param(False, "also log metrics to TensorBoard", mutable_on_resume=True)
+    wandb_project: str = param(
+        "", "Weights & Biases project to log to; empty disables Weights & Biases", mutable_on_resume=True
+    )
     wandb_entity: str = param("", "Weights & Biases user or team", mutable_on_resume=True)
 
 
 class Tracker:
-    """Takes metrics as they come; what it does not define, it does not do."""
+    """Logs metrics. Subclasses implement `log`; the other methods do nothing by default."""
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Take the metrics of environment step `step`; a NaN means not measured this time."""
+        """Log the metrics of environment step `step`; a NaN means not measured."""
 
     def flush(self) -> None:
-        """Bring what was logged to where a kill or a power cut does not reach it.
+        """Save all logged metrics such that neither a kill nor a power cut loses them.
 
         Raises:
-            OSError: where that cannot be done.
+            OSError: if they cannot be saved.
         """
 
     def close(self) -> None:
-        """Write out what is left, or ask for that."""
+        """Write pending metrics and close; may return before a background thread is done."""
 
-    def wait(self, seconds: float, over: Callable[[], bool]) -> None:
-        """Wait for what `close` asked for, at most so long and until `over`."""
+    def wait(self, timeout_s: float, interrupted: Callable[[], bool]) -> None:
+        """Wait until a closed tracker is done, at most `timeout_s`, or until `interrupted()` is true."""
 
 
 class Trackers(Tracker):
-    """Several trackers as one; none at all is a tracker that does nothing."""
+    """Several trackers as one; an empty list does nothing."""
 
     def __init__(self, trackers: Sequence[Tracker] = ()) -> None:
         self._trackers = trackers
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Pass the metrics on to each tracker."""
+        """Log the metrics to each tracker."""
         for tracker in self._trackers:
             tracker.log(metrics, step)
 
@@ -60,7 +62,7 @@ class Trackers(Tracker):
         for tracker in self._trackers:
             tracker.close()
 
-    def wait(self, seconds: float, over: Callable[[], bool]) -> None:
+    def wait(self, timeout_s: float, interrupted: Callable[[], bool]) -> None:
         """Wait for each tracker."""
         for tracker in self._trackers:
-            tracker.wait(seconds, over)
+            tracker.wait(timeout_s, interrupted)

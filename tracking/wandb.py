@@ -1,4 +1,4 @@
-"""Metrics and files to Weights & Biases, offline where there is no key; training never waits for it."""
+"""Log metrics and files to Weights & Biases, offline if there is no API key, without ever blocking training."""
 
 from __future__ import annotations
 
@@ -20,64 +20,67 @@ from urllib.parse import urlparse
 
 from milozero.helpers.comm import launched_size
 from milozero.helpers.logging import logger
-from milozero.tracking.tracker import BACKGROUND, Tracker
+from milozero.tracking.tracker import TRACKER_THREAD_NAME, Tracker
 
-log_file = logging.getLogger(__name__)  # what is only for log.txt
+log_file = logging.getLogger(__name__)  # for messages that go only to log.txt
 
-INIT_TIMEOUT_S = 30.0  # seconds for the server to take the run; then it is kept offline
-FINISH_TIMEOUT_S = 60.0  # seconds for what is left to be uploaded
-GRACE_S = 10.0  # seconds more, for the client to notice that itself
-QUIET_WAIT_S = 3.0  # seconds to wait for the end without a word
-UPLOAD_INTERVAL_S = 600.0  # seconds between uploads of files that change
+INIT_TIMEOUT_S = 30.0  # for the server to create the run; after that the run is kept offline
+FINISH_TIMEOUT_S = 60.0  # for the client to upload the rest
+FINISH_MARGIN_S = 10.0  # for the client to notice that its own timeout is over
+QUIET_WAIT_S = 3.0  # wait this long before printing that we wait
+UPLOAD_INTERVAL_S = 600.0  # between uploads of files that change
 
 
 def client_settings() -> Any:
-    """Return the client's own settings: of its variables, of ``wandb login --host`` and ``wandb offline``."""
+    """Return the client's settings, from its environment variables and ``wandb login`` or ``wandb offline``."""
     import wandb
 
-    os.environ["WANDB_SILENT"] = "true"  # the terminal is the console tracker's
+    os.environ["WANDB_SILENT"] = "true"  # the console tracker owns the terminal
     return wandb.setup().settings
 
 
 def has_key(server: str) -> bool:
-    """Tell whether there is a key for a server: in the variable, or where ``wandb login`` puts it."""
+    """Return whether there is an API key for a server: in WANDB_API_KEY, or stored by ``wandb login``."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(server).hostname or ""
-    with contextlib.suppress(OSError, ValueError, netrc.NetrcParseError):  # not there, no text, not its form
+    with contextlib.suppress(OSError, ValueError, netrc.NetrcParseError):  # missing, not text, or malformed
         return netrc.netrc(os.environ.get("NETRC") or None).authenticators(host) is not None
     return False
 
 
-def _end_service() -> None:
-    """End the client's own process, which would otherwise be ended, and may complain, when Python exits."""
+def _stop_service() -> None:
+    """Stop the client's service process, which could otherwise print errors when Python exits."""
     import wandb
 
     wandb.teardown()
 
 
 def _kill_service() -> None:
-    """Kill the client's own process (on Linux): one that is stuck would hold a pipe open for ever."""
+    """Kill the client's service process (on Linux), which keeps our stdout open forever if it hangs.
+
+    The client does not expose its process id. Running the client in a child process of our own would not be simpler:
+    it needs a queue between processes, signal handling, and a start method that works under mpiexec.
+    """
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError):  # one that has ended meanwhile
+        with contextlib.suppress(OSError, ValueError):  # the process has ended in the meantime
             pid, name, _state, parent = stat.read_text().split()[:4]
             if name == "(wandb-core)" and int(parent) == os.getpid():
                 os.kill(int(pid), signal.SIGKILL)
 
 
 class WandbTracker(Tracker):
-    """One W&B run; its files lie under ``data/wandb``, and ``wandb sync`` uploads what did not go up by itself.
+    """Logs to one W&B run. Its files are in ``data/wandb``; ``wandb sync`` uploads what is not yet on the server.
 
-    All calls of the client are made by a thread of their own, in the order in which they were asked for: a server
-    that is slow, silent or wrong holds nobody up. What goes wrong is a line in the log, and the last of it one on
-    stderr in the end. A resumed run goes on under the same `run_id`; of steps that the server has already, the client
-    sends nothing.
+    A background thread makes all calls of the client, in order, so a slow or failing server never blocks training.
+    Errors go to log.txt; the last one is also printed at the end. A resumed run keeps its `run_id`, and the client
+    skips steps that the server already has.
 
     Args:
-        project, entity, name, group, config: of the run.
-        data: folder in which ``wandb/`` is made.
-        run_id: by which a resumed run is the same one; made up where there is none.
-        files: to upload now and then and at the end, each as ``<its folder>/<its name>``, as far as they are there.
+        project, entity, name, group, config: passed to ``wandb.init``.
+        data: folder that contains ``wandb/``.
+        run_id: id of the run, needed to resume it later; random if None.
+        files: files to upload from time to time and at the end, as ``<folder>/<name>``; missing files are skipped.
     """
 
     def __init__(
@@ -92,7 +95,7 @@ class WandbTracker(Tracker):
         run_id: str | None = None,
         files: Sequence[Path] = (),
     ) -> None:
-        self._arguments: dict[str, Any] = {
+        self._init_kwargs: dict[str, Any] = {
             "project": project,
             "entity": entity or None,
             "name": name,
@@ -103,129 +106,133 @@ class WandbTracker(Tracker):
             "dir": str(data),
         }
         self._files = files
-        self._uploaded = dict[Path, int]()  # file → when it was changed, as of its last upload
-        self._last_upload = time.monotonic()
+        self._uploaded = dict[Path, int]()  # file → modification time of its last upload, in ns
+        self._last_upload_time = time.monotonic()
         self._run: Any = None
         self._exit_code = 0
-        self._said = ""  # the last complaint
-        self._where = ""  # the run is, once it has begun
-        self._given_up = False
-        self._ended = threading.Event()  # a thread that is waited for may look ended after a signal (bpo-46726)
-        self._asked: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=BACKGROUND, daemon=True)
+        self._last_problem = ""
+        self._location = ""  # URL or folder of the run, once it exists
+        self._abandoned = False
+        self._finished = threading.Event()  # not thread.join(): it may return early after a signal (bpo-46726)
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run_calls, name=TRACKER_THREAD_NAME, daemon=True)
         self._thread.start()
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Send what was measured."""
+        """Log metrics; NaNs are omitted."""
         measured = {k: v for k, v in metrics.items() if not math.isnan(v)}
-        self._ask(lambda: self._run.log(measured, step=step))
-        if time.monotonic() - self._last_upload > UPLOAD_INTERVAL_S:
-            self._last_upload = time.monotonic()
-            self._ask(self._upload)
+        self._submit(lambda: self._run.log(measured, step=step))
+        if time.monotonic() - self._last_upload_time > UPLOAD_INTERVAL_S:
+            self._last_upload_time = time.monotonic()
+            self._submit(self._upload_files)
 
-    def show(self, name: str, video: Path) -> None:
-        """Send a video, an mp4 file."""
+    def log_video(self, name: str, path: Path) -> None:
+        """Log an mp4 file."""
 
-        def send() -> None:
+        def log() -> None:
             import wandb
 
-            self._run.log({name: wandb.Video(str(video), format="mp4")})
+            self._run.log({name: wandb.Video(str(path), format="mp4")})
 
-        self._ask(send)
+        self._submit(log)
 
     def close(self) -> None:
-        """Ask for the last upload and the end of the run, as failed while an exception is on its way."""
+        """Start the last upload and finish the run, as failed if an exception is being handled."""
         self._exit_code = int(sys.exc_info()[0] is not None)
-        self._ask(self._upload)
-        self._ask(None)
+        self._submit(self._upload_files)
+        self._submit(None)
 
-    def wait(self, seconds: float = math.inf, over: Callable[[], bool] = lambda: False) -> None:
-        """Wait for that end, but not for ever; say what went wrong, and where the run is."""
-        seconds = min(seconds, INIT_TIMEOUT_S + FINISH_TIMEOUT_S + GRACE_S)
-        begun, told = time.monotonic(), False
-        while not self._ended.wait(0.1) and not over() and (waited := time.monotonic() - begun) < seconds:
-            if waited > QUIET_WAIT_S and not told:
-                told = True
-                how = (
-                    "SIGUSR1 to the launcher" if launched_size() > 1 else "Ctrl-C"
-                )  # which a launcher takes for itself
-                logger.info(f"waiting for Weights & Biases to finish; {how} ends the wait, and loses nothing here")
-        if not self._ended.is_set():
-            there = f"{self._sync()} uploads what is there" if self._run else "it had not begun"
-            self._complain(f"it has not ended in time; {there}, progress.csv has everything")
-            self._given_up = True
+    def wait(self, timeout_s: float = math.inf, interrupted: Callable[[], bool] = lambda: False) -> None:
+        """Wait until the run is finished, then print the last error and where the run is.
+
+        The wait ends after `timeout_s`, after the client's own timeouts, or if `interrupted()` is true.
+        """
+        timeout_s = min(timeout_s, INIT_TIMEOUT_S + FINISH_TIMEOUT_S + FINISH_MARGIN_S)
+        start, announced = time.monotonic(), False
+        while not self._finished.wait(0.1) and not interrupted() and (waited := time.monotonic() - start) < timeout_s:
+            if waited > QUIET_WAIT_S and not announced:
+                announced = True
+                # A launcher handles Ctrl-C itself.
+                how = "send SIGUSR1 to the launcher" if launched_size() > 1 else "press Ctrl-C"
+                logger.info(f"waiting for Weights & Biases to finish; {how} to stop waiting, no local data is lost")
+        if not self._finished.is_set():
+            remedy = f"upload the rest with {self._sync_command()}" if self._run else "the run was not created"
+            self._report(f"timed out; {remedy}; progress.csv has all metrics")
+            self._abandoned = True
             _kill_service()
-        if self._said:
-            logger.warning(f"Weights & Biases: {self._said}")
-        if self._where:
-            logger.info(f"Weights & Biases:  {self._where}")
+        if self._last_problem:
+            logger.warning(f"Weights & Biases: {self._last_problem}")
+        if self._location:
+            logger.info(f"Weights & Biases:  {self._location}")
 
-    def _ask(self, call: Callable[[], None] | None) -> None:
-        """Have the thread do something; where it has ended before its time, nobody would."""
-        if not self._ended.is_set():
-            self._asked.put(call)
+    def _submit(self, call: Callable[[], None] | None) -> None:
+        """Queue a call for the thread, unless the thread has already ended."""
+        if not self._finished.is_set():
+            self._calls.put(call)
 
-    def _work(self) -> None:
+    def _run_calls(self) -> None:
         try:
-            self._run = self._begin()
+            self._run = self._init_run()
             if not self._run.disabled:
-                self._where = self._run.url or f"offline; {self._sync()} uploads it"
-            while (call := self._asked.get()) and not self._given_up:
+                self._location = self._run.url or f"offline; upload it with {self._sync_command()}"
+            while (call := self._calls.get()) and not self._abandoned:
                 self._try(call)
-            self._end()
-        except Exception as error:  # a tracker must never cost the run
-            self._complain(error)
-        self._try(_end_service)
-        self._ended.set()
+            self._finish_run()
+        except Exception as error:  # a tracker must never stop the run
+            self._report(error)
+        self._try(_stop_service)
+        self._finished.set()
 
-    def _sync(self) -> str:
+    def _sync_command(self) -> str:
         """Return the command that uploads the run's folder."""
         online = " --include-online" if self._run.url else ""
         return f"`wandb sync{online} {Path(self._run.dir).parent}`"
 
-    def _begin(self) -> Any:
-        """Return the run: with the server where there is a key and it answers, else offline."""
+    def _init_run(self) -> Any:
+        """Return the run: online if there is a key and the server responds, else offline."""
         import wandb
 
-        mine = client_settings()
-        mode = "offline" if mine.mode == "dryrun" else mine.mode
+        client = client_settings()
+        mode = "offline" if client.mode == "dryrun" else client.mode
         settings = wandb.Settings(
             console="off", init_timeout=INIT_TIMEOUT_S, finish_timeout=FINISH_TIMEOUT_S, finish_timeout_raises=True
         )
-        if mode not in ("offline", "disabled") and has_key(mine.base_url):
+        if mode not in ("offline", "disabled") and has_key(client.base_url):
             try:
-                return wandb.init(**self._arguments, settings=settings, mode="online")
+                return wandb.init(**self._init_kwargs, settings=settings, mode="online")
             except Exception as error:
-                if self._given_up:
+                if self._abandoned:
                     raise
-                self._complain(f"{error}; the run is kept offline, and `wandb sync` uploads it")
-                self._try(_end_service)  # it refuses to begin a second run of that id
-        return wandb.init(**self._arguments, settings=settings, mode="disabled" if mode == "disabled" else "offline")
+                self._report(f"{error}; the run is kept offline, upload it later with `wandb sync`")
+                self._try(_stop_service)  # the service refuses a second run with the same id
+        return wandb.init(
+            **self._init_kwargs, settings=settings, mode="disabled" if mode == "disabled" else "offline"
+        )
 
-    def _end(self) -> None:
+    def _finish_run(self) -> None:
         try:
             self._run.finish(exit_code=self._exit_code)
         except TimeoutError:
-            self._complain(f"not all went up within {FINISH_TIMEOUT_S:.0f} s; {self._sync()} uploads the rest")
+            self._report(f"upload incomplete after {FINISH_TIMEOUT_S:.0f} s; finish it with {self._sync_command()}")
 
-    def _upload(self) -> None:
-        """Send those files that are new or have changed."""
+    def _upload_files(self) -> None:
+        """Upload the files that are new or have changed."""
         for path in self._files:
             with contextlib.suppress(FileNotFoundError):
-                changed = path.stat().st_mtime_ns
-                if self._uploaded.get(path) != changed:
+                modified = path.stat().st_mtime_ns
+                if self._uploaded.get(path) != modified:
                     self._run.save(glob.escape(str(path)), base_path=str(path.parent.parent), policy="now")
-                    self._uploaded[path] = changed
+                    self._uploaded[path] = modified
 
     def _try(self, call: Callable[[], None]) -> None:
         try:
             call()
         except Exception as error:
-            self._complain(error)
+            self._report(error)
 
-    def _complain(self, what: str | Exception) -> None:
-        """Put into the log what went wrong, once while it stays the same; nothing of what giving up brings about."""
-        message = " ".join(str(what).split()) or type(what).__name__
-        if message != self._said and not self._given_up:
-            self._said = message
+    def _report(self, problem: str | Exception) -> None:
+        """Log a problem, once if it repeats; after giving up, the client's errors are only consequences."""
+        message = " ".join(str(problem).split()) or type(problem).__name__
+        if message != self._last_problem and not self._abandoned:
+            self._last_problem = message
             log_file.warning("Weights & Biases: %s", message)

@@ -14,7 +14,7 @@ import torch
 from milozero.agents.base import Agent
 from milozero.agents.rollout import ReplayLog
 from milozero.environments.vector import VectorEnv
-from milozero.evaluation.episodes import evaluate
+from milozero.evaluation.episodes import evaluate_policy
 from milozero.experiment import checkpoint
 from milozero.experiment.initializer import ExperimentInitializer
 from milozero.experiment.status import Counters, Status
@@ -48,7 +48,7 @@ class Training:
     def evaluate(self) -> float:
         """Evaluate the current policy, save it if it is the best, and return the mean return (collective)."""
         config = self.experiment.settings.train
-        episodes = evaluate(self.agent, self.eval_env, self.experiment.seed, config.eval_episodes, self.comm)
+        episodes = evaluate_policy(self.agent, self.eval_env, self.experiment.seed, config.eval_episodes, self.comm)
         mean = statistics.fmean(return_ for return_, _ in episodes)
         self.counters.last_eval_return = mean
         if mean > self.counters.best_eval_return:

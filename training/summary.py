@@ -6,7 +6,7 @@ import math
 
 from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.logging import logger, pluralize
-from milozero.tracking.plots import learning_curve
+from milozero.tracking.plots import plot_learning_curve
 from milozero.training.checks import warn_if_truncated
 from milozero.training.run import Training
 
@@ -52,7 +52,7 @@ def write_summary(run: Training, state: str, reason: str) -> list[str]:
         expert = f", expert {run.expert_return:.1f}" if run.expert_return is not None else ""
         lines.insert(1, f"evaluation return: last {last:.1f}, best {best:.1f}{expert}")
     try:
-        learning_curve(experiment.logs / "progress.csv", picture, experiment.name, run.expert_return)
+        plot_learning_curve(experiment.logs / "progress.csv", picture, experiment.name, run.expert_return)
         lines.append(f"learning curve:    {picture}")
     except OSError as error:
         lines.append(f"learning curve:    cannot be written: {error.strerror}")

@@ -1,4 +1,4 @@
-"""Reports as a user makes them."""
+"""Reports from the command line."""
 
 import csv
 
@@ -19,7 +19,7 @@ def colors(picture):
     return len(np.unique(picture.reshape(-1, 3), axis=0))
 
 
-def test_picture_and_table_of_the_same_runs(milozero, study, tmp_path):
+def test_png_and_csv_of_the_same_runs(milozero, study, tmp_path):
     assert milozero("--task=report", "--study=w", "--format=png", data=study).returncode == 0
     picture = imageio.v2.imread(study / "reports/w.png")
     assert picture.shape[1] > 1.5 * picture.shape[0] > 500
@@ -41,19 +41,19 @@ def test_picture_and_table_of_the_same_runs(milozero, study, tmp_path):
     [
         (("--study=",), "--task=report needs --study=<prefix>"),
         ((), "--task=report needs --study=<prefix>"),
-        (("--study=x.",), "there are no runs of that name"),
-        (("--study=v",), "there are no runs of that name; there are w"),
+        (("--study=x.",), "no matching runs"),
+        (("--study=v",), "no matching runs; available: w"),
         (("--study=w.Hoper-v5",), "did you mean 'w.Hopper-v5'"),
         (("--study=w", "--seed=3"), "--seed has no effect on --task=report"),
         (("--study=w", "--gamma=1"), "--gamma belongs to --task=train, not to --task=report"),
         (("--study=w", "--format=pdf"), "must be one of html, png, csv"),
-        (("--study=w", "--format=png", "--out=x.csv"), "--out=x.csv does not end as --format=png does"),
-        (("--study=w", "--out=."), "is a folder"),
+        (("--study=w", "--format=png", "--out=x.csv"), "--out=x.csv contradicts --format=png"),
+        (("--study=w", "--out=."), "--out=. is a folder"),
         (("--study=w", "--out=/dev/null/x.html"), "cannot write /dev/null/x.html: "),
         (("--task=train", "--study=w"), "--study belongs to --task=report"),
     ],
 )
-def test_mistake_is_one_line_and_nothing_is_written(milozero, study, args, wanted):
+def test_invalid_flags_are_a_one_line_error_and_nothing_is_written(milozero, study, args, wanted):
     before = sorted(study.rglob("*"))
     done = milozero("--task=report", *args, data=study)
     assert done.returncode == 2
@@ -63,9 +63,9 @@ def test_mistake_is_one_line_and_nothing_is_written(milozero, study, args, wante
     assert sorted(study.rglob("*")) == before
 
 
-def test_nothing_to_draw_is_said_where_a_picture_was_asked_for(milozero, tmp_path):
+def test_png_without_measurements_is_an_error(milozero, tmp_path):
     logs.log_run(tmp_path / "data", "w", training=[1.0])
     done = milozero("--task=report", "--study=w", "--format=png")
     assert done.returncode == 2
-    assert "there is nothing to draw yet" in done.stderr
+    assert "nothing to plot yet" in done.stderr
     assert not (tmp_path / "data/reports").exists()

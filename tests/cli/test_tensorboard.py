@@ -1,18 +1,25 @@
-"""What `--tensorboard` leaves, read back by TensorBoard's own reader."""
+"""The event files of `--tensorboard`, read by TensorBoard itself."""
 
 import pytest
 
 from tests.support.fakes import check_events
 
-TINY = ("--task=train", "--env_id=CartPole-v1", "--num_envs=2", "--rollout_len=64", "--batch_size=32", "--no-compile")
+TINY = (
+    "--task=train",
+    "--env_id=CartPole-v1",
+    "--num_envs=1",
+    "--rollout_len=256",
+    "--batch_size=64",
+    "--no-compile",
+)
 TINY = (*TINY, "--save_frequency=2", "--eval_frequency=2", "--eval_episodes=1", "--epochs=1", "--uuid=run")
 
 
-def test_events_are_progress_csv_also_where_the_run_was_resumed(milozero, tmp_path):
+def test_events_equal_progress_csv_even_if_the_run_was_resumed(milozero, tmp_path):
     logs = tmp_path / "data/logs/run"
     assert milozero(*TINY, "--tensorboard", "--num_iters=3").returncode == 0
     assert check_events(logs) == [1, 2, 3]
-    # As after a kill: the newest checkpoint is of iteration 2, and iteration 3 was logged.
+    # Simulate a kill: the last checkpoint is of iteration 2, but iteration 3 was logged.
     checkpoints = tmp_path / "data/checkpoints/run"
     for name in ("iter_3.pt", "last.pt"):
         (checkpoints / name).unlink()
@@ -21,7 +28,7 @@ def test_events_are_progress_csv_also_where_the_run_was_resumed(milozero, tmp_pa
 
 
 @pytest.mark.parametrize("blocked", [False, True])
-def test_training_ends_well_though_tensorboard_cannot_take_part(milozero, tmp_path, blocked):
+def test_training_succeeds_if_tensorboard_logging_fails(milozero, tmp_path, blocked):
     assert milozero(*TINY, "--num_iters=1").returncode == 0
     folder = tmp_path / "data/logs/run/tensorboard"
     assert not folder.exists()
@@ -29,6 +36,6 @@ def test_training_ends_well_though_tensorboard_cannot_take_part(milozero, tmp_pa
         folder.write_text("in the way")
     result = milozero("--task=train", "--resume", "--uuid=run", "--tensorboard", "--num_iters=2")
     assert (result.returncode, result.stderr) == (0, "")
-    assert ("TensorBoard is off" in (tmp_path / "data/logs/run/log.txt").read_text()) == blocked
+    assert ("TensorBoard logging is disabled" in (tmp_path / "data/logs/run/log.txt").read_text()) == blocked
     if not blocked:
         assert check_events(tmp_path / "data/logs/run") == [1, 2]

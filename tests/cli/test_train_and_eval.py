@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from milozero.demonstrations import dataset as demos
-from milozero.tracking.plots import read_progress
+from milozero.tracking.csv import read_progress
 from tests.support.one_run import PENDULUM
 
 FAST = ("--num_envs=4", "--rollout_len=256", "--no-compile", "--eval_episodes=2", "--num_iters=4")

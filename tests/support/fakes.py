@@ -146,7 +146,7 @@ def events_in(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def check_events(logs: Path) -> list[float]:
     """Hold the events against progress.csv: the same numbers, no more and no fewer."""
     from milozero.agents.registry import get_metrics
-    from milozero.tracking.plots import read_progress
+    from milozero.tracking.csv import read_progress
 
     columns = read_progress(logs / "progress.csv")
     events = events_in(logs / "tensorboard")

@@ -1,4 +1,4 @@
-"""What tests of Weights & Biases train, and what they look at."""
+"""Runs for tests of Weights & Biases, and helpers to inspect them."""
 
 import contextlib
 import csv
@@ -18,21 +18,25 @@ SMALL = (
     "--no-compile",
 )
 TRAIN = ("--task=train", "--wandb_project=p", "--wandb_entity=me", "--uuid=some.seed00", *SMALL)
-QUICK_LIMITS = "import milozero.tracking.wandb as w; w.INIT_TIMEOUT_S = w.FINISH_TIMEOUT_S = 4.0; w.MARGIN = 2.0\n"
+QUICK_LIMITS = """
+import milozero.tracking.wandb as w
+w.INIT_TIMEOUT_S = w.FINISH_TIMEOUT_S = 4.0
+w.FINISH_MARGIN_S = 2.0
+"""
 
 
-def only(server):
+def only_run(server):
     (run,) = server.runs.values()
     return run
 
 
-def column(data, name, metric):
+def read_column(data, name, metric):
     rows = csv.DictReader((data / f"logs/{name}/progress.csv").read_text().splitlines())
     return [float(row[metric]) for row in rows if row[metric]]
 
 
-def clients_of(process):
-    """Return the ids of the W&B client's own programs that a process, or one that it started, has started."""
+def find_services(process):
+    """Return the process ids of the W&B services that a process or its descendants have started."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -50,10 +54,10 @@ def make_tracker(data, **more):
     return WandbTracker(data=data, run_id="abcd1234", **values | more)
 
 
-def end(tracker):
+def finish(tracker):
     tracker.close()
     tracker.wait()
 
 
-def said(caplog):
+def logged(caplog):
     return [record.message for record in caplog.records if record.name == tracking.__name__]

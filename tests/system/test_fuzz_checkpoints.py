@@ -33,7 +33,7 @@ JUNK = st.one_of(
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """Leave out what takes most of the time and reads no checkpoint."""
-    monkeypatch.setattr("milozero.training.summary.learning_curve", lambda *_: None)
+    monkeypatch.setattr("milozero.training.summary.plot_learning_curve", lambda *_: None)
     monkeypatch.setattr("milozero.experiment.initializer.git_sha", lambda: "nogit")
     monkeypatch.setattr(hardware, "can_compile", lambda device: False)
 

@@ -19,7 +19,7 @@ from tests.support import ROOT, readme
 
 BY_HAND = "by hand"
 CONTRACT = "test_readme.py::test_contracts_training_and_evaluation_commands_run_as_written"
-WANDB = "test_wandb.py::test_run_and_its_files_go_up_and_are_evaluated_from_there"
+WANDB = "test_wandb.py::test_run_and_its_files_are_uploaded_and_can_be_evaluated_from_there"
 MUJOCO = "python spawner.py --config tasks/train_mujoco_ppo.yaml"
 EVALUATION = "python main.py --task=eval --wandb_project=SOME_NAME"
 # How a command begins → the test that runs it.
@@ -34,7 +34,7 @@ RUN_BY = {
     "python spawner.py --stop": "test_spawn_tmux.py::test_stop_saves_and_leaves_no_process_and_resubmit_goes_on",
     "python spawner.py --resubmit": "test_spawn_tmux.py::test_stop_saves_and_leaves_no_process_and_resubmit_goes_on",
     f"{MUJOCO} --env_bundle debug": "test_studies_in_tmux.py::test_contracts_example_runs_as_written",
-    "python main.py --task=report": "test_report_in_browser.py::test_report_of_runs_as_they_really_are",
+    "python main.py --task=report": "test_report_in_browser.py::test_report_of_real_runs",
     "WANDB_RUN_PATH=": WANDB,
     f"{EVALUATION} --wandb_run_path": WANDB,
     f"{EVALUATION} --model_path": CONTRACT,

@@ -1,4 +1,4 @@
-"""Reports as a real browser shows them."""
+"""Reports in a real browser."""
 
 import os
 import re
@@ -14,11 +14,11 @@ from tests.support import ROOT
 from tests.support import runs as logs
 
 pytestmark = pytest.mark.xdist_group("browser")
-SECTIONS = ("evaluation", "training", "scores", "aggregate", "sweep", "time", "open", "videos", "definitions")
+SECTIONS = ("evaluation", "training", "scores", "aggregate", "sweep", "time", "unfinished", "videos", "definitions")
 
 
 class Browser:
-    """A real one without a window, in a folder of the test's."""
+    """A headless browser with its own profile."""
 
     def __init__(self, program, folder):
         self._folder = folder
@@ -32,14 +32,14 @@ class Browser:
         return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
     def picture(self, page, width=1280, height=2400, dark=False):
-        """Return the page's pixels (height, width, 3), and what it said on its console."""
+        """Return the page's pixels (height, width, 3) and its console messages."""
         path = self._folder / "picture.png"
         scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
         _, console = self._run(page, f"--screenshot={path}", f"--window-size={width},{height}", scheme)
         return imageio.v2.imread(path)[..., :3], console
 
     def after(self, page, script=""):
-        """Return the page's document after a script, which its policy would not let in."""
+        """Return the page's document after running a script, without the policy that would block it."""
         copy, text = self._folder / "copy.html", page.read_text()
         if script:
             text = re.sub("<meta http-equiv[^>]*>", "", text) + f"<script>{script}</script>"
@@ -57,7 +57,7 @@ def browser(tmp_path):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """The page of that study, which no test changes."""
+    """The page of `write_study`, which no test changes."""
     data = tmp_path_factory.mktemp("data")
     logs.write_study(data)
     command = [sys.executable, str(ROOT / "main.py"), "--task=report", "--study=w", f"--data_dir={data}"]
@@ -72,25 +72,25 @@ def colors(picture):
     return len(np.unique(picture.reshape(-1, 3), axis=0))
 
 
-def test_page_is_shown_whole_and_without_complaint(browser, page):
+def test_page_renders_completely_without_console_messages(browser, page):
     picture, console = browser.picture(page)
     assert console == []
     assert picture.shape == (2400, 1280, 3)
     assert colors(picture) > 500
     rows = picture.reshape(24, -1, 3).std(axis=1).max(axis=1)
-    assert (rows > 3).all()  # something is to be seen everywhere
+    assert (rows > 3).all()  # no part of the page is blank
     document, console = browser.after(page)
     assert console == []
     assert all(f'<section id="{section}"' in document for section in SECTIONS)
     assert "a loss is NaN, with &lt;evidence&gt;" in document
 
 
-def test_page_is_light_or_dark_as_the_reader_likes(browser, page):
+def test_page_follows_the_preferred_color_scheme(browser, page):
     light, _ = browser.picture(page)
     dark, _ = browser.picture(page, dark=True)
     assert np.median(light) > 240
     assert np.median(dark) < 40
-    assert dark.max() > 220  # its text is light
+    assert dark.max() > 220  # the text is light
     assert colors(dark) > 500
 
 
@@ -107,7 +107,7 @@ def test_page_fits_a_phone(browser, page):
     assert re.findall("<title>(.*?)</title>", document)[0] == "wide 375"
 
 
-def test_click_on_a_head_sorts_its_table(browser, page):
+def test_click_on_a_column_head_sorts_the_table(browser, page):
     click = 'document.querySelector("#scores th:nth-child(4) button").click();'
     for clicks, order in ((1, -1), (2, 1)):
         document, console = browser.after(page, click * clicks)
@@ -118,8 +118,8 @@ def test_click_on_a_head_sorts_its_table(browser, page):
         assert console == []
 
 
-def test_what_a_browser_complains_of_is_noticed(browser, page, tmp_path):
-    """The checks above can fail: an error in a script, and a request that the page's policy refuses."""
+def test_console_messages_are_noticed(browser, page, tmp_path):
+    """The checks above can fail: a script error, and a request that the page's policy blocks."""
     assert "no such thing" in str(browser.after(page, "throw Error('no such thing')")[1])
     outside = tmp_path / "outside.html"
     outside.write_text(page.read_text().replace("<main>", "<main><img src='http://localhost:9/x.png'>"))
@@ -128,8 +128,8 @@ def test_what_a_browser_complains_of_is_noticed(browser, page, tmp_path):
     assert "Content Security Policy" in str(browser.picture(outside)[1])
 
 
-def test_report_of_runs_as_they_really_are(milozero, started, browser, tmp_path):
-    """Two seeds, one of them played and filmed; then one that was killed."""
+def test_report_of_real_runs(milozero, started, browser, tmp_path):
+    """Two seeds, one of them recorded, and a run that was killed."""
     length = ("--num_envs=2", "--rollout_len=64", "--batch_size=32", "--eval_episodes=1", "--no-compile")
     train = ("--task=train", "--env_id=CartPole", *length, "--eval_frequency=2")
     for seed in (0, 1):
@@ -148,9 +148,9 @@ def test_report_of_runs_as_they_really_are(milozero, started, browser, tmp_path)
     picture, console = browser.picture(page)
     assert console == []
     assert colors(picture) > 300
-    watch = 'document.querySelector("video").onloadeddata = (e) => document.title = `film ${e.target.videoWidth}`;'
+    watch = 'document.querySelector("video").onloadeddata = (e) => document.title = `video ${e.target.videoWidth}`;'
     document, _ = browser.after(page, watch)
-    assert re.search("<title>film [1-9][0-9]+</title>", document)
+    assert re.search("<title>video [1-9][0-9]+</title>", document)
     assert "it was killed" in document
     assert "CartPole-v1" in document
     assert os.listdir(page.parent) == ["real.html"]

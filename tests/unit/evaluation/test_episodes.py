@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from milozero.evaluation.episodes import play
+from milozero.evaluation.episodes import run_episode
 from milozero.helpers.errors import NonFiniteError
 from tests.support import user_envs
 
@@ -12,21 +12,21 @@ class Still:
 
 
 def test_episode_holds_one_more_observation_than_actions():
-    episode = play(Still(), user_envs.Bounded(), seed=0)
+    episode = run_episode(Still(), user_envs.Bounded(), seed=0)
     assert (episode.obs.shape, episode.actions.shape, episode.rewards.shape) == ((11, 2), (10, 2), (10,))
     assert episode.terminated
 
 
-def test_agent_answers_each_observation_as_it_comes_but_for_the_last():
+def test_agent_acts_on_each_observation_except_the_last():
     agent, seen = Still(), []
     agent.predict = lambda obs: seen.append(obs) or np.zeros(2)
-    episode = play(agent, user_envs.Bounded(), seed=0)
+    episode = run_episode(agent, user_envs.Bounded(), seed=0)
     assert len(np.unique(episode.obs, axis=0)) == 11
     np.testing.assert_array_equal(seen, episode.obs[:-1])
 
 
 @pytest.mark.parametrize(("part", "named"), [(0, "observation"), (1, "reward")])
-def test_number_that_is_not_finite_is_named_with_its_step(part, named):
+def test_non_finite_number_is_reported_with_its_step(part, named):
     env = user_envs.Bounded()
     step = env.step
 
@@ -37,12 +37,12 @@ def test_number_that_is_not_finite_is_named_with_its_step(part, named):
 
     env.step = breaks
     where = "step 4" if part == 0 else "step 3"
-    with pytest.raises(NonFiniteError, match=f"infinite {named} .evaluation episode of seed 7, {where}"):
-        play(Still(), env, seed=7)
+    with pytest.raises(NonFiniteError, match=f"infinite {named} .evaluation episode with seed 7, {where}"):
+        run_episode(Still(), env, seed=7)
 
 
-def test_action_that_is_not_finite_is_named():
+def test_non_finite_action_is_reported():
     agent = Still()
     agent.predict = lambda obs: np.full(2, np.nan)
     with pytest.raises(NonFiniteError, match="infinite action"):
-        play(agent, user_envs.Bounded(), seed=0)
+        run_episode(agent, user_envs.Bounded(), seed=0)

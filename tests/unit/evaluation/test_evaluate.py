@@ -1,4 +1,4 @@
-"""What shows how far an evaluation is."""
+"""The progress bar of an evaluation."""
 
 import io
 import re
@@ -11,10 +11,11 @@ import rich
 from milozero.evaluation.evaluate import evaluate_checkpoint
 from milozero.experiment.settings import EvalConfig
 from milozero.helpers.comm import Comm
+from milozero.helpers.logging import log_to_terminal
 
 
 class Pushing:
-    """An agent that ends CartPole's episode soon."""
+    """An agent whose CartPole episodes are short."""
 
     def predict(self, obs):
         return 1
@@ -26,26 +27,27 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
-def shown(monkeypatch):
-    """Play an episode; returns what an output shows of it."""
+def printed(monkeypatch):
+    """Return a function that evaluates one episode and returns what was printed."""
 
-    def play(output, folder):
+    def evaluate(output, folder):
         monkeypatch.setenv("TERM", "xterm")
         monkeypatch.setattr(sys, "stdout", output)
         make, config = (lambda mode: gymnasium.make("CartPole-v1")), EvalConfig(num_trajs=1)
-        evaluate_checkpoint(Pushing(), make, config, 0, folder, {}, Comm())
+        with log_to_terminal():
+            evaluate_checkpoint(Pushing(), make, config, 0, folder, {}, Comm())
         return output.getvalue()
 
-    return play
+    return evaluate
 
 
-def test_terminal_shows_how_far_an_episode_is(shown, tmp_path):
-    rich.get_console()  # made before, of an output that is no terminal
-    told = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", shown(Terminal(), tmp_path))
-    assert re.search(r"episode 0 ━+ +-1/500 steps", told)
+def test_terminal_shows_the_progress_of_an_episode(printed, tmp_path):
+    rich.get_console()  # rich keeps its first console, here of an output that is no terminal
+    text = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", printed(Terminal(), tmp_path))
+    assert re.search(r"episode 0 ━+ +-1/500 steps", text)
 
 
-def test_file_has_the_outcome_alone(shown, tmp_path):
-    told = shown(io.StringIO(), tmp_path)
-    assert told.startswith("episode   0: return ")
-    assert len(told.splitlines()) == 1
+def test_redirected_output_has_only_the_results(printed, tmp_path):
+    text = printed(io.StringIO(), tmp_path)
+    assert text.startswith("episode   0: return ")
+    assert len(text.splitlines()) == 1

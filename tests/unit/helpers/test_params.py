@@ -105,7 +105,7 @@ def test_command_line_overrides_the_file(tmp_path):
         (["--task=eval"], "--model_path"),
         (["--task=eval", "--model_path=x", "--wandb_run_path=me/p/run"], "exclude each other"),
         (["--task=eval", "--model_path=x", "--wandb_download_replace"], "needs --wandb_run_path"),
-        (["--task=eval", "--wandb_run_path=me/p"], "write user/project/run"),
+        (["--task=eval", "--wandb_run_path=me/p"], "expected user/project/run"),
         (["--config=missing.yaml"], "missing.yaml"),
     ],
 )

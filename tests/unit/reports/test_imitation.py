@@ -1,4 +1,4 @@
-"""The expert in a report: its line, shares of its return, and controls beside what they control."""
+"""The expert in a report: its line, percentages of its return, and ablations."""
 
 import math
 
@@ -23,56 +23,55 @@ def gail(tmp_path, name, score, **settings):
 
 
 def texts(tmp_path):
-    found = study(tmp_path)
-    table = imitation.imitation_table(found, score_rows(found))
+    table = imitation.imitation_table(score_rows(study(tmp_path)))
     return table.head, {row[1].text: [cell.text for cell in row[2:]] for row in table.rows}
 
 
-def test_share_is_the_final_score_by_the_experts_return_and_controls_stand_beside_it(tmp_path):
+def test_percentage_is_the_final_score_over_the_expert_return_and_ablations_have_columns(tmp_path):
     for seed, score in enumerate((1800.0, 1900.0, 2000.0)):
         gail(tmp_path, f"a.seed{seed}", score, seed=seed, num_demos=4)
     gail(tmp_path, "shuffled", 300.0, num_demos=4, d_ablation="shuffled")
     gail(tmp_path, "noise", 150.0, num_demos=4, d_ablation="none")
     gail(tmp_path, "other", 1000.0, num_demos=16)
     head, rows = texts(tmp_path)
-    assert head[-3:] == ["of the expert's", "with shuffled demonstrations", "with none"]
+    assert head[-3:] == ["% of expert", "% shuffled demos", "% without demos"]
     assert rows == {
         "gail d_ablation=off num_demos=4": ["4", "2,000", "1,900", "95.0", "15.0", "7.5"],
         "gail d_ablation=shuffled num_demos=4": ["4", "2,000", "300.0", "15.0", "–", "–"],
         "gail d_ablation=none num_demos=4": ["4", "2,000", "150.0", "7.5", "–", "–"],
-        "gail d_ablation=off num_demos=16": ["16", "2,000", "1,000", "50.0", "–", "–"],  # of other demonstrations
+        "gail d_ablation=off num_demos=16": ["16", "2,000", "1,000", "50.0", "–", "–"],  # has other demonstrations
     }
 
 
-def test_without_controls_there_are_no_columns_for_them(tmp_path):
+def test_without_ablations_there_are_no_columns_for_them(tmp_path):
     gail(tmp_path, "a", 1000.0)
     logs.log_run(tmp_path, "s.ppo", evaluations=[1.0, 2500.0], **EXPERT)
     head, rows = texts(tmp_path)
-    assert head[-1] == "of the expert's"
+    assert head[-1] == "% of expert"
     assert rows == {"gail": ["all", "2,000", "1,000", "50.0"], "ppo": ["all", "2,000", "2,500", "125.0"]}
 
 
-def test_nobody_with_an_expert_and_experts_without_a_return_above_0(tmp_path):
+def test_runs_without_an_expert_and_experts_without_a_positive_return(tmp_path):
     logs.log_run(tmp_path, "s.ppo", evaluations=[1.0, 2.0])
-    found = study(tmp_path)
-    assert imitation.imitation_table(found, score_rows(found)) is None
-    assert 'id="imitation"' not in page.page(found, "s", tmp_path).decode()
-    assert math.isnan(imitation.expert_return(found.runs))
-    assert imitation.share(-3.0, -5.0).text == "–"
-    assert imitation.share(1.0, 0.0).text == "–"
+    ppo = study(tmp_path)
+    assert imitation.imitation_table(score_rows(ppo)) is None
+    assert 'id="imitation"' not in page.render_page(ppo, "s", tmp_path).decode()
+    assert math.isnan(imitation.mean_expert_return(ppo.runs))
+    assert imitation.percentage_cell(-3.0, -5.0).text == "–"
+    assert imitation.percentage_cell(1.0, 0.0).text == "–"
 
 
-def test_page_tells_and_draws_it(tmp_path):
+def test_page_has_an_imitation_section_and_draws_the_expert(tmp_path):
     gail(tmp_path, "a", 1000.0)
     gail(tmp_path, "b", 100.0, d_ablation="shuffled")
-    text = page.page(study(tmp_path), "s", tmp_path).decode()
+    text = page.render_page(study(tmp_path), "s", tmp_path).decode()
     assert 'href="#imitation"' in text
     assert "sign of its reward" in text
     assert ">expert<" in text
 
 
 @pytest.mark.parametrize("expert", [2000.0, math.nan])
-def test_experts_return_is_a_line_across(tmp_path, expert):
+def test_expert_return_is_a_horizontal_line(tmp_path, expert):
     axes = Figure().subplots()
     figures.draw_curves(axes, [], {}, "return", expert)
     levels = [float(np.asarray(line.get_ydata())[0]) for line in axes.lines]

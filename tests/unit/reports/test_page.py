@@ -1,4 +1,4 @@
-"""The page and its parts, without a browser; what one makes of it is in tests/system/test_report_in_browser.py."""
+"""The page and its parts; tests/system/test_report_in_browser.py opens it in a browser."""
 
 import csv
 import io
@@ -10,10 +10,11 @@ from html.parser import HTMLParser
 import imageio.v2
 import pytest
 
+from milozero.helpers.logging import format_duration
 from milozero.reports import figures, page, tables, videos
-from milozero.reports import styles as looks
 from milozero.reports.runs import read_runs
 from milozero.reports.scores import build_study
+from milozero.reports.styles import GRAY, MAX_STYLES
 from tests.support import runs as logs
 
 HOSTILE = "<script>alert(1)</script> \"'&$x_1$ {{ 7 }} é漢‮"
@@ -43,12 +44,12 @@ def study(tmp_path, name="s"):
 
 
 def html(tmp_path, name="s"):
-    return page.page(study(tmp_path, name), name, tmp_path).decode()
+    return page.render_page(study(tmp_path, name), name, tmp_path).decode()
 
 
 @pytest.fixture
 def whole(tmp_path):
-    """A study with everything: environments, methods, a sweep's trials."""
+    """A sweep with two environments, two trials and two seeds."""
     for env_id in ("Ant-v5", "Hopper-v5"):
         for trial, p_lr in enumerate((1e-5, 1e-3)):
             for seed in (0, 1):
@@ -57,7 +58,7 @@ def whole(tmp_path):
     return tmp_path
 
 
-def test_page_needs_nothing_from_elsewhere_and_its_references_hold(whole):
+def test_page_is_self_contained_and_its_references_resolve(whole):
     text = html(whole)
     reader = Reader(text)
     assert len(reader.ids) == len(set(reader.ids))
@@ -65,20 +66,20 @@ def test_page_needs_nothing_from_elsewhere_and_its_references_hold(whole):
         link == "data:," or link[1:] in reader.ids for link in reader.links if not link.startswith("data:video")
     )
     assert "@import" not in text
-    assert reader.tags.count("style") == 1  # a picture's own would be that of the whole page
+    assert reader.tags.count("style") == 1  # the style of a plot would apply to the whole page
     assert not re.search(r"https?:", re.sub(r'xmlns(:\w+)?="[^"]*"', "", text))
     for section in ("evaluation", "training", "scores", "aggregate", "sweep", "time", "definitions"):
         assert section in reader.ids
 
 
-def test_page_is_the_same_from_the_same_runs(whole):
+def test_same_runs_give_the_same_page(whole):
     def undated(text):
-        return re.sub(r'class="when">.*?<', "", text)
+        return re.sub(r'class="date">.*?<', "", text)
 
     assert undated(html(whole)) == undated(html(whole))
 
 
-def test_page_tells_numbers_that_were_worked_by_hand(whole):
+def test_page_shows_numbers_worked_by_hand(whole):
     text = html(whole)
     row = re.search("<tr><td>Hopper-v5</td>.*?</tr>", text, re.S)[0]
     cells = [re.sub("<.*?>|\n", "", cell).strip() for cell in re.findall("<td.*?</td>", row, re.S)]
@@ -86,85 +87,85 @@ def test_page_tells_numbers_that_were_worked_by_hand(whole):
     assert cells[3:] == ["3.50", "3.00 … 4.00", "3.50", "3.50", "4.00"]
 
 
-def test_nothing_that_a_user_wrote_becomes_markup(tmp_path):
+def test_user_input_never_becomes_markup(tmp_path):
     for i in (0, 1):
         folder = logs.log_run(tmp_path, f"s.{HOSTILE.replace('/', '|')}.{i}", seed=i, evaluations=[1.0, 2.0])
         config = (folder / "config.yaml").read_text()
         config = config.replace("Hopper-v5", '"<img src=x onerror=alert(2)> $\\\\frac$"')
         (folder / "config.yaml").write_text(config.replace("activation: tanh", f"activation: '<b>{i}'"))
-        logs.say(folder, "failed", reason=f"</td></table>{HOSTILE}")
+        logs.write_status(folder, "failed", reason=f"</td></table>{HOSTILE}")
     text = html(tmp_path)
     tags = Reader(text).tags
     assert (tags.count("script"), tags.count("img"), tags.count("b")) == (1, 0, 0)
     assert "<script>alert" not in text
-    assert page.picture(study(tmp_path), "s", tmp_path).startswith(b"\x89PNG")
-    (first, _) = csv.DictReader(io.StringIO(page.table(study(tmp_path), "s", tmp_path).decode(), newline=""))
+    assert page.render_png(study(tmp_path), "s", tmp_path).startswith(b"\x89PNG")
+    (first, _) = csv.DictReader(io.StringIO(page.render_csv(study(tmp_path), "s", tmp_path).decode(), newline=""))
     assert first["reason"] == f"</td></table>{HOSTILE}"
     assert first["activation"] == "<b>0"
 
 
-def test_one_seed_is_said_to_have_no_interval(tmp_path):
+def test_page_notes_that_one_seed_has_no_interval(tmp_path):
     logs.log_run(tmp_path, "s", evaluations=[1.0, 2.0])
     text = html(tmp_path)
-    assert "One seed; no interval." in text
+    assert "One seed, no interval." in text
     assert "one seed</td>" in text
 
 
-def test_mean_that_ends_early_is_told(tmp_path):
+def test_page_notes_that_a_mean_ends_early(tmp_path):
     logs.log_run(tmp_path, "s.0", evaluations=[1.0, 2.0, 3.0])
     folder = logs.log_run(tmp_path, "s.1", seed=1, evaluations=[1.0, 2.0])
-    logs.say(folder, "stopped", "SIGUSR1")
+    logs.write_status(folder, "stopped", "SIGUSR1")
     text = html(tmp_path)
-    assert "ppo: mean up to 4,000 steps, where s.1 ends (stopped)." in text
+    assert "ppo: the mean ends at 4,000 steps with s.1 (stopped)." in text
     assert "SIGUSR1" in text
-    assert "2 (1 not finished)" in text
+    assert "2 (1 unfinished)" in text
 
 
-def test_runs_that_have_nothing_to_show_yet_make_a_page_all_the_same(tmp_path):
+def test_runs_without_measurements_still_give_a_page(tmp_path):
     logs.log_run(tmp_path, "s.0")
     (logs.log_run(tmp_path, "s.1") / "config.yaml").write_text("[")
     text = html(tmp_path)
-    assert "Nothing to draw yet" in text
-    assert "config.yaml is missing" in text
+    assert "Nothing to plot yet" in text
+    assert "config.yaml is missing or unreadable" in text
     assert "NaN" not in re.sub("<script>.*?</script>", "", text, flags=re.S)
 
 
-def test_methods_beyond_the_looks_there_are_gray_the_worst_first(tmp_path):
-    for i in range(looks.MOST + 2):
+def test_worst_methods_are_gray_if_there_are_more_methods_than_styles(tmp_path):
+    for i in range(MAX_STYLES + 2):
         logs.log_run(tmp_path, f"s.{i:03}", evaluations=[0.0, float(i % 20) + i / 100], gamma=0.5 + i / 100)
-    found = study(tmp_path)
-    drawn = page.looks(found, page.score_rows(found))
-    gray = [label for label, look in drawn.items() if look.color == looks.OTHERS]
+    many = study(tmp_path)
+    styles = page.choose_styles(many, page.score_rows(many))
+    gray = [label for label, style in styles.items() if style.color == GRAY]
     assert gray == ["ppo gamma=0.5", "ppo gamma=0.7"]  # 0 and 20, whose scores are 0 and 0.2
-    assert len(set(drawn.values())) == looks.MOST + 1
-    assert "The 2 methods of the lowest final scores are gray." in html(tmp_path)
+    assert len(set(styles.values())) == MAX_STYLES + 1
+    assert "The 2 methods with the lowest final scores are gray." in html(tmp_path)
 
 
-def test_picture_for_a_page_is_well_formed_and_told_to_those_who_do_not_see_it(whole):
-    found = study(whole)
-    drawn = page.looks(found, [])
-    svg = figures.curve_panel("<A>", page.build_curves(found, "Ant-v5", "eval_return"), drawn, "evaluation return")
+def test_svg_is_well_formed_and_has_a_label_for_screen_readers(whole):
+    sweep = study(whole)
+    styles = page.choose_styles(sweep, [])
+    svg = figures.render_curves("<A>", page.build_curves(sweep, "Ant-v5", "eval_return"), styles, "evaluation return")
     root = ET.fromstring(svg.replace("<svg", '<svg xmlns="x"', 1))
     assert root.attrib["aria-label"] == "Evaluation return over environment steps on <A>"
     assert "var(--m0)" in svg
-    assert not re.search('#[0-9a-f]{6}[;"]', svg.replace("#ffffff", ""))  # every color follows light and dark
+    assert not re.search('#[0-9a-f]{6}[;"]', svg.replace("#ffffff", ""))  # every color follows the light or dark mode
 
 
-def test_place_that_no_panel_takes_is_left_empty(tmp_path):
+def test_unused_grid_cells_of_the_png_are_empty(tmp_path):
     for env_id in ("Ant-v5", "Hopper-v5", "Swimmer-v5", "Walker2d-v5"):
         logs.log_run(tmp_path, f"s.{env_id}", env_id, evaluations=[1.0, 2.0])
-    pixels = imageio.v2.imread(page.picture(study(tmp_path), "s", tmp_path))[..., :3]
+    pixels = imageio.v2.imread(page.render_png(study(tmp_path), "s", tmp_path))[..., :3]
     height, width = pixels.shape[:2]
     lower = pixels[height // 2 + 20 : -80]
     assert (lower[:, : width // 3] < 128).any()
     assert (lower[:, width // 3 + 20 :] == 255).all()
 
 
-def test_axis_of_a_sweep_is_logarithmic_where_values_span_enough():
+def test_axis_of_a_sweep_is_logarithmic_if_values_span_a_wide_range():
     def scale(values):
         axes = figures.Figure().subplots()
-        places = figures._place(axes, values)
-        return axes.get_xscale(), places
+        positions = figures._scale_x_axis(axes, values)
+        return axes.get_xscale(), positions
 
     assert scale([1e-4, 3e-3]) == ("linear", [1e-4, 3e-3])
     assert scale([1e-4, 3.1e-3]) == ("log", [1e-4, 3.1e-3])
@@ -174,32 +175,32 @@ def test_axis_of_a_sweep_is_logarithmic_where_values_span_enough():
 
 
 def test_trials_are_ranked_on_each_environment(whole):
-    found = study(whole)
-    table = tables.trials_table(found, found.methods, "Ant-v5")
+    sweep = study(whole)
+    table = tables.trials_table(sweep, sweep.methods, "Ant-v5")
     assert table.head == ("rank", "trial", "IQM", "seeds", "p_lr")
-    assert [row[1].text for row in table.rows] == ["trial000", "trial001"]  # as good as each other, in order
+    assert [row[1].text for row in table.rows] == ["trial000", "trial001"]  # equal scores keep their order
     assert [row[4].value for row in table.rows] == [1e-5, 1e-3]
     assert [row[2].best for row in table.rows] == [True, False]
 
 
-def test_best_trial_is_first_and_the_best_method_of_each_environment_is_highlighted(tmp_path):
+def test_best_trial_is_first_and_best_method_of_each_environment_is_highlighted(tmp_path):
     for trial, (p_lr, last) in enumerate([(0.1, 2.0), (0.2, 9.0), (0.3, 5.0)]):
         logs.log_run(tmp_path, f"s.trial{trial:03}", p_lr=p_lr, evaluations=[0.0, last])
         logs.log_run(tmp_path, f"s.Ant.trial{trial:03}", "Ant-v5", p_lr=p_lr, evaluations=[0.0, -last])
-    found = study(tmp_path)
-    ranked = tables.trials_table(found, found.methods, "Hopper-v5").rows
+    sweep = study(tmp_path)
+    ranked = tables.trials_table(sweep, sweep.methods, "Hopper-v5").rows
     assert [[cell.text for cell in row[:3]] for row in ranked] == [
         ["1", "trial001", "9.00"],
         ["2", "trial002", "5.00"],
         ["3", "trial000", "2.00"],
     ]
     highlighted = [
-        row[0].text + row[1].text for row in tables.scores_table(page.score_rows(found)).rows if row[3].best
+        row[0].text + row[1].text for row in tables.scores_table(page.score_rows(sweep)).rows if row[3].best
     ]
     assert highlighted == ["Ant-v5ppo p_lr=0.1", "Hopper-v5ppo p_lr=0.2"]
 
 
-def test_times_are_those_of_one_run_and_of_all(tmp_path):
+def test_time_table_has_time_per_run_and_total_time(tmp_path):
     for seed in (0, 1):
         logs.log_run(tmp_path, f"s.{seed}", seed=seed, training=[1.0] * (10 + 10 * seed))
     (row,) = tables.time_table(study(tmp_path)).rows
@@ -210,18 +211,22 @@ def test_times_are_those_of_one_run_and_of_all(tmp_path):
     ("value", "wanted"),
     [(0, "0"), (1234.5, "1,234"), (-123.44, "−123.4"), (9.999, "10.00"), (0.01234, "0.0123"), (float("nan"), "–")],
 )
-def test_numbers_are_written_with_about_four_digits(value, wanted):
-    assert tables.number(value).text == wanted
+def test_numbers_have_about_four_digits(value, wanted):
+    assert tables.number_cell(value).text == wanted
 
 
 @pytest.mark.parametrize(
-    ("seconds", "wanted"), [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "2 h 00 min"), (11_100, "3 h 05 min")]
+    ("seconds", "wanted"),
+    [
+        *((0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "2 h 00 min"), (11_100, "3 h 05 min")),
+        *((float("nan"), "–"), (float("inf"), "–")),
+    ],
 )
-def test_durations_are_written_as_people_say_them(seconds, wanted):
-    assert tables.duration(seconds) == wanted
+def test_durations_have_units(seconds, wanted):
+    assert format_duration(seconds) == wanted
 
 
-def film(tmp_path, run, age, size=10, episode=0):
+def write_video(tmp_path, run, age, size=10, episode=0):
     path = tmp_path / "evaluations" / run / "best" / f"episode_{episode:03}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
@@ -230,34 +235,34 @@ def film(tmp_path, run, age, size=10, episode=0):
     return path
 
 
-def test_videos_are_the_newest_but_first_one_of_each_environment_and_method(tmp_path):
+def test_page_shows_one_video_per_environment_and_method_then_the_newest(tmp_path):
     for env_id in ("Ant-v5", "Hopper-v5"):
         logs.log_run(tmp_path, f"s.{env_id}", env_id)
     for episode in range(8):
-        film(tmp_path, "s.Ant-v5", age=episode, episode=episode)
-    old = film(tmp_path, "s.Hopper-v5", age=1000)
+        write_video(tmp_path, "s.Ant-v5", age=episode, episode=episode)
+    old = write_video(tmp_path, "s.Hopper-v5", age=1000)
     (old.parent / "results.json").write_text('{"episodes": [{"return": 123.4}]}')
-    films = videos.found(tmp_path, study(tmp_path))
-    shown = videos.chosen(films)
-    assert (len(films), len(shown)) == (9, videos.MOST)
+    every = videos.find_videos(tmp_path, study(tmp_path))
+    shown = videos.select_videos(every)
+    assert (len(every), len(shown)) == (9, videos.MAX_VIDEOS)
     assert [video.path.stem[-1] for video in shown] == ["0", "0", "1", "2", "3", "4"]
     assert shown[1].path == old
     assert [video.episode_return for video in shown[:2]] == [None, 123.4]
     text = html(tmp_path)
-    assert text.count("<video") == videos.MOST
+    assert text.count("<video") == videos.MAX_VIDEOS
     assert "return 123.4" in text
-    assert "3 older or larger videos left out" in text
+    assert "3 older or larger videos omitted" in text
 
 
-def test_videos_that_are_too_large_together_are_left_out(tmp_path):
+def test_videos_beyond_the_size_limit_are_omitted(tmp_path):
     logs.log_run(tmp_path, "s")
     for episode, size in enumerate((20, 6, 5)):
-        film(tmp_path, "s", episode, size * 2**20, episode)
-    shown = videos.chosen(videos.found(tmp_path, study(tmp_path)))
+        write_video(tmp_path, "s", episode, size * 2**20, episode)
+    shown = videos.select_videos(videos.find_videos(tmp_path, study(tmp_path)))
     assert [video.size >> 20 for video in shown] == [20, 5]
 
 
-def test_videos_are_told_where_not_one_is_small_enough(tmp_path):
+def test_page_counts_omitted_videos_if_all_are_too_large(tmp_path):
     logs.log_run(tmp_path, "s")
-    film(tmp_path, "s", 0, 30 * 2**20)
-    assert "1 older or larger video left out" in html(tmp_path)
+    write_video(tmp_path, "s", 0, 30 * 2**20)
+    assert "1 older or larger video omitted" in html(tmp_path)

@@ -10,34 +10,34 @@ def study(tmp_path, name="s"):
     return scores.build_study(read_runs(tmp_path, name))
 
 
-def test_row_by_hand(tmp_path):
+def test_row_matches_numbers_worked_by_hand(tmp_path):
     for seed, last in enumerate((1.0, 2.0, 3.0, 4.0, 90.0)):
         logs.log_run(tmp_path, f"s.{seed}", seed=seed, evaluations=[100.0, last])
-    logs.say(tmp_path / "logs/s.0", "stopped")
+    logs.write_status(tmp_path / "logs/s.0", "stopped")
     (row,) = scores.score_rows(study(tmp_path))
     assert (row.iqm, row.mean, row.median, row.best) == (3, 20, 3, 100)
     assert (row.unfinished, len(row.scores)) == (1, 5)
     assert row.interval[0] < 3 < row.interval[1]
 
 
-def test_runs_without_any_evaluation_do_not_count_where_others_have_some(tmp_path):
+def test_runs_without_evaluations_do_not_count_if_others_have_them(tmp_path):
     logs.log_run(tmp_path, "s.0", evaluations=[5.0])
     logs.log_run(tmp_path, "s.1", seed=1, training=[7.0])
-    found = study(tmp_path)
-    assert found.column("Hopper-v5") == EVALUATION
-    assert scores.score_rows(found)[0].scores.tolist() == [5]
+    grouped = study(tmp_path)
+    assert grouped.score_column("Hopper-v5") == EVALUATION
+    assert scores.score_rows(grouped)[0].scores.tolist() == [5]
 
 
-def test_environment_that_was_never_evaluated_is_scored_by_training(tmp_path):
+def test_environment_without_evaluations_is_scored_by_training_returns(tmp_path):
     logs.log_run(tmp_path, "s.0", evaluations=[5.0])
     logs.log_run(tmp_path, "s.1", "Ant-v5", training=[7.0, 8.0])
-    found = study(tmp_path)
-    assert found.column("Ant-v5") == TRAINING
-    assert [row.iqm for row in scores.score_rows(found)] == [8, 5]
+    grouped = study(tmp_path)
+    assert grouped.score_column("Ant-v5") == TRAINING
+    assert [row.iqm for row in scores.score_rows(grouped)] == [8, 5]
 
 
-def test_aggregate_by_hand(tmp_path):
-    """Normalized: slow has 0 and 0.5 on Ant, 0 on Hopper; fast has 1 on both."""
+def test_aggregate_matches_numbers_worked_by_hand(tmp_path):
+    """The normalized scores of slow are 0 and 0.5 on Ant and 0 on Hopper, those of fast 1 on both."""
     for env_id, p_lr, last in (
         ("Ant-v5", 0.1, 0.0),
         ("Ant-v5", 0.1, 50.0),
@@ -47,8 +47,8 @@ def test_aggregate_by_hand(tmp_path):
     ):
         logs.log_run(tmp_path, f"s.{env_id}.{p_lr}.{last}", env_id, p_lr=p_lr, evaluations=[last])
     logs.log_run(tmp_path, "s.third", "Ant-v5", p_lr=0.3, evaluations=[50.0])
-    found = study(tmp_path)
-    (fast, slow), incomplete = scores.aggregate_scores(found, scores.score_rows(found))
+    grouped = study(tmp_path)
+    (fast, slow), incomplete = scores.aggregate_scores(grouped, scores.score_rows(grouped))
     assert (fast.method.label, fast.iqm, fast.runs) == ("ppo p_lr=0.2", 1, 2)
     assert np.isnan(fast.interval).all()  # one seed of each environment
     assert (slow.method.label, slow.iqm, slow.mean) == ("ppo p_lr=0.1", pytest.approx(1 / 6), pytest.approx(1 / 6))
@@ -56,7 +56,7 @@ def test_aggregate_by_hand(tmp_path):
     assert [method.label for method in incomplete] == ["ppo p_lr=0.3"]
 
 
-def test_there_is_no_aggregate_of_one_environment_or_one_method(tmp_path):
+def test_one_environment_or_one_method_has_no_aggregate(tmp_path):
     logs.log_run(tmp_path, "s.0", evaluations=[5.0])
     logs.log_run(tmp_path, "s.1", evaluations=[6.0], p_lr=1)
     assert scores.aggregate_scores(study(tmp_path), scores.score_rows(study(tmp_path))) == ([], [])
@@ -65,7 +65,7 @@ def test_there_is_no_aggregate_of_one_environment_or_one_method(tmp_path):
     assert scores.aggregate_scores(study(tmp_path, "t"), scores.score_rows(study(tmp_path, "t"))) == ([], [])
 
 
-def test_mean_curve_ends_with_the_shortest_seed_which_is_named(tmp_path):
+def test_mean_curve_ends_with_the_shortest_seed(tmp_path):
     logs.log_run(tmp_path, "s.0", evaluations=[0.0, 10.0, 20.0])
     logs.log_run(tmp_path, "s.1", seed=1, evaluations=[2.0, 12.0])
     (curve,) = scores.build_curves(study(tmp_path), "Hopper-v5", EVALUATION)
@@ -75,25 +75,25 @@ def test_mean_curve_ends_with_the_shortest_seed_which_is_named(tmp_path):
     assert curve.interval[:, 0].tolist() == [0, 2]
 
 
-def test_curve_of_single_measurements_is_none(tmp_path):
+def test_single_measurements_give_no_curve(tmp_path):
     logs.log_run(tmp_path, "s.0", evaluations=[5.0])
     assert scores.build_curves(study(tmp_path), "Hopper-v5", EVALUATION) == []
     (curve,) = scores.build_curves(study(tmp_path), "Hopper-v5", TRAINING)
     assert curve.shortest is None
 
 
-def test_settings_that_a_sweep_draws_are_those_that_differ_between_its_trials(tmp_path):
+def test_swept_settings_are_those_that_differ_between_trials(tmp_path):
     for trial, (clip, gamma) in enumerate([(0.1, 0.9), (0.2, 0.9)]):
-        logs.log_run(tmp_path, f"s.trial{trial:03}", evaluations=[1.0], clip=clip, gamma=gamma)
-    assert scores.drawn_settings(scores.rank_trials(study(tmp_path))) == ["clip"]
+        logs.log_run(tmp_path, f"s.trial{trial:03}", evaluations=[1.0], clip_range=clip, gamma=gamma)
+    assert scores.find_swept_settings(scores.find_trials(study(tmp_path))) == ["clip_range"]
     logs.log_run(tmp_path, "s.plain", evaluations=[1.0], gamma=0.5)
-    trials = scores.rank_trials(study(tmp_path))
-    assert (len(trials), scores.drawn_settings(trials)) == (2, ["clip"])
+    trials = scores.find_trials(study(tmp_path))
+    assert (len(trials), scores.find_swept_settings(trials)) == (2, ["clip_range"])
     logs.log_run(tmp_path, "one.trial000", evaluations=[1.0])
-    assert scores.rank_trials(study(tmp_path, "one")) == []
+    assert scores.find_trials(study(tmp_path, "one")) == []
 
 
-def test_runs_with_nothing_logged_have_no_rows(tmp_path):
+def test_runs_without_metrics_have_no_rows(tmp_path):
     logs.log_run(tmp_path, "s.0")
-    found = study(tmp_path)
-    assert (scores.score_rows(found), scores.build_curves(found, "Hopper-v5", TRAINING)) == ([], [])
+    grouped = study(tmp_path)
+    assert (scores.score_rows(grouped), scores.build_curves(grouped, "Hopper-v5", TRAINING)) == ([], [])

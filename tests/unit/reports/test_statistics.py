@@ -14,12 +14,12 @@ from milozero.reports import statistics
         (range(1, 30), 28.5),  # two of twenty-nine: at most a tenth
     ],
 )
-def test_final_score_is_the_mean_of_the_last_tenth_at_least_of_one(values, wanted):
-    assert statistics.final(np.array(list(values), float)) == wanted
+def test_final_score_is_the_mean_of_the_last_tenth_but_at_least_one(values, wanted):
+    assert statistics.final_score(np.array(list(values), float)) == wanted
 
 
 def test_final_score_of_nothing_is_nan():
-    assert np.isnan(statistics.final(np.empty(0)))
+    assert np.isnan(statistics.final_score(np.empty(0)))
 
 
 @pytest.mark.parametrize(
@@ -45,66 +45,66 @@ def test_interval_of_two_seeds_is_that_of_its_four_resamples():
     assert statistics.iqm_interval([np.array([0.0, 8.0])]) == (0, 8)
 
 
-def test_interval_of_three_seeds_reaches_what_is_likelier_than_one_in_forty():
-    # All three draws are the lowest once in 27 resamples: 3.7 %, within a 95 % interval and not within one of 90 %.
+def test_interval_of_three_seeds_spans_their_range():
+    # 1 of 27 resamples has only the lowest score: 3.7 % lies within a 95 % interval, but not within a 90 % one.
     assert statistics.iqm_interval([np.array([0.0, 3.0, 6.0])]) == (0, 6)
     assert statistics.mean_interval(np.array([[0.0], [3.0], [6.0]])).tolist() == [[0], [6]]
 
 
-def test_interval_is_the_same_each_time_and_holds_what_all_seeds_agree_on():
+def test_interval_is_reproducible_and_has_no_width_if_all_seeds_are_equal():
     scores = [np.array([3.0, 1.0, 4.0, 1.0, 5.0])]
     assert statistics.iqm_interval(scores) == statistics.iqm_interval(scores)
     assert statistics.iqm_interval([np.full(5, 7.0)]) == (7, 7)
 
 
-def test_environments_are_resampled_by_themselves():
-    """Were they one pool, a resample could be of one environment alone, and the interval reach from 0 to 100."""
+def test_each_environment_is_resampled_separately():
+    """In one pool, a resample could contain a single environment, and the interval would span 0 to 100."""
     low, high = statistics.iqm_interval([np.zeros(3), np.full(3, 100.0)])
     assert low == high == pytest.approx(50)
 
 
-def test_one_seed_has_no_interval_but_counts_among_others():
+def test_one_seed_has_no_interval_but_counts_with_others():
     assert np.isnan(statistics.iqm_interval([np.array([3.0])])).all()
     assert np.isnan(statistics.iqm_interval([np.array([3.0]), np.array([5.0])])).all()
     assert statistics.iqm_interval([np.array([4.0]), np.array([0.0, 8.0])]) == (4 / 3, 20 / 3)
 
 
-def test_interval_of_a_curve_is_that_of_its_mean_at_each_point():
+def test_interval_of_a_curve_is_pointwise():
     curves = np.array([[0.0, 1.0, 5.0], [8.0, 1.0, 5.0]])
     assert statistics.mean_interval(curves).tolist() == [[0, 1, 5], [8, 1, 5]]
     assert np.isnan(statistics.mean_interval(curves[:1])).all()
 
 
-def test_interval_narrows_with_the_root_of_the_seeds():
+def test_interval_narrows_with_the_square_root_of_the_number_of_seeds():
     rng = np.random.default_rng(1)
     width = [np.ptp(statistics.mean_interval(rng.normal(size=(n, 400))), axis=0).mean() for n in (10, 40)]
     assert width[0] / width[1] == pytest.approx(2, rel=0.1)
     assert width[1] == pytest.approx(2 * 1.96 / 40**0.5, rel=0.05)
 
 
-def test_common_grid_is_where_all_seeds_have_data():
+def test_curves_are_interpolated_where_all_seeds_have_data():
     first = np.array([0.0, 10.0, 30.0]), np.array([0.0, 10.0, 30.0])
     second = np.array([10.0, 20.0]), np.array([1.0, 3.0])
-    steps, values = statistics.on_common_grid([first, second])
-    assert (steps[0], steps[-1], len(steps)) == (10, 20, statistics.POINTS)
-    assert values.shape == (2, statistics.POINTS)
+    steps, values = statistics.interpolate_curves([first, second])
+    assert (steps[0], steps[-1], len(steps)) == (10, 20, statistics.NUM_POINTS)
+    assert values.shape == (2, statistics.NUM_POINTS)
     np.testing.assert_allclose(values[0], steps)
     np.testing.assert_allclose(values[1], 1 + (steps - 10) / 5)
 
 
-def test_common_grid_of_one_step_and_of_none():
+def test_curves_that_share_one_step_or_none():
     point = np.array([10.0]), np.array([4.0])
     line = np.array([0.0, 20.0]), np.array([0.0, 2.0])
-    steps, values = statistics.on_common_grid([point, line])
+    steps, values = statistics.interpolate_curves([point, line])
     assert (steps.tolist(), values.tolist()) == ([10], [[4], [1]])
     later = np.array([30.0, 40.0]), np.array([0.0, 0.0])
-    assert statistics.on_common_grid([line, later])[1].shape == (2, 0)
-    assert statistics.on_common_grid([line, (np.empty(0), np.empty(0))])[0].shape == (0,)
-    assert statistics.on_common_grid([])[0].shape == (0,)
+    assert statistics.interpolate_curves([line, later])[1].shape == (2, 0)
+    assert statistics.interpolate_curves([line, (np.empty(0), np.empty(0))])[0].shape == (0,)
+    assert statistics.interpolate_curves([])[0].shape == (0,)
 
 
-def test_normalized_scores_run_from_the_worst_run_to_the_best():
+def test_normalized_scores_range_from_the_worst_run_to_the_best():
     scores = {"a": np.array([10.0, 20.0]), "b": np.array([30.0, 15.0])}
-    normalized = statistics.min_max_normalized(scores)
+    normalized = statistics.min_max_normalize(scores)
     assert {name: list(values) for name, values in normalized.items()} == {"a": [0, 0.5], "b": [1, 0.25]}
-    assert statistics.min_max_normalized({"a": np.array([3.0, 3.0])})["a"].tolist() == [0.5, 0.5]
+    assert statistics.min_max_normalize({"a": np.array([3.0, 3.0])})["a"].tolist() == [0.5, 0.5]

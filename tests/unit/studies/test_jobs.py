@@ -220,7 +220,7 @@ def test_project_is_the_commands_then_the_files_then_the_studys(task, tmp_path):
 
 
 def test_project_that_is_called_as_the_study_has_a_name_that_is_taken(task, tmp_path):
-    with pytest.raises(UserError, match="--wandb_project=50%: Weights & Biases takes no % in a name"):
+    with pytest.raises(UserError, match="--wandb_project=50%: Weights & Biases does not allow % in a name"):
         studies.build_jobs(build_study(task, tmp_path), project="50%")
 
 

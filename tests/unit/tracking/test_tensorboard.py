@@ -8,7 +8,7 @@ import pytest
 
 from milozero import main
 from milozero.tracking.csv import CSVTracker
-from milozero.tracking.tensorboard import TensorBoardTracker, timed_rows
+from milozero.tracking.tensorboard import TensorBoardTracker, read_timed_rows
 from milozero.tracking.tracker import TrackingConfig
 from tests.support import ROOT
 from tests.support.fakes import FullDisk, events_in
@@ -18,7 +18,7 @@ GROUPS = {"return": "train", "eval": "eval", "timesteps": "time"}
 
 
 def start(folder, iteration=0):
-    """Return the trackers of a run that begins, or goes on after an iteration."""
+    """Return the trackers of a run that starts, or resumes after an iteration."""
     csv = CSVTracker(folder / "progress.csv", iteration)
     return csv, TensorBoardTracker(folder / "tensorboard", folder / "progress.csv", GROUPS)
 
@@ -48,12 +48,12 @@ def whole(last):
     }
 
 
-def test_each_metric_is_under_its_group_and_what_was_not_measured_is_left_out(tmp_path):
+def test_each_metric_has_its_group_and_nans_are_omitted(tmp_path):
     run(tmp_path, range(1, 8))
     assert events_in(tmp_path / "tensorboard") == whole(7)
 
 
-def test_event_is_in_the_file_as_soon_as_it_is_logged(tmp_path):
+def test_event_is_written_immediately(tmp_path):
     log(start(tmp_path), [1, 2])
     assert events_in(tmp_path / "tensorboard")["train/return"] == [(100, 0.5), (200, 1.0)]
 
@@ -67,13 +67,13 @@ def test_run_killed_after_its_checkpoint_and_resumed_twice_has_each_row_once(tmp
     assert len(list((tmp_path / "tensorboard").iterdir())) == 1
 
 
-def test_rows_of_a_killed_run_are_gone_though_none_comes_in_their_place(tmp_path):
+def test_rows_after_the_checkpoint_are_removed_on_resume(tmp_path):
     log(start(tmp_path), range(1, 8))
     run(tmp_path, [], 5)
     assert events_in(tmp_path / "tensorboard") == whole(5)
 
 
-def test_damaged_event_file_is_whole_after_resuming(tmp_path):
+def test_damaged_event_file_is_complete_after_resuming(tmp_path):
     run(tmp_path, range(1, 4))
     (path,) = (tmp_path / "tensorboard").iterdir()
     path.write_bytes(path.read_bytes()[:-5])
@@ -82,7 +82,7 @@ def test_damaged_event_file_is_whole_after_resuming(tmp_path):
     assert events_in(tmp_path / "tensorboard") == whole(4)
 
 
-def test_run_that_goes_on_with_tensorboard_for_the_first_time_has_its_history(tmp_path):
+def test_run_resumed_with_tensorboard_for_the_first_time_has_its_history(tmp_path):
     csv = CSVTracker(tmp_path / "progress.csv")
     log([csv], [1, 2])
     csv.close()
@@ -90,21 +90,21 @@ def test_run_that_goes_on_with_tensorboard_for_the_first_time_has_its_history(tm
     assert events_in(tmp_path / "tensorboard") == whole(3)
 
 
-def test_files_of_others_in_the_folder_stay(tmp_path):
+def test_other_files_in_the_folder_are_kept(tmp_path):
     (tmp_path / "tensorboard").mkdir()
     (tmp_path / "tensorboard/notes.txt").write_text("mine")
     run(tmp_path, [1])
     assert (tmp_path / "tensorboard/notes.txt").read_text() == "mine"
 
 
-def test_times_of_earlier_rows_are_as_far_apart_as_they_were_logged(tmp_path):
+def test_wall_times_of_earlier_rows_keep_their_distances(tmp_path):
     run(tmp_path, [1, 2, 5])
-    first, second, last = (wall_time for wall_time, _ in timed_rows(tmp_path / "progress.csv"))
+    first, second, last = (wall_time for wall_time, _ in read_timed_rows(tmp_path / "progress.csv"))
     assert (last - second, last - first) == pytest.approx((6.0, 8.0), abs=1e-3)
     assert last == pytest.approx(time.time(), abs=10)
 
 
-def test_what_a_full_disk_does_not_take_is_written_once_it_does(tmp_path, caplog):
+def test_events_that_a_full_disk_rejects_are_written_later(tmp_path, caplog):
     _, tracker = start(tmp_path)
     log([tracker], [1])
     disk = FullDisk.under(tracker._file)
@@ -119,7 +119,7 @@ def test_what_a_full_disk_does_not_take_is_written_once_it_does(tmp_path, caplog
     assert events_in(tmp_path / "tensorboard") == whole(4)
 
 
-def test_disk_that_stays_full_stops_nothing(tmp_path, caplog):
+def test_disk_that_stays_full_only_warns(tmp_path, caplog):
     _, tracker = start(tmp_path)
     full = os.open("/dev/full", os.O_WRONLY)
     os.dup2(full, tracker._file._file.fileno())
@@ -127,27 +127,27 @@ def test_disk_that_stays_full_stops_nothing(tmp_path, caplog):
     log([tracker], range(1, 5))
     tracker.flush()
     tracker.close()
-    assert [record.getMessage().split(" takes no more ")[1] for record in caplog.records] == [
-        "(No space left on device); it is kept for later"
-    ]
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"cannot write to {tmp_path}/tensorboard/events.out.tfevents.")
+    assert record.getMessage().endswith(" (No space left on device); buffering until it works")
 
 
-def test_folder_that_cannot_be_made_is_a_warning(tmp_path, caplog):
+def test_folder_that_cannot_be_created_is_a_warning(tmp_path, caplog):
     (tmp_path / "tensorboard").write_text("in the way")
     run(tmp_path, [1, 2])
     (record,) = caplog.records
-    assert record.getMessage().startswith("TensorBoard is off: ")
+    assert record.getMessage().startswith("TensorBoard logging is disabled: ")
     assert str(tmp_path / "tensorboard") in record.getMessage()
 
 
 @pytest.mark.parametrize("content", ["iteration,return\n1,2\n", "iteration,timesteps,seconds\n1,,\n"])
-def test_progress_file_that_cannot_be_understood_is_a_warning(tmp_path, caplog, content):
+def test_invalid_progress_file_is_a_warning(tmp_path, caplog, content):
     (tmp_path / "progress.csv").write_text(content)
     run(tmp_path, [2], 1)
-    assert "TensorBoard is off: " in caplog.text
+    assert "TensorBoard logging is disabled: " in caplog.text
 
 
-def test_folder_that_goes_away_stops_nothing(tmp_path):
+def test_deleted_folder_does_not_stop_the_run(tmp_path):
     trackers = start(tmp_path)
     log(trackers, [1])
     for path in (tmp_path / "tensorboard").iterdir():
@@ -157,7 +157,7 @@ def test_folder_that_goes_away_stops_nothing(tmp_path):
     trackers[1].close()
 
 
-def test_missing_package_is_one_line_before_anything_is_written(tmp_path, capfd, monkeypatch):
+def test_missing_package_is_a_user_error_before_anything_is_written(tmp_path, capfd, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(
         "importlib.util.find_spec", lambda name, *more: find(name, *more) if name != "tensorboard" else None
@@ -165,17 +165,17 @@ def test_missing_package_is_one_line_before_anything_is_written(tmp_path, capfd,
     short = ("--num_timesteps=16", "--rollout_len=16", "--batch_size=16")
     assert main.main(["--task=train", "--tensorboard", *short, f"--data_dir={tmp_path / 'data'}"]) == 2
     assert capfd.readouterr().err == (
-        "error: --tensorboard needs the package tensorboard: pip install -r requirements.txt\n"
+        "error: --tensorboard requires the tensorboard package: pip install -r requirements.txt\n"
     )
     assert not (tmp_path / "data").exists()
 
 
-def test_evaluation_refuses_the_flag(capfd):
+def test_evaluation_rejects_the_flag(capfd):
     assert main.main(["--task=eval", "--model_path=x", "--tensorboard"]) == 2
     assert capfd.readouterr().err == "error: --tensorboard belongs to --task=train, not to --task=eval\n"
 
 
-def test_package_is_imported_only_where_it_is_used():
+def test_package_is_imported_only_when_it_is_used():
     assert not TrackingConfig().tensorboard
     code = "import sys, main, milozero.tracking.tensorboard as t; t.check_installed(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

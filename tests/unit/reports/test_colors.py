@@ -1,4 +1,4 @@
-"""The colors of methods can be told apart, in light and dark mode, by color-blind readers too."""
+"""Readers, including color-blind ones, can distinguish the colors of methods in light and dark mode."""
 
 import itertools
 import re
@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from milozero.reports import styles as looks
+from milozero.reports import styles
 
-STYLE = (Path(looks.__file__).parent / "page.css").read_text()
+STYLE = (Path(styles.__file__).parent / "page.css").read_text()
 LIGHT, DARK = np.array(re.findall("--m[0-9]: (#[0-9a-f]{6})", STYLE)).reshape(2, -1).tolist()
 PALETTES = {"light": LIGHT, "dark": DARK}
 # How the dichromat sees linear RGB (Machado, Oliveira and Fernandes 2009, severity 1).
@@ -29,7 +29,7 @@ def linear(color):
 
 
 def lab(rgb):
-    """Return CIELAB (3,) of linear RGB, in which distances are those that people see."""
+    """Return CIELAB (3,) of linear RGB, whose distances match perception."""
     x, y, z = np.cbrt(XYZ @ np.clip(rgb, 0, 1) / [0.9505, 1, 1.089])
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
@@ -51,5 +51,5 @@ def test_every_color_stands_out_from_the_paper(mode, paper):
     assert min(map(contrast, PALETTES[mode])) > (2.2 if mode == "light" else 3)
 
 
-def test_pictures_and_page_have_the_same_colors():
-    assert tuple(PALETTES["light"]) == looks.COLOURS
+def test_plots_and_page_have_the_same_colors():
+    assert tuple(PALETTES["light"]) == styles.COLORS
