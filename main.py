@@ -124,7 +124,7 @@ def train(settings: Settings, launch: Launch) -> None:
     eval_env = environments.make_env(env_id, None, env_kwargs)
     env = environments.make_vector_env(env_id, settings.train.num_envs, env_kwargs)
     if expert:
-        demos.check_fit(expert, imitation.expert_path, env.observation_size, env.action_space)
+        demos.check_compatible(expert, imitation.expert_path, env.observation_size, env.action_space)
     asked, expert_return = players.load_expert(settings, env, device)
     if expert:
         expert_return = float(sum(e.return_ for e in expert) / len(expert))

@@ -268,7 +268,7 @@ def reset_interval(config: TrainConfig, env_kwargs: dict[str, Any]) -> int:
     Between them a checkpoint holds every action, and resuming plays them all again, which takes the longer the slower
     the simulator is.
     """
-    longest = environments.suite_for(config.env_id).longest_replay(env_kwargs)
+    longest = environments.find_suite(config.env_id).max_replay_steps(env_kwargs)
     return min(config.save_frequency, max(longest // config.rollout_len, 1))
 
 

@@ -18,7 +18,7 @@ from milozero.agents.bc_agent import BCAgent, BCConfig
 from milozero.agents.policy import PolicyConfig, make_mlp
 from milozero.agents.ppo_agent import PPO_METRICS, PPOAgent, PPOConfig
 from milozero.agents.rollout import Rollout
-from milozero.demonstrations.dataset import transitions
+from milozero.demonstrations.dataset import subsample_transitions
 from milozero.helpers.config.params import param
 from milozero.helpers.lazy import lazy_import
 from milozero.helpers.seeding import Purpose, generator, integer
@@ -134,7 +134,7 @@ class AdversarialAgent(PPOAgent):
         self.d_rng = generator(context.seed, Purpose.DISCRIMINATOR, context.comm.rank, context.iteration)
         if context.demos:
             drawn = generator(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
-            self.expert = transitions(
+            self.expert = subsample_transitions(
                 context.demos, context.imitation.demo_subsampling, drawn, getattr(action_space, "start", 0)
             )
             if config.d_ablation == "shuffled":  # each number comes from a step of its own

@@ -16,7 +16,7 @@ from milozero.agents.base import AgentContext
 from milozero.agents.normalizer import ObservationNormalizer
 from milozero.agents.policy import PolicyAgent, PolicyConfig, make_mlp
 from milozero.agents.rollout import Rollout
-from milozero.demonstrations.dataset import Transitions, transitions
+from milozero.demonstrations.dataset import Transitions, subsample_transitions
 from milozero.helpers.config.params import param
 from milozero.helpers.errors import UserError
 from milozero.helpers.lazy import lazy_import
@@ -212,7 +212,7 @@ class BCAgent(BCBase):
     def _take(self, context: AgentContext) -> None:
         """Draw the steps to learn from and those to keep aside, and take this worker's share of both (collective)."""
         rng = generator(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
-        steps = transitions(context.demos, context.imitation.demo_subsampling, rng, self.first_action)
+        steps = subsample_transitions(context.demos, context.imitation.demo_subsampling, rng, self.first_action)
         order = rng.permutation(len(steps))
         aside = int(len(order) * self.config.bc_validation)
         rank, size = self.comm.rank, self.comm.size

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from milozero.demonstrations.dataset import Episode
-from milozero.environments.vector import environment_action
+from milozero.environments.vector import to_env_action
 from milozero.helpers.errors import NonFiniteError
 from milozero.helpers.seeding import Purpose, integer
 
@@ -40,7 +40,7 @@ def play(agent: Agent, env: gymnasium.Env[Any, Any], seed: int, frame: Callable[
         _check_finite("observation", obs[-1], seed, len(actions))
         wanted = agent.predict(obs[-1])
         _check_finite("action", wanted, seed, len(actions))
-        action = environment_action(wanted, env.action_space)
+        action = to_env_action(wanted, env.action_space)
         following, reward, terminated, truncated, _ = env.step(action)
         _check_finite("reward", reward, seed, len(actions))
         obs.append(np.asarray(following))

@@ -268,7 +268,7 @@ def _read(path: str, known: set[str], flags: Mapping[str, Any], drawn: Mapping[s
     Raises:
         UserError: where the file cannot be read.
     """
-    file = read_yaml(path, known, environments.check_name, lists=drawn is not None)
+    file = read_yaml(path, known, environments.check_env_id, lists=drawn is not None)
     if not file.sections:
         return file.settings | dict(drawn or {})
     given = {**file.settings, **(drawn or {}), **flags}
@@ -291,7 +291,7 @@ def _algo_of(argv: Sequence[str], drawn: Mapping[str, Any] | None) -> str:
         given, _ = parser.parse_known_args(argv)
         every = set().union(*map(known_settings, AGENTS))
         file = (
-            read_yaml(given.config, every, environments.check_name, lists=drawn is not None).settings
+            read_yaml(given.config, every, environments.check_env_id, lists=drawn is not None).settings
             if given.config
             else {}
         )

@@ -167,7 +167,7 @@ def _read_task_file(study: StudyConfig) -> dict[str, Any]:
         UserError: where it cannot be read.
     """
     return read_yaml(
-        study.config, set().union(*map(known_settings, AGENTS)), environments.check_name, lists=True
+        study.config, set().union(*map(known_settings, AGENTS)), environments.check_env_id, lists=True
     ).settings
 
 
@@ -236,7 +236,7 @@ class JobValidator:
         agent_class(settings.train.algo).check_actions(settings.agent, spaces.action_space)
         path, number = settings.imitation.expert_path, settings.imitation.num_demos
         if path and (case := (env_id, kwargs, path, number)) not in self._fitting:
-            demos.check_fit(demos.read_demos(path, number), path, *spaces)
+            demos.check_compatible(demos.read_demos(path, number), path, *spaces)
             self._fitting.add(case)
         expert, reward = (getattr(settings.agent, name, "") for name in TEACHERS)
         if (expert or reward) and (asked := (env_id, kwargs, settings.agent)) not in self._fitting:

@@ -166,7 +166,7 @@ def test_numbers_of_demonstrations_are_jobs(task, tmp_path, monkeypatch):
     [
         ({"num_demos": (1,)}, "of which demonstrations"),
         ({"num_demos": (1, 1), "demo_dir": "demos"}, "stands twice"),
-        ({"num_demos": (3,), "demo_dir": "demos"}, "--num_demos=3, but .*InvertedPendulum-v5 holds 2"),
+        ({"num_demos": (3,), "demo_dir": "demos"}, "--num_demos=3, but .*InvertedPendulum-v5 contains 2"),
         ({"demo_dir": "nowhere"}, "nowhere/InvertedPendulum-v5: no such folder"),
         ({"demo_dir": "demos", "env_bundle": "mujoco_small"}, "demos/HalfCheetah-v5: no such folder"),
     ],
