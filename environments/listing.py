@@ -102,20 +102,24 @@ def show(only: str = "") -> None:
             if not members:
                 continue
             console.print(f"[bold]{escape(format_heading(name))}[/bold]", soft_wrap=True, highlight=False)
-            table = Table(box=None, pad_edge=False)
-            table.add_column("id", no_wrap=True)
-            for column in ("observation", "action", "steps", "trains with", "usable"):
-                table.add_column(column)
+            infos = []
             for env_id in members:
                 progress.update(task, advance=1, description=env_id)
-                info = inspect_env(env_id)
-                usable = f"no: {info.problem}" if info.problem else "yes"
-                table.add_row(
-                    info.env_id, info.observation, info.action, info.steps, info.trains_with, escape(usable)
-                )
-            console.print(table)
+                infos.append(inspect_env(env_id))
+            console.print(_make_table(infos))
             console.print()
     if not only:
         console.print("[bold]bundles of environments for studies[/bold]")
         for line in bundles.format_bundles():
             console.print(escape(line), soft_wrap=True, highlight=False)
+
+
+def _make_table(infos: list[EnvInfo]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("id", no_wrap=True)
+    for column in ("observation", "action", "steps", "trains with", "usable"):
+        table.add_column(column)
+    for info in infos:
+        usable = f"no: {info.problem}" if info.problem else "yes"
+        table.add_row(info.env_id, info.observation, info.action, info.steps, info.trains_with, escape(usable))
+    return table

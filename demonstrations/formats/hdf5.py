@@ -60,6 +60,37 @@ def read_demo(path: Path) -> Episode:
     Raises:
         UserError: if the file is damaged, lacks a key, contains a NaN, or is not a single episode.
     """
+    data = _read_fields(path)
+    source = f"the demonstration {path}"
+    check_numbers(data, source)
+    length = len(data["env_rews"])
+    vector_shapes = {data[key].shape for key in ("env_rews", "dones1", *FLAGS) if key in data}
+    lengths_differ = any(len(data[key]) != length for key in ("obs0", "acs", "obs1"))
+    if length == 0 or vector_shapes != {(length,)} or lengths_differ:
+        raise UserError(f"{source} is empty, or its arrays differ in length")
+    if (expected := data["ep_lens"].sum()) != length:
+        raise UserError(f"{source} has {length} steps, but ep_lens is {expected}")
+    check_ends({key: data[key] for key in ("dones1", *FLAGS) if key in data}, source)
+    if data["obs0"].shape != data["obs1"].shape:
+        raise UserError(f"{source}: obs0 and obs1 have different shapes")
+    episode = Episode(
+        obs=np.concatenate([data["obs0"], data["obs1"][-1:]]),
+        actions=data["acs"],
+        rewards=data["env_rews"],
+        terminated=bool(data["terminateds"][-1]) if "terminateds" in data else False,  # unknown
+        truncated=bool(data["truncateds"][-1]) if "truncateds" in data else False,
+        metadata=functools.partial(read_metadata, path),
+    )
+    check_episode(episode, source)
+    return episode
+
+
+def _read_fields(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a demonstration.
+
+    Raises:
+        UserError: if the file is damaged or lacks a key.
+    """
     import h5py
 
     if not os.path.isfile(path):  # opening a named pipe would block
@@ -69,35 +100,11 @@ def read_demo(path: Path) -> Episode:
             missing = [key for key in KEYS if key not in file]
             if missing:
                 raise UserError(f"the demonstration {path} lacks {', '.join(missing)}")
-            data = {key: read_field(file, key) for key in KEYS + FLAGS if key in file}
+            return {key: read_field(file, key) for key in KEYS + FLAGS if key in file}
     except UserError:
         raise
     except Exception as error:  # h5py raises arbitrary exceptions on damaged bytes
         raise UserError(f"cannot read the demonstration {path}: {error}") from None
-    check_numbers(data, f"the demonstration {path}")
-    length = len(data["env_rews"])
-    vector_shapes = {data[key].shape for key in ("env_rews", "dones1", *FLAGS) if key in data}
-    if (
-        length == 0
-        or vector_shapes != {(length,)}
-        or any(len(data[key]) != length for key in ("obs0", "acs", "obs1"))
-    ):
-        raise UserError(f"the demonstration {path} is empty, or its arrays differ in length")
-    if (expected := data["ep_lens"].sum()) != length:
-        raise UserError(f"the demonstration {path} has {length} steps, but ep_lens is {expected}")
-    check_ends({key: data[key] for key in ("dones1", *FLAGS) if key in data}, f"the demonstration {path}")
-    if data["obs0"].shape != data["obs1"].shape:
-        raise UserError(f"the demonstration {path}: obs0 and obs1 have different shapes")
-    episode = Episode(
-        obs=np.concatenate([data["obs0"], data["obs1"][-1:]]),
-        actions=data["acs"],
-        rewards=data["env_rews"],
-        terminated=bool(data["terminateds"][-1]) if "terminateds" in data else False,  # unknown
-        truncated=bool(data["truncateds"][-1]) if "truncateds" in data else False,
-        metadata=functools.partial(read_metadata, path),
-    )
-    check_episode(episode, f"the demonstration {path}")
-    return episode
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

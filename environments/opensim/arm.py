@@ -48,10 +48,8 @@ class Arm2D(OsimEnv):
         return sorted(self.simulator.muscles, key=str.upper)
 
     def _reset_task(self) -> None:
-        angle, radius = (
-            self.np_random.uniform(0, MAX_TARGET_ANGLE_RAD),
-            self.np_random.uniform(MIN_TARGET_DISTANCE_M, MAX_TARGET_DISTANCE_M),
-        )
+        angle = self.np_random.uniform(0, MAX_TARGET_ANGLE_RAD)
+        radius = self.np_random.uniform(MIN_TARGET_DISTANCE_M, MAX_TARGET_DISTANCE_M)
         self.target = np.array([radius * np.cos(angle), SHOULDER_HEIGHT_M - radius * np.sin(angle)])
         self.simulator.reset()
 

@@ -20,8 +20,8 @@ class OsimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     them. An episode starts with the model at rest in its published pose; only targets are random. It is truncated
     after `MAX_CONTROL_STEPS` control steps of 0.01 s.
 
-    If the integration fails, the episode is truncated, because no rule of the task ended it. The final observation is
-    then the one before the action, and ``info["simulation_failed"]`` holds the reason.
+    If the integration fails, the episode is truncated, not terminated: no rule of the task ended it. The final
+    observation is then the one before the action, and ``info["simulation_failed"]`` holds the reason.
 
     Args:
         render_mode: ``rgb_array`` or None.
@@ -41,12 +41,9 @@ class OsimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def __init__(self, render_mode: str | None = None, preset: str = "train", frame_skip: int = 1) -> None:
         assert render_mode in (None, *self.metadata["render_modes"]), render_mode
-        if (
-            isinstance(frame_skip, bool)
-            or not isinstance(frame_skip, int)
-            or not 1 <= frame_skip <= self.MAX_CONTROL_STEPS
-        ):
-            raise UserError(f"frame_skip must be an integer from 1 to {self.MAX_CONTROL_STEPS}, not {frame_skip}")
+        max_skip = self.MAX_CONTROL_STEPS
+        if isinstance(frame_skip, bool) or not isinstance(frame_skip, int) or not 1 <= frame_skip <= max_skip:
+            raise UserError(f"frame_skip must be an integer from 1 to {max_skip}, not {frame_skip}")
         self.render_mode, self.frame_skip = render_mode, frame_skip
         self.metadata = self.metadata | {"render_fps": max(round(1 / CONTROL_STEP_S / frame_skip), 1)}
         self.simulator = Simulator(self.MODEL, preset, self.JOINT_LIMITS_DEG, self._patch_model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,21 @@ BONE_COLOR, LEFT_BONE_COLOR, FOOT_COLOR = (60, 70, 90), (140, 150, 170), (150, 1
 TEXT_COLOR, TARGET_COLOR, MAP_COLOR = (40, 40, 40), (30, 140, 60), (255, 255, 255)
 RESTING_COLOR, ACTIVE_COLOR = np.array([120, 150, 210]), np.array([220, 30, 30])
 POSITION_COLOR = (220, 30, 30)
+
+
+@dataclass(frozen=True)
+class View:
+    """The mapping from the x-y plane, m, to the pixels of a frame."""
+
+    center: tuple[float, float]  # of the frame, m
+    scale: float  # pixels per m
+
+    def to_pixels(self, point: Any) -> tuple[float, float]:
+        """Return the column and row of a point, whose first two elements are x and y."""
+        return (
+            FRAME_WIDTH_PX / 2 + (point[0] - self.center[0]) * self.scale,
+            FRAME_HEIGHT_PX / 2 - (point[1] - self.center[1]) * self.scale,
+        )
 
 
 class StickFigure:
@@ -57,44 +73,44 @@ class StickFigure:
         """
         image = Image.new("RGB", (FRAME_WIDTH_PX, FRAME_HEIGHT_PX), SKY_COLOR)
         pen = ImageDraw.Draw(image)
-        state, model = self._simulator.state, self._simulator.model
-
-        def to_pixels(point: Any) -> tuple[float, float]:
-            return (
-                FRAME_WIDTH_PX / 2 + (point[0] - center[0]) * self._scale,
-                FRAME_HEIGHT_PX / 2 - (point[1] - center[1]) * self._scale,
-            )
-
-        def circle(x: float, y: float, radius: float, color: tuple[int, int, int]) -> None:
-            (left, top), (right, bottom) = to_pixels((x - radius, y + radius)), to_pixels((x + radius, y - radius))
-            pen.ellipse((left, top, right, bottom), outline=color, width=2)
-
-        floor = to_pixels(center)[1] + center[1] * self._scale
-        pen.rectangle((0, floor, FRAME_WIDTH_PX, max(FRAME_HEIGHT_PX, floor)), fill=GROUND_COLOR)
-        half_width = FRAME_WIDTH_PX / 2 / self._scale
-        first_tick, last_tick = np.ceil((center[0] - half_width) * 2), np.floor((center[0] + half_width) * 2)
-        for tick in np.arange(first_tick, last_tick + 1) / 2:
-            x = to_pixels((tick, 0))[0]
-            pen.line((x, floor, x, floor + 6), fill=TICK_COLOR, width=2)
-            if tick == round(tick):
-                pen.text((x - 8, floor + 8), f"{tick:.0f} m", fill=TICK_COLOR, font=self._font)
-        for position, radius in ((get_position(), radius) for get_position, radius in self._spheres):
-            circle(position[0], position[1], radius, FOOT_COLOR)
+        view = View(center, self._scale)
+        self._draw_ground(pen, view)
+        for get_position, radius in self._spheres:
+            x, y, _ = get_position()
+            _draw_circle(pen, view, x, y, radius, FOOT_COLOR)
         for start, end in self._bones:
             color = LEFT_BONE_COLOR if _is_left(start) else BONE_COLOR
-            pen.line([to_pixels(self._locate(start)), to_pixels(self._locate(end))], fill=color, width=5)
+            pen.line([view.to_pixels(self._locate(start)), view.to_pixels(self._locate(end))], fill=color, width=5)
+        self._draw_muscles(pen, view)
+        for x, y, radius in targets:
+            _draw_circle(pen, view, x, y, radius, TARGET_COLOR)
+        if top_view is not None:
+            _draw_map(pen, *top_view)
+        name = self._simulator.model.getName()
+        pen.text((10, 8), f"{name}   {caption}", fill=TEXT_COLOR, font=self._font)
+        return np.asarray(image).copy()
+
+    def _draw_ground(self, pen: ImageDraw.ImageDraw, view: View) -> None:
+        """Draw the ground with ticks every 0.5 m and labels every meter."""
+        x = view.center[0]
+        floor = view.to_pixels(view.center)[1] + view.center[1] * view.scale
+        pen.rectangle((0, floor, FRAME_WIDTH_PX, max(FRAME_HEIGHT_PX, floor)), fill=GROUND_COLOR)
+        half_width = FRAME_WIDTH_PX / 2 / view.scale
+        for tick in np.arange(np.ceil((x - half_width) * 2), np.floor((x + half_width) * 2) + 1) / 2:
+            column = view.to_pixels((tick, 0))[0]
+            pen.line((column, floor, column, floor + 6), fill=TICK_COLOR, width=2)
+            if tick == round(tick):
+                pen.text((column - 8, floor + 8), f"{tick:.0f} m", fill=TICK_COLOR, font=self._font)
+
+    def _draw_muscles(self, pen: ImageDraw.ImageDraw, view: View) -> None:
+        """Draw the path of each muscle, colored by its activation."""
+        state = self._simulator.state
         for muscle in self._simulator.muscles.values():
             activation = float(np.clip(muscle.getActivation(state), 0, 1))
             color = tuple((RESTING_COLOR + activation * (ACTIVE_COLOR - RESTING_COLOR)).astype(int).tolist())
             path = muscle.getGeometryPath().getCurrentPath(state)
             points = [path.get(i).getLocationInGround(state).to_numpy() for i in range(path.getSize())]
-            pen.line([to_pixels(point) for point in points], fill=color, width=2)
-        for x, y, radius in targets:
-            circle(x, y, radius, TARGET_COLOR)
-        if top_view is not None:
-            _draw_map(pen, *top_view)
-        pen.text((10, 8), f"{model.getName()}   {caption}", fill=TEXT_COLOR, font=self._font)
-        return np.asarray(image).copy()
+            pen.line([view.to_pixels(point) for point in points], fill=color, width=2)
 
     def _locate(self, frame: Any) -> np.ndarray:
         """Return the ground position (3,), m, of a joint's frame, a marker or a body's center of mass."""
@@ -104,6 +120,13 @@ class StickFigure:
         if hasattr(frame, "getMassCenter"):
             return frame.findStationLocationInGround(state, frame.getMassCenter()).to_numpy()
         return frame.getPositionInGround(state).to_numpy()
+
+
+def _draw_circle(
+    pen: ImageDraw.ImageDraw, view: View, x: float, y: float, radius: float, color: tuple[int, int, int]
+) -> None:
+    (left, top), (right, bottom) = view.to_pixels((x - radius, y + radius)), view.to_pixels((x + radius, y - radius))
+    pen.ellipse((left, top, right, bottom), outline=color, width=2)
 
 
 def _is_left(frame: Any) -> bool:

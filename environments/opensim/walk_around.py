@@ -31,8 +31,8 @@ MUSCLES = (
 # A leg's joints, with the sign that makes abduction, extension and plantar flexion positive.
 JOINTS = {"hip_adduction": -1, "hip_flexion": -1, "knee_angle": 1, "ankle_angle": -1}
 MIN_CONTACT_FORCE = 0.05  # body weights on a foot in contact with the ground
-# Reward weights.
-ALIVE_BONUS, STEP_TIME_WEIGHT, STEP_VELOCITY_WEIGHT, STEP_EFFORT_WEIGHT, SINK_BONUS = 0.1, 10.0, 3.0, 1.0, 500.0
+ALIVE_BONUS, SINK_BONUS = 0.1, 500.0
+STEP_TIME_WEIGHT, STEP_VELOCITY_WEIGHT, STEP_EFFORT_WEIGHT = 10.0, 3.0, 1.0  # reward of a footstep
 MIN_FOOTSTEPS = 5  # at the time limit, an unfinished footstep is rewarded only after more footsteps than this
 INITIAL_POSE = {"pelvis_ty": 0.94}  # m
 

@@ -191,7 +191,7 @@ def test_demonstrations_of_another_environment_are_refused(task, tmp_path):
     one_demo(tmp_path)
     shutil.rmtree(tmp_path / "demos/Hopper-v5")
     (tmp_path / "demos/Hopper-v5").symlink_to(tmp_path / "demos/InvertedPendulum-v5")
-    with pytest.raises(UserError, match=r"observations and actions of shapes \(4,\)"):
+    with pytest.raises(UserError, match=r"observations and actions have shapes \(4,\)"):
         studies.build_jobs(build_study(task, tmp_path, demo_dir=f"{tmp_path}/demos"))
 
 
