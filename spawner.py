@@ -65,7 +65,7 @@ def epilog() -> str:
         "python spawner.py --config tasks/train_mujoco_ppo.yaml --prefix big --deployment slurm --caliber long",
         "python spawner.py --status big",
     )
-    parts = ["Examples:", *examples, "", "Bundles:", *bundles.lines(), "", "Calibers:", *calibers]
+    parts = ["Examples:", *examples, "", "Bundles:", *bundles.format_bundles(), "", "Calibers:", *calibers]
     return "\n  ".join(parts)
 
 

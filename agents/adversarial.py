@@ -25,7 +25,7 @@ from milozero.agents.policy import make_mlp
 from milozero.agents.policy_config import PolicyConfig
 from milozero.agents.ppo_agent import PPOAgent
 from milozero.agents.rollout import Rollout
-from milozero.demonstrations.dataset import Transitions, transitions
+from milozero.demonstrations.dataset import Transitions, subsample_transitions
 from milozero.helpers.seeding import Purpose, generator, integer
 
 
@@ -228,7 +228,7 @@ class AdversarialAgent(PPOAgent):
         """Return the expert's steps, with every feature permuted separately if ``d_ablation=shuffled``."""
         rng = generator(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
         first_action = getattr(self.action_space, "start", 0)
-        expert = transitions(context.demos, context.imitation.demo_subsampling, rng, first_action)
+        expert = subsample_transitions(context.demos, context.imitation.demo_subsampling, rng, first_action)
         if self.config.d_ablation == "shuffled":
             names = ("obs", "actions", "next_obs")
             shuffled = {name: rng.permuted(getattr(expert, name), axis=0) for name in names}

@@ -21,7 +21,7 @@ from milozero.agents.nn.policies import Policy
 from milozero.agents.normalizer import ObservationNormalizer
 from milozero.agents.policy import PolicyAgent, make_mlp
 from milozero.agents.rollout import Rollout
-from milozero.demonstrations.dataset import Transitions, transitions
+from milozero.demonstrations.dataset import Transitions, subsample_transitions
 from milozero.helpers.errors import UserError
 from milozero.helpers.seeding import Purpose, generator, integer
 
@@ -153,7 +153,7 @@ class BCAgent(BCBase):
     def _split_demos(self, context: AgentContext, first_action: int) -> None:
         """Split the demonstrations into training and validation steps, and these among the workers (collective)."""
         rng = generator(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
-        demos = transitions(context.demos, context.imitation.demo_subsampling, rng, first_action)
+        demos = subsample_transitions(context.demos, context.imitation.demo_subsampling, rng, first_action)
         order = rng.permutation(len(demos))
         num_validation = int(len(order) * self.config.bc_validation)
         rank, size = self.comm.rank, self.comm.size

@@ -97,9 +97,9 @@ class StdRandom(np.random.RandomState):
 
 def suite_env(env_id: str, seed: int) -> Any:
     """Return dm_control's environment, which will make the episodes that EnvPool makes from `seed`."""
-    from milozero.environments import dmc
+    from milozero.environments.dm_control_env import load_task
 
-    env, _ = dmc._load(env_id, {}, StdRandom(seed))
+    env, _ = load_task(env_id, {}, StdRandom(seed))
     if env_id.startswith("dmc:lqr"):  # EnvPool draws the springs first, and starts the stream again
         env.physics.model.jnt_stiffness[:] = StdRandom(seed).uniform(15, 25, env.physics.model.njnt)
         env.task._random = StdRandom(seed)
@@ -128,9 +128,9 @@ def pool_episodes(env_id: str, env: Any, seeds: list[int], steps: int) -> tuple[
         steps: T.
     """
     from milozero.environments import dmc
-    from milozero.environments.pool import Pool
+    from milozero.environments.pool import EnvPoolVector
 
-    pool = Pool(dmc.pool_name(env_id), keys=list(env.observation_spec()))
+    pool = EnvPoolVector(dmc.to_envpool_name(env_id), keys=list(env.observation_spec()))
     taken = np.stack([actions(env, seed, steps) for seed in seeds], axis=1)
     obs, rows = [pool.reset(seed=seeds)[0].copy()], []
     for action in taken:
@@ -236,7 +236,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
     rows = json.loads(options.output.read_text()) if options.output.exists() else {}
-    wanted = [env_id for env_id in options.tasks.split(",") if env_id] or dmc.ids()
+    wanted = [env_id for env_id in options.tasks.split(",") if env_id] or dmc.list_env_ids()
     left = [env_id for env_id in wanted if env_id not in rows]
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress, ProcessPoolExecutor(options.processes) as workers:
@@ -244,7 +244,7 @@ def main() -> None:
         jobs = {workers.submit(compare, env_id, options.episodes, options.steps): env_id for env_id in left}
         for job in as_completed(jobs):
             rows[jobs[job]] = job.result()
-            ordered = {env_id: rows[env_id] for env_id in dmc.ids() if env_id in rows}
+            ordered = {env_id: rows[env_id] for env_id in dmc.list_env_ids() if env_id in rows}
             options.output.write_text(json.dumps(ordered, indent=1) + "\n")
             progress.advance(bar)
     for env_id in wanted:

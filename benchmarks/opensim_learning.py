@@ -68,7 +68,7 @@ def performance(agent: Any, env: Any) -> dict[str, float]:
         distances: list[float] = []
 
         def note(distances: list[float] = distances) -> None:
-            distances.append(env.unwrapped._info().get("distance", math.nan))
+            distances.append(env.unwrapped._get_info().get("distance", math.nan))
 
         episode = run_episode(agent, env, seed, note)
         returns.append(episode.return_)

@@ -1,1 +1,1 @@
-"""Demonstrations: what experts did, read from files of several formats."""
+"""Expert demonstrations, read from files of several formats."""

@@ -1,6 +1,6 @@
-"""Demonstrations: what experts did, from files of several formats, and the settings of those who learn from them.
+"""Expert demonstrations for imitation learning, and the settings that select them.
 
-A new format is one module beside this one, and one line in `FORMATS`.
+To add a format, add one module to `formats/` and one line to `FORMATS`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from milozero.helpers.config.mlp import parse_hidden_sizes
 from milozero.helpers.config.params import param, usable_path
 from milozero.helpers.errors import UserError
 
-__all__ = ["Episode", "ImitationConfig", "Transitions", "check_fit", "read_demo", "read_demos", "write_demo"]
+__all__ = ["Episode", "ImitationConfig", "Transitions", "check_compatible", "read_demo", "read_demos", "write_demo"]
 
-# format → module with `claims(path)` and `open_episodes(path)`; a path belongs to the first that claims it
+# format → module with `claims(path)` and `open_episodes(path)`. The first module that claims a path reads it.
 FORMATS = {
     "npz": "milozero.demonstrations.formats.npz",
     "minari": "milozero.demonstrations.formats.minari_dataset",
@@ -32,43 +32,47 @@ FORMATS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ImitationConfig:
-    """Settings of imitation, accepted with every algorithm; one that does not use them says so."""
+    """Settings of imitation learning. Every algorithm accepts them and logs the ones it ignores."""
 
     expert_path: str = param(
         "",
-        "demonstrations: a folder with one HDF5 file for each episode, an .npz file, or the folder of a Minari "
-        "dataset",
+        "expert demonstrations: a folder with one HDF5 file per episode, an .npz file, or a Minari dataset folder",
         check=usable_path,
         mutable_on_resume=True,
     )
-    num_demos: int = param(0, "how many of them to take, in name order; 0 for all", low=0)
+    num_demos: int = param(0, "number of demonstrations, in name order; 0 uses all", low=0)
     demo_subsampling: int = param(
-        1, "learn from every so many-th step of a demonstration, the first drawn by the seed; 1 for all", low=1
+        1, "use every n-th step of each demonstration, from a random offset; 1 uses all steps", low=1
     )
     d_perception_stack: str = param("mlp_100", "hidden layers of the discriminator", check=parse_hidden_sizes)
 
 
 @dataclass(frozen=True)
 class Transitions:
-    """`M` steps out of episodes, in their order."""
+    """`M` transitions of several episodes, in order."""
 
     obs: np.ndarray  # (M, O) float32
     actions: np.ndarray  # (M, A) float32 or (M,) int64
     next_obs: np.ndarray  # (M, O) float32
-    terminated: np.ndarray  # (M,) bool, the episode ended there by its own rules
+    terminated: np.ndarray  # (M,) bool, false at a time limit
 
     def __len__(self) -> int:
-        """Return the number of steps."""
+        """Return the number of transitions."""
         return len(self.obs)
 
 
-def transitions(
+def subsample_transitions(
     episodes: Sequence[Episode], every: int, rng: np.random.Generator, first_action: int = 0
 ) -> Transitions:
-    """Return the steps to learn from: of each episode every `every`-th, from a random one of the first `every` on.
+    """Return every `every`-th step of each episode, starting at a random one of the first `every` steps.
 
-    So Ho and Ermon (2016, section 6) do, with 20, to make imitation hard. An episode that is shorter gives one step.
-    Actions of a finite set are counted from 0, as networks do; the environment's first is `first_action`.
+    Ho and Ermon (2016, section 6) subsample by 20 to make imitation harder. A shorter episode yields one step.
+
+    Args:
+        episodes: the demonstrations.
+        every: subsampling factor; 1 keeps all steps.
+        rng: samples the first step of each episode.
+        first_action: the environment's first discrete action, which becomes 0.
     """
     chosen = [(e, np.arange(rng.integers(min(every, len(e))), len(e), every)) for e in episodes]
     last = [np.arange(len(e)) == len(e) - 1 for e in episodes]
@@ -78,7 +82,7 @@ def transitions(
         actions=(actions - first_action).astype(np.int64) if actions.ndim == 1 else actions.astype(np.float32),
         next_obs=np.concatenate([e.obs[steps + 1] for e, steps in chosen]).astype(np.float32),
         terminated=np.concatenate(
-            [ends[steps] & e.terminated for (e, steps), ends in zip(chosen, last, strict=True)]
+            [is_last[steps] & e.terminated for (e, steps), is_last in zip(chosen, last, strict=True)]
         ),
     )
 
@@ -86,60 +90,60 @@ def transitions(
 def read_demos(
     path: str, count: int, with_progress: Callable[[Sequence[int]], Iterator[int]] = iter
 ) -> list[Episode]:
-    """Return the first `count` episodes in name order, or all of them for 0.
+    """Return the first `count` episodes in name order.
 
     Args:
-        path: of the demonstrations.
-        count: how many.
-        with_progress: goes through a sequence, and shows how far it is.
+        path: file or folder of the demonstrations.
+        count: number of episodes; 0 for all.
+        with_progress: wraps a sequence to show a progress bar.
 
     Raises:
-        UserError: where they are not there, cannot be used, or are fewer.
+        UserError: if the path does not exist, cannot be read, or contains fewer episodes.
     """
-    place = Path(path)
+    source = Path(path)
     try:
-        there = place.exists()
+        exists = source.exists()
     except OSError as error:
         raise UserError(f"--expert_path={path}: {error.strerror}") from None
-    if not there:
+    if not exists:
         raise UserError(f"--expert_path={path}: no such folder or file")
     for module in map(importlib.import_module, FORMATS.values()):
-        if module.claims(place):
-            with module.open_episodes(place) as episodes:
+        if module.claims(source):
+            with module.open_episodes(source) as episodes:
                 if count > len(episodes):
-                    raise UserError(f"--num_demos={count}, but {path} holds {len(episodes)}")
+                    raise UserError(f"--num_demos={count}, but {path} contains {len(episodes)}")
                 return [episodes[i] for i in with_progress(range(count or len(episodes)))]
-    raise UserError(f"--expert_path={path}: a folder of HDF5 files, an .npz file or a Minari dataset is expected")
+    raise UserError(f"--expert_path={path}: expected a folder of HDF5 files, an .npz file or a Minari dataset")
 
 
 def checksum(episodes: Sequence[Episode]) -> str:
-    """Return a checksum of what there is to learn from."""
+    """Return the CRC-32 of observations, actions and terminations, in hexadecimal."""
     value = 0
     for episode in episodes:
-        for part in (episode.obs, episode.actions, np.array(episode.terminated)):
-            value = zlib.crc32(np.ascontiguousarray(part).tobytes(), value)
+        for array in (episode.obs, episode.actions, np.array(episode.terminated)):
+            value = zlib.crc32(np.ascontiguousarray(array).tobytes(), value)
     return f"{value:08x}"
 
 
-def check_fit(episodes: Sequence[Episode], path: str, observation_size: int, space: Any) -> None:
-    """Refuse demonstrations that were recorded in another environment.
+def check_compatible(episodes: Sequence[Episode], path: str, observation_size: int, space: Any) -> None:
+    """Check that demonstrations fit the spaces of an environment.
 
     Args:
         episodes: the demonstrations.
-        path: where they are.
-        observation_size: of the environment.
-        space: its actions.
+        path: their path, for error messages.
+        observation_size: size of the environment's observations.
+        space: the environment's action space.
 
     Raises:
-        UserError: where observations or actions differ in size, or an action is none of a finite set.
+        UserError: if the shapes of observations or actions differ, or a discrete action is out of range.
     """
     for episode in episodes:
-        sizes = (episode.obs.shape[1:], episode.actions.shape[1:])
-        if sizes != ((observation_size,), tuple(space.shape)):
+        shapes = (episode.obs.shape[1:], episode.actions.shape[1:])
+        if shapes != ((observation_size,), tuple(space.shape)):
             raise UserError(
-                f"--expert_path={path}: observations and actions of shapes {sizes[0]} and {sizes[1]}, "
-                f"but the environment has {(observation_size,)} and {tuple(space.shape)}",
+                f"--expert_path={path}: observations and actions have shapes {shapes[0]} and {shapes[1]}, "
+                f"but the environment's have {(observation_size,)} and {tuple(space.shape)}"
             )
         if not space.shape and not np.isin(episode.actions, np.arange(space.start, space.start + space.n)).all():
             last = space.start + space.n - 1
-            raise UserError(f"--expert_path={path}: an action that is none of {space.start} to {last}")
+            raise UserError(f"--expert_path={path}: discrete actions must be integers from {space.start} to {last}")

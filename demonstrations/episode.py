@@ -1,4 +1,4 @@
-"""One demonstration, and what makes it usable."""
+"""One demonstration and its validation."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from milozero.helpers.errors import UserError
 
 @dataclass(frozen=True)
 class Episode:
-    """One whole episode of `L` steps."""
+    """A complete episode of `L` steps."""
 
-    obs: np.ndarray  # (L+1, O), the last row is the final observation
-    actions: np.ndarray  # (L, A) or (L,), as the environment got them
-    rewards: np.ndarray  # (L,) raw
+    obs: np.ndarray  # (L+1, O), including the final observation
+    actions: np.ndarray  # (L, A) or (L,), as passed to the environment
+    rewards: np.ndarray  # (L,), unnormalized
     terminated: bool
     truncated: bool
-    metadata: Callable[[], Mapping[str, Any]] = dict  # reads what the file tells besides: environment, versions, seed
+    metadata: Callable[[], Mapping[str, Any]] = dict  # reads the file's metadata: environment, versions, seed
 
     @property
     def return_(self) -> float:
-        """Sum of raw rewards."""
+        """Sum of the unnormalized rewards."""
         return float(np.sum(self.rewards, dtype=np.float64))
 
     def __len__(self) -> int:
@@ -33,48 +33,52 @@ class Episode:
 
 
 def check_episode(episode: Episode, source: str) -> None:
-    """Refuse what is no episode, or holds what networks cannot calculate with.
+    """Check the shapes and values of an episode.
 
     Args:
-        episode: what was read.
-        source: what to call it.
+        episode: the episode.
+        source: what contains it, for error messages.
 
     Raises:
-        UserError: saying what is wrong.
+        UserError: if shapes are inconsistent or a value is not finite in float32.
     """
     length = len(episode.actions)
     if episode.rewards.ndim != 1 or episode.obs.ndim != 2 or episode.actions.ndim not in (1, 2):
         raise UserError(
-            f"{source}: observations, actions and rewards of shapes {episode.obs.shape}, {episode.actions.shape} and "
-            f"{episode.rewards.shape} are not rows of numbers, one a step"
+            f"{source}: expected one row per step, but observations, actions and rewards have shapes "
+            f"{episode.obs.shape}, {episode.actions.shape} and {episode.rewards.shape}"
         )
     if length == 0 or len(episode.rewards) != length or len(episode.obs) != length + 1:
-        raise UserError(f"{source} is empty, or its fields differ in length")
+        raise UserError(f"{source} is empty, or its arrays differ in length")
     check_numbers({"observations": episode.obs, "actions": episode.actions, "rewards": episode.rewards}, source)
 
 
-def check_numbers(fields: Mapping[str, np.ndarray], source: str) -> None:
-    """Refuse arrays with a NaN, or with a number that is infinite in 32 bits, with which networks calculate.
+def check_numbers(arrays: Mapping[str, np.ndarray], source: str) -> None:
+    """Check that all values are finite in float32, the precision of the networks.
+
+    Args:
+        arrays: name → array.
+        source: what contains them, for error messages.
 
     Raises:
-        UserError: naming the first such array; `source` is what holds it.
+        UserError: if a value is not finite; the message names the first such array.
     """
     with np.errstate(over="ignore"):
-        odd = next((name for name, field in fields.items() if not np.isfinite(field.astype(np.float32)).all()), "")
-    if odd:
-        raise UserError(f"{source} holds a NaN, or a number that is infinite in 32 bits, in {odd}")
+        bad = next((name for name, array in arrays.items() if not np.isfinite(array.astype(np.float32)).all()), "")
+    if bad:
+        raise UserError(f"{source} contains a NaN or a value that is infinite in float32, in {bad}")
 
 
 def check_ends(ends: Mapping[str, np.ndarray], source: str) -> None:
-    """Refuse what holds more than one episode.
+    """Check that an episode ends at its last step only.
 
     Args:
-        ends: (L,) each, true where an episode ends, by name.
-        source: what to call it.
+        ends: name → flags (L,), true where an episode ends.
+        source: what contains them, for error messages.
 
     Raises:
-        UserError: naming the step after which another episode follows.
+        UserError: if the episode ends earlier; the message names the flag and the step.
     """
     for name, flags in ends.items():
         if flags[:-1].any():
-            raise UserError(f"{source} goes on after an episode's end, {name}[{int(np.argmax(flags != 0))}]")
+            raise UserError(f"{source} continues after the end of an episode, {name}[{int(np.argmax(flags != 0))}]")

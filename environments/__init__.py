@@ -1,27 +1,27 @@
-"""Environments by suite: MuJoCo, DeepMind Control, OpenSim, and everything that is registered with Gymnasium."""
+"""Environments by suite: MuJoCo, DeepMind Control, OpenSim, and any environment registered with Gymnasium."""
 
 from milozero.environments.registry import (
     SUITES,
-    check_name,
+    check_env_id,
+    find_suite,
+    find_versions,
     get_suite,
-    ids,
-    installed,
+    get_versions,
+    list_env_ids,
     make_env,
     make_vector_env,
     resolve,
-    suite_for,
-    versions,
 )
 
 __all__ = [
     "SUITES",
-    "check_name",
+    "check_env_id",
+    "find_suite",
+    "find_versions",
     "get_suite",
-    "ids",
-    "installed",
+    "get_versions",
+    "list_env_ids",
     "make_env",
     "make_vector_env",
     "resolve",
-    "suite_for",
-    "versions",
 ]

@@ -1,4 +1,4 @@
-"""What a suite of environments is: a module in this folder that has these names."""
+"""The interface of a suite of environments, implemented by a module in this folder."""
 
 from __future__ import annotations
 
@@ -9,55 +9,57 @@ if TYPE_CHECKING:
 
 
 class Suite(Protocol):
-    """A suite's module. Importing it needs none of its simulators.
+    """A suite's module. It can be imported without its simulators.
 
-    `environments.resolve` and the others find the suite that claims an id and hand the call on, so that nothing
-    outside of this folder knows one suite from another.
+    `environments.resolve` and similar functions forward the call to the suite that claims the id, so no code outside
+    this folder depends on a particular suite.
     """
 
     PACKAGES: tuple[str, ...]
-    """The distributions that simulate it; their versions are listed and recorded."""
+    """Distributions that simulate the suite; their versions are listed and recorded."""
 
     INSTALL: str
-    """What to do where one of them is missing."""
+    """How to install a missing distribution."""
 
     OPENGL: bool
-    """Whether its pictures are MuJoCo's, which need OpenGL."""
+    """Whether MuJoCo renders the suite, which requires OpenGL."""
 
-    def longest_replay(self, kwargs: dict[str, Any]) -> int:
-        """Return how many steps a resumed worker may have to take again: about a minute or so of them."""
+    def max_replay_steps(self, kwargs: dict[str, Any]) -> int:
+        """Return how many steps a resumed worker may have to replay: about a minute's worth."""
 
     def claims(self, env_id: str) -> bool:
-        """Return whether an id as a user wrote it is one of this suite's, known to it or not."""
+        """Return whether an id, as the user wrote it, belongs to this suite, even if the suite does not know it."""
 
-    def ids(self) -> list[str]:
-        """Return the full ids of its environments, without making any."""
+    def list_env_ids(self) -> list[str]:
+        """Return the full ids of all environments, without making any."""
 
     def resolve(self, env_id: str) -> str:
-        """Return the full id of a claimed one.
+        """Return the full id of a claimed id.
 
         Raises:
-            UserError: where there is no such environment, with near names.
+            UserError: if the environment does not exist; the message suggests similar ids.
         """
 
     def make_env(self, env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
-        """Return one environment with gymnasium's API and, where it can be had, a flat observation.
+        """Return one environment with Gymnasium's API and, if possible, a flat observation.
 
         Args:
-            env_id: a full id.
+            env_id: full id.
             render_mode: ``rgb_array``, ``human`` or None.
-            kwargs: what the user wants different from the task's defaults.
+            kwargs: overrides of the task's defaults.
 
         Raises:
-            UserError: where it cannot be made, saying what to install or to change.
+            UserError: if the environment cannot be made; the message says what to install or change.
         """
 
-    def make_vector(self, env_id: str, num_envs: int, like: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
-        """Return `num_envs` of them as a vector with gymnasium's API, next-step autoreset, and a seed for each.
+    def make_vector(
+        self, env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]
+    ) -> Any:
+        """Return a vector environment with Gymnasium's API, next-step autoreset and one seed per environment.
 
         Args:
-            env_id: a full id.
-            num_envs: how many.
-            like: what `make_env` returned for the same id; a faster simulator must agree with it.
-            kwargs: as in `make_env`.
+            env_id: full id.
+            num_envs: number of environments.
+            single_env: the result of `make_env` for the same id; a faster simulator must match it.
+            kwargs: see `make_env`.
         """

@@ -1,4 +1,4 @@
-"""Sets of environments that studies run over, by name; whatever lists or takes them takes them from here."""
+"""Named sets of environments for studies."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ _DMC_HARD = (
     "dmc:humanoid-walk",
 )
 
-# name → (what it is for, full ids)
+# name → (purpose, full ids)
 BUNDLES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "debug": ("two short ones: does everything run?", ("InvertedPendulum-v5", "Hopper-v5")),
+    "debug": ("smoke test on two fast tasks", ("InvertedPendulum-v5", "Hopper-v5")),
     "classic": (
-        "classic control, seconds each",
+        "classic control, trains in seconds",
         ("Acrobot-v1", "CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1"),
     ),
-    "mujoco_small": ("three that walk and learn fast", ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")),
+    "mujoco_small": ("three locomotion tasks that train fast", ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")),
     "mujoco_suite": (
-        "gymnasium's MuJoCo tasks but the humanoids",
+        "Gymnasium's MuJoCo tasks except the humanoids",
         (
             "Ant-v5",
             "HalfCheetah-v5",
@@ -59,14 +59,14 @@ BUNDLES: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "mujoco_v3": (
-        "the versions of most of the imitation literature",
+        "the versions most imitation papers use",
         ("Ant-v3", "HalfCheetah-v3", "Hopper-v3", "Humanoid-v3", "Walker2d-v3"),
     ),
-    "humanoid": ("gymnasium's humanoids", ("Humanoid-v5", "HumanoidStandup-v5")),
-    "dmc_easy": ("DeepMind Control, easy as Yarats et al. 2021 sort them", _DMC_EASY),
-    "dmc_medium": ("DeepMind Control, medium as Yarats et al. 2021 sort them", _DMC_MEDIUM),
-    "dmc_hard": ("DeepMind Control, humanoids and dogs", _DMC_HARD),
-    "dmc_suite": ("DeepMind Control, all of the three above", _DMC_EASY + _DMC_MEDIUM + _DMC_HARD),
+    "humanoid": ("Gymnasium's humanoids", ("Humanoid-v5", "HumanoidStandup-v5")),
+    "dmc_easy": ("DeepMind Control, easy (Yarats et al. 2021)", _DMC_EASY),
+    "dmc_medium": ("DeepMind Control, medium (Yarats et al. 2021)", _DMC_MEDIUM),
+    "dmc_hard": ("DeepMind Control, hard: humanoids and dogs", _DMC_HARD),
+    "dmc_suite": ("DeepMind Control, easy, medium and hard", _DMC_EASY + _DMC_MEDIUM + _DMC_HARD),
     "opensim": (
         "all musculoskeletal tasks",
         (
@@ -78,11 +78,11 @@ BUNDLES: dict[str, tuple[str, tuple[str, ...]]] = {
             "OsimWalkAround2D-v0",
         ),
     ),
-    "opensim_small": ("the two musculoskeletal tasks that learn in minutes", ("OsimArm2D-v0", "OsimL2Run-v0")),
+    "opensim_small": ("the two musculoskeletal tasks that train in minutes", ("OsimArm2D-v0", "OsimL2Run-v0")),
 }
 
 
-def lines() -> list[str]:
-    """Return a line for each bundle, with what it is for and what is in it."""
+def format_bundles() -> list[str]:
+    """Return one line per bundle: its name, purpose and environments."""
     width = max(map(len, BUNDLES))
-    return [f"{name:{width}}  {purpose}: {', '.join(ids)}" for name, (purpose, ids) in BUNDLES.items()]
+    return [f"{name:{width}}  {purpose}: {', '.join(env_ids)}" for name, (purpose, env_ids) in BUNDLES.items()]

@@ -1,4 +1,4 @@
-"""``--task=list_envs``: what there is, and what of it can be used here."""
+"""``--task=list_envs``: the environments of each suite and whether this machine can run them."""
 
 from __future__ import annotations
 
@@ -15,69 +15,71 @@ from rich.table import Table
 
 from milozero import environments
 from milozero.environments import bundles
-from milozero.environments.pool import Pool
+from milozero.environments.pool import EnvPoolVector
 from milozero.helpers.errors import UserError, did_you_mean
+
+PIPE_WIDTH = 200  # columns, if stdout is not a terminal: keeps each row on one line
 
 
 @dataclass(frozen=True)
-class Row:
-    """One environment."""
+class EnvInfo:
+    """One row of the table."""
 
     env_id: str
-    observation: str  # size of the vector
+    observation: str  # size of the observation vector
     action: str
-    steps: str  # longest episode
-    trains_with: str  # what simulates it in training
-    problem: str  # why it cannot be used here; nothing where it can
+    steps: str  # maximum episode length
+    trains_with: str  # simulator in training
+    problem: str  # why the environment is unusable on this machine; empty if it is usable
 
 
-def heading(name: str) -> str:
-    """Return a suite's name, what it is and the versions of what simulates it."""
-    get_suite: Any = environments.get_suite(name)
-    found = environments.installed(*get_suite.PACKAGES)
-    missing = [package for package in get_suite.PACKAGES if package not in found]
-    absent = f"; not installed: {', '.join(missing)} ({get_suite.INSTALL})" if missing else ""
-    told = ", ".join(map(" ".join, found.items())) or "nothing"
-    return f"{name}: {get_suite.__doc__.splitlines()[0].rstrip('.')} ({told}{absent})"
+def format_heading(name: str) -> str:
+    """Return a suite's name, its description and the versions of its packages."""
+    suite: Any = environments.get_suite(name)
+    versions = environments.find_versions(*suite.PACKAGES)
+    missing = [package for package in suite.PACKAGES if package not in versions]
+    not_installed = f"; not installed: {', '.join(missing)} ({suite.INSTALL})" if missing else ""
+    installed = ", ".join(map(" ".join, versions.items())) or "nothing"
+    return f"{name}: {suite.__doc__.splitlines()[0].rstrip('.')} ({installed}{not_installed})"
 
 
-def ids(name: str, only: str = "") -> list[str]:
-    """Return the ids of a suite, those whose id or suite contains `only`."""
-    get_suite = environments.get_suite(name)
+def filter_env_ids(name: str, only: str = "") -> list[str]:
+    """Return the ids of a suite if its name contains `only`, else the ids that do."""
+    suite = environments.get_suite(name)
     return [
         env_id
-        for env_id in sorted(set(get_suite.ids()))
-        if environments.suite_for(env_id) is get_suite and only.lower() in f"{name} {env_id}".lower()
+        for env_id in sorted(set(suite.list_env_ids()))
+        if environments.find_suite(env_id) is suite and only.lower() in f"{name} {env_id}".lower()
     ]
 
 
-def look(env_id: str) -> Row:
-    """Return what an environment is, by making it."""
+def inspect_env(env_id: str) -> EnvInfo:
+    """Describe an environment by making it."""
     try:
         env = environments.make_env(env_id)
-        simulator = "EnvPool" if isinstance(_vector(env_id, env), Pool) else "one by one"
-    except Exception as error:  # whatever a simulator that is not there raises
+        simulator = "EnvPool" if isinstance(_make_vector(env_id, env), EnvPoolVector) else "SyncVectorEnv"
+    except Exception as error:  # a missing simulator raises arbitrary exceptions
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        return Row(env_id, "", "", "", "", " ".join(text.split()))
-    limit = env.spec.max_episode_steps if env.spec else None
+        return EnvInfo(env_id, "", "", "", "", " ".join(text.split()))
+    max_steps = env.spec.max_episode_steps if env.spec else None
     size = (env.observation_space.shape or ())[0]
-    row = Row(env_id, str(size), _told(env.action_space), str(limit or "–"), simulator, "")
+    info = EnvInfo(env_id, str(size), _format_space(env.action_space), str(max_steps or "–"), simulator, "")
     env.close()
-    return row
+    return info
 
 
-def _vector(env_id: str, env: Any) -> Any:
-    vector = environments.suite_for(env_id).make_vector(env_id, 1, env, {})
+def _make_vector(env_id: str, env: Any) -> Any:
+    vector = environments.find_suite(env_id).make_vector(env_id, 1, env, {})
     vector.close()
     return vector
 
 
-def _told(space: spaces.Space[Any]) -> str:
+def _format_space(space: spaces.Space[Any]) -> str:
     if isinstance(space, spaces.Discrete):
-        return f"{space.n} choices"
+        return f"{space.n} discrete"
     assert isinstance(space, spaces.Box)
     low, high = np.unique(space.low), np.unique(space.high)
-    bounds = f"[{low[0]:g}, {high[0]:g}]" if len(low) == len(high) == 1 else "own bounds"
+    bounds = f"[{low[0]:g}, {high[0]:g}]" if len(low) == len(high) == 1 else "individual bounds"
     return f"{space.shape[0]} in {bounds}"
 
 
@@ -85,32 +87,39 @@ def show(only: str = "") -> None:
     """Print a table for each suite, and the bundles.
 
     Raises:
-        UserError: where nothing contains `only`.
+        UserError: if no suite or id contains `only`.
     """
-    found = {name: ids(name, only) for name in environments.SUITES}
-    total = sum(map(len, found.values()))
+    env_ids = {name: filter_env_ids(name, only) for name in environments.SUITES}
+    total = sum(map(len, env_ids.values()))
     if not total:
-        raise UserError(f"--only={only}: no suite or id contains it{did_you_mean(only, environments.ids())}")
-    console = Console() if sys.stdout.isatty() else Console(width=200)  # a pipe's reader wants whole lines
-    errors = Console(stderr=True)
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
-        task = progress.add_task("looking", total=total)
-        for name, members in found.items():
+        hint = did_you_mean(only, environments.list_env_ids())
+        raise UserError(f"--only={only}: no suite or id contains '{only}'{hint}")
+    console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
+    stderr = Console(stderr=True)
+    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        task = progress.add_task("checking", total=total)
+        for name, members in env_ids.items():
             if not members:
                 continue
-            console.print(f"[bold]{escape(heading(name))}[/bold]", soft_wrap=True, highlight=False)
-            table = Table(box=None, pad_edge=False)
-            table.add_column("id", no_wrap=True)
-            for column in ("observation", "action", "steps", "trains with", "usable here"):
-                table.add_column(column)
+            console.print(f"[bold]{escape(format_heading(name))}[/bold]", soft_wrap=True, highlight=False)
+            infos = []
             for env_id in members:
                 progress.update(task, advance=1, description=env_id)
-                row = look(env_id)
-                usable = f"no: {row.problem}" if row.problem else "yes"
-                table.add_row(row.env_id, row.observation, row.action, row.steps, row.trains_with, escape(usable))
-            console.print(table)
+                infos.append(inspect_env(env_id))
+            console.print(_make_table(infos))
             console.print()
     if not only:
-        console.print("[bold]bundles of environments, for studies[/bold]")
-        for line in bundles.lines():
+        console.print("[bold]bundles of environments for studies[/bold]")
+        for line in bundles.format_bundles():
             console.print(escape(line), soft_wrap=True, highlight=False)
+
+
+def _make_table(infos: list[EnvInfo]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("id", no_wrap=True)
+    for column in ("observation", "action", "steps", "trains with", "usable"):
+        table.add_column(column)
+    for info in infos:
+        usable = f"no: {info.problem}" if info.problem else "yes"
+        table.add_row(info.env_id, info.observation, info.action, info.steps, info.trains_with, escape(usable))
+    return table

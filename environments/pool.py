@@ -1,4 +1,4 @@
-"""Environments of EnvPool, which simulates in C++ what others do in Python."""
+"""EnvPool: C++ simulators of environments that other packages step in Python."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-# EnvPool imports all of its suites at once, 17 of them, and with some what draws them: more than half of the
-# time it takes. None of these has a task that is stepped here.
-LEFT_OUT = ("atari", "gfootball", "highway", "jumanji", "minigrid", "pgx", "procgen", "vizdoom")
-LEFT_OUT_OF_MUJOCO = ("metaworld", "myosuite", "playground", "robotics")
+# EnvPool imports all 17 of its suites at once, some with their renderers. Skipping these more than halves its import
+# time; no environment here uses their tasks.
+SKIPPED_SUITES = ("atari", "gfootball", "highway", "jumanji", "minigrid", "pgx", "procgen", "vizdoom")
+SKIPPED_MUJOCO_SUITES = ("metaworld", "myosuite", "playground", "robotics")
 
 
-def envpool_package() -> Any:
-    """Return the package, imported without the suites that are left out.
+def import_envpool() -> Any:
+    """Return the package, imported without the skipped suites.
 
     Raises:
-        ImportError: where it is not installed.
+        ImportError: if EnvPool is not installed.
     """
-    for name in (*LEFT_OUT, *(f"mujoco.{get_suite}" for get_suite in LEFT_OUT_OF_MUJOCO)):
-        module = f"envpool.{name}.registration"
+    for suite in (*SKIPPED_SUITES, *(f"mujoco.{suite}" for suite in SKIPPED_MUJOCO_SUITES)):
+        module = f"envpool.{suite}.registration"
         sys.modules.setdefault(module, types.ModuleType(module))
     return importlib.import_module("envpool")
 
 
-class Pool:
-    """EnvPool by its raw calls, with gymnasium's vector API.
+class EnvPoolVector:
+    """EnvPool through its raw calls, with Gymnasium's vector API.
 
-    Its own gymnasium layer costs about as much per step of the vector as an environment step or two: it copies and
-    names arrays that training does not read.
+    EnvPool's own Gymnasium layer copies and names arrays that training does not read, which costs about as much per
+    vector step as one or two environment steps.
 
     Args:
         env_id: EnvPool's name of the task.
-        options: of EnvPool.
-        keys: parts of the observation, to be joined in this order; empty where it is one array already.
+        options: options of EnvPool.
+        keys: components of the observation, concatenated in this order; empty if it is a single array.
     """
 
     single_threaded = True
@@ -54,15 +54,15 @@ class Pool:
         self._pool: Any = None
 
     def reset(self, *, seed: list[int]) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start fresh episodes from the seeds; return first observations (N, O) and no further information.
+        """Start new episodes from the seeds; return the first observations (N, O) and an empty info.
 
-        EnvPool takes seeds only when it makes its environments, so they are made anew (20 ms).
+        EnvPool accepts seeds only when it creates its environments, so a reset recreates them (20 ms).
         """
-        envpool = envpool_package()
+        envpool = import_envpool()
         self.close()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on casting float64 bounds
-            # One thread: the workers are the parallel unit, each with a core of its own.
+            warnings.simplefilter("ignore")  # about casting float64 bounds
+            # One thread: parallelism comes from the workers, each on its own core.
             pool = envpool.make(
                 self._env_id,
                 env_type="gymnasium",
@@ -77,16 +77,16 @@ class Pool:
         self._reward, self._done, self._truncated = map(names.index, ("reward", "done", "trunc"))
         self._elapsed = names.index("elapsed_step")
         self._action_dtype = pool.spec.action_array_spec["action"].dtype
-        self._pool, self._ids = pool, pool.all_env_ids
-        pool._reset(self._ids)
+        self._pool, self._env_ids = pool, pool.all_env_ids
+        pool._reset(self._env_ids)
         return self._observation(pool._recv()), {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Step every environment; return observations (N, O), rewards, terminated, truncated (N,), nothing else."""
-        self._pool._send([self._ids, self._ids, actions.astype(self._action_dtype, order="C")])
+        """Step all environments; return observations (N, O), rewards, terminated, truncated (N,), an empty info."""
+        self._pool._send([self._env_ids, self._env_ids, actions.astype(self._action_dtype, order="C")])
         state = self._pool._recv()
         truncated = state[self._truncated]
-        # A fresh episode's first row still has the last one's reward in dm_control's tasks.
+        # In dm_control's tasks the reset row still holds the last reward of the previous episode.
         reward = np.where(state[self._elapsed], state[self._reward], 0)
         return self._observation(state), reward, state[self._done] & ~truncated, truncated, {}
 
@@ -105,35 +105,35 @@ class Pool:
 
 
 def has_task(env_id: str) -> bool:
-    """Return whether EnvPool is installed and knows `env_id`."""
+    """Return whether EnvPool is installed and has the task `env_id`."""
     try:
-        envpool = envpool_package()
-    except ImportError:  # no wheel for this platform: gymnasium's own vector serves
+        envpool = import_envpool()
+    except ImportError:  # no wheel for this platform: Gymnasium's vector environment steps the task
         return False
     return env_id in envpool.list_all_envs()
 
 
-def same_spaces(env_id: str, like: gymnasium.Env[Any, Any], parts: Mapping[str, int] | None = None) -> bool:
-    """Return whether EnvPool's task has the spaces and the time limit of an environment.
+def has_same_spaces(env_id: str, env: gymnasium.Env[Any, Any], parts: Mapping[str, int] | None = None) -> bool:
+    """Return whether EnvPool's task has the spaces and the time limit of `env`.
 
     Args:
         env_id: EnvPool's name of the task.
-        like: the environment, its observation a vector.
-        parts: name → size of the parts that vector is joined from, where EnvPool keeps them apart; it may have more.
+        env: the environment, with a vector observation.
+        parts: component → size of the observation, if EnvPool keeps the components apart; it may have more.
     """
-    envpool = envpool_package()
+    envpool = import_envpool()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on casting float64 bounds
+        warnings.simplefilter("ignore")  # about casting float64 bounds
         spec = envpool.make_spec(env_id)
         observation, action = spec.observation_space, spec.action_space
-    steps = like.spec.max_episode_steps if like.spec else None
+    max_steps = env.spec.max_episode_steps if env.spec else None
     if parts is None:
-        fits = observation.shape == like.observation_space.shape
+        same_obs = observation.shape == env.observation_space.shape
     else:
-        fits = parts.items() <= {name: math.prod(part.shape) for name, part in observation.spaces.items()}.items()
-    if not fits or spec.config.max_episode_steps != steps:
+        same_obs = parts.items() <= {name: math.prod(part.shape) for name, part in observation.spaces.items()}.items()
+    if not same_obs or spec.config.max_episode_steps != max_steps:
         return False
-    if isinstance(action, spaces.Box) and isinstance(like.action_space, spaces.Box):
-        bounds = (action.low, like.action_space.low), (action.high, like.action_space.high)
-        return action.shape == like.action_space.shape and all(np.allclose(*pair) for pair in bounds)
-    return bool(action == like.action_space)
+    if isinstance(action, spaces.Box) and isinstance(env.action_space, spaces.Box):
+        bounds = (action.low, env.action_space.low), (action.high, env.action_space.high)
+        return action.shape == env.action_space.shape and all(np.allclose(*pair) for pair in bounds)
+    return bool(action == env.action_space)

@@ -1,6 +1,6 @@
-"""Every environment that gymnasium registers and no other suite has, and what a user's module adds.
+"""Other environments registered with Gymnasium, by Gymnasium itself or by a user's module.
 
-Training steps them through EnvPool where it has the same task; evaluation and rendering go through gymnasium.
+EnvPool steps them in training if it has the same task; Gymnasium evaluates and renders them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import gymnasium
 from gymnasium import spaces
 from gymnasium.envs import registration
 
-from milozero.environments.pool import Pool, has_task, same_spaces
+from milozero.environments import registry
+from milozero.environments.pool import EnvPoolVector, has_same_spaces, has_task
 from milozero.environments.vector import check_spaces
 from milozero.helpers.errors import UserError, did_you_mean
 
@@ -23,56 +24,54 @@ PACKAGES: tuple[str, ...] = ("gymnasium", "envpool")
 INSTALL = "pip install -r requirements.txt"
 OPENGL = False
 
-# Where EnvPool 1.2.5 is another task than gymnasium 1.4: tests/integration/test_simulator_parity.py compares them.
-LEFT_TO_GYMNASIUM = {"Pendulum-v1": "the angle takes the speed before it is cut to 8 rad/s"}
+# id → how EnvPool 1.2.5 differs from Gymnasium 1.4, measured by tests/integration/test_simulator_parity.py
+ENVPOOL_MISMATCHES = {"Pendulum-v1": "the angle is integrated with the speed before clipping to 8 rad/s"}
 
 
-def longest_replay(kwargs: dict[str, Any]) -> int:
-    """Return the steps that resuming may have to take again."""
+def max_replay_steps(kwargs: dict[str, Any]) -> int:
+    """Return how many steps a resumed worker may have to replay."""
     return 200_000
 
 
 def claims(env_id: str) -> bool:
-    """Take everything: this suite is asked last."""
+    """Claim every id: this suite is the last in `SUITES`."""
     return True
 
 
-def ids() -> list[str]:
-    """Return what is registered now, by whoever did."""
+def list_env_ids() -> list[str]:
+    """Return all ids that are registered now."""
     return list(gymnasium.registry)
 
 
 def resolve(env_id: str) -> str:
-    """Return the full id: a name without a version means the newest one, ``module:Id`` imports the module first.
+    """Return the full id: the newest version if none is given; ``module:Id`` imports the module first.
 
     Raises:
-        UserError: where no such environment is registered, with near names.
+        UserError: if the module cannot be imported or the id is not registered; the message suggests similar ids.
     """
     module, colon, name = env_id.rpartition(":")
     if colon:
-        before = set(gymnasium.registry)
+        registered_before = set(gymnasium.registry)
         try:
             importlib.import_module(module)
-        except (Exception, SystemExit) as error:  # whatever a user's module raises
+        except (Exception, SystemExit) as error:  # a user's module raises arbitrary exceptions
             raise UserError(
                 f"cannot import '{module}' of --env_id={env_id}: {type(error).__name__}: {error}"
             ) from None
     if name in gymnasium.registry:
         return env_id
-    newest = registration.find_highest_version(*registration.parse_env_id(name)[:2]) if _is_name(name) else None
-    plain, _, version = name.rpartition("-v")
-    if newest is not None and not (plain and version.isdigit()):
+    newest = registration.find_highest_version(*registration.parse_env_id(name)[:2]) if _is_valid(name) else None
+    base_name, _, version = name.rpartition("-v")
+    if newest is not None and not (base_name and version.isdigit()):
         return f"{env_id}-v{newest}"
-    if colon and (own := sorted(set(gymnasium.registry) - before)):
-        raise UserError(f"no environment '{env_id}'; '{module}' registers {', '.join(own)}")
-    from milozero import environments
-
-    plain_names = {spec.name for spec in gymnasium.registry.values()}
-    hint = did_you_mean(name, plain_names | set(environments.ids())) or "; --task=list_envs lists them"
+    if colon and (new_ids := sorted(set(gymnasium.registry) - registered_before)):
+        raise UserError(f"no environment '{env_id}'; '{module}' registers {', '.join(new_ids)}")
+    base_names = {spec.name for spec in gymnasium.registry.values()}
+    hint = did_you_mean(name, base_names | set(registry.list_env_ids())) or "; --task=list_envs lists all ids"
     raise UserError(f"no environment '{env_id}'{hint}")
 
 
-def _is_name(name: str) -> bool:
+def _is_valid(name: str) -> bool:
     try:
         registration.parse_env_id(name)
     except gymnasium.error.Error:
@@ -84,61 +83,62 @@ def make_env(
     env_id: str,
     render_mode: str | None,
     kwargs: dict[str, Any],
-    switches: dict[str, Any] | None = None,
+    default_kwargs: dict[str, Any] | None = None,
     name: str = "",
 ) -> gymnasium.Env[Any, Any]:
     """Return one environment with flat observations.
 
     Args:
-        env_id: a full id.
+        env_id: full id.
         render_mode: ``rgb_array``, ``human`` or None.
-        kwargs: what the user wants different; an error while there are any is put down to them.
-        switches: what else it is made with, where `kwargs` do not say otherwise.
-        name: what gymnasium knows it by; empty where that is the id.
+        kwargs: the user's overrides; if given, errors are attributed to them.
+        default_kwargs: further arguments; `kwargs` take precedence.
+        name: Gymnasium's id, if it differs from `env_id`.
 
     Raises:
-        UserError: where the simulator it needs is not installed, or it does not know one of `kwargs`.
+        UserError: if the simulator is not installed, or the environment rejects `kwargs` or cannot be rendered.
     """
-    mode = {} if render_mode is None else {"render_mode": render_mode}  # not every environment knows the word
+    mode = {} if render_mode is None else {"render_mode": render_mode}  # not every class takes the argument
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "out of date, consider v5": the user named the version
-            env = gymnasium.make(name or env_id, **mode, **((switches or {}) | kwargs))  # type: ignore[arg-type]
+            warnings.simplefilter("ignore")  # "out of date, consider v5": the user chose the version
+            env = gymnasium.make(name or env_id, **mode, **((default_kwargs or {}) | kwargs))  # type: ignore[arg-type]
     except (ImportError, gymnasium.error.Error) as error:
         raise UserError(f"cannot make {env_id}: {' '.join(str(error).split())}") from None
     except UserError:
         raise
-    except Exception as error:  # whatever its class raises
+    except Exception as error:  # environments raise arbitrary exceptions
         reason = " ".join(str(error).split())
         if kwargs:
-            raise UserError(f"{env_id} does not take --env_kwargs={kwargs}: {reason}") from None
+            raise UserError(f"{env_id} does not accept --env_kwargs={kwargs}: {reason}") from None
         if any(word in reason for word in ("missing", "must inherit", "must specify")):
-            raise UserError(f"cannot make {env_id}: {reason}") from None  # an argument, gymnasium's class, a space
+            # a missing argument, not a gymnasium.Env, or no spaces
+            raise UserError(f"cannot make {env_id}: {reason}") from None
         if render_mode is not None and "render_mode" in reason:
-            raise _not_drawn(env_id, render_mode) from None
+            raise _no_rendering(env_id, render_mode) from None
         raise
     if render_mode is not None and not {render_mode, "rgb_array"} & set(env.metadata.get("render_modes") or ()):
-        env.close()  # gymnasium draws windows itself where there are pictures
-        raise _not_drawn(env_id, render_mode)
+        env.close()  # Gymnasium shows rgb_array frames in a window by itself
+        raise _no_rendering(env_id, render_mode)
     check_spaces(env_id, env.observation_space, env.action_space)
     if not isinstance(env.observation_space, spaces.Box):
         env = gymnasium.wrappers.FlattenObservation(env)
     return env
 
 
-def _not_drawn(env_id: str, render_mode: str) -> UserError:
-    wanted = f'metadata = {{"render_modes": ["{render_mode}"]}}, __init__(self, render_mode=None) and render()'
-    return UserError(f"{env_id} cannot be rendered: its class needs {wanted}")
+def _no_rendering(env_id: str, render_mode: str) -> UserError:
+    required = f'metadata = {{"render_modes": ["{render_mode}"]}}, __init__(self, render_mode=None) and render()'
+    return UserError(f"{env_id} cannot be rendered: its class needs {required}")
 
 
-def make_vector(env_id: str, num_envs: int, like: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
-    """Return a vector of `num_envs` environments: EnvPool's where they are the same as `like`."""
-    if not kwargs and env_id not in LEFT_TO_GYMNASIUM and has_task(env_id) and same_spaces(env_id, like):
-        return Pool(env_id)
+def make_vector(env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
+    """Return a vector of `num_envs` environments: EnvPool's if its task is the same as `single_env`."""
+    if not kwargs and env_id not in ENVPOOL_MISMATCHES and has_task(env_id) and has_same_spaces(env_id, single_env):
+        return EnvPoolVector(env_id)
     return make_sync_vector(functools.partial(make_env, env_id, None, kwargs), num_envs)
 
 
 def make_sync_vector(make: Callable[[], gymnasium.Env[Any, Any]], num_envs: int) -> gymnasium.vector.SyncVectorEnv:
-    """Return a vector that steps its environments one after another; workers are the parallel unit."""
+    """Return a vector that steps its environments sequentially; parallelism comes from the workers."""
     mode = gymnasium.vector.AutoresetMode.NEXT_STEP
     return gymnasium.vector.SyncVectorEnv([make] * num_envs, autoreset_mode=mode)

@@ -1,4 +1,4 @@
-"""The vector of environments that one worker steps, whoever simulates it."""
+"""The vector environment that one worker steps, independent of the simulator."""
 
 from __future__ import annotations
 
@@ -14,78 +14,80 @@ from milozero.helpers.errors import UserError
 
 
 def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
-    """Refuse spaces that no agent here can use.
+    """Check that agents support the spaces of an environment.
 
     Raises:
-        UserError: naming the environment and what does not fit.
+        UserError: if they do not; the message names the environment and the space.
     """
     if isinstance(action_space, spaces.Dict | spaces.Tuple):
-        raise UserError(f"{env_id}: several actions at once, as of several agents, are not supported: {action_space}")
+        raise UserError(f"{env_id}: composite actions, e.g. of multiple agents, are not supported: {action_space}")
     if not isinstance(action_space, spaces.Discrete) and not _is_vector(action_space):
-        raise UserError(f"{env_id}: actions {action_space} are not supported; Box vectors and Discrete are")
-    pictures = [part.shape for part in _parts(observation_space) if len(part.shape or ()) > 2]
-    if pictures:
-        raise UserError(f"{env_id}: observations are pictures, of shape {pictures[0]}; only vectors are supported")
+        raise UserError(f"{env_id}: action space {action_space} is not supported; only 1-D Box and Discrete are")
+    image_shapes = [space.shape for space in _leaf_spaces(observation_space) if len(space.shape or ()) > 2]
+    if image_shapes:
+        raise UserError(f"{env_id}: image observations of shape {image_shapes[0]}; only vectors are supported")
     if isinstance(observation_space, spaces.Box):
         if not _is_vector(observation_space):
             raise UserError(f"{env_id}: observations of shape {observation_space.shape}; only vectors are supported")
         return
-    flat = None
+    flat_space = None
     with contextlib.suppress(NotImplementedError):
-        flat = spaces.flatten_space(observation_space)
-    if not isinstance(flat, spaces.Box):
-        raise UserError(f"{env_id}: observations {observation_space} cannot be flattened to a vector")
+        flat_space = spaces.flatten_space(observation_space)
+    if not isinstance(flat_space, spaces.Box):
+        raise UserError(f"{env_id}: observation space {observation_space} cannot be flattened to a vector")
 
 
 def _is_vector(space: spaces.Space[Any]) -> bool:
     return isinstance(space, spaces.Box) and len(space.shape) == 1
 
 
-def _parts(space: spaces.Space[Any]) -> list[spaces.Space[Any]]:
-    """Return a space, or those that it is made of."""
+def _leaf_spaces(space: spaces.Space[Any]) -> list[spaces.Space[Any]]:
+    """Return the leaves of a nested space."""
     if isinstance(space, spaces.Dict):
-        return [part for inner in space.spaces.values() for part in _parts(inner)]
+        return [leaf for child in space.spaces.values() for leaf in _leaf_spaces(child)]
     if isinstance(space, spaces.Tuple):
-        return [part for inner in space.spaces for part in _parts(inner)]
+        return [leaf for child in space.spaces for leaf in _leaf_spaces(child)]
     return [space]
 
 
-def check_first(env_id: str, env: gymnasium.Env[Any, Any], changed: bool) -> None:
-    """Reset an environment once and see whether it gives what its observation space promises.
+def check_first_obs(env_id: str, env: gymnasium.Env[Any, Any], has_kwargs: bool) -> None:
+    """Reset an environment once and check the observation against its observation space.
 
     Args:
-        env_id: its full id.
+        env_id: full id.
         env: the environment.
-        changed: whether it was made with what the user wanted different, which is then to blame for an error.
+        has_kwargs: whether the user passed ``--env_kwargs``; an exception during the reset is then a `UserError`.
 
     Raises:
-        UserError: naming the environment and what it gave.
+        UserError: if the observation has the wrong type or shape or is not finite.
     """
     try:
         obs, _ = env.reset(seed=0)
-    except Exception as error:  # whatever its class raises
-        if not changed:
+    except Exception as error:  # environments raise arbitrary exceptions
+        if not has_kwargs:
             raise
-        raise UserError(f"{env_id} does not start with these --env_kwargs: {type(error).__name__}: {error}") from None
+        raise UserError(
+            f"{env_id} cannot be reset with these --env_kwargs: {type(error).__name__}: {error}"
+        ) from None
     try:
-        numbers = np.asarray(obs, np.float64)
+        array = np.asarray(obs, np.float64)
     except (TypeError, ValueError):
-        raise UserError(f"{env_id}: its first observation is no vector of numbers: {type(obs).__name__}") from None
-    if numbers.shape != env.observation_space.shape:
-        promised = env.observation_space.shape
-        raise UserError(f"{env_id}: its first observation has shape {numbers.shape}, its space {promised}")
-    if not np.isfinite(numbers).all():
-        raise UserError(f"{env_id}: its first observation is not finite: {numbers}")
+        raise UserError(f"{env_id}: the first observation is {type(obs).__name__}, not a numeric array") from None
+    shape = env.observation_space.shape
+    if array.shape != shape:
+        raise UserError(f"{env_id}: the first observation has shape {array.shape}, its space has shape {shape}")
+    if not np.isfinite(array).all():
+        raise UserError(f"{env_id}: the first observation is not finite: {array}")
 
 
 class VectorEnv:
-    """`num_envs` environments stepped together, which reset themselves on the step after an episode's end.
+    """`num_envs` environments stepped together, each reset on the step after its episode ends.
 
     Args:
-        env: a vector environment with gymnasium's API and next-step autoreset.
-        observation_space: of one environment, a Box of one dimension.
-        action_space: of one environment, a Box of one dimension or Discrete.
-        num_envs: how many there are.
+        env: vector environment with Gymnasium's API and next-step autoreset.
+        observation_space: of one environment, a 1-D Box.
+        action_space: of one environment, a 1-D Box or Discrete.
+        num_envs: number of environments.
     """
 
     def __init__(
@@ -96,9 +98,8 @@ class VectorEnv:
         num_envs: int,
     ) -> None:
         self._env = env
-        self.single_threaded = bool(
-            getattr(env, "single_threaded", False)
-        )  # its one thread works while the caller waits
+        # Whether one background thread simulates while the caller waits.
+        self.single_threaded = bool(getattr(env, "single_threaded", False))
         self.num_envs = num_envs
         self.observation_space = observation_space
         self.action_space = action_space
@@ -110,17 +111,20 @@ class VectorEnv:
         assert mode in (None, gymnasium.vector.AutoresetMode.NEXT_STEP), mode
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
-        """Start fresh episodes, each environment from its seed; return the first observations (N, O)."""
+        """Start new episodes, one seed per environment; return the first observations (N, O)."""
         obs, _ = self._env.reset(seed=list(seeds))
         return np.asarray(obs)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Step every environment with the policy's `actions`, clipped to what the environment allows.
+        """Step every environment.
+
+        Args:
+            actions: the policy's actions, (N, A) or (N,); clipped to the action space.
 
         Returns:
             Observations (N, O), rewards (N,), terminated (N,), truncated (N,).
         """
-        obs, rewards, terminated, truncated, _ = self._env.step(environment_action(actions, self.action_space))
+        obs, rewards, terminated, truncated, _ = self._env.step(to_env_action(actions, self.action_space))
         return obs, rewards, terminated, truncated
 
     def close(self) -> None:
@@ -128,8 +132,8 @@ class VectorEnv:
         self._env.close()
 
 
-def environment_action(action: Any, space: spaces.Space[Any]) -> Any:
-    """Return what the environment gets for a policy's action: clipped to its Box, or counted from its start."""
+def to_env_action(action: Any, space: spaces.Space[Any]) -> Any:
+    """Convert a policy's action to the environment's: clip it to a Box, offset it by the start of a Discrete."""
     if isinstance(space, spaces.Box):
         return np.clip(action, space.low, space.high)
     assert isinstance(space, spaces.Discrete)

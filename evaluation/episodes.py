@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from milozero.demonstrations.dataset import Episode
-from milozero.environments.vector import environment_action
+from milozero.environments.vector import to_env_action
 from milozero.helpers.errors import NonFiniteError
 from milozero.helpers.seeding import Purpose, integer
 
@@ -42,7 +42,7 @@ def run_episode(
         _check_finite("observation", obs[-1], seed, len(actions))
         predicted = agent.predict(obs[-1])
         _check_finite("action", predicted, seed, len(actions))
-        action = environment_action(predicted, env.action_space)
+        action = to_env_action(predicted, env.action_space)
         next_obs, reward, terminated, truncated, _ = env.step(action)
         _check_finite("reward", reward, seed, len(actions))
         obs.append(np.asarray(next_obs))

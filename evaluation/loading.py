@@ -12,7 +12,7 @@ import numpy as np
 
 from milozero import environments
 from milozero.agents import agent_class
-from milozero.environments.vector import check_first, environment_action
+from milozero.environments.vector import check_first_obs, to_env_action
 from milozero.evaluation.video import check_renderer
 from milozero.experiment import checkpoint
 from milozero.experiment.resume import settings_from_metadata
@@ -46,7 +46,7 @@ class LoadedAgent:
         """
         obs = np.asarray(obs, np.float32)
         actions = self.agent.predict(obs) if obs.ndim == 1 else np.stack([self.agent.predict(row) for row in obs])
-        return environment_action(actions, self.action_space)
+        return to_env_action(actions, self.action_space)
 
 
 def make_agent(settings: Settings, env: Any, size: int, context: AgentContext) -> Agent:
@@ -80,11 +80,11 @@ def load_agent(
     content = checkpoint.load(checkpoint.find(str(path), iter_num) if path.is_dir() else path)
     trained = settings_from_metadata(content["config"])
     env_id = environments.resolve(trained.train.env_id)
-    if rendered and environments.suite_for(env_id).OPENGL:
+    if rendered and environments.find_suite(env_id).OPENGL:
         check_renderer()
     kwargs = to_kwargs(trained.common.env_kwargs) | to_kwargs(env_kwargs)
     env = environments.make_env(env_id, None, kwargs)
-    check_first(env_id, env, bool(kwargs))
+    check_first_obs(env_id, env, bool(kwargs))
     size, space = int(cast("Any", env.observation_space).shape[0]), env.action_space
     agent = make_agent(trained, env, size, AgentContext(Comm(), device=device, imitation=trained.imitation))
     env.close()

@@ -91,7 +91,7 @@ def _print_help(flags: Mapping[str, Any]) -> None:
 def _read_task_file(path: str, *, lists: bool) -> TaskFile:
     if not path:
         return TaskFile({}, {})
-    return read_yaml(path, all_settings_names(), environments.check_name, lists=lists)
+    return read_yaml(path, all_settings_names(), environments.check_env_id, lists=lists)
 
 
 def _find_env_id(file: TaskFile, values: Mapping[str, Any]) -> str:

@@ -152,7 +152,7 @@ class ExperimentInitializer:
             UserError: if the experiment already exists or its folders cannot be written.
         """
         self.env_id = env_id
-        self._metadata = self._comm.broadcast({"git_sha": git_sha(), **metadata, **environments.versions(env_id)})
+        self._metadata = self._comm.broadcast({"git_sha": git_sha(), **metadata, **environments.get_versions(env_id)})
         self._info = dict(info or {})
         name = self.name or self._generate_name(self._comm.size)
         run_id = self.run_id if re.fullmatch("[0-9a-f]{8}", self.run_id) else secrets.token_hex(4)

@@ -169,7 +169,7 @@ def _read_task_file(study: StudyConfig) -> dict[str, Any]:
     Raises:
         UserError: where it cannot be read.
     """
-    return read_yaml(study.config, all_settings_names(), environments.check_name, lists=True).settings
+    return read_yaml(study.config, all_settings_names(), environments.check_env_id, lists=True).settings
 
 
 def _flags(study: StudyConfig, name: str, env_id: str, seed: int) -> Iterator[str]:
@@ -237,7 +237,7 @@ class JobValidator:
         settings.agent.check_action_space(spaces.action_space)
         path, number = settings.imitation.expert_path, settings.imitation.num_demos
         if path and (case := (env_id, kwargs, path, number)) not in self._fitting:
-            demos.check_fit(demos.read_demos(path, number), path, *spaces)
+            demos.check_compatible(demos.read_demos(path, number), path, *spaces)
             self._fitting.add(case)
         expert, reward = (getattr(settings.agent, name, "") for name in TEACHERS)
         if (expert or reward) and (asked := (env_id, kwargs, settings.agent)) not in self._fitting:

@@ -120,7 +120,7 @@ def load_demos(settings: Settings, env: VectorEnv) -> list[Episode]:
     if not imitation.expert_path:
         return []
     demos = dataset.read_demos(imitation.expert_path, imitation.num_demos)
-    dataset.check_fit(demos, imitation.expert_path, env.observation_size, env.action_space)
+    dataset.check_compatible(demos, imitation.expert_path, env.observation_size, env.action_space)
     return demos
 
 

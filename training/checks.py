@@ -25,7 +25,7 @@ def reset_interval(config: TrainConfig, env_kwargs: dict[str, Any]) -> int:
     A checkpoint holds all actions since the last reset, and resuming replays them. Slow simulators get shorter
     intervals.
     """
-    longest = environments.suite_for(config.env_id).longest_replay(env_kwargs)
+    longest = environments.find_suite(config.env_id).max_replay_steps(env_kwargs)
     return min(config.save_frequency, max(longest // config.rollout_len, 1))
 
 

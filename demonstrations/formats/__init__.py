@@ -1,1 +1,1 @@
-"""File formats of demonstrations: one module each."""
+"""File formats of demonstrations, one module each."""

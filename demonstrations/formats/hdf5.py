@@ -1,6 +1,6 @@
-"""Demonstrations as HDF5 files, one an episode.
+"""Demonstrations as HDF5 files, one per episode.
 
-The layout is that of ``data/demos/Hopper-v3``, which older projects of this line also wrote.
+The layout is that of ``data/demos/Hopper-v3``, which related older projects also use.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from milozero.helpers.errors import UserError
 from milozero.helpers.files import write_atomically
 
 KEYS = ("obs0", "acs", "obs1", "dones1", "env_rews", "ep_lens", "ep_env_rets")
-FLAGS = ("terminateds", "truncateds")  # of every step; files of older projects lack them
-MAX_FIELD_BYTES = 2**30  # bytes, a million steps of a humanoid
+FLAGS = ("terminateds", "truncateds")  # per step; files of older projects lack them
+MAX_FIELD_BYTES = 2**30  # a million steps of a humanoid
 
 
 def write_demo(path: Path, episode: Episode, attributes: Mapping[str, Any]) -> None:
-    """Write one episode, atomically; `attributes` (environment, seed, ...) are kept with the versions."""
+    """Write one episode atomically, with `attributes` (environment, seed, ...) and package versions as metadata."""
     import h5py
 
     length = len(episode)
@@ -49,57 +49,68 @@ def write_demo(path: Path, episode: Episode, attributes: Mapping[str, Any]) -> N
             file["ep_lens"] = np.array([length])
             file["ep_env_rets"] = np.array([episode.return_])
             file.attrs.update(attributes)
-            file.attrs.update(environments.versions(str(attributes.get("env_id", ""))))
+            file.attrs.update(environments.get_versions(str(attributes.get("env_id", ""))))
 
     write_atomically(path, write)
 
 
 def read_demo(path: Path) -> Episode:
-    """Return one episode.
+    """Read one episode.
 
     Raises:
-        UserError: where the file is damaged, lacks a key, holds a NaN, or something else than an episode.
+        UserError: if the file is damaged, lacks a key, contains a NaN, or is not a single episode.
+    """
+    data = _read_fields(path)
+    source = f"the demonstration {path}"
+    check_numbers(data, source)
+    length = len(data["env_rews"])
+    vector_shapes = {data[key].shape for key in ("env_rews", "dones1", *FLAGS) if key in data}
+    lengths_differ = any(len(data[key]) != length for key in ("obs0", "acs", "obs1"))
+    if length == 0 or vector_shapes != {(length,)} or lengths_differ:
+        raise UserError(f"{source} is empty, or its arrays differ in length")
+    if (expected := data["ep_lens"].sum()) != length:
+        raise UserError(f"{source} has {length} steps, but ep_lens is {expected}")
+    check_ends({key: data[key] for key in ("dones1", *FLAGS) if key in data}, source)
+    if data["obs0"].shape != data["obs1"].shape:
+        raise UserError(f"{source}: obs0 and obs1 have different shapes")
+    episode = Episode(
+        obs=np.concatenate([data["obs0"], data["obs1"][-1:]]),
+        actions=data["acs"],
+        rewards=data["env_rews"],
+        terminated=bool(data["terminateds"][-1]) if "terminateds" in data else False,  # unknown
+        truncated=bool(data["truncateds"][-1]) if "truncateds" in data else False,
+        metadata=functools.partial(read_metadata, path),
+    )
+    check_episode(episode, source)
+    return episode
+
+
+def _read_fields(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a demonstration.
+
+    Raises:
+        UserError: if the file is damaged or lacks a key.
     """
     import h5py
 
-    if not os.path.isfile(path):  # opening a named pipe would wait for ever
-        raise UserError(f"cannot read the demonstration {path}: it is no file")
+    if not os.path.isfile(path):  # opening a named pipe would block
+        raise UserError(f"cannot read the demonstration {path}: not a regular file")
     try:
         with h5py.File(path, "r") as file:
             missing = [key for key in KEYS if key not in file]
             if missing:
                 raise UserError(f"the demonstration {path} lacks {', '.join(missing)}")
-            data = {key: read_field(file, key) for key in KEYS + FLAGS if key in file}
+            return {key: read_field(file, key) for key in KEYS + FLAGS if key in file}
     except UserError:
         raise
-    except Exception as error:  # whatever h5py raises on damaged bytes: OSError, KeyError, RuntimeError, ...
+    except Exception as error:  # h5py raises arbitrary exceptions on damaged bytes
         raise UserError(f"cannot read the demonstration {path}: {error}") from None
-    check_numbers(data, f"the demonstration {path}")
-    length = len(data["env_rews"])
-    vectors = [data[key].shape for key in ("env_rews", "dones1", *FLAGS) if key in data]
-    if length == 0 or set(vectors) != {(length,)} or any(len(data[key]) != length for key in ("obs0", "acs", "obs1")):
-        raise UserError(f"the demonstration {path} is empty, or its fields differ in length")
-    if (told := data["ep_lens"].sum()) != length:
-        raise UserError(f"the demonstration {path} has {length} steps, but its ep_lens says {told}")
-    check_ends({key: data[key] for key in ("dones1", *FLAGS) if key in data}, f"the demonstration {path}")
-    if data["obs0"].shape != data["obs1"].shape:
-        raise UserError(f"the demonstration {path} has observations of different sizes")
-    episode = Episode(
-        obs=np.concatenate([data["obs0"], data["obs1"][-1:]]),
-        actions=data["acs"],
-        rewards=data["env_rews"],
-        terminated=bool(data["terminateds"][-1]) if "terminateds" in data else False,  # not known
-        truncated=bool(data["truncateds"][-1]) if "truncateds" in data else False,
-        metadata=functools.partial(read_metadata, path),
-    )
-    check_episode(episode, f"the demonstration {path}")
-    return episode
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the environment, versions and so on that a demonstration was written with.
+    """Return the attributes of a demonstration: environment, versions, seed.
 
-    Only for who wants to know them: damaged bytes can make HDF5's library read attributes for ever.
+    Read them on request only: on damaged bytes, the HDF5 library may never return.
     """
     import h5py
 
@@ -108,18 +119,18 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def read_field(file: Any, key: str) -> np.ndarray:
-    """Return one array of numbers that the file itself holds.
+    """Return one numeric array that is stored in the file itself.
 
     Raises:
-        ValueError: where it is something else, or in another file: a demonstration names no other files to be read.
+        ValueError: if it is not numeric, too large, or a link to another file, which demonstrations may not contain.
     """
     import h5py
 
     dataset = file[key] if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
     if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
-        raise ValueError(f"{key} is no array, or one in another file")
+        raise ValueError(f"{key} is not an array stored in this file")
     if dataset.dtype.kind not in "biuf" or not dataset.shape:
-        raise ValueError(f"{key} holds {dataset.dtype} of shape {dataset.shape}, not rows of numbers")
+        raise ValueError(f"{key} has dtype {dataset.dtype} and shape {dataset.shape}, expected rows of numbers")
     chunk = math.prod(dataset.chunks or ()) * dataset.dtype.itemsize
     if max(dataset.nbytes, chunk) > MAX_FIELD_BYTES:
         raise ValueError(f"{key} is larger than {MAX_FIELD_BYTES >> 20} MiB")
@@ -127,11 +138,11 @@ def read_field(file: Any, key: str) -> np.ndarray:
 
 
 def claims(path: Path) -> bool:
-    """Take every folder; what is in it is looked at then."""
+    """Claim every folder; `open_episodes` checks its contents."""
     return path.is_dir()
 
 
-class _Files(Sequence[Episode]):
+class _LazyEpisodes(Sequence[Episode]):
     def __init__(self, files: list[Path]) -> None:
         self._files = files
 
@@ -144,15 +155,15 @@ class _Files(Sequence[Episode]):
 
 @contextlib.contextmanager
 def open_episodes(path: Path) -> Iterator[Sequence[Episode]]:
-    """Give the episodes of a folder, in the order of their names; each is read when it is asked for.
+    """Yield the episodes of a folder in name order; each is read on access.
 
     Raises:
-        UserError: where the folder cannot be read, or there are none in it.
+        UserError: if the folder cannot be read or contains no HDF5 files.
     """
     try:
         files = sorted(file for file in path.iterdir() if file.suffix in (".h5", ".hdf5"))
     except OSError as error:
         raise UserError(f"--expert_path={path}: {error.strerror}") from None
     if not files:
-        raise UserError(f"--expert_path={path}: there are no demonstrations (*.h5) in it")
-    yield _Files(files)
+        raise UserError(f"--expert_path={path}: no demonstrations (*.h5) found")
+    yield _LazyEpisodes(files)

@@ -1,4 +1,4 @@
-"""Demonstrations from a Minari dataset on disk (https://minari.farama.org), read by Minari's own package."""
+"""Demonstrations in a Minari dataset on disk (https://minari.farama.org), read by the minari package."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from milozero.helpers.errors import UserError
 
 
 def claims(path: Path) -> bool:
-    """Take the folder of a dataset, or the ``data`` folder in it."""
-    return path.is_dir() and _data(path) is not None
+    """Claim the folder of a dataset, or its ``data`` subfolder."""
+    return path.is_dir() and _find_data_folder(path) is not None
 
 
-def _data(path: Path) -> Path | None:
+def _find_data_folder(path: Path) -> Path | None:
     return next((folder for folder in (path, path / "data") if (folder / "metadata.json").is_file()), None)
 
 
@@ -35,7 +35,7 @@ class _Episodes(Sequence[Episode]):
             data = self._dataset[index]
             observations, actions = data.observations, data.actions
             if isinstance(observations, dict | tuple) or isinstance(actions, dict | tuple):
-                raise ValueError("observations or actions of several parts; one array of them is expected")
+                raise ValueError("dictionary or tuple observations and actions are not supported")
             spec = self._dataset.env_spec
             episode = Episode(
                 obs=np.asarray(observations).reshape(len(observations), -1),
@@ -45,7 +45,7 @@ class _Episodes(Sequence[Episode]):
                 truncated=bool(data.truncations[-1]),
                 metadata=lambda: {"env_id": spec.id if spec else "", "minari": self._dataset.id},
             )
-        except Exception as error:  # whatever damaged bytes make of Minari, h5py and json
+        except Exception as error:  # Minari, h5py and json raise arbitrary exceptions on damaged bytes
             raise UserError(f"cannot read episode {index} of {self._path}: {error}") from None
         check_episode(episode, f"episode {index} of {self._path}")
         return episode
@@ -53,21 +53,21 @@ class _Episodes(Sequence[Episode]):
 
 @contextlib.contextmanager
 def open_episodes(path: Path) -> Iterator[Sequence[Episode]]:
-    """Give the episodes of a dataset.
+    """Yield the episodes of a dataset; each is read on access.
 
     Raises:
-        UserError: where Minari is not installed, or the dataset is damaged.
+        UserError: if Minari is not installed, or the dataset is damaged or empty.
     """
     try:
         from minari import MinariDataset
     except ModuleNotFoundError:
-        raise UserError("Minari datasets need the package minari: pip install -r requirements.txt") from None
+        raise UserError("Minari datasets require minari (pip install -r requirements.txt)") from None
     logging.getLogger("minari").setLevel(logging.ERROR)
     try:
-        episodes = _Episodes(MinariDataset(_data(path)), path)
+        episodes = _Episodes(MinariDataset(_find_data_folder(path)), path)
         count = len(episodes)
-    except Exception as error:  # whatever damaged bytes make of it
+    except Exception as error:  # Minari raises arbitrary exceptions on damaged bytes
         raise UserError(f"cannot read the dataset {path}: {error}") from None
     if not count:
-        raise UserError(f"--expert_path={path}: there are no demonstrations in it")
+        raise UserError(f"--expert_path={path}: no demonstrations found")
     yield episodes

@@ -1,1 +1,1 @@
-"""Musculoskeletal models of OpenSim (https://opensim.stanford.edu) as Gymnasium environments."""
+"""Musculoskeletal OpenSim models (https://opensim.stanford.edu) as Gymnasium environments."""

@@ -1,4 +1,4 @@
-"""A body of a model, as a view that follows the simulation."""
+"""The kinematics of one body of a model."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 
 class Simulation(Protocol):
-    """What a body needs of a `Simulator`."""
+    """The part of a `Simulator` that a body needs."""
 
     model: Any
     state: Any
 
 
 class Body:
-    """Where a body is and how it moves, in the ground frame: x forward, y up, z to the right."""
+    """Kinematics of a body in the current state, in the ground frame: x forward, y up, z to the right."""
 
     def __init__(self, simulator: Simulation, name: str) -> None:
         self._simulator = simulator
@@ -23,7 +23,7 @@ class Body:
 
     @property
     def position(self) -> np.ndarray:
-        """Origin (3,), m."""
+        """Position of the origin (3,), m."""
         return self._body.getPositionInGround(self._simulator.state).to_numpy()
 
     @property

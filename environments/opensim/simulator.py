@@ -1,127 +1,82 @@
-"""OpenSim as a simulator of one musculoskeletal model: excitations in, coordinates, bodies, muscles and forces out.
+"""OpenSim simulation of one musculoskeletal model: excitations in; coordinates, bodies, muscles and forces out.
 
-What it does differently from a plain ``Manager.integrate`` was measured and is said beside the line that does it.
+Comments mark each deviation from a plain ``Manager.integrate``, with the reason that measurements gave for it.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from milozero.environments.opensim.body import Body
+from milozero.environments.opensim.installation import find_model, import_opensim
 from milozero.helpers.errors import UserError, did_you_mean
 
-INSTALL = "make setup, or pip install --no-deps -r requirements-opensim.txt"
-CONTROL_STEP = 0.01  # s, between two actions
+CONTROL_STEP_S = 0.01  # between two actions
 GRAVITY = 9.80665  # m/s², of the models
-FASTEST = 1e3  # m/s or rad/s; beyond it nothing that a body does is left
+MAX_SPEED = 1e3  # m/s or rad/s; anything faster is not physical
 
 
 @dataclass(frozen=True)
 class Preset:
-    """How exactly the equations of motion are integrated."""
+    """Integrator of the equations of motion."""
 
-    method: str  # of OpenSim's Manager
-    accuracy: float  # relative error allowed to a step
-    shortest: float  # s, smallest step: bounds the time that wild states take
+    method: str  # integrator method of OpenSim's Manager
+    accuracy: float  # maximum relative error of a step
+    min_step: float  # s, smallest step; bounds the computing time of unphysical states
 
 
 PRESETS = {
-    "train": Preset("SemiExplicitEuler2", 1e-3, 1e-5),  # faster, and as exact as training needs
-    "accurate": Preset("RungeKuttaMerson", 5e-5, 1e-6),  # what the environments were published with
+    "train": Preset("SemiExplicitEuler2", 1e-3, 1e-5),  # faster, accurate enough for training
+    "accurate": Preset("RungeKuttaMerson", 5e-5, 1e-6),  # the published integrator
 }
 
 
-def missing() -> str:
-    """Return what has to be installed, or nothing."""
-    found = all(importlib.util.find_spec(name) is not None for name in ("opensim", "osim"))
-    return "" if found else f"OpenSim and its models are not installed: {INSTALL}"
-
-
-def model_path(name: str) -> str:
-    """Return the file of a model that osim-rl ships; its code is never imported.
-
-    Raises:
-        UserError: where OpenSim or the models are not installed.
-    """
-    if problem := missing():
-        raise UserError(problem)
-    spec = importlib.util.find_spec("osim")
-    assert spec is not None
-    for folder in spec.submodule_search_locations or ():
-        path = os.path.join(folder, "models", f"{name}.osim")
-        if os.path.exists(path):
-            return path
-    raise UserError(f"osim-rl's model {name}.osim is missing; {INSTALL}")
-
-
-def _import_opensim() -> Any:
-    """Import OpenSim, which then computes the same on every processor with AVX2.
-
-    Its OpenBLAS chooses its kernels by the processor, and their last digits differ: of an episode's forces, within 30
-    control steps, more than the last. One choice makes episodes the same, bit for bit, on all nodes of a cluster.
-    """
-    cpuinfo = Path("/proc/cpuinfo")
-    if "OPENBLAS_CORETYPE" in os.environ or not cpuinfo.exists() or " avx2 " not in cpuinfo.read_text():
-        import opensim
-    else:
-        os.environ["OPENBLAS_CORETYPE"] = "Haswell"  # read when the library is loaded
-        try:
-            import opensim
-        finally:
-            del os.environ["OPENBLAS_CORETYPE"]
-    return opensim
-
-
 class SimulationError(RuntimeError):
-    """The equations of motion could not be integrated, or came to numbers that no body has."""
+    """The integration failed or reached an unphysical state."""
 
 
 class Simulator:
-    """One model, its muscles driven by excitations that hold for a control step.
+    """One model, driven by muscle excitations that are constant during a control step.
 
     Args:
-        model: name of the model's file, without its ending.
+        model: file name of the model, without extension.
         preset: key of `PRESETS`.
-        limits: coordinate → (lowest, highest) in degrees, where springs shall hold a joint whose model has none.
-        repair: changes the model before it is used.
+        joint_limits: coordinate → (low, high) in degrees; adds limit springs to joints that lack them.
+        patch_model: modifies the model before the system is built.
 
     Raises:
-        UserError: where OpenSim or the model is missing, or there is no such preset.
+        UserError: if OpenSim or the model is not installed, or the preset does not exist.
     """
 
     def __init__(
         self,
         model: str,
         preset: str = "train",
-        limits: Mapping[str, tuple[float, float]] | None = None,
-        repair: Callable[[Any], None] | None = None,
+        joint_limits: Mapping[str, tuple[float, float]] | None = None,
+        patch_model: Callable[[Any], None] | None = None,
     ) -> None:
         if preset not in PRESETS:
-            raise UserError(
-                f"preset={preset}: must be one of {', '.join(PRESETS)}{did_you_mean(str(preset), PRESETS)}"
-            )
-        path = model_path(model)
-        opensim = self._opensim = _import_opensim()
-        # in this order: the first call alone keeps an opensim.log out of the working directory
+            hint = did_you_mean(str(preset), PRESETS)
+            raise UserError(f"preset must be one of {', '.join(PRESETS)}, not '{preset}'{hint}")
+        path = find_model(model)
+        opensim = self._opensim = import_opensim()
+        # Only in this order is no opensim.log left in the working directory.
         opensim.Logger.removeFileSink()
         opensim.Logger.setLevelString("off")
         self.preset = PRESETS[preset]
         self.model = opensim.Model(path)
-        for coordinate, (low, high) in (limits or {}).items():
-            self.model.addForce(_limit_force(opensim, coordinate, low, high))
-        if repair is not None:
-            repair(self.model)
+        for coordinate, (low, high) in (joint_limits or {}).items():
+            self.model.addForce(_make_limit_force(opensim, coordinate, low, high))
+        if patch_model is not None:
+            patch_model(self.model)
         controller = self._add_controller()
         self._initial = opensim.State(self.model.initSystem())
-        functions = controller.get_ControlFunctions()  # the model's own now, no longer those that were handed in
+        functions = controller.get_ControlFunctions()  # the model's copies
         self._excitations = [opensim.Constant.safeDownCast(functions.get(i)) for i in range(functions.getSize())]
         self.state: Any = self._initial
         self._manager: Any = None
@@ -135,7 +90,7 @@ class Simulator:
         self.mass = float(self.model.getTotalMass(self._initial))  # kg
 
     def _add_controller(self) -> Any:
-        """Give every muscle an excitation that can be set between steps."""
+        """Add a controller that sets the excitation of every muscle."""
         controller = self._opensim.PrescribedController()
         controller.setName("excitations")
         muscles = self.model.getMuscles()
@@ -148,22 +103,22 @@ class Simulator:
 
     @cached_property
     def _coordinates(self) -> dict[str, Any]:
-        found = self.model.getCoordinateSet()
-        return {found.get(i).getName(): found.get(i) for i in range(found.getSize())}
+        coordinates = self.model.getCoordinateSet()
+        return {coordinates.get(i).getName(): coordinates.get(i) for i in range(coordinates.getSize())}
 
     @cached_property
     def muscles(self) -> dict[str, Any]:
-        """Name → OpenSim's muscle, in the model's order."""
-        found = self.model.getMuscles()
-        return {found.get(i).getName(): found.get(i) for i in range(found.getSize())}
+        """Name → OpenSim muscle, in the model's order."""
+        muscles = self.model.getMuscles()
+        return {muscles.get(i).getName(): muscles.get(i) for i in range(muscles.getSize())}
 
     @property
     def time(self) -> float:
-        """Seconds since the reset."""
-        return self._steps * CONTROL_STEP
+        """Time since the reset, s."""
+        return self._steps * CONTROL_STEP_S
 
     def reset(self, pose: Mapping[str, float] | None = None, speeds: Mapping[str, float] | None = None) -> None:
-        """Put the model into its default pose, but for the coordinates (rad, m) and speeds named here."""
+        """Reset to the default pose, except for the given coordinates (rad, m) and speeds (rad/s, m/s)."""
         state = self._opensim.State(self._initial)
         state.setTime(0.0)
         for name, value in (pose or {}).items():
@@ -173,40 +128,40 @@ class Simulator:
         self.model.assemble(state)
         self.model.equilibrateMuscles(state)
         self._steps = 0
-        self._start(state)
+        self._start_manager(state)
 
-    def _start(self, state: Any) -> None:
-        """Integrate from `state` on; a manager belongs to one episode."""
+    def _start_manager(self, state: Any) -> None:
+        """Create the integration manager of an episode that starts in `state`."""
         manager = self._opensim.Manager(self.model)
-        manager.setWriteToStorage(False)  # a record of every state of every step would fill the memory
+        manager.setWriteToStorage(False)  # recording every state would fill the memory
         manager.setPerformAnalyses(False)
         manager.setIntegratorMethod(getattr(self._opensim.Manager, f"IntegratorMethod_{self.preset.method}"))
         manager.setIntegratorAccuracy(self.preset.accuracy)
-        manager.setIntegratorMinimumStepSize(self.preset.shortest)
+        manager.setIntegratorMinimumStepSize(self.preset.min_step)
         manager.initialize(state)
         self._manager = manager
         self.state = manager.getState()
         self.model.realizeAcceleration(self.state)
 
     def step(self, excitations: np.ndarray) -> None:
-        """Go on for one control step.
+        """Integrate one control step.
 
         Args:
-            excitations: (muscles,), clipped to what the muscles allow, [0.01, 1]. OpenSim takes any number: 2 drives
-                an activation to 11, and 0 lets it fall below 0, where forces become NaN.
+            excitations: (muscles,), clipped to the muscles' range, [0.01, 1]. OpenSim accepts any number: 2 drives an
+                activation to 11, and 0 lets it fall below 0, where forces become NaN.
 
         Raises:
-            ValueError: where one of them is not finite, or their number is wrong.
-            SimulationError: where there is no going on.
+            ValueError: if an excitation is not finite or the shape is wrong.
+            SimulationError: if the integration fails.
         """
         values = np.asarray(excitations, np.float64)
         if values.shape != (len(self._excitations),):
-            raise ValueError(f"{values.shape} excitations for {len(self._excitations)} muscles")
+            raise ValueError(f"excitations have shape {values.shape}, but there are {len(self._excitations)} muscles")
         if not np.isfinite(values).all():
             raise ValueError(f"excitations must be finite: {values}")
         for function, value in zip(self._excitations, np.clip(values, *self.excitation_range).tolist(), strict=True):
             function.setValue(value)
-        # The integrator reuses the derivative cached with the old excitations, unless the state looks changed.
+        # Setting the time invalidates the cached derivative; otherwise the integrator would use the old excitations.
         self.state.setTime(self.state.getTime())
         self._steps += 1
         try:
@@ -214,15 +169,15 @@ class Simulator:
             self.model.realizeAcceleration(self.state)
         except RuntimeError as error:
             raise SimulationError(" ".join(str(error).split())) from None
-        self._check()
+        self._check_state()
 
-    def _check(self) -> None:
-        numbers = (self.state.getY().to_numpy(), self.state.getUDot().to_numpy())
-        if not all(np.isfinite(part).all() for part in numbers):
+    def _check_state(self) -> None:
+        arrays = (self.state.getY().to_numpy(), self.state.getUDot().to_numpy())
+        if not all(np.isfinite(array).all() for array in arrays):
             raise SimulationError("the state or its derivative is not finite")
         speed = np.abs(self.state.getU().to_numpy()).max()
-        if speed > FASTEST:
-            raise SimulationError(f"a speed of {speed:.3g} m/s or rad/s")
+        if speed > MAX_SPEED:
+            raise SimulationError(f"a speed of {speed:.3g} m/s or rad/s exceeds {MAX_SPEED:g}")
 
     def close(self) -> None:
         """Free the integrator, which must not outlive its model."""
@@ -246,32 +201,32 @@ class Simulator:
         return self._coordinates[coordinate].getAccelerationValue(self.state)
 
     def body(self, name: str) -> Body:
-        """Return a view of a body that follows the simulation."""
+        """Return the kinematics of a body, which follow the simulation."""
         return Body(self, name)
 
     def marker(self, name: str) -> np.ndarray:
-        """Return the position (3,) of a marker on a body, m, in the ground frame."""
+        """Return the position of a marker (3,), m, in the ground frame."""
         return self.model.getMarkerSet().get(name).getLocationInGround(self.state).to_numpy()
 
     def sphere(self, geometry: Any) -> tuple[Callable[[], np.ndarray], float] | None:
-        """Return what tells where a contact sphere's center (3,) is, and its radius, m; None for other shapes."""
+        """Return a function for the center (3,), m, of a contact sphere, and its radius, m; None for other shapes."""
         sphere = self._opensim.ContactSphere.safeDownCast(geometry)
         if sphere is None:
             return None
-        frame, place = sphere.getFrame(), sphere.get_location()
-        return lambda: frame.findStationLocationInGround(self.state, place).to_numpy(), float(sphere.getRadius())
+        frame, offset = sphere.getFrame(), sphere.get_location()
+        return lambda: frame.findStationLocationInGround(self.state, offset).to_numpy(), float(sphere.getRadius())
 
     def force(self, name: str) -> np.ndarray:
-        """Return what OpenSim records of a force; a foot's begins with its force (3,) on the ground, N."""
+        """Return the record values of a force; a foot's start with its force on the ground (3,), N."""
         record = self.model.getForceSet().get(name).getRecordValues(self.state)
         return np.array([record.get(i) for i in range(record.getSize())])
 
     def activations(self) -> np.ndarray:
-        """Return the muscles' activations, in the model's order."""
+        """Return the activations (muscles,), in the model's order."""
         return np.array([muscle.getActivation(self.state) for muscle in self.muscles.values()])
 
     def center_of_mass(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return position, velocity and acceleration (3,) of the model's center of mass, in the ground frame."""
+        """Return position, velocity and acceleration (3,) of the model's center of mass, SI units, ground frame."""
         model, state = self.model, self.state
         return (
             model.calcMassCenterPosition(state).to_numpy(),
@@ -280,10 +235,10 @@ class Simulator:
         )
 
 
-def _limit_force(opensim: Any, coordinate: str, low: float, high: float) -> Any:
-    """Return a damped spring that holds a joint within its range, as stiff as those that the gait models have.
+def _make_limit_force(opensim: Any, coordinate: str, low: float, high: float) -> Any:
+    """Return a damped spring that keeps a joint in its range (degrees), as stiff as those of the gait models.
 
-    Without one, muscles come to lengths that make single steps take seconds.
+    Without it, muscles reach lengths at which a single step takes seconds.
     """
     stiffness, damping, transition = 20.0, 0.25, 10.0  # N·m/deg, N·m·s/deg, deg
     force = opensim.CoordinateLimitForce(coordinate, high, stiffness, low, stiffness, damping, transition)

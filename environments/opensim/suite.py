@@ -1,7 +1,7 @@
-"""Musculoskeletal models of OpenSim (https://opensim.stanford.edu), as environments.
+"""Musculoskeletal OpenSim models (https://opensim.stanford.edu).
 
-The tasks are those that were published with osim-rl, written anew for gymnasium; the models' files are osim-rl's.
-Importing this package registers the ids with gymnasium and needs neither.
+These are the tasks published with osim-rl, reimplemented for Gymnasium with osim-rl's model files. Importing this
+module registers the ids with Gymnasium; it requires neither OpenSim nor osim-rl.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from typing import Any
 import gymnasium
 
 from milozero.environments import registered
-from milozero.environments.opensim.simulator import INSTALL, missing
+from milozero.environments.opensim.installation import INSTALL as INSTALL
+from milozero.environments.opensim.installation import find_problem
 from milozero.helpers.errors import UserError, did_you_mean
-
-__all__ = ["INSTALL", "OPENGL", "PACKAGES", "claims", "ids", "longest_replay", "make_env", "make_vector", "resolve"]
 
 PACKAGES = ("opensim", "osim-rl")
 OPENGL = False
-LONGEST_REPLAY = 30_000  # control steps: two to five minutes
+MAX_REPLAY_CONTROL_STEPS = 30_000  # 2 to 5 minutes
 
-# id → where its class is, and the control steps of an episode, where 1 frame is 1 control step
+# id → (entry point, control steps in an episode)
 TASKS = {
     "OsimArm2D-v0": ("milozero.environments.opensim.arm:Arm2D", 200),
     "OsimL2Run-v0": ("milozero.environments.opensim.run:L2Run", 1000),
@@ -32,41 +31,41 @@ TASKS = {
     "OsimWalkAround-v0": ("milozero.environments.opensim.walk_around:WalkAround", 2500),
 }
 
-for _name, (_entry, _steps) in TASKS.items():
-    if _name not in gymnasium.registry:
-        gymnasium.register(_name, _entry, max_episode_steps=_steps)
+for _env_id, (_entry_point, _max_steps) in TASKS.items():
+    if _env_id not in gymnasium.registry:
+        gymnasium.register(_env_id, _entry_point, max_episode_steps=_max_steps)
 
 
-def longest_replay(kwargs: dict[str, Any]) -> int:
-    """Return the steps that resuming may have to take again."""
-    return max(LONGEST_REPLAY // _frame_skip(kwargs), 1)
+def max_replay_steps(kwargs: dict[str, Any]) -> int:
+    """Return how many steps a resumed worker may have to replay."""
+    return max(MAX_REPLAY_CONTROL_STEPS // _get_frame_skip(kwargs), 1)
 
 
-def _frame_skip(kwargs: dict[str, Any]) -> int:
-    skip = kwargs.get("frame_skip", 1)
-    return skip if isinstance(skip, int) and skip > 0 else 1  # the environment itself refuses others
+def _get_frame_skip(kwargs: dict[str, Any]) -> int:
+    frame_skip = kwargs.get("frame_skip", 1)
+    return frame_skip if isinstance(frame_skip, int) and frame_skip > 0 else 1  # the environment rejects other values
 
 
 def claims(env_id: str) -> bool:
-    """Take the names that begin with Osim, but for those of a user's module."""
+    """Claim ids that start with ``Osim``, except those of a user's module."""
     return env_id.startswith("Osim") and ":" not in env_id
 
 
-def ids() -> list[str]:
-    """Return the ids of all tasks, whether OpenSim is installed or not."""
+def list_env_ids() -> list[str]:
+    """Return the ids of all tasks, even if OpenSim is not installed."""
     return list(TASKS)
 
 
 def resolve(env_id: str) -> str:
-    """Return the full id: a name without a version means the newest one.
+    """Return the full id: the newest version if none is given.
 
     Raises:
-        UserError: where there is no such task, with near names.
+        UserError: if the task does not exist; the message suggests similar ids.
     """
-    plain = {full.rpartition("-v")[0]: full for full in sorted(TASKS)}  # the newest version comes last
-    full = plain.get(env_id, env_id)
+    newest = {full.rpartition("-v")[0]: full for full in sorted(TASKS)}  # later versions overwrite earlier ones
+    full = newest.get(env_id, env_id)
     if full not in TASKS:
-        raise UserError(f"no environment '{env_id}'{did_you_mean(env_id, [*plain, *TASKS])}")
+        raise UserError(f"no environment '{env_id}'{did_you_mean(env_id, [*newest, *TASKS])}")
     return full
 
 
@@ -74,14 +73,14 @@ def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gy
     """Return one environment.
 
     Raises:
-        UserError: where OpenSim or its models are missing, or the task does not know one of `kwargs`.
+        UserError: if OpenSim or its models are not installed, or the task rejects `kwargs`.
     """
-    if problem := missing():
+    if problem := find_problem():
         raise UserError(f"{env_id}: {problem}")
-    steps = math.ceil(TASKS[env_id][1] / _frame_skip(kwargs))
-    return registered.make_env(env_id, render_mode, kwargs, {"max_episode_steps": steps})
+    max_steps = math.ceil(TASKS[env_id][1] / _get_frame_skip(kwargs))
+    return registered.make_env(env_id, render_mode, kwargs, {"max_episode_steps": max_steps})
 
 
-def make_vector(env_id: str, num_envs: int, like: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
-    """Return a vector of `num_envs` environments in this process; OpenSim gains nothing from threads."""
+def make_vector(env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
+    """Return a vector of `num_envs` environments in this process; OpenSim does not profit from threads."""
     return registered.make_sync_vector(functools.partial(make_env, env_id, None, kwargs), num_envs)

@@ -1,96 +1,97 @@
-"""The field of target velocities of NeurIPS 2019's challenge "Learn to Move: Walk Around".
+"""The target velocity field of the NeurIPS 2019 challenge "Learn to Move: Walk Around".
 
-It lies in a plane of two axes, forward X = x and leftward Y = −z, and points to a *sink*, where the model is to stand
-for some seconds before the next one is set.
+The field lies in a plane with the axes X = x (forward) and Y = −z (leftward). It points to a *sink*, at which the
+model has to stay for some seconds before the next sink is set.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-SPACING, HALF = 0.5, 20.0  # m, between the map's nodes, and from its center to its edge
-NODES = round(2 * HALF / SPACING) + 1  # a side
-SLOWEST, FASTEST = 0.8, 1.8  # m/s
-NEAREST, FARTHEST = 5.0, 7.0  # m, from one sink to the next
-SHORTEST, LONGEST = 2.0, 4.0  # s, to stay at a sink
-REACHED = 0.3  # m, near enough to be there
-VIEW = np.arange(-5.0, 6.0)  # m, where the model sees the field, in steps of its own frame
+NODE_SPACING_M, HALF_WIDTH_M = 0.5, 20.0  # of the map
+NODES = round(2 * HALF_WIDTH_M / NODE_SPACING_M) + 1  # per axis
+MIN_SPEED, MAX_SPEED = 0.8, 1.8  # m/s
+MIN_SINK_DISTANCE_M, MAX_SINK_DISTANCE_M = 5.0, 7.0  # between consecutive sinks
+MIN_STAY_S, MAX_STAY_S = 2.0, 4.0  # required at a sink
+SINK_RADIUS_M = 0.3
+VIEW_OFFSETS_M = np.arange(-5.0, 6.0)  # where the model observes the field, along both axes of its own frame
 
 
 class VelocityField:
-    """A map of velocities around the model, and the sinks that it leads to.
+    """A map of velocities around the model that leads to a sequence of sinks.
 
     Args:
-        rng: draws the sinks.
-        turn: rad, largest angle between the ways to two sinks.
-        sinks: how many there are; the last one's field stays.
+        rng: samples the sinks.
+        max_turn: maximum change of direction between consecutive sinks, rad.
+        num_sinks: number of sinks; the field of the last one remains.
     """
 
-    def __init__(self, rng: np.random.Generator, turn: float = np.pi, sinks: int = 2) -> None:
-        self._rng, self._turn, self.sinks_left = rng, turn, sinks
+    def __init__(self, rng: np.random.Generator, max_turn: float = np.pi, num_sinks: int = 2) -> None:
+        self._rng, self._max_turn, self.sinks_left = rng, max_turn, num_sinks
         self._heading, self.sink = 0.0, np.zeros(2)
-        self._stayed = 0.0  # s, at the present sink
+        self._stay = 0.0  # time at the current sink, s
         self._next_sink(np.zeros(2))
 
     def _next_sink(self, position: np.ndarray) -> None:
-        """Set a sink ahead of the last one, and draw the map anew around a position (2,)."""
+        """Place a sink ahead of the last one and recompute the map around a position (2,), m."""
         rng = self._rng
-        distance = rng.uniform(NEAREST, FARTHEST)
-        self._heading += rng.uniform(-self._turn, self._turn)
+        distance = rng.uniform(MIN_SINK_DISTANCE_M, MAX_SINK_DISTANCE_M)
+        self._heading += rng.uniform(-self._max_turn, self._max_turn)
         self.sink = self.sink + distance * np.array([np.cos(self._heading), np.sin(self._heading)])
-        phase, self.hold = rng.uniform(-np.pi, np.pi), rng.uniform(SHORTEST, LONGEST)
+        phase, self.required_stay = rng.uniform(-np.pi, np.pi), rng.uniform(MIN_STAY_S, MAX_STAY_S)
         self.center = position.copy()
-        self.map = sink_field(self.center, self.sink, float(np.linalg.norm(self.sink - position)), phase)
+        self.map = make_map(self.center, self.sink, float(np.linalg.norm(self.sink - position)), phase)
 
     def update(self, position: np.ndarray, seconds: float) -> bool:
-        """Return whether the model, now at `position` (2,), has just stayed at a sink for long enough."""
-        here = np.linalg.norm(self.sink - position) < REACHED
-        self._stayed = self._stayed + seconds if here else 0.0
-        if self._stayed <= self.hold or self.sinks_left == 0:
+        """Advance the time; return whether the model, at `position` (2,), has just completed its stay at a sink."""
+        at_sink = np.linalg.norm(self.sink - position) < SINK_RADIUS_M
+        self._stay = self._stay + seconds if at_sink else 0.0
+        if self._stay <= self.required_stay or self.sinks_left == 0:
             return False
-        self._stayed = 0.0
+        self._stay = 0.0
         self.sinks_left -= 1
         if self.sinks_left > 0:
             self._next_sink(position)
         return True
 
-    def at(self, points: np.ndarray) -> np.ndarray:
-        """Return the velocities (..., 2), m/s, at points (..., 2), m; beyond the map, those of its edge."""
-        cells = np.clip((points - self.center + HALF) / SPACING, 0, NODES - 1)
+    def velocity_at(self, points: np.ndarray) -> np.ndarray:
+        """Interpolate the velocities (..., 2), m/s, at points (..., 2), m, clamped to the map."""
+        cells = np.clip((points - self.center + HALF_WIDTH_M) / NODE_SPACING_M, 0, NODES - 1)
         low = np.minimum(cells.astype(int), NODES - 2)
-        share = (cells - low)[..., None]
+        fraction = (cells - low)[..., None]
         i, j = low[..., 0], low[..., 1]
-        x, y = share[..., 0, :], share[..., 1, :]
-        below = (1 - x) * self.map[i, j] + x * self.map[i + 1, j]
-        above = (1 - x) * self.map[i, j + 1] + x * self.map[i + 1, j + 1]
-        return (1 - y) * below + y * above
+        x, y = fraction[..., 0, :], fraction[..., 1, :]
+        lower = (1 - x) * self.map[i, j] + x * self.map[i + 1, j]
+        upper = (1 - x) * self.map[i, j + 1] + x * self.map[i + 1, j + 1]
+        return (1 - y) * lower + y * upper
 
-    def seen(self, position: np.ndarray, yaw: float) -> np.ndarray:
-        """Return the field (2, 11, 11), m/s, in the model's own frame.
+    def local_field(self, position: np.ndarray, yaw: float) -> np.ndarray:
+        """Return the field around the model (2, 11, 11), m/s, in the model's frame.
 
-        The first axis is forward and leftward velocity, the second the place forward, the third the place leftward.
+        The axes are the velocity component (forward, leftward), the forward offset and the leftward offset.
         """
-        turn = rotation(yaw)
-        offsets = np.stack(np.meshgrid(VIEW, VIEW, indexing="ij"), axis=-1)  # (11, 11, 2)
-        velocities = self.at(position + offsets @ turn.T) @ turn  # rotated back
+        to_ground = rotation(yaw)
+        offsets = np.stack(np.meshgrid(VIEW_OFFSETS_M, VIEW_OFFSETS_M, indexing="ij"), axis=-1)  # (11, 11, 2)
+        velocities = self.velocity_at(position + offsets @ to_ground.T) @ to_ground  # in the model's frame
         return np.moveaxis(velocities, -1, 0)
 
 
-def sink_field(center: np.ndarray, sink: np.ndarray, distance: float, phase: float) -> np.ndarray:
-    """Return the velocities (81, 81, 2), m/s, of a map around `center` whose every node leads to `sink`.
+def make_map(center: np.ndarray, sink: np.ndarray, distance: float, phase: float) -> np.ndarray:
+    """Return a map (81, 81, 2), m/s, around `center` whose velocities all point to `sink`.
 
-    Far from it they are fastest, on the way waves of the wavelength `distance`, and within 1 m they fall to 0.
+    The speed is maximal far from the sink, a sine wave with wavelength `distance` on the way, and decreases to 0
+    within 1 m of the sink.
     """
-    axis = np.arange(NODES) * SPACING - HALF
+    axis = np.arange(NODES) * NODE_SPACING_M - HALF_WIDTH_M
     nodes = center + np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
-    ways = sink - nodes
-    away = np.linalg.norm(ways, axis=-1, keepdims=True)
-    mean, swing = (SLOWEST + FASTEST) / 2, (FASTEST - SLOWEST) / 2
-    wave = mean + swing * np.sin(phase + 2 * np.pi * np.maximum(away, 1.0) / distance)
-    speed = np.where(away > distance + 1.0, FASTEST, wave * np.minimum(away, 1.0))
-    return speed * ways / np.maximum(away, 1e-12)
+    to_sink = sink - nodes
+    sink_distance = np.linalg.norm(to_sink, axis=-1, keepdims=True)
+    mean, amplitude = (MIN_SPEED + MAX_SPEED) / 2, (MAX_SPEED - MIN_SPEED) / 2
+    wave = mean + amplitude * np.sin(phase + 2 * np.pi * np.maximum(sink_distance, 1.0) / distance)
+    speed = np.where(sink_distance > distance + 1.0, MAX_SPEED, wave * np.minimum(sink_distance, 1.0))
+    return speed * to_sink / np.maximum(sink_distance, 1e-12)
 
 
 def rotation(angle: float) -> np.ndarray:
-    """Return the matrix (2, 2) that turns a vector to the left by an angle, rad."""
+    """Return the matrix (2, 2) of a counterclockwise rotation by `angle`, rad."""
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

@@ -1,4 +1,4 @@
-"""What demonstrations are there, from the command line."""
+"""Demonstrations on the command line."""
 
 import h5py
 import numpy as np
@@ -10,7 +10,7 @@ from tests.support import ROOT
 SHIPPED = ROOT / "data/demos/Hopper-v3"
 
 
-def test_shipped_demonstrations_are_told(milozero):
+def test_shipped_demonstrations_are_summarized(milozero):
     result = milozero("--task=demos", f"--expert_path={SHIPPED}", "--num_demos=3")
     assert (result.returncode, result.stderr) == (0, "")
     assert "episodes:      3, " in result.stdout
@@ -22,25 +22,25 @@ def test_shipped_demonstrations_are_told(milozero):
     ("flags", "message"),
     [
         ((), "--task=demos needs --expert_path"),
-        (("--expert_path=nowhere",), "no such folder"),
+        (("--expert_path=nowhere",), "no such folder or file"),
         (("--expert_path=broken.npz",), "cannot read"),
         (("--expert_path=truncated",), "cannot read the demonstration truncated/a.h5"),
         (("--expert_path=without",), "lacks acs"),
-        (("--expert_path=nan",), "holds a NaN"),
-        (("--expert_path=empty",), "there are no demonstrations"),
+        (("--expert_path=nan",), "contains a NaN"),
+        (("--expert_path=empty",), "no demonstrations (*.h5) found"),
         (("--expert_path=broken.npz", "--seed=1"), "--seed has no effect"),
-        ((f"--expert_path={SHIPPED}", "--num_demos=99"), "holds 16"),
+        ((f"--expert_path={SHIPPED}", "--num_demos=99"), "contains 16"),
         ((f"--expert_path={SHIPPED}", "--num_demos=-1"), "at least 0"),
     ],
 )
-def test_mistake_is_one_line(milozero, tmp_path, flags, message):
+def test_invalid_demonstrations_are_a_one_line_error(milozero, tmp_path, flags, message):
     (tmp_path / "broken.npz").write_bytes(b"PK")
-    whole = sorted(SHIPPED.iterdir())[0].read_bytes()
+    content = sorted(SHIPPED.iterdir())[0].read_bytes()
     for name in ("truncated", "without", "nan", "empty"):
         (tmp_path / name).mkdir()
-    (tmp_path / "truncated/a.h5").write_bytes(whole[:20_000])
+    (tmp_path / "truncated/a.h5").write_bytes(content[:20_000])
     for name in ("without", "nan"):
-        (tmp_path / name / "a.h5").write_bytes(whole)
+        (tmp_path / name / "a.h5").write_bytes(content)
         with h5py.File(tmp_path / name / "a.h5", "a") as file:
             if name == "nan":
                 file["obs1"][3, 0] = np.nan
@@ -67,7 +67,7 @@ def test_training_shows_the_return_of_the_expert_and_the_flags_it_ignores(miloze
 
 
 @pytest.mark.parametrize(("algo", "more"), [("gail", ("--d_perception_stack=mlp_16",)), ("bc", ("--bc_patience=1",))])
-def test_what_learned_from_demonstrations_plays_without_them(milozero, tmp_path, algo, more):
+def test_imitation_agent_is_evaluated_without_demonstrations(milozero, tmp_path, algo, more):
     flags = ("--env_id=Hopper-v3", "--num_iters=2", "--num_envs=2", "--rollout_len=256", "--eval_episodes=1")
     learn = ("--algo", algo, f"--expert_path={SHIPPED}", "--num_demos=2", "--uuid=run", "--no-compile")
     result = milozero("--task=train", *flags, *learn, *more)
@@ -77,7 +77,7 @@ def test_what_learned_from_demonstrations_plays_without_them(milozero, tmp_path,
     assert result.returncode == 0, result.stderr
 
 
-def test_algorithm_that_learns_from_demonstrations_says_that_it_needs_them(milozero):
+def test_imitation_without_demonstrations_is_a_one_line_error(milozero):
     result = milozero("--task=train", "--algo=gail")
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
     assert "--algo=gail learns from demonstrations: --expert_path=" in result.stderr

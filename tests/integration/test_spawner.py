@@ -20,7 +20,7 @@ def test_help_has_the_contracts_flags_bundles_and_calibers():
     for flag in flags.split():
         assert re.search(rf"--{flag}\b", shown), flag
     words = " ".join(shown.split())
-    for line in bundles.lines():
+    for line in bundles.format_bundles():
         assert " ".join(line.split()) in words
     for name, caliber in CALIBERS.items():
         assert f"{name} {caliber.time} {caliber.cpu}, {caliber.gpu}" in words

@@ -12,7 +12,8 @@ from dmc_parity import StdRandom
 
 from milozero import environments
 from milozero.environments import dmc, listing, mujoco, registered
-from milozero.environments.pool import Pool, envpool_package, has_task
+from milozero.environments.dm_control_env import DMControlEnv
+from milozero.environments.pool import EnvPoolVector, has_task, import_envpool
 
 STEPS = 205  # past the time limits of 50, 100 and 200
 SEEDS = [3, 4, 5, 6]
@@ -73,9 +74,9 @@ class Evaluated:
         self._env = environments.make_env(env_id, None, options)
         bare = self._env.unwrapped
         self._physics = None
-        if isinstance(bare, dmc.SuiteEnv):
-            bare._suite.task._random = StdRandom(seed)
-            self._physics = bare._suite.physics
+        if isinstance(bare, DMControlEnv):
+            bare._env.task._random = StdRandom(seed)
+            self._physics = bare._env.physics
             self._data = self._physics.data
         else:
             bare.np_random = Draws(seed, UNUSED.get(name_of(env_id), 0))
@@ -119,14 +120,14 @@ def name_of(env_id):
 
 def compared():
     """Return what EnvPool steps: id and options, among them not to end the episode of who has fallen."""
-    for env_id in environments.ids():
+    for env_id in environments.list_env_ids():
         # Whether EnvPool steps one of dm_control's is asked in the test: making all of them takes seconds.
         if env_id.startswith("dmc:"):
-            if env_id not in dmc.LEFT_TO_DM_CONTROL and has_task(dmc.pool_name(env_id)):
+            if env_id not in dmc.ENVPOOL_MISMATCHES and has_task(dmc.to_envpool_name(env_id)):
                 yield pytest.param(env_id, {}, id=env_id)
-        elif has_task(env_id) and listing.look(env_id).trains_with == "EnvPool":
+        elif has_task(env_id) and listing.inspect_env(env_id).trains_with == "EnvPool":
             yield pytest.param(env_id, {}, id=env_id)
-            if "terminate_when_unhealthy" in envpool_package().make_spec(env_id)._config_keys:
+            if "terminate_when_unhealthy" in import_envpool().make_spec(env_id)._config_keys:
                 yield pytest.param(env_id, {"terminate_when_unhealthy": False}, id=f"{env_id}-lying")
 
 
@@ -140,7 +141,7 @@ class Policy:
     """
 
     def __init__(self, env_id, space):
-        self._pumps = environments.suite_for(env_id) is environments.get_suite("gymnasium")
+        self._pumps = environments.find_suite(env_id) is environments.get_suite("gymnasium")
         self._space = space
         self._rng = np.random.default_rng(1)
         self._steps = 0
@@ -163,7 +164,7 @@ class Policy:
 def play(env_id, options, steps, seeds):
     """Return what both observe (2, T+1, N, O), rewards and ends (2, T, N), and gymnasium's environments."""
     vector = environments.make_vector_env(env_id, len(seeds))
-    assert isinstance(vector._env, Pool)
+    assert isinstance(vector._env, EnvPoolVector)
     vector._env._options |= options
     evaluated = [Evaluated(env_id, seed, options) for seed in seeds]
     policy = Policy(env_id, vector.action_space)
@@ -218,8 +219,8 @@ def check(env_id, options):
 
 def check_that_it_differs(env_id, options, monkeypatch):
     """Fail if the two look alike although `options` replace what keeps them the same."""
-    monkeypatch.setitem(mujoco.POOL_OPTIONS, env_id, options)
-    monkeypatch.setattr(registered, "LEFT_TO_GYMNASIUM", {})
-    monkeypatch.setattr(dmc, "LEFT_TO_DM_CONTROL", {})
+    monkeypatch.setitem(mujoco.ENVPOOL_OPTIONS, env_id, options)
+    monkeypatch.setattr(registered, "ENVPOOL_MISMATCHES", {})
+    monkeypatch.setattr(dmc, "ENVPOOL_MISMATCHES", {})
     same, told, *_ = compare(env_id, {}, steps=80)
     assert not same, told

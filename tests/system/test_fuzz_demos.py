@@ -1,4 +1,4 @@
-"""Whatever a demonstration holds: a whole episode, or one line that says what is wrong."""
+"""Any file is read as complete episodes or rejected with a one-line error."""
 
 import contextlib
 import os
@@ -49,7 +49,7 @@ def layout(other, shape=(LENGTH, 3)):
     return virtual
 
 
-# name → what stands where an array should, in a demonstration beside which there is a good one
+# name → writes something else in place of an array; `other` is the path of a valid demonstration
 HOSTILE = {
     "missing": lambda file, key, other: None,
     "group": lambda file, key, other: file.create_group(key),
@@ -93,15 +93,15 @@ def write(path, other, changes):
                 file.create_dataset(key, *change)
 
 
-def outcome(folder):
-    """Read a folder's demonstrations: whole episodes or one line that says what is wrong; nothing else may come."""
+def check_outcome(folder):
+    """Read a folder; check that the result is complete episodes or a one-line error, and that no file changes."""
     before, message = tree(folder), "good"
     try:
         episodes = demos.read_demos(str(folder), 0)
         for episode in episodes:
             assert len(episode.obs) == len(episode) + 1 > 1
             assert all(np.isfinite(a).all() for a in (episode.obs, episode.actions, episode.rewards, episode.return_))
-        demos.check_fit(episodes, str(folder), 3, ACTIONS)
+        demos.check_compatible(episodes, str(folder), 3, ACTIONS)
     except UserError as error:
         message = str(error)
     assert is_one_line(message)
@@ -115,7 +115,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
-    """Return a good demonstration somewhere else."""
+    """Return the path of a valid demonstration in another folder."""
     path = tmp_path_factory.mktemp("other") / "good.h5"
     write(path, "", {})
     return path
@@ -123,7 +123,7 @@ def other(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory):
-    """Return the bytes of two demonstrations as they are written here, one compressed and one not."""
+    """Return the bytes of two demonstrations, one uncompressed and one compressed."""
     path = tmp_path_factory.mktemp("originals") / "a.h5"
     write(path, "", {})
     plain = path.read_bytes()
@@ -136,9 +136,9 @@ def originals(tmp_path_factory):
 @given(changes=FILES)
 def test_fuzz_demonstration_of_hostile_content(folder, other, changes):
     path = folder / "a.h5"
-    with contextlib.suppress(OSError, TypeError, ValueError):  # not every type goes with every shape
+    with contextlib.suppress(OSError, TypeError, ValueError):  # not every type is valid for every shape
         write(path, other, changes)
-    outcome(folder)
+    check_outcome(folder)
 
 
 MUTATIONS = st.tuples(
@@ -150,8 +150,8 @@ MUTATIONS = st.tuples(
 )
 
 
-def mutated(content, source, mutations):
-    """Return `content` with some bytes changed; most of a file is zeros, which are hit as rarely as the rest."""
+def mutate(content, source, mutations):
+    """Return `content` with some bytes changed; positions count nonzero bytes only, since most bytes are zero."""
     content = bytearray(content)
     for where, kind, new, start in mutations:
         used = [i for i, byte in enumerate(content) if byte] or [0]
@@ -173,20 +173,20 @@ def mutated(content, source, mutations):
 @given(swap=st.booleans(), mutations=st.lists(MUTATIONS, min_size=1, max_size=5))
 def test_fuzz_demonstration_of_mutated_bytes(folder, originals, swap, mutations):
     first, second = reversed(originals) if swap else originals
-    (folder / "a.h5").write_bytes(mutated(first, second, mutations))
-    outcome(folder)
+    (folder / "a.h5").write_bytes(mutate(first, second, mutations))
+    check_outcome(folder)
 
 
 @fuzz(200)
 @given(content=st.binary(max_size=200), signature=st.booleans())
 def test_fuzz_demonstration_of_any_bytes(folder, content, signature):
     (folder / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" * signature + content)
-    outcome(folder)
+    check_outcome(folder)
 
 
 @pytest.mark.parametrize("key", ["obs0", "env_rews"])
 @pytest.mark.parametrize("change", HOSTILE)
-def test_demonstration_with_something_else_in_place_of_an_array_is_refused(tmp_path, other, key, change):
+def test_demonstration_with_a_hostile_array_is_rejected(tmp_path, other, key, change):
     write(tmp_path / "a.h5", other, {key: change})
     with pytest.raises(UserError, match=f"{key}|NaN"):
         demos.read_demo(tmp_path / "a.h5")
@@ -195,19 +195,19 @@ def test_demonstration_with_something_else_in_place_of_an_array_is_refused(tmp_p
 @pytest.mark.parametrize(
     ("key", "shape"), [("obs1", (4, 2)), ("env_rews", (4, 1)), ("truncateds", (0,)), ("acs", (3, 2))]
 )
-def test_demonstration_whose_arrays_do_not_belong_together_is_refused(tmp_path, key, shape):
+def test_demonstration_with_inconsistent_shapes_is_rejected(tmp_path, key, shape):
     write(tmp_path / "a.h5", "", {key: (shape, "f4")})
     with pytest.raises(UserError, match="differ"):
         demos.read_demo(tmp_path / "a.h5")
 
 
-def test_every_demonstration_of_a_folder_must_fit_not_only_the_first():
+def test_every_demonstration_is_checked_not_only_the_first():
     first, second = (demos.Episode(np.ones((2, size)), np.ones((1, 2)), np.ones(1), True, False) for size in (3, 4))
     with pytest.raises(UserError, match="shapes"):
-        demos.check_fit([first, second], "folder", 3, ACTIONS)
+        demos.check_compatible([first, second], "folder", 3, ACTIONS)
 
 
-def test_named_pipe_among_demonstrations_is_refused_not_waited_for(tmp_path):
+def test_named_pipe_is_rejected_without_blocking(tmp_path):
     os.mkfifo(tmp_path / "a.h5")
-    with pytest.raises(UserError, match="no file"):
+    with pytest.raises(UserError, match="not a regular file"):
         demos.read_demos(str(tmp_path), 0)

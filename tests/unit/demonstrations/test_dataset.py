@@ -25,7 +25,7 @@ def episode(length=4, truncated=True):
     return demos.Episode(obs, actions, np.arange(length, dtype=float), not truncated, truncated)
 
 
-def test_demo_gives_back_the_episode_in_the_contracts_layout(tmp_path):
+def test_demo_round_trip_keeps_the_documented_layout(tmp_path):
     path = tmp_path / "episode.h5"
     demos.write_demo(path, episode(), {"env_id": "X-v0", "seed": 3})
     with h5py.File(path) as file:
@@ -34,18 +34,18 @@ def test_demo_gives_back_the_episode_in_the_contracts_layout(tmp_path):
         assert file["ep_env_rets"][0] == 6.0
         assert file.attrs["env_id"] == "X-v0"
         assert file["dones1"][-1]
-    back = demos.read_demo(path)
-    np.testing.assert_allclose(back.obs, episode().obs, rtol=1e-6)
-    assert back.truncated
-    assert not back.terminated
+    restored = demos.read_demo(path)
+    np.testing.assert_allclose(restored.obs, episode().obs, rtol=1e-6)
+    assert restored.truncated
+    assert not restored.terminated
 
 
-def test_demos_come_in_name_order_and_too_few_is_an_error(tmp_path):
+def test_demos_are_read_in_name_order_and_too_few_are_an_error(tmp_path):
     for length in (5, 2, 3):
         demos.write_demo(tmp_path / f"{length}.h5", episode(length), {})
     assert [len(e) for e in demos.read_demos(str(tmp_path), 2)] == [2, 3]
     assert len(demos.read_demos(str(tmp_path), 0)) == 3
-    with pytest.raises(UserError, match="holds 3"):
+    with pytest.raises(UserError, match="contains 3"):
         demos.read_demos(str(tmp_path), 4)
 
 
@@ -68,84 +68,84 @@ def test_damaged_demo_is_a_user_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("field", "place", "value", "message"),
+    ("field", "index", "value", "message"),
     [
         ("obs1", (1, 0), np.nan, "NaN.* in obs1"),
         ("ep_env_rets", 0, np.inf, "in ep_env_rets"),
-        ("ep_lens", 0, 3, "has 4 steps, but its ep_lens says 3"),
-        ("dones1", 1, True, r"goes on after an episode's end, dones1\[1\]"),
+        ("ep_lens", 0, 3, "has 4 steps, but ep_lens is 3"),
+        ("dones1", 1, True, r"continues after the end of an episode, dones1\[1\]"),
         ("truncateds", 2, True, r"truncateds\[2\]"),
     ],
 )
-def test_demo_that_contradicts_itself_is_refused(tmp_path, field, place, value, message):
+def test_inconsistent_demo_is_rejected(tmp_path, field, index, value, message):
     path = tmp_path / "a.h5"
     demos.write_demo(path, episode(), {})
     with h5py.File(path, "a") as file:
-        file[field][place] = value
+        file[field][index] = value
     with pytest.raises(UserError, match=message):
         demos.read_demo(path)
 
 
 @pytest.mark.parametrize(("rows", "chunk"), [(4, 4), (4, 100), (100, 10)])
-def test_field_is_read_up_to_a_size_that_its_largest_part_may_have_in_memory(tmp_path, monkeypatch, rows, chunk):
+def test_size_limit_covers_the_array_and_its_chunks(tmp_path, monkeypatch, rows, chunk):
     values = np.arange(rows * 3.0).reshape(rows, 3)
-    most = max(rows, chunk) * 3 * 8  # bytes: HDF5 unpacks whole chunks, however little of one is used
+    size = max(rows, chunk) * 3 * 8  # bytes; HDF5 decompresses whole chunks
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("acs", data=values, chunks=(chunk, 3), maxshape=(None, 3))
-        monkeypatch.setattr(hdf5, "MAX_FIELD_BYTES", most)
+        monkeypatch.setattr(hdf5, "MAX_FIELD_BYTES", size)
         np.testing.assert_array_equal(hdf5.read_field(file, "acs"), values)
-        monkeypatch.setattr(hdf5, "MAX_FIELD_BYTES", most - 1)
+        monkeypatch.setattr(hdf5, "MAX_FIELD_BYTES", size - 1)
         with pytest.raises(ValueError, match="acs is larger than"):
             hdf5.read_field(file, "acs")
 
 
-def test_demo_of_another_environment_is_refused():
+def test_demo_of_another_environment_is_rejected():
     with pytest.raises(UserError, match="shapes"):
-        demos.check_fit([episode()], "folder", 11, spaces.Box(-1.0, 1.0, (3,)))
+        demos.check_compatible([episode()], "folder", 11, spaces.Box(-1.0, 1.0, (3,)))
 
 
-def finite(*actions):
+def discrete_episode(*actions):
     return demos.Episode(np.zeros((len(actions) + 1, 3)), np.array(actions), np.ones(len(actions)), False, True)
 
 
 @pytest.mark.parametrize("actions", [(4, 7), (1, 3), (4.5, 5.0)])
-def test_action_that_is_none_of_a_finite_set_is_refused(actions):
+def test_discrete_action_out_of_range_is_rejected(actions):
     space = spaces.Discrete(3, start=4)
-    demos.check_fit([finite(4, 5, 6)], "folder", 3, space)
-    with pytest.raises(UserError, match="none of 4 to 6"):
-        demos.check_fit([finite(*actions)], "folder", 3, space)
+    demos.check_compatible([discrete_episode(4, 5, 6)], "folder", 3, space)
+    with pytest.raises(UserError, match="must be integers from 4 to 6"):
+        demos.check_compatible([discrete_episode(*actions)], "folder", 3, space)
 
 
-def test_finite_actions_are_counted_from_0_to_be_learned_from():
-    chosen = demos.transitions([finite(4, 6, 5)], 1, np.random.default_rng(0), 4)
+def test_discrete_actions_start_at_0_in_transitions():
+    chosen = demos.subsample_transitions([discrete_episode(4, 6, 5)], 1, np.random.default_rng(0), 4)
     assert chosen.actions.tolist() == [0, 2, 1]
     assert chosen.actions.dtype == np.int64
 
 
-def test_checksum_is_that_of_what_is_learned_from():
+def test_checksum_depends_on_content_and_termination():
     assert demos.checksum([episode(4)]) == demos.checksum([episode(4)])
     assert demos.checksum([episode(4)]) != demos.checksum([episode(5)])
     assert demos.checksum([episode(4)]) != demos.checksum([episode(4, truncated=False)])
 
 
-def test_checksum_is_the_crc_32_of_all_bytes_one_after_another():
+def test_checksum_is_the_crc_32_of_the_concatenated_bytes():
     both = [episode(4), episode(3, truncated=False)]
     content = b"".join(e.obs.tobytes() + e.actions.tobytes() + bytes([e.terminated]) for e in both)
     assert demos.checksum(both) == f"{zlib.crc32(content):08x}"
 
 
-def test_end_of_a_file_of_an_older_project_is_not_known(tmp_path):
+def test_file_without_end_flags_has_neither_termination_nor_truncation(tmp_path):
     path = tmp_path / "episode.h5"
     demos.write_demo(path, episode(truncated=False), {})
     assert demos.read_demo(path).terminated
     with h5py.File(path, "a") as file:
         del file["terminateds"], file["truncateds"]
-    back = demos.read_demo(path)
-    assert (back.terminated, back.truncated) == (False, False)
+    restored = demos.read_demo(path)
+    assert (restored.terminated, restored.truncated) == (False, False)
 
 
 def save_npz(path, episodes):
-    """Write the layout of the HDF5 files, the episodes one after another."""
+    """Write concatenated episodes with the keys of the HDF5 files."""
     fields = {
         "obs0": [e.obs[:-1] for e in episodes],
         "obs1": [e.obs[1:] for e in episodes],
@@ -158,7 +158,7 @@ def save_npz(path, episodes):
     np.savez(path, **arrays, ep_lens=[len(e) for e in episodes])
 
 
-def test_npz_gives_back_the_episodes(tmp_path):
+def test_npz_round_trip(tmp_path):
     path = tmp_path / "expert.npz"
     save_npz(path, [episode(3), episode(5, truncated=False)])
     first, second = demos.read_demos(str(path), 0)
@@ -167,18 +167,18 @@ def test_npz_gives_back_the_episodes(tmp_path):
     assert (first.return_, second.return_) == (3.0, 10.0)
     assert (first.terminated, second.terminated) == (False, True)
     assert len(demos.read_demos(str(path), 1)) == 1
-    with pytest.raises(UserError, match="holds 2"):
+    with pytest.raises(UserError, match="contains 2"):
         demos.read_demos(str(path), 3)
 
 
-def test_npz_of_baselines_is_read_but_for_its_last_steps(tmp_path):
+def test_baselines_npz_is_read_without_the_last_steps(tmp_path):
     path = tmp_path / "deterministic.npz"
     obs, acs, rews = np.arange(24.0).reshape(2, 4, 3), np.arange(16.0).reshape(2, 4, 2), np.ones((2, 4))
     np.savez(path, obs=obs, acs=acs, rews=rews, ep_rets=rews.sum(1))
-    found = demos.read_demos(str(path), 0)
-    assert [len(e) for e in found] == [3, 3]
-    np.testing.assert_array_equal(found[1].obs, obs[1])
-    np.testing.assert_array_equal(found[1].actions, acs[1, :3])
+    episodes = demos.read_demos(str(path), 0)
+    assert [len(e) for e in episodes] == [3, 3]
+    np.testing.assert_array_equal(episodes[1].obs, obs[1])
+    np.testing.assert_array_equal(episodes[1].actions, acs[1, :3])
 
 
 @pytest.mark.parametrize(
@@ -195,40 +195,40 @@ def test_npz_of_baselines_is_read_but_for_its_last_steps(tmp_path):
         ("rews", (2, 4, 1)),
     ],
 )
-def test_npz_of_baselines_whose_arrays_differ_in_episodes_or_steps_is_refused(tmp_path, field, shape):
+def test_baselines_npz_with_inconsistent_shapes_is_rejected(tmp_path, field, shape):
     path = tmp_path / "deterministic.npz"
     arrays = {"obs": np.ones((2, 4, 3)), "acs": np.ones((2, 4, 2)), "rews": np.ones((2, 4))}
     np.savez(path, **arrays | {field: np.ones(shape)})
-    with pytest.raises(UserError, match="differ in their numbers of episodes or steps"):
+    with pytest.raises(UserError, match="differ in the number of episodes or steps"):
         demos.read_demos(str(path), 0)
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("change", "message"),
     [
         (lambda d: d.pop("acs"), "have neither"),
         (lambda d: d.update(ep_lens=np.array([3, 4])), "does not add up"),
         (lambda d: d.update(ep_lens=np.array([9, -1])), "does not add up"),
-        (lambda d: d.update(obs1=np.zeros((8, 2))), "different sizes"),
+        (lambda d: d.update(obs1=np.zeros((8, 2))), "obs0 and obs1 have different shapes"),
         (lambda d: d.update(obs0=np.full((8, 3), np.nan)), "NaN"),
-        (lambda d: d.update(acs=np.array(["a"] * 8)), "no rows of numbers"),
-        (lambda d: d.update(acs=np.float64(1)), "no rows of numbers"),
+        (lambda d: d.update(acs=np.array(["a"] * 8)), "acs does not contain rows of numbers"),
+        (lambda d: d.update(acs=np.float64(1)), "acs does not contain rows of numbers"),
         (lambda d: d.update(acs=np.array([{}] * 8, object)), "cannot read"),
-        (lambda d: [d.update({k: v[:0]}) for k, v in list(d.items())], "there are no demonstrations"),
+        (lambda d: [d.update({k: v[:0]}) for k, v in list(d.items())], "no demonstrations found"),
     ],
 )
-def test_npz_that_is_wrong_is_a_user_error(tmp_path, change, named):
+def test_invalid_npz_is_a_user_error(tmp_path, change, message):
     path = tmp_path / "expert.npz"
     save_npz(path, [episode(3), episode(5)])
     data = dict(np.load(path))
     change(data)
     np.savez(path, **data)
-    with pytest.raises(UserError, match=named):
+    with pytest.raises(UserError, match=message):
         demos.read_demos(str(path), 0)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", pickle.dumps([1]), None])
-def test_npz_that_is_damaged_is_a_user_error(tmp_path, content):
+def test_damaged_npz_is_a_user_error(tmp_path, content):
     path = tmp_path / "expert.npz"
     save_npz(path, [episode(300)])
     path.write_bytes(path.read_bytes()[:-200] if content is None else content)
@@ -238,7 +238,7 @@ def test_npz_that_is_damaged_is_a_user_error(tmp_path, content):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Return the folder of a dataset that Minari itself has written: three episodes of a pendulum."""
+    """Return the folder of a dataset written by Minari: three pendulum episodes."""
     folder = tmp_path_factory.mktemp("minari")
     patch = pytest.MonkeyPatch()
     patch.setenv("MINARI_DATASETS_PATH", str(folder))
@@ -276,7 +276,7 @@ def test_minari_dataset_is_read_from_disk(dataset):
     assert first.metadata()["env_id"] == "Pendulum-v1"
     assert not np.array_equal(first.obs, second.obs)
     assert len(demos.read_demos(str(dataset / "data"), 0)) == 3
-    with pytest.raises(UserError, match="holds 3"):
+    with pytest.raises(UserError, match="contains 3"):
         demos.read_demos(str(dataset), 4)
 
 
@@ -288,7 +288,7 @@ def test_damaged_minari_dataset_is_a_user_error(dataset, tmp_path, file):
         demos.read_demos(str(copy), 0)
 
 
-def test_minari_dataset_of_several_parts_is_refused(tmp_path, monkeypatch):
+def test_minari_dataset_with_dictionary_observations_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     parts = spaces.Dict({"a": spaces.Box(-1.0, 1.0, (2,)), "b": spaces.Box(-1.0, 1.0, (1,))})
     observations = {"a": np.zeros((4, 2), np.float32), "b": np.zeros((4, 1), np.float32)}
@@ -304,28 +304,28 @@ def test_minari_dataset_of_several_parts_is_refused(tmp_path, monkeypatch):
         author_email="a@example.org",
         code_permalink="-",
     )
-    with pytest.raises(UserError, match="several parts"):
+    with pytest.raises(UserError, match="dictionary or tuple observations"):
         demos.read_demos(str(tmp_path / "parts/test-v0"), 0)
 
 
-def test_minari_dataset_with_a_nan_is_refused(dataset, tmp_path):
+def test_minari_dataset_with_a_nan_is_rejected(dataset, tmp_path):
     copy = shutil.copytree(dataset, tmp_path / "copy")
     with h5py.File(copy / "data/main_data.hdf5", "a") as file:
         file["episode_1/rewards"][0] = np.nan
     assert len(demos.read_demos(str(copy), 1)) == 1
-    with pytest.raises(UserError, match=r"episode 1 of .* holds a NaN"):
+    with pytest.raises(UserError, match=r"episode 1 of .* contains a NaN"):
         demos.read_demos(str(copy), 2)
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "folder"])
-def test_path_without_demonstrations_says_what_is_expected(tmp_path, name):
+def test_path_without_demonstrations_is_a_user_error(tmp_path, name):
     (tmp_path / "notes.txt").write_text("none")
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match=r"HDF5|no demonstrations"):
         demos.read_demos(str(tmp_path / name), 0)
 
 
-def test_path_that_cannot_be_looked_up_is_one_line_with_the_reason(monkeypatch):
+def test_inaccessible_path_is_a_one_line_error(monkeypatch):
     def refuse(self, **_):
         raise PermissionError(13, "Permission denied", str(self))
 
@@ -334,11 +334,11 @@ def test_path_that_cannot_be_looked_up_is_one_line_with_the_reason(monkeypatch):
         demos.read_demos("/closed/expert", 0)
 
 
-def test_subsampling_keeps_every_so_many_th_step_of_each_episode_from_a_random_one_on():
+def test_subsampling_keeps_every_nth_step_from_a_random_offset():
     episodes = [episode(100, truncated=False), episode(90)]
     starts = set()
     for seed in range(200):
-        chosen = demos.transitions(episodes, 20, np.random.default_rng(seed))
+        chosen = demos.subsample_transitions(episodes, 20, np.random.default_rng(seed))
         assert len(chosen) in (9, 10)
         start = next(i for i in range(100) if np.allclose(episodes[0].obs[i], chosen.obs[0], atol=1e-6))
         starts.add(start)
@@ -349,36 +349,36 @@ def test_subsampling_keeps_every_so_many_th_step_of_each_episode_from_a_random_o
     assert starts == set(range(20))
 
 
-def test_all_steps_are_learned_from_by_default():
+def test_subsampling_by_1_keeps_all_steps():
     episodes = [episode(4, truncated=False), episode(3)]
-    chosen = demos.transitions(episodes, 1, np.random.default_rng(0))
+    chosen = demos.subsample_transitions(episodes, 1, np.random.default_rng(0))
     assert len(chosen) == 7
     assert list(chosen.terminated) == [False, False, False, True, False, False, False]
     np.testing.assert_allclose(chosen.obs[4:], episodes[1].obs[:-1], rtol=1e-6)
-    same = demos.transitions(episodes, 3, np.random.default_rng(5))
-    np.testing.assert_array_equal(same.obs, demos.transitions(episodes, 3, np.random.default_rng(5)).obs)
+    same = demos.subsample_transitions(episodes, 3, np.random.default_rng(5))
+    np.testing.assert_array_equal(same.obs, demos.subsample_transitions(episodes, 3, np.random.default_rng(5)).obs)
 
 
-def test_episode_shorter_than_the_subsampling_gives_one_step():
-    assert len(demos.transitions([episode(3)] * 5, 20, np.random.default_rng(0))) == 5
+def test_episode_shorter_than_the_subsampling_yields_one_step():
+    assert len(demos.subsample_transitions([episode(3)] * 5, 20, np.random.default_rng(0))) == 5
 
 
-def test_table_tells_each_episode_and_what_they_have_in_common(tmp_path, capsys):
+def test_table_shows_each_episode_and_a_summary(tmp_path, capsys):
     for number, length in enumerate((5, 2)):
         metadata = {"env_id": "X-v0", "seed": number + 70, "mujoco_version": "3.17.0"}
         demos.write_demo(tmp_path / f"{number}.h5", episode(length), metadata)
     table.show(ImitationConfig(expert_path=str(tmp_path)))
-    shown = capsys.readouterr().out
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines()]
+    output = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines()]
     assert ["0", "5", "10.0", "2.000", "time limit", "70"] in rows
     assert ["1", "2", "1.0", "0.500", "time limit", "71"] in rows
-    assert "episodes:      2, 7 steps" in shown
-    assert "return:        5.5 ± 4.5, 1.0 to 10.0" in shown
-    assert "env_id:        X-v0" in shown
-    assert "mujoco_version: 3.17.0" in shown
+    assert "episodes:      2, 7 steps" in output
+    assert "return:        5.5 ± 4.5, 1.0 to 10.0" in output
+    assert "env_id:        X-v0" in output
+    assert "mujoco_version: 3.17.0" in output
 
 
-def test_progress_of_reading_stays_out_of_what_may_be_piped_on(tmp_path, capsys, monkeypatch):
+def test_progress_bar_is_on_stderr(tmp_path, capsys, monkeypatch):
     consoles = []
 
     def track(numbers, *_, console, **__):
@@ -393,14 +393,14 @@ def test_progress_of_reading_stays_out_of_what_may_be_piped_on(tmp_path, capsys,
     assert console.stderr
 
 
-def test_whatever_a_file_tells_of_itself_is_shown_as_it_is_or_is_one_line(tmp_path, capsys, monkeypatch):
+def test_metadata_is_shown_verbatim_and_damaged_metadata_is_a_user_error(tmp_path, capsys, monkeypatch):
     folder = tmp_path / "[red]"
     folder.mkdir()
     demos.write_demo(folder / "a.h5", episode(3), {"env_id": "[/x]", "seed": 1})
     table.show(ImitationConfig(expert_path=str(folder)))
-    shown = capsys.readouterr().out
-    assert "[/x]" in shown
-    assert "[red]" in shown
+    output = capsys.readouterr().out
+    assert "[/x]" in output
+    assert "[red]" in output
 
     def broken(_):
         raise RuntimeError("unable to read the attribute")
@@ -410,7 +410,7 @@ def test_whatever_a_file_tells_of_itself_is_shown_as_it_is_or_is_one_line(tmp_pa
         table.show(ImitationConfig(expert_path=str(folder)))
 
 
-def test_long_table_is_cut_and_counted(tmp_path, capsys, monkeypatch):
+def test_long_table_is_truncated_with_a_count(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(table, "MAX_ROWS", 1)
     for number in range(3):
         demos.write_demo(tmp_path / f"{number}.h5", episode(4), {})

@@ -12,12 +12,13 @@ from gymnasium.utils.env_checker import check_env
 
 from milozero import environments
 from milozero.environments import dmc, pool
+from milozero.environments.dm_control_env import DMControlEnv
 from milozero.helpers.errors import UserError
 from tests.support import ROOT
 
 
 @pytest.mark.parametrize("task", ["cheetah-run", "ball_in_cup-catch", "cartpole-swingup_sparse", "humanoid_CMU-run"])
-def test_both_spellings_are_one_task(task):
+def test_all_spellings_resolve_to_one_id(task):
     for name in (f"dmc:{task}", f"dm_control/{task}-v0", f"dm_control/{task}"):
         assert environments.resolve(name) == f"dmc:{task}"
 
@@ -31,22 +32,22 @@ def test_both_spellings_are_one_task(task):
         ("dmc:", "dmc:domain-task"),
     ],
 )
-def test_wrong_names_get_near_ones(wrong, near):
+def test_unknown_id_suggests_similar_ones(wrong, near):
     with pytest.raises(UserError, match=near):
         environments.resolve(wrong)
 
 
-def test_every_task_of_the_suite_has_a_name_and_envpools_name_for_it():
+def test_ids_and_envpool_names_cover_the_suite():
     from dm_control import suite
     from envpool.registration import registry
 
-    assert dmc.ids() == [f"dmc:{domain}-{task}" for domain, task in suite.ALL_TASKS]
-    theirs = {name for name, (path, *_) in registry.specs.items() if path == "envpool.mujoco.dmc"}
-    assert {dmc.pool_name(env_id) for env_id in dmc.ids()} == theirs
-    assert set(dmc.LEFT_TO_DM_CONTROL) <= set(dmc.ids())
+    assert dmc.list_env_ids() == [f"dmc:{domain}-{task}" for domain, task in suite.ALL_TASKS]
+    envpool_names = {name for name, (path, *_) in registry.specs.items() if path == "envpool.mujoco.dmc"}
+    assert {dmc.to_envpool_name(env_id) for env_id in dmc.list_env_ids()} == envpool_names
+    assert set(dmc.ENVPOOL_MISMATCHES) <= set(dmc.list_env_ids())
 
 
-def test_without_dm_control_the_error_says_what_to_install(monkeypatch):
+def test_missing_dm_control_is_reported_with_the_install_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "dm_control", None)
     for call in (environments.resolve, environments.make_env):
         with pytest.raises(UserError, match="pip install dm_control"):
@@ -55,9 +56,9 @@ def test_without_dm_control_the_error_says_what_to_install(monkeypatch):
         environments.resolve("dmc:cheeta-run")
 
 
-def test_whatever_keeps_dm_control_from_loading_is_one_line(monkeypatch):
+def test_failed_import_of_dm_control_is_a_one_line_error(monkeypatch):
     class Broken:
-        """Finds the suite, but not what it draws with."""
+        """Fails to import the suite's renderer."""
 
         @staticmethod
         def find_spec(name, path=None, target=None):
@@ -68,17 +69,17 @@ def test_whatever_keeps_dm_control_from_loading_is_one_line(monkeypatch):
     monkeypatch.setattr(sys, "meta_path", [Broken, *sys.meta_path])
     with pytest.raises(UserError) as caught:
         environments.make_env("dmc:cheetah-run")
-    assert str(caught.value).startswith("dmc:cheetah-run: dm_control does not load: no renderer of this name; ")
+    assert str(caught.value).startswith("dmc:cheetah-run: cannot import dm_control: no renderer of this name; ")
 
 
-def test_importing_needs_no_simulator_and_loading_is_silent():
+def test_import_needs_no_simulator_and_loading_is_silent():
     code = """
 import os, sys
 from tests.support import ROOT
 before = dict(os.environ)
 from milozero import environments
 from milozero.environments import dmc
-assert environments.resolve("dmc:cheetah-run") in dmc.ids()
+assert environments.resolve("dmc:cheetah-run") in dmc.list_env_ids()
 assert not {"dm_control", "mujoco", "envpool"} & set(sys.modules)
 assert before == dict(os.environ)
 environments.make_vector_env("dmc:cheetah-run", 1).reset([0])
@@ -88,10 +89,10 @@ environments.make_vector_env("dmc:cheetah-run", 1).reset([0])
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_observation_joins_dm_controls_parts_in_its_order():
+def test_observation_concatenates_parts_in_the_order_of_dm_control():
     env = environments.make_env("dmc:humanoid-walk")
     obs, _ = env.reset(seed=3)
-    suite = env.unwrapped._suite
+    suite = env.unwrapped._env
     assert list(env.unwrapped.parts) == list(suite.observation_spec())
     assert env.unwrapped.parts == {
         "joint_angles": 21,
@@ -108,7 +109,7 @@ def test_observation_joins_dm_controls_parts_in_its_order():
 
 
 @pytest.mark.parametrize("env_id", ["dmc:point_mass-hard", "dmc:lqr-lqr_2_1", "dmc:quadruped-escape"])
-def test_a_seed_is_an_episode_whatever_went_before(env_id):
+def test_seed_determines_the_episode_regardless_of_previous_ones(env_id):
     def episode(env, seed):
         first, _ = env.reset(seed=seed)
         action = 0.1 * env.action_space.high.clip(max=10)
@@ -126,7 +127,7 @@ def test_a_seed_is_an_episode_whatever_went_before(env_id):
 
 
 @pytest.mark.parametrize("env_id", ["dmc:pendulum-swingup", "dmc:lqr-lqr_2_1"])
-def test_thousandth_step_is_a_truncation(env_id):
+def test_episode_is_truncated_after_1000_steps(env_id):
     env = environments.make_env(env_id)
     env.reset(seed=0)
     ends = [env.step(np.zeros(env.action_space.shape))[2:4] for _ in range(1000)]
@@ -136,10 +137,10 @@ def test_thousandth_step_is_a_truncation(env_id):
 @pytest.mark.parametrize(
     ("env_id", "kwargs"), [("dmc:pendulum-swingup", {}), ("dmc:cheetah-run", {"time_limit": 0.2})]
 )
-def test_vectors_truncate_and_start_again_on_the_step_after(env_id, kwargs):
-    """The first is EnvPool's, the second goes through dm_control."""
+def test_vectors_truncate_and_reset_on_the_next_step(env_id, kwargs):
+    """The first case uses EnvPool, the second dm_control."""
     env = environments.make_vector_env(env_id, 2, kwargs)
-    assert isinstance(env._env, pool.Pool) is not bool(kwargs)
+    assert isinstance(env._env, pool.EnvPoolVector) is not bool(kwargs)
     env.reset([0, 1])
     steps = 20 if kwargs else 1000
     for _ in range(steps):
@@ -152,16 +153,16 @@ def test_vectors_truncate_and_start_again_on_the_step_after(env_id, kwargs):
     env.close()
 
 
-def test_a_state_that_ends_an_episode_is_a_termination():
+def test_terminal_state_terminates():
     env = environments.make_env("dmc:lqr-lqr_2_1")
     env.reset(seed=0)
-    physics = env.unwrapped._suite.physics
+    physics = env.unwrapped._env.physics
     physics.data.qpos[:], physics.data.qvel[:] = 1e-12, 0.0
-    physics.after_reset()  # forces of where it is now
+    physics.after_reset()  # recomputes the forces
     assert env.step(np.zeros(1))[2:4] == (True, False)
 
 
-def test_settings_change_the_task_which_is_then_dm_controls():
+def test_env_kwargs_change_the_task():
     env = environments.make_env("dmc:cheetah-run", None, {"time_limit": 2, "control_timestep": 0.02})
     assert env.spec.max_episode_steps == 100
     assert env.metadata["render_fps"] == 50
@@ -173,20 +174,20 @@ def test_settings_change_the_task_which_is_then_dm_controls():
     ("kwargs", "message"),
     [
         ({"time_limits": 3}, "time_limit"),
-        ({"random": 3}, "no setting 'random'"),
-        ({"flat_observation": True}, "no setting 'flat_observation'"),
-        ({"time_limit": -1}, "above 0"),
-        ({"time_limit": "long"}, "above 0"),
+        ({"random": 3}, "does not accept 'random'"),
+        ({"flat_observation": True}, "does not accept 'flat_observation'"),
+        ({"time_limit": -1}, "positive number"),
+        ({"time_limit": "long"}, "positive number"),
         ({"legacy_step": 3}, "true or false"),
         ({"control_timestep": 0.015}, "multiple"),
     ],
 )
-def test_settings_it_does_not_have_are_one_line(kwargs, message):
+def test_invalid_env_kwargs_are_a_one_line_error(kwargs, message):
     with pytest.raises(UserError, match=message):
         environments.make_env("dmc:cheetah-run", None, kwargs)
 
 
-# Unscaled actions and unbounded observations are the tasks' own.
+# The tasks have unscaled actions and unbounded observations.
 EXPECTED = ("symmetric and normalized space", "infinity")
 
 
@@ -194,10 +195,10 @@ EXPECTED = ("symmetric and normalized space", "infinity")
 @pytest.mark.parametrize(
     "env_id", ["dmc:cheetah-run", "dmc:lqr-lqr_6_2", "dmc:quadruped-escape", "dmc:finger-turn_hard"]
 )
-def test_gymnasiums_checker_finds_nothing(monkeypatch, env_id):
+def test_environment_passes_gymnasiums_checker(monkeypatch, env_id):
     monkeypatch.setenv("MUJOCO_GL", "egl")
-    monkeypatch.setitem(dmc.SuiteEnv.metadata, "render_modes", ["rgb_array"])  # a window needs a display
-    gc.collect()  # what earlier tests left warns now, and not among what is caught
+    monkeypatch.setitem(DMControlEnv.metadata, "render_modes", ["rgb_array"])  # a window needs a display
+    gc.collect()  # objects of earlier tests emit their warnings now
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warnings.simplefilter("ignore", ResourceWarning)
@@ -213,11 +214,11 @@ def test_gymnasiums_checker_finds_nothing(monkeypatch, env_id):
     "env_id",
     ["dmc:cheetah-run", "dmc:humanoid-walk", "dmc:quadruped-run", "dmc:dog-fetch", "dmc:quadruped-escape"],
 )
-def test_camera_shows_the_robot_wherever_it_goes(monkeypatch, env_id):
+def test_camera_follows_the_robot(monkeypatch, env_id):
     monkeypatch.setenv("MUJOCO_GL", "egl")
     env = environments.make_env(env_id, "rgb_array")
     env.reset(seed=0)
-    physics = env.unwrapped._suite.physics
+    physics = env.unwrapped._env.physics
     physics.data.qpos[0] += 3.0
     for _ in range(3):
         env.step(env.action_space.low * 0)
@@ -228,15 +229,15 @@ def test_camera_shows_the_robot_wherever_it_goes(monkeypatch, env_id):
     model.geom_matid[model.geom_bodyid > 0] = -1
     model.geom_rgba[model.geom_bodyid > 0, 3] = 0
     model.skin_rgba[:, 3] = 0
-    gone = (np.abs(frame - env.render()).sum(axis=-1) > 20).sum()
+    changed_pixels = (np.abs(frame - env.render()).sum(axis=-1) > 20).sum()
     env.close()
-    assert gone > 1000  # pixels of 230,400
+    assert changed_pixels > 1000  # of 230,400
 
 
-def test_terrain_is_made_without_opengl():
+def test_terrain_is_generated_without_opengl():
     env = environments.make_env("dmc:quadruped-escape")
     env.reset(seed=0)
-    assert env.unwrapped._suite.physics._contexts is None
+    assert env.unwrapped._env.physics._contexts is None
 
 
 @pytest.mark.parametrize(
@@ -246,25 +247,25 @@ def test_episode_lasts_a_thousand_steps(env_id):
     assert environments.make_env(env_id).spec.max_episode_steps == 1000
 
 
-@pytest.mark.parametrize(("mode", "drawn"), [("human", 3), (None, 0)])
-def test_window_is_drawn_after_the_reset_and_each_step(monkeypatch, mode, drawn):
+@pytest.mark.parametrize(("mode", "expected"), [("human", 3), (None, 0)])
+def test_window_is_rendered_after_the_reset_and_each_step(monkeypatch, mode, expected):
     env = environments.make_env("dmc:pendulum-swingup").unwrapped
-    pictures = []
+    calls = []
     monkeypatch.setattr(env, "render_mode", mode)
-    monkeypatch.setattr(env, "render", lambda: pictures.append(None))
+    monkeypatch.setattr(env, "render", lambda: calls.append(None))
     env.reset(seed=0)
     for _ in range(2):
         env.step(env.action_space.sample())
-    assert len(pictures) == drawn
+    assert len(calls) == expected
 
 
-def test_tasks_left_to_dm_control_are_those_that_measured_different():
+def test_envpool_mismatches_include_all_measured_ones():
     from dmc_parity import RESULT, same_task
 
     rows = json.loads(RESULT.read_text())
-    assert set(rows) == set(dmc.ids())
+    assert set(rows) == set(dmc.list_env_ids())
     different = {env_id for env_id, row in rows.items() if not same_task(row)}
-    assert different <= set(dmc.LEFT_TO_DM_CONTROL)
+    assert different <= set(dmc.ENVPOOL_MISMATCHES)
     for env_id in ("dmc:finger-spin", "dmc:lqr-lqr_2_1"):
-        assert env_id in dmc.LEFT_TO_DM_CONTROL
-        assert not isinstance(environments.make_vector_env(env_id, 1)._env, pool.Pool)
+        assert env_id in dmc.ENVPOOL_MISMATCHES
+        assert not isinstance(environments.make_vector_env(env_id, 1)._env, pool.EnvPoolVector)

@@ -1,4 +1,4 @@
-"""What docs/environments.md shows is what there is."""
+"""docs/environments.md matches the code."""
 
 import re
 import sys
@@ -16,26 +16,27 @@ from tests.support import ROOT
 TEXT = (ROOT / "docs" / "environments.md").read_text()
 
 
-def test_bundles_are_told_as_they_are():
+def test_bundles_are_documented():
     for name, (purpose, members) in bundles.BUNDLES.items():
         listed = ", ".join(f"`{env_id}`" for env_id in members)
         assert f"| `{name}` | {purpose} | {listed} |" in TEXT
 
 
-def test_tasks_that_envpool_has_otherwise_are_told_with_the_reason():
-    for env_id, reason in dmc.LEFT_TO_DM_CONTROL.items():
+def test_envpool_mismatches_are_documented_with_the_reason():
+    for env_id, reason in dmc.ENVPOOL_MISMATCHES.items():
         assert f"| `{env_id}` | {reason} |" in TEXT
-    for env_id, reason in registered.LEFT_TO_GYMNASIUM.items():
+    for env_id, reason in registered.ENVPOOL_MISMATCHES.items():
         assert f"`{env_id}` ({reason})" in " ".join(TEXT.split())
 
 
-def test_family_that_the_documentation_makes_works(monkeypatch):
+def test_example_suite_of_the_documentation_works(monkeypatch):
     code = re.search(r'```python\n("""Tasks of some_simulator.*?)```', TEXT, re.S)[1]
     module = types.ModuleType("environments.some")
     exec(code, module.__dict__)
     monkeypatch.setitem(sys.modules, "environments.some", module)
     monkeypatch.setattr(registry, "SUITES", {"some": "environments.some", **environments.SUITES})
-    with pytest.raises(UserError, match=r"some:task-v0 needs some_simulator; pip install some_simulator==1\.0$"):
+    message = r"some:task-v0 requires some_simulator \(pip install some_simulator==1\.0\)$"
+    with pytest.raises(UserError, match=message):
         environments.make_vector_env("some:task-v0", 2)
     simulator = types.ModuleType("some_simulator")
     simulator.make = lambda name, render_mode: gymnasium.make("CartPole-v1", render_mode=render_mode)
@@ -44,4 +45,4 @@ def test_family_that_the_documentation_makes_works(monkeypatch):
     env = environments.make_vector_env("some:task-v0", 2)
     assert env.reset([0, 1]).shape == (2, 4)
     assert env.step(np.zeros(2, int))[1].tolist() == [1, 1]
-    assert environments.suite_for("CartPole-v1") is environments.get_suite("gymnasium")
+    assert environments.find_suite("CartPole-v1") is environments.get_suite("gymnasium")

@@ -1,4 +1,4 @@
-"""The musculoskeletal environments, with the real simulator; what the tasks are is in test_opensim_published.py."""
+"""The OpenSim environments with the real simulator; test_opensim_published.py compares the tasks."""
 
 import multiprocessing
 import os
@@ -13,7 +13,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from milozero import environments
-from milozero.environments.opensim import simulator, stick_figure
+from milozero.environments.opensim import installation, stick_figure
 from milozero.environments.opensim.simulator import PRESETS, Preset, SimulationError, Simulator
 from milozero.environments.opensim.suite import TASKS
 from milozero.helpers.errors import UserError
@@ -22,15 +22,15 @@ from tests.support import ROOT
 ARM = "OsimArm2D-v0"
 
 
-def bare(env_id, **kwargs):
+def make_unwrapped(env_id, **kwargs):
     return environments.make_env(env_id, None, kwargs).unwrapped
 
 
-def test_names():
+def test_ids_resolve_to_the_newest_version():
     assert environments.resolve("OsimArm2D") == ARM
     assert environments.resolve("OsimProsthetics") == "OsimProsthetics-v1"
     assert environments.resolve("OsimProsthetics-v0") == "OsimProsthetics-v0"
-    assert environments.suite_for("OsimLab.envs:Walker-v0") is environments.get_suite("gymnasium")
+    assert environments.find_suite("OsimLab.envs:Walker-v0") is environments.get_suite("gymnasium")
     for wrong in ("OsimArm3D", "OsimArm2D-v7", "Osim"):
         with pytest.raises(UserError, match="Osim"):
             environments.resolve(wrong)
@@ -46,7 +46,7 @@ def test_names():
         ("gait14dof22musc_20170320", 17, 22, 75.1646),
     ],
 )
-def test_models_are_the_published_ones(model, coordinates, muscles, mass):
+def test_models_match_the_published_ones(model, coordinates, muscles, mass):
     loaded = Simulator(model)
     assert (len(loaded.coordinates), len(loaded.muscles)) == (coordinates, muscles)
     assert loaded.mass == pytest.approx(mass, abs=1e-4)
@@ -55,12 +55,12 @@ def test_models_are_the_published_ones(model, coordinates, muscles, mass):
 @pytest.mark.parametrize(("env_id", "limit"), zip(TASKS, (200, 1000, 300, 1000, 2500, 2500), strict=True))
 def test_episodes_last_as_long_as_published(env_id, limit):
     env = environments.make_env(env_id)
-    assert limit == env.unwrapped.LIMIT
-    assert limit == env.spec.max_episode_steps  # none is cut off before its task ends it
+    assert limit == env.unwrapped.MAX_CONTROL_STEPS
+    assert limit == env.spec.max_episode_steps  # TimeLimit does not truncate earlier
 
 
-def test_joints_of_the_arm_have_the_limits_that_its_page_names():
-    limits = bare(ARM).JOINT_LIMITS
+def test_arm_has_the_documented_joint_limits():
+    limits = make_unwrapped(ARM).JOINT_LIMITS_DEG
     assert limits == {"r_shoulder_elev": (-90, 180), "r_elbow_flex": (0, 130)}  # degrees
 
 
@@ -69,7 +69,7 @@ def test_joints_of_the_arm_have_the_limits_that_its_page_names():
     zip(TASKS, (16, 41, 160, 163, 339, 339), (6, 18, 19, 19, 22, 22), strict=True),
 )
 @pytest.mark.filterwarnings("ignore:.*infinity")
-def test_environments_keep_gymnasiums_rules(env_id, observation, actions):
+def test_environments_pass_gymnasiums_checker(env_id, observation, actions):
     env = environments.make_env(env_id, "rgb_array").unwrapped
     check_env(env)
     assert env.observation_space.shape == (observation,) == (len(set(env.names)),)
@@ -80,42 +80,42 @@ def test_environments_keep_gymnasiums_rules(env_id, observation, actions):
         env.step(np.ones(actions))
     last = env.render()
     assert first.shape == last.shape == (480, 640, 3)
-    for color in (stick_figure.BONE, stick_figure.ACTIVE):
-        there = [np.abs(frame[30:].astype(int) - color).max(axis=-1) < 50 for frame in (first, last)]
-        assert there[1].sum() > 100
-        assert (there[0] != there[1]).any()
+    for color in (stick_figure.BONE_COLOR, stick_figure.ACTIVE_COLOR):
+        masks = [np.abs(frame[30:].astype(int) - color).max(axis=-1) < 50 for frame in (first, last)]
+        assert masks[1].sum() > 100
+        assert (masks[0] != masks[1]).any()
 
 
-def middle_of(color, frame):
-    """Return the column and row in the middle of what a frame has of a color."""
+def find_center(color, frame):
+    """Return the column and row of the center of the pixels with a color."""
     rows, columns = np.nonzero((frame == color).all(axis=-1))
     return (columns.min() + columns.max()) / 2, (rows.min() + rows.max()) / 2
 
 
 @pytest.mark.parametrize("center", [(0.0, 0.8), (5.0, 0.8), (-3.0, 1.0)])
-def test_frame_shows_what_is_at_its_center_in_the_middle(center):
-    env = bare("OsimL2Run-v0")
+def test_frame_is_centered(center):
+    env = make_unwrapped("OsimL2Run-v0")
     env.reset(seed=0)
-    sight = (*center, 0.4)
-    frame = stick_figure.StickFigure(env.simulator, 3.0, {}).draw(center, "", [sight], None)
-    assert middle_of(stick_figure.SIGHT, frame) == pytest.approx((320, 240), abs=2)
+    target = (*center, 0.4)
+    frame = stick_figure.StickFigure(env.simulator, 3.0, {}).draw(center, "", [target], None)
+    assert find_center(stick_figure.TARGET_COLOR, frame) == pytest.approx((320, 240), abs=2)
 
 
-def test_map_has_its_dot_where_the_way_ends():
-    env = bare("OsimL2Run-v0")
+def test_map_marks_the_end_of_the_path():
+    env = make_unwrapped("OsimL2Run-v0")
     env.reset(seed=0)
-    artist, dots = stick_figure.StickFigure(env.simulator, 3.0, {}), []
+    figure, dots = stick_figure.StickFigure(env.simulator, 3.0, {}), []
     for x, y in ((0.0, 0.0), (5.0, 0.0), (0.0, 5.0)):  # forward is up on the map, leftward to the left
-        frame = artist.draw((0.0, 0.8), "", [], ([(0.0, 0.0), (1.0, 1.0), (x, y)], []))
-        dots.append(middle_of((220, 30, 30), frame))
-    quarter = stick_figure.MAP / 4
+        frame = figure.draw((0.0, 0.8), "", [], ([(0.0, 0.0), (1.0, 1.0), (x, y)], []))
+        dots.append(find_center(stick_figure.POSITION_COLOR, frame))
+    quarter = stick_figure.MAP_SIZE_PX / 4
     assert np.subtract(dots[1], dots[0]) == pytest.approx([0, -quarter], abs=1)
     assert np.subtract(dots[2], dots[0]) == pytest.approx([-quarter, 0], abs=1)
 
 
 @pytest.mark.parametrize("env_id", TASKS)
 def test_seed_determines_the_episode(env_id):
-    env = bare(env_id, frame_skip=5)
+    env = make_unwrapped(env_id, frame_skip=5)
     actions = np.random.default_rng(0).uniform(0, 1, (3, *env.action_space.shape))
 
     def episode(seed):
@@ -126,7 +126,7 @@ def test_seed_determines_the_episode(env_id):
     other = episode(4)
     np.testing.assert_array_equal(episode(3), once)
     random_targets = env_id != "OsimL2Run-v0" and env_id != "OsimProsthetics-v0"
-    late = env_id == "OsimProsthetics-v1"  # its targets begin alike
+    late = env_id == "OsimProsthetics-v1"  # the first target is always the same
     if random_targets and not late:
         assert not np.array_equal(other, once)
     if late:
@@ -136,18 +136,18 @@ def test_seed_determines_the_episode(env_id):
         assert not np.array_equal(env.targets, targets)
 
 
-def test_free_fall():
+def test_free_fall_has_the_acceleration_of_gravity():
     model = Simulator("gait9dof18musc")
     model.reset({"pelvis_ty": 5.0})
     before = model.center_of_mass()[1][1]
     for _ in range(20):
         model.step(np.full(18, 0.1))
-    fell = (before - model.center_of_mass()[1][1]) / 0.2
-    assert fell == pytest.approx(9.81, abs=0.01)
+    acceleration = (before - model.center_of_mass()[1][1]) / 0.2
+    assert acceleration == pytest.approx(9.81, abs=0.01)
 
 
 @pytest.mark.parametrize("model", ["gait9dof18musc", "gait14dof22musc_20170320"])
-def test_fast_integrator_is_as_exact_as_needed(model, monkeypatch):
+def test_fast_integrator_is_accurate_enough(model, monkeypatch):
     monkeypatch.setitem(PRESETS, "exact", Preset("RungeKuttaMerson", 1e-7, 1e-8))
     poses = []
     for preset in ("train", "exact"):
@@ -159,8 +159,8 @@ def test_fast_integrator_is_as_exact_as_needed(model, monkeypatch):
     assert np.abs(np.subtract(*poses)).max() < 5e-3
 
 
-def test_excitations_that_are_no_numbers_are_refused_and_others_clipped():
-    env = bare(ARM)
+def test_excitations_are_clipped_and_must_be_finite():
+    env = make_unwrapped(ARM)
     after = {}
     for value in (1.0, 50.0):
         env.reset(seed=0)
@@ -173,19 +173,19 @@ def test_excitations_that_are_no_numbers_are_refused_and_others_clipped():
         env.step(np.zeros(5))
 
 
-def test_excitations_of_zero_leave_activations_that_muscles_have():
+def test_zero_excitations_keep_activations_positive():
     model = Simulator("arm2dof6musc")
     model.reset()
     for _ in range(30):
         model.step(np.zeros(6))
     names = model.model.getStateVariableNames()
     state = model.model.getStateVariableValues(model.state)
-    found = [state.get(i) for i in range(names.getSize()) if names.get(i).endswith("activation")]
-    assert min(found) > 0.009
+    activations = [state.get(i) for i in range(names.getSize()) if names.get(i).endswith("activation")]
+    assert min(activations) > 0.009
 
 
 @pytest.mark.parametrize("env_id", ["OsimL2Run-v0", ARM])
-def test_wild_speeds_end_the_episode_soon_and_keep_the_last_sound_observation(env_id):
+def test_unphysical_speeds_truncate_with_the_last_valid_observation(env_id):
     env = environments.make_env(env_id, "rgb_array").unwrapped
     first, _ = env.reset(seed=0)
     frame = env.render()
@@ -194,7 +194,7 @@ def test_wild_speeds_end_the_episode_soon_and_keep_the_last_sound_observation(en
         model._coordinates[coordinate].setSpeedValue(model.state, 1e6)
     started = time.process_time()
     obs, reward, terminated, truncated, info = env.step(np.zeros(env.action_space.shape))
-    assert time.process_time() - started < 5.0  # of a slow machine
+    assert time.process_time() - started < 5.0  # on a slow machine
     assert (terminated, truncated) == (False, True)
     assert info["simulation_failed"]
     assert reward == 0.0
@@ -206,46 +206,46 @@ def test_wild_speeds_end_the_episode_soon_and_keep_the_last_sound_observation(en
     assert not env.step(np.zeros(env.action_space.shape))[3]
 
 
-def test_failure_within_held_steps_keeps_the_rewards_before_it(monkeypatch):
-    env = bare(ARM, frame_skip=4)
+def test_failure_during_frame_skip_keeps_the_earlier_rewards(monkeypatch):
+    env = make_unwrapped(ARM, frame_skip=4)
     env.reset(seed=0)
     calls = []
 
     def breaks(excitations, step=env.simulator.step):
         calls.append(1)
         if len(calls) == 3:
-            raise SimulationError("no way on")
+            raise SimulationError("diverged")
         step(excitations)
 
     monkeypatch.setattr(env.simulator, "step", breaks)
     _, reward, _, truncated, info = env.step(np.zeros(6))
     assert truncated
-    assert info["simulation_failed"] == "no way on"
-    assert 1.0 < reward < 2.0  # of two steps
+    assert info["simulation_failed"] == "diverged"
+    assert 1.0 < reward < 2.0  # from two steps
 
 
-def test_held_actions_are_the_same_as_repeated_ones():
-    once, held = bare("OsimL2Run-v0"), bare("OsimL2Run-v0", frame_skip=4)
-    once.reset(seed=0)
-    held.reset(seed=0)
+def test_frame_skip_equals_repeated_actions():
+    single, skipping = make_unwrapped("OsimL2Run-v0"), make_unwrapped("OsimL2Run-v0", frame_skip=4)
+    single.reset(seed=0)
+    skipping.reset(seed=0)
     action = np.full(18, 0.3)
-    steps = [once.step(action) for _ in range(4)]
-    obs, reward, *_ = held.step(action)
+    steps = [single.step(action) for _ in range(4)]
+    obs, reward, *_ = skipping.step(action)
     np.testing.assert_array_equal(obs, steps[-1][0])
     assert reward == pytest.approx(sum(step[1] for step in steps))
-    assert held.metadata["render_fps"] == 25
+    assert skipping.metadata["render_fps"] == 25
     made = environments.make_env("OsimL2Run-v0", None, {"frame_skip": 3})
     assert made.spec.max_episode_steps == 334
-    get_suite = environments.get_suite("opensim")
-    assert get_suite.longest_replay({"frame_skip": 10}) * 10 == get_suite.longest_replay({})
+    suite = environments.get_suite("opensim")
+    assert suite.max_replay_steps({"frame_skip": 10}) * 10 == suite.max_replay_steps({})
 
 
 def test_time_limit_truncates_and_a_fall_terminates():
-    env = bare(ARM, frame_skip=50)
+    env = make_unwrapped(ARM, frame_skip=50)
     env.reset(seed=0)
     ends = [env.step(np.full(6, 0.1))[2:4] for _ in range(4)]
     assert ends == [(False, False)] * 3 + [(False, True)]
-    env = bare("OsimL2Run-v0", frame_skip=20)
+    env = make_unwrapped("OsimL2Run-v0", frame_skip=20)
     env.reset(seed=0)
     while True:
         _, _, terminated, truncated, _ = env.step(np.zeros(18))
@@ -255,18 +255,18 @@ def test_time_limit_truncates_and_a_fall_terminates():
     assert env.simulator.value("pelvis_ty") < 0.6
 
 
-def test_arms_joints_stay_within_their_range():
-    env = bare(ARM)
+def test_arm_joints_stay_in_range():
+    env = make_unwrapped(ARM)
     env.reset(seed=0)
     lowest = 0.0
     for _ in range(60):
-        env.step(np.array([1.0, 1.0, 1.0, 0, 0, 0]))  # triceps alone, which stretch the elbow
+        env.step(np.array([1.0, 1.0, 1.0, 0, 0, 0]))  # only the triceps, which extends the elbow
         lowest = min(lowest, np.rad2deg(env.simulator.value("r_elbow_flex")))
     assert -15 < lowest < 0
 
 
-def test_arm_passes_where_the_published_model_breaks():
-    env = bare(ARM)
+def test_arm_passes_the_angle_at_which_the_published_model_fails():
+    env = make_unwrapped(ARM)
     env.reset(seed=0)
     env.simulator.reset({"r_shoulder_elev": 0.45}, {"r_shoulder_elev": 3.0})
     lengths = []
@@ -278,7 +278,7 @@ def test_arm_passes_where_the_published_model_breaks():
 
 
 @pytest.mark.parametrize(
-    ("kwargs", "named"),
+    ("kwargs", "message"),
     [
         ({"preset": "acurate"}, "accurate"),
         ({"frame_skip": 0}, "frame_skip"),
@@ -286,22 +286,22 @@ def test_arm_passes_where_the_published_model_breaks():
         ({"speed": 3}, "speed"),
     ],
 )
-def test_what_an_environment_does_not_take_is_named(kwargs, named):
-    with pytest.raises(UserError, match=named):
+def test_invalid_env_kwargs_are_named(kwargs, message):
+    with pytest.raises(UserError, match=message):
         environments.make_env(ARM, None, kwargs)
 
 
 @pytest.mark.parametrize("name", ["opensim", "osim"])
-def test_without_opensim_the_user_is_told_what_to_install(name, monkeypatch):
-    real = simulator.importlib.util.find_spec
-    monkeypatch.setattr(simulator.importlib.util, "find_spec", lambda n: None if n == name else real(n))
+def test_missing_opensim_is_reported_with_the_install_command(name, monkeypatch):
+    real = installation.importlib.util.find_spec
+    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda n: None if n == name else real(n))
     assert environments.resolve("OsimArm2D") == ARM
     with pytest.raises(UserError, match="make setup"):
         environments.make_env(ARM)
 
 
-def roll(seed, queue=None):
-    env = bare(ARM, frame_skip=10)
+def run_steps(seed, queue=None):
+    env = make_unwrapped(ARM, frame_skip=10)
     env.reset(seed=seed)
     end = [env.step(np.full(6, 0.4))[0] for _ in range(3)][-1]
     if queue is not None:
@@ -309,49 +309,48 @@ def roll(seed, queue=None):
     return end
 
 
-def test_forks_and_neighbors_do_not_disturb_each_other():
-    here = roll(5)
+def test_simulators_are_independent_of_forks_and_each_other():
+    expected = run_steps(5)
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    process = context.Process(target=roll, args=(5, queue))
+    process = context.Process(target=run_steps, args=(5, queue))
     process.start()
-    np.testing.assert_array_equal(queue.get(timeout=60), here)
+    np.testing.assert_array_equal(queue.get(timeout=60), expected)
     process.join()
-    pair = [bare(ARM, frame_skip=10), bare(ARM, frame_skip=10)]
+    pair = [make_unwrapped(ARM, frame_skip=10), make_unwrapped(ARM, frame_skip=10)]
     for env, seed in zip(pair, (5, 6), strict=True):
         env.reset(seed=seed)
     for _ in range(3):
         ends = [env.step(np.full(6, 0.4))[0] for env in pair]
-    np.testing.assert_array_equal(ends[0], here)
+    np.testing.assert_array_equal(ends[0], expected)
 
 
-def test_resets_leave_no_memory_behind():
-    env = bare(ARM, frame_skip=5)
+def test_resets_do_not_leak_memory():
+    env = make_unwrapped(ARM, frame_skip=5)
 
-    def work(episodes):
+    def run_episodes(episodes):
         for seed in range(episodes):
             env.reset(seed=seed)
             env.step(np.full(6, 0.3))
-        return resident()
+        return resident_bytes()
 
-    before = work(30)
-    assert work(100) - before < 5e6
+    before = run_episodes(30)
+    assert run_episodes(100) - before < 5e6
 
 
-def resident():
+def resident_bytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_nothing_is_printed_and_no_log_is_left(tmp_path):
+def test_nothing_is_printed_or_logged_to_a_file(tmp_path):
     program = (
         "from milozero import environments; e = environments.make_env('OsimL2Run-v0');"
         "e.reset(seed=0); e.step([0.5] * 18)"
     )
-    root = ROOT
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(root)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )

@@ -61,7 +61,7 @@ def test_section_of_another_environment_imports_nothing(write, monkeypatch, sect
         with pytest.raises(UserError, match="no environment 'dmc:walker-walk-v0'; did you mean 'dmc:walker-walk'"):
             parse([write(FILE.replace("Hopper-v4", section))])
         return
-    monkeypatch.setattr("milozero.environments.dmc._installed", lambda: False)
+    monkeypatch.setattr("milozero.environments.dmc.is_installed", lambda: False)
     assert parse([write(FILE.replace("Hopper-v4", section)), "--env_id=Ant"]).agent.log_std_init == -1.0
 
 

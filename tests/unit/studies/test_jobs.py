@@ -166,7 +166,7 @@ def test_numbers_of_demonstrations_are_jobs(task, tmp_path, monkeypatch):
     [
         ({"num_demos": (1,)}, "of which demonstrations"),
         ({"num_demos": (1, 1), "demo_dir": "demos"}, "stands twice"),
-        ({"num_demos": (3,), "demo_dir": "demos"}, "--num_demos=3, but .*InvertedPendulum-v5 holds 2"),
+        ({"num_demos": (3,), "demo_dir": "demos"}, "--num_demos=3, but .*InvertedPendulum-v5 contains 2"),
         ({"demo_dir": "nowhere"}, "nowhere/InvertedPendulum-v5: no such folder"),
         ({"demo_dir": "demos", "env_bundle": "mujoco_small"}, "demos/HalfCheetah-v5: no such folder"),
     ],
@@ -191,7 +191,7 @@ def test_demonstrations_of_another_environment_are_refused(task, tmp_path):
     one_demo(tmp_path)
     shutil.rmtree(tmp_path / "demos/Hopper-v5")
     (tmp_path / "demos/Hopper-v5").symlink_to(tmp_path / "demos/InvertedPendulum-v5")
-    with pytest.raises(UserError, match=r"observations and actions of shapes \(4,\)"):
+    with pytest.raises(UserError, match=r"observations and actions have shapes \(4,\)"):
         studies.build_jobs(build_study(task, tmp_path, demo_dir=f"{tmp_path}/demos"))
 
 
