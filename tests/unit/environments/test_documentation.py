@@ -29,12 +29,13 @@ def test_tasks_that_envpool_has_otherwise_are_told_with_the_reason():
         assert f"`{env_id}` ({reason})" in " ".join(TEXT.split())
 
 
-def test_family_that_the_documentation_makes_works(monkeypatch):
+def test_suite_that_the_documentation_makes_works(monkeypatch):
     code = re.search(r'```python\n("""Tasks of some_simulator.*?)```', TEXT, re.S)[1]
-    module = types.ModuleType("environments.some")
+    name = re.search(r'SUITES = {\n    "some": "(.+)",', TEXT)[1]
+    module = types.ModuleType(name)
     exec(code, module.__dict__)
-    monkeypatch.setitem(sys.modules, "environments.some", module)
-    monkeypatch.setattr(registry, "SUITES", {"some": "environments.some", **environments.SUITES})
+    monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(registry, "SUITES", {"some": name, **environments.SUITES})
     with pytest.raises(UserError, match=r"some:task-v0 needs some_simulator; pip install some_simulator==1\.0$"):
         environments.make_vector_env("some:task-v0", 2)
     simulator = types.ModuleType("some_simulator")
