@@ -27,7 +27,7 @@ def test_run_and_its_files_go_up_and_are_evaluated_from_there(server, milozero, 
     for name in ("best.pt", "last.pt", "config.yaml"):
         assert run.files[f"some.seed00/{name}"] == (data / f"checkpoints/some.seed00/{name}").read_bytes()
 
-    # The contract's command, from the README, by the name of the run.
+    # The contract's command, from the documentation, by the name of the run.
     elsewhere = tmp_path / "elsewhere"
     start = "python main.py --task=eval --wandb_project=SOME_NAME --wandb_run_path"
     _python, _main, *flags = readme.command(start, "$WANDB_RUN_PATH", "me/p/some.seed00")
