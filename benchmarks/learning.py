@@ -1,14 +1,14 @@
 """What PPO comes to on MuJoCo and DeepMind Control by the recipes under tasks/, beside what is published.
 
     python benchmarks/learning.py [--envs Hopper-v5 ...] [--seeds N] [--jobs 2] [--data_dir data/learning]
-    python benchmarks/learning.py --envs Hopper-v5 --seeds 2 --change log_std=0 clip=0.1
+    python benchmarks/learning.py --envs Hopper-v5 --seeds 2 --change log_std_init=0 clip_range=0.1
 
 Trains what is missing, a core a run and a seed of each environment before the next, and plays the last policy of each
 run for fifty fresh episodes; runs go on where they were stopped. After each run it writes
 benchmarks/results/learning.json (settings, returns and thinned learning curves), at the end the tables of
-docs/results.md and README.md, and the picture. With --change, runs differ from the recipe in these settings. What was
-run by other settings than the recipe's, also where the recipe has changed since, is told in the second table. Calls
-may run side by side. Needs requirements-benchmark.txt.
+docs/results.md and README.md, which has those of `IN_README`, and the picture. With --change, runs differ from the
+recipe in these settings. What was run by other settings than the recipe's, also where the recipe has changed since,
+is told in the second table. Calls may run side by side. Needs requirements-benchmark.txt.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Task:
     steps: int
     seeds: int
     goal: float  # that we set out to reach, of the mean over seeds
-    published: str  # of PPO, and its protocol
+    published: str  # PPO's return elsewhere, with a link and the protocol; empty if there is none
 
     def told(self, value: float) -> str:
         """Return how a return of this size is written."""
@@ -67,26 +67,30 @@ class Task:
 
 
 MILLION = 1_000_000
+TIANSHOU = "[Tianshou](https://github.com/thu-ml/tianshou/tree/master/examples/mujoco)"
+ZOO = "[rl-zoo3](https://github.com/DLR-RM/rl-baselines3-zoo/blob/master/benchmark.md)"
+CLEANRL = "[CleanRL](https://docs.cleanrl.dev/rl-algorithms/rpo/)"
 TASKS = {
-    "Hopper-v5": Task(MUJOCO, MILLION, 5, 3300, "2,597 (Stable-Baselines3's defaults, v5, final)"),
+    "Hopper-v5": Task(MUJOCO, MILLION, 5, 3300, f"2,410 ({ZOO}, v3, one run)"),
     "HalfCheetah-v5": Task(
-        MUJOCO, MILLION, 5, 5500, "5,784 (Tianshou, v3, maximum over training); 5,819 (rl-zoo3, v3, one run)"
+        MUJOCO, MILLION, 5, 5500, f"5,784 ({TIANSHOU}, v3, maximum over training); 5,819 ({ZOO}, v3, one run)"
     ),
-    "Walker2d-v5": Task(MUJOCO, MILLION, 5, 4500, "3,589 (Tianshou, v3, maximum)"),
-    "Ant-v5": Task(MUJOCO, MILLION, 5, 2000, "1,445 (Stable-Baselines3, v5, final); 3,258 (Tianshou, v3, maximum)"),
-    "Swimmer-v5": Task(MUJOCO, MILLION, 5, 340, "282 (rl-zoo3, v3, one run)"),
-    "Humanoid-v5": Task(MUJOCO, MILLION, 3, 800, "787 (Tianshou, v3, maximum)"),
-    "Reacher-v5": Task(MUJOCO, MILLION, 5, -4.0, "−4.1 (Tianshou, maximum)"),
-    "InvertedPendulum-v5": Task(MUJOCO, MILLION, 5, 1000, "1,000 (Tianshou, maximum)"),
-    "InvertedDoublePendulum-v5": Task(MUJOCO, MILLION, 5, 9300, "9,231 (Tianshou, maximum)"),
-    "dmc:cheetah-run": Task(DMC, 2 * MILLION, 3, 470, "472 (CleanRL, 8M steps)"),
-    "dmc:walker-walk": Task(DMC, 2 * MILLION, 3, 700, "306 (CleanRL, 8M steps)"),
-    "dmc:finger-spin": Task(DMC, 2 * MILLION, 3, 630, "630 (CleanRL, 8M steps)"),
+    "Walker2d-v5": Task(MUJOCO, MILLION, 5, 4500, f"3,589 ({TIANSHOU}, v3, maximum)"),
+    "Ant-v5": Task(MUJOCO, MILLION, 5, 2000, f"3,258 ({TIANSHOU}, v3, maximum)"),
+    "Swimmer-v5": Task(MUJOCO, MILLION, 5, 340, f"282 ({ZOO}, v3, one run)"),
+    "Humanoid-v5": Task(MUJOCO, MILLION, 3, 800, f"787 ({TIANSHOU}, v3, maximum)"),
+    "Reacher-v5": Task(MUJOCO, MILLION, 5, -4.0, f"−4.1 ({TIANSHOU}, maximum)"),
+    "InvertedPendulum-v5": Task(MUJOCO, MILLION, 5, 1000, f"1,000 ({TIANSHOU}, maximum)"),
+    "InvertedDoublePendulum-v5": Task(MUJOCO, MILLION, 5, 9300, f"9,231 ({TIANSHOU}, maximum)"),
+    "dmc:cheetah-run": Task(DMC, 2 * MILLION, 3, 470, f"472 ({CLEANRL}, 8M steps)"),
+    "dmc:walker-walk": Task(DMC, 2 * MILLION, 3, 700, f"306 ({CLEANRL}, 8M steps)"),
+    "dmc:finger-spin": Task(DMC, 2 * MILLION, 3, 630, f"630 ({CLEANRL}, 8M steps)"),
 }
+IN_README = ("Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5", "dmc:cheetah-run")
 
 
 def flags_of(env_id: str, changed: Sequence[str]) -> list[str]:
-    """Return the flags by which an environment is learned: its recipe's, but for changes like ``clip=0.1``."""
+    """Return the flags by which an environment is learned: its recipe's, but for changes like ``clip_range=0.1``."""
     return [f"--config={ROOT / TASKS[env_id].recipe}", f"--env_id={env_id}", *(f"--{change}" for change in changed)]
 
 
@@ -198,9 +202,9 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Return the table of the README."""
+    """Return the table of the README: the environments in `IN_README`."""
     lines = ["| environment | MiloZero | steps | seeds | published PPO |", "|---|---|---|---|---|"]
-    for env_id, (task, these) in by_environment(rows).items():
+    for env_id, (task, these) in by_environment([row for row in rows if row["env_id"] in IN_README]).items():
         mean = task.told(statistics.fmean(row["return"] for row in these))
         lines.append(f"| {env_id} | {mean} | {task.steps // MILLION}M | {len(these)} | {task.published} |")
     return "\n".join(lines) + "\n"

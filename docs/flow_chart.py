@@ -2,7 +2,7 @@
 
     python docs/flow_chart.py
 
-Each name is looked up in the code before anything is drawn: the chart cannot tell of what is not there any more.
+Each name is looked up in the code before anything is drawn, so the chart cannot show what no longer exists.
 """
 
 from __future__ import annotations
@@ -34,38 +34,33 @@ class Step:
 LEFT, MIDDLE, RIGHT = 0.0, 3.7, 7.4
 BEGIN = [
     Step("parse", "experiment/command_line.py", "flags over task file over defaults", LEFT, 0),
-    Step("ExperimentInitializer", "experiment/initializer.py", "name, folders, seed, checkpoint", MIDDLE, 0),
-    Step("make_vector_env", "environments/__init__.py", "MuJoCo, dm_control, OpenSim, yours", RIGHT, 0),
-    Step("make_agent", "evaluation/loading.py", "by its name in AGENTS", LEFT, 1.35),
-    Step(
-        "train",
-        "orchestrator.py",
-        "do_iteration() until steps, time or\niterations are used up, or a signal",
-        MIDDLE,
-        1.35,
-    ),
+    Step("train", "orchestrator.py", "build_run(), then do_iteration() until\nthe budget is used up", MIDDLE, 0),
+    Step("build_run", "training/build.py", "everything a run consists of", RIGHT, 0),
+    Step("ExperimentInitializer", "experiment/initializer.py", "name, folders, seed, checkpoint", LEFT, 1.35),
+    Step("make_vector_env", "environments/__init__.py", "MuJoCo, dm_control, OpenSim, yours", MIDDLE, 1.35),
+    Step("make_agent", "evaluation/loading.py", "by its name in AGENTS", RIGHT, 1.35),
 ]
 LOOP = [
     Step(
         "do_iteration", "orchestrator.py", "one rollout on every worker,\nthen the update on all of them", MIDDLE, 3.1
     ),
     Step("rollout_generator", "agents/rollout.py", "next(rollouts): (T, N) steps", LEFT, 4.5),
-    Step("PolicyAgent.explore", "agents/policy.py", "observations → actions", LEFT, 5.75),
+    Step("PolicyAgent.sample_actions", "agents/policy.py", "observations → actions", LEFT, 5.75),
     Step("VectorEnv.step", "environments/vector.py", "actions → observations, rewards", LEFT, 7.0),
     Step("PPOAgent.update", "agents/ppo_agent.py", "learns from the rollout", MIDDLE, 4.5),
     Step("gae", "agents/advantages.py", "values → advantages", MIDDLE, 5.75),
-    Step("Optimizer.learn", "agents/learning/optimizer.py", "epochs of shuffled minibatches", MIDDLE, 7.0),
+    Step("Optimizer.run_epoch", "agents/learning/optimizer.py", "shuffled minibatches", MIDDLE, 7.0),
     Step("Optimizer.gradient", "agents/learning/optimizer.py", "with respect to one flat vector", RIGHT, 4.5),
     Step("PPOAgent.loss", "agents/ppo_agent.py", "of (parameters, minibatch)", RIGHT, 5.75),
     Step("MPIComm.sum_", "helpers/comm.py", "one all-reduce over the workers", RIGHT, 7.0),
-    Step("Optimizer.apply", "agents/learning/optimizer.py", "clip, Adam: alike on every worker", RIGHT, 8.25),
+    Step("Optimizer.apply", "agents/learning/optimizer.py", "clip, Adam: the same on every worker", RIGHT, 8.25),
     Step(
-        "ObservationNormalizer.learn", "agents/normalizer.py", "moments of this rollout, for the next", MIDDLE, 8.25
+        "ObservationNormalizer.update", "agents/normalizer.py", "moments of this rollout, for the next", MIDDLE, 8.25
     ),
 ]
 END = [
     Step(
-        "Training.evaluate", "orchestrator.py", "every eval_frequency: deterministic\nepisodes; best.pt", LEFT, 10.1
+        "Training.evaluate", "training/run.py", "every eval_frequency: deterministic\nepisodes; best.pt", LEFT, 10.1
     ),
     Step(
         "Tracker.log",
@@ -76,7 +71,7 @@ END = [
     ),
     Step(
         "Training.save",
-        "orchestrator.py",
+        "training/run.py",
         "every save_frequency: iter_<n>.pt,\nlast.pt, whole or not at all",
         RIGHT,
         10.1,
@@ -84,23 +79,24 @@ END = [
 ]
 STEPS = [*BEGIN, *LOOP, *END]
 ARROWS = [
-    ("parse", "ExperimentInitializer"),
+    ("parse", "train"),
+    ("train", "build_run"),
+    ("build_run", "ExperimentInitializer"),
     ("ExperimentInitializer", "make_vector_env"),
     ("make_vector_env", "make_agent"),
-    ("make_agent", "train"),
-    ("train", "do_iteration"),
+    ("make_agent", "do_iteration"),
     ("do_iteration", "rollout_generator"),
-    ("rollout_generator", "PolicyAgent.explore"),
-    ("PolicyAgent.explore", "VectorEnv.step"),
+    ("rollout_generator", "PolicyAgent.sample_actions"),
+    ("PolicyAgent.sample_actions", "VectorEnv.step"),
     ("do_iteration", "PPOAgent.update"),
     ("PPOAgent.update", "gae"),
-    ("gae", "Optimizer.learn"),
-    ("Optimizer.learn", "Optimizer.gradient"),
+    ("gae", "Optimizer.run_epoch"),
+    ("Optimizer.run_epoch", "Optimizer.gradient"),
     ("Optimizer.gradient", "PPOAgent.loss"),
     ("PPOAgent.loss", "MPIComm.sum_"),
     ("MPIComm.sum_", "Optimizer.apply"),
-    ("Optimizer.apply", "ObservationNormalizer.learn"),
-    ("ObservationNormalizer.learn", "Training.evaluate"),
+    ("Optimizer.apply", "ObservationNormalizer.update"),
+    ("ObservationNormalizer.update", "Training.evaluate"),
     ("Training.evaluate", "Tracker.log"),
     ("Tracker.log", "Training.save"),
 ]
@@ -110,14 +106,14 @@ def found(step: Step) -> Any:
     """Return what a step names, from the code.
 
     Raises:
-        AttributeError: where there is no such thing.
+        AttributeError: if it does not exist.
     """
     module = step.file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-    return operator.attrgetter(step.name)(importlib.import_module(module))
+    return operator.attrgetter(step.name)(importlib.import_module(f"milozero.{module}"))
 
 
 def content() -> str:
-    """Return a checksum of what the chart tells, which stands in the picture."""
+    """Return a checksum of the chart's content, which the picture stores."""
     return f"{zlib.crc32(repr((STEPS, ARROWS)).encode()):08x}"
 
 
@@ -133,7 +129,7 @@ def draw(picture: Path) -> None:
     colors = {"main": "#e8eaf6", "loop": "#e0f2f1", "end": "#fff3e0"}
     figure, axes = pyplot.subplots(figsize=(11, 10.6), dpi=110)
     frames = [
-        (-0.45, 2.42, "main.py: main() → train()", colors["main"]),
+        (-0.45, 2.42, "main.py: once per run", colors["main"]),
         (2.72, 9.33, "each iteration, on every worker", colors["loop"]),
         (9.62, 11.2, "after each iteration", colors["end"]),
     ]
@@ -150,7 +146,7 @@ def draw(picture: Path) -> None:
         call = step.name if found(step).__class__ is type else f"{step.name}()"
         size = min(9.5, 240 / len(call))
         axes.text(
-            middle, step.y + 0.2, call, ha="center", va="center", fontsize=size, weight="bold", get_suite="monospace"
+            middle, step.y + 0.2, call, ha="center", va="center", fontsize=size, weight="bold", family="monospace"
         )
         axes.text(middle, step.y + 0.42, step.file, ha="center", va="center", fontsize=7.5, color="#3949ab")
         axes.text(middle, step.y + 0.72, step.does, ha="center", va="center", fontsize=8, linespacing=1.0)
@@ -169,7 +165,7 @@ def draw(picture: Path) -> None:
         axes.add_patch(FancyArrowPatch(*ends, shrinkA=3, shrinkB=3, **style))
     back = FancyArrowPatch(
         (by_name["VectorEnv.step"].x, 7.5),
-        (by_name["PolicyAgent.explore"].x, 6.2),
+        (by_name["PolicyAgent.sample_actions"].x, 6.2),
         connectionstyle="arc3,rad=-0.3",
         arrowstyle="-|>",
         mutation_scale=13,

@@ -1,4 +1,4 @@
-"""Make the README's pictures anew, from real runs: the console, a learning curve, frames of a video, a report.
+"""Make the documentation's pictures from real runs: the console, a learning curve, frames of a video, a report.
 
     python docs/make_pictures.py [--data_dir=data/pictures] [--num_timesteps=1e6]
     python docs/make_pictures.py --only=opensim

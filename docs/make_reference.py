@@ -24,13 +24,13 @@ PARAMETERS = """# Parameters
 
 <!-- made by: python docs/make_reference.py -->
 
-Every flag of `main.py` and `spawner.py`, as the code declares it. Each is declared once, beside what uses it; `-h`,
-the checks, task files, job scripts and this page come of that. `--name=value` on the command line, `name: value` in a
-task file; a switch is `--name` or `--no-name`. What is given on the command line wins over the file, the file over
-the default. Numbers may be written `1e6`.
+Every flag of `main.py` and `spawner.py`, generated from the code. Each one is declared once; `-h`, the checks, task
+files, job scripts and this page follow from the declaration.
 
-A run that is resumed keeps its values. ↻ marks what another value may be given for; anything else that differs is
-refused.
+- Write `--name=value` on the command line and `name: value` in a task file. A switch is `--name` or `--no-name`.
+  Numbers may be written as `1e6`.
+- The command line overrides the task file, which overrides the defaults.
+- A resumed run keeps its values. ↻ marks settings that it may change; any other difference is refused.
 """
 
 
@@ -96,7 +96,7 @@ def parameters_page() -> str:
                     missing = [f"`{name}`" for name in ppo if name not in declared_settings(other)]
                     most = f"all but {', '.join(missing)}" if missing else "all"
                     those = most if len(missing) < len(same) else ", ".join(same)
-                    parts += [f"## --algo={algo}\n", f"Of PPO's: {those}. Its own, or with another default:\n"]
+                    parts += [f"## --algo={algo}\n", f"From PPO: {those}. Its own, or with a different default:\n"]
                     parts.append(parameter_table(other, ppo))
     parts.append("# spawner.py\n")
     for title, cls in spawner.GROUPS.items():
@@ -108,13 +108,13 @@ METRICS = """# Metrics
 
 <!-- made by: python docs/make_reference.py -->
 
-A run logs a row an iteration, under the same names in `progress.csv`, Weights & Biases and TensorBoard, which alone
-puts the group before the name (`eval/eval_return`); the terminal shows the most important. The step is `timesteps`.
-What was not measured in an iteration is an empty cell in `progress.csv` and absent elsewhere. Every number is over
-all workers.
+A run logs one row per iteration, under the same names in `progress.csv`, Weights & Biases and TensorBoard (which puts
+the group before the name: `eval/eval_return`). The terminal shows the most important ones. The step is `timesteps`. A
+metric that was not measured in an iteration is an empty cell in `progress.csv` and absent elsewhere. Every number
+covers all workers.
 
-"Healthy" is a first look and no law. Numbers in brackets are those of the README's Hopper in its first 400,000 steps,
-the very first iterations aside; other tasks have others, and what counts is `eval_return`.
+"Healthy" is a rule of thumb. Numbers in brackets are from the README's Hopper command in its first 400,000 steps,
+without the very first iterations. Other tasks have different numbers; judge a run by its `eval_return`.
 """
 
 
@@ -130,7 +130,7 @@ def metrics_page() -> str:
     parts = [METRICS, "## Every run\n", metric_table(RUN_METRICS)]
     for algo in AGENTS:
         parts += [f"## `--algo={algo}`\n", metric_table(config_class(algo).METRICS)]
-    parts += ["## `--task=eval`\n", "In `results.json`, and in Weights & Biases where `--wandb_project` is given.\n"]
+    parts += ["## `--task=eval`\n", "In `results.json`, and in Weights & Biases if `--wandb_project` is given.\n"]
     return "\n".join([*parts, metric_table(EVALUATION_METRICS)])
 
 

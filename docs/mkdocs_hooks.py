@@ -1,7 +1,7 @@
-"""What mkdocs does for this documentation besides: files of the repository that pages link to, and formulas.
+"""Hooks of mkdocs: include files from outside docs/ that pages link to, and render formulas.
 
-Pages are written for whoever reads them in the repository; here their links to what lies outside ``docs/`` are made
-to work on the site as well. Formulas become MathML, which browsers draw by themselves: no script, no network.
+Pages are written to be read in the repository. The hooks make their links to files outside ``docs/`` work on the site
+too. Formulas become MathML, which browsers draw without scripts or network.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
-OUTSIDE = re.compile(r"\]\(\.\./([^)#\s]+)")  # a link to what is not in docs/
+OUTSIDE = re.compile(r"\]\(\.\./([^)#\s]+)")  # a link to a file outside docs/
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that lie in the repository's root, and what pages link to there."""
+    """Add the pages in the repository's root, and the files that pages link to."""
     for page, source in PAGES.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text().replace("](docs/", "](")))
     linked = {path for page in Path(config.docs_dir).glob("*.md") for path in OUTSIDE.findall(page.read_text())}
@@ -32,7 +32,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Let links to the repository's root find what `on_files` has put beside the pages."""
+    """Redirect links to the repository's root to the files that `on_files` added beside the pages."""
     pages = {source: page for page, source in PAGES.items()}
     return OUTSIDE.sub(lambda link: f"]({pages.get(link[1], link[1])}", markdown)
 

@@ -15,13 +15,16 @@ import pytest
 from tests.support import ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text()
-# The two programs, with what the page adds in their tables.
+# The two programs, with the page's files in their packages and its lines in their tables.
 WRAPPER = """
 import sys
 from milozero import {program}, agents
-from milozero.studies import launch_config
-agents.AGENTS["vpg"] = "vpg_agent:VPGAgent"
-launch_config.LAUNCHERS["processes"] = "processes:Processes"
+from milozero.agents import Algorithm
+from milozero.studies import launch_config, launchers
+agents.__path__.append({folder!r})
+launchers.__path__.append({folder!r})
+agents.AGENTS["vpg"] = {vpg}
+launch_config.LAUNCHERS["processes"] = {processes}
 sys.argv[0] = "{program}.py"
 sys.exit({program}.main(sys.argv[1:]))
 """
@@ -30,9 +33,15 @@ sys.exit({program}.main(sys.argv[1:]))
 @pytest.fixture
 def added(tmp_path):
     """Write the page's code into a folder that Python looks into; returns how to run the programs with it."""
-    for name, start in (("vpg_agent", '"""Policy gradient'), ("processes", '"""Jobs as processes')):
+    files = {
+        "vpg_config": '"""Hyper-parameters',
+        "vpg_agent": '"""Policy gradient',
+        "processes": '"""Jobs as processes',
+    }
+    for name, start in files.items():
         code = re.search(rf"```python\n({re.escape(start)}.*?)```", PAGE, re.DOTALL)[1]
         (tmp_path / f"{name}.py").write_text(code)
+    lines = {name: re.search(rf'^    "{name}": (.+),$', PAGE, re.MULTILINE)[1] for name in ("vpg", "processes")}
     environment = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     environment |= {"PYTHONPATH": f"{ROOT}:{tmp_path}"}
 
@@ -42,7 +51,7 @@ def added(tmp_path):
             *launcher,
             sys.executable,
             "-c",
-            WRAPPER.format(program=program),
+            WRAPPER.format(program=program, folder=str(tmp_path), **lines),
             *flags,
             f"--data_dir={tmp_path}/data",
         ]

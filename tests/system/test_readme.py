@@ -1,9 +1,11 @@
-"""Every command of the README is run by a test, or by whom; flags that the documentation shows are there."""
+"""Every command in the documentation is run by a test, or by hand; its flags, terms and numbers are there."""
 
+import json
 import os
 import re
 import shlex
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -12,53 +14,86 @@ from pathlib import Path
 import pytest
 import yaml
 
-from milozero import spawner
+from milozero import environments, spawner
+from milozero.agents import AGENTS
+from milozero.agents.registry import get_metrics
 from milozero.experiment.settings import TASKS, config_groups
 from milozero.helpers.config.flags import build_parser, read_flags
+from milozero.helpers.config.params import declared_settings
 from tests.support import ROOT, readme
 
 BY_HAND = "by hand"
 CONTRACT = "test_readme.py::test_contracts_training_and_evaluation_commands_run_as_written"
-WANDB = "test_wandb.py::test_run_and_its_files_are_uploaded_and_can_be_evaluated_from_there"
-MUJOCO = "python spawner.py --config tasks/train_mujoco_ppo.yaml"
-EVALUATION = "python main.py --task=eval --wandb_project=SOME_NAME"
+WANDB = "test_wandb.py::test_run_and_its_files_go_up_and_are_evaluated_from_there"
+STOPPED = "test_spawn_tmux.py::test_stop_saves_and_leaves_no_process_and_resubmit_goes_on"
+SLURM = "test_spawn_slurm.py::test_study_is_one_array_and_finishes_and_is_not_started_twice"
+RECIPES = "test_spawner.py::test_task_file_fits_the_environments_it_is_for"
+STUDY = "python spawner.py --config tasks"
+MUJOCO = f"{STUDY}/train_mujoco_ppo.yaml"
+TRAINING = "python main.py --task=train"
+EVALUATION = "python main.py --task=eval"
 # How a command begins → the test that runs it.
 RUN_BY = {
+    # README, training
     "make train": "test_readme.py::test_make_train",
-    "make test": f"{BY_HAND}: this is it",
     "mpiexec -n 2 python main.py": "test_readme.py::test_first_training_command",
     "mpiexec -n 3 python main.py": CONTRACT,
-    "docker run": f"{BY_HAND}: tests/container.sh, without Docker's daemon",
+    f"{TRAINING} --algo=bc": "test_demos.py::test_what_learned_from_demonstrations_plays_without_them",
+    f"{TRAINING} --algo=airl": "test_imitation.py::test_reward_that_airl_learned_teaches_another_policy",
+    f"{TRAINING} --algo=ppo": "test_imitation.py::test_reward_that_airl_learned_teaches_another_policy",
+    f"{TRAINING} --algo=dagger": "test_imitation.py::test_any_checkpoint_is_an_expert_to_ask",
+    f"{TRAINING} --resume": "test_resuming.py::test_run_that_was_cut_off_ends_with_the_same_bits",
+    "PYTHONPATH=. python main.py": "test_extending.py::test_environment",
+    "milozero --task=train": (
+        "test_install.py::test_installed_package_trains_and_its_agent_acts_in_a_program_of_the_users"
+    ),
+    "exec mpiexec": "test_slurm.py::test_job_stops_with_a_checkpoint_and_the_next_one_goes_on",
+    # studies
     f"{MUJOCO} --env_bundle mujoco_small": "test_readme.py::test_first_study_command",
-    "python spawner.py --status": "test_readme.py::test_first_study_command",
-    "python spawner.py --stop": "test_spawn_tmux.py::test_stop_saves_and_leaves_no_process_and_resubmit_goes_on",
-    "python spawner.py --resubmit": "test_spawn_tmux.py::test_stop_saves_and_leaves_no_process_and_resubmit_goes_on",
     f"{MUJOCO} --env_bundle debug": "test_studies_in_tmux.py::test_contracts_example_runs_as_written",
-    "python main.py --task=report": "test_report_in_browser.py::test_report_of_real_runs",
-    "WANDB_RUN_PATH=": WANDB,
+    f"{MUJOCO} --deployment slurm --caliber": SLURM,
+    f"{MUJOCO} --deployment slurm --docker": "test_spawn_slurm.py::test_image_is_run_by_apptainer",
+    f"{MUJOCO} --prefix big --deployment slurm": SLURM,
+    f"{STUDY}/train_mujoco_gail.yaml": RECIPES,
+    f"{STUDY}/train_mujoco_ppo_hps.yaml": RECIPES,
+    "python spawner.py --status": "test_readme.py::test_first_study_command",
+    "python spawner.py --stop": STOPPED,
+    "python spawner.py --resubmit": STOPPED,
+    # evaluation, reports, lists
+    f"{EVALUATION} --model_path": "test_train_and_eval.py::test_evaluation_renders_and_keeps_trajectories",
     f"{EVALUATION} --wandb_run_path": WANDB,
-    f"{EVALUATION} --model_path": CONTRACT,
+    f"{EVALUATION} --wandb_project=SOME_NAME --wandb_run_path": WANDB,
+    f"{EVALUATION} --wandb_project=SOME_NAME --model_path": CONTRACT,
+    "WANDB_RUN_PATH=": WANDB,
+    "wandb sync": "test_wandb.py::test_without_a_key_nothing_is_asked_of_anybody_and_sync_uploads",
+    "wandb leet": "test_wandb_faults.py::test_run_that_is_kept_offline_can_be_looked_at_in_the_terminal",
+    "python main.py --task=report": "test_report_in_browser.py::test_report_of_runs_as_they_really_are",
+    "python main.py --task=demos": "test_demos.py::test_shipped_demonstrations_are_told",
+    "python main.py --task=list_envs": "test_suites.py::test_list_of_one_family",
+    # installation, development
+    "./setup_env_baobab.sh": "test_cluster_setup.py::test_environment_on_a_cluster",
+    "./setup_env.sh": f"{BY_HAND}: make train and make test run it",
     "python -m venv venv": f"{BY_HAND}: setup_env.sh does the same",
     "source venv/bin/activate": f"{BY_HAND}: setup_env.sh does the same",
+    "source .venv/bin/activate": f"{BY_HAND}: it changes the shell alone",
     "pip install": f"{BY_HAND}: setup_env.sh does the same",
     "conda": f"{BY_HAND}: needs conda",
-    "./setup_env_baobab.sh": "test_cluster_setup.py::test_environment_on_a_cluster",
+    "git clone": f"{BY_HAND}: needs the network",
+    "module load": f"{BY_HAND}: needs a cluster's modules",
+    "sudo": f"{BY_HAND}: needs root",
+    "docker": f"{BY_HAND}: tests/container.sh, without Docker's daemon",
+    "apptainer": f"{BY_HAND}: needs Apptainer",
     "./super_linter.sh": "test_linter.py::test_names_the_files_and_repairs_what_can_be",
-    "mkdocs serve": "test_docs.py::test_site_is_built_without_a_warning",
+    "make test": f"{BY_HAND}: this is it",
+    "make mutants": f"{BY_HAND}: half an hour",
+    ".venv/bin/python -m pytest": f"{BY_HAND}: this is it",
+    "python benchmarks/": f"{BY_HAND}: hours",
 }
 
 
-def commands(path):
-    """Return the commands in a page's blocks of bash, one line each, without comments."""
-    found = []
-    for block in re.findall(r"```bash\n(.*?)```", path.read_text(), flags=re.DOTALL):
-        text = re.sub(r"[ ]*\\[ ]*(#[^\n]*)?\n\s*", " ", block)
-        found += [re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines()]
-    return [line for line in found if line]
-
-
-def test_every_command_of_the_readme_is_run_by_a_test():
-    for command in commands(readme.README):
+def test_every_command_of_the_documentation_is_run_by_a_test():
+    shown = [command for page in readme.PAGES for command in readme.commands(page)]
+    for command in shown:
         runners = [test for start, test in RUN_BY.items() if command.startswith(start)]
         assert runners, f"no test runs: {command}"
         for runner in runners:
@@ -66,11 +101,13 @@ def test_every_command_of_the_readme_is_run_by_a_test():
                 file, name = runner.split("::")
                 (found,) = (path for path in (ROOT / "tests").rglob(file) if f"def {name}(" in path.read_text())
                 assert found, runner
+    idle = [start for start in RUN_BY if not any(command.startswith(start) for command in shown)]
+    assert not idle, "no page shows these"
 
 
-@pytest.mark.parametrize("page", [readme.README, *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name)
+@pytest.mark.parametrize("page", readme.PAGES, ids=lambda path: path.name)
 def test_flags_that_the_documentation_shows_are_there(page):
-    for command in commands(page):
+    for command in readme.commands(page):
         for program in ("main.py", "spawner.py"):
             _, named, rest = command.partition(f"python {program} ")
             if not named:
@@ -82,6 +119,41 @@ def test_flags_that_the_documentation_shows_are_there(page):
             if program == "spawner.py":
                 groups = spawner.GROUPS
             read_flags(build_parser(program, "", "", groups), words)
+
+
+def test_flags_and_metrics_of_the_glossary_are_there():
+    known = set().union(*(known_settings(algo) for algo in AGENTS))
+    known |= {name for cls in spawner.GROUPS.values() for name in declared_settings(cls)}
+    metrics = set().union(*(get_metrics(algo) for algo in AGENTS))
+    lines = (ROOT / "docs/glossary.md").read_text().splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith("| ") and not line.endswith("| MiloZero |")]
+    assert len(rows) > 60
+    theirs = set(re.findall(r"`([a-z_]+)", " ".join(left for left, _ in rows)))
+    for _, ours in rows:
+        assert set(re.findall(r"`(?:spawner\.py )?--(\w+)", ours)) <= known, ours
+        assert set(re.findall(r"`([a-z_]+)`", ours)) - theirs <= metrics, ours
+
+
+def test_numbers_of_the_readme_come_from_the_benchmarks():
+    text = " ".join(readme.README.read_text().split())
+    results = {path.stem: json.loads(path.read_text()) for path in (ROOT / "benchmarks/results").glob("*.json")}
+    hopper, cheetah = (results["throughput"][env_id] for env_id in ("Hopper-v5", "HalfCheetah-v5"))
+    speeds = [statistics.median(case["steps_per_second"]["MiloZero, 1 worker"]) for case in (hopper, cheetah)]
+    assert "{:,.0f} and {:,.0f} steps per second".format(*speeds) in text
+    ratios = [case["ratios"]["1 worker / SB3's better"] for case in (hopper, cheetah)]
+    assert "{:.1f} (Hopper) and {:.1f} (HalfCheetah) times as fast".format(*ratios) in text
+    runs, equal = (sum(row[name] for row in results["torture"]) for name in ("runs", "equal"))
+    for page in (text, (ROOT / "docs/reliability.md").read_text()):
+        assert f"{equal} of {runs} runs" in page
+    returns = {}
+    for row in results["imitation"]:
+        if (row["method"], row["demos"]) == ("gail", 1):
+            returns.setdefault(row["env_id"], []).append(row["return"])
+    shares = [100 * statistics.fmean(r) / results["experts"][env_id]["return_mean"] for env_id, r in returns.items()]
+    assert f"{min(shares):.0f} to {max(shares):.0f} % of the expert's return" in text
+    assert f"{len(results['dmc_parity'])} tasks of DeepMind Control" in text
+    opensim = [env_id for env_id in environments.ids() if env_id.startswith("Osim")]
+    assert f"{len(opensim)} of OpenSim" in text
 
 
 def environment():
@@ -131,7 +203,7 @@ def test_first_study_command(tmp_path):
 
 
 def test_contracts_training_and_evaluation_commands_run_as_written(tmp_path):
-    """From the README: the docker part and comments aside, the project's name and the times shortened."""
+    """From the documentation: the docker part and comments aside, the project's name and the times shortened."""
     train = readme.command("mpiexec -n 3 python main.py", "--execution_time=4-00:00:00", "--execution_time=0:25")
     assert "--num_demos=16" in train
     environment = os.environ | {

@@ -1,7 +1,6 @@
 """More of studies in a real tmux server: windows that are closed, containers, conda, several studies at once."""
 
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import ROOT, readme
 from tests.support.one_run import wait_for
 from tests.support.tmux import CORES, ENDLESS, is_running, panes, tmux, windows
 
@@ -82,14 +81,10 @@ def test_two_studies_share_the_cores(studies):
 
 
 def test_contracts_example_runs_as_written(studies, tmp_path):
-    """From the README, with a docker that runs the command here, shorter, and the user's own names filled in."""
-    readme = (ROOT / "README.md").read_text()
-    text = re.search(r"python spawner\.py \\  #.*?(?=\n\s*```)", readme, re.S)[0]
-    line = re.sub(r"\s*(\\\s*)?#[^\n]*\n|\s*\\\n", " ", text + "\n")
+    """From docs/studies.md, with a docker that runs the command here, shorter, and the user's own names filled in."""
+    words = readme.command("python spawner.py --config tasks/train_mujoco_ppo.yaml --env_bundle debug", "", "")
     for name, value in (("BASE_URL", "http://127.0.0.1:9"), ("API_KEY", "VERYSECRET"), ("ENTITY", "me")):
-        line = line.replace(f"[YOUR_WANDB_{name}]", value)
-    words = shlex.split(line)
-    assert words[:2] == ["python", "spawner.py"]
+        words[words.index(f"[YOUR_WANDB_{name}]")] = value
     assert "--docker" in words
     programs = tmp_path / "programs"
     programs.mkdir()

@@ -281,9 +281,16 @@ def test_learning_is_told_beside_its_goal(monkeypatch, tmp_path):
         for seed, value in enumerate((3000.0, 3600.0, 3450.0))
     ]
     line = learning.table(rows).splitlines()[2]
-    assert line.startswith("| Hopper-v5 | 3,350 | 3,300 | 3,450 (3,000 to 3,600) | 3,000, 3,600, 3,450 | 2,597")
+    assert line.startswith(
+        "| Hopper-v5 | 3,350 | 3,300 | 3,450 (3,000 to 3,600) | 3,000, 3,600, 3,450 | 2,410 ([rl-zoo3](https://"
+    )
     assert line.endswith("| 1M | 4 |")
-    assert learning.summary(rows).splitlines()[2].startswith("| Hopper-v5 | 3,350 | 1M | 3 | 2,597")
+    others = [{**row, "env_id": env_id} for env_id in learning.TASKS if env_id != "Hopper-v5" for row in rows]
+    summary = learning.summary([*rows, *others]).splitlines()
+    assert summary[2].startswith("| Hopper-v5 | 3,350 | 1M | 3 | 2,410")
+    assert [line.split()[1] for line in summary[2:]] == list(learning.IN_README)
+    assert len(learning.IN_README) == 6
+    assert all("](https://" in task.published for task in learning.TASKS.values())
     learning.picture(rows)
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 
@@ -352,12 +359,12 @@ def test_what_is_changed_is_told_beside_the_recipe_with_the_same_seeds(trained, 
     learning.RESULTS.write_text(json.dumps(as_it_is))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     command = ["learning.py", "--envs", "Hopper-v5", "--seeds=2", f"--data_dir={tmp_path}", "--change"]
-    monkeypatch.setattr(sys, "argv", [*command, "clip=0.1", "log_std=-1"])
+    monkeypatch.setattr(sys, "argv", [*command, "clip_range=0.1", "log_std_init=-1"])
     assert learning.main() == 0
     flags = next(a for a in reversed(ran) if "--task=train" in a)
     assert flags.index("--clip_range=0.1") > flags.index("--env_id=Hopper-v5")
     assert learning.main() == 0  # nothing is missing
-    row = "| Hopper-v5 | `log_std=-1`, `clip=0.1` | 12 | 12, 12 | 3,000 |"
+    row = "| Hopper-v5 | `log_std_init=-1`, `clip_range=0.1` | 12 | 12, 12 | 3,000 |"
     assert row in page.read_text()
     assert page.read_text().endswith("<!-- end -->\nafter\n")
     assert sorted(row["seed"] for row in json.loads(learning.RESULTS.read_text())) == [0, 0, 1, 1, 4]
