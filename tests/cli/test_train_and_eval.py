@@ -69,7 +69,7 @@ def test_evaluation_renders_and_keeps_trajectories(milozero, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert "no display: --render writes videos" in result.stdout
-    assert "filming 2 episodes; " in result.stdout
+    assert "recording 2 episodes; " in result.stdout
     folder = tmp_path / "data/evaluations/run/iter_4"
     for k in range(2):
         episode = demos.read_demo(folder / f"episode_{k:03}.h5")
