@@ -7,7 +7,7 @@ import hashlib
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,9 +201,8 @@ def render_png(study: Study, name: str, data: Path) -> bytes:
     return figures.render_png(panels, styles)
 
 
-def render_csv(study: Study, name: str, data: Path) -> bytes:
-    """Return a CSV with one row per run."""
-    return tables.runs_to_csv(study)
-
-
-RENDERERS = {"html": render_page, "png": render_png, "csv": render_csv}
+RENDERERS: dict[str, Callable[[Study, str, Path], bytes]] = {
+    "html": render_page,
+    "png": render_png,
+    "csv": lambda study, name, data: tables.runs_to_csv(study),
+}

@@ -112,15 +112,15 @@ def aggregate_scores(study: Study, rows: Sequence[Row]) -> tuple[list[Aggregate]
     count = len({row.env_id for row in rows})
     if count < 2 or len(normalized) < 2:
         return [], []
-    aggregates = []
+    aggregates, incomplete = [], []
     for method in study.methods:
         strata = list(normalized.get(method.label, {}).values())
-        if len(strata) == count:
-            pooled = np.concatenate(strata)
-            iqm = float(interquartile_mean(pooled))
-            aggregates.append(Aggregate(method, len(pooled), iqm, iqm_interval(strata), float(pooled.mean())))
-    complete = {aggregate.method.label for aggregate in aggregates}
-    incomplete = [method for method in study.methods if method.label not in complete]
+        if len(strata) < count:
+            incomplete.append(method)
+            continue
+        pooled = np.concatenate(strata)
+        iqm = float(interquartile_mean(pooled))
+        aggregates.append(Aggregate(method, len(pooled), iqm, iqm_interval(strata), float(pooled.mean())))
     return sorted(aggregates, key=lambda aggregate: -aggregate.iqm), incomplete
 
 

@@ -17,7 +17,7 @@ import yaml
 from milozero import environments, spawner
 from milozero.agents import AGENTS
 from milozero.agents.registry import get_metrics
-from milozero.experiment.settings import TASKS, config_groups
+from milozero.experiment.settings import TASKS, all_settings_names, config_groups
 from milozero.helpers.config.flags import build_parser, read_flags
 from milozero.helpers.config.params import declared_settings
 from tests.support import ROOT, readme
@@ -122,7 +122,7 @@ def test_flags_that_the_documentation_shows_are_there(page):
 
 
 def test_flags_and_metrics_of_the_glossary_are_there():
-    known = set().union(*(known_settings(algo) for algo in AGENTS))
+    known = all_settings_names()
     known |= {name for cls in spawner.GROUPS.values() for name in declared_settings(cls)}
     metrics = set().union(*(get_metrics(algo) for algo in AGENTS))
     lines = (ROOT / "docs/glossary.md").read_text().splitlines()
@@ -152,7 +152,7 @@ def test_numbers_of_the_readme_come_from_the_benchmarks():
     shares = [100 * statistics.fmean(r) / results["experts"][env_id]["return_mean"] for env_id, r in returns.items()]
     assert f"{min(shares):.0f} to {max(shares):.0f} % of the expert's return" in text
     assert f"{len(results['dmc_parity'])} tasks of DeepMind Control" in text
-    opensim = [env_id for env_id in environments.ids() if env_id.startswith("Osim")]
+    opensim = [env_id for env_id in environments.list_env_ids() if env_id.startswith("Osim")]
     assert f"{len(opensim)} of OpenSim" in text
 
 

@@ -99,7 +99,7 @@ def test_user_input_never_becomes_markup(tmp_path):
     assert (tags.count("script"), tags.count("img"), tags.count("b")) == (1, 0, 0)
     assert "<script>alert" not in text
     assert page.render_png(study(tmp_path), "s", tmp_path).startswith(b"\x89PNG")
-    (first, _) = csv.DictReader(io.StringIO(page.render_csv(study(tmp_path), "s", tmp_path).decode(), newline=""))
+    (first, _) = csv.DictReader(io.StringIO(tables.runs_to_csv(study(tmp_path)).decode(), newline=""))
     assert first["reason"] == f"</td></table>{HOSTILE}"
     assert first["activation"] == "<b>0"
 
