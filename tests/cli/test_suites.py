@@ -40,7 +40,10 @@ def test_other_settings_of_the_environment_than_the_resumed_run_has_are_refused(
     assert milozero(*SHORT, "--env_id=CartPole-v1").returncode == 0
     result = milozero(*SHORT, "--env_id=CartPole-v1", "--resume", "--env_kwargs=sutton_barto_reward=true")
     assert result.returncode == 2
-    assert "--env_kwargs=sutton_barto_reward=true, but the run that is resumed has" in result.stderr
+    assert (
+        "--env_kwargs=sutton_barto_reward=true conflicts with the resumed run, which has --env_kwargs=;"
+        in result.stderr
+    )
 
 
 def test_list_of_one_family(milozero):
