@@ -25,7 +25,7 @@ def resume_settings(settings: Settings, metadata: dict[str, Any]) -> Settings:
         current["env_id"] = environments.resolve(settings.train.env_id)
     for name, saved in find_conflicts(settings, metadata):
         raise UserError(
-            f"--{name}={current[name]} conflicts with the resumed run, which has {saved}; "
+            f"--{name}={current[name]} conflicts with the resumed run, which has --{name}={saved}; "
             "remove the flag, or start a new run with another --uuid"
         )
     updated = settings.explicit | {"data_dir", "uuid", "resume"}  # the run's folder may have been moved

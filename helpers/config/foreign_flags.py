@@ -1,4 +1,4 @@
-"""Flags and arguments of Stable-Baselines3, rl-zoo3 and CleanRL, and our names for them."""
+"""Flags and arguments of Stable-Baselines3, rl-zoo3, CleanRL and rsl_rl, and our names for them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,23 @@ FOREIGN_FLAGS = {
     "n_envs": "--num_envs, per worker",
     "n_steps": "--rollout_len, summed over the environments of a worker: n_steps × num_envs",
     "num_steps": "--rollout_len, summed over the environments of a worker: num_steps × num_envs",
+    "num_steps_per_env": "--rollout_len, summed over the environments of a worker: num_steps_per_env × num_envs",
+    "max_iterations": "--num_iters",
     "num_minibatches": "--batch_size, the steps per worker and minibatch: rollout_len / num_minibatches",
+    "num_mini_batches": "--batch_size, the steps per worker and minibatch: rollout_len / num_mini_batches",
     "learning_rate": "--p_lr and --v_lr, for policy and value function",
     "lr": "--p_lr and --v_lr, for policy and value function",
     "anneal_lr": "--lr_schedule=linear",
     "no_anneal_lr": "--lr_schedule=constant",
     "n_epochs": "--epochs",
     "update_epochs": "--epochs",
+    "num_learning_epochs": "--epochs",
+    "lam": "--gae_lambda",
     "clip_coef": "--clip_range",
+    "clip_param": "--clip_range",
+    "entropy_coef": "--ent_coef",
+    "value_loss_coef": "--vf_coef",
+    "desired_kl": "--target_kl",
     "clip_vloss": "--clip_value_loss",
     "no_clip_vloss": "--no-clip_value_loss",
     "clip_range_vf": "--clip_value_loss, with --clip_range",

@@ -102,10 +102,13 @@ def test_resuming_a_finished_run_changes_nothing(milozero, run, tmp_path):
     [
         (["--resume"], "--resume needs --uuid"),
         (["--resume", "--uuid=nowhere"], "there is no experiment"),
-        (["--resume", "--uuid=run", "--p_lr=0.5"], "--p_lr=0.5 conflicts with the resumed run, which has 0.0003"),
+        (
+            ["--resume", "--uuid=run", "--p_lr=0.5"],
+            "--p_lr=0.5 conflicts with the resumed run, which has --p_lr=0.0003",
+        ),
         (
             ["--resume", "--uuid=run", "--env_id=Hopper"],
-            "--env_id=Hopper-v5 conflicts with the resumed run, which has CartPole",
+            "--env_id=Hopper-v5 conflicts with the resumed run, which has --env_id=CartPole",
         ),
         (["--resume=maybe", "--uuid=run"], "must be one of no, yes, auto"),
         (["--uuid=run"], "already exists"),

@@ -40,7 +40,10 @@ def test_resuming_with_other_env_kwargs_is_rejected(milozero):
     assert milozero(*SHORT, "--env_id=CartPole-v1").returncode == 0
     result = milozero(*SHORT, "--env_id=CartPole-v1", "--resume", "--env_kwargs=sutton_barto_reward=true")
     assert result.returncode == 2
-    assert "--env_kwargs=sutton_barto_reward=true, but the run that is resumed has" in result.stderr
+    assert (
+        "--env_kwargs=sutton_barto_reward=true conflicts with the resumed run, which has --env_kwargs=;"
+        in result.stderr
+    )
 
 
 def test_list_of_one_suite(milozero):

@@ -99,7 +99,7 @@ def test_every_method_gives_the_same_settings(task, tmp_path, monkeypatch, metho
         args = studies.arguments(job, method, path)
         read = parse(args)
         same = dataclasses.replace(read.common, config=task)
-        assert dataclasses.replace(read, common=same, given=job.settings.explicit) == job.settings
+        assert dataclasses.replace(read, common=same, explicit=job.settings.explicit) == job.settings
     if method == "minimal":
         assert not any(argument.startswith("--gamma") for argument in args)
     if method == "full" and not clones:
@@ -115,7 +115,7 @@ def test_setting_of_an_algorithm_is_known_wherever_the_algorithm_is_named(task, 
         assert parse([*argv, "--d_lr=0.1", expert]).agent.d_lr == 0.1
         assert parse([*argv, f"--config={task}", expert]).agent.d_lr == 1e-3
         assert parse([*argv, "--config", task, expert]).agent.d_lr == 1e-3
-    assert parse([f"--config={task}", expert], drawn={"algo": "gail"}).agent.d_lr == 1e-3
+    assert parse([f"--config={task}", expert], {"algo": "gail"}).agent.d_lr == 1e-3
     with pytest.raises(UserError, match="d_lr"):
         parse([f"--config={task}"])
     with pytest.raises(UserError, match="d_lr"):
@@ -232,7 +232,7 @@ def test_project_that_is_called_as_the_study_has_a_name_that_is_taken(task, tmp_
         ("task: eval\nmodel_path: x\n", "--env_id belongs to --task=train"),
         ("rpo_alpha: 0.5\nenvironments:\n  CartPole:\n    gamma: 2\n", "gamma"),
         ("rpo_alpha: 0.5\n", "--rpo_alpha=0.5: a finite set of actions"),
-        ("rpo_alpha: 0.5\ntarget_kl: 0.02\n", "--target_kl with --rpo_alpha"),
+        ("rpo_alpha: 0.5\ntarget_kl: 0.02\n", "--target_kl cannot be combined with --rpo_alpha"),
     ],
 )
 def test_study_whose_jobs_would_not_start_is_refused(tmp_path, text, named):
@@ -246,7 +246,7 @@ def test_study_whose_jobs_would_not_start_is_refused(tmp_path, text, named):
 @pytest.fixture
 def choices(tmp_path):
     path = tmp_path / "choices.yaml"
-    path.write_text("p_lr: [1e-4, 3e-4]\nclip: [0.1, 0.2, 0.3]\ngamma: 0.9\n")
+    path.write_text("p_lr: [1e-4, 3e-4]\nclip_range: [0.1, 0.2, 0.3]\ngamma: 0.9\n")
     return str(path)
 
 
