@@ -20,7 +20,7 @@ WRAPPER = """
 import sys
 from milozero import {program}, agents
 from milozero.studies import launch_config
-agents.AGENTS["vpg"] = "vpg_agent:VPGAgent"
+agents.AGENTS["vpg"] = agents.Algorithm("vpg_agent:VPGConfig", "vpg_agent:VPGAgent")
 launch_config.LAUNCHERS["processes"] = "processes:Processes"
 sys.argv[0] = "{program}.py"
 sys.exit({program}.main(sys.argv[1:]))
