@@ -33,10 +33,10 @@ class PolicyConfig:
     )
     log_std_init: float = param(0.0, "initial log standard deviation of continuous actions", low=-20, high=2)
 
-    p_lr: float = param(3e-4, "learning rate of the policy and of layers that the value function shares", low=0)
+    p_lr: float = param(3e-4, "learning rate of the policy, and of the shared layers with --shared_value", low=0)
     lr_schedule: str = param(
         "linear",
-        "linear: anneal all learning rates to 0 over the run; constant: keep them",
+        "linear: anneal p_lr and v_lr to 0 over the run; constant: keep them",
         choices=("linear", "constant"),
     )
     clip_norm: float = param(0.5, "maximum norm for gradient clipping; 0 disables it", low=0)

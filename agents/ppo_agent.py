@@ -86,7 +86,7 @@ class PPOAgent(PolicyAgent):
         metrics: dict[str, float] = {}
         for epoch in range(config.epochs):
             if epoch == 0 or config.recompute_advantages:
-                variance = self._add_advantages(batch, rollout, rewards, obs)
+                explained_var = self._add_advantages(batch, rollout, rewards, obs)
             if config.rpo_alpha:  # RPO (Rahman & Xue 2022, alg. 1): log π(a; μ + z) = log π(a − z; μ), z ~ U(−α, α)
                 shift = self.rng.uniform(-config.rpo_alpha, config.rpo_alpha, rollout.actions.shape)
                 batch["actions"] = self.to_tensor((rollout.actions - shift).astype(np.float32)).flatten(0, 1)
@@ -97,7 +97,7 @@ class PPOAgent(PolicyAgent):
             for name, value in epoch_metrics.items():  # running mean over the epochs
                 metrics[name] = metrics.get(name, 0.0) + (value - metrics.get(name, 0.0)) / (epoch + 1)
             if epoch == 0:
-                metrics["explained_variance"] = variance
+                metrics["explained_variance"] = explained_var
             if config.target_kl and epoch_metrics["approx_kl"] > config.target_kl:
                 break
         # Not earlier: the update must see observations as the policy saw them when it collected the rollout.
@@ -197,8 +197,8 @@ class PPOAgent(PolicyAgent):
             advantages = standardize(advantages, mask, self.comm)
         for name, field in (("advantages", advantages), ("returns", returns), ("old_values", values[:-1])):
             batch[name] = self.to_tensor(field.astype(np.float32)).flatten()
-        variance = np.array([explained_variance(values[:-1][mask], returns[mask])])
-        return float(self.comm.mean_(variance)[0])
+        explained_var = np.array([explained_variance(values[:-1][mask], returns[mask])])
+        return float(self.comm.mean_(explained_var)[0])
 
 
 def standardize(values: np.ndarray, mask: np.ndarray, comm: Comm) -> np.ndarray:

@@ -25,14 +25,14 @@ PPO_METRICS = {  # all but the last three are means over the minibatches and epo
         "update",
         "scaled reward²",
         "½ mean (value − return)², on rewards as scaled by `normalize_rewards`",
-        "falls at first, then follows the returns; a growth by orders of magnitude is a problem",
+        "falls at first, then follows the returns; growth by orders of magnitude indicates divergence",
         "Schulman et al. 2017, eq. 9 (its L^VF, halved)",
     ),
     "entropy": Metric(
         "update",
         "nats",
         "mean entropy of the action distribution, summed over dimensions; negative for narrow Gaussians",
-        "falls slowly; if it collapses early with poor returns, raise `ent_coef`; a long rise is a problem",
+        "falls slowly; if it collapses early with poor returns, raise `ent_coef`; if it keeps rising, lower it",
         "Schulman et al. 2017, eq. 9 (its S)",
     ),
     "approx_kl": Metric(

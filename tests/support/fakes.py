@@ -1,4 +1,4 @@
-"""Small stand-ins with known answers."""
+"""Fakes with known behavior."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from milozero.tracking.appended import AppendedFile
 
 
 class ThreadComm(Comm):
-    """One of several workers that are threads of this process."""
+    """A communicator of workers that are threads of this process."""
 
     def __init__(self, rank: int, size: int, shared: list[Any], barrier: threading.Barrier) -> None:
         self.rank, self.size, self.local_rank = rank, size, rank
@@ -49,7 +49,7 @@ class ThreadComm(Comm):
 
 
 def on_workers(size: int, work: Callable[[Comm], Any]) -> list[Any]:
-    """Return what `work` returns on each of `size` workers."""
+    """Run `work` on `size` workers; return their results."""
     shared, barrier, results = [None] * size, threading.Barrier(size, timeout=30), [None] * size
 
     def run(rank: int) -> None:
@@ -64,10 +64,10 @@ def on_workers(size: int, work: Callable[[Comm], Any]) -> list[Any]:
 
 
 class CountingEnv:
-    """A vector whose environment i counts its steps in its observation and ends after ``lengths[i]`` of them.
+    """A vector of environments: environment i observes its step count, and its episodes have ``lengths[i]`` steps.
 
-    It resets itself on the next step, as gymnasium and EnvPool do. Even environments terminate, odd ones are
-    truncated. The reward is 1 a step.
+    It autoresets on the next step, like gymnasium and EnvPool. Even environments terminate, odd ones are truncated.
+    The reward is 1 per step.
     """
 
     single_threaded = False
@@ -79,23 +79,23 @@ class CountingEnv:
         self.action_space = spaces.Box(-1.0, 1.0, (action_size,))
         self.action_shape, self.action_dtype = (action_size,), np.float32
         self.count = np.zeros(self.num_envs, int)
-        self.over = np.zeros(self.num_envs, bool)
+        self.done = np.zeros(self.num_envs, bool)
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
         self.seeds = list(seeds)
-        self.count[:], self.over[:] = 0, False
+        self.count[:], self.done[:] = 0, False
         return self.count[:, None].astype(np.float32)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, ...]:
-        rewards = np.where(self.over, 0.0, 1.0)
-        self.count = np.where(self.over, 0, self.count + 1)
-        self.over = ~self.over & (self.count == self.lengths)
+        rewards = np.where(self.done, 0.0, 1.0)
+        self.count = np.where(self.done, 0, self.count + 1)
+        self.done = ~self.done & (self.count == self.lengths)
         even = np.arange(self.num_envs) % 2 == 0
-        return self.count[:, None].astype(np.float32), rewards, self.over & even, self.over & ~even
+        return self.count[:, None].astype(np.float32), rewards, self.done & even, self.done & ~even
 
 
 class RandomAgent:
-    """Acts by its noise alone."""
+    """Returns its noise as actions."""
 
     def __init__(self, action_size: int = 1) -> None:
         self.action_size = action_size
@@ -108,14 +108,14 @@ class RandomAgent:
 
 
 class FullDisk:
-    """A file on a disk with room for so many bytes more."""
+    """A file on a disk with `room` for a number of bytes."""
 
     def __init__(self, file: Any) -> None:
         self.file, self.name, self.room = file, file.name, 10**6
 
     @classmethod
     def under(cls, appended: AppendedFile) -> FullDisk:
-        """Put such a disk under a file that a tracker appends to."""
+        """Replace the file of a tracker by one on such a disk."""
         appended._file = disk = cls(appended._file)  # type: ignore[assignment]
         return disk
 
@@ -135,7 +135,7 @@ class FullDisk:
 
 
 def events_in(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Return tag → (step, value) of each event, as TensorBoard's own reader has them."""
+    """Return the events (step, value) by tag, from TensorBoard's own reader."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     reader = EventAccumulator(str(folder), size_guidance={"scalars": 0})
@@ -144,7 +144,7 @@ def events_in(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def check_events(logs: Path) -> list[float]:
-    """Hold the events against progress.csv: the same numbers, no more and no fewer."""
+    """Check that the events hold exactly the numbers of progress.csv."""
     from milozero.agents.registry import get_metrics
     from milozero.tracking.csv import read_progress
 
@@ -152,7 +152,7 @@ def check_events(logs: Path) -> list[float]:
     events = events_in(logs / "tensorboard")
     for name, metric in get_metrics("ppo").items():
         rows = zip(columns["timesteps"], columns[name].astype(np.float32), strict=True)
-        wanted = [(int(step), value) for step, value in rows if not np.isnan(value)]
-        assert events.pop(f"{metric.group}/{name}", []) == wanted, name
+        expected = [(int(step), value) for step, value in rows if not np.isnan(value)]
+        assert events.pop(f"{metric.group}/{name}", []) == expected, name
     assert not events
     return columns["iteration"].tolist()

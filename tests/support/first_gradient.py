@@ -1,4 +1,4 @@
-"""Adam's first moments after one update on the whole global batch: as one worker, or as one of mpiexec's.
+"""Adam's first moment after one update on the whole global batch, with one worker or several.
 
 PYTHONPATH=. mpiexec -n 2 python tests/support/first_gradient.py gradients.npz
 """
@@ -18,7 +18,7 @@ CASES = {"Hopper-v5": ("Hopper-v5", False), "batch norm": ("Hopper-v5", True), "
 
 
 def first_gradients(comm: Comm) -> dict[str, np.ndarray]:
-    """Return case → gradient (P,) of two environments, shared out over the workers."""
+    """Return the gradients (P,) by case, for two environments distributed over the workers."""
     return {name: _first_gradient(comm, *case) for name, case in CASES.items()}
 
 
@@ -37,6 +37,6 @@ def _first_gradient(comm: Comm, env_id: str, batch_norm: bool) -> np.ndarray:
 
 if __name__ == "__main__":
     workers = make_comm()
-    found = first_gradients(workers)
+    gradients = first_gradients(workers)
     if workers.rank == 0:
-        np.savez(sys.argv[1], **found)
+        np.savez(sys.argv[1], **gradients)

@@ -1,7 +1,7 @@
-"""PPO as the papers have it, written a second time: what the agent must come to, parameter for parameter.
+"""An independent implementation of PPO, which the agent must match parameter by parameter.
 
-It sees the rollouts of all workers at once. Nothing is recursive, nothing is updated in place: sums are written out,
-and moments are those of everything that was ever seen.
+It processes the rollouts of all workers at once. Nothing is recursive or updated in place: sums are written out, and
+moments are computed from all samples so far.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.support.plain import (
 
 BOX, DISCRETE = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(3)
 SIZE, SEED = 3, 5
-# Steps so large that everything is clipped now and then.
+# Steps so large that everything is clipped sometimes.
 CLIPPING = {
     "p_perception_stack": "mlp_8",
     "v_perception_stack": "mlp_7_6",
@@ -52,7 +52,7 @@ CLIPPING = {
 
 
 def split_episodes(rollout: Rollout) -> Iterator[tuple[int, list[int]]]:
-    """Yield (environment, steps) of what the rollout has of each episode, without dead rows."""
+    """Yield (environment, steps) for the part of each episode in the rollout, without padding steps."""
     last = len(rollout.rewards) - 1
     for n in range(rollout.rewards.shape[1]):
         steps: list[int] = []
@@ -67,25 +67,25 @@ def split_episodes(rollout: Rollout) -> Iterator[tuple[int, list[int]]]:
 def compute_advantages(
     rollout: Rollout, rewards: np.ndarray, values: np.ndarray, gamma: float, lambda_: float
 ) -> np.ndarray:
-    """Return Σ (γλ)^k δ of the rest of the episode, for each step (T, N); 0 on dead rows."""
+    """Return Σ_k (γλ)^k δ_{t+k} over the rest of the episode, for each step (T, N); 0 for padding steps."""
     advantages = np.zeros(rewards.shape)
     for n, steps in split_episodes(rollout):
         errors = []
         for t in steps:
-            beyond = 0.0 if rollout.terminated[t, n] else values[t + 1, n]
-            errors.append(rewards[t, n] + gamma * beyond - values[t, n])
-        for place, t in enumerate(steps):
-            advantages[t, n] = sum((gamma * lambda_) ** k * error for k, error in enumerate(errors[place:]))
+            next_value = 0.0 if rollout.terminated[t, n] else values[t + 1, n]
+            errors.append(rewards[t, n] + gamma * next_value - values[t, n])
+        for index, t in enumerate(steps):
+            advantages[t, n] = sum((gamma * lambda_) ** k * error for k, error in enumerate(errors[index:]))
     return advantages
 
 
 class PlainRewardScaler(PlainMoments):
-    """Rewards over the deviation of the discounted return so far, of everything that was ever seen."""
+    """Divides rewards by the standard deviation of all discounted returns so far."""
 
     def __init__(self, config: PPOConfig) -> None:
         super().__init__()
         self.config = config
-        self.running: dict[tuple[int, int], list[float]] = {}  # rewards of episodes that go on: (worker, environment)
+        self.running: dict[tuple[int, int], list[float]] = {}  # (worker, environment) → rewards of the episode
 
     def __call__(self, rollouts: Sequence[Rollout]) -> list[np.ndarray]:
         if not self.config.normalize_rewards:
@@ -93,13 +93,13 @@ class PlainRewardScaler(PlainMoments):
         returns = []
         for worker, rollout in enumerate(rollouts):
             for n, steps in split_episodes(rollout):
-                so_far = self.running.setdefault((worker, n), [])
+                episode_rewards = self.running.setdefault((worker, n), [])
                 for t in steps:
-                    so_far.append(float(rollout.rewards[t, n]))
-                    past = reversed(so_far)
+                    episode_rewards.append(float(rollout.rewards[t, n]))
+                    past = reversed(episode_rewards)
                     returns.append(sum(self.config.gamma**k * reward for k, reward in enumerate(past)))
                     if rollout.terminated[t, n] or rollout.truncated[t, n]:
-                        so_far.clear()
+                        episode_rewards.clear()
         self.add(np.array(returns))
         limit = self.config.clip_reward
         return [np.clip(rollout.rewards / self.std, -limit, limit) for rollout in rollouts]
@@ -110,11 +110,11 @@ class PlainRewardScaler(PlainMoments):
 
 
 class PPOReference:
-    """Learns from the rollouts of all workers; `counts` counts what clipping had to do."""
+    """Learns from the rollouts of all workers; `counts` counts the effects of clipping."""
 
     def __init__(self, config: PPOConfig, network: PlainActorCritic, *, seed: int, workers: int = 1) -> None:
         self.config, self.network = config, network
-        self.shuffles = [generator(seed, Purpose.SHUFFLE, rank) for rank in range(workers)]
+        self.rngs = [generator(seed, Purpose.SHUFFLE, rank) for rank in range(workers)]
         named = dict(network.named_parameters())
         self.adam = adam(
             [
@@ -122,60 +122,60 @@ class PPOReference:
                 ([p for name, p in named.items() if name.split(".")[0] in ("value", "value_head")], config.v_lr),
             ]
         )
-        self.normalized = PlainNormalizer(config.clip_obs, config.normalize_observations)
-        self.scaled = PlainRewardScaler(config)
+        self.normalizer = PlainNormalizer(config.clip_obs, config.normalize_observations)
+        self.reward_scaler = PlainRewardScaler(config)
         self.counts: Counter[str] = Counter()
 
     def update(self, rollouts: Sequence[Rollout], progress: float, terminal_value: float = 0.0) -> dict[str, float]:
         config = self.config
         for group in self.adam.param_groups:
             group["lr"] = group["start"] * (1.0 - progress if config.lr_schedule == "linear" else 1.0)
-        rewards = self.scaled(rollouts)
+        rewards = self.reward_scaler(rollouts)
         for scaled, rollout in zip(rewards, rollouts, strict=True):
-            scaled[rollout.terminated] += config.gamma * terminal_value / self.scaled.divisor
-        obs = [self.normalized(rollout.obs) for rollout in rollouts]
+            scaled[rollout.terminated] += config.gamma * terminal_value / self.reward_scaler.divisor
+        obs = [self.normalizer(rollout.obs) for rollout in rollouts]
         rows = rollouts[0].mask.size
         fields = {
             "obs": [each[:-1].reshape(rows, -1) for each in obs],
-            "valid": [torch.tensor(rollout.mask.reshape(rows)) for rollout in rollouts],
+            "mask": [torch.tensor(rollout.mask.reshape(rows)) for rollout in rollouts],
         }
-        taken = [torch.tensor(rollout.actions.reshape(rows, *rollout.actions.shape[2:])) for rollout in rollouts]
+        actions = [torch.tensor(rollout.actions.reshape(rows, *rollout.actions.shape[2:])) for rollout in rollouts]
         with torch.no_grad():
             fields["old_log_probs"] = [
-                self.network.distribution(seen).log_prob(done)
-                for seen, done in zip(fields["obs"], taken, strict=True)
+                self.network.distribution(obs_).log_prob(actions_)
+                for obs_, actions_ in zip(fields["obs"], actions, strict=True)
             ]
-        share = np.mean([rollout.mask.mean() for rollout in rollouts])
-        by_epoch: list[dict[str, float]] = []
-        explained: list[float] = []
+        valid_share = np.mean([rollout.mask.mean() for rollout in rollouts])
+        epoch_metrics: list[dict[str, float]] = []
+        explained_variances: list[float] = []
         for epoch in range(config.epochs):
             if epoch == 0 or config.recompute_advantages:
-                estimates, share_explained = self._estimates(rollouts, rewards, obs)
+                estimates, explained_variance = self._estimates(rollouts, rewards, obs)
                 fields |= estimates
-                explained.append(share_explained)
-            fields["actions"] = [self._perturb(done, rng) for done, rng in zip(taken, self.shuffles, strict=True)]
+                explained_variances.append(explained_variance)
+            fields["actions"] = [self._perturb(each, rng) for each, rng in zip(actions, self.rngs, strict=True)]
             steps = []
-            for chosen in minibatches(self.shuffles, rows, config.batch_size):
+            for worker_rows in minibatches(self.rngs, rows, config.batch_size):
                 batch = {
-                    name: torch.cat([of[worker][own] for worker, own in enumerate(chosen)])
+                    name: torch.cat([of[worker][rows_of_worker] for worker, rows_of_worker in enumerate(worker_rows)])
                     for name, of in fields.items()
                 }
-                steps.append(self._step(batch, len(batch["valid"]) * share))
-            by_epoch.append({name: np.mean([step[name] for step in steps]) for name in steps[0]})
-            if config.target_kl and by_epoch[-1]["approx_kl"] > config.target_kl:
+                steps.append(self._step(batch, len(batch["mask"]) * valid_share))
+            epoch_metrics.append({name: np.mean([step[name] for step in steps]) for name in steps[0]})
+            if config.target_kl and epoch_metrics[-1]["approx_kl"] > config.target_kl:
                 break
         mask = [torch.tensor(rollout.mask) for rollout in rollouts]
-        self.network.follow(torch.cat([each[:-1][there] for each, there in zip(obs, mask, strict=True)]))
-        self.normalized.add(np.concatenate([rollout.obs[:-1][rollout.mask] for rollout in rollouts]))
-        metrics = {name: float(np.mean([each[name] for each in by_epoch])) for name in by_epoch[0]}
+        self.network.update_batch_norm(torch.cat([each[:-1][valid] for each, valid in zip(obs, mask, strict=True)]))
+        self.normalizer.add(np.concatenate([rollout.obs[:-1][rollout.mask] for rollout in rollouts]))
+        metrics = {name: float(np.mean([each[name] for each in epoch_metrics])) for name in epoch_metrics[0]}
         return metrics | {
-            "explained_variance": explained[0],
+            "explained_variance": explained_variances[0],
             "learning_rate": self.adam.param_groups[0]["lr"],
-            "epochs": float(len(by_epoch)),
+            "epochs": float(len(epoch_metrics)),
         }
 
     def _perturb(self, actions: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """Return actions less what robust policy optimization adds to the means."""
+        """Return actions minus RPO's perturbation of the means."""
         alpha = self.config.rpo_alpha
         return actions - torch.tensor(rng.uniform(-alpha, alpha, (*actions.shape,))) if alpha else actions
 
@@ -186,42 +186,42 @@ class PPOReference:
         advantages = [compute_advantages(*each, self.config.gamma, self.config.gae_lambda) for each in of_all]
         olds = [each[:-1] for each in values]
         returns = [a + v for a, v in zip(advantages, olds, strict=True)]
-        explained = []
+        explained_variances = []
         for rollout, target, old in zip(rollouts, returns, olds, strict=True):
-            unexplained, whole = (target - old)[rollout.mask], target[rollout.mask]
-            explained.append(1.0 - np.mean((unexplained - unexplained.mean()) ** 2) / np.var(whole))
+            residuals, targets = (target - old)[rollout.mask], target[rollout.mask]
+            explained_variances.append(1.0 - np.mean((residuals - residuals.mean()) ** 2) / np.var(targets))
         if self.config.normalize_advantages:
             every = np.concatenate([a[rollout.mask] for a, rollout in zip(advantages, rollouts, strict=True)])
             advantages = [(a - every.mean()) / (every.std() + 1e-8) for a in advantages]
         flat = {"advantages": advantages, "returns": returns, "old_values": olds}
         estimates = {name: [torch.tensor(each.reshape(-1)) for each in of] for name, of in flat.items()}
-        return estimates, float(np.mean(explained))
+        return estimates, float(np.mean(explained_variances))
 
     def _step(self, batch: dict[str, torch.Tensor], count: float) -> dict[str, float]:
-        """Take one step on what is valid of a minibatch; sums are divided by `count` for means."""
+        """Take one step on a minibatch without its padding steps; means are sums divided by `count`."""
         config, eps = self.config, self.config.clip_range
-        mask = batch.pop("valid")
+        mask = batch.pop("mask")
         batch = {name: field[mask] for name, field in batch.items()}
         distribution = self.network.distribution(batch["obs"])
         log_ratio = distribution.log_prob(batch["actions"]) - batch["old_log_probs"]
         ratio, advantages = log_ratio.exp(), batch["advantages"]
-        allowed = torch.where(advantages > 0, ratio.clamp(max=1.0 + eps), ratio.clamp(min=1.0 - eps))
-        policy_loss = -(allowed * advantages).sum() / count
+        clipped_ratio = torch.where(advantages > 0, ratio.clamp(max=1.0 + eps), ratio.clamp(min=1.0 - eps))
+        policy_loss = -(clipped_ratio * advantages).sum() / count
 
         values, old = self.network.values(batch["obs"]), batch["old_values"]
         errors = (batch["returns"] - values) ** 2
         if config.clip_value_loss:
-            near = torch.minimum(torch.maximum(values, old - eps), old + eps)
-            near_errors = (batch["returns"] - near) ** 2
-            self.counts["value clipped"] += int((near_errors > errors + 1e-9).sum())
-            self.counts["value not clipped"] += int((errors > near_errors + 1e-9).sum())
-            errors = torch.where(near_errors > errors, near_errors, errors)
+            clipped = torch.minimum(torch.maximum(values, old - eps), old + eps)
+            clipped_errors = (batch["returns"] - clipped) ** 2
+            self.counts["value clipped"] += int((clipped_errors > errors + 1e-9).sum())
+            self.counts["value not clipped"] += int((errors > clipped_errors + 1e-9).sum())
+            errors = torch.where(clipped_errors > errors, clipped_errors, errors)
         value_loss = errors.sum() / (2.0 * count)
         entropy = distribution.entropy().sum() / count
         loss = policy_loss + config.vf_coef * value_loss - config.ent_coef * entropy
         norm = descend(self.adam, loss, config.clip_norm)
 
-        far = (ratio > 1.0 + eps) | (ratio < 1.0 - eps)
+        outside = (ratio > 1.0 + eps) | (ratio < 1.0 - eps)
         for side, where in (("above", ratio > 1.0 + eps), ("below", ratio < 1.0 - eps)):
             for sign, which in (("good", advantages > 0), ("bad", advantages < 0)):
                 self.counts[f"{side}, {sign}"] += int((where & which).sum())
@@ -231,7 +231,7 @@ class PPOReference:
             "value_loss": value_loss.item(),
             "entropy": entropy.item(),
             "approx_kl": ((ratio - 1.0) - log_ratio).sum().item() / count,
-            "clip_fraction": far.sum().item() / count,
+            "clip_fraction": outside.sum().item() / count,
             "grad_norm": norm,
         }
 
@@ -249,14 +249,14 @@ def make_reference(agent, space, config, workers=1):
 
 
 def train_with_reference(space, terminal_value=0.0, compile=False, **options):
-    """Let the agent and the reference make three updates, compare after each; return the reference."""
+    """Compare three updates of the agent and of the reference; return the reference."""
     config = PPOConfig(**CLIPPING | options)
     agent = make_agent(space, config, compile=compile)
     reference = make_reference(agent, space, config)
     for k, rollout in enumerate(make_rollouts(space)):
-        theirs = agent.update(rollout, k / 4, terminal_value=terminal_value)
-        mine = reference.update([rollout], k / 4, terminal_value)
-        assert set(mine) == set(theirs)
-        assert_same_metrics(mine, theirs)
+        metrics = agent.update(rollout, k / 4, terminal_value=terminal_value)
+        expected = reference.update([rollout], k / 4, terminal_value)
+        assert set(expected) == set(metrics)
+        assert_same_metrics(expected, metrics)
         assert_same_parameters(reference.network, agent.network)
     return reference

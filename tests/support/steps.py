@@ -1,4 +1,4 @@
-"""Steps of a policy and of an expert, random but alike in every test, and what is asked of every agent."""
+"""Random rollouts and demonstrations, the same in every test, and a check that every agent must pass."""
 
 import numpy as np
 from gymnasium import spaces
@@ -11,18 +11,18 @@ BOX = spaces.Box(-1.0, 1.0, (2,))
 
 
 def rollout(seed=0, terminated=()):
-    """Return a rollout of random steps whose rewards a policy must never see; dead rows follow the ends."""
+    """Return a random rollout with padding steps after terminations, and rewards that no policy may learn from."""
     rng = np.random.default_rng(seed)
-    ends = np.zeros((T, N), bool)
+    done = np.zeros((T, N), bool)
     mask = np.ones((T, N), bool)
     for t, n in terminated:
-        ends[t, n] = True
+        done[t, n] = True
         mask[t + 1 : t + 2, n] = False
     return Rollout(
         obs=rng.normal(size=(T + 1, N, SIZE)).astype(np.float32),
         actions=rng.normal(size=(T, N, 2)).astype(np.float32),
         rewards=np.full((T, N), 1e6, np.float32),
-        terminated=ends,
+        terminated=done,
         truncated=np.zeros((T, N), bool),
         mask=mask,
         episodes=[],
@@ -36,14 +36,14 @@ def expert(length=50, terminated=False):
 
 
 def check_resume(make):
-    """Let an agent learn on, and one of ``make(iteration)`` that takes over its state: both learn the same bits."""
-    straight = make(0)
+    """Check that an agent of ``make(iteration)`` learns the same bits after it is restored from a checkpoint."""
+    original = make(0)
     for k in range(3):
-        straight.update(rollout(k, [(3, 1)]), 0.0)
+        original.update(rollout(k, [(3, 1)]), 0.0)
     resumed = make(3)
-    resumed.load_state_dict(straight.state_dict())
-    resumed.load_rank_state_dict(straight.rank_state_dict())
+    resumed.load_state_dict(original.state_dict())
+    resumed.load_rank_state_dict(original.rank_state_dict())
     for k in (3, 4):
-        one, two = (agent.update(rollout(k, [(5, 0)]), 0.5) for agent in (straight, resumed))
-        np.testing.assert_equal(one, two)
-    assert straight.parameter_hash() == resumed.parameter_hash()
+        expected, actual = (agent.update(rollout(k, [(5, 0)]), 0.5) for agent in (original, resumed))
+        np.testing.assert_equal(expected, actual)
+    assert original.parameter_hash() == resumed.parameter_hash()

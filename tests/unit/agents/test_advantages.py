@@ -8,7 +8,7 @@ def column(*values):
 
 
 def test_truncated_step_bootstraps_and_terminated_step_does_not():
-    # Two episodes of two steps, gamma 0.5, lambda 0.5. The first ends, the second is cut off.
+    # Two episodes of two steps, gamma 0.5, lambda 0.5. The first terminates, the second is truncated.
     rewards = column(1, 2, 3, 4)
     values = column(10, 20, 30, 40)
     next_values = column(20, 99, 40, 50)
@@ -16,8 +16,8 @@ def test_truncated_step_bootstraps_and_terminated_step_does_not():
     done = column(0, 1, 0, 1).astype(bool)
     advantages = gae(rewards, values, next_values, terminated, done, 0.5, 0.5)
     last = 4 + 0.5 * 50 - 40
-    ended = 2 - 20
-    expected = column(1 + 0.5 * 20 - 10 + 0.25 * ended, ended, 3 + 0.5 * 40 - 30 + 0.25 * last, last)
+    terminal = 2 - 20
+    expected = column(1 + 0.5 * 20 - 10 + 0.25 * terminal, terminal, 3 + 0.5 * 40 - 30 + 0.25 * last, last)
     np.testing.assert_allclose(advantages, expected)
 
 

@@ -1,4 +1,4 @@
-"""Behavioral cloning on demonstrations whose actions are a known function of the observations."""
+"""Behavioral cloning of actions that are a known function of the observations."""
 
 import math
 
@@ -19,16 +19,16 @@ BOX = spaces.Box(-1.0, 1.0, (2,))
 
 
 def expert(length=200, episodes=2, discrete=False, noise=0.0):
-    """Return episodes of an expert that acts linearly, or by the sign of the first observation."""
+    """Return episodes of a linear policy, or of one that thresholds the first observation."""
     rng = np.random.default_rng(0)
-    found = []
+    result = []
     for _ in range(episodes):
         obs = rng.normal(3.0, 2.0, size=(length + 1, 3))
         actions = np.stack([0.2 * obs[:-1, 0], -0.1 * obs[:-1, 1]], axis=1)
         actions += noise * rng.normal(size=actions.shape)
         choice = (obs[:-1, 0] > 3.0).astype(np.int64)
-        found.append(Episode(obs, choice if discrete else actions, np.ones(length), False, True))
-    return found
+        result.append(Episode(obs, choice if discrete else actions, np.ones(length), False, True))
+    return result
 
 
 def make(comm=None, space=BOX, demos=None, imitation=None, iteration=0, **config):
@@ -59,8 +59,8 @@ def test_discrete_actions_are_learned_and_mse_is_refused():
     agent = make(space=space, demos=expert(discrete=True))
     learn(agent, 8)
     obs = np.random.default_rng(9).normal(3.0, 2.0, size=(100, 3))
-    right = [agent.predict(row) == (row[0] > 3.0) for row in obs]
-    assert np.mean(right) > 0.9
+    correct = [agent.predict(row) == (row[0] > 3.0) for row in obs]
+    assert np.mean(correct) > 0.9
     with pytest.raises(UserError, match="continuous"):
         make(space=space, demos=expert(discrete=True), bc_loss="mse")
 
@@ -72,7 +72,7 @@ def test_loss_is_the_mean_nll_or_mse():
         ("mse", (1 + 4 + 0 + 2) / 8),
     ):
         agent = make(bc_loss=kind)
-        params = {n: torch.zeros_like(p) for n, p in agent.network.named_parameters()}  # mean 0, deviation 1
+        params = {n: torch.zeros_like(p) for n, p in agent.network.named_parameters()}  # mean 0, standard deviation 1
         value, metrics = agent.loss(params, {"obs": obs, "actions": actions})
         assert float(value) == pytest.approx(expected)
         assert metrics["policy_loss"] is value

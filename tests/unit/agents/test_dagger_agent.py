@@ -1,4 +1,4 @@
-"""DAgger with experts whose answers are known."""
+"""DAgger with simple experts."""
 
 import dataclasses
 
@@ -15,14 +15,14 @@ from tests.support.steps import BOX, SIZE, N, T, check_resume, rollout
 
 
 class Linear:
-    """An expert that acts linearly on observations, far out where those are."""
+    """A linear expert without action limits."""
 
     def predict_batch(self, obs):
         return np.stack([0.3 * obs[:, 0], -0.2 * obs[:, 1]], axis=1).astype(np.float32)
 
 
 class Sign:
-    """An expert that acts by the sign of the first observation."""
+    """An expert that thresholds the first observation."""
 
     def predict_batch(self, obs):
         return (obs[:, 0] > 0.0).astype(np.int64)
@@ -52,8 +52,8 @@ def test_expert_share_falls_linearly_from_1_to_0():
     shares = []
     for k in range(6):
         by_expert = (agent.sample_actions(obs, noise) == np.clip(Linear().predict_batch(obs), -1, 1)).all(1)
-        own = (agent.sample_actions(obs, noise) == agent.predict_batch(obs)).all(1)
-        assert (by_expert ^ own).all()
+        by_policy = (agent.sample_actions(obs, noise) == agent.predict_batch(obs)).all(1)
+        assert (by_expert ^ by_policy).all()
         shares.append(float(by_expert.mean()))
         assert agent.update(rollout(k), 0.0)["expert_share"] == max(0.0, 1.0 - k / 4)
     np.testing.assert_allclose(shares, [1.0, 0.75, 0.5, 0.25, 0.0, 0.0], atol=0.05)
@@ -61,11 +61,11 @@ def test_expert_share_falls_linearly_from_1_to_0():
 
 
 def test_expert_actions_are_clipped_to_the_action_space():
-    class Wild(Linear):
+    class Unclipped(Linear):
         def predict_batch(self, obs):
             return 50.0 * super().predict_batch(obs)
 
-    agent = make(expert=Wild())
+    agent = make(expert=Unclipped())
     agent.update(rollout(), 0.0)
     assert np.abs(agent.expert_actions).max() == 1.0
 
@@ -88,7 +88,7 @@ def test_buffer_is_a_uniform_sample_of_all_observations():
         agent.update(steps, 0.0)
     assert (agent.buffer_len, agent.num_queries) == (100, 60 * T * N)
     np.testing.assert_allclose(agent.expert_actions, np.clip(Linear().predict_batch(agent.obs), -1, 1))
-    assert agent.obs[:, 0].mean() == pytest.approx(29.5, abs=6.0)  # 3.4 deviations of such a mean
+    assert agent.obs[:, 0].mean() == pytest.approx(29.5, abs=6.0)  # 3.4 standard errors
     assert len(np.unique(agent.obs[:, 0])) > 35
 
 

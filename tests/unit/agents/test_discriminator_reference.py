@@ -1,4 +1,4 @@
-"""GAIL's and AIRL's learning against one that is written independently: losses, gradients, rewards, whole updates."""
+"""GAIL and AIRL against independent implementations: losses, gradients, rewards and whole updates."""
 
 import dataclasses
 import math
@@ -25,10 +25,10 @@ from tests.support.plain import (
     assert_same_parameters,
     copy_parameters,
     descend,
-    follow,
     hidden_layers,
     make_rollouts,
     minibatches,
+    update_batch_norm,
 )
 from tests.support.ppo_reference import PPOReference
 
@@ -48,14 +48,14 @@ LEARNING = {
 
 
 class SpectrallyNormed(nn.Linear):
-    """A linear layer over its largest singular value, by decomposition."""
+    """A linear layer divided by its largest singular value, from a decomposition."""
 
     def forward(self, x):
         return nn.functional.linear(x, self.weight / torch.linalg.matrix_norm(self.weight, 2), self.bias)
 
 
 class PlainMLPHead(nn.Module):
-    """Hidden layers and one number."""
+    """An MLP with one output."""
 
     def __init__(self, inputs, config):
         super().__init__()
@@ -70,7 +70,7 @@ class PlainMLPHead(nn.Module):
 
 
 class PlainGAIL(nn.Module):
-    """What GAIL sees of a step, and what it makes of that."""
+    """GAIL's features and discriminator."""
 
     def __init__(self, config, space):
         super().__init__()
@@ -96,12 +96,12 @@ class PlainGAIL(nn.Module):
     def scores(self, inputs, mask):
         return self(inputs)
 
-    def follow(self, x):
-        follow(self.scalar.stack, x)
+    def update_batch_norm(self, x):
+        update_batch_norm(self.scalar.stack, x)
 
 
 class PlainAIRL(nn.Module):
-    """What AIRL sees of a step, and what it makes of that: f − log π."""
+    """AIRL's features and discriminator f − log π."""
 
     def __init__(self, config, space):
         super().__init__()
@@ -122,9 +122,9 @@ class PlainAIRL(nn.Module):
         return torch.cat([obs, actions], -1), obs, next_obs, not_terminated[..., 0], log_probs[..., 0]
 
     def f(self, x):
-        rewarded, obs, next_obs, not_terminated, _ = self.parts(x)
+        reward_inputs, obs, next_obs, not_terminated, _ = self.parts(x)
         return (
-            self.reward(rewarded)
+            self.reward(reward_inputs)
             - self.potential(obs)
             + self.config.gamma * self.potential(next_obs) * not_terminated
         )
@@ -139,33 +139,33 @@ class PlainAIRL(nn.Module):
     def scores(self, inputs, mask):
         return self.f(inputs) - inputs[mask][:, -1].mean()
 
-    def follow(self, x):
+    def update_batch_norm(self, x):
         reward_inputs, obs, next_obs, *_ = self.parts(x)
-        follow(self.reward.stack, reward_inputs)
-        follow(self.potential.stack, torch.cat([obs, next_obs]))
+        update_batch_norm(self.reward.stack, reward_inputs)
+        update_batch_norm(self.potential.stack, torch.cat([obs, next_obs]))
 
 
 def discriminator_loss(discriminator, config, batch):
-    """Return the loss to go down, and the metrics, of a minibatch."""
+    """Return the discriminator's loss and metrics of a minibatch."""
     expert, policy = discriminator(batch["expert"]), discriminator(batch["policy"])
     cross_entropy = nn.functional.binary_cross_entropy_with_logits
-    told = cross_entropy(expert, torch.full_like(expert, 1.0 - config.d_label_smoothing))
-    told = told + cross_entropy(policy, torch.zeros_like(policy))
-    answers = torch.distributions.Bernoulli(logits=torch.stack([expert, policy]))
+    cross_entropy_loss = cross_entropy(expert, torch.full_like(expert, 1.0 - config.d_label_smoothing))
+    cross_entropy_loss = cross_entropy_loss + cross_entropy(policy, torch.zeros_like(policy))
+    predictions = torch.distributions.Bernoulli(logits=torch.stack([expert, policy]))
     penalty = torch.zeros(())
     if config.d_penalty != "none":
         mix = batch["mix"]
-        where = (1 - mix) * batch["expert"] + mix * batch["policy"]
+        points = (1 - mix) * batch["expert"] + mix * batch["policy"]
         if config.d_penalty == "dragan":
-            where = batch["expert"] + mix * batch["noise"]
-        where = where.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(discriminator(where).sum(), where, create_graph=True)
-        steepness = slope[:, : discriminator.penalty_dims].norm(dim=1)
-        counted = steepness > 1.0 if config.d_penalty == "one_sided" else torch.ones_like(steepness, dtype=bool)
-        penalty = torch.where(counted, (steepness - 1.0) ** 2, 0.0).mean()
-    loss = told + config.d_penalty_coef * penalty - config.d_ent_coef * answers.entropy().mean()
-    means = {"d_prob_expert": answers.probs[0].mean(), "d_prob_policy": answers.probs[1].mean()}
-    return loss, {"d_loss": told, "d_penalty": penalty} | means
+            points = batch["expert"] + mix * batch["noise"]
+        points = points.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(discriminator(points).sum(), points, create_graph=True)
+        grad_norm = gradient[:, : discriminator.penalty_dims].norm(dim=1)
+        included = grad_norm > 1.0 if config.d_penalty == "one_sided" else torch.ones_like(grad_norm, dtype=bool)
+        penalty = torch.where(included, (grad_norm - 1.0) ** 2, 0.0).mean()
+    loss = cross_entropy_loss + config.d_penalty_coef * penalty - config.d_ent_coef * predictions.entropy().mean()
+    means = {"d_prob_expert": predictions.probs[0].mean(), "d_prob_policy": predictions.probs[1].mean()}
+    return loss, {"d_loss": cross_entropy_loss, "d_penalty": penalty} | means
 
 
 def compute_reward(score, form):
@@ -174,7 +174,7 @@ def compute_reward(score, form):
 
 
 class AdversarialReference:
-    """Tells the policy from the expert, and lets PPO's reference learn from that; of the data of all workers."""
+    """Trains a discriminator and PPO's reference on its reward, with the data of all workers."""
 
     def __init__(self, agent, plain, space, demos, workers=1):
         self.config, self.space, self.discriminator = agent.config, space, plain
@@ -188,15 +188,15 @@ class AdversarialReference:
         self.ended = [np.zeros(4 // workers, bool) for _ in range(workers)]
 
     def features(self, obs, actions, next_obs, terminated):
-        """Return what the discriminator sees of steps, by the policy and the moments that there are now."""
-        seen, then = self.ppo.normalized(obs), self.ppo.normalized(next_obs)
+        """Return the features of steps, with the current policy and normalizer."""
+        seen, then = self.ppo.normalizer(obs), self.ppo.normalizer(next_obs)
         done = torch.tensor(np.clip(actions, -1, 1) if self.space.shape else actions)
         shape = seen.shape[:-1]
         with torch.no_grad():
             policy = self.ppo.network.distribution(seen.flatten(0, -2))
             log_probs = policy.log_prob(done.flatten(0, len(shape) - 1)).reshape(shape)
-        marks = done.double() if self.space.shape else nn.functional.one_hot(done, int(self.space.n)).double()
-        return self.discriminator.features(seen, marks, then, torch.tensor(~terminated), log_probs)
+        encoded = done.double() if self.space.shape else nn.functional.one_hot(done, int(self.space.n)).double()
+        return self.discriminator.features(seen, encoded, then, torch.tensor(~terminated), log_probs)
 
     def sample_expert(self, rng, count):
         obs, next_obs = (np.concatenate([e.obs[of] for e in self.demos]) for of in (slice(-1), slice(1, None)))
@@ -231,9 +231,9 @@ class AdversarialReference:
         self.iteration += 1
         mask = [torch.tensor(rollout.mask) for rollout in rollouts]
         width = own[0][0].shape[-1]
-        everything = torch.cat([inputs.reshape(-1, width) for inputs, _ in own])
+        all_features = torch.cat([inputs.reshape(-1, width) for inputs, _ in own])
         with torch.no_grad():
-            scores = self.discriminator.scores(everything, torch.cat([each.flatten() for each in mask]))
+            scores = self.discriminator.scores(all_features, torch.cat([each.flatten() for each in mask]))
             end = 0.0
             if getattr(config, "d_absorbing", False):
                 reward = float(
@@ -245,13 +245,13 @@ class AdversarialReference:
             np.where(r.mask, compute_reward(s, config.d_reward), 0.0) for r, s in zip(rollouts, split, strict=True)
         ]
         if learned is not None:
-            self.discriminator.follow(learned)
-        rewarded = [dataclasses.replace(r, rewards=reward) for r, reward in zip(rollouts, rewards, strict=True)]
-        metrics["d_reward"] = float(np.mean([r.rewards[r.mask].mean() for r in rewarded]))
-        return metrics | self.ppo.update(rewarded, progress, end)
+            self.discriminator.update_batch_norm(learned)
+        rollouts = [dataclasses.replace(r, rewards=reward) for r, reward in zip(rollouts, rewards, strict=True)]
+        metrics["d_reward"] = float(np.mean([r.rewards[r.mask].mean() for r in rollouts]))
+        return metrics | self.ppo.update(rollouts, progress, end)
 
     def _update_discriminator(self, policy, count):
-        config, found = self.config, []
+        config, results = self.config, []
         for _ in range(config.d_steps):
             fields = {name: [] for name in ("expert", "policy", "mix", "noise")}
             for rng, steps in zip(self.rngs, policy, strict=True):
@@ -267,18 +267,18 @@ class AdversarialReference:
             fields = {name: of for name, of in fields.items() if of}
             for rows in minibatches(self.rngs, count, config.d_batch_size):
                 batch = {
-                    name: torch.cat([part[mine] for part, mine in zip(of, rows, strict=True)])
+                    name: torch.cat([part[indices] for part, indices in zip(of, rows, strict=True)])
                     for name, of in fields.items()
                 }
                 loss, metrics = discriminator_loss(self.discriminator, config, batch)
                 descend(self.adam, loss, 0.0)
-                found.append(metrics)
-        means = {name: float(np.mean([each[name].item() for each in found])) for name in found[0]}
+                results.append(metrics)
+        means = {name: float(np.mean([each[name].item() for each in results])) for name in results[0]}
         return means, torch.cat([*fields["expert"], *fields["policy"]])
 
 
 def demonstrations(space, lengths=((8, True), (9, False), (1, True), (4, True))):
-    """Return episodes of an expert elsewhere, of lengths, terminated or not; some actions are beyond the limits."""
+    """Return episodes of the given lengths, terminated or not, with some actions beyond the limits."""
     rng, episodes = np.random.default_rng(8), []
     for length, terminated in lengths:
         obs = rng.normal([1.0, 0.0, 0.3], [1.0, 3.0, 0.3], (length + 1, SIZE)).astype(np.float32)
@@ -307,9 +307,9 @@ def check_three_updates(algorithm, space=BOX, **options):
     agent, plain = make(algorithm, space, **options)
     reference = AdversarialReference(agent, plain, space, demonstrations(space))
     for k, rollout in enumerate(make_rollouts(space, seed=3)):
-        theirs, mine = agent.update(rollout, k / 4), reference.update([rollout], k / 4)
-        assert set(mine) == set(theirs)
-        assert_same_metrics(mine, theirs)
+        actual, expected = agent.update(rollout, k / 4), reference.update([rollout], k / 4)
+        assert set(expected) == set(actual)
+        assert_same_metrics(expected, actual)
         assert_same_parameters(plain.agent_network, agent.discriminator)
         assert_same_parameters(reference.ppo.network, agent.network)
 
@@ -357,16 +357,16 @@ def test_two_workers_equal_one_reference_with_the_data_of_both(algorithm, option
     options = options | {"batch_size": 16, "d_batch_size": 16, "d_batch_norm": True}
     data = [make_rollouts(BOX, num_envs=2, seed=seed, ends=ends) for seed, ends in ((1, 0.3), (2, 0.02))]
     reference = AdversarialReference(*make(algorithm, **options), BOX, demonstrations(BOX), workers=2)
-    mine = [reference.update(pair, 0.0) for pair in zip(*data, strict=True)]
+    expected = [reference.update(pair, 0.0) for pair in zip(*data, strict=True)]
 
     def work(comm):
         agent, _ = make(algorithm, comm=comm, num_envs=2, **options)
         return agent, [agent.update(rollout, 0.0) for rollout in data[comm.rank]]
 
-    for agent, theirs in on_workers(2, work):
+    for agent, actual in on_workers(2, work):
         assert_same_parameters(reference.discriminator.agent_network, agent.discriminator)
         assert_same_parameters(reference.ppo.network, agent.network)
-        for one, other in zip(mine, theirs, strict=True):
+        for one, other in zip(expected, actual, strict=True):
             assert_same_metrics(one, other)
 
 
@@ -383,28 +383,27 @@ def minibatch(columns, rows=8, steep=1.5):
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("more", [{"activation": "elu"}, {"d_spectral_norm": True}], ids=str)
 def test_loss_and_gradient_equal_the_references(algorithm, penalty, more):
-    """The reference's gradient is held against differences of its loss, too: it is a gradient of a gradient."""
+    """The reference's gradient, which is a second derivative, is also checked by finite differences."""
     options = {"d_penalty": penalty, "d_label_smoothing": 0.1, "d_ent_coef": 0.2} | more
     agent, plain = make(algorithm, **options)
     copy_parameters(plain.agent_network, agent.discriminator)
-    with torch.no_grad():  # steep here and flat there, so that one-sided penalties count some rows and not others
-        for parameter, theirs in zip(plain.parameters(), agent.discriminator.parameters(), strict=True):
+    with torch.no_grad():  # so that one-sided penalties include some rows and exclude others
+        for parameter in (*plain.parameters(), *agent.discriminator.parameters()):
             parameter.mul_(1.3).add_(0.1)
-            theirs.mul_(1.3).add_(0.1)
     for _ in range(200):
-        agent.discriminator.refresh()  # where power iteration comes to
+        agent.discriminator.refresh()  # until power iteration converges
     batch = minibatch(plain.penalty_dims if algorithm == "gail" else plain.penalty_dims + 2)
     loss, metrics = discriminator_loss(plain, agent.config, batch)
-    mine = torch.autograd.grad(loss, list(plain.parameters()))
+    gradients = torch.autograd.grad(loss, list(plain.parameters()))
 
     params = {name: p.clone().requires_grad_() for name, p in agent.discriminator.named_parameters()}
-    theirs_loss, theirs_metrics = agent.d_loss(params, {name: field.float() for name, field in batch.items()})
-    theirs = dict(zip(params, torch.autograd.grad(theirs_loss, list(params.values())), strict=True))
-    assert theirs_loss.item() == pytest.approx(loss.item(), rel=1e-5)
+    actual_loss, actual_metrics = agent.d_loss(params, {name: field.float() for name, field in batch.items()})
+    actual = dict(zip(params, torch.autograd.grad(actual_loss, list(params.values())), strict=True))
+    assert actual_loss.item() == pytest.approx(loss.item(), rel=1e-5)
     expected = {name: value.item() for name, value in metrics.items()}
-    assert {name: value.item() for name, value in theirs_metrics.items()} == pytest.approx(expected, rel=1e-4)
-    for (name, parameter), gradient in zip(plain.agent_network.named_parameters(), mine, strict=True):
-        torch.testing.assert_close(theirs[name].double(), gradient, rtol=1e-3, atol=1e-4)
+    assert {name: value.item() for name, value in actual_metrics.items()} == pytest.approx(expected, rel=1e-4)
+    for (name, parameter), gradient in zip(plain.agent_network.named_parameters(), gradients, strict=True):
+        torch.testing.assert_close(actual[name].double(), gradient, rtol=1e-3, atol=1e-4)
         place = (0,) * parameter.dim()
         ends = []
         for step in (1e-6, -2e-6):
@@ -418,17 +417,17 @@ def test_loss_and_gradient_equal_the_references(algorithm, penalty, more):
 
 @pytest.mark.parametrize("algorithm", ["gail", "airl"])
 def test_one_sided_penalty_ignores_small_gradients(algorithm):
-    found = {}
+    results = {}
     for penalty in PENALTIES:
         agent, plain = make(algorithm, d_penalty=penalty)
         flat = {name: 0.01 * p for name, p in agent.discriminator.named_parameters()}
         batch = minibatch(plain.penalty_dims + (2 if algorithm == "airl" else 0))
-        found[penalty] = float(agent.d_loss(flat, {n: f.float() for n, f in batch.items()})[1]["d_penalty"])
-    assert found == pytest.approx({"none": 0.0, "one_sided": 0.0, "wgan": 1.0, "dragan": 1.0}, abs=1e-3)
+        results[penalty] = float(agent.d_loss(flat, {n: f.float() for n, f in batch.items()})[1]["d_penalty"])
+    assert results == pytest.approx({"none": 0.0, "one_sided": 0.0, "wgan": 1.0, "dragan": 1.0}, abs=1e-3)
 
 
 def test_rewards_equal_numbers_worked_by_hand():
-    """Of D = 3/4: −log(1/4), log(3/4), and log 3."""
+    """For D = 3/4: −log(1/4), log(3/4) and log 3."""
     score = np.array([math.log(3.0)])
     expected = {"positive": math.log(4.0), "negative": math.log(0.75), "unbiased": math.log(3.0)}
     for form, reward in expected.items():

@@ -1,4 +1,4 @@
-"""GAIL's discriminator against numbers worked by hand, torch's autograd, and workers beside each other."""
+"""GAIL's discriminator against numbers worked by hand and torch's autograd, and several workers."""
 
 import dataclasses
 import math
@@ -20,7 +20,7 @@ from tests.support.steps import BOX, SIZE, N, T, check_resume, expert, rollout
 
 
 def compute_features(agent, obs, actions):
-    """Return what the discriminator sees of observations as they come and actions; GAIL's looks at nothing else."""
+    """Return the discriminator's features for unnormalized observations and for actions."""
     return agent.features(agent.obs_normalizer(obs), actions, obs, np.zeros(obs.shape[:-1], bool))
 
 
@@ -53,14 +53,14 @@ def test_loss_is_cross_entropy_minus_the_entropy_bonus(smoothing):
     agent = make(d_penalty="none", d_ent_coef=0.5, d_label_smoothing=smoothing)
     fields = batch()
     total, metrics = agent.d_loss(get_params(agent), fields)
-    told_expert, told_policy = (torch.sigmoid(agent.discriminator(fields[name])) for name in ("expert", "policy"))
+    expert, policy = (torch.sigmoid(agent.discriminator(fields[name])) for name in ("expert", "policy"))
     bce = torch.nn.functional.binary_cross_entropy
-    told = bce(told_expert, torch.full((6,), 1.0 - smoothing)) + bce(told_policy, torch.zeros(6))
-    both = torch.cat([told_expert, told_policy])
+    cross_entropy = bce(expert, torch.full((6,), 1.0 - smoothing)) + bce(policy, torch.zeros(6))
+    both = torch.cat([expert, policy])
     entropy = -(both * both.log() + (1 - both) * (1 - both).log()).mean()
-    assert float(metrics["d_loss"]) == pytest.approx(float(told), rel=1e-5)
-    assert float(total) == pytest.approx(float(told - 0.5 * entropy), rel=1e-5)
-    assert float(metrics["d_prob_expert"]) == pytest.approx(float(told_expert.mean()), rel=1e-5)
+    assert float(metrics["d_loss"]) == pytest.approx(float(cross_entropy), rel=1e-5)
+    assert float(total) == pytest.approx(float(cross_entropy - 0.5 * entropy), rel=1e-5)
+    assert float(metrics["d_prob_expert"]) == pytest.approx(float(expert.mean()), rel=1e-5)
     assert float(metrics["d_penalty"]) == 0.0
 
 
@@ -70,11 +70,11 @@ def test_gradient_penalty_equals_autograd(kind):
     fields = batch()
     total, metrics = agent.d_loss(get_params(agent), fields)
     mix = fields["mix"]
-    where = fields["expert"] * (1 - mix) + mix * fields["policy"]
+    points = fields["expert"] * (1 - mix) + mix * fields["policy"]
     if kind == "dragan":
-        where = fields["expert"] + mix * fields["noise"]
+        points = fields["expert"] + mix * fields["noise"]
     penalties = []
-    for row in where:  # one by one: no step's gradient is another's
+    for row in points:  # one by one, so that the gradients are independent
         row = row.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(agent.discriminator(row), row)
         excess = float(gradient.norm()) - 1.0
@@ -109,54 +109,56 @@ def test_discriminator_learns_to_recognize_the_expert_and_rewards_similar_steps(
     assert set(metrics[0]) == set(GAILAgent.Config.METRICS)
     assert metrics[-1]["d_loss"] < 0.7 * metrics[0]["d_loss"]
     assert metrics[-1]["d_prob_expert"] > 0.6 > 0.4 > metrics[-1]["d_prob_policy"]
-    looks = compute_features(agent, expert().obs[:-1], expert().actions)
+    similar = compute_features(agent, expert().obs[:-1], expert().actions)
     other = compute_features(agent, rollout(99).obs[:-1], rollout(99).actions)
-    assert agent.logits_to_reward(agent.logits(looks)).mean() > 2 * agent.logits_to_reward(agent.logits(other)).mean()
+    assert (
+        agent.logits_to_reward(agent.logits(similar)).mean() > 2 * agent.logits_to_reward(agent.logits(other)).mean()
+    )
 
 
 def test_expert_and_policy_features_are_normalized_and_clipped_alike():
     agent = make()
     agent.update(rollout(), 0.0)
     obs, actions = rollout(5).obs[:-1], 3.0 * rollout(5).actions
-    seen = compute_features(agent, obs, actions)
-    np.testing.assert_allclose(seen[..., :SIZE], agent.obs_normalizer(obs), rtol=1e-6)
-    assert np.abs(seen[..., SIZE:]).max() == 1.0
+    features = compute_features(agent, obs, actions)
+    np.testing.assert_allclose(features[..., :SIZE], agent.obs_normalizer(obs), rtol=1e-6)
+    assert np.abs(features[..., SIZE:]).max() == 1.0
     assert compute_features(make(d_state_only=True), obs, actions).shape == (T, N, SIZE)
 
 
 def record_discriminator_data(agent):
-    """Let an agent's discriminator stay as it is; return where the policy's steps that it would see are kept."""
-    seen = {}
+    """Replace the discriminator's update; return the dictionary that records its arguments."""
+    recorded = {}
 
-    def learn(policy, count):
-        seen.update(policy=policy, count=count)
+    def record(policy, count):
+        recorded.update(policy=policy, count=count)
         return {}, None
 
-    agent._update_discriminator = learn
-    return seen
+    agent._update_discriminator = record
+    return recorded
 
 
 def test_absorbing_state_follows_terminations_but_not_truncations():
     agent = make(demos=[expert(terminated=True), expert()], d_absorbing=True)
-    seen = record_discriminator_data(agent)
+    recorded = record_discriminator_data(agent)
     steps = rollout(terminated=[(3, 0), (8, 2), (T - 1, 1)])
     steps.truncated[5, 3], steps.mask[6, 3] = True, False
     agent.update(steps, 0.0)
-    marked = seen["policy"][:, -1] == 1.0
-    assert marked.sum() == 2
-    assert not seen["policy"][marked, :-1].any()
-    assert len(seen["policy"]) == T * N - 1
+    absorbing = recorded["policy"][:, -1] == 1.0
+    assert absorbing.sum() == 2
+    assert not recorded["policy"][absorbing, :-1].any()
+    assert len(recorded["policy"]) == T * N - 1
     following = rollout(1)
-    following.mask[0, 1] = False  # the end of the last rollout's last step is seen in this one
+    following.mask[0, 1] = False  # follows the termination in the last step of the previous rollout
     agent.update(following, 0.0)
-    assert (seen["policy"][:, -1] == 1.0).sum() == 1
+    assert (recorded["policy"][:, -1] == 1.0).sum() == 1
     with pytest.raises(UserError, match="gamma"):
         make(d_absorbing=True, gamma=1.0)
 
 
 def test_expert_has_one_absorbing_step_per_termination_at_any_subsampling():
-    every = ImitationConfig(d_perception_stack="mlp_4", demo_subsampling=20)
-    agent = make(demos=[expert(9, terminated=True), expert(19), expert(19, terminated=True)], imitation=every)
+    imitation = ImitationConfig(d_perception_stack="mlp_4", demo_subsampling=20)
+    agent = make(demos=[expert(9, terminated=True), expert(19), expert(19, terminated=True)], imitation=imitation)
     assert agent.absorbing_share == pytest.approx(2 / 49)
     agent = make(demos=[expert(9, terminated=True)], d_absorbing=True)
     _, learned = agent._update_discriminator(np.zeros((8, agent.penalty_dims), np.float32), 5000)
@@ -169,30 +171,30 @@ def test_terminal_value_is_the_discounted_reward_of_the_absorbing_state_forever(
         demos=[expert()], d_absorbing=True, gamma=0.9, normalize_rewards=scaled, clip_obs=0.001, clip_reward=0.001
     )
     record_discriminator_data(agent)
-    given = []
+    gae_rewards = []
     monkeypatch.setattr(
-        "milozero.agents.ppo_agent.gae", lambda rewards, values, *_: given.append(rewards) or 0 * values
+        "milozero.agents.ppo_agent.gae", lambda rewards, values, *_: gae_rewards.append(rewards) or 0 * values
     )
     steps = rollout(terminated=[(3, 0)])
     absorbing = float(agent.logits_to_reward(agent.logits(agent._absorbing_state()[None]))[0])
-    own = float(agent.logits_to_reward(agent.logits(compute_features(agent, steps.obs[:-1], steps.actions)))[3, 0])
+    reward = float(agent.logits_to_reward(agent.logits(compute_features(agent, steps.obs[:-1], steps.actions)))[3, 0])
     agent.update(steps, 0.0)
     assert agent.reward_scaler.std != 1.0 or not scaled
-    expected = (0.001 if scaled else own) + 9.0 * absorbing / agent.reward_scaler.std
-    assert given[0][3, 0] == pytest.approx(expected, rel=1e-4)
+    expected = (0.001 if scaled else reward) + 9.0 * absorbing / agent.reward_scaler.std
+    assert gae_rewards[0][3, 0] == pytest.approx(expected, rel=1e-4)
 
 
 def test_discriminator_ignores_padding_steps():
     agent = make()
-    seen = record_discriminator_data(agent)
+    recorded = record_discriminator_data(agent)
     agent.update(rollout(terminated=[(3, 0), (8, 2)]), 0.0)
-    assert len(seen["policy"]) == T * N - 2
-    assert seen["count"] == T * N  # as many minibatches on every worker
+    assert len(recorded["policy"]) == T * N - 2
+    assert recorded["count"] == T * N  # the same number of minibatches on every worker
 
 
 @pytest.mark.parametrize("norm", [False, True])
 def test_ablation_by_noise_does_not_depend_on_the_expert(norm):
-    """Two experts, the same noise: the same discriminator."""
+    """Two different experts lead to the same discriminator."""
     hashes = set()
     for demos in ([expert()], [expert(length=80, terminated=True)]):
         agent = make(demos=demos, d_ablation="none", d_batch_norm=norm, d_penalty="dragan")
@@ -203,21 +205,21 @@ def test_ablation_by_noise_does_not_depend_on_the_expert(norm):
     assert len(hashes) == 1
 
 
-@pytest.mark.parametrize("control", ["shuffled", "none"])
-def test_ablation_keeps_at_most_the_marginal_distributions_of_the_expert(control):
-    agent = make(d_ablation=control)
-    if control == "shuffled":
+@pytest.mark.parametrize("ablation", ["shuffled", "none"])
+def test_ablation_keeps_at_most_the_marginal_distributions_of_the_expert(ablation):
+    agent = make(d_ablation=ablation)
+    if ablation == "shuffled":
         plain = make().expert
         np.testing.assert_allclose(np.sort(agent.expert.obs, 0), np.sort(plain.obs, 0))
         assert not any((agent.expert.obs == row).all(1).any() for row in plain.obs)
         return
-    taken = []
-    agent.d_optimizer.run_epoch = lambda packed, size, rng: taken.append(packed.matrix)
+    packed_batches = []
+    agent.d_optimizer.run_epoch = lambda packed, size, rng: packed_batches.append(packed.matrix)
     agent.d_optimizer.pop_metrics = lambda: {"grad_norm": 0.0}
     agent._update_discriminator(np.zeros((8, SIZE + 2), np.float32), 64)
-    sample_expert = compute_features(agent, agent.expert.obs, agent.expert.actions)
-    drawn = taken[0][:, : SIZE + 2].numpy()
-    assert not any(np.isclose(drawn, row).all(1).any() for row in sample_expert)
+    expert_features = compute_features(agent, agent.expert.obs, agent.expert.actions)
+    drawn = packed_batches[0][:, : SIZE + 2].numpy()
+    assert not any(np.isclose(drawn, row).all(1).any() for row in expert_features)
 
 
 def test_discriminator_is_updated_every_g_steps_iterations():
@@ -235,8 +237,8 @@ def test_spectral_norm_of_every_layer_is_1():
     layers = [layer for layer in agent.discriminator.modules() if isinstance(layer, SpectralLinear)]
     assert len(layers) == 3
     for layer in layers:
-        used = layer.weight / (layer.left @ layer.weight @ layer.right)
-        assert float(torch.linalg.matrix_norm(used, 2)) == pytest.approx(1.0, abs=1e-3)
+        normalized = layer.weight / (layer.left @ layer.weight @ layer.right)
+        assert float(torch.linalg.matrix_norm(normalized, 2)) == pytest.approx(1.0, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -267,8 +269,8 @@ def test_discrete_actions_are_one_hot_features():
     steps = rollout()
     agent.update(dataclasses.replace(steps, actions=np.random.default_rng(0).integers(3, size=(T, N))), 0.0)
     assert agent.expert.actions.tolist() == [0, 1, 2, 0, 1]
-    seen = compute_features(agent, np.zeros((2, SIZE)), np.array([2, 0]))
-    np.testing.assert_array_equal(seen[:, SIZE:], [[0, 0, 1], [1, 0, 0]])
+    features = compute_features(agent, np.zeros((2, SIZE)), np.array([2, 0]))
+    np.testing.assert_array_equal(features[:, SIZE:], [[0, 0, 1], [1, 0, 0]])
 
 
 def test_bc_pretraining_initializes_the_policy_of_new_runs_only():
@@ -279,27 +281,27 @@ def test_bc_pretraining_initializes_the_policy_of_new_runs_only():
         agent = make(demos=[demo], p_lr=1e-2, **config)
         return float(((agent.predict_batch(demo.obs[:-1]) - demo.actions) ** 2).mean()), agent
 
-    cold, begun = distance()
+    cold, untrained = distance()
     warm, agent = distance(bc_pretrain_epochs=40)
     again, resumed = distance(bc_pretrain_epochs=40, iteration=3)
     assert warm < 0.1 * cold
     assert again == cold
     np.testing.assert_allclose(agent.obs_normalizer.moments.mean, demo.obs[:-1].mean(0), rtol=1e-5)
-    values = [each.network.value_head.weight.clone() for each in (begun, agent, resumed)]
+    values = [each.network.value_head.weight.clone() for each in (untrained, agent, resumed)]
     assert all((value == values[0]).all() for value in values)
-    assert agent.optimizer.steps == 0  # its moments begin with the policy gradient
+    assert agent.optimizer.steps == 0  # Adam's moments start with the policy gradient
     agent.update(rollout(), 0.0)
     assert agent.predict(demo.obs[0]).shape == (2,)
 
 
-@pytest.mark.parametrize("control", ["shuffled", "none"])
-def test_ablation_disables_bc_pretraining(control):
-    cold, warm = (make(demos=[expert(length=200)], d_ablation=control, bc_pretrain_epochs=start) for start in (0, 3))
+@pytest.mark.parametrize("ablation", ["shuffled", "none"])
+def test_ablation_disables_bc_pretraining(ablation):
+    cold, warm = (make(demos=[expert(length=200)], d_ablation=ablation, bc_pretrain_epochs=start) for start in (0, 3))
     assert warm.parameter_hash() == cold.parameter_hash()
 
 
 def test_noise_has_as_many_absorbing_steps_as_the_expert():
-    """Else an end would tell the policy from the noise, and the control would be about more than the sign."""
+    """Otherwise absorbing states would distinguish policy and noise, beyond the reward's sign."""
     agent = make(demos=[expert(terminated=True)], d_ablation="none", d_absorbing=True)
     drawn = agent.sample_expert(4000)
     assert (drawn == agent._absorbing_state()).all(1).mean() == pytest.approx(agent.absorbing_share, abs=0.02)

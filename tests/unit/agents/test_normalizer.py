@@ -43,7 +43,7 @@ def test_reward_scaler_divides_by_the_std_of_the_return_and_keeps_the_mean():
     done = np.array([[False], [True], [False]])
     scaler = RewardScaler(1, gamma=0.5, clip=10.0, enabled=True)
     scaled = scaler(rewards, done, np.ones((3, 1), bool), Comm())
-    discounted = np.array([2.0, 0.5 * 2 + 4, 2.0])  # starts anew after the cut
+    discounted = np.array([2.0, 0.5 * 2 + 4, 2.0])  # restarts from 0 after the episode
     np.testing.assert_allclose(scaled[:, 0], rewards[:, 0] / discounted.std(), rtol=1e-6)
     assert scaler.returns == [2.0]
 

@@ -26,7 +26,7 @@ def make_agent(space=BOX, config=SMALL, size=3, **context):
 
 
 def make_rollout(agent, space=BOX, steps=16, num_envs=4, size=3, seed=0):
-    """A rollout whose actions come from the agent, with a few episode ends and dead rows."""
+    """Return a rollout with actions of the agent, a termination, a truncation and their padding steps."""
     rng = np.random.default_rng(seed)
     obs = rng.normal(size=(steps + 1, num_envs, size)).astype(np.float32)
     noise = np.stack([agent.sample_noise(rng, steps) for _ in range(num_envs)], axis=1)
@@ -46,7 +46,7 @@ def make_rollout(agent, space=BOX, steps=16, num_envs=4, size=3, seed=0):
 def test_ratio_is_1_in_the_first_minibatch(space, options):
     config = dataclasses.replace(SMALL, epochs=1, batch_size=64, **options)
     agent = make_agent(space, config)
-    for seed in range(3):  # normalizers have learned by the second rollout
+    for seed in range(3):  # the normalizers are no longer the identity in the second rollout
         metrics = agent.update(make_rollout(agent, space, seed=seed), 0.0)
         assert abs(metrics["approx_kl"]) < 1e-6
         assert metrics["clip_fraction"] == 0
@@ -63,9 +63,9 @@ def test_padding_steps_change_nothing(recompute):
     first, second = make_agent(config=config), make_agent(config=config)
     rollout = make_rollout(first)
     other = dataclasses.replace(rollout, actions=rollout.actions.copy(), rewards=rollout.rewards.copy())
-    dead = ~rollout.mask
-    other.actions[dead] = 7.0  # ignored by the environment, so it must be ignored here
-    other.rewards[dead] = 7.0
+    padding = ~rollout.mask
+    other.actions[padding] = 7.0  # the environment ignores these actions, so the agent must, too
+    other.rewards[padding] = 7.0
     first.update(rollout, 0.0)
     second.update(other, 0.0)
     torch.testing.assert_close(first.optimizer.params.vector, second.optimizer.params.vector, rtol=0, atol=0)
@@ -102,10 +102,10 @@ def test_predict_normalizes_the_observation():
     agent.update(make_rollout(agent), 0.0)
     agent.obs_normalizer.moments.mean[:] = 100.0
     agent.obs_normalizer._freeze()
-    moved = agent.predict(np.full(3, 100.0))
+    shifted = agent.predict(np.full(3, 100.0))
     agent.obs_normalizer.moments.mean[:] = 0.0
     agent.obs_normalizer._freeze()
-    np.testing.assert_allclose(agent.predict(np.zeros(3)), moved, atol=1e-6)
+    np.testing.assert_allclose(agent.predict(np.zeros(3)), shifted, atol=1e-6)
 
 
 @pytest.mark.parametrize("space", [BOX, DISCRETE], ids=["continuous", "discrete"])
@@ -134,10 +134,10 @@ def test_unpacked_fields_equal_the_packed_ones():
 
     batch = {"obs": torch.randn(6, 3), "actions": torch.arange(6), "weights": torch.rand(6)}
     packed = PackedBatch(batch)
-    back = unpack(packed.matrix, packed.shapes)
-    assert back.keys() == batch.keys()
+    fields = unpack(packed.matrix, packed.shapes)
+    assert fields.keys() == batch.keys()
     for name, field in batch.items():
-        torch.testing.assert_close(back[name], field.float(), rtol=0, atol=0)
+        torch.testing.assert_close(fields[name], field.float(), rtol=0, atol=0)
 
 
 def test_actions_in_the_rollout_are_not_clipped():
@@ -168,7 +168,7 @@ def test_nonfinite_loss_raises_with_its_name_and_its_batch():
 
 def test_nonfinite_parameter_raises_with_its_name():
     agent = make_agent(config=dataclasses.replace(SMALL, epochs=1, batch_size=64))
-    agent.optimizer.base_lr[-1] = float("inf")  # the only step's loss and gradient are finite still
+    agent.optimizer.base_lr[-1] = float("inf")  # the loss and gradient of the only step are still finite
     with pytest.raises(NonFiniteError, match=r"parameter value_head\.bias is not finite"):
         agent.update(make_rollout(agent), 0.0)
 
@@ -199,8 +199,8 @@ def test_policy_and_value_function_have_separate_learning_rates():
     agent = make_agent(config=dataclasses.replace(SMALL, v_lr=0.0))
     before = {name: p.clone() for name, p in agent.network.named_parameters()}
     agent.update(make_rollout(agent), 0.0)
-    moved = {name for name, p in agent.network.named_parameters() if not torch.equal(p, before[name])}
-    assert {name.split(".")[0] for name in moved} == {"policy", "head"}
+    changed = {name for name, p in agent.network.named_parameters() if not torch.equal(p, before[name])}
+    assert {name.split(".")[0] for name in changed} == {"policy", "head"}
 
 
 def test_update_stops_early_at_target_kl():
@@ -210,23 +210,23 @@ def test_update_stops_early_at_target_kl():
 
 
 def test_rpo_perturbs_action_means_in_the_update_only():
-    """Rahman & Xue 2022: a mean that is moved by z gives the probability that the mean gives to the action less z."""
+    """Rahman & Xue 2022: log π(a; μ + z) = log π(a − z; μ)."""
     agent = make_agent(config=dataclasses.replace(SMALL, rpo_alpha=0.5, epochs=3))
-    seen = []
-    agent.optimizer.run_epoch = lambda packed, size, rng: seen.append(packed.matrix.clone())
+    packed_batches = []
+    agent.optimizer.run_epoch = lambda packed, size, rng: packed_batches.append(packed.matrix.clone())
     agent.optimizer.pop_metrics = lambda: dict.fromkeys(("policy_loss", "approx_kl"), 0.0)
     rollout = make_rollout(agent)
     plain = make_agent(config=SMALL)
     plain.optimizer.run_epoch, plain.optimizer.pop_metrics = agent.optimizer.run_epoch, agent.optimizer.pop_metrics
     agent.update(rollout, 0.0)
     plain.update(rollout, 0.0)
-    *moved, unmoved, _ = (each.numpy() for each in seen)
-    shifts = [each - unmoved for each in moved]
-    touched = [np.flatnonzero(np.abs(shift).max(0) > 1e-6) for shift in shifts]
-    assert all(len(columns) == 2 for columns in touched)  # the two actions; not old_log_probs
+    *perturbed, original, _ = (matrix.numpy() for matrix in packed_batches)
+    shifts = [matrix - original for matrix in perturbed]
+    changed_columns = [np.flatnonzero(np.abs(shift).max(0) > 1e-6) for shift in shifts]
+    assert all(len(columns) == 2 for columns in changed_columns)  # the two actions; not old_log_probs
     for shift in shifts:
         assert 0.4 < np.abs(shift).max() <= 0.5 + 1e-6
-    assert not np.allclose(shifts[0], shifts[1])  # drawn anew
+    assert not np.allclose(shifts[0], shifts[1])  # a new perturbation every epoch
 
 
 def test_rpo_with_discrete_actions_is_refused():
@@ -250,9 +250,9 @@ def test_advantages_are_standardized_over_all_workers():
     values, mask = np.arange(12.0).reshape(6, 2), np.ones((6, 2), bool)
     mask[5, 1] = False
     parts = on_workers(2, lambda comm: standardize(values[:, [comm.rank]], mask[:, [comm.rank]], comm))
-    kept = np.concatenate(parts, axis=1)[mask]
-    assert abs(kept.mean()) < 1e-9
-    assert kept.std() == pytest.approx(1.0)
+    valid = np.concatenate(parts, axis=1)[mask]
+    assert abs(valid.mean()) < 1e-9
+    assert valid.std() == pytest.approx(1.0)
 
 
 def test_batch_norm_over_two_workers_equals_one_with_all_samples():
@@ -270,7 +270,7 @@ def test_batch_norm_over_two_workers_equals_one_with_all_samples():
 
 
 def test_gradients_are_averaged_before_clipping():
-    """Two workers with opposite gradients of norm 10 must not move; clipping each first would hide the size."""
+    """Two workers with gradients 30 and −10 average to 10; clipping them first would average to 0."""
     from milozero.agents.learning.optimizer import Optimizer, PackedBatch
 
     def norm(comm):
@@ -310,7 +310,7 @@ def test_steps_equal_torchs_gradient_clipping_and_adam():
 
 
 def test_agent_solves_a_simple_task():
-    """Reward for make_policy above 0.3: the mean action must get there."""
+    """The reward is 1 for actions above 0.3, so the mean action must exceed 0.3."""
     agent = make_agent(
         size=1,
         space=spaces.Box(-1, 1, (1,)),
@@ -328,7 +328,7 @@ def test_agent_solves_a_simple_task():
 @pytest.mark.parametrize("options", [{}, {"layer_norm": True}, {"batch_norm_all": True}], ids=str)
 @pytest.mark.parametrize("activation", ["tanh", "relu", "elu"])
 def test_actor_in_numpy_equals_the_policy_in_torch(options, activation):
-    """What acts, in numpy, and what is updated, in torch, are the same function, also after learning."""
+    """Also after updates."""
     agent = make_agent(config=dataclasses.replace(SMALL, activation=activation, p_lr=0.05, **options))
     for seed in range(2):
         agent.update(make_rollout(agent, seed=seed), 0.0)

@@ -1,4 +1,4 @@
-"""PPO's whole update against one that is written independently: parameter for parameter, metric for metric."""
+"""PPO's update against an independent implementation: all parameters and metrics must match."""
 
 import math
 
@@ -40,7 +40,7 @@ CASES = [
     (BOX, {"activation": "elu", "layer_norm": True}),
     (BOX, {"batch_norm_all": True}),
     (BOX, {"normalize_rewards": False, "normalize_observations": False}),
-    (BOX, {"batch_size": 24}),  # which leaves rows out
+    (BOX, {"batch_size": 24}),  # does not divide 128
     (BOX, {"clip_norm": 0.0}),
     (DISCRETE, {}),
     (DISCRETE, {"ent_coef": 0.05, "clip_value_loss": True}),
@@ -50,7 +50,7 @@ CASES = [
 
 def describe_case(value):
     if isinstance(value, dict):
-        return ", ".join(f"{name}={context}" for name, context in value.items()) or "default"
+        return ", ".join(f"{name}={setting}" for name, setting in value.items()) or "default"
     return "box" if value is BOX else "discrete"
 
 
@@ -65,8 +65,8 @@ def test_three_updates_equal_the_references(space, options):
 
 
 def test_rpo_equals_the_reference():
-    moved = train_with_reference(BOX, rpo_alpha=0.3)
-    assert all(moved.counts[case] > 0 for case in ON_BOTH_SIDES)
+    counts = train_with_reference(BOX, rpo_alpha=0.3).counts
+    assert all(counts[case] > 0 for case in ON_BOTH_SIDES)
 
 
 @pytest.mark.parametrize("scaled", [True, False])
@@ -78,14 +78,14 @@ def test_update_stops_after_the_epoch_that_exceeds_target_kl():
     config = PPOConfig(**CLIPPING | {"target_kl": 0.02, "epochs": 8})
     agent = make_agent(BOX, config)
     reference = make_reference(agent, BOX, config)
-    made = []
+    num_epochs = []
     for rollout in make_rollouts(BOX):
-        theirs, mine = agent.update(rollout, 0.0), reference.update([rollout], 0.0)
-        assert_same_metrics(mine, theirs)
-        made.append(theirs["epochs"])
+        metrics, expected = agent.update(rollout, 0.0), reference.update([rollout], 0.0)
+        assert_same_metrics(expected, metrics)
+        num_epochs.append(metrics["epochs"])
     assert_same_parameters(reference.network, agent.network)
-    assert all(1 <= epochs < 8 for epochs in made)
-    assert max(made) > 1  # it is not always the first epoch
+    assert all(1 <= epochs < 8 for epochs in num_epochs)
+    assert max(num_epochs) > 1  # not always the first epoch
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_update_stops_after_the_epoch_that_exceeds_target_kl():
     ids=describe_case,
 )
 def test_two_workers_equal_one_reference_with_the_data_of_both(space, options):
-    """One has episodes that end often, the other hardly any: their shares of dead rows differ."""
+    """One worker has many short episodes, the other few: their shares of padding steps differ."""
     config = PPOConfig(**CLIPPING | {"batch_size": 16} | options)
     data = [
         make_rollouts(space, num_envs=2, seed=1, ends=0.4),
@@ -102,20 +102,20 @@ def test_two_workers_equal_one_reference_with_the_data_of_both(space, options):
     ]
     assert data[0][0].mask.mean() < data[1][0].mask.mean() - 0.1
     reference = make_reference(make_agent(space, config), space, config, workers=2)
-    mine = [reference.update(pair, k / 4) for k, pair in enumerate(zip(*data, strict=True))]
+    expected = [reference.update(pair, k / 4) for k, pair in enumerate(zip(*data, strict=True))]
 
     def work(comm):
         agent = make_agent(space, config, comm, num_envs=2)
         return agent, [agent.update(rollout, k / 4) for k, rollout in enumerate(data[comm.rank])]
 
-    for agent, theirs in on_workers(2, work):
+    for agent, metrics in on_workers(2, work):
         assert_same_parameters(reference.network, agent.network)
-        for one, other in zip(mine, theirs, strict=True):
+        for one, other in zip(expected, metrics, strict=True):
             assert_same_metrics(one, other)
         moments = agent.obs_normalizer.moments
-        np.testing.assert_allclose(moments.mean, reference.normalized.mean, atol=1e-8)
-        np.testing.assert_allclose(moments.std, reference.normalized.std, atol=1e-8)
-        assert agent.reward_scaler.std == pytest.approx(reference.scaled.divisor, rel=1e-6)
+        np.testing.assert_allclose(moments.mean, reference.normalizer.mean, atol=1e-8)
+        np.testing.assert_allclose(moments.std, reference.normalizer.std, atol=1e-8)
+        assert agent.reward_scaler.std == pytest.approx(reference.reward_scaler.divisor, rel=1e-6)
 
 
 def test_advantage_is_the_discounted_sum_of_td_errors_of_its_episode():
@@ -123,9 +123,9 @@ def test_advantage_is_the_discounted_sum_of_td_errors_of_its_episode():
     (rollout,) = make_rollouts(BOX, count=1, ends=0.2)
     values = rng.normal(size=(33, 4))
     ends = (rollout.terminated, rollout.terminated | rollout.truncated)
-    found = gae(rollout.rewards, values[:-1], values[1:], *ends, 0.97, 0.6)
+    advantages = gae(rollout.rewards, values[:-1], values[1:], *ends, 0.97, 0.6)
     expected = compute_advantages(rollout, rollout.rewards, values, 0.97, 0.6)
-    np.testing.assert_allclose(found[rollout.mask], expected[rollout.mask], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(advantages[rollout.mask], expected[rollout.mask], rtol=1e-6, atol=1e-6)
 
 
 def test_initial_weights_are_orthogonal_with_the_right_gains_and_biases_are_0():
@@ -135,8 +135,8 @@ def test_initial_weights_are_orthogonal_with_the_right_gains_and_biases_are_0():
     network = make_agent(BOX, config).network
     for name, gain in gains.items():
         layer = network.get_submodule(name)
-        stretches = torch.linalg.svdvals(layer.weight)
-        torch.testing.assert_close(stretches, torch.full_like(stretches, gain), rtol=1e-4, atol=0)
+        singular_values = torch.linalg.svdvals(layer.weight)
+        torch.testing.assert_close(singular_values, torch.full_like(singular_values, gain), rtol=1e-4, atol=0)
         assert not layer.bias.any()
     assert (network.head.log_std == -0.7).all()
     assert not torch.allclose(network.policy[0].weight, network.value[0].weight)

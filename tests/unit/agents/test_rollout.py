@@ -48,7 +48,7 @@ def test_reset_uses_new_seeds_and_truncates_episodes_without_counting_them():
     seeds = env.seeds
     assert not first.truncated[-1].any()
     assert (replay_log.start, len(replay_log.actions)) == (0, 1)
-    second = next(rollouts)  # whose last row is dead for environment 1
+    second = next(rollouts)  # its last step is padding for environment 1
     assert second.obs[:, 0, 0].tolist() == [4, 5, 0, 1, 2]
     assert second.truncated[-1].tolist() == [True, False]
     assert [e.length for e in second.episodes] == [5, 3]
@@ -75,50 +75,50 @@ def test_resumed_rollouts_equal_those_of_a_generator_that_never_stopped(env_id, 
         return rollout_generator(env, agent, 40, seed=1, first_env=4, reset_interval=3, replay_log=replay_log)
 
     replay_log = ReplayLog()
-    going_on = rollouts(replay_log)
+    original = rollouts(replay_log)
     for _ in range(stop):
-        next(going_on)
+        next(original)
     resumed = rollouts(copy.deepcopy(replay_log))
     for _ in replay_log.actions:
         next(resumed)
     for _ in range(4):
-        one, other = next(going_on), next(resumed)
+        expected, actual = next(original), next(resumed)
         for field in ("obs", "actions", "rewards", "terminated", "truncated", "mask", "episodes"):
-            np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+            np.testing.assert_array_equal(getattr(actual, field), getattr(expected, field))
 
 
 @pytest.mark.parametrize(
-    ("part", "named"),
+    ("part", "message"),
     [(0, "environment returned a NaN or infinite observation"), (1, "environment returned a NaN or infinite reward")],
 )
-def test_nonfinite_error_names_the_first_value_with_its_step_and_environment(part, named):
+def test_nonfinite_error_names_the_first_value_with_its_step_and_environment(part, message):
     env = CountingEnv([9, 9, 9])
     step, calls = env.step, []
 
-    def breaks(actions):
+    def broken_step(actions):
         calls.append(1)
         parts = [np.array(values, float) for values in step(actions)]
         if len(calls) == 3:
             parts[part][1] = np.inf
         return tuple(parts[:2]) + tuple(values.astype(bool) for values in parts[2:])
 
-    env.step = breaks
-    where = "step 3" if part == 0 else "step 2"  # an observation is that of the step after it
-    with pytest.raises(NonFiniteError, match=named) as caught:
+    env.step = broken_step
+    where = "step 3" if part == 0 else "step 2"  # an observation belongs to the step after it
+    with pytest.raises(NonFiniteError, match=message) as caught:
         next(rollout_generator(env, RandomAgent(), 18, seed=0, first_env=40))
     assert f"(environment 41, {where} of the rollout)" in str(caught.value)
 
 
 def test_nonfinite_action_raises_before_the_environment_steps():
-    env, seen = CountingEnv([9, 9]), []
+    env, stepped = CountingEnv([9, 9]), []
     step = env.step
-    env.step = lambda actions: seen.append(actions.copy()) or step(actions)
+    env.step = lambda actions: stepped.append(actions.copy()) or step(actions)
     agent = RandomAgent()
     agent.sample_actions = lambda obs, noise: np.where(obs == 2, np.nan, noise)
     with pytest.raises(NonFiniteError, match="the policy returned a NaN or infinite action") as caught:
         next(rollout_generator(env, agent, 12, seed=0))
     assert "(environment 0, step 2 of the rollout)" in str(caught.value)
-    assert np.isfinite(seen).all()
+    assert np.isfinite(stepped).all()
     assert len(caught.value.evidence["actions"]) == 3
 
 

@@ -1,4 +1,4 @@
-"""What policies draw against the probabilities, densities and entropies that they claim."""
+"""Sampled actions against log-probabilities and entropies of the action distributions."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ BOX, DISCRETE = spaces.Box(-1.0, 1.0, (3,), np.float32), spaces.Discrete(4)
 
 @pytest.fixture
 def gaussian():
-    """A policy of three dimensions with means and deviations of their own."""
+    """A policy with three action dimensions of different means and standard deviations."""
     policy = make_policy(BOX)
     policy.head.log_std.copy_(torch.tensor([-1.2, 0.0, 0.7]))
     policy.head.output.bias.copy_(torch.tensor([0.5, -2.0, 3.0]))
@@ -29,7 +29,7 @@ def gaussian():
 
 @pytest.fixture
 def categorical():
-    """A policy of four actions of which one is rare."""
+    """A policy with four actions, one of them rare."""
     policy = make_policy(DISCRETE)
     policy.head.output.bias.copy_(torch.tensor([0.0, 1.5, -2.5, 0.8]))
     return policy
@@ -43,14 +43,14 @@ def make_policy(space):
     return policy
 
 
-def drawn(policy, obs, draws=DRAWS, seed=0):
-    """Return so many actions for one observation, as the rollout draws them."""
+def sample(policy, obs, draws=DRAWS, seed=0):
+    """Return actions for one observation, sampled as in a rollout."""
     noise = policy.head.sample_noise(np.random.default_rng(seed), draws)
     return Actor(policy).sample(np.tile(np.asarray(obs, np.float32), (draws, 1)), noise)
 
 
 def evaluate_actions(policy, obs, actions):
-    """Return the log-probabilities of actions for one observation, and the entropies."""
+    """Return log-probabilities and entropies of actions for one observation."""
     features = policy.policy(torch.tensor(obs, dtype=torch.float32).expand(len(actions), 2))
     return policy.head.log_prob(features, torch.as_tensor(actions))
 
@@ -65,7 +65,7 @@ def probabilities(policy, obs):
 
 @OBSERVATIONS
 def test_action_frequencies_equal_their_probabilities(categorical, obs):
-    counts = np.bincount(drawn(categorical, obs), minlength=4)
+    counts = np.bincount(sample(categorical, obs), minlength=4)
     expected = DRAWS * probabilities(categorical, obs)
     assert expected.min() > 100
     assert ((counts - expected) ** 2 / expected).sum() < 16.3  # chi-square of 3 degrees: 1 in 1000
@@ -81,11 +81,11 @@ def test_categorical_log_prob_is_the_log_softmax(categorical, obs):
 @OBSERVATIONS
 def test_categorical_entropy_is_the_mean_negative_log_prob(categorical, obs):
     p = probabilities(categorical, obs)
-    log_probs, entropy = evaluate_actions(categorical, obs, drawn(categorical, obs))
+    log_probs, entropy = evaluate_actions(categorical, obs, sample(categorical, obs))
     assert float(entropy[0]) == pytest.approx(-(p * np.log(p)).sum(), rel=1e-5)
     assert float(entropy.min()) == float(entropy.max()) > 0.0
-    surprise = -log_probs.double()
-    assert float(surprise.mean()) == pytest.approx(float(entropy[0]), abs=4 * float(surprise.std()) / DRAWS**0.5)
+    nll = -log_probs.double()
+    assert float(nll.mean()) == pytest.approx(float(entropy[0]), abs=4 * float(nll.std()) / DRAWS**0.5)
 
 
 def test_equal_logits_give_the_uniform_distribution(categorical):
@@ -97,7 +97,7 @@ def test_equal_logits_give_the_uniform_distribution(categorical):
 
 
 def test_gumbel_noise_has_the_gumbel_distribution(categorical):
-    """Of other noise, an argmax would have other frequencies."""
+    """The Gumbel-max trick needs this distribution."""
     noise = np.sort(categorical.head.sample_noise(np.random.default_rng(3), 50_000).ravel().astype(np.float64))
     assert noise.mean() == pytest.approx(0.57722, abs=0.015)
     assert noise.var() == pytest.approx(math.pi**2 / 6, abs=0.04)
@@ -105,7 +105,7 @@ def test_gumbel_noise_has_the_gumbel_distribution(categorical):
 
 
 def kolmogorov_statistic(values, cumulative):
-    """Return Kolmogorov's statistic of sorted values and what their distribution says, times √n."""
+    """Return √n times the Kolmogorov-Smirnov statistic of sorted values and their expected CDF."""
     n = len(values)
     above, below = np.arange(1, n + 1) / n - cumulative, cumulative - np.arange(n) / n
     return max(above.max(), below.max()) * math.sqrt(n)
@@ -113,7 +113,7 @@ def kolmogorov_statistic(values, cumulative):
 
 @OBSERVATIONS
 def test_gaussian_samples_have_the_right_mean_and_std(gaussian, obs):
-    actions = drawn(gaussian, obs).astype(np.float64)
+    actions = sample(gaussian, obs).astype(np.float64)
     mean = gaussian.head.output(gaussian.policy(torch.tensor([obs], dtype=torch.float32)))[0].double().numpy()
     std = np.exp([-1.2, 0.0, 0.7])
     assert (np.abs(actions.mean(0) - mean) < 4 * std / DRAWS**0.5).all()
@@ -128,7 +128,7 @@ def test_gaussian_samples_have_the_right_mean_and_std(gaussian, obs):
 
 @OBSERVATIONS
 def test_gaussian_log_prob_equals_torchs(gaussian, obs):
-    actions = drawn(gaussian, obs, 1000)
+    actions = sample(gaussian, obs, 1000)
     mean = gaussian.head.output(gaussian.policy(torch.tensor([obs], dtype=torch.float32)))[0]
     log_probs, _ = evaluate_actions(gaussian, obs, actions)
     independent = torch.distributions.Normal(mean.double(), torch.tensor([-1.2, 0.0, 0.7]).double().exp())
@@ -137,7 +137,7 @@ def test_gaussian_log_prob_equals_torchs(gaussian, obs):
 
 
 def test_gaussian_density_integrates_to_1():
-    """By a sum over a fine grid, in one dimension."""
+    """Numerically, on a fine grid in one dimension."""
     policy = make_policy(spaces.Box(-1.0, 1.0, (1,), np.float32))
     policy.head.log_std.fill_(-0.4)
     grid = np.linspace(-12.0, 12.0, 20_001, dtype=np.float32)[:, None]
@@ -149,11 +149,11 @@ def test_gaussian_density_integrates_to_1():
 
 @OBSERVATIONS
 def test_gaussian_entropy_is_the_mean_negative_log_prob_and_equals_torchs(gaussian, obs):
-    log_probs, entropy = evaluate_actions(gaussian, obs, drawn(gaussian, obs))
+    log_probs, entropy = evaluate_actions(gaussian, obs, sample(gaussian, obs))
     torchs = torch.distributions.Normal(torch.zeros(3), torch.tensor([-1.2, 0.0, 0.7]).exp()).entropy().sum()
     assert float(entropy[0]) == pytest.approx(float(torchs), rel=1e-5)
-    surprise = -log_probs.double()
-    assert float(surprise.mean()) == pytest.approx(float(entropy[0]), abs=4 * float(surprise.std()) / DRAWS**0.5)
+    nll = -log_probs.double()
+    assert float(nll.mean()) == pytest.approx(float(entropy[0]), abs=4 * float(nll.std()) / DRAWS**0.5)
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "categorical"])
@@ -169,7 +169,7 @@ def test_each_action_depends_on_its_own_observation_and_noise(kind, request):
 
 
 def test_random_streams_are_independent():
-    """References of whole updates draw from these streams, too, and would not see that two of them are the same."""
+    """The reference implementations use these streams too, and would not notice if two of them were equal."""
     streams = list(itertools.product((0, 1), Purpose, (0, 1, 2), (0, 1)))
     drawn = [generator(*stream).standard_normal(2000) for stream in streams]
     assert len({numbers[0] for numbers in drawn}) == len({integer(*stream) for stream in streams}) == len(streams)
