@@ -17,8 +17,8 @@ from typing import Any
 from milozero.helpers.config.params import to_seconds
 from milozero.helpers.errors import UserError
 from milozero.helpers.locks import is_held
-from milozero.studies import job_status as reports
-from milozero.studies.folder import RECORD, Record, StudyFolder
+from milozero.studies.folder import METADATA_FILE, StudyFolder, StudyMetadata
+from milozero.studies.job_status import JobStatus, read_job_status
 
 SAID = ("finished", "stopped", "failed")
 
@@ -26,14 +26,14 @@ SAID = ("finished", "stopped", "failed")
 class LaunchedStudy:
     """A study that ``spawner.py`` keeps."""
 
-    def __init__(self, folder: StudyFolder, record: Record) -> None:
-        self._folder, self.record = folder, record
+    def __init__(self, folder: StudyFolder, metadata: StudyMetadata) -> None:
+        self._folder, self.metadata = folder, metadata
 
     @cached_property
-    def seen(self) -> dict[str, reports.Report]:
+    def seen(self) -> dict[str, JobStatus]:
         """What its launcher knows of its jobs, by name; nothing where that cannot say."""
         try:
-            return {report.name: report for report in reports.report(self._folder, self.record)}
+            return {job.name: job for job in read_job_status(self._folder, self.metadata)}
         except (UserError, OSError):  # Slurm does not answer here
             return {}
 
@@ -47,7 +47,7 @@ class Launched:
     study: LaunchedStudy
 
     @property
-    def seen(self) -> reports.Report | None:
+    def seen(self) -> JobStatus | None:
         """What its launcher knows; None where that cannot say."""
         return self.study.seen.get(self.name)
 
@@ -55,11 +55,11 @@ class Launched:
 def launched_jobs(data: Path) -> dict[str, Launched]:
     """Return name → job of every study in a data folder, and ask no launcher yet."""
     jobs: dict[str, Launched] = {}
-    for path in sorted((data / "spawn").glob(f"*/{RECORD}")):
+    for path in sorted((data / "spawn").glob(f"*/{METADATA_FILE}")):
         folder = StudyFolder(str(data), path.parent.name)
-        with contextlib.suppress(UserError):  # a record that cannot be read
-            study = LaunchedStudy(folder, folder.read_record())
-            jobs |= {name: Launched(name, job["settings"], study) for name, job in study.record.jobs.items()}
+        with contextlib.suppress(UserError):  # metadata that cannot be read
+            study = LaunchedStudy(folder, folder.read_metadata())
+            jobs |= {name: Launched(name, job["settings"], study) for name, job in study.metadata.jobs.items()}
     return jobs
 
 

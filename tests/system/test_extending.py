@@ -19,9 +19,9 @@ PAGE = (ROOT / "docs" / "extending.md").read_text()
 WRAPPER = """
 import sys
 from milozero import {program}, agents
-from milozero.studies import launch_config
+from milozero.studies import config
 agents.AGENTS["vpg"] = "vpg_agent:VPGAgent"
-launch_config.LAUNCHERS["processes"] = "processes:Processes"
+config.LAUNCHERS["processes"] = "processes:Processes"
 sys.argv[0] = "{program}.py"
 sys.exit({program}.main(sys.argv[1:]))
 """

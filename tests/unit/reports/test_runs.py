@@ -10,7 +10,7 @@ from milozero.helpers.errors import UserError
 from milozero.helpers.locks import Lock
 from milozero.reports import run_states as states
 from milozero.reports import runs
-from milozero.studies.folder import Record, StudyFolder
+from milozero.studies.folder import StudyFolder, StudyMetadata
 from tests.support import runs as logs
 
 NAMES = ["hop", "hop.a.seed00", "hopper", "walkers.Hopper-v5.seed00", "walkers.Hopper-v5.seed01", "we,ird"]
@@ -183,7 +183,7 @@ def study(tmp_path):
         for name in ("st.a", "st.b")
     }
     jobs["st.b"]["job_id"] = ""
-    folder.write_record(Record({}, jobs))
+    folder.write_metadata(StudyMetadata({}, jobs))
     return folder
 
 
@@ -194,8 +194,8 @@ def test_job_that_has_not_begun_is_a_run_too(study, tmp_path):
 
 def test_launcher_knows_why_a_job_died(study, tmp_path):
     logs.say(tmp_path / "logs/st.a", "running")
-    study.exit_code("st.a").write_text("137")
-    study.output("st.a").write_text("error: no memory\n")
+    study.exit_code_path("st.a").write_text("137")
+    study.output_path("st.a").write_text("error: no memory\n")
     assert state(tmp_path, "st.a") == ("failed", "exit code 137: error: no memory")
 
 
