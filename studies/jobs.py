@@ -69,7 +69,7 @@ def build_jobs(
         UserError: if a job could not start.
     """
     if not study.config:
-        raise UserError("--config is missing: which task to run, e.g. --config=tasks/train_mujoco_ppo.yaml")
+        raise UserError("--config is missing; pass a task file, e.g. --config=tasks/train_mujoco_ppo.yaml")
     env_ids = resolve_bundle(study.env_bundle or read_benchmark(study))
     demo_counts: tuple[int | None, ...] = study.num_demos or (None,)
     if len(set(demo_counts)) < len(demo_counts):

@@ -56,7 +56,7 @@ def read_bytes(path: str) -> bytes:
     return content
 
 
-def _yaml_lines(path: str) -> list[tuple[Any, Any]]:
+def read_yaml_lines(path: str) -> list[tuple[Any, Any]]:
     """Return the (name, value) nodes of a YAML file's outermost mapping."""
     import yaml
 
@@ -99,7 +99,7 @@ def read_yaml(
     known = set(known)
     flat: dict[str, Any] = {}
     sections: dict[str, dict[str, Any]] = {}
-    for key, value in _yaml_lines(path):
+    for key, value in read_yaml_lines(path):
         if key.value == ENVIRONMENTS:
             for name, section in _mapping(f"{path}: {ENVIRONMENTS}", value):
                 _check_environment(path, name, check_environment)

@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from milozero.helpers.config.params import to_seconds
-from milozero.helpers.config.task_file import read_bytes
+from milozero.helpers.config.task_file import read_yaml_lines
 from milozero.helpers.errors import UserError, did_you_mean
 from milozero.studies.config import CALIBERS, Caliber
 
@@ -54,49 +54,40 @@ def read_cluster(path: str) -> Cluster:
     Raises:
         UserError: if the file cannot be read, or a key or value is invalid.
     """
-    import yaml
-
     if not path and not os.path.exists(CLUSTER_FILE):
         return Cluster()
     path = path or CLUSTER_FILE
-    content = read_bytes(path)
+    lines = read_yaml_lines(path)
     try:
-        # The loader that keeps scalars as text: YAML would read the time 00:15:00 as the number 900.
-        settings = _to_python(yaml.compose(content, Loader=yaml.BaseLoader))
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        raise UserError(f"'{path}' is not valid YAML: {' '.join(str(error).split())}") from None
-    try:
-        return _parse_cluster(settings)
+        return _parse_cluster(_to_dict(lines))
+    except RecursionError:  # an alias inside its own anchor
+        raise UserError(f"'{path}' is nested too deeply") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
 
-def _to_python(node: Any) -> Any:
-    """Return the text, list or dict of a YAML node.
-
-    Raises:
-        ValueError: if a key is not text or occurs twice, of which YAML would take the last.
-    """
-    if node is None:  # an empty file
-        return None
-    if node.id == "scalar":
-        return node.value
-    if node.id == "sequence":
-        return [_to_python(item) for item in node.value]
+def _to_dict(lines: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+    """Return the content of (name, value) nodes, scalars as text: YAML would read the time 00:15:00 as 900."""
     values: dict[str, Any] = {}
-    for key, value in node.value:
-        if key.id != "scalar":
-            raise ValueError("keys must be text")
-        if key.value in values:
-            raise ValueError(f"duplicate key '{key.value}'")
-        values[key.value] = _to_python(value)
+    for name, value in lines:
+        if name.id != "scalar":
+            raise UserError("keys must be text")
+        if name.value in values:  # YAML would take the last
+            raise UserError(f"duplicate key '{name.value}'")
+        values[name.value] = _to_python(value)
     return values
 
 
-def _parse_cluster(settings: Any) -> Cluster:
+def _to_python(node: Any) -> Any:
+    if node.id == "mapping":
+        return _to_dict(node.value)
+    return [_to_python(item) for item in node.value] if node.id == "sequence" else node.value
+
+
+def _parse_cluster(settings: Mapping[str, Any]) -> Cluster:
     names = {field.name for field in dataclasses.fields(Cluster)} - {"calibers"} | {"partitions", "times"}
     values: dict[str, Any] = {}
-    for name, value in _check_mapping("the file", settings).items():
+    for name, value in settings.items():
         if name not in names:
             raise UserError(f"unknown key '{name}'{did_you_mean(name, names)}")
         if name in ("modules", "options", "commands"):
@@ -117,8 +108,8 @@ def _parse_cluster(settings: Any) -> Cluster:
     return Cluster(calibers, **values)
 
 
-def _calibers_section(name: str, settings: Any) -> dict[str, Any]:
-    section = _check_mapping(name, (settings or {}).get(name))
+def _calibers_section(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    section = _check_mapping(name, settings.get(name))
     for caliber in section:
         if caliber not in CALIBERS:
             raise UserError(f"{name}: unknown caliber '{caliber}'{did_you_mean(caliber, CALIBERS)}")

@@ -75,7 +75,8 @@ def test_example_in_the_docstring_is_valid(site):
         ("memory: [1, 2]\n", "memory must be text"),
         ('account: "a\\nb"\n', "account must be text on one line"),
         ("a: [\n", "not valid YAML"),
-        ("? [a]\n: b\n", "not valid YAML"),
+        ("? [a]\n: b\n", "keys must be text"),
+        ("modules: &a [*a]\n", "nested too deeply"),
     ],
 )
 def test_invalid_file_is_a_one_line_error_that_names_it(site, text, named):
