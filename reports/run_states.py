@@ -17,8 +17,8 @@ from milozero.experiment.status import read_status
 from milozero.helpers.config.values import to_seconds
 from milozero.helpers.errors import UserError
 from milozero.helpers.locks import is_held
-from milozero.studies import job_status
-from milozero.studies.folder import RECORD, Record, StudyFolder
+from milozero.studies.folder import METADATA_FILE, StudyFolder, StudyMetadata
+from milozero.studies.job_status import JobStatus, read_job_status
 
 FINAL_STATES = ("finished", "stopped", "failed")
 
@@ -26,14 +26,14 @@ FINAL_STATES = ("finished", "stopped", "failed")
 class LaunchedStudy:
     """A study that ``spawner.py`` has launched."""
 
-    def __init__(self, folder: StudyFolder, record: Record) -> None:
-        self._folder, self.record = folder, record
+    def __init__(self, folder: StudyFolder, metadata: StudyMetadata) -> None:
+        self._folder, self.metadata = folder, metadata
 
     @cached_property
-    def job_reports(self) -> dict[str, job_status.Report]:
+    def job_reports(self) -> dict[str, JobStatus]:
         """Job name → its status; empty if the launcher does not respond."""
         try:
-            return {report.name: report for report in job_status.report(self._folder, self.record)}
+            return {report.name: report for report in read_job_status(self._folder, self.metadata)}
         except (UserError, OSError):  # e.g. Slurm is not available on this machine
             return {}
 
@@ -47,7 +47,7 @@ class LaunchedJob:
     study: LaunchedStudy
 
     @property
-    def report(self) -> job_status.Report | None:
+    def report(self) -> JobStatus | None:
         """Its status according to the launcher; None if the launcher does not respond."""
         return self.study.job_reports.get(self.name)
 
@@ -55,11 +55,11 @@ class LaunchedJob:
 def find_launched_jobs(data: Path) -> dict[str, LaunchedJob]:
     """Return name → job of all studies in a data folder, without querying their launchers."""
     jobs: dict[str, LaunchedJob] = {}
-    for path in sorted((data / "spawn").glob(f"*/{RECORD}")):
+    for path in sorted((data / "spawn").glob(f"*/{METADATA_FILE}")):
         folder = StudyFolder(str(data), path.parent.name)
-        with contextlib.suppress(UserError):  # the record cannot be read
-            study = LaunchedStudy(folder, folder.read_record())
-            jobs |= {name: LaunchedJob(name, job["settings"], study) for name, job in study.record.jobs.items()}
+        with contextlib.suppress(UserError):  # the metadata cannot be read
+            study = LaunchedStudy(folder, folder.read_metadata())
+            jobs |= {name: LaunchedJob(name, job["settings"], study) for name, job in study.metadata.jobs.items()}
     return jobs
 
 

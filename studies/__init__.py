@@ -1,1 +1,1 @@
-"""Studies: a task file over environments, seeds and hyper-parameters becomes jobs."""
+"""Studies: turn a task file, environments, seeds and hyper-parameters into jobs, and run them on tmux or SLURM."""

@@ -1,4 +1,4 @@
-"""The files of one study, all in ``data/spawn/<study>/``."""
+"""The files of a study, in ``data/spawn/<study>/``."""
 
 from __future__ import annotations
 
@@ -10,88 +10,90 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from milozero.experiment import validation
 from milozero.experiment.status import read_status
 from milozero.helpers.config.params import build
 from milozero.helpers.errors import UserError, did_you_mean
-from milozero.studies.launch_config import LAUNCHERS, LaunchConfig
+from milozero.helpers.files import write_atomically
+from milozero.helpers.locks import Lock
+from milozero.studies.config import LAUNCHERS, LaunchConfig
 
-RECORD = "study.json"
+METADATA_FILE = "study.json"
+MAX_NAME_BYTES = validation.MAX_NAME_BYTES // 2  # the rest of a job's name: environment, trial, seed
 
 
 @dataclass
-class Record:
-    """What was started and how: enough to look after the jobs, and to start them again."""
+class StudyMetadata:
+    """Jobs of a study and how they were launched: what is needed to follow, stop and resubmit them."""
 
-    launch: dict[str, Any] = field(default_factory=dict)  # LaunchConfig, without its secrets
-    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)  # name → settings, deployment, place
+    launch: dict[str, Any] = field(default_factory=dict)  # LaunchConfig without its secrets
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)  # name → settings, deployment, job_id
 
-    def launched(self, deployment: str) -> LaunchConfig:
-        """Return how jobs of a deployment were launched; what this program does not know any more is left out.
+    def launch_config(self, deployment: str) -> LaunchConfig:
+        """Return the launch settings of a deployment's jobs, without settings that no longer exist.
 
         Raises:
-            UserError: where the record has been edited, and not well.
+            UserError: if the metadata has been edited and a setting is invalid.
         """
-        return build(LaunchConfig, {}, self.launch | {"deployment": deployment}, RECORD)
+        return build(LaunchConfig, {}, self.launch | {"deployment": deployment}, METADATA_FILE)
 
 
 class StudyFolder:
-    """Where the files of a study are; a study without one has none yet.
+    """Paths, metadata and lock of a study; the folder need not exist yet.
 
     Args:
-        data_dir: of the study.
-        name: of the study.
+        data_dir: data folder of the study.
+        name: name of the study.
     """
 
     def __init__(self, data_dir: str, name: str) -> None:
-        self.data = Path(data_dir).absolute()
+        self.data_dir = Path(data_dir).absolute()
         self.name = name
-        self.path = self.data / "spawn" / name
+        self.path = self.data_dir / "spawn" / name
 
     @property
-    def key(self) -> Path:
-        """The Weights & Biases key, which only its owner can read."""
+    def key_path(self) -> Path:
+        """File with the Weights & Biases key, which only its owner can read."""
         return self.path / ".wandb_api_key"
 
-    def script(self, job: str) -> Path:
-        """Return where a job's script is."""
+    def script_path(self, job: str) -> Path:
+        """Return the path of a job's script."""
         return self.path / f"{job}.sh"
 
-    def settings(self, job: str) -> Path:
-        """Return where a job's task file is, if its arguments name one."""
+    def settings_path(self, job: str) -> Path:
+        """Return the path of a job's task file (``--args_method=yaml``)."""
         return self.path / f"{job}.yaml"
 
-    def output(self, job: str) -> Path:
-        """Return where what a job prints goes: on a cluster all of it, in tmux what it says on stderr."""
+    def output_path(self, job: str) -> Path:
+        """Return the path of a job's output: stdout and stderr on SLURM, stderr in tmux."""
         return self.path / f"{job}.out"
 
-    def exit_code(self, job: str) -> Path:
-        """Return where a job that has ended leaves its exit code."""
+    def exit_code_path(self, job: str) -> Path:
+        """Return the path of the file to which a job writes its exit code."""
         return self.path / f"{job}.exit"
 
-    def turn(self, job: str) -> Path:
-        """Return what a job's window holds locked while it waits or runs."""
-        return self.path / f"{job}.turn"
+    def window_state_path(self, job: str) -> Path:
+        """Return the path of the file that a job's tmux window locks while the job waits or runs."""
+        return self.path / f"{job}.window"
 
-    def status(self, job: str) -> dict[str, Any]:
-        """Return what a job's run says of itself (its ``status.json``); nothing where there is no such file yet."""
-        return read_status(self.data / "logs" / job)
+    def read_status(self, job: str) -> dict[str, Any]:
+        """Return the content of a run's ``status.json``; empty if it cannot be read."""
+        return read_status(self.data_dir / "logs" / job)
 
     def read_exit_code(self, job: str) -> int | None:
-        """Return the exit code of a job; None where it has left none."""
+        """Return the exit code of a job, or None if it has not written one."""
         try:
-            return int(self.exit_code(job).read_text())
+            return int(self.exit_code_path(job).read_text())
         except (OSError, ValueError):
             return None
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Let no other spawner change the study meanwhile.
+        """Keep other spawners from changing the study.
 
         Raises:
-            UserError: where another one does, or the folder cannot be written.
+            UserError: if another spawner holds the lock, or the folder is not writable.
         """
-        from milozero.helpers.locks import Lock
-
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = Lock(self.path)
@@ -103,12 +105,11 @@ class StudyFolder:
             lock.release()
 
     def write(self, path: Path, text: str, mode: int = 0o644) -> None:
-        """Write a file of the study, whole or not at all.
+        """Write a file of the study atomically.
 
         Raises:
-            UserError: where it cannot be written.
+            UserError: if the file cannot be written.
         """
-        from milozero.helpers.files import write_atomically
 
         def create(temporary: Path) -> None:
             with open(temporary, "w", opener=lambda name, flags: os.open(name, flags, mode)) as file:
@@ -120,45 +121,56 @@ class StudyFolder:
             raise UserError(f"cannot write {path}: {error.strerror}") from None
 
     def archive_previous(self, job: str) -> None:
-        """Put away how a job ended before, and what it printed: it starts anew."""
-        self.exit_code(job).unlink(missing_ok=True)
-        if self.output(job).exists():
-            self.output(job).replace(self.path / f"{job}.out.before")
+        """Remove a job's previous exit code and rename its previous output."""
+        self.exit_code_path(job).unlink(missing_ok=True)
+        if self.output_path(job).exists():
+            self.output_path(job).replace(self.path / f"{job}.out.before")
 
-    def read_record(self) -> Record:
-        """Return the record; an empty one where nothing was started yet.
+    def read_metadata(self) -> StudyMetadata:
+        """Return the study's metadata; empty if nothing was launched yet.
 
         Raises:
-            UserError: where it cannot be read.
+            UserError: if the file cannot be read.
         """
-        path = self.path / RECORD
+        path = self.path / METADATA_FILE
         if not path.exists():
-            return Record()
+            return StudyMetadata()
         try:
-            content = json.loads(path.read_text())
-            record = Record(**content)
-            for job in record.jobs.values():
+            metadata = StudyMetadata(**json.loads(path.read_text()))
+            for job in metadata.jobs.values():
                 _ = job["settings"]["uuid"], LAUNCHERS[job["deployment"]], job["job_id"]
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(f"{path} cannot be read ({error}); remove it to start the study anew") from None
-        return record
+            raise UserError(f"cannot read {path} ({error}); remove it to start the study from scratch") from None
+        return metadata
 
-    def write_record(self, record: Record) -> None:
-        """Write the record.
+    def write_metadata(self, metadata: StudyMetadata) -> None:
+        """Write the study's metadata.
 
         Raises:
-            UserError: where it cannot be written.
+            UserError: if the file cannot be written.
         """
-        self.write(self.path / RECORD, json.dumps(asdict(record), indent=1) + "\n")
+        self.write(self.path / METADATA_FILE, json.dumps(asdict(metadata), indent=1) + "\n")
 
     def require_exists(self) -> StudyFolder:
-        """Return this study if it is there.
+        """Return this folder if the study exists.
 
         Raises:
-            UserError: otherwise, with the nearest name that is.
+            UserError: if it does not, with the most similar names.
         """
-        if not (self.path / RECORD).is_file():
-            there = [path.parent.name for path in self.path.parent.glob(f"*/{RECORD}")]
-            hint = did_you_mean(self.name, there) or (f"; there are {', '.join(sorted(there)[:20])}" if there else "")
-            raise UserError(f"there is no study '{self.name}' in {self.path.parent}{hint}")
+        if not (self.path / METADATA_FILE).is_file():
+            names = sorted(path.parent.name for path in self.path.parent.glob(f"*/{METADATA_FILE}"))
+            hint = did_you_mean(self.name, names) or (f"; existing studies: {', '.join(names[:20])}" if names else "")
+            raise UserError(f"no study '{self.name}' in {self.path.parent}{hint}")
         return self
+
+
+def check_study_name(name: str, flag: str = "prefix") -> None:
+    """Check that the name of a study, given by `flag`, can be the name of a folder.
+
+    Raises:
+        UserError: if it cannot.
+    """
+    if not name or Path(name).name != name or name in (".", ".."):
+        raise UserError(f"--{flag}={name}: must be a name, not a path")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise UserError(f"--{flag}={name}: must be at most {MAX_NAME_BYTES} bytes long")

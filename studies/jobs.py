@@ -1,4 +1,4 @@
-"""A study: the same task file over environments, numbers of demonstrations, trials and seeds, one job for each."""
+"""The jobs of a study: one task file × environments × numbers of demonstrations × trials × seeds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,79 +15,42 @@ from milozero import environments
 from milozero.demonstrations import dataset as demos
 from milozero.environments.bundles import BUNDLES
 from milozero.experiment.command_line import parse
-from milozero.experiment.resume import default_values, settings_from_metadata
+from milozero.experiment.resume import settings_from_metadata
 from milozero.experiment.settings import INPUT_PATHS, Settings, all_settings_names
-from milozero.experiment.validation import MAX_NAME_BYTES
-from milozero.helpers.config.flags import to_flags
-from milozero.helpers.config.params import param, usable_path
 from milozero.helpers.config.task_file import read_yaml
 from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import UserError, did_you_mean
+from milozero.studies.config import DEFAULT_NUM_WORKERS, MAX_JOBS, StudyConfig
 from milozero.tracking.names import check_wandb_name
 
-MAX_JOBS = 10_000  # of one study; a slip of the finger is beyond
-STUDY_OWNED = {"env_id", "seed", "uuid", "resume", "data_dir", "task"}  # settings that are the study's to give
-TEACHERS = ("expert_model", "reward_path")  # settings that name a checkpoint to learn from
-DEFAULT_WORKERS = 2  # of a job, where neither the command line nor the task file says
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyConfig:
-    """What a study runs over."""
-
-    prefix: str = param("study", "name of the study, which its jobs' names begin with")
-    config: str = param("", "task file of every job", check=usable_path)
-    env_bundle: str = param(
-        "",
-        "environments: the name of a bundle, or ids with commas between them (default: the task file's "
-        "`benchmark`, else debug)",
-    )
-    num_seeds: int = param(1, "seeds of each environment, from 0 on", low=1, high=MAX_JOBS)
-    num_demos: tuple[int, ...] = param(
-        (), "numbers of demonstrations, a job for each; 0 for all there are", low=0, alias="list"
-    )
-    demo_dir: str = param(
-        "", "folder with a folder of demonstrations for each environment, such as data/demos", check=usable_path
-    )
-    num_workers: int | None = param(
-        None, f"workers of each job (default: as the task file says, else {DEFAULT_WORKERS})", low=1
-    )
-    sweep: bool = param(False, "search: each trial draws one of each list in the task file")
-    num_trials: int = param(1, "trials of a sweep, each over all environments and seeds", low=1, high=MAX_JOBS)
-    sweep_seed: int = param(0, "seed of what the trials draw", low=0)
-    data_dir: str = param("data", "folder for the jobs' files and what they write", check=usable_path)
-    wandb_entity: str = param("", "Weights & Biases user or team", check=check_wandb_name)
-    wandb_project: str = param(
-        "",
-        "Weights & Biases project (default: the study's name, where another --wandb flag is given)",
-        check=check_wandb_name,
-    )
+STUDY_OWNED = {"env_id", "seed", "uuid", "resume", "data_dir", "task"}  # settings that the study sets itself
+TEACHER_SETTINGS = ("expert_model", "reward_path")  # settings that name a checkpoint to learn from
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a study."""
+    """One training run of a study."""
 
     name: str
     settings: Settings
 
     @property
-    def workers(self) -> int:
-        """How many workers the run has."""
-        return self.settings.common.num_workers or DEFAULT_WORKERS
+    def num_workers(self) -> int:
+        """Number of workers of the run."""
+        return self.settings.common.num_workers or DEFAULT_NUM_WORKERS
 
-    def values(self) -> dict[str, Any]:
-        """Return name → value of every setting but ``config``, which is read already."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return name → value of every setting except ``config``, whose file has been read."""
         values = self.settings.flat()
         del values["config"]
         return values
 
     @classmethod
-    def from_values(cls, name: str, values: Mapping[str, Any]) -> Job:
-        """Return the job whose `values` these are.
+    def from_dict(cls, name: str, values: Mapping[str, Any]) -> Job:
+        """Return the job with the settings that `to_dict` returned.
 
         Raises:
-            UserError: where they are not those of a run.
+            UserError: if these are not the settings of a training run.
         """
         return cls(name, settings_from_metadata(dict(values)))
 
@@ -95,67 +58,62 @@ class Job:
 def build_jobs(
     study: StudyConfig, project: str = "", with_progress: Callable[[Sequence[Any]], Iterable[Any]] = iter
 ) -> list[Job]:
-    """Return the jobs of a study, each held against what ``main.py`` accepts and against the environments there are.
+    """Return the jobs of a study after checking that each of them could start.
 
     Args:
         study: what to run over.
-        project: of Weights & Biases, where neither the study nor the task file names one.
-        with_progress: goes through a sequence, and shows how far it is.
+        project: Weights & Biases project if neither the study nor the task file names one.
+        with_progress: iterates over a sequence and shows a progress bar.
 
     Raises:
-        UserError: for the first job that would not start.
+        UserError: if a job could not start.
     """
     if not study.config:
-        raise UserError("--config=tasks/<file>.yaml: which task is to be run?")
-    members, numbers = resolve_bundle(study.env_bundle or read_benchmark(study)), study.num_demos or (None,)
-    if len(set(numbers)) < len(numbers):
-        raise UserError("--num_demos: the same number stands twice")
+        raise UserError("--config is missing; pass a task file, e.g. --config=tasks/train_mujoco_ppo.yaml")
+    env_ids = resolve_bundle(study.env_bundle or read_benchmark(study))
+    demo_counts: tuple[int | None, ...] = study.num_demos or (None,)
+    if len(set(demo_counts)) < len(demo_counts):
+        raise UserError("--num_demos: duplicate number")
     trials = draw_trials(study)
-    if (count := len(members) * len(numbers) * len(trials) * study.num_seeds) > MAX_JOBS:
-        raise UserError(f"{count} jobs; at most {MAX_JOBS} are one study")
-    jobs, trial_run = [], JobValidator()
-    axes = itertools.product(members, numbers, enumerate(trials), range(study.num_seeds))
-    for env_id, number, (trial, drawn), seed in with_progress(list(axes)):
-        folder = env_id.replace(":", "_").replace("/", "_")
-        name = f"{study.prefix}.{folder}"
-        if number is not None:
-            name += f".demos{number:02}"
+    if (count := len(env_ids) * len(demo_counts) * len(trials) * study.num_seeds) > MAX_JOBS:
+        raise UserError(f"the study has {count} jobs; the maximum is {MAX_JOBS}")
+    jobs, validator = [], JobValidator()
+    axes = itertools.product(env_ids, demo_counts, enumerate(trials), range(study.num_seeds))
+    for env_id, num_demos, (trial, drawn), seed in with_progress(list(axes)):
+        name = f"{study.prefix}.{_to_file_name(env_id)}"
+        if num_demos is not None:
+            name += f".demos{num_demos:02}"
         if study.sweep:
             name += f".trial{trial:03}"
         name += f".seed{seed:02}"
-        argv = list(_flags(study, name, env_id, seed))
-        if number is not None:
-            argv.append(f"--num_demos={number}")
-        if study.demo_dir:
-            argv.append(f"--expert_path={study.demo_dir}/{folder}")
-        settings = _complete(parse(argv, drawn), project)
-        if number is not None and not settings.imitation.expert_path:
-            raise UserError("--num_demos: of which demonstrations? --demo_dir=data/demos")
-        trial_run.check(settings)
+        settings = _complete_settings(parse(_job_flags(study, name, env_id, num_demos, seed), drawn), project)
+        if num_demos is not None and not settings.imitation.expert_path:
+            raise UserError("--num_demos requires --demo_dir, e.g. --demo_dir=data/demos")
+        validator.check(settings)
         jobs.append(Job(name, settings))
     return jobs
 
 
 def resolve_bundle(bundle: str) -> tuple[str, ...]:
-    """Return the full ids of a bundle, or of the environments that are named instead of one.
+    """Return the full ids of a bundle's environments, or of a comma-separated list of environments.
 
     Raises:
-        UserError: where there is neither such a bundle nor such an environment.
+        UserError: if there is neither a bundle nor an environment of that name.
     """
     if bundle in BUNDLES:
         return BUNDLES[bundle][1]
     try:
         return tuple(dict.fromkeys(environments.resolve(env_id.strip()) for env_id in bundle.split(",")))
     except UserError as error:
-        near = did_you_mean(bundle, BUNDLES)
-        raise UserError(f"--env_bundle={bundle}: no bundle of that name{near}, and {error}") from None
+        hint = did_you_mean(bundle, BUNDLES)
+        raise UserError(f"--env_bundle={bundle}: no bundle of that name{hint}, and {error}") from None
 
 
 def read_benchmark(study: StudyConfig) -> str:
-    """Return the bundle that the task file is for; where it does not say, the short one.
+    """Return the bundle that the task file names as its ``benchmark``; ``debug`` if it names none.
 
     Raises:
-        UserError: where the file cannot be read, or names what is no bundle.
+        UserError: if the file cannot be read or there is no such bundle.
     """
     name = str(_read_task_file(study).get("benchmark") or "debug")
     if name not in BUNDLES:
@@ -163,35 +121,52 @@ def read_benchmark(study: StudyConfig) -> str:
     return name
 
 
-def _read_task_file(study: StudyConfig) -> dict[str, Any]:
-    """Return what the task file says, whatever the algorithm; a list is the choices of a sweep.
+def find_ignored_settings(study: StudyConfig) -> list[str]:
+    """Return the task file's settings that have no effect because the study sets them.
 
     Raises:
-        UserError: where it cannot be read.
+        UserError: if the file cannot be read.
     """
-    return read_yaml(study.config, all_settings_names(), environments.check_env_id, lists=True).settings
+    return sorted((STUDY_OWNED - {"task"}) & set(_read_task_file(study)))
 
 
-def _flags(study: StudyConfig, name: str, env_id: str, seed: int) -> Iterator[str]:
-    """Yield what a job's command line says besides its demonstrations."""
-    yield from (f"--config={study.config}", f"--env_id={env_id}", f"--seed={seed}", f"--uuid={name}")
-    yield "--resume=auto"  # started again, it goes on
-    yield f"--data_dir={Path(study.data_dir).absolute()}"  # the jobs start elsewhere
-    for setting in ("num_workers", "wandb_entity", "wandb_project"):
-        if value := getattr(study, setting):
-            yield f"--{setting}={value}"
-
-
-def _complete(settings: Settings, project: str) -> Settings:
-    """Return settings that say what a job must not leave to where it happens to start.
+def _read_task_file(study: StudyConfig) -> dict[str, Any]:
+    """Return the task file's settings, for any algorithm; a list holds the choices of a sweep.
 
     Raises:
-        UserError: where Weights & Biases takes no `project` of that name.
+        UserError: if the file cannot be read.
+    """
+    known = all_settings_names()
+    return read_yaml(study.config, known, environments.check_env_id, lists=True).settings
+
+
+def _to_file_name(env_id: str) -> str:
+    return env_id.replace(":", "_").replace("/", "_")
+
+
+def _job_flags(study: StudyConfig, name: str, env_id: str, num_demos: int | None, seed: int) -> list[str]:
+    """Return the flags with which the study overrides the task file."""
+    flags = [f"--config={study.config}", f"--env_id={env_id}", f"--seed={seed}", f"--uuid={name}"]
+    flags.append("--resume=auto")  # a restarted job continues
+    flags.append(f"--data_dir={Path(study.data_dir).absolute()}")  # jobs have another working directory
+    if num_demos is not None:
+        flags.append(f"--num_demos={num_demos}")
+    if study.demo_dir:
+        flags.append(f"--expert_path={study.demo_dir}/{_to_file_name(env_id)}")
+    overrides = ("num_workers", "wandb_entity", "wandb_project")
+    return flags + [f"--{setting}={value}" for setting in overrides if (value := getattr(study, setting))]
+
+
+def _complete_settings(settings: Settings, project: str) -> Settings:
+    """Return settings that do not depend on where or how a job is started.
+
+    Raises:
+        UserError: if `project` is not a valid Weights & Biases project name.
     """
     common, tracking = settings.common, settings.tracking
     if common.num_workers is None:
-        common = dataclasses.replace(common, num_workers=DEFAULT_WORKERS)
-    imitation, agent = (_absolute(group) for group in (settings.imitation, settings.agent))
+        common = dataclasses.replace(common, num_workers=DEFAULT_NUM_WORKERS)
+    imitation, agent = (_make_paths_absolute(group) for group in (settings.imitation, settings.agent))
     if not tracking.wandb_project and project:
         try:
             check_wandb_name(project)
@@ -201,32 +176,31 @@ def _complete(settings: Settings, project: str) -> Settings:
     return dataclasses.replace(settings, common=common, imitation=imitation, agent=agent, tracking=tracking)
 
 
-def _absolute(group: Any) -> Any:
-    """Return a group of settings whose paths lead to the same from everywhere."""
+def _make_paths_absolute(group: Any) -> Any:
     paths = {name: value for name in INPUT_PATHS if (value := getattr(group, name, ""))}
     return dataclasses.replace(group, **{name: str(Path(path).absolute()) for name, path in paths.items()})
 
 
 class Spaces(NamedTuple):
-    """What an environment shows and takes."""
+    """Observation size and action space of an environment."""
 
     observation_size: int
     action_space: Any
 
 
 class JobValidator:
-    """Makes each environment, and reads each set of demonstrations and each checkpoint to learn from, once."""
+    """Checks environments, demonstrations and teacher checkpoints of jobs, each of them once."""
 
     def __init__(self) -> None:
         self._spaces: dict[tuple[str, str], Spaces] = {}
-        self._fitting: set[tuple[Any, ...]] = set()
+        self._checked: set[tuple[Any, ...]] = set()
 
     def check(self, settings: Settings) -> None:
-        """Try what a job needs.
+        """Check that a job could start.
 
         Raises:
-            UserError: where the environment cannot be made, its actions do not fit, or what is to be learned from
-                does not fit or is not there.
+            UserError: if the environment cannot be created, the algorithm does not support its actions, or
+                demonstrations or teacher checkpoints are missing or do not match it.
         """
         env_id, kwargs = settings.train.env_id, settings.common.env_kwargs
         if (env_id, kwargs) not in self._spaces:
@@ -235,80 +209,42 @@ class JobValidator:
             env.close()
         spaces = self._spaces[env_id, kwargs]
         settings.agent.check_action_space(spaces.action_space)
-        path, number = settings.imitation.expert_path, settings.imitation.num_demos
-        if path and (case := (env_id, kwargs, path, number)) not in self._fitting:
-            demos.check_compatible(demos.read_demos(path, number), path, *spaces)
-            self._fitting.add(case)
-        expert, reward = (getattr(settings.agent, name, "") for name in TEACHERS)
-        if (expert or reward) and (asked := (env_id, kwargs, settings.agent)) not in self._fitting:
-            from milozero.evaluation import loading as players  # imports torch
+        path, num_demos = settings.imitation.expert_path, settings.imitation.num_demos
+        if path and (key := (env_id, kwargs, path, num_demos)) not in self._checked:
+            demos.check_compatible(demos.read_demos(path, num_demos), path, *spaces)
+            self._checked.add(key)
+        has_teacher = any(getattr(settings.agent, name, "") for name in TEACHER_SETTINGS)
+        if has_teacher and (teacher_key := (env_id, kwargs, settings.agent)) not in self._checked:
+            from milozero.evaluation import loading  # imports torch, which `spawner.py -h` does not need
 
-            players.load_expert(settings, spaces, "cpu")
-            players.load_reward(settings, spaces, "cpu")
-            self._fitting.add(asked)
-
-
-def overruled(study: StudyConfig) -> list[str]:
-    """Return the settings in the task file that have no effect, as the study gives them itself.
-
-    Raises:
-        UserError: where the file cannot be read.
-    """
-    return sorted((STUDY_OWNED - {"task"}) & set(_read_task_file(study)))
+            loading.load_expert(settings, spaces, "cpu")
+            loading.load_reward(settings, spaces, "cpu")
+            self._checked.add(teacher_key)
 
 
 def draw_trials(study: StudyConfig) -> list[dict[str, Any] | None]:
-    """Return what each trial of a sweep draws from the lists in the task file; otherwise one that draws nothing.
+    """Return the values that each trial of a sweep draws from the task file's lists; ``[None]`` without a sweep.
 
-    No combination is drawn twice, and more trials begin with the same ones.
+    Each combination is drawn at most once, and a sweep with more trials starts with the same ones.
 
     Raises:
-        UserError: where there is nothing to draw, or there are fewer combinations than trials.
+        UserError: if there is no list to draw from, or there are fewer combinations than trials.
     """
     if not study.sweep:
         if study.num_trials > 1:
-            raise UserError(f"--num_trials={study.num_trials} needs --sweep")
+            raise UserError(f"--num_trials={study.num_trials} requires --sweep")
         return [None]
-    file = _read_task_file(study)
-    choices = {name: values for name, values in file.items() if isinstance(values, list)}
-    if own := sorted((STUDY_OWNED | {"benchmark"}) & set(choices)):
-        raise UserError(f"--sweep: {own[0]} is a list in {study.config}, but the study sets it")
+    settings = _read_task_file(study)
+    choices = {name: values for name, values in settings.items() if isinstance(values, list)}
+    if conflicts := sorted((STUDY_OWNED | {"benchmark"}) & set(choices)):
+        raise UserError(f"--sweep: {conflicts[0]} is a list in {study.config}, but the study sets it")
     if not choices:
-        raise UserError(f"--sweep: there is no list to draw from in {study.config}")
+        raise UserError(f"--sweep: {study.config} has no list to draw from")
     combinations = math.prod(len(set(values)) for values in choices.values())
     if study.num_trials > combinations:
         raise UserError(f"--num_trials={study.num_trials}, but {study.config} has {combinations} combinations")
-    chance = random.Random(study.sweep_seed)
+    rng = random.Random(study.sweep_seed)
     drawn: dict[tuple[Any, ...], None] = {}
     while len(drawn) < study.num_trials:
-        drawn[tuple(chance.choice(values) for values in choices.values())] = None
+        drawn[tuple(rng.choice(values) for values in choices.values())] = None
     return [dict(zip(choices, values, strict=True)) for values in drawn]
-
-
-def arguments(job: Job, method: str, yaml_path: Path) -> list[str]:
-    """Return the arguments of ``main.py`` for a job.
-
-    Args:
-        job: what to run.
-        method: ``full``, ``minimal`` or ``yaml``.
-        yaml_path: where the job's settings stand, for ``yaml``.
-    """
-    if method == "yaml":
-        return [f"--config={yaml_path}"]
-    values = job.values()
-    if method == "minimal":
-        defaults = default_values(job.settings.train.algo)
-        values = {name: value for name, value in values.items() if value != defaults[name]}
-    return to_flags(values)
-
-
-def check(study: StudyConfig, flag: str = "prefix") -> None:
-    """Refuse a study whose name, which `flag` gave, cannot be that of a folder.
-
-    Raises:
-        UserError: saying so.
-    """
-    if not study.prefix or Path(study.prefix).name != study.prefix or study.prefix in (".", ".."):
-        raise UserError(f"--{flag}={study.prefix}: a name, not a path")
-    if len(study.prefix.encode()) > MAX_NAME_BYTES // 2:
-        raise UserError(f"--{flag}={study.prefix}: a name of at most {MAX_NAME_BYTES // 2} bytes")

@@ -60,7 +60,7 @@ def read_bytes(path: str) -> bytes:
     return content
 
 
-def _read_nodes(path: str) -> list[tuple[Any, Any]]:
+def read_yaml_lines(path: str) -> list[tuple[Any, Any]]:
     """Return the (name, value) nodes at the top level of a YAML file."""
     import yaml
 
@@ -99,7 +99,7 @@ def read_yaml(
     known = set(known)
     flat: dict[str, Any] = {}
     sections: dict[str, dict[str, Any]] = {}
-    for key, value in _read_nodes(path):
+    for key, value in read_yaml_lines(path):
         if key.value == ENVIRONMENTS:
             location = f"{path}: {ENVIRONMENTS}"
             for name, section in _read_mapping(location, value):

@@ -1,1 +1,1 @@
-"""Launchers: one module for each way to start jobs (tmux, SLURM)."""
+"""Launchers: one module for each way to run jobs (tmux, SLURM)."""

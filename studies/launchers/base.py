@@ -1,67 +1,70 @@
-"""What starts the jobs of a study: one file each, one small protocol. Each is imported when it is first used."""
+"""The interface of launchers, which start the jobs of a study; each is imported when it is first used."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from milozero.studies.launch_config import LAUNCHERS, LaunchConfig
-
-if TYPE_CHECKING:
-    from milozero.studies.folder import StudyFolder
-    from milozero.studies.jobs import Job
+from milozero.studies.config import LAUNCHERS, LaunchConfig
+from milozero.studies.folder import StudyFolder
+from milozero.studies.jobs import Job
 
 
 class Launcher(Protocol):
-    """Starts jobs, knows which of them wait or run, and stops them.
+    """Starts, monitors and stops jobs.
 
-    ``check`` → ``script`` of each job, which the caller writes → ``start`` → ``active`` → ``stop``.
+    Usage::
+
+        launcher.check(jobs)
+        for job in jobs:
+            folder.write(folder.script_path(job.name), launcher.script(job, arguments))
+        job_ids = dict(launcher.start(jobs))
+        launcher.active(job_ids)
+        launcher.stop(job_ids, timeout=120)
     """
 
     def __init__(self, folder: StudyFolder, launch: LaunchConfig) -> None:
-        """Take over where the files of the study lie and how it is launched."""
+        """Create a launcher for the study in a folder."""
 
-    initial_job_id: str  # of a job that is about to be started; empty where only starting it tells
+    initial_job_id: str  # of a job that is about to start; empty if `start` assigns the id
 
     def check(self, jobs: Sequence[Job]) -> None:
-        """Refuse what could not start here.
+        """Check that jobs can start here.
 
         Raises:
-            UserError: saying what is missing.
+            UserError: if something is missing.
         """
 
     def script(self, job: Job, arguments: Sequence[str]) -> str:
         """Return the text of a job's script, for `arguments` of ``main.py``."""
 
     def start(self, jobs: Sequence[Job]) -> Iterator[tuple[str, str]]:
-        """Start jobs whose scripts are written; yield (name, place) of each as it is started.
-
-        The place is what `active` and `stop` need to know.
+        """Start jobs whose scripts are written; yield (name, job id) of each as soon as it has started.
 
         Raises:
-            UserError: where one cannot be started.
+            UserError: if a job cannot be started.
         """
 
     def active(self, job_ids: Mapping[str, str]) -> dict[str, str]:
-        """Return name → ``pending`` or ``running`` of those jobs that are either.
+        """Return name → ``pending`` or ``running`` of the jobs that are either.
 
         Raises:
-            UserError: where that cannot be found out.
+            UserError: if the state of the jobs cannot be determined.
         """
 
-    def stop(self, job_ids: Mapping[str, str], patience: float) -> None:
-        """End jobs, with a checkpoint where they come to it within `patience` seconds; return when all have ended.
+    def stop(self, job_ids: Mapping[str, str], timeout: float) -> None:
+        """Ask jobs to save and stop, kill those that have not stopped after `timeout` seconds, and wait for them.
 
         Raises:
-            UserError: where that cannot be done.
+            UserError: if jobs cannot be stopped.
         """
 
     def manual_command(self, name: str) -> str:
         """Return the command that starts one job."""
 
     def attach_command(self) -> str:
-        """Return the command that shows the jobs at work."""
+        """Return the command that shows the active jobs."""
 
 
 def launcher_class(deployment: str) -> type[Launcher]:

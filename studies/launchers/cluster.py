@@ -1,4 +1,4 @@
-"""What a site's cluster needs said: ``cluster.yaml``.
+"""Settings of a site's SLURM cluster: ``cluster.yaml``.
 
     partitions:              # caliber: partition, or one for CPU jobs and one for GPU jobs
       debug: debug-cpu
@@ -20,21 +20,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from milozero.helpers.config.task_file import read_bytes
+from milozero.helpers.config.task_file import read_yaml_lines
 from milozero.helpers.config.values import to_seconds
 from milozero.helpers.errors import UserError, did_you_mean
-from milozero.studies.calibers import CALIBERS, Caliber
+from milozero.studies.config import CALIBERS, Caliber
 
-FILE = "cluster.yaml"
+CLUSTER_FILE = "cluster.yaml"
+MIN_TIME_LIMIT_S = 60
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A site."""
+    """Settings of a site; see the module's docstring."""
 
     calibers: Mapping[str, Caliber] = dataclasses.field(default_factory=lambda: CALIBERS)
     modules: tuple[str, ...] = ()
@@ -48,89 +49,89 @@ class Cluster:
 
 
 def read_cluster(path: str) -> Cluster:
-    """Return what a site's file says; without a path, what ``cluster.yaml`` says if it is there.
+    """Return the settings in a site's file, by default in ``cluster.yaml`` if that exists.
 
     Raises:
-        UserError: where the file cannot be read, or something in it is unknown or of the wrong form.
+        UserError: if the file cannot be read, or a key or value is invalid.
     """
-    import yaml
-
-    if not path and not os.path.exists(FILE):
+    if not path and not os.path.exists(CLUSTER_FILE):
         return Cluster()
-    path = path or FILE
-    text = read_bytes(path)
+    path = path or CLUSTER_FILE
+    lines = read_yaml_lines(path)
     try:
-        # BaseLoader leaves text as it stands: YAML would take the time 00:15:00 for the number 900.
-        _refuse_twins(yaml.compose(text, Loader=yaml.BaseLoader))
-        content = yaml.load(text, Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        raise UserError(f"'{path}' is not valid YAML: {' '.join(str(error).split())}") from None
-    try:
-        return _cluster(content or {})
+        return _parse_cluster(_to_dict(lines))
+    except RecursionError:  # an alias inside its own anchor
+        raise UserError(f"'{path}' is nested too deeply") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
 
-def _refuse_twins(node: Any) -> None:
-    """Refuse a key that stands twice; of two, YAML would take the second."""
-    import yaml
-
-    seen: set[Any] = set()
-    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-        if isinstance(key, yaml.ScalarNode):
-            if key.value in seen:
-                raise yaml.YAMLError(f"'{key.value}' stands twice")
-            seen.add(key.value)
-        _refuse_twins(value)
-
-
-def _cluster(content: Any) -> Cluster:
-    names = {field.name for field in dataclasses.fields(Cluster)} - {"calibers"} | {"partitions", "times"}
+def _to_dict(lines: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+    """Return the content of (name, value) nodes, scalars as text: YAML would read the time 00:15:00 as 900."""
     values: dict[str, Any] = {}
-    for name, value in _mapping("the file", content).items():
-        if name not in names:
-            raise UserError(f"unknown key '{name}'{did_you_mean(name, names)}")
-        if name in ("modules", "options", "commands"):
-            values[name] = tuple(_texts(name, value)) if value else ()
-        elif name not in ("partitions", "times"):
-            values[name] = _text(name, value)
-    calibers = dict(CALIBERS)
-    for name, value in _of_calibers("partitions", content).items():
-        cpu, *gpu = _texts(f"partitions: {name}", value)
-        if len(gpu) > 1:
-            raise UserError(f"partitions: {name}: one for CPU jobs and one for GPU jobs")
-        calibers[name] = dataclasses.replace(calibers[name], cpu=cpu, gpu=(gpu or [cpu])[0])
-    for name, value in _of_calibers("times", content).items():
-        if not 60 <= to_seconds(time := _text(f"times: {name}", value)) < float("inf"):
-            raise UserError(f"times: {name}: {time} is not a time of at least a minute")
-        calibers[name] = dataclasses.replace(calibers[name], time=time)
-    return Cluster(calibers, **values)
-
-
-def _of_calibers(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    values = _mapping(name, content.get(name, {}))
-    for caliber in values:
-        if caliber not in CALIBERS:
-            raise UserError(f"{name}: unknown caliber '{caliber}'{did_you_mean(caliber, CALIBERS)}")
+    for name, value in lines:
+        if name.id != "scalar":
+            raise UserError("keys must be text")
+        if name.value in values:  # YAML would take the last
+            raise UserError(f"duplicate key '{name.value}'")
+        values[name.value] = _to_python(value)
     return values
 
 
-def _mapping(name: str, value: Any) -> dict[str, Any]:
-    if value in ("", None):
+def _to_python(node: Any) -> Any:
+    if node.id == "mapping":
+        return _to_dict(node.value)
+    return [_to_python(item) for item in node.value] if node.id == "sequence" else node.value
+
+
+def _parse_cluster(settings: Mapping[str, Any]) -> Cluster:
+    names = {field.name for field in dataclasses.fields(Cluster)} - {"calibers"} | {"partitions", "times"}
+    values: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name not in names:
+            raise UserError(f"unknown key '{name}'{did_you_mean(name, names)}")
+        if name in ("modules", "options", "commands"):
+            values[name] = tuple(_check_texts(name, value)) if value else ()
+        elif name not in ("partitions", "times"):
+            values[name] = _check_text(name, value)
+    calibers = dict(CALIBERS)
+    for name, value in _calibers_section("partitions", settings).items():
+        cpu, *gpu = _check_texts(f"partitions: {name}", value)
+        if len(gpu) > 1:
+            raise UserError(f"partitions: {name}: expected one for CPU jobs and one for GPU jobs")
+        calibers[name] = dataclasses.replace(calibers[name], cpu_partition=cpu, gpu_partition=(gpu or [cpu])[0])
+    for name, value in _calibers_section("times", settings).items():
+        limit = _check_text(f"times: {name}", value)
+        if not MIN_TIME_LIMIT_S <= to_seconds(limit) < float("inf"):
+            raise UserError(f"times: {name}: {limit} must be at least a minute")
+        calibers[name] = dataclasses.replace(calibers[name], time_limit=limit)
+    return Cluster(calibers, **values)
+
+
+def _calibers_section(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    section = _check_mapping(name, settings.get(name))
+    for caliber in section:
+        if caliber not in CALIBERS:
+            raise UserError(f"{name}: unknown caliber '{caliber}'{did_you_mean(caliber, CALIBERS)}")
+    return section
+
+
+def _check_mapping(name: str, value: Any) -> dict[str, Any]:
+    if not value and not isinstance(value, list):
         return {}
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+    if not isinstance(value, dict):
         raise UserError(f"{name} must hold 'name: value' lines")
     return value
 
 
-def _texts(name: str, value: Any) -> list[str]:
-    texts = [_text(name, one) for one in (value if isinstance(value, list) else [value])]
+def _check_texts(name: str, value: Any) -> list[str]:
+    texts = [_check_text(name, item) for item in (value if isinstance(value, list) else [value])]
     if not texts:
         raise UserError(f"{name} is empty")
     return texts
 
 
-def _text(name: str, value: Any) -> str:
+def _check_text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value.isprintable() or not value:
         raise UserError(f"{name} must be text on one line")
     return value

@@ -1,11 +1,11 @@
-"""What a window of tmux runs: waits for enough free cores, runs one job's script, and tells how it ended.
+"""The program in a job's tmux window: waits for free cores, runs the job's script, and writes its exit code.
 
-    python studies/launchers/job_runner.py FOLDER JOB WORKERS [--clear]
+    python studies/launchers/job_runner.py FOLDER JOB NUM_WORKERS [--clear]
 
-All windows of a user on this machine queue for its cores, in the order in which they were opened. SIGTERM, SIGHUP
-(the window is closed), Ctrl-C and SIGUSR1 ask the job to save and stop. A second request, or a job that has not
-stopped after `SAVE_TIMEOUT_S` seconds, ends it at once. The queue is made of the
-kernel's file locks, so a window that is killed leaves nothing to clean up.
+All windows of a user on this machine queue for its cores in the order in which they were opened. SIGTERM, SIGHUP
+(the window was closed), Ctrl-C and SIGUSR1 ask the job to save and stop. The job is killed on a second request, or if
+it has not stopped after `SAVE_TIMEOUT_S` seconds. The queue consists of file locks, which the kernel releases if a
+window is killed.
 """
 
 from __future__ import annotations
@@ -28,33 +28,32 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-ENDING = "over"  # state of a job whose window is about to end
-REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1)
-SIGNAL_DEBOUNCE_S = 2.0  # seconds; within them, a repetition is still the same one
-SAVE_TIMEOUT_S = 300.0  # seconds for an iteration to end and a checkpoint to be written
-MAX_TRIES = 20  # tries to take a job
-POLL_INTERVAL_S = 0.2  # seconds between looks for free cores
-TERM_TIMEOUT_S = 5.0  # seconds between SIGTERM and SIGKILL
-STATE_BYTES = 512  # of the state of a window; host names have at most 64
-# Of Linux: a signal for the job where this program is killed; and what the job leaves behind becomes a child.
+STATE_DONE = "done"  # of a job that has ended, while its window's program is about to exit
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1)
+SIGNAL_DEBOUNCE_S = 2.0  # signals within this time count as one request
+SAVE_TIMEOUT_S = 300.0  # for an iteration to end and a checkpoint to be written
+MAX_LOCK_ATTEMPTS = 20
+POLL_INTERVAL_S = 0.2  # between checks for free cores
+TERM_TIMEOUT_S = 5.0  # between SIGTERM and SIGKILL
+CLOSE_DELAY_S = 0.5
+# From <linux/prctl.h>: send the job a signal if this program is killed, and adopt the processes it leaves behind.
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-
-
-def say(line: str) -> None:
-    """Print a line, as long as there is a window."""
-    with contextlib.suppress(OSError, ValueError):
-        print(line, flush=True)
-
 
 prctl = ctypes.CDLL(None).prctl
 
 
 class StoppedError(Exception):
-    """A request to stop came before the job began."""
+    """The job was asked to stop before it began."""
+
+
+def print_line(line: str) -> None:
+    """Print a line, ignoring that the window may be closed."""
+    with contextlib.suppress(OSError, ValueError):
+        print(line, flush=True)
 
 
 def try_to_lock(path: Path) -> IO[str] | None:
-    """Return a file that this process holds from now on until it closes it; None where another one does."""
+    """Lock a file; return it open, which holds the lock, or None if another process holds it."""
     file = path.open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -66,33 +65,33 @@ def try_to_lock(path: Path) -> IO[str] | None:
 
 @contextlib.contextmanager
 def core_queue(locks: Path) -> Iterator[None]:
-    """Wait until those who came before are gone, and hold up those who come after."""
-    with (locks / "door").open("w") as door:
-        fcntl.flock(door, fcntl.LOCK_EX)  # one at a time: a ticket is held before the next is drawn
-        ticket = locks / f"ticket-{time.time_ns():020}-{os.getpid()}"
-        file = try_to_lock(ticket)
-        fcntl.flock(door, fcntl.LOCK_UN)
+    """Wait for the processes that queued earlier, and make those that queue later wait until the block ends."""
+    with (locks / "queue").open("w") as queue:
+        fcntl.flock(queue, fcntl.LOCK_EX)  # so that an entry is locked before the next one is created
+        entry = locks / f"entry-{time.time_ns():020}-{os.getpid()}"
+        file = try_to_lock(entry)
+        fcntl.flock(queue, fcntl.LOCK_UN)
         try:
-            while before := [other for other in locks.glob("ticket-*") if other < ticket]:
-                last = max(before)
+            while earlier := [other for other in locks.glob("entry-*") if other < entry]:
+                last = max(earlier)
                 with contextlib.suppress(FileNotFoundError), last.open("r+") as predecessor:
-                    fcntl.flock(predecessor, fcntl.LOCK_EX)  # until it has its cores, or is no more
+                    fcntl.flock(predecessor, fcntl.LOCK_EX)  # until it has its cores or has exited
                     last.unlink(missing_ok=True)
             yield
         finally:
-            ticket.unlink(missing_ok=True)
+            entry.unlink(missing_ok=True)
             if file:
                 file.close()
 
 
 class JobRunner:
-    """One job's window.
+    """Runs one job.
 
     Args:
-        folder: of the study.
-        job: its name.
-        workers: how many cores it needs; all of them where there are fewer.
-        signal_debounce: seconds within which a repeated request to stop is still the same one.
+        folder: folder of the study.
+        job: name of the job.
+        num_workers: cores that the job needs; it gets at most those of this machine.
+        signal_debounce: seconds within which signals count as one request.
         term_timeout: seconds between SIGTERM and SIGKILL.
     """
 
@@ -100,131 +99,131 @@ class JobRunner:
         self,
         folder: Path,
         job: str,
-        workers: int,
+        num_workers: int,
         *,
         signal_debounce: float = SIGNAL_DEBOUNCE_S,
         term_timeout: float = TERM_TIMEOUT_S,
     ) -> None:
-        self._one_request, self._last_words = signal_debounce, term_timeout
+        self._signal_debounce, self._term_timeout = signal_debounce, term_timeout
         self._folder, self._job = folder, job
         self._cores = sorted(os.sched_getaffinity(0))
-        self._need = min(workers, len(self._cores))
+        self._num_cores = min(num_workers, len(self._cores))
         self._process: subprocess.Popen[bytes] | None = None
-        self._asked_at: float | None = None
-        self._at_once = False
-        self._file = os.open(folder / f"{job}.turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._stop_time: float | None = None  # of the first request
+        self._kill = False
+        self._state_file = os.open(folder / f"{job}.window", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def run(self) -> int:
-        """Wait, run the job, and return its exit code."""
-        if not self._alone():
-            say(f"{self._job} has another window already")
+        """Wait for cores, run the job, and return its exit code."""
+        if not self._lock_job():
+            print_line(f"{self._job} already has a window")
             return 2
-        for number in REQUESTS:
-            signal.signal(number, self._receive)
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._handle_signal)
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         try:
-            self._write("pending")
-            with self._taken() as cores:
-                code = self._run(cores)
-                self._write_end(code)  # before the next job takes the cores
+            self._write_state("pending")
+            with self._acquire_cores() as cores:
+                code = self._run_script(cores)
+                self._write_exit_code(code)  # before the next job gets the cores
             return code
         except StoppedError:
-            say("stopped before it began")
+            print_line("stopped before it began")
             code = 0
-        except OSError as error:  # another user's folder of locks, a disk that is full, ...
+        except OSError as error:  # the lock folder belongs to another user, the disk is full, ...
             line = f"error: {error}"
-            say(line)
+            print_line(line)
             with contextlib.suppress(OSError), (self._folder / f"{self._job}.out").open("a") as file:
                 file.write(f"{line}\n")
             code = 1
-        self._write_end(code)
+        self._write_exit_code(code)
         return code
 
-    def _alone(self) -> bool:
-        """Take this job; another window may have it, or somebody may only be looking at it for a moment."""
-        for _ in range(MAX_TRIES):
+    def _lock_job(self) -> bool:
+        """Lock the job's state file; return False if another window holds it."""
+        for _ in range(MAX_LOCK_ATTEMPTS):  # readers lock it for a moment, too
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._state_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 time.sleep(0.05)
             else:
-                os.ftruncate(self._file, 0)  # of an earlier window
+                os.ftruncate(self._state_file, 0)  # clears the state of an earlier window
                 return True
         return False
 
-    def _write(self, state: str) -> None:
-        content = json.dumps({"state": state, "pid": os.getpid(), "host": socket.gethostname()})
-        # One write, as long as any other: whoever reads meanwhile must not find half of it, or nothing.
-        os.pwrite(self._file, content.ljust(STATE_BYTES).encode(), 0)
+    def _write_state(self, state: str) -> None:
+        content = json.dumps({"state": state, "pid": os.getpid(), "host": socket.gethostname()}).encode()
+        os.ftruncate(self._state_file, 0)
+        os.pwrite(self._state_file, content, 0)
 
-    def _write_end(self, code: int) -> None:
-        """Say that the job is over; this program stays for a moment, and holds the job until then."""
+    def _write_exit_code(self, code: int) -> None:
+        """Write how the job ended; this program holds the job's lock until it exits a moment later."""
         with contextlib.suppress(OSError):
             (self._folder / f"{self._job}.exit").write_text(f"{code}\n")
-            self._write(ENDING)
+            self._write_state(STATE_DONE)
 
-    def _receive(self, number: int, frame: FrameType | None) -> None:
+    def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._process is None:
-            if self._asked_at is None:  # once: what it interrupts next is the leaving
-                self._asked_at = now
+            if self._stop_time is None:  # raised once: a second error would interrupt the cleanup
+                self._stop_time = now
                 raise StoppedError
             return
-        if self._asked_at is None:
-            self._asked_at = now
+        if self._stop_time is None:
+            self._stop_time = now
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGUSR1)
-        elif now - self._asked_at > self._one_request:
-            self._at_once = True
+        elif now - self._stop_time > self._signal_debounce:
+            self._kill = True
 
     @contextlib.contextmanager
-    def _taken(self) -> Iterator[list[int]]:
-        """Hold as many cores as the job needs, when those who came before have theirs."""
+    def _acquire_cores(self) -> Iterator[list[int]]:
+        """Wait in the queue until enough cores are free, and hold their locks."""
         locks = Path(tempfile.gettempdir()) / f"milozero-{os.getuid()}"
         locks.mkdir(mode=0o700, exist_ok=True)
         if locks.lstat().st_uid != os.getuid():
-            raise PermissionError(f"{locks} is not this user's")
-        say(f"waiting for {self._need} of {len(self._cores)} cores")
-        with contextlib.ExitStack() as lock:
-            mine: list[int] = []
+            raise PermissionError(f"{locks} belongs to another user")
+        print_line(f"waiting for {self._num_cores} of {len(self._cores)} cores")
+        with contextlib.ExitStack() as core_locks:
+            acquired: list[int] = []
             with core_queue(locks):
-                while len(mine) < self._need:
+                while len(acquired) < self._num_cores:
                     for core in self._cores:
-                        if len(mine) < self._need and (file := try_to_lock(locks / f"core-{core}")):
-                            lock.enter_context(file)
-                            mine.append(core)
-                    time.sleep(POLL_INTERVAL_S if len(mine) < self._need else 0)
-            yield mine
+                        if len(acquired) < self._num_cores and (file := try_to_lock(locks / f"core-{core}")):
+                            core_locks.enter_context(file)
+                            acquired.append(core)
+                    time.sleep(POLL_INTERVAL_S if len(acquired) < self._num_cores else 0)
+            yield acquired
 
-    def _run(self, cores: list[int]) -> int:
-        os.sched_setaffinity(0, cores)  # the job inherits it
-        script = self._folder / f"{self._job}.sh"
-        began = time.monotonic()
-        # In a session of its own: Ctrl-C in the window must not reach mpiexec, which kills its workers on it.
+    def _run_script(self, cores: list[int]) -> int:
+        """Run the job's script on `cores` and return its exit code."""
+        os.sched_setaffinity(0, cores)  # inherited by the job
+        start = time.monotonic()
+        # In its own session: mpiexec would kill its workers if it received the window's Ctrl-C.
         process = subprocess.Popen(
-            ["bash", script],
+            ["bash", self._folder / f"{self._job}.sh"],
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             preexec_fn=functools.partial(prctl, PR_SET_PDEATHSIG, signal.SIGUSR1),
         )
         self._process = process
-        self._write("running")
-        pump = threading.Thread(target=self._copy, args=(process.stderr,), daemon=True)
-        pump.start()
-        while process.poll() is None and not self._at_once:
-            self._at_once = self._asked_at is not None and time.monotonic() > self._asked_at + SAVE_TIMEOUT_S
+        self._write_state("running")
+        copier = threading.Thread(target=self._copy_stderr, args=(process.stderr,), daemon=True)
+        copier.start()
+        while process.poll() is None and not self._kill:
+            self._kill = self._stop_time is not None and time.monotonic() > self._stop_time + SAVE_TIMEOUT_S
             time.sleep(0.1)
-        self._end(process)
-        pump.join(self._last_words)
+        self._end_processes(process)
+        copier.join(self._term_timeout)
         code = process.returncode
         code = 128 - code if code < 0 else code
-        asked = ", asked to stop" if self._asked_at is not None else ""
-        say(f"\n{self._job}: exit code {code} after {time.monotonic() - began:.0f} s{asked}")
+        stopped = ", stopped on request" if self._stop_time is not None else ""
+        print_line(f"\n{self._job}: exit code {code} after {time.monotonic() - start:.0f} s{stopped}")
         return code
 
-    def _copy(self, stream: IO[bytes]) -> None:
-        """Put what the job says on stderr on the window and into a file: a window keeps only its last lines."""
+    def _copy_stderr(self, stream: IO[bytes]) -> None:
+        """Copy the job's stderr to the window and to a file, because a window keeps only its last lines."""
         with stream, (self._folder / f"{self._job}.out").open("ab", buffering=0) as file:
             for line in stream:
                 for out in (file, sys.stderr.buffer):
@@ -232,62 +231,62 @@ class JobRunner:
                         out.write(line)
                         out.flush()
 
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait until the job and all that it started have ended; end what does not."""
+    def _end_processes(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait for the job and all processes that it has started; kill those that do not end."""
         if process.poll() is None:
-            process.terminate()  # what a container's client passes on, and SIGKILL is not
+            process.terminate()  # which docker forwards to its container, unlike SIGKILL
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(self._last_words)
+                process.wait(self._term_timeout)
         if process.poll() is None:
             process.kill()
             process.wait()
-        patience = time.monotonic() + self._last_words  # workers whose launcher is gone notice, and end
+        deadline = time.monotonic() + self._term_timeout  # workers end by themselves when their launcher is gone
         while True:
             try:
-                ended, _ = os.waitpid(-1, os.WNOHANG)
+                pid, _ = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return
-            if not ended:
-                if time.monotonic() > patience:
-                    for child in children():
+            if not pid:
+                if time.monotonic() > deadline:
+                    for child in find_children():
                         with contextlib.suppress(ProcessLookupError):
                             os.kill(child, signal.SIGKILL)
                 time.sleep(0.05)
 
 
-def children() -> list[int]:
-    """Return this process's children."""
+def find_children() -> list[int]:
+    """Return the ids of this process's children."""
     pid = os.getpid()
-    found = []
+    children = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError):
             if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(stat.parent.name))
-    return found
+                children.append(int(stat.parent.name))
+    return children
 
 
-def leave_window() -> None:
-    """Close the window's terminal a moment before this program ends.
+def close_terminal() -> None:
+    """Close the window's terminal a moment before this program exits.
 
-    When a terminal closes, a tmux with utempter runs a helper and misses the signal of what ends meanwhile: it would
-    not show the exit code.
+    When a terminal closes, a tmux with utempter runs a helper program and misses the SIGCHLD of processes that exit
+    meanwhile: it would not show this program's exit code.
     """
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-    nothing = os.open(os.devnull, os.O_RDWR)
+    devnull = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
-        os.dup2(nothing, stream)
-    time.sleep(0.5)
+        os.dup2(devnull, stream)
+    time.sleep(CLOSE_DELAY_S)
 
 
 def main(argv: list[str]) -> int:
-    """Run one job's window; return the job's exit code."""
-    folder, job, workers = Path(argv[0]), argv[1], int(argv[2])
-    code = JobRunner(folder, job, workers).run()
+    """Run one job and return its exit code."""
+    folder, job, num_workers = Path(argv[0]), argv[1], int(argv[2])
+    code = JobRunner(folder, job, num_workers).run()
     if "--clear" in argv[3:]:
-        for kind in ("sh", "yaml"):
-            (folder / f"{job}.{kind}").unlink(missing_ok=True)
-    leave_window()
+        for suffix in ("sh", "yaml"):
+            (folder / f"{job}.{suffix}").unlink(missing_ok=True)
+    close_terminal()
     return code
 
 

@@ -1,4 +1,4 @@
-"""What the job scripts of all launchers have in common: pure functions from words to lines of bash."""
+"""What the job scripts of all launchers share: the arguments of ``main.py`` and lines of bash, as pure functions."""
 
 from __future__ import annotations
 
@@ -9,83 +9,98 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from milozero.experiment.resume import default_values
+from milozero.helpers.config.flags import to_flags
 from milozero.helpers.errors import UserError
+from milozero.studies.config import LaunchConfig
 from milozero.studies.folder import StudyFolder
-from milozero.studies.launch_config import LaunchConfig
+from milozero.studies.jobs import Job
 
-if TYPE_CHECKING:
-    from milozero.studies.jobs import Job
-
-# What the shell that starts a study may have set, and its jobs need: where a user's own modules are, and that root
-# may use Open MPI.
+# Variables that jobs inherit from the launching shell: the path of user modules, permission to run MPI as root, ...
 FORWARDED_ENV = ("PYTHONPATH", "OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "WANDB_MODE", "MUJOCO_GL")
-# In a container, where a folder of its own is the one place that is surely writable.
-UPGRADE = (
+# Installs into a temporary folder, because the rest of a container may be read-only.
+UPGRADE_WANDB = (
     'd=$(mktemp -d) && pip install --quiet --target "$d" --upgrade wandb && PYTHONPATH="$d:$PYTHONPATH" exec "$@"'
 )
-WORKSPACE = "/workspace"  # where containers see this program
+WORKSPACE = "/workspace"  # where containers mount this repository
 
 
 @dataclass(frozen=True)
 class LaunchEnv:
-    """Where a study is started."""
+    """The environment from which a study is launched."""
 
-    root: Path  # of this program
-    python: Path  # that runs it
-    conda: str  # the program conda; its bare name where it is not on the PATH
-    carried: Mapping[str, str] = field(default_factory=dict)  # variables for the jobs
+    root: Path  # of this repository
+    python: Path  # the interpreter
+    conda: str  # path of conda; "conda" if it is not on the PATH
+    variables: Mapping[str, str] = field(default_factory=dict)  # forwarded to the jobs
 
     @classmethod
-    def here(cls) -> LaunchEnv:
-        """Return those of this process."""
+    def current(cls) -> LaunchEnv:
+        """Return the environment of this process."""
         return cls(
             root=Path(__file__).resolve().parent.parent.parent,
             python=Path(sys.executable),
             conda=os.environ.get("CONDA_EXE") or shutil.which("conda") or "conda",
-            carried={name: os.environ[name] for name in FORWARDED_ENV if name in os.environ},
+            variables={name: os.environ[name] for name in FORWARDED_ENV if name in os.environ},
         )
 
 
-def quoted(word: object) -> str:
-    """Return a word as bash reads it back."""
+def build_arguments(job: Job, args_method: str, settings_path: Path) -> list[str]:
+    """Return the arguments of ``main.py`` for a job.
+
+    Args:
+        job: what to run.
+        args_method: ``full``, ``minimal`` or ``yaml``.
+        settings_path: file with the job's settings, for ``yaml``.
+    """
+    if args_method == "yaml":
+        return [f"--config={settings_path}"]
+    values = job.to_dict()
+    if args_method == "minimal":
+        defaults = default_values(job.settings.train.algo)
+        values = {name: value for name, value in values.items() if value != defaults[name]}
+    return to_flags(values)
+
+
+def quote(word: object) -> str:
+    """Return a word quoted for bash."""
     return shlex.quote(str(word))
 
 
-def environment(launch: LaunchConfig, folder: StudyFolder, here: LaunchEnv) -> list[str]:
-    """Return the lines that bring a job's shell to the program, its Python and its variables."""
-    lines = [f"cd {quoted(here.root)}"]
-    lines += [f"export {name}={quoted(value)}" for name, value in here.carried.items()]
+def setup_lines(launch: LaunchConfig, folder: StudyFolder, env: LaunchEnv) -> list[str]:
+    """Return the lines that set a job's working directory, variables and Python environment."""
+    lines = [f"cd {quote(env.root)}"]
+    lines += [f"export {name}={quote(value)}" for name, value in env.variables.items()]
     if launch.wandb_base_url:
-        lines.append(f"export WANDB_BASE_URL={quoted(launch.wandb_base_url)}")
-    if launch.wandb_api_key:  # never in the script itself, nor among a program's arguments
-        lines += [f"WANDB_API_KEY=$(<{quoted(folder.key)})", "export WANDB_API_KEY"]
+        lines.append(f"export WANDB_BASE_URL={quote(launch.wandb_base_url)}")
+    if launch.wandb_api_key:  # read from its file: scripts and process lists are visible to other users
+        lines += [f"WANDB_API_KEY=$(<{quote(folder.key_path)})", "export WANDB_API_KEY"]
     if launch.docker:
         return lines
     if launch.conda_env:
-        hook = f'eval "$({quoted(here.conda)} shell.bash hook)"'
-        return [*lines, hook, f"conda activate {quoted(launch.conda_env)}"]
-    return [*lines, f"export PATH={quoted(here.python.parent)}:$PATH"]
+        hook = f'eval "$({quote(env.conda)} shell.bash hook)"'
+        return [*lines, hook, f"conda activate {quote(launch.conda_env)}"]
+    return [*lines, f"export PATH={quote(env.python.parent)}:$PATH"]
 
 
-def mounts(folder: StudyFolder, here: LaunchEnv, sources: Sequence[str]) -> list[str]:
-    """Return ``from:to`` of the folders that a container sees: the program, and what jobs read and write."""
-    outside = dict.fromkeys([str(folder.data), *sources])
-    return [f"{here.root}:{WORKSPACE}", *(f"{path}:{path}" for path in outside)]
+def bind_mounts(folder: StudyFolder, env: LaunchEnv, sources: Sequence[str]) -> list[str]:
+    """Return ``host:container`` paths to mount: this repository, and the folders that a job reads and writes."""
+    paths = dict.fromkeys([str(folder.data_dir), *sources])
+    return [f"{env.root}:{WORKSPACE}", *(f"{path}:{path}" for path in paths)]
 
 
-def check_mounts(jobs: Iterable[Job], folder: StudyFolder, here: LaunchEnv) -> None:
-    """Refuse folders that a container of one of `jobs` cannot be given.
+def check_bind_mounts(jobs: Iterable[Job], folder: StudyFolder, env: LaunchEnv) -> None:
+    """Check that a container can mount the folders of `jobs`.
 
     Raises:
-        UserError: where a name has a colon, which separates names there.
+        UserError: if a path contains a colon or comma, which the mount options use as separators.
     """
-    for path in {str(here.root), str(folder.data), *(path for job in jobs for path in job.settings.sources)}:
+    for path in {str(env.root), str(folder.data_dir), *(path for job in jobs for path in job.settings.sources)}:
         if ":" in path or "," in path:
-            raise UserError(f"--docker: {path} has a colon or comma in its name, which containers cannot be given")
+            raise UserError(f"--docker: cannot mount {path}: its name contains a colon or comma")
 
 
-def in_container(command: Sequence[str], launch: LaunchConfig) -> list[str]:
+def container_command(command: Sequence[str], launch: LaunchConfig) -> list[str]:
     """Return the words that run a command inside a container."""
-    return ["sh", "-c", UPGRADE, "sh", *command] if launch.wandb_upgrade else list(command)
+    return ["sh", "-c", UPGRADE_WANDB, "sh", *command] if launch.wandb_upgrade else list(command)

@@ -1,303 +1,256 @@
-"""Jobs on a SLURM cluster: a script for each, jobs that ask for the same submitted as one array.
+"""Jobs on a SLURM cluster: one script per job; jobs that request the same resources are submitted as an array.
 
-A job whose time is over is told a little before, saves, goes back into the queue, and goes on where it was.
+Shortly before its time limit a job saves a checkpoint, requeues itself, and later resumes.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import shlex
 import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from milozero.helpers.errors import UserError
+from milozero.helpers.logging import pluralize
+from milozero.studies.config import LaunchConfig
 from milozero.studies.folder import StudyFolder
-from milozero.studies.launch_config import LaunchConfig
+from milozero.studies.jobs import Job
 from milozero.studies.launchers.cluster import Cluster, read_cluster
 from milozero.studies.launchers.job_script import (
     WORKSPACE,
     LaunchEnv,
-    check_mounts,
-    environment,
-    in_container,
-    mounts,
-    quoted,
+    bind_mounts,
+    check_bind_mounts,
+    container_command,
+    quote,
+    setup_lines,
 )
 
-if TYPE_CHECKING:
-    from milozero.studies.jobs import Job
-
-MAX_ARRAY_SIZE = 1000  # jobs of one array; Slurm's own limit is 1001, where a site has not changed it
-KILL_TIMEOUT_S = 120.0  # seconds for a canceled job to be gone
-
-# What starts the run, and looks after it.
-TAIL = """\
-saved() {{ sed -n 's/.*"saved_iteration": \\([0-9]*\\).*/\\1/p' "$status" 2>/dev/null || true; }}
-requeue() {{
-  if [ "$(saved)" = "$before" ]; then
-    echo "error: no checkpoint was reached in one piece: a longer --caliber or a lower save_frequency" >&2
-    return 1
-  fi
-  trap - EXIT  # it has not ended
-  # To scontrol, the number of an array's last task is that of the whole array.
-  number=${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_}}${{SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}}
-  scontrol requeue "$number" || {{ trap ended EXIT; return 1; }}
-}}
-# Slurm's signal says that the time is almost over: save, stop, and back into the queue. Where even the iteration
-# takes too long for that, the last checkpoint is what there is to go on from.
-time_is_over() {{
-  over=yes
-  kill -USR1 "$run" || true
-  (trap 'kill $!; exit' TERM; sleep {last_call} & wait $!; requeue) &
-  last_call=$!
-}}
-over=
-before=$(saved)
-{command} &
-run=$!
-trap 'interrupted=yes; [ "$over" ] || time_is_over' USR1
-while interrupted=; do
-  wait "$run" && code=0 || code=$?
-  [ "$interrupted" ] || break
-done
-if [ "$over" ]; then
-  kill "$last_call" 2>/dev/null || true
-  if [ "$code" = 0 ] && grep -q '"state": "stopped"' "$status"; then
-    if requeue; then exit 0; fi
-    code=1
-  fi
-fi
-exit "$code"
-"""
+MAX_ARRAY_SIZE = 1000  # jobs; Slurm's default limit is 1001
+MAX_SCANCEL_JOBS = 500  # job ids on one command line
+KILL_TIMEOUT_S = 120.0  # until canceled jobs have ended
+POLL_INTERVAL_S = 1.0
+PENDING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD")
+RUNNING = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT")
+ACTIVE_STATES = dict.fromkeys(PENDING, "pending") | dict.fromkeys(RUNNING, "running")  # by squeue's name
 
 
 def header(name: str, job: Job, launch: LaunchConfig, cluster: Cluster, output: Path, array: int = 0) -> list[str]:
-    """Return the ``#SBATCH`` lines of a job, or of an array of `array` jobs that ask for the same."""
+    """Return the ``#SBATCH`` lines of a job, or of an array of `array` jobs with the same resources."""
     caliber, gpu = cluster.calibers[launch.caliber], job.settings.common.cuda
     options = {
         "job-name": name,
         "output": str(output).replace("%", "%%"),
-        "open-mode": "append",  # a job that goes on writes behind what it wrote
+        "open-mode": "append",  # a requeued job keeps its earlier output
         "array": f"0-{array - 1}" if array else "",
-        "ntasks": str(job.workers),
+        "ntasks": str(job.num_workers),
         "cpus-per-task": "1",
-        "time": caliber.time,
-        "partition": caliber.gpu if gpu else caliber.cpu,
+        "time": caliber.time_limit,
+        "partition": caliber.gpu_partition if gpu else caliber.cpu_partition,
         "mem-per-cpu": cluster.memory,
         "constraint": cluster.constraint,
         "account": cluster.account,
-        "signal": f"B:USR1@{caliber.notice}",
+        "signal": f"B:USR1@{caliber.signal_lead_s}",
     }
-    words = [f"--{option}={in_header(value)}" for option, value in options.items() if value]
+    words = [f"--{option}={quote_for_sbatch(value)}" for option, value in options.items() if value]
     words += ["--requeue", *([cluster.gpu] if gpu else []), *cluster.options]
     return ["#!/usr/bin/env bash", *(f"#SBATCH {word}" for word in words)]
 
 
-def in_header(value: str) -> str:
-    """Return a value as sbatch reads it: quotes and backslashes mean to it what they mean to a shell."""
+def quote_for_sbatch(value: str) -> str:
+    """Return a value quoted for an ``#SBATCH`` line, where quotes and backslashes mean what they mean to a shell."""
     if not set(value) & set(" \"'\\#"):
         return value
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def script(
-    job: Job,
-    arguments: Sequence[str],
-    launch: LaunchConfig,
-    cluster: Cluster,
-    folder: StudyFolder,
-    here: LaunchEnv,
+    job: Job, arguments: Sequence[str], launch: LaunchConfig, cluster: Cluster, folder: StudyFolder, env: LaunchEnv
 ) -> str:
     """Return the text of a job's script."""
-    command = ["python", "main.py", *arguments]
+    words = ["python", "main.py", *arguments]
+    command = shlex.join(words)
+    find_container = []
     if launch.docker:
-        folders = mounts(folder, here, job.settings.sources)
-        command = [
-            *('"$container"', "exec"),
-            *(["--nv"] if job.settings.common.cuda else []),
-            *(word for pair in folders for word in ("--bind", pair)),
-            *("--pwd", WORKSPACE, launch.docker_image),
-            *in_container(command, launch),
-        ]
-    words = [word if word == '"$container"' else quoted(word) for word in command]
-    missing = "{ echo 'error: there is neither apptainer nor singularity on this node' >&2; exit 1; }"
-    which = f"container=$(command -v apptainer || command -v singularity) || {missing}"
-    # Terminated, it may be on its way back into the queue, and needs its files.
+        mounts = bind_mounts(folder, env, job.settings.sources)
+        options = [*(["--nv"] if job.settings.common.cuda else [])]
+        options += [word for mount in mounts for word in ("--bind", mount)]
+        options += ["--pwd", WORKSPACE, launch.docker_image, *container_command(words, launch)]
+        command = f'"$container" exec {shlex.join(options)}'
+        missing = "{ echo 'error: neither apptainer nor singularity is installed on this node' >&2; exit 1; }"
+        find_container = [f"container=$(command -v apptainer || command -v singularity) || {missing}"]
+    # A terminated job may have been requeued and still needs its files.
     clear = '; [ "$code" = 143 ] || rm -f "$job.sh" "$job.yaml"' if launch.clear else ""
     lines = [
-        *header(job.name, job, launch, cluster, folder.output(job.name)),
+        *header(job.name, job, launch, cluster, folder.output_path(job.name)),
         "set -eo pipefail",
-        f"job={quoted(folder.path / job.name)}",
+        f"job={quote(folder.path / job.name)}",
         'rm -f "$job.exit"',
-        f'ended() {{ code=$?; echo "$code" >"$job.exit"{clear}; }}',
-        "trap ended EXIT",
+        f'write_exit_code() {{ code=$?; echo "$code" >"$job.exit"{clear}; }}',
+        "trap write_exit_code EXIT",
         "trap 'exit 143' TERM",
-        *(f"module load {quoted(module)}" for module in cluster.modules),
+        *(f"module load {quote(module)}" for module in cluster.modules),
         *cluster.commands,
-        *environment(launch, folder, here),
-        *([which] if launch.docker else []),
-        f"status={quoted(folder.data / 'logs' / job.name / 'status.json')}",
-        TAIL.format(
-            command=" ".join([cluster.mpi, *words]),
-            last_call=cluster.calibers[launch.caliber].notice // 2,
-        ),
+        *setup_lines(launch, folder, env),
+        *find_container,
+        f"status={quote(folder.data_dir / 'logs' / job.name / 'status.json')}",
+        f"grace_s={cluster.calibers[launch.caliber].signal_lead_s // 2}",
     ]
-    return "\n".join(lines)
+    _, _, body = Path(__file__).with_name("slurm_job.sh").read_text().partition("\n\n")
+    return "\n".join([*lines, body.replace("COMMAND", f"{cluster.mpi} {command}")])
 
 
 def array_script(jobs: Sequence[Job], launch: LaunchConfig, cluster: Cluster, folder: StudyFolder) -> str:
-    """Return the text of a script that runs the script of one of `jobs`, which all ask for the same."""
+    """Return the text of a script that runs one of `jobs`, which all request the same resources."""
     lines = [
         *header(folder.name, jobs[0], launch, cluster, folder.path / "array.out", len(jobs)),
         "jobs=(",
-        *(f"  {quoted(job.name)}" for job in jobs),
+        *(f"  {quote(job.name)}" for job in jobs),
         ")",
-        f"job={quoted(folder.path)}/${{jobs[$SLURM_ARRAY_TASK_ID]}}",
+        f"job={quote(folder.path)}/${{jobs[$SLURM_ARRAY_TASK_ID]}}",
         'exec bash "$job.sh" >>"$job.out" 2>&1',
     ]
     return "\n".join(lines) + "\n"
 
 
 class Slurm:
-    """A `Launcher`. The place of a job is its number."""
+    """A `Launcher` that submits jobs to SLURM; a job's id is its SLURM job number."""
 
     initial_job_id = ""
 
     def __init__(self, folder: StudyFolder, launch: LaunchConfig) -> None:
         self._folder, self._launch = folder, launch
-        self._here = LaunchEnv.here()
+        self._env = LaunchEnv.current()
 
     @functools.cached_property
     def _cluster(self) -> Cluster:
-        """What the site's file says; not asked for where jobs are followed or stopped."""
+        """Settings of the site; read lazily, because following and stopping jobs does not need them."""
         return read_cluster(self._launch.cluster)
 
     def check(self, jobs: Sequence[Job]) -> None:
-        """Refuse what could not start here.
+        """Check that jobs can start here.
 
         Raises:
-            UserError: saying what is missing, or what Slurm does not accept.
+            UserError: if a program or image is missing, or Slurm rejects the resources.
         """
         if not shutil.which("sbatch"):
-            raise UserError("--deployment=slurm: there is no sbatch on this machine; is it a cluster's?")
+            raise UserError("--deployment=slurm: sbatch is not installed; is this a cluster's login node?")
         if "\\" in str(self._folder.path):
-            raise UserError(f"{self._folder.path}: Slurm cannot be given a file's name with a backslash")
+            raise UserError(f"{self._folder.path}: Slurm does not support backslashes in paths")
         if self._launch.docker:
-            check_mounts(jobs, self._folder, self._here)
+            check_bind_mounts(jobs, self._folder, self._env)
             image = self._launch.docker_image
             if "://" not in image and not os.path.exists(image):
-                raise UserError(f"--docker_image={image}: no such file; on a cluster it is a path, or docker://NAME")
+                raise UserError(f"--docker_image={image}: no such file; give the path of an image, or docker://NAME")
         for group in group_by_resources(jobs):
             lines = header(self._folder.name, group[0], self._launch, self._cluster, Path("/dev/null"))
-            _slurm("sbatch", "--test-only", text="\n".join([*lines, "true", ""]))
+            _run_slurm("sbatch", "--test-only", text="\n".join([*lines, "true", ""]))
 
     def script(self, job: Job, arguments: Sequence[str]) -> str:
         """Return the text of a job's script, for `arguments` of ``main.py``."""
-        return script(job, arguments, self._launch, self._cluster, self._folder, self._here)
+        return script(job, arguments, self._launch, self._cluster, self._folder, self._env)
 
     def start(self, jobs: Sequence[Job]) -> Iterator[tuple[str, str]]:
-        """Submit jobs, those that ask for the same as one array; yield (name, place).
+        """Submit jobs, those with the same resources as one array; yield (name, job id) of each.
 
         Raises:
-            UserError: where Slurm refuses.
+            UserError: if Slurm rejects a job.
         """
         for group in group_by_resources(jobs):
             if len(group) == 1:
-                yield group[0].name, _submit(self._folder.script(group[0].name).read_text())
+                yield group[0].name, _submit(self._folder.script_path(group[0].name).read_text())
                 continue
             number = _submit(array_script(group, self._launch, self._cluster, self._folder))
             yield from ((job.name, f"{number}_{index}") for index, job in enumerate(group))
 
     def active(self, job_ids: Mapping[str, str]) -> dict[str, str]:
-        """Return name → ``pending`` or ``running`` of those jobs that are either.
+        """Return name → ``pending`` or ``running`` of the jobs that are either.
 
         Raises:
-            UserError: where Slurm does not answer.
+            UserError: if Slurm does not respond.
         """
         if not job_ids:
             return {}
-        join_names = _slurm("squeue", "--me", "--array", "--noheader", "--format=%i|%T").split()
-        states = dict(line.split("|", 1) for line in join_names)
-        found = {name: STATES.get(states.get(job_id, "")) for name, job_id in job_ids.items()}
-        return {name: state for name, state in found.items() if state}
+        lines = _run_slurm("squeue", "--me", "--array", "--noheader", "--format=%i|%T").split()
+        states = dict(line.split("|", 1) for line in lines)
+        active = {name: ACTIVE_STATES.get(states.get(job_id, "")) for name, job_id in job_ids.items()}
+        return {name: state for name, state in active.items() if state}
 
-    def stop(self, job_ids: Mapping[str, str], patience: float) -> None:
-        """End jobs, with a checkpoint where they come to it within `patience` seconds.
+    def stop(self, job_ids: Mapping[str, str], timeout: float) -> None:
+        """Ask jobs to save and stop, cancel those that have not stopped after `timeout` seconds, and wait for them.
 
         Raises:
-            UserError: where they do not end.
+            UserError: if jobs cannot be stopped.
         """
         states = self.active(job_ids)
         training = [
-            n for n, state in states.items() if state == "running" and self._folder.status(n).get("state") == state
+            name
+            for name, state in states.items()
+            if state == "running" and self._folder.read_status(name).get("state") == "running"
         ]
         _cancel(job_ids[name] for name in states if name not in training)
-        # To the workers alone: on the same signal, a job's script would put it back into the queue.
+        # Signals only the workers: the job's script would requeue the job.
         _cancel((job_ids[name] for name in training), "--signal=USR1")
-        self._wait(job_ids, patience)
+        self._wait(job_ids, timeout)
         _cancel(job_ids[name] for name in self.active(job_ids))
         self._wait(job_ids, KILL_TIMEOUT_S)
-        if left := self.active(job_ids):
+        if remaining := self.active(job_ids):
+            job_id = job_ids[next(iter(remaining))]
             raise UserError(
-                f"{len(left)} jobs do not end, such as {job_ids[next(iter(left))]}: {self.attach_command()}"
+                f"{pluralize(len(remaining), 'job')} did not stop, e.g. {job_id}; see {self.attach_command()}"
             )
 
-    def _wait(self, job_ids: Mapping[str, str], seconds: float) -> None:
-        give_up = time.monotonic() + seconds
-        while self.active(job_ids) and time.monotonic() < give_up:
-            time.sleep(1.0)
+    def _wait(self, job_ids: Mapping[str, str], timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while self.active(job_ids) and time.monotonic() < deadline:
+            time.sleep(POLL_INTERVAL_S)
 
     def manual_command(self, name: str) -> str:
         """Return the command that starts one job."""
-        return f"env -u WANDB_API_KEY sbatch {quoted(self._folder.script(name))}"  # Slurm keeps the variables
+        return f"env -u WANDB_API_KEY sbatch {quote(self._folder.script_path(name))}"  # Slurm stores the variables
 
     def attach_command(self) -> str:
-        """Return the command that shows the jobs at work."""
+        """Return the command that shows the active jobs."""
         return "squeue --me"
 
 
-# What squeue calls jobs that are not over.
-PENDING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD")
-RUNNING = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT")
-STATES = dict.fromkeys(PENDING, "pending") | dict.fromkeys(RUNNING, "running")
-
-
 def group_by_resources(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """Yield jobs that ask for the same, at most as many as an array takes."""
+    """Yield lists of jobs that request the same resources, each short enough for an array."""
     groups: dict[tuple[int, bool], list[Job]] = {}
     for job in jobs:
-        groups.setdefault((job.workers, job.settings.common.cuda), []).append(job)
+        groups.setdefault((job.num_workers, job.settings.common.cuda), []).append(job)
     for group in groups.values():
         yield from (group[first : first + MAX_ARRAY_SIZE] for first in range(0, len(group), MAX_ARRAY_SIZE))
 
 
 def _submit(text: str) -> str:
-    return _slurm("sbatch", "--parsable", text=text).strip().split(";")[0]
+    return _run_slurm("sbatch", "--parsable", text=text).strip().split(";")[0]
 
 
 def _cancel(job_ids: Iterable[str], *options: str) -> None:
     numbers = list(job_ids)
-    for first in range(0, len(numbers), 500):
-        subprocess.run(["scancel", *options, *numbers[first : first + 500]], capture_output=True, check=False)
+    for first in range(0, len(numbers), MAX_SCANCEL_JOBS):
+        batch = numbers[first : first + MAX_SCANCEL_JOBS]
+        subprocess.run(["scancel", *options, *batch], capture_output=True, check=False)
 
 
-def _slurm(*command: str, text: str | None = None) -> str:
+def _run_slurm(*command: str, text: str | None = None) -> str:
     """Run one of Slurm's programs and return its output.
 
     Raises:
-        UserError: with what it says, where it fails.
+        UserError: if it fails, with its error message.
     """
-    # A job that this is started from must not leak into the new ones: its memory and tasks are not theirs.
+    # Inside a job, the variables of that job would set the memory and tasks of new ones.
     kept = ("SLURM_CONF", "SLURM_CLUSTERS")
     variables = {name: v for name, v in os.environ.items() if not name.startswith("SLURM_") or name in kept}
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, env=variables)
+        result = subprocess.run(command, input=text, capture_output=True, text=True, check=False, env=variables)
     except OSError as error:
         raise UserError(f"{command[0]}: {error.strerror}") from None
-    if done.returncode:
-        raise UserError(" ".join(done.stderr.split()) or f"{command[0]} failed with exit code {done.returncode}")
-    return done.stdout
+    if result.returncode:
+        raise UserError(" ".join(result.stderr.split()) or f"{command[0]} failed with exit code {result.returncode}")
+    return result.stdout

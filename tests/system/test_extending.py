@@ -20,7 +20,7 @@ WRAPPER = """
 import sys
 from milozero import {program}, agents
 from milozero.agents import Algorithm
-from milozero.studies import launch_config, launchers
+from milozero.studies import config as launch_config, launchers
 agents.__path__.append({folder!r})
 launchers.__path__.append({folder!r})
 agents.AGENTS["vpg"] = {vpg}
@@ -134,7 +134,7 @@ def test_launcher(added, tmp_path):
     finished = {"quick.CartPole-v1.seed00": "finished", "quick.CartPole-v1.seed01": "finished"}
     assert states(added, tmp_path, "quick", until="finished") == finished
     refused = added("spawner", *study, "--prefix=other", "--docker", "--docker_image=some")
-    assert (refused.returncode, refused.stderr) == (2, "error: --deployment=processes knows no --docker\n")
+    assert (refused.returncode, refused.stderr) == (2, "error: --deployment=processes does not support --docker\n")
 
 
 def test_launcher_stops_its_jobs(added, tmp_path):

@@ -1,4 +1,4 @@
-"""A real Slurm stops runs: its own way of signalling, with its own way of starting workers."""
+"""Runs are stopped by a real Slurm, with its signals and its launcher."""
 
 import csv
 import json
@@ -33,7 +33,7 @@ def cluster(tmp_path_factory):
 
 
 def submit(cluster, data, launcher, iterations, prefix=""):
-    """Submit a job that goes on with the run under `data`."""
+    """Submit a job that resumes the run under `data`."""
     words = [launcher, *TRAIN, f"--data_dir={data}", "--uuid=run", "--resume=auto", f"--num_iters={iterations}"]
     script = data.with_suffix(".sh")
     script.write_text(f"#!/bin/sh\n{prefix}{' '.join(words)}\n")
@@ -50,9 +50,9 @@ def status(data):
 
 
 def wait_for_rows(data, count):
-    give_up = time.monotonic() + 60
+    deadline = time.monotonic() + 60
     while len(rows(data)) < count:
-        assert time.monotonic() < give_up, data.with_suffix(".out").read_text()
+        assert time.monotonic() < deadline, data.with_suffix(".out").read_text()
         time.sleep(0.05)
 
 
@@ -60,37 +60,37 @@ def wait_for_rows(data, count):
     ("launcher", "prefix", "cancel", "state"),
     [
         (PMIX, "", ("--signal=USR1",), "COMPLETED"),  # as `#SBATCH --signal=USR1@60` does
-        (PMIX, "", (), "CANCELLED"),  # SIGTERM, and SIGKILL where it takes longer than KillWait
+        (PMIX, "", (), "CANCELLED"),  # SIGTERM, and SIGKILL after KillWait
         (TWO, "exec ", ("--signal=USR1", "--batch"), "COMPLETED"),  # as `#SBATCH --signal=B:USR1@60` does
     ],
     ids=["srun-USR1", "srun-cancel", "mpiexec-USR1"],
 )
-def test_job_stops_with_a_checkpoint_and_the_next_one_goes_on(cluster, tmp_path, launcher, prefix, cancel, state):
+def test_job_stops_with_a_checkpoint_and_the_next_one_resumes(cluster, tmp_path, launcher, prefix, cancel, state):
     data = tmp_path / "data"
     job = submit(cluster, data, launcher, 100_000, prefix)
     wait_for_rows(data, 2)
     cluster.run("scancel", *cancel, job).check_returncode()
     cluster.wait_for_state(job, state)
-    give_up = time.monotonic() + 20
-    while status(data)["state"] == "running":  # a canceled job is called so before it has ended
-        assert time.monotonic() < give_up
+    deadline = time.monotonic() + 20
+    while status(data)["state"] == "running":  # Slurm reports a job as canceled before it has ended
+        assert time.monotonic() < deadline
         time.sleep(0.1)
-    found, last = status(data), rows(data)[-1]
-    assert (found["state"], found["saved_iteration"], found["slurm_job_id"]) == ("stopped", last, job)
+    stopped, last = status(data), rows(data)[-1]
+    assert (stopped["state"], stopped["saved_iteration"], stopped["slurm_job_id"]) == ("stopped", last, job)
     job = submit(cluster, data, launcher, last + 3, prefix)
     cluster.wait_for_state(job, "COMPLETED", "FAILED")
     assert status(data)["state"] == "finished", data.with_suffix(".out").read_text()
     assert rows(data) == list(range(1, last + 4))
 
 
-def test_one_worker_in_a_batch_script_needs_no_launcher(cluster, tmp_path):
+def test_single_worker_in_a_batch_script_needs_no_launcher(cluster, tmp_path):
     data = tmp_path / "data"
     job = submit(cluster, data, "", 2)
     cluster.wait_for_state(job, "COMPLETED", "FAILED")
     assert status(data)["state"] == "finished", data.with_suffix(".out").read_text()
 
 
-def test_srun_that_starts_single_worlds_is_noticed(cluster, tmp_path):
+def test_srun_without_a_common_world_is_an_error(cluster, tmp_path):
     result = cluster.run("srun", "-n", "2", *TRAIN, f"--data_dir={tmp_path}/data", "--num_iters=1")
     assert result.returncode == 2
     assert "the launcher started 2 workers, but MPI sees a world of 1" in result.stderr

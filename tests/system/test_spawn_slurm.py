@@ -1,4 +1,4 @@
-"""Studies on a real Slurm of two nodes."""
+"""Studies on a real Slurm cluster of two nodes."""
 
 import csv
 import re
@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.xdist_group("slurm"),
 ]
 SITE = "partitions: {debug: test, short: test}\ntimes: {short: '00:30:00'}\n"
-# Iterations of a sixth of a second, however fast the machine is.
+# Iterations take a sixth of a second on any machine.
 SLOW = (
     "num_envs: 2\nrollout_len: 32\nbatch_size: 32\nepochs: 1\ncompile: false\neval_frequency: 0\neval_episodes: 1\n"
 )
@@ -30,7 +30,7 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture
 def on_cluster(studies, cluster):
-    """The test's studies, told of the cluster; its `cluster.yaml` lies in the folder from which they are started."""
+    """Studies on the cluster, with a `cluster.yaml` in their working directory."""
     studies.env |= {name: cluster.env[name] for name in ("SLURM_CONF", "PATH")}
     (studies.folder / "cluster.yaml").write_text(SITE)
     yield studies
@@ -48,13 +48,13 @@ def log(studies, job):
 
 
 def rows(folder, job):
-    """Return a run's progress without what depends on the clock."""
-    found = list(csv.DictReader((folder / "logs" / job / "progress.csv").open()))
-    return [{k: v for k, v in row.items() if "second" not in k and "time_left" not in k} for row in found]
+    """Return a run's metrics except those that depend on the clock."""
+    metrics = list(csv.DictReader((folder / "logs" / job / "progress.csv").open()))
+    return [{k: v for k, v in row.items() if "second" not in k and "time_left" not in k} for row in metrics]
 
 
-def test_study_is_one_array_and_finishes_and_is_not_started_twice(on_cluster, cluster):
-    """With a name that a shell, and Slurm's own readers, would each take for something else."""
+def test_study_is_one_array_and_is_not_started_twice(on_cluster, cluster):
+    """The study's name has characters that are special to a shell or to Slurm."""
     name = """it's %j $(touch y) "a"#"""
     command = (on_cluster.task("num_iters: 10\n"), f"--prefix={name}", "--deployment=slurm", "--num_seeds=2")
     assert "4 jobs; 4 started" in on_cluster.run(*command, "--num_workers=2", "--clear")
@@ -68,13 +68,13 @@ def test_study_is_one_array_and_finishes_and_is_not_started_twice(on_cluster, cl
         config = (on_cluster.data / "logs" / job / "config.yaml").read_text()
         assert "num_workers: 2" in config
     assert not list(on_cluster.files(name).glob("*.sh"))
-    assert "4 jobs; 0 started, 4 finished already" in on_cluster.run(*command, "--num_workers=2")
+    assert "4 jobs; 0 started, 4 already finished" in on_cluster.run(*command, "--num_workers=2")
 
 
-def test_job_over_its_time_limit_requeues_and_ends_as_if_it_had_not(on_cluster, cluster, milozero, tmp_path):
-    """The limit is moved close once the job has trained, as Slurm looks at it only twice a minute.
+def test_job_requeued_at_its_time_limit_ends_like_an_uninterrupted_one(on_cluster, cluster, milozero, tmp_path):
+    """The limit is shortened once the job trains, because Slurm checks it only twice a minute.
 
-    And the two minutes that Slurm lets a requeued job wait are cut short.
+    The two minutes that a requeued job has to wait are shortened, too.
     """
     job, iterations = "limit.tests.support.user_envs_Slow-v0.seed00", 330
     task = on_cluster.task("")
@@ -88,7 +88,7 @@ def test_job_over_its_time_limit_requeues_and_ends_as_if_it_had_not(on_cluster, 
     limit = 60 * int(hours) + int(minutes) + 1
     cluster.run("scontrol", "update", f"JobId={number}", f"TimeLimit={limit}").check_returncode()
     wait_until(lambda: cluster.job(number).get("Reason") == "BeginTime", "the job to be requeued", 120)
-    time.sleep(5)  # else the node may take the end of the job's first piece for that of its second
+    time.sleep(5)  # or the node may mistake the end of the first run for that of the second
     cluster.run("scontrol", "update", f"JobId={number}", "TimeLimit=10", "StartTime=now").check_returncode()
     assert list(on_cluster.wait_for_end("limit").values()) == ["finished"], on_cluster.outputs("limit")
     assert len(re.findall("SIGUSR1 received by worker", log(on_cluster, job))) == 1
@@ -106,7 +106,7 @@ def test_job_over_its_time_limit_requeues_and_ends_as_if_it_had_not(on_cluster, 
     assert len(rows(on_cluster.data, job)) == iterations
 
 
-def test_stop_saves_and_leaves_no_process_and_resubmit_goes_on(on_cluster, cluster):
+def test_stop_saves_and_leaves_no_process_and_resubmit_resumes(on_cluster, cluster):
     task = on_cluster.task("num_timesteps: 1e9\n")
     on_cluster.run(task, "--prefix=s", "--deployment=slurm", "--num_seeds=2", "--num_workers=2")
     states = on_cluster.wait("s", lambda states: list(states.values()).count("running") == 2)
@@ -124,10 +124,9 @@ def test_stop_saves_and_leaves_no_process_and_resubmit_goes_on(on_cluster, clust
     on_cluster.run("--stop=s")
 
 
-def test_what_slurm_does_not_take_is_one_line_and_no_job(on_cluster, cluster):
+def test_rejected_jobs_are_a_one_line_error_and_not_submitted(on_cluster, cluster):
     (on_cluster.folder / "cluster.yaml").write_text("account: mine\n")
-    told = on_cluster.run(on_cluster.task(""), "--deployment=slurm", fails=True)
-    assert "partition" in told
+    assert "partition" in on_cluster.run(on_cluster.task(""), "--deployment=slurm", fails=True)
     (on_cluster.folder / "cluster.yaml").write_text(SITE + "constraint: nothing_has_it\n")
     assert on_cluster.run(on_cluster.task(""), "--deployment=slurm", fails=True).startswith("error: ")
     (on_cluster.folder / "cluster.yaml").write_text(SITE)
@@ -137,7 +136,7 @@ def test_what_slurm_does_not_take_is_one_line_and_no_job(on_cluster, cluster):
     assert not on_cluster.data.exists()
 
 
-def test_slurm_that_does_not_answer_is_one_line(on_cluster, cluster, tmp_path):
+def test_unreachable_slurm_is_a_one_line_error(on_cluster, cluster, tmp_path):
     on_cluster.run(on_cluster.task("num_timesteps: 1e9\n"), "--prefix=s", "--deployment=slurm", "--num_workers=1")
     conf = tmp_path / "elsewhere.conf"
     port = free_ports(1)[0]
@@ -162,7 +161,7 @@ exec "$@"
 """
 
 
-def test_image_is_run_by_apptainer(on_cluster, tmp_path):
+def test_image_runs_in_apptainer(on_cluster, tmp_path):
     programs = tmp_path / "programs"
     programs.mkdir()
     (programs / "apptainer").write_text(APPTAINER.format(log=tmp_path / "apptainer.log", root=ROOT))

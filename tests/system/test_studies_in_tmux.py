@@ -1,4 +1,4 @@
-"""More of studies in a real tmux server: windows that are closed, containers, conda, several studies at once."""
+"""Studies in a real tmux server: closed windows, containers, conda, several studies at once."""
 
 import os
 import shlex
@@ -41,7 +41,7 @@ fi
 
 
 @pytest.mark.parametrize("how", ["kill-server", "SIGKILL", "Ctrl-C"])
-def test_window_that_goes_takes_its_job_with_it(studies, how):
+def test_job_stops_with_its_window(studies, how):
     studies.run(studies.task(ENDLESS), "--prefix=s", "--num_workers=1")
     states = studies.wait("s", is_running)
     job = next(name for name, state in states.items() if state == "running")
@@ -61,22 +61,22 @@ def test_window_that_goes_takes_its_job_with_it(studies, how):
 
 
 def test_two_studies_share_the_cores(studies):
-    """Each job takes all of them, so there is never more than one at work."""
+    """Each job needs all cores, so only one runs at a time."""
     task = studies.task("num_iters: 20\n")
     for name in ("a", "b"):
         studies.run(task, f"--prefix={name}", f"--num_workers={CORES}")
-    give_up = time.monotonic() + 200
+    deadline = time.monotonic() + 200
     while True:
         time.sleep(0.05)
         before, other, after = (studies.states(name) for name in ("a", "b", "a"))
-        # One look takes a moment: what ran before and after the other's, ran during it.
+        # Reading the states takes a moment: a job that ran before and after the other study's, ran meanwhile.
         at_once = [job for job in after if before[job] == after[job] == "running"]
         at_once += [job for job in other if other[job] == "running"]
         assert len(at_once) <= 1
         states = [*other.values(), *after.values()]
         if not {"pending", "running"} & set(states):
             break
-        assert time.monotonic() < give_up
+        assert time.monotonic() < deadline
     assert states == ["finished"] * 4
 
 
@@ -88,7 +88,7 @@ def test_contracts_example_runs_as_written(studies, tmp_path):
     assert "--docker" in words
     programs = tmp_path / "programs"
     programs.mkdir()
-    # an upgrade must not change what is installed here
+    # keeps the test from changing the installed packages
     (programs / "pip").write_text(f"#!/bin/sh\necho pip $* >>{shlex.quote(str(tmp_path))}/pip.log\n")
     docker = DOCKER.format(python=sys.executable, folder=tmp_path, bin=f"{programs}:{Path(sys.executable).parent}")
     (programs / "docker").write_text(docker)
@@ -98,8 +98,7 @@ def test_contracts_example_runs_as_written(studies, tmp_path):
     short.write_text((ROOT / "tasks/train_mujoco_ppo.yaml").read_text().replace("1e6", "2000"))
     words = [str(short) if word == "tasks/train_mujoco_ppo.yaml" else word for word in words]
     studies.env |= {"PATH": f"{programs}:{os.environ['PATH']}", "WANDB_MODE": "disabled"}
-    told = studies.run(*words[2:])
-    assert "6 jobs; 6 started" in told
+    assert "6 jobs; 6 started" in studies.run(*words[2:])
     states = studies.wait_for_end("study")
     assert list(states.values()) == ["finished"] * 6, studies.outputs("study")
     used = (tmp_path / "docker.log").read_text().splitlines()
@@ -117,25 +116,25 @@ def test_conda_environment_is_activated(studies, tmp_path):
     (programs / "conda").chmod(0o755)
     studies.env |= {"PATH": f"{programs}:/usr/bin:/bin"}
     task = studies.task("num_iters: 1\n")
-    refused = studies.run(task, "--conda_env=pytorch", fails=True)
-    assert "--conda_env=pytorch: no such environment; did you mean 'py torch'?" in refused
+    error = studies.run(task, "--conda_env=pytorch", fails=True)
+    assert "--conda_env=pytorch: no such environment; did you mean 'py torch'?" in error
     studies.run(task, "--conda_env=py torch", "--num_workers=1")
     assert set(studies.wait_for_end("study").values()) == {"finished"}, studies.outputs("study")
 
 
-def test_wandb_is_upgraded_before_anything_starts(studies):
-    """By a pip that may look nowhere: what is installed is the newest that it can find."""
+def test_wandb_is_upgraded_before_jobs_start(studies):
+    """Without an index, pip takes the installed version for the newest."""
     task = studies.task("num_iters: 1\n")
-    told = studies.run(task, "--wandb_upgrade", "--num_workers=1", PIP_NO_INDEX="1")
-    assert told.splitlines()[0] == "upgrading wandb"
+    output = studies.run(task, "--wandb_upgrade", "--num_workers=1", PIP_NO_INDEX="1")
+    assert output.splitlines()[0] == "upgrading wandb"
     studies.wait_for_end("study")
-    refused = studies.run(task, "--wandb_upgrade", "--prefix=other", fails=True, PIP_PYTHON="/nowhere")
-    assert "--wandb_upgrade: " in refused
+    error = studies.run(task, "--wandb_upgrade", "--prefix=other", fails=True, PIP_PYTHON="/nowhere")
+    assert "--wandb_upgrade: " in error
     assert not list(studies.files("other").glob("*"))
 
 
-def test_studies_of_one_name_and_the_users_own_session_are_left_alone(studies):
-    """Two folders, two names that tmux writes alike, and a session that somebody else opened."""
+def test_sessions_of_other_studies_and_of_the_user_are_left_alone(studies):
+    """Two folders, two names that are the same to tmux, and a session of the user."""
     tmux(studies, "new-session", "-d", "-s", "a_b", "cat")
     task = studies.task(ENDLESS)
     elsewhere = f"--data_dir={studies.folder}/o"
@@ -154,14 +153,14 @@ def test_studies_of_one_name_and_the_users_own_session_are_left_alone(studies):
     assert tmux(studies, "list-sessions", "-F", "#{session_name}").split() == ["a_b"]
 
 
-def test_study_can_be_made_longer_by_giving_the_command_twice(studies):
+def test_finished_study_can_be_extended_with_a_second_command(studies):
     name = "a\\b$c"
     flags = (f"--prefix={name}", "--num_workers=1", "--env_bundle=InvertedPendulum")
     studies.run(studies.task("num_iters: 1\n"), *flags)
     studies.wait_for_end(name)
     longer = studies.task("num_iters: 30\n")
-    assert "1 jobs; 1 started" in studies.run(longer, *flags)
-    assert "1 jobs; 0 started, 0 finished already, 1 at work already" in studies.run(longer, *flags)
+    assert "1 job; 1 started" in studies.run(longer, *flags)
+    assert "1 job; 0 started, 0 already finished, 1 already active" in studies.run(longer, *flags)
     assert list(studies.wait_for_end(name).values()) == ["finished"]
     assert (
         "num_iters=30 reached"
@@ -170,7 +169,7 @@ def test_study_can_be_made_longer_by_giving_the_command_twice(studies):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGINT])
-def test_spawner_that_is_ended_while_it_opens_windows_forgets_none(studies, number):
+def test_interrupted_spawner_keeps_track_of_started_jobs(studies, number):
     command = [sys.executable, ROOT / "spawner.py", f"--data_dir={studies.data}", studies.task(ENDLESS)]
     command += ["--prefix=s", "--num_workers=1", "--num_seeds=20", "--env_bundle=InvertedPendulum"]
     with subprocess.Popen(command, env=studies.env, cwd=studies.folder, stderr=subprocess.DEVNULL) as process:

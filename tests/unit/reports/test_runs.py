@@ -9,7 +9,7 @@ from milozero.experiment.status import Counters, Status, read_status
 from milozero.helpers.errors import UserError
 from milozero.helpers.locks import Lock
 from milozero.reports import run_states, runs
-from milozero.studies.folder import Record, StudyFolder
+from milozero.studies.folder import StudyFolder, StudyMetadata
 from milozero.tracking.csv import parse_progress
 from tests.support import runs as logs
 
@@ -162,7 +162,7 @@ def study(tmp_path):
         for name in ("st.a", "st.b")
     }
     jobs["st.b"]["job_id"] = ""
-    folder.write_record(Record({}, jobs))
+    folder.write_metadata(StudyMetadata({}, jobs))
     return folder
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from milozero.helpers.errors import UserError
-from milozero.studies.calibers import CALIBERS, Caliber
+from milozero.studies.config import CALIBERS, Caliber
 from milozero.studies.launchers import cluster
 from milozero.studies.launchers.cluster import Cluster, read_cluster
 from tests.support import ROOT
@@ -16,30 +16,30 @@ def site(tmp_path):
     return write
 
 
-def test_without_a_file_the_table_stands(tmp_path, monkeypatch):
+def test_defaults_without_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert read_cluster("") == Cluster()
 
 
-def test_file_in_this_folder_is_found(site, tmp_path, monkeypatch):
+def test_file_in_the_working_directory_is_read(site, tmp_path, monkeypatch):
     site("account: mine\n")
     monkeypatch.chdir(tmp_path)
     assert read_cluster("").account == "mine"
 
 
-def test_site_overrides_times_and_partitions_and_leaves_the_rest(site):
-    found = read_cluster(
+def test_file_overrides_time_limits_and_partitions_and_keeps_the_rest(site):
+    result = read_cluster(
         site("partitions: {debug: quick, long: [cpu, gpu]}\ntimes: {debug: 00:15:00, short: 1-12}\n")
     )
-    assert (found.calibers["debug"].cpu, found.calibers["debug"].gpu) == ("quick", "quick")
-    assert (found.calibers["long"].cpu, found.calibers["long"].gpu) == ("cpu", "gpu")
-    assert (found.calibers["debug"].time, found.calibers["short"].time) == ("00:15:00", "1-12")
-    assert found.calibers["daylong"] == CALIBERS["daylong"]
+    assert (result.calibers["debug"].cpu_partition, result.calibers["debug"].gpu_partition) == ("quick", "quick")
+    assert (result.calibers["long"].cpu_partition, result.calibers["long"].gpu_partition) == ("cpu", "gpu")
+    assert (result.calibers["debug"].time_limit, result.calibers["short"].time_limit) == ("00:15:00", "1-12")
+    assert result.calibers["daylong"] == CALIBERS["daylong"]
 
 
-def test_one_module_needs_no_list(site):
-    found = read_cluster(site("modules: OpenMPI\nmemory: 4G\noptions: [--exclude=a b]\nmpi: mpiexec\n"))
-    assert (found.modules, found.memory, found.options, found.mpi) == (
+def test_single_module_needs_no_list(site):
+    result = read_cluster(site("modules: OpenMPI\nmemory: 4G\noptions: [--exclude=a b]\nmpi: mpiexec\n"))
+    assert (result.modules, result.memory, result.options, result.mpi) == (
         ("OpenMPI",),
         "4G",
         ("--exclude=a b",),
@@ -47,15 +47,15 @@ def test_one_module_needs_no_list(site):
     )
 
 
-def test_nothing_said_is_nothing_asked(site):
+def test_empty_values_are_the_defaults(site):
     assert read_cluster(site("modules: []\noptions:\ncommands: []\npartitions: {}\n")) == Cluster()
 
 
-def test_example_in_the_documentation_is_read(site):
+def test_example_in_the_docstring_is_valid(site):
     text = "\n".join(line for line in cluster.__doc__.splitlines()[2:-2] if line.startswith("    ") or not line)
-    found = read_cluster(site(text))
-    assert (found.calibers["short"].gpu, found.commands) == ("gpu", ("ulimit -c 0",))
-    assert (found.gpu, found.mpi) == (Cluster().gpu, Cluster().mpi)
+    result = read_cluster(site(text))
+    assert (result.calibers["short"].gpu_partition, result.commands) == ("gpu", ("ulimit -c 0",))
+    assert (result.gpu, result.mpi) == (Cluster().gpu, Cluster().mpi)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_example_in_the_documentation_is_read(site):
         ("partitions: {shrt: x}\n", "did you mean 'short'"),
         ("times: {short: soon}\n", "invalid duration 'soon'"),
         ("times: {short: 00:00:30}\n", "at least a minute"),
-        ("account: a\naccount: b\n", "'account' stands twice"),
-        ("times: {short: 1h, short: 2h}\n", "'short' stands twice"),
+        ("account: a\naccount: b\n", "duplicate key 'account'"),
+        ("times: {short: 1h, short: 2h}\n", "duplicate key 'short'"),
         ("times: {short: ''}\n", "must be text"),
         ("partitions: {short: [a, b, c]}\n", "one for CPU jobs"),
         ("partitions: {short: []}\n", "is empty"),
@@ -75,24 +75,25 @@ def test_example_in_the_documentation_is_read(site):
         ("memory: [1, 2]\n", "memory must be text"),
         ('account: "a\\nb"\n', "account must be text on one line"),
         ("a: [\n", "not valid YAML"),
-        ("? [a]\n: b\n", "not valid YAML"),
+        ("? [a]\n: b\n", "keys must be text"),
+        ("modules: &a [*a]\n", "nested too deeply"),
     ],
 )
-def test_wrong_site_is_one_line_that_names_the_file(site, text, named):
+def test_invalid_file_is_a_one_line_error_that_names_it(site, text, named):
     with pytest.raises(UserError, match=named) as error:
         read_cluster(site(text))
     assert "cluster.yaml" in str(error.value)
 
 
-def test_file_that_is_not_there_is_refused(tmp_path):
+def test_missing_file_is_an_error(tmp_path):
     with pytest.raises(UserError, match="No such file"):
         read_cluster(f"{tmp_path}/none.yaml")
 
 
-def test_documentation_shows_the_table_and_the_example():
+def test_docs_show_the_table_and_the_example():
     text = (ROOT / "docs/studies.md").read_text()
     for name, row in CALIBERS.items():
-        assert f"| `{name}` | {row.time} | {row.cpu} | {row.gpu} |" in text
+        assert f"| `{name}` | {row.time_limit} | {row.cpu_partition} | {row.gpu_partition} |" in text
     for line in cluster.__doc__.splitlines()[2:-2]:
         assert line.removeprefix("    ") in text
 
@@ -101,5 +102,5 @@ def test_documentation_shows_the_table_and_the_example():
     ("limit", "seconds"),
     [("00:01:00", 30), ("00:05:00", 60), ("00:30:00", 90), ("02:00:00", 360), ("1-00:00:00", 600)],
 )
-def test_job_is_told_of_its_end_a_twentieth_before_it(limit, seconds):
-    assert Caliber(limit, "cpu", "gpu").notice == seconds
+def test_job_is_signaled_a_twentieth_of_its_time_limit_in_advance(limit, seconds):
+    assert Caliber(limit, "cpu", "gpu").signal_lead_s == seconds

@@ -1,4 +1,4 @@
-"""Who comes first takes its cores first; who is killed holds nobody up."""
+"""Jobs start in the order of the queue, and a killed window does not block it."""
 
 import json
 import os
@@ -18,14 +18,14 @@ CORES = len(os.sched_getaffinity(0))
 
 
 SIGNAL_DEBOUNCE_S, TERM_TIMEOUT_S = 0.3, 1.0  # seconds
-# `python studies/launchers/job_runner.py FOLDER JOB WORKERS`, less patient
+# `python studies/launchers/job_runner.py FOLDER JOB NUM_WORKERS` with shorter timeouts
 WINDOW = f"""
 import pathlib, sys
-from milozero.studies.launchers import job_runner as turn
+from milozero.studies.launchers import job_runner
 
-folder, job, workers = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-code = turn.JobRunner(folder, job, workers, signal_debounce={SIGNAL_DEBOUNCE_S}, term_timeout={TERM_TIMEOUT_S}).run()
-turn.leave_window()
+timeouts = {{"signal_debounce": {SIGNAL_DEBOUNCE_S}, "term_timeout": {TERM_TIMEOUT_S}}}
+code = job_runner.JobRunner(pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), **timeouts).run()
+job_runner.close_terminal()
 sys.exit(code)
 """
 
@@ -37,18 +37,18 @@ class Windows:
         self.processes = {}
 
     def open(self, job, workers, script):
-        """Start a job's window without a tmux, and wait until it is in the queue."""
+        """Start a job's runner without tmux, and wait until it is in the queue."""
         (self.folder / f"{job}.sh").write_text(script.replace("FOLDER", str(self.folder)))
         command = [sys.executable, "-c", WINDOW, str(self.folder), job, str(workers)]
         self.processes[job] = subprocess.Popen(command, env=self.env, stdout=subprocess.PIPE, text=True)
-        self.wait(lambda: (self.folder / f"{job}.turn").exists() and (self.folder / f"{job}.turn").read_text())
+        self.wait(lambda: (self.folder / f"{job}.window").exists() and (self.folder / f"{job}.window").read_text())
         time.sleep(0.1)
         return self.processes[job]
 
     def wait(self, true, seconds=20):
-        give_up = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         while not true():
-            assert time.monotonic() < give_up
+            assert time.monotonic() < deadline
             time.sleep(0.02)
 
     def started(self):
@@ -58,9 +58,9 @@ class Windows:
 
 @pytest.fixture
 def windows(tmp_path):
-    found = Windows(tmp_path)
-    yield found
-    for process in found.processes.values():
+    windows = Windows(tmp_path)
+    yield windows
+    for process in windows.processes.values():
         process.kill()
         process.wait()
 
@@ -69,7 +69,7 @@ def waits_for(file, name):
     return f"echo {name} >>FOLDER/started; while [ ! -e FOLDER/{file} ]; do sleep 0.02; done"
 
 
-def test_jobs_begin_in_the_order_of_their_coming_also_where_a_later_one_would_fit(windows):
+def test_jobs_start_in_queue_order_even_if_a_later_one_would_fit(windows):
     windows.open("first", CORES, waits_for("go", "first"))
     windows.wait(lambda: windows.started() == ["first"])
     windows.open("large", CORES, "echo large >>FOLDER/started; sleep 0.3")
@@ -81,8 +81,8 @@ def test_jobs_begin_in_the_order_of_their_coming_also_where_a_later_one_would_fi
     assert [process.wait(10) for process in windows.processes.values()] == [0, 0, 0]
 
 
-@pytest.mark.skipif(CORES < 2, reason="one core alone")
-def test_jobs_that_fit_run_at_once_each_on_cores_of_its_own(windows):
+@pytest.mark.skipif(CORES < 2, reason="needs two cores")
+def test_jobs_that_fit_run_at_the_same_time_on_different_cores(windows):
     for name in ("a", "b"):
         script = f"grep Cpus_allowed_list /proc/self/status >FOLDER/{name}.cores; {waits_for('go', name)}"
         windows.open(name, 1, script)
@@ -92,13 +92,13 @@ def test_jobs_that_fit_run_at_once_each_on_cores_of_its_own(windows):
     (windows.folder / "go").touch()
 
 
-def test_more_workers_than_cores_take_them_all(windows):
+def test_job_with_more_workers_than_cores_gets_all_cores(windows):
     assert windows.open("j", 10 * CORES, "exit 3").wait(10) == 3
     assert (windows.folder / "j.exit").read_text() == "3\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_who_waits_and_is_killed_holds_nobody_up(windows, number):
+def test_killed_waiting_window_does_not_block_the_queue(windows, number):
     windows.open("first", CORES, waits_for("go", "first"))
     windows.wait(lambda: windows.started() == ["first"])
     second = windows.open("second", 1, "echo second >>FOLDER/started")
@@ -110,24 +110,24 @@ def test_who_waits_and_is_killed_holds_nobody_up(windows, number):
     assert (windows.folder / "second.exit").exists() == (number == signal.SIGTERM)
 
 
-def test_who_waits_leaves_the_cores_to_those_who_work(windows):
+def test_waiting_takes_no_cpu_time(windows):
     windows.open("first", CORES, waits_for("go", "first"))
     windows.wait(lambda: windows.started() == ["first"])
     second = windows.open("second", 1, "true")
-    before = seconds_of_a_core(second)
+    before = cpu_seconds(second)
     time.sleep(1)
-    assert seconds_of_a_core(second) - before < 0.15
+    assert cpu_seconds(second) - before < 0.15
     (windows.folder / "go").touch()
     assert second.wait(10) == 0
 
 
-def seconds_of_a_core(process):
-    """Return how long a process has computed until now."""
+def cpu_seconds(process):
+    """Return the CPU time of a process."""
     user, system = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-def test_second_request_does_not_disturb_the_leaving(windows):
+def test_second_request_does_not_interrupt_the_cleanup(windows):
     windows.open("first", CORES, waits_for("go", "first"))
     second = windows.open("second", 1, "echo second >>FOLDER/started")
     for _ in range(3):
@@ -138,7 +138,7 @@ def test_second_request_does_not_disturb_the_leaving(windows):
     assert (windows.folder / "second.exit").read_text() == "0\n"
 
 
-def test_what_the_system_refuses_is_told_as_the_jobs_end(windows):
+def test_system_error_is_written_as_the_jobs_result(windows):
     (windows.folder / f"milozero-{os.getuid()}").write_text("no folder")
     process = windows.open("j", 1, "true")
     assert process.wait(10) == 1
@@ -146,14 +146,14 @@ def test_what_the_system_refuses_is_told_as_the_jobs_end(windows):
     assert (windows.folder / "j.exit").read_text() == "1\n"
 
 
-def test_job_has_one_window(windows):
+def test_second_window_of_a_job_exits(windows):
     windows.open("j", 1, waits_for("go", "j"))
     again = subprocess.run(windows.processes["j"].args, env=windows.env, capture_output=True, text=True)
-    assert (again.returncode, again.stdout) == (2, "j has another window already\n")
+    assert (again.returncode, again.stdout) == (2, "j already has a window\n")
     (windows.folder / "go").touch()
 
 
-def test_request_to_stop_reaches_the_job_as_usr1_and_again_ends_it_with_all_it_started(windows):
+def test_stop_request_reaches_the_job_as_usr1_and_a_second_one_kills_all_its_processes(windows):
     script = """
     trap 'echo asked >>FOLDER/started' USR1
     setsid bash -c 'trap "" TERM; while true; do sleep 0.1; done' FOLDER-child &
@@ -173,23 +173,23 @@ def test_request_to_stop_reaches_the_job_as_usr1_and_again_ends_it_with_all_it_s
 
 
 def commands():
-    found = []
+    words = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            found += path.read_text(errors="replace").split("\0")
+            words += path.read_text(errors="replace").split("\0")
         except OSError:
             continue
-    return found
+    return words
 
 
-def test_what_the_job_says_on_stderr_is_kept(windows):
+def test_stderr_of_the_job_is_kept(windows):
     windows.open("j", 1, "echo loud >&2; kill -9 $$").wait(10)
     assert (windows.folder / "j.out").read_text() == "loud\n"
     assert (windows.folder / "j.exit").read_text() == "137\n"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
-def test_folder_of_another_user_is_not_used(windows):
+def test_lock_folder_of_another_user_is_not_used(windows):
     locks = windows.folder / "milozero-0"
     locks.mkdir()
     os.chown(locks, 12345, 12345)

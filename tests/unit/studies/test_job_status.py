@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from milozero.studies import job_status as reports
-from milozero.studies.folder import Record, StudyFolder
+from milozero.studies import job_status
+from milozero.studies.folder import StudyFolder, StudyMetadata
 
 SETTINGS = {"uuid": "s.j", "num_timesteps": 1000, "num_iters": None}
 
@@ -15,9 +15,9 @@ def study(tmp_path):
     return folder
 
 
-def seen(folder, place="here", status=None, rows="", code=None, output=""):
-    """Return the report of a job that has left this behind, and that no launcher has at work."""
-    logs = folder.data / "logs/s.j"
+def job_with(folder, job_id="here", status=None, rows="", code=None, output=""):
+    """Return the status of a job with these files that no launcher reports as active."""
+    logs = folder.data_dir / "logs/s.j"
     if status or rows:
         logs.mkdir(parents=True, exist_ok=True)
     if status:
@@ -25,12 +25,12 @@ def seen(folder, place="here", status=None, rows="", code=None, output=""):
     if rows:
         (logs / "progress.csv").write_text(rows)
     if code is not None:
-        folder.exit_code("s.j").write_text(f"{code}\n")
+        folder.exit_code_path("s.j").write_text(f"{code}\n")
     if output:
-        folder.output("s.j").write_text(output)
-    record = Record({}, {"s.j": {"settings": SETTINGS, "deployment": "tmux", "job_id": place}})
-    (found,) = reports.report(folder, record)
-    return found
+        folder.output_path("s.j").write_text(output)
+    metadata = StudyMetadata({}, {"s.j": {"settings": SETTINGS, "deployment": "tmux", "job_id": job_id}})
+    (job,) = job_status.read_job_status(folder, metadata)
+    return job
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def seen(folder, place="here", status=None, rows="", code=None, output=""):
         (
             {"status": {"state": "finished", "timesteps": 900}, "code": 0},
             "stopped",
-            "it had finished, and is to go on",
+            "finished, but the study now asks for a longer run",
         ),
         ({}, "stopped", "before it began"),
         ({"code": 143}, "stopped", "before it began"),
@@ -51,7 +51,7 @@ def seen(folder, place="here", status=None, rows="", code=None, output=""):
         ({"status": {"state": "running", "reason": ""}}, "failed", "it was killed"),
         ({"status": {"state": "running"}, "code": 137}, "failed", "exit code 137"),
         ({"code": 2, "output": "hello\nerror: no such thing\nbye\n"}, "failed", "exit code 2: error: no such thing"),
-        ({"code": 127, "output": "mpiexec: not found\n\n"}, "failed", "exit code 127: mpiexec: not found"),
+        ({"code": 127, "output": "mpiexec: not job\n\n"}, "failed", "exit code 127: mpiexec: not job"),
         (
             {"status": {"state": "stopped"}, "code": 1, "output": "error: no checkpoint"},
             "failed",
@@ -59,55 +59,55 @@ def seen(folder, place="here", status=None, rows="", code=None, output=""):
         ),
     ],
 )
-def test_state_follows_from_what_a_job_left_behind(study, left, state, reason):
-    found = seen(study, **left)
-    assert (found.state, found.reason) == (state, reason)
+def test_state_and_reason_follow_from_the_files(study, left, state, reason):
+    job = job_with(study, **left)
+    assert (job.state, job.reason) == (state, reason)
 
 
-def test_launcher_that_has_a_job_at_work_is_believed(study, monkeypatch):
+def test_launcher_overrides_the_files_of_an_active_job(study, monkeypatch):
     monkeypatch.setattr(
-        "milozero.studies.launchers.tmux.Tmux.active", lambda self, places: dict.fromkeys(places, "pending")
+        "milozero.studies.launchers.tmux.Tmux.active", lambda self, job_ids: dict.fromkeys(job_ids, "pending")
     )
-    assert seen(study, status={"state": "stopped"}).state == "pending"
-    assert seen(study, status={"state": "finished", "timesteps": 1000}).state == "pending"  # and made longer
+    assert job_with(study, status={"state": "stopped"}).state == "pending"
+    assert job_with(study, status={"state": "finished", "timesteps": 1000}).state == "pending"  # and extended
 
 
-def test_progress_is_the_newer_of_status_and_rows(study):
+def test_progress_is_read_from_the_rows_if_they_are_newer_than_the_status(study):
     header = "iteration,timesteps,return_mean,steps_per_second\n"
-    found = seen(
+    job = job_with(
         study, status={"state": "running", "iteration": 1, "timesteps": 100}, rows=f"{header}3,300,1.5,9\n4,400,,8\n"
     )
-    assert found.progress == 0.4
-    assert found.metrics == {"iteration": 4, "timesteps": 400, "return_mean": 1.5, "steps_per_second": 8}
+    assert job.progress == 0.4
+    assert job.metrics == {"iteration": 4, "timesteps": 400, "return_mean": 1.5, "steps_per_second": 8}
 
 
 def test_last_row_of_a_long_file_and_half_a_row(tmp_path):
     path = tmp_path / "progress.csv"
     path.write_text("iteration,loss\n" + "".join(f"{i},{i / 2}\n" for i in range(20_000)) + "20000")
-    assert reports.last_row(path) == {"iteration": 19_999, "loss": 19_999 / 2}
+    assert job_status.read_last_row(path) == {"iteration": 19_999, "loss": 19_999 / 2}
 
 
-def test_damaged_files_are_as_if_they_were_not_there(study):
-    seen(study, status={"state": "running"})
-    (study.data / "logs/s.j/status.json").write_bytes(b"{\xff")
-    found = seen(study, rows="\x00\n,,\n")
-    assert (found.state, found.metrics) == ("failed", {})
+def test_damaged_files_are_ignored(study):
+    job_with(study, status={"state": "running"})
+    (study.data_dir / "logs/s.j/status.json").write_bytes(b"{\xff")
+    job = job_with(study, rows="\x00\n,,\n")
+    assert (job.state, job.metrics) == ("failed", {})
 
 
-def test_run_has_finished_by_the_length_that_it_is_given_now(study):
-    seen(study, status={"state": "finished", "timesteps": 1000, "iteration": 5})
-    assert reports.has_finished(study, "s.j", SETTINGS)
-    assert not reports.has_finished(study, "s.j", SETTINGS | {"num_timesteps": 2000})
+def test_run_has_finished_if_it_is_as_long_as_the_settings_ask_for(study):
+    job_with(study, status={"state": "finished", "timesteps": 1000, "iteration": 5})
+    assert job_status.has_finished(study, "s.j", SETTINGS)
+    assert not job_status.has_finished(study, "s.j", SETTINGS | {"num_timesteps": 2000})
 
 
-def test_run_whose_agent_has_learned_all_it_could_has_finished(study):
-    seen(study, status={"state": "finished", "timesteps": 500, "iteration": 2, "learned": True})
-    assert reports.has_finished(study, "s.j", SETTINGS | {"num_timesteps": 2000})
+def test_run_whose_agent_has_converged_has_finished(study):
+    job_with(study, status={"state": "finished", "timesteps": 500, "iteration": 2, "learned": True})
+    assert job_status.has_finished(study, "s.j", SETTINGS | {"num_timesteps": 2000})
 
 
-def test_table_is_whole_where_there_is_no_terminal(study, capsys):
-    found = seen(study, status={"state": "running"}, rows="iteration,timesteps\n4,400\n")
-    reports.show(reports.progress_table([found]))
+def test_table_is_not_truncated_without_a_terminal(study, capsys):
+    job = job_with(study, status={"state": "running"}, rows="iteration,timesteps\n4,400\n")
+    job_status.print_table(job_status.build_status_table([job]))
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "s.j" in line]
     assert row.split()[:4] == ["s.j", "failed", "40%", "4"]
-    assert reports.summary([found, found]) == "2 failed"
+    assert job_status.summarize([job, job]) == "2 failed"

@@ -12,9 +12,10 @@ from milozero.demonstrations.dataset import Episode, write_demo
 from milozero.environments.bundles import BUNDLES
 from milozero.experiment.command_line import parse
 from milozero.helpers.errors import UserError
-from milozero.studies import jobs as studies
-from milozero.studies.jobs import Job, StudyConfig
-from milozero.studies.launch_config import METHODS
+from milozero.studies.config import ARGS_METHODS, StudyConfig
+from milozero.studies.folder import check_study_name
+from milozero.studies.jobs import Job, build_jobs, draw_trials
+from milozero.studies.launchers.job_script import build_arguments
 from tests.support import ROOT
 
 
@@ -30,7 +31,7 @@ def build_study(task, tmp_path, **more):
 
 
 def test_jobs_are_environments_times_seeds(task, tmp_path):
-    jobs = studies.build_jobs(build_study(task, tmp_path, num_seeds=3))
+    jobs = build_jobs(build_study(task, tmp_path, num_seeds=3))
     members = BUNDLES["debug"][1]
     assert [(job.settings.train.env_id, job.settings.common.seed) for job in jobs] == [
         (env_id, seed) for env_id in members for seed in range(3)
@@ -41,44 +42,44 @@ def test_jobs_are_environments_times_seeds(task, tmp_path):
 
 
 def test_environments_can_be_named_instead_of_a_bundle(task, tmp_path):
-    jobs = studies.build_jobs(build_study(task, tmp_path, env_bundle="Hopper, Walker2d-v4,Hopper-v5"))
+    jobs = build_jobs(build_study(task, tmp_path, env_bundle="Hopper, Walker2d-v4,Hopper-v5"))
     assert [job.name for job in jobs] == ["it's a study.Hopper-v5.seed00", "it's a study.Walker2d-v4.seed00"]
 
 
-def test_task_file_says_which_bundle_it_is_for(task, tmp_path):
+def test_task_file_names_its_bundle(task, tmp_path):
     with Path(task).open("a") as file:
         file.write("meta:\n  benchmark: humanoid\n")
-    envs = [job.settings.train.env_id for job in studies.build_jobs(build_study(task, tmp_path))]
+    envs = [job.settings.train.env_id for job in build_jobs(build_study(task, tmp_path))]
     assert envs == ["Humanoid-v5", "HumanoidStandup-v5"]
-    jobs = studies.build_jobs(build_study(task, tmp_path, env_bundle="Hopper"))
+    jobs = build_jobs(build_study(task, tmp_path, env_bundle="Hopper"))
     assert [job.settings.train.env_id for job in jobs] == ["Hopper-v5"]
 
 
-def test_sections_of_environments_go_to_their_jobs_alone(task, tmp_path):
+def test_environment_sections_apply_only_to_their_jobs(task, tmp_path):
     with Path(task).open("a") as file:
         file.write("environments:\n  Hopper:\n    gamma: 0.5\n")
-    jobs = studies.build_jobs(build_study(task, tmp_path))
+    jobs = build_jobs(build_study(task, tmp_path))
     assert [job.settings.agent.gamma for job in jobs] == [0.99, 0.5]
 
 
 @pytest.mark.parametrize("name", ["humanoids", "[debug, humanoid]"])
-def test_bundle_that_there_is_not_is_refused(task, tmp_path, name):
+def test_unknown_bundle_is_an_error(task, tmp_path, name):
     with Path(task).open("a") as file:
         file.write(f"benchmark: {name}\n")
     with pytest.raises(UserError, match=r"task file.yaml: benchmark: no bundle '.*humanoid"):
-        studies.build_jobs(build_study(task, tmp_path))
+        build_jobs(build_study(task, tmp_path))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tasks").glob("*.yaml")), ids=lambda p: p.stem)
-def test_task_files_of_the_repository_are_read(path, tmp_path):
+def test_task_files_of_the_repository_are_valid(path, tmp_path):
     study = build_study(str(path), tmp_path, sweep="[" in path.read_text())
     expert = [f"--expert_path={one_demo(tmp_path)}"] if path.stem.endswith("_gail") else []
-    settings = parse([f"--config={path}", *expert], studies.draw_trials(study)[0])
+    settings = parse([f"--config={path}", *expert], draw_trials(study)[0])
     assert settings.train.benchmark or "env_id" in settings.explicit
 
 
 @pytest.mark.parametrize("algo", AGENTS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ARGS_METHODS)
 def test_every_method_gives_the_same_settings(task, tmp_path, monkeypatch, method, algo):
     monkeypatch.setattr(
         "milozero.evaluation.loading.load_expert", lambda settings, env, device: None
@@ -93,10 +94,10 @@ def test_every_method_gives_the_same_settings(task, tmp_path, monkeypatch, metho
     clones = algo in ("bc", "dagger")
     lines = [line for line in Path(task).read_text().splitlines() if not clones or "rewards" not in line]
     Path(task).write_text("\n".join([*lines, f"algo: {algo}", own[algo]]) + "\n")
-    for job in studies.build_jobs(build_study(task, tmp_path, demo_dir=one_demo(tmp_path), wandb_project="pro ject")):
+    for job in build_jobs(build_study(task, tmp_path, demo_dir=one_demo(tmp_path), wandb_project="pro ject")):
         path = tmp_path / "settings of a job.yaml"
-        path.write_text(yaml.safe_dump(job.values(), sort_keys=False))
-        args = studies.arguments(job, method, path)
+        path.write_text(yaml.safe_dump(job.to_dict(), sort_keys=False))
+        args = build_arguments(job, method, path)
         read = parse(args)
         same = dataclasses.replace(read.common, config=task)
         assert dataclasses.replace(read, common=same, explicit=job.settings.explicit) == job.settings
@@ -107,7 +108,7 @@ def test_every_method_gives_the_same_settings(task, tmp_path, monkeypatch, metho
         assert "--no-normalize_rewards" in args
 
 
-def test_setting_of_an_algorithm_is_known_wherever_the_algorithm_is_named(task, tmp_path):
+def test_settings_of_an_algorithm_are_known_wherever_it_is_named(task, tmp_path):
     expert = f"--expert_path={one_demo(tmp_path)}/Hopper-v5"
     with open(task, "a") as file:
         file.write("d_lr: 1e-3\n")
@@ -126,7 +127,7 @@ def test_setting_of_an_algorithm_is_known_wherever_the_algorithm_is_named(task, 
         parse(["--algo=bc"])
 
 
-def test_minibatch_larger_than_a_rollout_is_refused_where_it_is_a_part_of_one(tmp_path):
+def test_minibatch_larger_than_a_rollout_is_an_error_if_it_is_drawn_from_one(tmp_path):
     expert = f"--expert_path={one_demo(tmp_path)}/Hopper-v5"
     parse(["--algo=bc", "--batch_size=4096", expert])
     for flag in ("batch_size", "d_batch_size"):
@@ -134,10 +135,10 @@ def test_minibatch_larger_than_a_rollout_is_refused_where_it_is_a_part_of_one(tm
             parse(["--algo=gail", f"--{flag}=4096", expert])
 
 
-def test_job_is_made_again_from_its_values(task, tmp_path):
-    for job in studies.build_jobs(build_study(task, tmp_path)):
-        again = Job.from_values(job.name, json.loads(json.dumps(job.values())))
-        assert (again.values(), again.workers) == (job.values(), 2)
+def test_job_is_restored_from_its_dict(task, tmp_path):
+    for job in build_jobs(build_study(task, tmp_path)):
+        again = Job.from_dict(job.name, json.loads(json.dumps(job.to_dict())))
+        assert (again.to_dict(), again.num_workers) == (job.to_dict(), 2)
 
 
 def one_demo(tmp_path):
@@ -151,10 +152,10 @@ def one_demo(tmp_path):
     return str(tmp_path / "demos")
 
 
-def test_numbers_of_demonstrations_are_jobs(task, tmp_path, monkeypatch):
+def test_each_number_of_demonstrations_is_a_job(task, tmp_path, monkeypatch):
     one_demo(tmp_path)
     monkeypatch.chdir(tmp_path)
-    jobs = studies.build_jobs(build_study(task, tmp_path, num_demos=(1, 2), demo_dir="demos", num_seeds=2))
+    jobs = build_jobs(build_study(task, tmp_path, num_demos=(1, 2), demo_dir="demos", num_seeds=2))
     assert len(jobs) == 2 * 2 * 2
     assert jobs[-1].name == "it's a study.Hopper-v5.demos02.seed01"
     imitation = jobs[-1].settings.imitation
@@ -164,64 +165,60 @@ def test_numbers_of_demonstrations_are_jobs(task, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        ({"num_demos": (1,)}, "of which demonstrations"),
-        ({"num_demos": (1, 1), "demo_dir": "demos"}, "stands twice"),
-        ({"num_demos": (3,), "demo_dir": "demos"}, "--num_demos=3, but .*InvertedPendulum-v5 contains 2"),
+        ({"num_demos": (1,)}, "--num_demos requires --demo_dir"),
+        ({"num_demos": (1, 1), "demo_dir": "demos"}, "--num_demos: duplicate number"),
+        ({"num_demos": (3,), "demo_dir": "demos"}, "--num_demos=3, but .*InvertedPendulum-v5 holds 2"),
         ({"demo_dir": "nowhere"}, "nowhere/InvertedPendulum-v5: no such folder"),
         ({"demo_dir": "demos", "env_bundle": "mujoco_small"}, "demos/HalfCheetah-v5: no such folder"),
     ],
 )
-def test_demonstrations_that_are_not_there_are_refused(task, tmp_path, monkeypatch, more, named):
+def test_missing_demonstrations_are_an_error(task, tmp_path, monkeypatch, more, named):
     one_demo(tmp_path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=named):
-        studies.build_jobs(build_study(task, tmp_path, **more))
+        build_jobs(build_study(task, tmp_path, **more))
 
 
 @pytest.mark.parametrize("line", ["algo: dagger\nexpert_model: nowhere\n", "reward_path: nowhere\n"])
-def test_teacher_that_is_not_there_is_refused(task, tmp_path, line):
+def test_missing_teacher_is_an_error(task, tmp_path, line):
     Path(task).write_text(line)
     flag = line.split()[-2].rstrip(":")
     with pytest.raises(UserError, match=f"--{flag}=/.*nowhere"):
-        studies.build_jobs(build_study(task, tmp_path))
+        build_jobs(build_study(task, tmp_path))
     assert not (tmp_path / "its data").exists()
 
 
-def test_demonstrations_of_another_environment_are_refused(task, tmp_path):
+def test_demonstrations_of_another_environment_are_an_error(task, tmp_path):
     one_demo(tmp_path)
     shutil.rmtree(tmp_path / "demos/Hopper-v5")
     (tmp_path / "demos/Hopper-v5").symlink_to(tmp_path / "demos/InvertedPendulum-v5")
-    with pytest.raises(UserError, match=r"observations and actions have shapes \(4,\)"):
-        studies.build_jobs(build_study(task, tmp_path, demo_dir=f"{tmp_path}/demos"))
+    with pytest.raises(UserError, match=r"observations and actions of shapes \(4,\)"):
+        build_jobs(build_study(task, tmp_path, demo_dir=f"{tmp_path}/demos"))
 
 
 @pytest.mark.parametrize(
     ("flag", "line", "workers"), [(None, "", 2), (None, "num_workers: 4\n", 4), (3, "num_workers: 4\n", 3)]
 )
-def test_workers_are_those_of_the_command_line_then_of_the_task_file(tmp_path, flag, line, workers):
+def test_num_workers_of_the_command_line_overrides_the_task_file(tmp_path, flag, line, workers):
     path = tmp_path / "task.yaml"
     path.write_text(f"gamma: 0.9\n{line}")
-    assert {job.workers for job in studies.build_jobs(build_study(str(path), tmp_path, num_workers=flag))} == {
-        workers
-    }
+    assert {job.num_workers for job in build_jobs(build_study(str(path), tmp_path, num_workers=flag))} == {workers}
 
 
-def test_project_is_the_commands_then_the_files_then_the_studys(task, tmp_path):
+def test_project_of_the_command_line_overrides_the_task_file_and_the_study(task, tmp_path):
     def project(**more):
-        return studies.build_jobs(build_study(task, tmp_path, **more), project="fallback")[
-            0
-        ].settings.tracking.wandb_project
+        return build_jobs(build_study(task, tmp_path, **more), project="fallback")[0].settings.tracking.wandb_project
 
     assert project() == "fallback"
     assert project(wandb_project="mine") == "mine"
     with open(task, "a") as file:
-        file.write("wandb_project: of the file\n")
-    assert project() == "of the file"
+        file.write("wandb_project: from the file\n")
+    assert project() == "from the file"
 
 
-def test_project_that_is_called_as_the_study_has_a_name_that_is_taken(task, tmp_path):
-    with pytest.raises(UserError, match="--wandb_project=50%: Weights & Biases does not allow % in a name"):
-        studies.build_jobs(build_study(task, tmp_path), project="50%")
+def test_study_name_that_is_no_valid_project_is_an_error(task, tmp_path):
+    with pytest.raises(UserError, match="--wandb_project=50%: Weights & Biases takes no % in a name"):
+        build_jobs(build_study(task, tmp_path), project="50%")
 
 
 @pytest.mark.parametrize(
@@ -235,11 +232,11 @@ def test_project_that_is_called_as_the_study_has_a_name_that_is_taken(task, tmp_
         ("rpo_alpha: 0.5\ntarget_kl: 0.02\n", "--target_kl cannot be combined with --rpo_alpha"),
     ],
 )
-def test_study_whose_jobs_would_not_start_is_refused(tmp_path, text, named):
+def test_study_whose_jobs_could_not_start_is_an_error(tmp_path, text, named):
     path = tmp_path / "wrong.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=named):
-        studies.build_jobs(build_study(str(path), tmp_path, env_bundle="Hopper,CartPole"))
+        build_jobs(build_study(str(path), tmp_path, env_bundle="Hopper,CartPole"))
     assert not (tmp_path / "its data").exists()
 
 
@@ -251,12 +248,12 @@ def choices(tmp_path):
 
 
 def drawn_by(study):
-    return [(job.settings.agent.p_lr, job.settings.agent.clip_range) for job in studies.build_jobs(study)]
+    return [(job.settings.agent.p_lr, job.settings.agent.clip_range) for job in build_jobs(study)]
 
 
-def test_sweep_draws_no_combination_twice_and_each_for_all_environments_and_seeds(choices, tmp_path):
+def test_sweep_draws_each_combination_once_for_all_environments_and_seeds(choices, tmp_path):
     study = build_study(choices, tmp_path, sweep=True, num_trials=6, num_seeds=2)
-    jobs = studies.build_jobs(study)
+    jobs = build_jobs(study)
     assert len(jobs) == 6 * 2 * len(BUNDLES["debug"][1])
     assert len(set(drawn_by(study))) == 6  # all there are
     for trial in range(6):
@@ -265,7 +262,7 @@ def test_sweep_draws_no_combination_twice_and_each_for_all_environments_and_seed
         assert set(same) == {same[0]}
 
 
-def test_sweep_is_determined_by_its_seed_and_goes_on_where_a_shorter_one_ended(choices, tmp_path):
+def test_sweep_depends_on_its_seed_and_extends_a_shorter_one(choices, tmp_path):
     six, three = (build_study(choices, tmp_path, sweep=True, num_trials=n) for n in (6, 3))
     assert list(dict.fromkeys(drawn_by(six)))[:3] == list(dict.fromkeys(drawn_by(three)))
     orders = {
@@ -278,21 +275,21 @@ def test_sweep_is_determined_by_its_seed_and_goes_on_where_a_shorter_one_ended(c
     ("more", "named"),
     [
         ({"sweep": True, "num_trials": 7}, "has 6 combinations"),
-        ({"num_trials": 3}, "needs --sweep"),
-        ({}, "p_lr is a list of choices; only spawner.py --sweep can draw from it"),
+        ({"num_trials": 3}, "requires --sweep"),
+        ({}, "p_lr is a list of choices, which spawner.py --sweep draws from"),
     ],
 )
-def test_sweep_that_cannot_be_is_refused(choices, tmp_path, more, named):
+def test_invalid_sweep_is_an_error(choices, tmp_path, more, named):
     with pytest.raises(UserError, match=named):
-        studies.build_jobs(build_study(choices, tmp_path, **more))
+        build_jobs(build_study(choices, tmp_path, **more))
 
 
-def test_sweep_over_nothing_is_refused(task, tmp_path):
-    with pytest.raises(UserError, match="no list to draw from"):
-        studies.build_jobs(build_study(task, tmp_path, sweep=True))
+def test_sweep_without_lists_is_an_error(task, tmp_path):
+    with pytest.raises(UserError, match="has no list to draw from"):
+        build_jobs(build_study(task, tmp_path, sweep=True))
 
 
 @pytest.mark.parametrize("prefix", ["a/b", "..", "", "x" * 300])
-def test_name_that_is_no_folders_is_refused(prefix):
+def test_name_that_cannot_be_a_folder_is_an_error(prefix):
     with pytest.raises(UserError, match="--prefix"):
-        studies.check(StudyConfig(prefix=prefix))
+        check_study_name(prefix)

@@ -1,4 +1,4 @@
-"""What a job's script does around its run, with programs that play Slurm and the run."""
+"""A job's script with a fake Slurm and a fake run: exit codes, time limit, requeueing."""
 
 import contextlib
 import json
@@ -11,16 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from milozero.experiment.command_line import parse
-from milozero.studies.calibers import Caliber
+from milozero.experiment.settings import parse
+from milozero.studies.config import Caliber, LaunchConfig
 from milozero.studies.folder import StudyFolder
 from milozero.studies.jobs import Job
-from milozero.studies.launch_config import LaunchConfig
 from milozero.studies.launchers import slurm
 from milozero.studies.launchers.cluster import Cluster
 from milozero.studies.launchers.job_script import LaunchEnv
 
-# A run that saves when it is told to, after an iteration of so many seconds; or ends by itself after so many.
+# A run that saves on SIGUSR1 after `iteration` seconds, or else ends by itself after `lasts` seconds.
 RUN = """#!{python}
 import json, pathlib, signal, sys, time
 
@@ -28,19 +27,19 @@ folder = pathlib.Path({folder!r})
 def write(state, saved):
     content = json.dumps({{"state": state, "saved_iteration": saved}}, indent=2)
     (folder / "data/logs/j/status.json").write_text(content)
-asked = []
-signal.signal(signal.SIGUSR1, lambda *_: asked.append(1))
+signals = []
+signal.signal(signal.SIGUSR1, lambda *_: signals.append(1))
 write("running", {saved})
 (folder / "ready").touch()
 end = time.monotonic() + {lasts}
-while time.monotonic() < end and not asked:
+while time.monotonic() < end and not signals:
     time.sleep(0.05)
-if asked:
+if signals:
     time.sleep({iteration})
-write("{state}" if asked else "finished", {saves})
+write("{state}" if signals else "finished", {saves})
 sys.exit({code})
 """
-# Of a job that runs, Slurm ends the script as well.
+# Slurm also terminates the script of a running job.
 REQUEUE = """#!/bin/sh
 echo "$@" >>{folder}/requeued
 [ ! -e {folder}/ends ] || kill "$(cat {folder}/pid)"
@@ -49,7 +48,7 @@ exit {code}
 
 
 class Scene:
-    """A job whose time is four seconds: it is told after two, and goes back as it is after one more."""
+    """A job with a time limit of four seconds: signaled after two, requeued without waiting after one more."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -59,7 +58,7 @@ class Scene:
 
     def start(self, clear=False, requeue=0, site=None, array=(), **run):
         run = {"saved": 5, "saves": 7, "lasts": 30, "iteration": 0, "code": 0, "state": "stopped", **run}
-        self.saved(run["saved"])
+        self.write_checkpoint(run["saved"])
         programs = {
             "srun": RUN.format(python=sys.executable, folder=str(self.folder), **run),
             "scontrol": REQUEUE.format(folder=self.folder, code=requeue),
@@ -70,9 +69,9 @@ class Scene:
             path.chmod(0o755)
         folder = StudyFolder(str(self.folder / "data"), "s")
         cluster = Cluster({"short": Caliber("00:00:04", "x", "y")}, **site or {})
-        here = LaunchEnv(self.folder, Path(sys.executable), "conda")
-        text = slurm.script(Job("j", parse([])), ["--x"], LaunchConfig(clear=clear), cluster, folder, here)
-        path = folder.script("j")
+        launch_env = LaunchEnv(self.folder, Path(sys.executable), "conda")
+        text = slurm.script(Job("j", parse([])), ["--x"], LaunchConfig(clear=clear), cluster, folder, launch_env)
+        path = folder.script_path("j")
         path.write_text(text)
         environment = (
             os.environ | {"PATH": f"{self.folder}/programs:{os.environ['PATH']}", "SLURM_JOB_ID": "17"} | dict(array)
@@ -84,22 +83,22 @@ class Scene:
         (self.folder / "pid").write_text(str(process.pid))
         return process
 
-    def saved(self, iteration):
+    def write_checkpoint(self, iteration):
         path = self.folder / "data/logs/j/status.json"
         path.write_text(json.dumps({"state": "running", "saved_iteration": iteration}, indent=2))
 
-    def started(self, **how):
-        process = self.start(**how)
-        give_up = time.monotonic() + 20
+    def start_and_wait(self, **options):
+        process = self.start(**options)
+        deadline = time.monotonic() + 20
         while not (self.folder / "ready").exists():
-            assert time.monotonic() < give_up
+            assert time.monotonic() < deadline
             time.sleep(0.02)
         time.sleep(0.1)
         return process
 
     @property
-    def left(self):
-        """The exit code that the job left behind, and how often it went back into the queue."""
+    def result(self):
+        """The exit code that the job wrote, and how often it was requeued."""
         code, requeued = self.folder / "data/spawn/s/j.exit", self.folder / "requeued"
         return (
             int(code.read_text()) if code.exists() else None,
@@ -118,85 +117,85 @@ def scene(tmp_path):
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 137])
-def test_run_that_ends_by_itself_hands_on_its_code(scene, code):
+def test_exit_code_of_the_run_is_the_jobs(scene, code):
     assert scene.start(lasts=0, code=code).wait(20) == code
-    assert scene.left == (code, 0)
+    assert scene.result == (code, 0)
 
 
-def test_signal_makes_the_run_save_and_the_job_go_back(scene):
-    process = scene.started()
+def test_signal_makes_the_run_save_and_requeues_the_job(scene):
+    process = scene.start_and_wait()
     process.send_signal(signal.SIGUSR1)
     time.sleep(0.1)
     process.send_signal(signal.SIGUSR1)  # Slurm may send it twice
     assert process.wait(20) == 0
-    assert scene.left == (None, 1)
+    assert scene.result == (None, 1)
 
 
-def test_task_of_an_array_goes_back_alone(scene):
-    """One of them has the number of the whole array."""
-    process = scene.started(array={"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "2"})
+def test_only_one_task_of_an_array_is_requeued(scene):
+    """The job number of the last task is that of the whole array."""
+    process = scene.start_and_wait(array={"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "2"})
     process.send_signal(signal.SIGUSR1)
     assert process.wait(20) == 0
     assert (scene.folder / "requeued").read_text() == "requeue 17_2\n"
 
 
 @pytest.mark.parametrize("state", ["finished", "failed"])
-def test_run_that_ends_otherwise_as_the_signal_comes_does_not_go_back(scene, state):
+def test_run_that_finishes_or_fails_at_the_time_limit_is_not_requeued(scene, state):
     code = int(state == "failed")
-    process = scene.started(state=state, code=code)
+    process = scene.start_and_wait(state=state, code=code)
     process.send_signal(signal.SIGUSR1)
     assert process.wait(20) == code
-    assert scene.left == (code, 0)
+    assert scene.result == (code, 0)
 
 
 @pytest.mark.parametrize("saved", [5, None])
-def test_piece_that_reached_no_checkpoint_is_the_last(scene, saved):
-    process = scene.started(saved=saved, saves=saved)
+def test_job_without_a_new_checkpoint_is_not_requeued(scene, saved):
+    process = scene.start_and_wait(saved=saved, saves=saved)
     process.send_signal(signal.SIGUSR1)
     assert process.wait(20) == 1
-    assert "error: no checkpoint was reached" in process.stderr.read()
-    assert scene.left == (1, 0)
+    assert "error: no checkpoint was saved within the time limit" in process.stderr.read()
+    assert scene.result == (1, 0)
 
 
-def test_iteration_that_is_too_long_goes_back_as_it_is(scene):
-    process = scene.started(iteration=20, clear=True)
-    scene.saved(6)  # a checkpoint since the piece began
+def test_job_is_requeued_without_waiting_for_a_long_iteration(scene):
+    process = scene.start_and_wait(iteration=20, clear=True)
+    scene.write_checkpoint(6)
     (scene.folder / "ends").touch()
     process.send_signal(signal.SIGUSR1)
     assert process.wait(10) == 143
-    assert scene.left[1] == 1
+    assert scene.result[1] == 1
     assert (scene.folder / "data/spawn/s/j.sh").exists()
 
 
-def test_iteration_that_is_too_long_without_a_checkpoint_stays_and_says_so(scene):
-    process = scene.started(iteration=3)
+def test_long_iteration_without_a_checkpoint_is_an_error(scene):
+    process = scene.start_and_wait(iteration=3)
     process.send_signal(signal.SIGUSR1)
     assert process.wait(10) == 0
-    assert "error: no checkpoint was reached" in process.stderr.read()
-    assert scene.left[1] == 1  # it came to one after all
+    assert "error: no checkpoint was saved within the time limit" in process.stderr.read()
+    assert scene.result[1] == 1  # once the run has saved after all
 
 
-def test_requeue_that_slurm_refuses_is_an_error(scene):
-    process = scene.started(requeue=1)
+def test_failed_requeue_is_an_error(scene):
+    process = scene.start_and_wait(requeue=1)
     process.send_signal(signal.SIGUSR1)
     assert process.wait(20) == 1
-    assert scene.left == (1, 1)
+    assert scene.result == (1, 1)
 
 
-def test_canceled_job_says_so(scene):
-    process = scene.started()
+def test_canceled_job_writes_its_exit_code(scene):
+    process = scene.start_and_wait()
     process.terminate()
     assert process.wait(20) == 143
-    assert scene.left == (143, 0)
+    assert scene.result == (143, 0)
 
 
-def test_what_fails_before_the_run_leaves_its_code(scene):
+def test_failure_before_the_run_writes_its_exit_code(scene):
     assert scene.start(site={"commands": ("false",)}).wait(20) == 1
-    assert scene.left == (1, 0)
+    assert scene.result == (1, 0)
     assert not (scene.folder / "ready").exists()
 
 
-def test_clear_removes_the_files_at_the_end(scene):
+def test_clear_removes_the_files(scene):
     folder = scene.folder / "data/spawn/s"
     (folder / "j.yaml").touch()
     scene.start(clear=True, lasts=0).wait(20)

@@ -1,4 +1,4 @@
-"""What tmux and conda are told, without either."""
+"""The tmux launcher without tmux and conda."""
 
 import fcntl
 import json
@@ -13,11 +13,11 @@ import pytest
 
 from milozero.experiment.command_line import parse
 from milozero.helpers.errors import UserError
+from milozero.studies.config import LaunchConfig
 from milozero.studies.folder import StudyFolder
 from milozero.studies.jobs import Job
-from milozero.studies.launch_config import LaunchConfig
 from milozero.studies.launchers import tmux
-from milozero.studies.launchers.tmux import Tmux, check_conda, exists, literal, unsplit
+from milozero.studies.launchers.tmux import Tmux, check_conda, escape, escape_semicolon, process_exists
 
 CONDA = """#!/bin/sh
 [ "$*" = "env list --json" ] || exit 3
@@ -33,13 +33,15 @@ def conda(tmp_path):
     return str(program)
 
 
-@pytest.mark.parametrize(("word", "told"), [("a;", "a\\;"), ("a;b", "a;b"), (";", "\\;"), ("a;;", "a;\\;"), ("", "")])
-def test_word_does_not_end_tmuxs_command(word, told):
-    assert unsplit(word) == told
+@pytest.mark.parametrize(
+    ("word", "escaped"), [("a;", "a\\;"), ("a;b", "a;b"), (";", "\\;"), ("a;;", "a;\\;"), ("", "")]
+)
+def test_semicolon_does_not_end_a_tmux_command(word, escaped):
+    assert escape_semicolon(word) == escaped
 
 
-def test_name_in_which_tmux_expands_nothing():
-    assert literal("#(touch x);") == "##(touch x)\\;"
+def test_tmux_expands_nothing_in_a_name():
+    assert escape("#(touch x);") == "##(touch x)\\;"
 
 
 @pytest.mark.parametrize("name", ["conda", "py torch", "/opt/conda/envs/py torch"])
@@ -48,26 +50,26 @@ def test_conda_environment_is_found_by_name_and_by_path(conda, name):
 
 
 @pytest.mark.parametrize("name", ["pytorch", "/opt/conda/envs/other", "envs"])
-def test_conda_environment_that_is_not_there_is_refused(conda, name):
+def test_missing_conda_environment_is_an_error(conda, name):
     with pytest.raises(UserError, match=f"--conda_env={name}: no such environment"):
         check_conda(conda, name)
 
 
 @pytest.mark.parametrize("text", ["#!/bin/sh\nexit 1\n", "#!/bin/sh\necho no json\n", "#!/bin/sh\necho '{}'\n"])
-def test_conda_that_cannot_be_asked_is_said(conda, text):
+def test_failing_conda_is_an_error(conda, text):
     with open(conda, "w") as file:
         file.write(text)
-    with pytest.raises(UserError, match="--conda_env=x: conda cannot be asked"):
+    with pytest.raises(UserError, match="--conda_env=x: `conda env list` failed"):
         check_conda(conda, "x")
 
 
-def test_process_that_is_gone_does_not_exist():
-    assert exists(1)
-    assert not exists(2**22 + 1)  # beyond Linux's largest
+def test_process_exists():
+    assert process_exists(1)
+    assert not process_exists(2**22 + 1)  # above Linux's largest id
 
 
 class Server:
-    """A tmux with sessions of a study of the same name elsewhere, of the user's own, and of the study in `folder`."""
+    """A tmux server with three sessions: a study of the same name in another folder, the user's, and the study's."""
 
     def __init__(self, folder):
         self.lines = ["$1 /elsewhere/spawn/s", "$2 ", f"$3 {folder.path}"]
@@ -87,7 +89,7 @@ class Server:
             kill=lambda: self.killed.append(session_id),
         )
 
-    def new_window(self, name, **how):
+    def new_window(self, name, **options):
         self.opened.append(name)
         return SimpleNamespace(set_option=lambda *option: None, cmd=lambda *words: SimpleNamespace(stderr=[]))
 
@@ -113,50 +115,50 @@ def server(folder, monkeypatch):
     return server
 
 
-def test_study_is_watched_in_its_own_session_not_in_anothers_of_its_name(server, folder):
+def test_session_is_found_by_the_path_of_its_study(server, folder):
     assert Tmux(folder, LaunchConfig()).attach_command() == "tmux attach -t =s-2"
     server.lines.pop()
-    assert Tmux(folder, LaunchConfig())._session() is None
+    assert Tmux(folder, LaunchConfig())._find_session() is None
 
 
-def test_job_has_started_once_its_window_waits_for_its_turn(server, folder):
-    with folder.turn("j").open("w+") as held:
-        held.write('{"state": "pending"}')
-        held.flush()
-        fcntl.flock(held, fcntl.LOCK_EX)
+def test_job_has_started_once_its_window_is_in_the_queue(server, folder):
+    with folder.window_state_path("j").open("w+") as file:
+        file.write('{"state": "pending"}')
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
         started = list(Tmux(folder, LaunchConfig()).start([Job("j", parse([]))]))
     assert started == [("j", socket.gethostname())]
     assert server.opened == ["j"]
 
 
-def test_job_has_started_also_where_it_is_over_already(server, folder):
-    folder.exit_code("j").write_text("0\n")
+def test_job_has_started_if_it_has_already_ended(server, folder):
+    folder.exit_code_path("j").write_text("0\n")
     assert list(Tmux(folder, LaunchConfig()).start([Job("j", parse([]))])) == [("j", socket.gethostname())]
 
 
 @pytest.mark.usefixtures("server")
-def test_job_whose_window_does_nothing_is_told(folder):
-    with pytest.raises(UserError, match="job j does not start; see tmux attach -t =s-2"):
+def test_window_that_does_not_respond_is_an_error(folder):
+    with pytest.raises(UserError, match="job j did not start; see tmux attach -t =s-2"):
         list(Tmux(folder, LaunchConfig()).start([Job("j", parse([]))]))
 
 
-def test_study_of_which_nothing_is_at_work_has_its_session_closed(server, folder):
+def test_stop_closes_the_session_of_a_study_without_active_jobs(server, folder):
     Tmux(folder, LaunchConfig()).stop({"j": "here"}, 0.1)
     assert server.killed == ["$3"]
 
 
-def test_job_that_does_not_end_is_told_and_its_session_left(server, folder, monkeypatch):
+def test_job_that_does_not_stop_is_an_error_and_keeps_the_session(server, folder, monkeypatch):
     monkeypatch.setattr(tmux, "KILL_TIMEOUT_S", 0.1)
-    with folder.turn("j").open("w+") as held:
-        json.dump({"state": "running", "pid": 2**22 + 1, "host": socket.gethostname()}, held)
-        held.flush()
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="1 jobs do not end, such as j: tmux attach -t =s-2"):
-            Tmux(folder, LaunchConfig()).stop({"j": "here", "over": "here"}, 0.1)
+    with folder.window_state_path("j").open("w+") as file:
+        json.dump({"state": "running", "pid": 2**22 + 1, "host": socket.gethostname()}, file)
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match=r"1 job did not stop, e\.g\. j; see tmux attach -t =s-2"):
+            Tmux(folder, LaunchConfig()).stop({"j": "here", "done": "here"}, 0.1)
     assert server.killed == []
 
 
-# A window's program that is there for a moment after its job is over.
+# A job runner that exits a moment after its job has ended.
 WINDOW = """
 import fcntl, json, os, signal, socket, sys, time
 
@@ -171,12 +173,12 @@ time.sleep(0.5)
 """
 
 
-def test_who_has_stopped_a_study_finds_none_of_its_windows_there(server, folder):
+def test_stop_waits_until_the_job_runners_have_exited(server, folder):
     with subprocess.Popen(
-        [sys.executable, "-c", WINDOW, str(folder.turn("j"))], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WINDOW, str(folder.window_state_path("j"))], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "ready\n"
         threading.Thread(target=process.wait).start()  # as tmux does
         Tmux(folder, LaunchConfig()).stop({"j": "here"}, 5.0)
-        assert not exists(process.pid)
+        assert not process_exists(process.pid)
     assert server.killed == ["$3"]

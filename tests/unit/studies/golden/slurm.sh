@@ -11,42 +11,44 @@
 set -eo pipefail
 job='/scratch/my data/spawn/it'"'"'s $HOME/it'"'"'s $HOME.Hopper-v5.seed01'
 rm -f "$job.exit"
-ended() { code=$?; echo "$code" >"$job.exit"; }
-trap ended EXIT
+write_exit_code() { code=$?; echo "$code" >"$job.exit"; }
+trap write_exit_code EXIT
 trap 'exit 143' TERM
 cd /home/me/MiloZero
 export PATH=/home/me/venv/bin:$PATH
 status='/scratch/my data/logs/it'"'"'s $HOME.Hopper-v5.seed01/status.json'
-saved() { sed -n 's/.*"saved_iteration": \([0-9]*\).*/\1/p' "$status" 2>/dev/null || true; }
+grace_s=300
+saved_iteration() { sed -n 's/.*"saved_iteration": \([0-9]*\).*/\1/p' "$status" 2>/dev/null || true; }
 requeue() {
-  if [ "$(saved)" = "$before" ]; then
-    echo "error: no checkpoint was reached in one piece: a longer --caliber or a lower save_frequency" >&2
+  if [ "$(saved_iteration)" = "$resumed_iteration" ]; then
+    echo "error: no checkpoint was saved within the time limit; use a longer --caliber or a lower save_frequency" >&2
     return 1
   fi
-  trap - EXIT  # it has not ended
-  # To scontrol, the number of an array's last task is that of the whole array.
+  trap - EXIT  # the job has not ended
+  # The last task of an array has the array's own number, which scontrol would take for the whole array.
   number=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}
-  scontrol requeue "$number" || { trap ended EXIT; return 1; }
+  scontrol requeue "$number" || { trap write_exit_code EXIT; return 1; }
 }
-# Slurm's signal says that the time is almost over: save, stop, and back into the queue. Where even the iteration
-# takes too long for that, the last checkpoint is what there is to go on from.
-time_is_over() {
-  over=yes
+# Slurm signals the time limit in advance: save, stop and requeue. If the iteration does not end in time, requeue
+# anyway and resume from the last checkpoint.
+on_time_limit() {
+  time_limit=yes
   kill -USR1 "$run" || true
-  (trap 'kill $!; exit' TERM; sleep 300 & wait $!; requeue) &
-  last_call=$!
+  (trap 'kill $!; exit' TERM; sleep "$grace_s" & wait $!; requeue) &
+  timer=$!
 }
-over=
-before=$(saved)
+time_limit=
+resumed_iteration=$(saved_iteration)
 srun --mpi=pmix python main.py --seed=1 --num_workers=2 '--data_dir=/scratch/my data' --env_id=Hopper-v5 '--uuid=it'"'"'s $HOME.Hopper-v5.seed01' --resume=auto &
 run=$!
-trap 'interrupted=yes; [ "$over" ] || time_is_over' USR1
-while interrupted=; do
-  wait "$run" && code=0 || code=$?
+trap 'interrupted=yes; [ "$time_limit" ] || on_time_limit' USR1
+while interrupted=; do  # a signal interrupts wait
+  code=0
+  wait "$run" || code=$?
   [ "$interrupted" ] || break
 done
-if [ "$over" ]; then
-  kill "$last_call" 2>/dev/null || true
+if [ "$time_limit" ]; then
+  kill "$timer" 2>/dev/null || true
   if [ "$code" = 0 ] && grep -q '"state": "stopped"' "$status"; then
     if requeue; then exit 0; fi
     code=1
