@@ -35,6 +35,7 @@ SAVE_TIMEOUT_S = 300.0  # for an iteration to end and a checkpoint to be written
 MAX_LOCK_ATTEMPTS = 20
 POLL_INTERVAL_S = 0.2  # between checks for free cores
 TERM_TIMEOUT_S = 5.0  # between SIGTERM and SIGKILL
+STATE_BYTES = 512  # of a state file; host names have at most 64
 CLOSE_DELAY_S = 0.5
 # From <linux/prctl.h>: send the job a signal if this program is killed, and adopt the processes it leaves behind.
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -152,9 +153,9 @@ class JobRunner:
         return False
 
     def _write_state(self, state: str) -> None:
-        content = json.dumps({"state": state, "pid": os.getpid(), "host": socket.gethostname()}).encode()
-        os.ftruncate(self._state_file, 0)
-        os.pwrite(self._state_file, content, 0)
+        content = json.dumps({"state": state, "pid": os.getpid(), "host": socket.gethostname()})
+        # One write of constant length: a concurrent reader must not find half of it, or nothing.
+        os.pwrite(self._state_file, content.ljust(STATE_BYTES).encode(), 0)
 
     def _write_exit_code(self, code: int) -> None:
         """Write how the job ended; this program holds the job's lock until it exits a moment later."""

@@ -40,6 +40,6 @@ def test_skipped_test_fails_ci_and_nobody_else(pytester, monkeypatch, workers, c
     )
     pytester.makepyfile(TESTS.format(missing=missing))
     result = pytester.runpytest_inprocess("-p", "tests.support.skips", "-o", "markers=gpu\nrenders", *workers)
-    assert result.return_ == code
+    assert result.ret == code
     assert ("test_needs_tmux: Skipped: there is no tmux" in result.stdout.str()) == (bool(ci) and missing)
     assert ("test_renders: Skipped: apt install libegl1" in result.stdout.str()) == (bool(ci) and not renderer)

@@ -36,7 +36,9 @@ def test_suite_that_the_documentation_makes_works(monkeypatch):
     exec(code, module.__dict__)
     monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(registry, "SUITES", {"some": name, **environments.SUITES})
-    with pytest.raises(UserError, match=r"some:task-v0 needs some_simulator; pip install some_simulator==1\.0$"):
+    with pytest.raises(
+        UserError, match=r"some:task-v0 requires some_simulator \(pip install some_simulator==1\.0\)$"
+    ):
         environments.make_vector_env("some:task-v0", 2)
     simulator = types.ModuleType("some_simulator")
     simulator.make = lambda name, render_mode: gymnasium.make("CartPole-v1", render_mode=render_mode)

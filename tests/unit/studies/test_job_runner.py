@@ -198,20 +198,20 @@ def test_lock_folder_of_another_user_is_not_used(windows):
 
 def test_reader_finds_a_windows_state_whole_while_it_changes(tmp_path):
     window = job_runner.JobRunner(tmp_path, "j", 1)
-    assert window._alone()
-    window._write("pending")
+    assert window._lock_job()
+    window._write_state("pending")
     over = threading.Event()
 
     def change():
         while not over.is_set():
             for state in ("running", "over", "pending"):
-                window._write(state)
+                window._write_state(state)
 
     writer = threading.Thread(target=change)
     writer.start()
     try:
         for _ in range(3000):
-            assert json.loads((tmp_path / "j.turn").read_text())["pid"] == os.getpid()
+            assert json.loads((tmp_path / "j.window").read_text())["pid"] == os.getpid()
     finally:
         over.set()
         writer.join()

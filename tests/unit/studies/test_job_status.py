@@ -4,6 +4,7 @@ import pytest
 
 from milozero.studies import job_status
 from milozero.studies.folder import StudyFolder, StudyMetadata
+from milozero.tracking.csv import read_last_values
 
 SETTINGS = {"uuid": "s.j", "num_timesteps": 1000, "num_iters": None}
 
@@ -84,7 +85,7 @@ def test_progress_is_read_from_the_rows_if_they_are_newer_than_the_status(study)
 def test_last_row_of_a_long_file_and_half_a_row(tmp_path):
     path = tmp_path / "progress.csv"
     path.write_text("iteration,loss\n" + "".join(f"{i},{i / 2}\n" for i in range(20_000)) + "20000")
-    assert job_status.read_last_row(path) == {"iteration": 19_999, "loss": 19_999 / 2}
+    assert read_last_values(path) == {"iteration": 19_999, "loss": 19_999 / 2}
 
 
 def test_damaged_files_are_ignored(study):

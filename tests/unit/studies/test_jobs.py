@@ -167,7 +167,7 @@ def test_each_number_of_demonstrations_is_a_job(task, tmp_path, monkeypatch):
     [
         ({"num_demos": (1,)}, "--num_demos requires --demo_dir"),
         ({"num_demos": (1, 1), "demo_dir": "demos"}, "--num_demos: duplicate number"),
-        ({"num_demos": (3,), "demo_dir": "demos"}, "--num_demos=3, but .*InvertedPendulum-v5 holds 2"),
+        ({"num_demos": (3,), "demo_dir": "demos"}, "--num_demos=3, but .*InvertedPendulum-v5 contains 2"),
         ({"demo_dir": "nowhere"}, "nowhere/InvertedPendulum-v5: no such folder"),
         ({"demo_dir": "demos", "env_bundle": "mujoco_small"}, "demos/HalfCheetah-v5: no such folder"),
     ],
@@ -192,7 +192,7 @@ def test_demonstrations_of_another_environment_are_an_error(task, tmp_path):
     one_demo(tmp_path)
     shutil.rmtree(tmp_path / "demos/Hopper-v5")
     (tmp_path / "demos/Hopper-v5").symlink_to(tmp_path / "demos/InvertedPendulum-v5")
-    with pytest.raises(UserError, match=r"observations and actions of shapes \(4,\)"):
+    with pytest.raises(UserError, match=r"observations and actions have shapes \(4,\)"):
         build_jobs(build_study(task, tmp_path, demo_dir=f"{tmp_path}/demos"))
 
 
@@ -217,7 +217,7 @@ def test_project_of_the_command_line_overrides_the_task_file_and_the_study(task,
 
 
 def test_study_name_that_is_no_valid_project_is_an_error(task, tmp_path):
-    with pytest.raises(UserError, match="--wandb_project=50%: Weights & Biases takes no % in a name"):
+    with pytest.raises(UserError, match="--wandb_project=50%: Weights & Biases does not allow % in a name"):
         build_jobs(build_study(task, tmp_path), project="50%")
 
 
@@ -228,7 +228,7 @@ def test_study_name_that_is_no_valid_project_is_an_error(task, tmp_path):
         ("gamma: 2\n", "at most 1"),
         ("task: eval\nmodel_path: x\n", "--env_id belongs to --task=train"),
         ("rpo_alpha: 0.5\nenvironments:\n  CartPole:\n    gamma: 2\n", "gamma"),
-        ("rpo_alpha: 0.5\n", "--rpo_alpha=0.5: a finite set of actions"),
+        ("rpo_alpha: 0.5\n", "--rpo_alpha=0.5 needs continuous actions"),
         ("rpo_alpha: 0.5\ntarget_kl: 0.02\n", "--target_kl cannot be combined with --rpo_alpha"),
     ],
 )
@@ -276,7 +276,7 @@ def test_sweep_depends_on_its_seed_and_extends_a_shorter_one(choices, tmp_path):
     [
         ({"sweep": True, "num_trials": 7}, "has 6 combinations"),
         ({"num_trials": 3}, "requires --sweep"),
-        ({}, "p_lr is a list of choices, which spawner.py --sweep draws from"),
+        ({}, "p_lr is a list of choices; only spawner.py --sweep can draw from it"),
     ],
 )
 def test_invalid_sweep_is_an_error(choices, tmp_path, more, named):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from milozero.experiment.settings import parse
+from milozero.experiment.command_line import parse
 from milozero.studies.config import Caliber, LaunchConfig
 from milozero.studies.folder import StudyFolder
 from milozero.studies.jobs import Job
