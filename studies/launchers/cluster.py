@@ -120,7 +120,7 @@ def _check_mapping(name: str, value: Any) -> dict[str, Any]:
     if not value and not isinstance(value, list):
         return {}
     if not isinstance(value, dict):
-        raise UserError(f"{name} must hold 'name: value' lines")
+        raise UserError(f"{name} must contain 'name: value' lines")
     return value
 
 
