@@ -65,7 +65,7 @@ LOOP = [
 ]
 END = [
     Step(
-        "Training.evaluate", "orchestrator.py", "every eval_frequency: deterministic\nepisodes; best.pt", LEFT, 10.1
+        "Training.evaluate", "training/run.py", "every eval_frequency: deterministic\nepisodes; best.pt", LEFT, 10.1
     ),
     Step(
         "Tracker.log",
@@ -76,7 +76,7 @@ END = [
     ),
     Step(
         "Training.save",
-        "orchestrator.py",
+        "training/run.py",
         "every save_frequency: iter_<n>.pt,\nlast.pt, whole or not at all",
         RIGHT,
         10.1,
@@ -150,7 +150,7 @@ def draw(picture: Path) -> None:
         call = step.name if found(step).__class__ is type else f"{step.name}()"
         size = min(9.5, 240 / len(call))
         axes.text(
-            middle, step.y + 0.2, call, ha="center", va="center", fontsize=size, weight="bold", get_suite="monospace"
+            middle, step.y + 0.2, call, ha="center", va="center", fontsize=size, weight="bold", family="monospace"
         )
         axes.text(middle, step.y + 0.42, step.file, ha="center", va="center", fontsize=7.5, color="#3949ab")
         axes.text(middle, step.y + 0.72, step.does, ha="center", va="center", fontsize=8, linespacing=1.0)
