@@ -79,15 +79,7 @@ def iterate(run: Training) -> tuple[str, str]:
         RunError: if parameters diverge between workers, or the last checkpoint cannot be written.
     """
     config, counters, comm = run.experiment.settings.train, run.counters, run.comm
-    rollouts = rollout_generator(
-        run.env,
-        run.agent,
-        config.rollout_len,
-        run.experiment.seed,
-        comm.rank * run.env.num_envs,
-        reset_interval=reset_interval(config, to_kwargs(run.experiment.settings.common.env_kwargs)),
-        replay_log=run.replay_log,
-    )
+    rollouts = make_rollouts(run)
     finished, stopped = budget_exhausted(counters, config) or run.agent.finished, ""
     if run.replay_log.actions and not finished:
         stopped = replay(run, rollouts)
@@ -99,9 +91,7 @@ def iterate(run: Training) -> tuple[str, str]:
             check_param_sync(run.agent, comm)
         finished = budget_exhausted(counters, config) or run.agent.finished
         stopped = run.watchdog.agree_to_stop()
-        due = config.eval_frequency and counters.iteration % config.eval_frequency == 0
-        metrics["eval_return"] = run.evaluate() if due or finished else NAN
-        metrics["best_eval_return"] = counters.best_eval_return if math.isfinite(counters.best_eval_return) else NAN
+        metrics |= evaluate_if_due(run, is_last=bool(finished))
         counters.seconds = previous_seconds + time.monotonic() - start
         metrics |= throughput(counters, config, run.watchdog.remaining_seconds())
         run.tracker.log(metrics, counters.timesteps)
@@ -111,6 +101,29 @@ def iterate(run: Training) -> tuple[str, str]:
     if run.save_error:
         raise RunError(f"the last {run.save_error}", everywhere=True)
     return ("finished", finished) if finished else ("stopped", stopped)
+
+
+def make_rollouts(run: Training) -> Iterator[Rollout]:
+    """Return the rollouts of this worker; the first ones of a resumed run replay its actions."""
+    settings = run.experiment.settings
+    return rollout_generator(
+        run.env,
+        run.agent,
+        settings.train.rollout_len,
+        run.experiment.seed,
+        run.comm.rank * run.env.num_envs,
+        reset_interval=reset_interval(settings.train, to_kwargs(settings.common.env_kwargs)),
+        replay_log=run.replay_log,
+    )
+
+
+def evaluate_if_due(run: Training, *, is_last: bool) -> dict[str, float]:
+    """Evaluate the agent every ``--eval_frequency`` iterations and after the last one; return the metrics."""
+    frequency, counters = run.experiment.settings.train.eval_frequency, run.counters
+    due = is_last or (frequency and counters.iteration % frequency == 0)
+    eval_return = run.evaluate() if due else NAN
+    best = counters.best_eval_return
+    return {"eval_return": eval_return, "best_eval_return": best if math.isfinite(best) else NAN}
 
 
 def do_iteration(rollouts: Iterator[Rollout], run: Training) -> dict[str, float]:

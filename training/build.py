@@ -49,23 +49,7 @@ def build_run(settings: Settings, launch: Launch) -> Training:
         tensorboard.check_installed()
     env, eval_env = make_envs(settings)
     demos = load_demos(settings, env)
-    device = select_device(settings, comm)
-    compiled = agree_to_compile(settings, comm, device, content, demos)
-    expert, expert_return = loading.load_expert(settings, env, device)
-    if demos:
-        expert_return = float(sum(demo.return_ for demo in demos) / len(demos))
-    context = AgentContext(
-        comm,
-        seed=experiment.seed,
-        iteration=content["counters"]["iteration"] if content else 0,
-        num_envs=env.num_envs,
-        device=device,
-        compile=compiled,
-        demos=demos,
-        imitation=settings.imitation,
-        expert=expert,
-        reward_model=loading.load_reward(settings, env, device),
-    )
+    context, expert_return = make_context(experiment, comm, env, demos)
     agent = loading.make_agent(settings, env, env.observation_size, context)
     info = {} if expert_return is None else {"expert_return": expert_return}
     experiment.create(environments.resolve(settings.train.env_id), describe_launch(settings, context), info)
@@ -81,18 +65,18 @@ def build_run(settings: Settings, launch: Launch) -> Training:
     watchdog = start_watchdog(settings, launch, status)
     cleanup.callback(lambda: wait_for_uploads(tracker, watchdog))
     run = Training(
-        experiment,
-        agent,
-        env,
-        eval_env,
-        comm,
-        counters,
-        status,
-        tracker,
-        watchdog,
-        replay_log,
-        expert_return,
-        compiled,
+        experiment=experiment,
+        agent=agent,
+        env=env,
+        eval_env=eval_env,
+        comm=comm,
+        counters=counters,
+        status=status,
+        tracker=tracker,
+        watchdog=watchdog,
+        replay_log=replay_log,
+        expert_return=expert_return,
+        compiled=context.compile,
     )
     if comm.rank == 0:
         log_header(run, len(demos))
@@ -122,6 +106,35 @@ def load_demos(settings: Settings, env: VectorEnv) -> list[Episode]:
     demos = dataset.read_demos(imitation.expert_path, imitation.num_demos)
     dataset.check_compatible(demos, imitation.expert_path, env.observation_size, env.action_space)
     return demos
+
+
+def make_context(
+    experiment: ExperimentInitializer, comm: Comm, env: VectorEnv, demos: list[Episode]
+) -> tuple[AgentContext, float | None]:
+    """Return the context of the agent, and the mean return of its expert, if there is one (collective).
+
+    Raises:
+        UserError: if the device, the compiler, the expert or the reward cannot be used.
+    """
+    settings, content = experiment.settings, experiment.checkpoint
+    device = select_device(settings, comm)
+    compiled = agree_to_compile(settings, comm, device, content, demos)
+    expert, expert_return = loading.load_expert(settings, env, device)
+    if demos:
+        expert_return = float(sum(demo.return_ for demo in demos) / len(demos))
+    context = AgentContext(
+        comm,
+        seed=experiment.seed,
+        iteration=content["counters"]["iteration"] if content else 0,
+        num_envs=env.num_envs,
+        device=device,
+        compile=compiled,
+        demos=demos,
+        imitation=settings.imitation,
+        expert=expert,
+        reward_model=loading.load_reward(settings, env, device),
+    )
+    return context, expert_return
 
 
 def agree_to_compile(

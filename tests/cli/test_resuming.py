@@ -130,7 +130,7 @@ def test_weights_and_biases_continues_the_same_run(milozero, tmp_path):
     train = ("--task=train", *QUICK, "--uuid=run", "--wandb_project=p")
     assert milozero(*train, "--num_iters=1", env=offline).returncode == 0
     assert milozero(*train, "--num_iters=2", "--resume", env=offline).returncode == 0
-    runs = [path.name.split("-")[-1] for path in (tmp_path / "data/wandb").glob("offline-run-*")]
+    runs = [path.name.split("-")[3] for path in (tmp_path / "data/wandb").glob("offline-run-*")]
     assert len(runs) == 2
     assert len(set(runs)) == 1
 

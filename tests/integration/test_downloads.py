@@ -145,7 +145,7 @@ def test_damaged_download_is_reported_and_keeps_the_earlier_one(server, tmp_path
 
 def test_file_that_is_not_a_checkpoint_is_reported(server, tmp_path):
     server.runs["me", "p", "abcd1234"].files["run.seed00/best.pt"] = b"something else"
-    with pytest.raises(UserError, match=r"me/p/run\.seed00: run\.seed00/best\.pt is damaged or no checkpoint"):
+    with pytest.raises(UserError, match=r"me/p/run\.seed00: run\.seed00/best\.pt is damaged or not a checkpoint"):
         download(tmp_path)
 
 

@@ -24,10 +24,10 @@ from tests.support import ROOT, readme
 
 BY_HAND = "by hand"
 CONTRACT = "test_readme.py::test_contracts_training_and_evaluation_commands_run_as_written"
-WANDB = "test_wandb.py::test_run_and_its_files_go_up_and_are_evaluated_from_there"
-STOPPED = "test_spawn_tmux.py::test_stop_saves_and_leaves_no_process_and_resubmit_goes_on"
-SLURM = "test_spawn_slurm.py::test_study_is_one_array_and_finishes_and_is_not_started_twice"
-RECIPES = "test_spawner.py::test_task_file_fits_the_environments_it_is_for"
+WANDB = "test_wandb.py::test_run_and_its_files_are_uploaded_and_can_be_evaluated_from_there"
+STOPPED = "test_spawn_tmux.py::test_stop_saves_and_leaves_no_process_and_resubmit_resumes"
+SLURM = "test_spawn_slurm.py::test_study_is_one_array_and_is_not_started_twice"
+RECIPES = "test_spawner.py::test_task_file_fits_its_environments"
 STUDY = "python spawner.py --config tasks"
 MUJOCO = f"{STUDY}/train_mujoco_ppo.yaml"
 TRAINING = "python main.py --task=train"
@@ -38,21 +38,21 @@ RUN_BY = {
     "make train": "test_readme.py::test_make_train",
     "mpiexec -n 2 python main.py": "test_readme.py::test_first_training_command",
     "mpiexec -n 3 python main.py": CONTRACT,
-    f"{TRAINING} --algo=bc": "test_demos.py::test_what_learned_from_demonstrations_plays_without_them",
+    f"{TRAINING} --algo=bc": "test_demos.py::test_imitation_agent_is_evaluated_without_demonstrations",
     f"{TRAINING} --algo=airl": "test_imitation.py::test_reward_that_airl_learned_teaches_another_policy",
     f"{TRAINING} --algo=ppo": "test_imitation.py::test_reward_that_airl_learned_teaches_another_policy",
-    f"{TRAINING} --algo=dagger": "test_imitation.py::test_any_checkpoint_is_an_expert_to_ask",
-    f"{TRAINING} --resume": "test_resuming.py::test_run_that_was_cut_off_ends_with_the_same_bits",
+    f"{TRAINING} --algo=dagger": "test_imitation.py::test_any_checkpoint_can_be_the_expert",
+    f"{TRAINING} --resume": "test_resuming.py::test_killed_and_resumed_run_ends_with_the_same_bits",
     "PYTHONPATH=. python main.py": "test_extending.py::test_environment",
     "milozero --task=train": (
         "test_install.py::test_installed_package_trains_and_its_agent_acts_in_a_program_of_the_users"
     ),
-    "exec mpiexec": "test_slurm.py::test_job_stops_with_a_checkpoint_and_the_next_one_goes_on",
+    "exec mpiexec": "test_slurm.py::test_job_stops_with_a_checkpoint_and_the_next_one_resumes",
     # studies
     f"{MUJOCO} --env_bundle mujoco_small": "test_readme.py::test_first_study_command",
     f"{MUJOCO} --env_bundle debug": "test_studies_in_tmux.py::test_contracts_example_runs_as_written",
     f"{MUJOCO} --deployment slurm --caliber": SLURM,
-    f"{MUJOCO} --deployment slurm --docker": "test_spawn_slurm.py::test_image_is_run_by_apptainer",
+    f"{MUJOCO} --deployment slurm --docker": "test_spawn_slurm.py::test_image_runs_in_apptainer",
     f"{MUJOCO} --prefix big --deployment slurm": SLURM,
     f"{STUDY}/train_mujoco_gail.yaml": RECIPES,
     f"{STUDY}/train_mujoco_ppo_hps.yaml": RECIPES,
@@ -65,11 +65,11 @@ RUN_BY = {
     f"{EVALUATION} --wandb_project=SOME_NAME --wandb_run_path": WANDB,
     f"{EVALUATION} --wandb_project=SOME_NAME --model_path": CONTRACT,
     "WANDB_RUN_PATH=": WANDB,
-    "wandb sync": "test_wandb.py::test_without_a_key_nothing_is_asked_of_anybody_and_sync_uploads",
-    "wandb leet": "test_wandb_faults.py::test_run_that_is_kept_offline_can_be_looked_at_in_the_terminal",
-    "python main.py --task=report": "test_report_in_browser.py::test_report_of_runs_as_they_really_are",
-    "python main.py --task=demos": "test_demos.py::test_shipped_demonstrations_are_told",
-    "python main.py --task=list_envs": "test_suites.py::test_list_of_one_family",
+    "wandb sync": "test_wandb.py::test_without_a_key_no_request_is_made_and_sync_uploads_the_run",
+    "wandb leet": "test_wandb_faults.py::test_offline_run_can_be_viewed_in_the_terminal",
+    "python main.py --task=report": "test_report_in_browser.py::test_report_of_real_runs",
+    "python main.py --task=demos": "test_demos.py::test_shipped_demonstrations_are_summarized",
+    "python main.py --task=list_envs": "test_suites.py::test_list_of_one_suite",
     # installation, development
     "./setup_env_baobab.sh": "test_cluster_setup.py::test_environment_on_a_cluster",
     "./setup_env.sh": f"{BY_HAND}: make train and make test run it",
