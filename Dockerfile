@@ -1,15 +1,15 @@
-# MiloZero in a container, for the CPU:
+# MiloZero in a container, for CPUs:
 #   docker build -t milozero .
 #   docker run -v $(pwd):/workspace milozero mpiexec -n 3 python main.py --task=train --env_id=Hopper
-# runs as the owner of the folder that is mounted, and data/ appears there. The code is in the image as well: without a folder,
-# the user is milo.
+# Commands run as the owner of the mounted folder and write to its data/. The image also contains the code: without a mounted
+# folder, commands run as the user milo.
 # For NVIDIA GPUs: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130, then docker run --gpus all … --cuda
-# tests/container.sh builds it without Docker, and tries it.
+# tests/container.sh builds and tests the image without Docker.
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}
 
-# g++ and Python's headers for the compiled update, EGL with Mesa for pictures without a display, git to name the commit in
-# a run's record. A base without Python gets Debian's.
+# g++ and Python's headers for compiled updates, EGL with Mesa for headless rendering, git to record the commit in a run's
+# metadata. If the base image has no Python, install Debian's.
 RUN apt-get update \
  && export DEBIAN_FRONTEND=noninteractive \
  && { command -v python3 || apt-get install -y --no-install-recommends python3 python3-dev python3-venv; } \
@@ -17,9 +17,9 @@ RUN apt-get update \
       ca-certificates g++ git make libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri \
  && rm -rf /var/lib/apt/lists/*
 
-# torch alone first, from its own index: a later package must find it and not fetch another build of it. Removed: pictures and
-# meshes of EnvPool's other families (MyoSuite, Playground, football) and torch's own tests, 600 MB that nothing here reads.
-# The families' lists of tasks (.json) stay: without them `import envpool` fails.
+# torch alone first, from its own index: otherwise a later package would fetch another build of it. Delete 600 MB of unused
+# files: the images and meshes of EnvPool's other suites (MyoSuite, Playground, football) and torch's own tests. Keep the
+# suites' task lists (.json): `import envpool` fails without them.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY requirements.txt requirements-opensim.txt /tmp/
 RUN python3 -m venv /opt/venv \
@@ -31,7 +31,7 @@ RUN python3 -m venv /opt/venv \
  && find envpool_assets_mujoco_*/mujoco envpool_assets/gfootball -type f ! -name '*.json' -delete \
  && rm -rf torch/test /tmp/requirements*.txt
 
-# Open MPI: more workers than cores are allowed, and --user=0 is no reason to refuse.
+# Open MPI: allow more workers than cores, and allow root (--user=0).
 ENV PATH=/opt/venv/bin:$PATH \
     VIRTUAL_ENV=/opt/venv \
     MUJOCO_GL=egl \
@@ -40,8 +40,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe \
     PYTHONUNBUFFERED=1
 
-# No command runs as root, but where /workspace is root's (as in a rootless Docker, whose root is you). Whoever it runs as, also
-# by --user, has this home, and a name, which torch asks for.
+# Commands run as root only if root owns /workspace (as in rootless Docker, where root is you). Every user, including one set
+# with --user, gets this home directory and a user name, which torch requires.
 RUN useradd --uid 1000 --create-home milo && chmod 1777 /home/milo \
  && printf '%s\n' '#!/bin/sh' 'owner=$(stat -c %u /workspace) group=$(stat -c %g /workspace)' \
       '[ "$(id -u)" != 0 ] || exec setpriv --reuid "$owner" --regid "$group" --clear-groups "$@"' \

@@ -1,15 +1,15 @@
-# `make train` trains and films, `make test` tests. Each makes .venv first, once.
+# `make train` trains an agent and records a video; `make test` runs the tests. Both create .venv on first use.
 SHELL := bash
 PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PATH
-# Open MPI refuses to run as root unless told twice; containers and fresh machines are root.
+# Open MPI refuses to run as root unless both are set; containers and fresh machines run as root.
 export OMPI_ALLOW_RUN_AS_ROOT := 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 
 WORKERS ?= 2
 STEPS ?= 1e6
 ENV ?= Hopper
-# environment modules have a variable of this name
+# environment modules use a variable of the same name
 ifeq ($(origin ENV),environment)
 ENV := Hopper
 endif
@@ -18,7 +18,7 @@ DATA ?= data
 NAME := $(ENV)_$(shell date +%Y%m%d_%H%M%S).seed$(SEED)
 
 PYTEST = python -m pytest -q --durations=25
-# Tests of processes mostly wait: one pytest more than there are cores. Tests that measure seconds follow by themselves.
+# Process tests mostly wait, so run one more pytest worker than there are cores. Timing-sensitive tests run alone afterwards.
 PYTESTS = $$(python -c 'import os; print(len(os.sched_getaffinity(0)) + 1)')
 define run_tests
 	status=0; \
@@ -27,7 +27,7 @@ define run_tests
 	exit $$status
 endef
 
-.NOTPARALLEL: # tests that measure seconds run by themselves
+.NOTPARALLEL: # timing-sensitive tests must run alone
 .PHONY: setup train test test-system test-all lint docs benchmark torture mutants
 setup:
 	@./setup_env.sh
@@ -41,12 +41,12 @@ train: setup
 	@echo "learning curve: $(DATA)/logs/$(NAME)/learning_curve.png"
 	@echo "video:          $(DATA)/evaluations/$(NAME)/best/episode_000.mp4"
 
-# Every feature by at least one real path, in minutes; needs no root and installs nothing outside .venv.
+# Test every feature on at least one real path, in minutes. Needs no root and installs nothing outside .venv.
 test: export SYSTEM_PACKAGES := no
 test: setup
 	$(call run_tests,test,tests/unit tests/cli tests/integration)
 
-# The rest: Slurm, a browser, compiled updates, fuzzing, each command of the README. As root, installs what is missing.
+# System tests: Slurm, a browser, compiled updates, fuzzing, every README command. As root, installs missing packages.
 test-system: setup
 	tests/system_packages.sh
 	$(call run_tests,test-system,tests/system)
@@ -56,7 +56,7 @@ test-all: test test-system
 lint: setup
 	./super_linter.sh
 
-# The documentation as a site, into site/; a broken link is an error.
+# Build the documentation site into site/; a broken link is an error.
 docs: setup
 	mkdocs build --strict
 
@@ -64,10 +64,10 @@ benchmark: setup
 	pip install --quiet -r requirements-benchmark.txt
 	python benchmarks/throughput.py
 
-# Kill runs at random moments, resume them, compare; hours on two cores, each row kept as it is done.
+# Kill runs at random moments, resume them and compare the results. Takes hours on two cores; saves after each row.
 torture: setup
 	python benchmarks/torture.py
 
-# Change one line at a time and see whether a test notices; half an hour on two cores, each row kept as it is done.
+# Mutation testing: change one line at a time and check that a test fails. Half an hour on two cores; saves after each row.
 mutants: setup
 	python benchmarks/mutants.py

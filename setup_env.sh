@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Make .venv and install what requirements-dev.txt pins; a second run does nothing.
-#   TORCH_INDEX=https://download.pytorch.org/whl/cpu ./setup_env.sh   # torch without CUDA, which PyPI's build brings
-#   SYSTEM_PACKAGES=no ./setup_env.sh                                 # nothing outside .venv, also as root
+# Create .venv and install the packages pinned in requirements-dev.txt. A second run does nothing.
+#   TORCH_INDEX=https://download.pytorch.org/whl/cpu ./setup_env.sh   # CPU-only torch; PyPI's build includes CUDA
+#   SYSTEM_PACKAGES=no ./setup_env.sh                                 # install nothing outside .venv, even as root
 set -euo pipefail
 cd "$(dirname "$0")"
 stamp=.venv/.installed
 wanted=$(cat requirements.txt requirements-dev.txt requirements-opensim.txt setup_env.sh | sha256sum | cut -d' ' -f1)
 if [ -f .venv/.made_for_cluster ]; then
-  echo ".venv was made by setup_env_baobab.sh for this cluster's MPI, and stays as it is"
+  echo ".venv was created by setup_env_baobab.sh for this cluster's MPI; leaving it unchanged"
 elif [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
-  echo "installing into .venv (once, a few minutes)"
-  # torch alone first: a later package must find it and not fetch another build of it
+  echo "installing into .venv (once, takes a few minutes)"
+  # torch alone first: otherwise a later package would fetch another build of it
   .venv/bin/pip install --quiet ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep -o '^torch==[^ ]*' requirements.txt)"
   .venv/bin/pip install --quiet -r requirements-dev.txt
   .venv/bin/pip install --quiet --no-deps -r requirements-opensim.txt ||
-    echo "OpenSim could not be installed; everything else works without. To try again:" \
+    echo "could not install OpenSim; everything else works without it. To retry:" \
       ".venv/bin/pip install --no-deps -r requirements-opensim.txt"
-  # more workers than cores is allowed; without a terminal in sight mpiexec would refuse it
+  # allow more workers than cores, which mpiexec refuses by default
   conf=.venv/etc/prte-mca-params.conf
   if [ -f "$conf" ] && ! grep -q '^rmaps_default_mapping_policy' "$conf"; then
     echo "rmaps_default_mapping_policy = :oversubscribe" >> "$conf"
@@ -25,16 +25,16 @@ elif [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   echo "$wanted" > "$stamp"
 fi
 
-# Rendering without a display needs EGL with Mesa, or OSMesa.
+# Headless rendering needs EGL with Mesa, or OSMesa.
 if ! ldconfig -p | grep -q 'libEGL\.so\.1' || ! ldconfig -p | grep -q 'libEGL_mesa\.so\.0'; then
   if ! ldconfig -p | grep -q libOSMesa; then
     packages=(libegl1 libegl-mesa0 libgl1-mesa-dri libgl1)
     if [ "${SYSTEM_PACKAGES:-yes}" = yes ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
       echo "installing ${packages[*]} for rendering"
       { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${packages[@]}"; } >/dev/null 2>&1 ||
-        echo "could not install ${packages[*]}; everything but videos works without"
+        echo "could not install ${packages[*]}; everything except videos works without them"
     else
-      echo "videos need: sudo apt install ${packages[*]} (everything else works without)"
+      echo "to record videos, run: sudo apt install ${packages[*]} (everything else works without them)"
     fi
   fi
 fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# List the files to rework, and why: formatting, flake8's rules, trailing commas, docstrings, newer syntax, types, imports that
-# run the wrong way, shell scripts. With --fix, repair first what can be repaired.
+# List the files to rework, and why: formatting, flake8's rules, trailing commas, docstrings, outdated syntax, types, imports
+# that violate the layers, shell scripts. With --fix, first fix what can be fixed automatically.
 set -euo pipefail
 cd "$(dirname "$0")"
 [ -x .venv/bin/ruff ] && PATH="$PWD/.venv/bin:$PATH"
@@ -11,7 +11,7 @@ case "${1:-}" in
   "") ;;
   --fix)
     ruff check --fix --quiet . >/dev/null || true
-    ruff format --quiet . 2>/dev/null || true  # what it cannot read is told below
+    ruff format --quiet . 2>/dev/null || true  # files that it cannot parse are listed below
     ;;
   *)
     echo "usage: ./super_linter.sh [--fix]" >&2
@@ -19,7 +19,7 @@ case "${1:-}" in
     ;;
 esac
 
-# What was written for a test to compare with (golden) is not ours to format.
+# Golden files, which tests compare with, are not formatted.
 prune=(-path './.*' -o -path ./data -o -path './venv*' -o -path ./site -o -name golden)
 mapfile -t scripts < <(find . -mindepth 1 \( "${prune[@]}" \) -prune -o -name '*.sh' -printf '%P\n' | sort)
 [ -f .ci/run ] && scripts+=(.ci/run)
@@ -33,7 +33,7 @@ mypy | tee -a "$found" || status=1
 [ ${#scripts[@]} = 0 ] || shellcheck --format=gcc "${scripts[@]}" | tee -a "$found" || status=1
 if [ $status != 0 ]; then
   echo
-  echo "to be reworked (./super_linter.sh --fix repairs what can be repaired):"
+  echo "files to rework (./super_linter.sh --fix fixes what it can):"
   grep -oE '^[^:]+:[0-9]+:' "$found" | cut -d: -f1 | sort | uniq -c | while read -r times file; do echo "  $file ($times)"; done
 fi
 exit $status

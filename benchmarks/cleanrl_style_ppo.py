@@ -1,7 +1,7 @@
-"""PPO as single-file implementations in CleanRL's style do it, for comparison; prints one JSON line.
+"""PPO in the style of CleanRL's single-file implementations, as a baseline; prints one JSON line.
 
-Eager torch, gymnasium's SyncVectorEnv, observations and rewards normalized by gymnasium's wrappers: the work that
-this project's default settings ask for too, at the benchmark's sizes. Run by throughput.py.
+It uses eager torch, gymnasium's SyncVectorEnv, and gymnasium's wrappers to normalize observations and rewards: the
+same work as this project's default settings, at the benchmark's sizes. throughput.py runs it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROLLOUT, BATCH, EPOCHS, GAMMA, LAMBDA, CLIP = 2048, 64, 10, 0.99, 0.95, 0.2
 
 
 def make_env(env_id: str) -> Any:
-    """Return one environment with the usual wrappers."""
+    """Create an environment with the usual wrappers."""
     env: Any = gymnasium.wrappers.ClipAction(gymnasium.wrappers.RecordEpisodeStatistics(gymnasium.make(env_id)))
     env = gymnasium.wrappers.NormalizeObservation(env)
     space = env.observation_space
@@ -32,7 +32,7 @@ def make_env(env_id: str) -> Any:
 
 
 def mlp(inputs: int, outputs: int, gain: float) -> nn.Sequential:
-    """Return two tanh layers of 64 and a linear one."""
+    """Create an MLP with two tanh layers of 64 units and a linear output layer."""
     layers = [nn.Linear(inputs, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, outputs)]
     for layer, scale in zip(layers[::2], (math.sqrt(2), math.sqrt(2), gain), strict=True):
         nn.init.orthogonal_(layer.weight, scale)
@@ -56,7 +56,7 @@ class Agent(nn.Module):
 
 
 def train(env_id: str, num_envs: int, iterations: int) -> float:
-    """Return steps per second after the first two iterations."""
+    """Train PPO and return steps per second after the first two iterations."""
     mode = gymnasium.vector.AutoresetMode.NEXT_STEP
     envs = gymnasium.vector.SyncVectorEnv([lambda: make_env(env_id)] * num_envs, autoreset_mode=mode)
     size, shape = envs.single_observation_space.shape[0], envs.single_action_space.shape
@@ -105,7 +105,7 @@ def train(env_id: str, num_envs: int, iterations: int) -> float:
 
 
 def main() -> None:
-    """Train, and print steps per second."""
+    """Train and print steps per second."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--env_id", required=True)
     parser.add_argument("--num_envs", type=int, required=True)

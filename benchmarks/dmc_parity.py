@@ -1,15 +1,16 @@
-"""Whether EnvPool's port of each DeepMind Control task is the same task as dm_control's own.
+"""Check that EnvPool's port of each DeepMind Control task matches dm_control's original.
 
-Both play the same episodes: dm_control draws its first states from the random stream that EnvPool draws from
-(`StdRandom`), so that they agree bit by bit if, and only if, both make episodes in the same way; then both get the
-same random actions. From there on, three questions, a row of the result for each task:
+Both run the same episodes. dm_control draws its initial states from the same random stream as EnvPool (`StdRandom`),
+so they are bit-identical if and only if both generate episodes in the same way. Both then receive the same random
+actions. The result has one row per task, which answers three questions:
 
-- how far are observations and rewards apart, at the start and after 1 and 10 steps,
-- do they part earlier than two dm_control episodes of which one was pushed by a millionth (the twin): contacts are
-  chaotic, and EnvPool is built with another version of MuJoCo,
-- do the returns have one distribution (Kolmogorov–Smirnov), and each observed number the same mean over episodes.
+- How far apart are observations and rewards at the start, and after 1 and 10 steps?
+- Do they diverge earlier than two dm_control episodes, one of which (the twin) starts with its velocities perturbed
+  by 1e-6? Contacts are chaotic, and EnvPool is built with a different version of MuJoCo.
+- Do the returns have the same distribution (Kolmogorov–Smirnov), and each element of the observation the same mean
+  over episodes?
 
-    python benchmarks/dmc_parity.py            # an hour on two cores; goes on where it stopped
+    python benchmarks/dmc_parity.py            # an hour on two cores; resumes if interrupted
     python benchmarks/dmc_parity.py --tasks=dmc:cheetah-run --episodes=10
 """
 
@@ -27,33 +28,33 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 RESULT = Path(__file__).parent / "results/dmc_parity.json"
-PUSH = 1e-6  # to the twin's velocities
-TOGETHER, APART = 1e-4, 1e-2  # of an observed number, or of 1 where it is smaller
+PUSH = 1e-6  # standard deviation of the twin's perturbed velocities
+TOGETHER, APART = 1e-4, 1e-2  # relative to an observed value, or to 1 if that is larger
 TWINS = 20
 
-# What one task may differ in: mesh inertias and solvers of two versions of MuJoCo.
+# Tolerances: two versions of MuJoCo differ in mesh inertias and solvers.
 START = 1e-5  # first observations
 SOON = 1e-3  # observations after 10 steps
-REWARD = 1e-2  # where observations are together
+REWARD = 1e-2  # as long as observations are close (TOGETHER)
 
 
 def same_task(row: dict[str, Any]) -> bool:
-    """Return whether a row of the result is that of one task."""
+    """Return whether a row of the result shows two implementations of the same task."""
     alike = row["start"] < START and row["after 10 steps"] < SOON and row["reward while together"] < REWARD
-    chaotic = row["apart at"] >= 0.5 * row["twins apart at"]  # and no more than the physics are by themselves
+    chaotic = row["apart at"] >= 0.5 * row["twins apart at"]  # diverges little faster than the twins
     return alike and chaotic and row["KS p"] > 1e-3 and row["largest z of an observed mean"] < 5
 
 
 class StdRandom(np.random.RandomState):
-    """Draws what C++ draws from ``std::mt19937(seed)`` with libstdc++'s distributions, each made for one number.
+    """Draws the numbers that C++ draws from ``std::mt19937(seed)`` with a new libstdc++ distribution for each number.
 
     Args:
-        seed: of the stream.
+        seed: seed of the random stream.
     """
 
     def __init__(self, seed: int) -> None:
         super().__init__(0)
-        self._words = np.random.RandomState(seed)  # the same generator, seeded in the same way
+        self._words = np.random.RandomState(seed)  # the same generator with the same seeding
 
     def _word(self) -> int:
         return int(self._words.randint(0, 2**32, dtype=np.uint32))
@@ -63,7 +64,7 @@ class StdRandom(np.random.RandomState):
         return (low + high * 2.0**32) / 2.0**64
 
     def uniform(self, low=0.0, high=1.0, size=None):  # type: ignore[no-untyped-def]
-        """Draw as numpy's does, number by number."""
+        """Draw like numpy's `uniform`, one number at a time."""
         low, high = np.broadcast_arrays(low, high)
         shape = low.shape if size is None else tuple(np.atleast_1d(size))
         pairs = zip(np.broadcast_to(low, shape).ravel(), np.broadcast_to(high, shape).ravel(), strict=True)
@@ -75,7 +76,7 @@ class StdRandom(np.random.RandomState):
         return self.uniform(size=shape or None)
 
     def randn(self, *shape):  # type: ignore[no-untyped-def]
-        """Draw by Marsaglia's polar method, of whose two numbers one is thrown away."""
+        """Draw with Marsaglia's polar method, discarding one of its two numbers."""
         if shape:
             return np.array([self.randn() for _ in range(int(np.prod(shape)))]).reshape(shape)
         while True:
@@ -85,22 +86,22 @@ class StdRandom(np.random.RandomState):
                 return y * np.sqrt(-2 * np.log(radius) / radius)
 
     def randint(self, high):  # type: ignore[no-untyped-def]
-        """Draw a whole number below `high`, so small that Lemire's method rejects nothing."""
+        """Draw an integer below `high`, which is so small that Lemire's method never rejects."""
         return (self._word() * high) >> 32
 
     def choice(self, options, p):  # type: ignore[no-untyped-def]
-        """Draw where the manipulator's object is; EnvPool asks for the target first."""
+        """Draw the location of the manipulator's object; EnvPool checks the target first."""
         in_hand, in_target, anywhere = options
         one = self._one()
         return in_target if one <= p[1] else in_hand if one <= p[1] + p[0] else anywhere
 
 
 def suite_env(env_id: str, seed: int) -> Any:
-    """Return dm_control's environment, which will make the episodes that EnvPool makes from `seed`."""
+    """Create dm_control's environment, which generates the same episodes as EnvPool with `seed`."""
     from milozero.environments.dm_control_env import load_task
 
     env, _ = load_task(env_id, {}, StdRandom(seed))
-    if env_id.startswith("dmc:lqr"):  # EnvPool draws the springs first, and starts the stream again
+    if env_id.startswith("dmc:lqr"):  # EnvPool draws the springs first, then restarts the stream
         env.physics.model.jnt_stiffness[:] = StdRandom(seed).uniform(15, 25, env.physics.model.njnt)
         env.task._random = StdRandom(seed)
     return env
@@ -112,20 +113,20 @@ def flat(step: Any) -> np.ndarray:
 
 
 def actions(env: Any, seed: int, steps: int) -> np.ndarray:
-    """Return random actions (steps, A) over the whole of what is allowed, ±2 where that is anything."""
+    """Return uniform random actions (steps, A) within the action bounds, or ±2 if those are wider."""
     spec = env.action_spec()
     low, high = np.maximum(spec.minimum, -2.0), np.minimum(spec.maximum, 2.0)
     return np.random.default_rng(seed).uniform(low, high, (steps, *spec.shape)).astype(np.float32)
 
 
 def pool_episodes(env_id: str, env: Any, seeds: list[int], steps: int) -> tuple[np.ndarray, ...]:
-    """Return EnvPool's observations (T+1, N, O), and rewards, terminated and truncated (T, N).
+    """Return EnvPool's observations (T+1, N, O), rewards, terminated and truncated (each T, N).
 
     Args:
-        env_id: a full id.
-        env: dm_control's environment of it.
-        seeds: of the N episodes, and of their actions.
-        steps: T.
+        env_id: full environment id.
+        env: dm_control's version of the environment.
+        seeds: seeds of the N episodes and of their actions.
+        steps: number of steps T.
     """
     from milozero.environments import dmc
     from milozero.environments.pool import EnvPoolVector
@@ -142,7 +143,7 @@ def pool_episodes(env_id: str, env: Any, seeds: list[int], steps: int) -> tuple[
 
 
 def suite_episode(env: Any, seed: int, steps: int, push: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Return observations (T+1, O) and rewards (T,) of one dm_control episode, its first velocities pushed."""
+    """Return observations (T+1, O) and rewards (T,) of a dm_control episode, its velocities perturbed by `push`."""
     env.task._random = StdRandom(seed)
     first = env.reset()
     if push:
@@ -157,21 +158,21 @@ def suite_episode(env: Any, seed: int, steps: int, push: float = 0.0) -> tuple[n
 
 
 def distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return how far two episodes' observations (T+1, O) are apart at each time, (T+1,)."""
+    """Return the distance (T+1,) between two episodes' observations (T+1, O) at each time step."""
     return (np.abs(left - right) / np.maximum(1.0, np.abs(left))).max(axis=-1)
 
 
 def parting(distances: np.ndarray, limit: float = APART) -> int:
-    """Return the first time at which two episodes are apart, or their length."""
+    """Return the first time step at which two episodes have diverged, or their length if they have not."""
     return int(np.argmax(distances > limit)) if (distances > limit).any() else len(distances)
 
 
 def compare(env_id: str, episodes: int, steps: int) -> dict[str, Any]:
-    """Return a task's row of the result."""
+    """Compare both implementations of a task; return its row of the result."""
     from scipy import stats
 
     seeds = list(range(1, episodes + 1))
-    # some at a time, since every environment of EnvPool has a model of its own, 20 MB and more
+    # in groups, because each EnvPool environment has its own model of 20 MB or more
     env = suite_env(env_id, 0)
     parts = [pool_episodes(env_id, env, seeds[first : first + 20], steps) for first in range(0, episodes, 20)]
     pool_obs, pool_rewards, terminated, truncated = (
@@ -196,7 +197,7 @@ def compare(env_id: str, episodes: int, steps: int) -> dict[str, Any]:
     error = np.sqrt((pool_means.var(axis=0) + suite_means.var(axis=0)) / episodes)
     z = np.abs(pool_means.mean(axis=0) - suite_means.mean(axis=0)) / np.maximum(error, 1e-9)
     pool_returns = pool_rewards.sum(axis=0, dtype=float)
-    # EnvPool's rewards are float32, which has no numbers as small as the tails of some rewards
+    # round, because EnvPool's rewards are float32, which cannot represent the smallest rewards
     test = stats.ks_2samp(np.round(returns, 6), np.round(pool_returns, 6))
     at = np.array(distances)
     return {
@@ -223,13 +224,13 @@ def compare(env_id: str, episodes: int, steps: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Fill in the rows that the result lacks."""
+    """Compute the missing rows of the result and print all rows."""
     from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
     from milozero.environments import dmc
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--tasks", default="", help="full ids, comma-separated; all of them by default")
+    parser.add_argument("--tasks", default="", help="comma-separated full ids (default: all tasks)")
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=2)

@@ -1,11 +1,10 @@
-"""Train the experts whose demonstrations lie under data/demos, and record these.
+"""Train the experts for the demonstrations in data/demos, and record the demonstrations.
 
     python benchmarks/experts.py [--only Hopper-v5 ...] [--jobs 2] [--seeds 8] [--steps N] [--limit HH:MM:SS]
 
-For each environment, seeds are trained by `RECIPE`, those of one environment one after another where there are fewer
-jobs than environments and seeds, until the best policy of one, over fresh episodes, reaches what is wanted; sixteen
-of its episodes then go to data/demos/<environment>, and what it did to the table of data/demos/README.md. Runs go on
-where they were stopped; environments in the table are left out.
+For each environment, seeds are trained with `RECIPE` until the best policy of one reaches the required mean return on
+new episodes. Sixteen of these episodes are copied to data/demos/<environment>, and the table of data/demos/README.md
+is updated. Interrupted runs are resumed; environments that already have an expert are skipped.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ DEMOS = ROOT / "data" / "demos"
 RESULTS = ROOT / "benchmarks" / "results" / "experts.json"
 TABLE = re.compile("(?<=<!-- made by: python benchmarks/experts.py -->\\n).*?(?=<!-- end -->)", re.DOTALL)
 EPISODES = 16
-# environment → mean return wanted, steps to train for
+# environment → required mean return, training steps
 WANTED = {
     "Hopper-v3": (3000, 1_000_000),
     "Hopper-v5": (3000, 3_000_000),
@@ -34,7 +33,7 @@ WANTED = {
     "Walker2d-v5": (4000, 5_000_000),
     "Ant-v5": (3500, 3_000_000),
 }
-# After Tianshou's PPO: advantages anew each epoch, not normalized; and values clipped. (tasks/ has a younger one.)
+# Based on Tianshou's PPO: advantages recomputed each epoch, not normalized; clipped values. tasks/ has newer ones.
 RECIPE = (
     "--algo=ppo",
     "--num_envs=8",
@@ -49,8 +48,8 @@ RECIPE = (
     "--save_frequency=200",
     "--keep_checkpoints=1",
 )
-# environment → what it has instead, or besides. Ant pays for every torque, so that wide noise teaches it to lie down,
-# and most of its observations are contact forces, for which small minibatches are too noisy.
+# environment → flags that override or extend the recipe. Every torque costs Ant reward, so with large noise it learns
+# to lie still; most of its observations are contact forces, for which small minibatches are too noisy.
 INSTEAD = {
     "Ant-v5": (
         "--num_envs=32",
@@ -64,12 +63,12 @@ INSTEAD = {
 
 
 class Experts:
-    """What was found so far, and the search for more.
+    """Searches for an expert of each environment and keeps those found so far.
 
     Args:
         data: folder of the runs.
-        steps: to train for; 0 for what `WANTED` says.
-        limit: longest wall-clock time of a run, or nothing.
+        steps: training steps; 0 for those in `WANTED`.
+        limit: wall-clock limit of a run (HH:MM:SS), or an empty string.
     """
 
     def __init__(self, data: Path, steps: int, limit: str) -> None:
@@ -79,7 +78,7 @@ class Experts:
         self._lock = threading.Lock()
 
     def train(self, env_id: str, seed: int) -> None:
-        """Train a seed, unless the environment has its expert; put its episodes into place where it is one."""
+        """Train a seed unless the environment has an expert; if the seed is one, save its episodes."""
         if env_id in self.found:
             return
         wanted, steps = WANTED[env_id][0], self.steps or WANTED[env_id][1]
@@ -109,7 +108,7 @@ class Experts:
             self.write()
 
     def write(self) -> None:
-        """Keep what was found, and what the other seeds came to."""
+        """Save the experts found and the returns of the other seeds."""
         for env_id, row in self.found.items():
             if values := self.tried[env_id]:
                 row["others"] = [value for seed, value in sorted(values.items()) if seed != row["seed"]]
@@ -117,13 +116,13 @@ class Experts:
 
 
 def main() -> None:
-    """Train what is missing."""
+    """Train the missing experts and update the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=sorted(WANTED), default=list(WANTED))
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
-    parser.add_argument("--seeds", type=int, default=8, help="to try at most, of an environment")
-    parser.add_argument("--steps", type=int, default=0, help="of a run; default: what experts took here")
-    parser.add_argument("--limit", default="", help="longest time of a run")
+    parser.add_argument("--jobs", type=int, default=2, help="number of parallel runs")
+    parser.add_argument("--seeds", type=int, default=8, help="maximum number of seeds per environment")
+    parser.add_argument("--steps", type=int, default=0, help="training steps of a run (default: set per environment)")
+    parser.add_argument("--limit", default="", help="wall-clock limit of a run, HH:MM:SS")
     parser.add_argument("--data_dir", type=Path, default=ROOT / "data" / "experts")
     options = parser.parse_args()
     experts = Experts(options.data_dir, options.steps, options.limit)

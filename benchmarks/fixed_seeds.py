@@ -1,12 +1,12 @@
-"""Hash what fixed seeds learn, to show that a refactoring changed no bit of it.
+"""Hash the results of runs with fixed seeds, to check that a refactoring leaves training bit-identical.
 
-    git worktree add /tmp/before HEAD~1
-    python benchmarks/fixed_seeds.py --checkout=/tmp/before --out=/tmp/before.json
-    python benchmarks/fixed_seeds.py --against=/tmp/before.json
+    git worktree add ../before HEAD~1
+    python benchmarks/fixed_seeds.py --checkout=../before --out=../before.json
+    python benchmarks/fixed_seeds.py --against=../before.json
 
-Each run is a few iterations on Hopper: PPO with one and two workers, with and without compiled updates, then BC,
-GAIL, AIRL and DAgger. The hashes are of the agent in ``last.pt`` (parameters, Adam's moments, normalizers) and of
-``progress.csv`` without its times. They hold for one machine: another processor rounds differently.
+Each run trains on Hopper for a few iterations: PPO with one and two workers, with and without compiled updates, then
+BC, GAIL, AIRL and DAgger. One hash covers the agent in ``last.pt`` (parameters, Adam's moments, normalizers), another
+``progress.csv`` without its timings. Hashes are only comparable on one machine: other processors round differently.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ RUNS: dict[str, tuple[str, int, tuple[str, ...]]] = {
 
 
 def leaves(value: Any) -> Iterator[bytes]:
-    """Yield the bytes of every tensor and plain value in nested dictionaries and lists."""
+    """Yield the bytes of all tensors and other values in nested dictionaries and lists."""
     if isinstance(value, dict):
         for item in value.values():
             yield from leaves(item)
@@ -70,7 +70,7 @@ def hashes(data: Path, uuid: str) -> dict[str, str]:
     """Return the hashes of a run's last agent and of its metrics."""
     agent = torch.load(data / "checkpoints" / uuid / "last.pt", weights_only=True)["agent"]
     learned = hashlib.sha256()
-    for content in sorted(leaves(agent)):  # without the names, which a refactoring may change
+    for content in sorted(leaves(agent)):  # without names, which a refactoring may change
         learned.update(content)
     with (data / "logs" / uuid / "progress.csv").open(newline="") as file:
         rows = [[value for name, value in row.items() if name not in TIMES] for row in csv.DictReader(file)]
@@ -78,7 +78,7 @@ def hashes(data: Path, uuid: str) -> dict[str, str]:
 
 
 def train(checkout: Path, data: Path, name: str) -> dict[str, str]:
-    """Train one of `RUNS` with a checkout's main.py; return its hashes."""
+    """Train one of `RUNS` with the main.py of a checkout; return its hashes."""
     algo, workers, more = RUNS[name]
     uuid = name.replace(", ", "_").replace(" ", "_")
     compiled = () if "--compile" in more else ("--no-compile",)
@@ -93,7 +93,7 @@ def train(checkout: Path, data: Path, name: str) -> dict[str, str]:
 
 
 def main() -> int:
-    """Train them all, print a table, and compare it with another one."""
+    """Train all `RUNS`, print their hashes and compare them with earlier ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkout", type=Path, default=ROOT, help="the code to run (default: this checkout)")
     parser.add_argument("--out", type=Path, help="write the hashes to this JSON file")

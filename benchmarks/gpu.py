@@ -1,10 +1,10 @@
-"""One PPO update on a GPU against the same on one thread of the processor, by the size of networks and minibatches.
+"""Time a PPO update on a GPU and on one CPU thread, for several network and minibatch sizes.
 
-    python benchmarks/gpu.py        # the table, benchmarks/results/gpu.json
+    python benchmarks/gpu.py        # prints the table, writes benchmarks/results/gpu.json
 
-An update is what training does between two rollouts: the rollout crosses over, values and advantages, then epochs of
-compiled steps. Rollouts are random numbers of HalfCheetah's sizes. Processor and GPU alternate, repeat by repeat, and
-the table has medians. Physics is not in it: that stays on the processor.
+An update is everything between two rollouts: copying the rollout to the device, computing values and advantages, and
+the epochs of compiled steps. Rollouts contain random numbers in HalfCheetah's shapes. CPU and GPU alternate within
+each repeat, and the table shows medians. Physics is not included, because it always runs on the CPU.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CASES = (("mlp_64", 64), ("mlp_64", 2048), ("mlp_256", 64), ("mlp_256", 2048), (
 
 
 def some_rollout(rng: np.random.Generator) -> Rollout:
-    """Return a rollout of random numbers, in which nothing ends."""
+    """Create a rollout of random numbers in which no episode ends."""
     steps = ROLLOUT_LEN // NUM_ENVS
     never = np.zeros((steps, NUM_ENVS), bool)
     return Rollout(
@@ -50,7 +50,7 @@ def some_rollout(rng: np.random.Generator) -> Rollout:
 
 
 def updater(device: str, stack: str, batch_size: int, compile: bool) -> Callable[[Rollout], None]:
-    """Return what updates an agent on a device, ready: it has updated once, which compiles."""
+    """Return a function that updates an agent on a device. A first update has already compiled it."""
     cls: Any = agent_class("ppo")
     config = cls.Config(
         p_perception_stack=stack, v_perception_stack=stack, batch_size=batch_size, epochs=EPOCHS, p_lr=1e-5, v_lr=1e-5
@@ -61,14 +61,14 @@ def updater(device: str, stack: str, batch_size: int, compile: bool) -> Callable
     )
 
     def update(rollout: Rollout) -> None:
-        agent.update(rollout, 0.0)  # its end takes the parameters back to the processor, and so waits for the GPU
+        agent.update(rollout, 0.0)  # ends by copying parameters to the CPU, which waits for the GPU
 
     update(some_rollout(np.random.default_rng(0)))
     return update
 
 
 def measure(stack: str, batch_size: int, devices: tuple[str, ...], *, compile: bool = True) -> dict[str, Any]:
-    """Return a case's row: the median milliseconds of an update on each device, divided by its minibatches."""
+    """Return the row of a case, with the median milliseconds per minibatch of an update on each device."""
     rollout = some_rollout(np.random.default_rng(1))
     updates = {device: updater(device, stack, batch_size, compile) for device in devices}
     seconds: dict[str, list[float]] = {device: [] for device in devices}
@@ -98,7 +98,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> int:
-    """Measure each case, print the table, and keep the figures."""
+    """Measure each case, print the table and save the results."""
     if not torch.cuda.is_available():
         print("error: torch sees no GPU here", file=sys.stderr)
         return 2

@@ -1,10 +1,10 @@
-"""How near each imitation method comes to its expert, by the number of demonstrations.
+"""Compare each imitation method with its expert, by the number of demonstrations.
 
     python benchmarks/imitation.py [--only gail ...] [--envs Hopper-v5 ...] [--demos 1 4 16] [--seeds 3] [--jobs 2]
 
-Trains what is missing, a core a run, and plays its last policy for twenty episodes; runs go on where they were
-stopped. Writes benchmarks/results/imitation.json after each run, and from it the table of docs/imitation.md and
-assets/images/imitation.png. The expert's return is the mean of the sixteen demonstrations under data/demos.
+Trains the missing runs, one core per run, and evaluates their last policies for twenty episodes; interrupted runs are
+resumed. Saves benchmarks/results/imitation.json after each run, then updates the table of docs/imitation.md and
+assets/images/imitation.png. The expert's return is the mean over the sixteen demonstrations in data/demos.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ RESULTS = ROOT / "benchmarks" / "results" / "imitation.json"
 PAGE = ROOT / "docs" / "imitation.md"
 PICTURE = ROOT / "assets" / "images" / "imitation.png"
 TABLE = re.compile("(?<=<!-- made by: python benchmarks/imitation.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
-# environment → steps that adversarial methods learn for
+# environment → training steps of adversarial methods
 ENVIRONMENTS = {"Hopper-v5": 500_000, "HalfCheetah-v5": 1_500_000, "Walker2d-v5": 1_500_000}
 EPISODES = 20
-# The policy of every adversarial method, as the experts' own.
+# Policy settings of all adversarial methods, the same as the experts'.
 POLICY = (
     *("--num_envs=8", "--rollout_len=2048", "--vf_coef=0.25", "--clip_value_loss", "--no-normalize_advantages"),
     *("--recompute_advantages", "--log_std_init=-0.5", "--save_frequency=200", "--keep_checkpoints=1"),
@@ -49,14 +49,12 @@ HOPPER, TWO = ("Hopper-v5",), ("Hopper-v5", "HalfCheetah-v5")
 
 @dataclass(frozen=True)
 class Method:
-    """What is trained, and on what."""
+    """A method's flags and the cases that it is trained on."""
 
     flags: Sequence[str]
     demos: Sequence[int]
     envs: Sequence[str] = tuple(ENVIRONMENTS)
-    reward_method: str = (
-        ""  # a method before it, whose run gives the reward; the demonstrations are the line to reach
-    )
+    reward_method: str = ""  # an earlier method, whose run provides the reward; demos only set the target
 
 
 METHODS = {
@@ -83,19 +81,19 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Its experiment's."""
+        """The name of the experiment."""
         method = re.sub("[^a-z]+", "-", self.method.replace("'", ""))
         return f"{method}.{self.env_id}.demos{self.demos:02}.seed{self.seed:02}"
 
     @property
     def teacher(self) -> Case | None:
-        """The run whose reward it learns from, if any."""
+        """The run that provides the reward, if any."""
         method = METHODS[self.method].reward_method
         return dataclasses.replace(self, method=method) if method else None
 
 
 def cases(only: Sequence[str], envs: Sequence[str], numbers: Sequence[int], seeds: int) -> Iterator[Case]:
-    """Yield the runs that are asked for, a seed of each before the next."""
+    """Yield the selected runs, one seed of each before the next seed."""
     for seed in range(seeds):
         for method in only:
             for env_id in METHODS[method].envs:
@@ -105,7 +103,7 @@ def cases(only: Sequence[str], envs: Sequence[str], numbers: Sequence[int], seed
 
 
 def measure(case: Case, data: Path) -> dict[str, Any]:
-    """Train one policy, or go on training it, and play it; return its row."""
+    """Train a policy, or resume its training, and evaluate it; return its row."""
     flags = [f"--env_id={case.env_id}", f"--num_timesteps={ENVIRONMENTS[case.env_id]}"]
     flags += [f"--expert_path={DEMOS / case.env_id}", f"--num_demos={case.demos}", *METHODS[case.method].flags]
     if teacher := case.teacher:
@@ -124,7 +122,7 @@ def experts() -> dict[str, float]:
 
 
 def table(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> str:
-    """Return the means over the seeds as a table in Markdown."""
+    """Return the means over seeds as a Markdown table."""
     lines = [
         "| environment | method | demonstrations | seeds | return | % of the expert's (each seed) | steps |",
         "|---|---|---|---|---|---|---|",
@@ -151,7 +149,7 @@ def table(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> str:
 
 
 def picture(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> None:
-    """Draw the shares of the expert's return against the number of demonstrations."""
+    """Plot the percentage of the expert's return against the number of demonstrations."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -174,7 +172,7 @@ def picture(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> None:
                 ]
                 for number in numbers
             ]
-            places = [number * 1.04 ** (place - len(METHODS) / 2) for number in numbers]  # not one over the other
+            places = [number * 1.04 ** (place - len(METHODS) / 2) for number in numbers]  # avoid overlaps
             color = f"C{place}"
             label = {"marker": "o", "markersize": 4, "color": color, "label": method}
             axes.plot(places, [statistics.fmean(each) for each in shares], **label)
@@ -191,13 +189,13 @@ def picture(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> None:
 
 
 def main() -> int:
-    """Train and play what is missing; write everything down. Return 1 where a run failed."""
+    """Train and evaluate the missing runs and save all results. Return 1 if a run failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--envs", nargs="+", choices=list(ENVIRONMENTS), default=list(ENVIRONMENTS))
     parser.add_argument("--demos", nargs="+", type=int, default=[1, 4, 16])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument("--jobs", type=int, default=2, help="number of parallel runs")
     parser.add_argument("--data_dir", type=Path, default=ROOT / "data" / "imitation")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
@@ -207,7 +205,7 @@ def main() -> int:
     started: dict[Case, Future[None]] = {}
 
     def one(case: Case) -> None:
-        if case.teacher in started:  # it began before this one did
+        if case.teacher in started:  # submitted earlier, so this cannot deadlock
             started[case.teacher].result()
         row = measure(case, options.data_dir)
         with lock:

@@ -1,4 +1,4 @@
-"""GAIL of the `imitation` library at the benchmark's settings; prints one JSON line. Run by imitation_speed.py."""
+"""GAIL from the `imitation` library, for imitation_speed.py; prints one JSON line."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ WARM_UP = 2  # rounds
 
 
 def main() -> None:
-    """Train, and print steps per second after the first two rounds."""
+    """Train and print steps per second after the first two rounds."""
     parser = argparse.ArgumentParser()
     parser.add_argument(
-        "--demos", required=True, help=".npz with obs (L+1, O) and acs (L, A) of one episode after another"
+        "--demos", required=True, help=".npz file with obs{k} (L+1, O) and acs{k} (L, A) of each episode k"
     )
-    parser.add_argument("--steps", type=int, required=True, help="of a round")
+    parser.add_argument("--steps", type=int, required=True, help="environment steps per round")
     parser.add_argument("--batch_size", type=int, required=True)
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--rounds", type=int, required=True)
@@ -46,7 +46,7 @@ def main() -> None:
         demonstrations=episodes,
         demo_batch_size=128,
         gen_replay_buffer_capacity=4096,
-        n_disc_updates_per_round=8,  # these three as the library's tuned settings for Hopper
+        n_disc_updates_per_round=8,  # these three: the library's tuned settings for Hopper
         venv=venv,
         gen_algo=PPO("MlpPolicy", venv, device="cpu", seed=0, **own),
         reward_net=BasicRewardNet(venv.observation_space, venv.action_space, normalize_input_layer=RunningNorm),

@@ -1,13 +1,13 @@
-"""Environment steps per second of GAIL, against the `imitation` library 1.0.1, in one run.
+"""Compare environment steps per second of GAIL with the `imitation` library 1.0.1.
 
     python benchmarks/imitation_speed.py [--repeats 3]
 
-The library wants old versions of much, and gets an environment of its own, `.venv-imitation`, made at the first run
-from requirements-imitation.txt. Both have networks of two layers of 64 for policy and value, Hopper, one thread, and
-a discriminator that learns from as many steps as its users would let it: the library's as its tuned settings say,
-8 minibatches of 128 + 128 a round; this project's by its defaults, one pass of 128 + 128 over the rollout, which is
-more. The cases alternate, since machines are noisy. Writes benchmarks/results/imitation_speed.json and the table of
-docs/imitation.md.
+The library requires old versions of many packages, so the first run installs requirements-imitation.txt into a
+separate environment, `.venv-imitation`. Both train on Hopper with one thread, with two layers of 64 units each for
+policy and value function. Each discriminator is trained as its users would train it: the library's with its tuned
+settings (8 minibatches of 128 + 128 per round), this project's with its defaults (one pass over the rollout in
+minibatches of 128 + 128, which is more). The cases alternate, because machines are noisy. Writes
+benchmarks/results/imitation_speed.json and the table of docs/imitation.md.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ RESULTS = ROOT / "benchmarks" / "results" / "imitation_speed.json"
 PAGE = ROOT / "docs" / "imitation.md"
 TABLE = re.compile("(?<=<!-- made by: python benchmarks/imitation_speed.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-WARM_UP = 4  # iterations of ours, which compile
-# steps of a round, minibatch, epochs → how many times as fast this project is to be
+WARM_UP = 4  # first iterations of this project, which compile
+# steps per round, minibatch size, epochs → target speedup over the library
 SETTINGS = {(2048, 64, 10): 3.5, (4096, 512, 20): 2.3}
 
 
 def install() -> None:
-    """Make the library's environment, once."""
+    """Create the library's environment on the first run."""
     if (LIBRARY / "made").exists():
         return
     subprocess.run([sys.executable, "-m", "venv", str(LIBRARY)], check=True)
     pip = [str(LIBRARY / "bin" / "pip"), "install", "--quiet"]
-    subprocess.run([*pip, "torch==2.13.0"], check=True)  # first: whatever else wants torch then takes this one
+    subprocess.run([*pip, "torch==2.13.0"], check=True)  # first, so that later packages use this build
     subprocess.run([*pip, "-r", str(ROOT / "requirements-imitation.txt")], check=True)
     (LIBRARY / "made").touch()
 
@@ -55,7 +55,7 @@ def install() -> None:
 def library(demos: Path, steps: int, batch_size: int, epochs: int) -> float:
     """Return the library's steps per second."""
     flags = [f"--demos={demos}", f"--steps={steps}", f"--batch_size={batch_size}", f"--epochs={epochs}", "--rounds=8"]
-    python = (str(LIBRARY / "bin" / "python"), "-P")  # else imitation.py, beside the script, is taken for the library
+    python = (str(LIBRARY / "bin" / "python"), "-P")  # -P: else imitation.py, beside the script, shadows the library
     command = [*python, str(ROOT / "benchmarks" / "imitation_gail.py"), *flags]
     done = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True)
     return float(json.loads(done.stdout.splitlines()[-1])["steps_per_second"])
@@ -67,7 +67,7 @@ def milozero(steps: int, batch_size: int, epochs: int) -> float:
         flags = [f"--rollout_len={steps}", f"--batch_size={batch_size}", f"--epochs={epochs}", f"--data_dir={data}"]
         flags += ["--eval_frequency=0", "--eval_episodes=1", "--save_frequency=1000000", "--compile", "--uuid=bench"]
         flags += ["--env_id=Hopper-v4", f"--expert_path={DEMOS}", "--num_iters=30", "--d_perception_stack=mlp_32"]
-        flags += ["--num_envs=8"]  # as the library has
+        flags += ["--num_envs=8"]  # same as the library's run
         command = [sys.executable, str(ROOT / "main.py"), "--task=train", "--algo=gail", *flags]
         subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True)
         with Path(data, "logs/bench/progress.csv").open() as file:
@@ -77,7 +77,7 @@ def milozero(steps: int, batch_size: int, epochs: int) -> float:
 
 
 def table(found: dict[str, dict[str, list[float]]]) -> str:
-    """Return medians and the ratio within each repeat as a table in Markdown."""
+    """Return the medians, and the ratio within each repeat, as a Markdown table."""
     lines = [
         "| steps, minibatch, epochs | MiloZero, steps/s | `imitation`, steps/s | ratio (of each repeat) | wanted |",
         "|---|---|---|---|---|",
@@ -93,7 +93,7 @@ def table(found: dict[str, dict[str, list[float]]]) -> str:
 
 
 def main() -> None:
-    """Measure, print, and keep the figures."""
+    """Run the benchmark, print the table and save the results."""
     from rich.progress import track
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

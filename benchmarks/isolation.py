@@ -1,6 +1,7 @@
-"""Tests in copies of the checkout, run in process namespaces that nothing they start can escape.
+"""Run tests in copies of the checkout, inside process namespaces that no started process can escape.
 
-A server imports what takes long, but nothing of ours, and forks for each request: tests begin in half a second.
+A server imports slow third-party modules, but none of this project's, and forks for each request, so that tests start
+within half a second.
 """
 
 from __future__ import annotations
@@ -25,43 +26,43 @@ from py_compile import PycInvalidationMode
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-# What takes long to import. None of these may start a thread, or MPI.
+# Modules that are slow to import. They must not start threads or MPI.
 HEAVY = (
     "torch torch._dynamo numpy scipy.stats gymnasium envpool h5py "
     "minari wandb matplotlib.pyplot hypothesis opensim imageio yaml rich.live libtmux jinja2 pytest"
 )
-MEASURED = ("milozero",)  # by coverage
+MEASURED = ("milozero",)  # packages whose coverage is recorded
 NAMESPACE = ("unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 class Watch:
-    """A plugin of pytest: which tests run, in which order, and what becomes of them, a line of JSON each."""
+    """A pytest plugin that selects and orders tests and logs each of their events as a JSON line."""
 
     def __init__(self, wanted: Sequence[str], log: Path) -> None:
         self.rank = {test: k for k, test in enumerate(wanted)}
         self.log = log.open("a", buffering=1)
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        """Keep what is wanted; a list of files wants all of them."""
+        """Keep the requested tests in their order; if only files are given, keep all tests."""
         if any("::" in test for test in self.rank):
             items[:] = sorted((i for i in items if i.nodeid in self.rank), key=lambda i: self.rank[i.nodeid])
 
     def pytest_collectreport(self, report: Any) -> None:
-        """Tell of modules that cannot be imported."""
+        """Log modules that cannot be imported."""
         if report.failed:
             print(json.dumps(["failed", report.nodeid, 0.0]), file=self.log)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """Tell what begins: it is what hangs, or takes the process down."""
+        """Log the start of a test, to identify it if it hangs or crashes the process."""
         print(json.dumps(["began", nodeid, 0.0]), file=self.log)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        """Tell how a test's set-up, the test itself, or its tear-down went."""
+        """Log the outcome of a test's setup, call or teardown."""
         print(json.dumps(["failed" if report.failed else "ran", report.nodeid, report.duration]), file=self.log)
 
 
 def attend(ask: dict[str, Any], log: Path) -> dict[str, Any]:
-    """Run tests in a fork of this process, the first of its namespace; end all that is left of them."""
+    """Run tests in a fork of this process, the first of its namespace; then kill all remaining processes."""
     import pytest
 
     log.write_text("")
@@ -80,9 +81,9 @@ def attend(ask: dict[str, Any], log: Path) -> dict[str, Any]:
         finally:
             os._exit(70 if code is None else code)
     while code is None and time.monotonic() - began < ask["timeout"]:
-        if select.select([0], [], [], 0.01)[0]:  # whoever asked is gone
+        if select.select([0], [], [], 0.01)[0]:  # the client is gone
             sys.exit(1)
-        while (ended := os.waitpid(-1, os.WNOHANG))[0]:  # orphans, too, are this process's
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:  # this process also reaps orphans
             if ended[0] == child:
                 code = os.waitstatus_to_exitcode(ended[1])
                 break
@@ -96,12 +97,12 @@ def attend(ask: dict[str, Any], log: Path) -> dict[str, Any]:
 
 
 def serve() -> int:
-    """Import what takes long, then run tests as asked on stdin."""
-    if os.getpid() != 1:  # attend() kills all that it can
-        sys.exit("this is for the first process of a namespace")
+    """Import `HEAVY`, then run the tests requested on stdin."""
+    if os.getpid() != 1:  # attend() kills every process it can reach
+        sys.exit("error: isolation.py must be the first process of its namespace")
     with warnings.catch_warnings(action="ignore"):
         for module in HEAVY.split():
-            with contextlib.suppress(Exception):  # not installed, or no display
+            with contextlib.suppress(Exception):  # not installed, or needs a display
                 importlib.import_module(module)
     print(json.dumps("ready"), flush=True)
     for line in iter(sys.stdin.readline, ""):
@@ -110,21 +111,21 @@ def serve() -> int:
 
 
 def listed() -> list[str]:
-    """Return the checkout's files, also new ones, but for those that git ignores."""
+    """Return the files of the checkout, including untracked ones, except those that git ignores."""
     command = ["git", "-C", str(ROOT), "ls-files", "-coz", "--exclude-standard"]
     names = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\0")
     return sorted({name for name in names if (ROOT / name).is_file()})
 
 
 class Server:
-    """A copy of the checkout, and a process that runs tests in it."""
+    """A copy of the checkout and a process that runs tests in it."""
 
     def __init__(self, folder: Path, cache: Path) -> None:
         self.copy, self.scratch = folder / "copy", folder / "t"
         for name in listed():
             (self.copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, self.copy / name)
-        compile_dir(self.copy, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)  # by text, not by time
+        compile_dir(self.copy, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)  # copies differ in mtime
         places = {"TMPDIR": self.scratch, "HOME": self.scratch / "home", "XDG_CACHE_HOME": cache / "compiled"}
         alone = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self.process = subprocess.Popen(
@@ -134,7 +135,7 @@ class Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C is not for it
+            start_new_session=True,  # shields the server from Ctrl-C
         )
         try:
             self.answer()
@@ -143,17 +144,17 @@ class Server:
             raise
 
     def answer(self) -> Any:
-        """Return what the process says next."""
+        """Read the next answer of the process."""
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(
-                "the process that runs the tests has ended; are there user namespaces (unshare --user)?"
+                "the test process has exited; does this system support user namespaces (unshare --user)?"
             )
         return json.loads(line)
 
     def run(self, tests: Sequence[str], timeout: float, trace: Path | None = None) -> tuple[str, str, dict[str, Any]]:
-        """Return what became of tests ("survived", "killed", "timeout"), which of them did it, and the answer."""
+        """Run tests; return the outcome ("survived", "killed", "timeout"), the last test involved and the answer."""
         shutil.rmtree(self.scratch, ignore_errors=True)
         (self.scratch / "home").mkdir(parents=True)
         assert self.process.stdin
@@ -166,13 +167,13 @@ class Server:
         return outcome, (at or [""])[-1], answer
 
     def close(self) -> None:
-        """End it, and all that it started."""
+        """Kill the process and everything that it started."""
         self.process.kill()  # unshare, and with it the namespace
         self.process.wait()
 
 
 def spread(work: Sequence[Any], servers: Sequence[Server], do: Callable[[Any, Server], None], title: str) -> None:
-    """Do work on whichever server is free, and show how far it is."""
+    """Run `do` for each item on the next free server, with a progress bar."""
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     free: queue.Queue[Server] = queue.Queue()

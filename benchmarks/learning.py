@@ -1,14 +1,14 @@
-"""What PPO comes to on MuJoCo and DeepMind Control by the recipes under tasks/, beside what is published.
+"""Measure PPO's returns on MuJoCo and DeepMind Control with the recipes in tasks/, beside published results.
 
     python benchmarks/learning.py [--envs Hopper-v5 ...] [--seeds N] [--jobs 2] [--data_dir data/learning]
     python benchmarks/learning.py --envs Hopper-v5 --seeds 2 --change log_std_init=0 clip_range=0.1
 
-Trains what is missing, a core a run and a seed of each environment before the next, and plays the last policy of each
-run for fifty fresh episodes; runs go on where they were stopped. After each run it writes
-benchmarks/results/learning.json (settings, returns and thinned learning curves), at the end the tables of
-docs/results.md and README.md, which has those of `IN_README`, and the picture. With --change, runs differ from the
-recipe in these settings. What was run by other settings than the recipe's, also where the recipe has changed since,
-is told in the second table. Calls may run side by side. Needs requirements-benchmark.txt.
+Trains the missing runs, one core per run and one seed of each environment before the next seed, and evaluates each
+run's last policy for fifty new episodes; interrupted runs are resumed. Saves benchmarks/results/learning.json
+(settings, returns and thinned learning curves) after each run. Finally updates the tables of docs/results.md and
+README.md (only the environments in `IN_README`) and the picture. --change overrides settings of the recipe. Runs with
+settings other than the recipe's, including runs of an earlier version of the recipe, are listed in the second table.
+Several instances may run at the same time. Needs requirements-benchmark.txt.
 """
 
 from __future__ import annotations
@@ -46,23 +46,23 @@ PICTURE = ROOT / "assets" / "images" / "learning.png"
 MADE_BY = "<!-- made by: python benchmarks/learning.py{} -->\n"
 Row = dict[str, Any]  # one run
 MUJOCO, DMC = "tasks/train_mujoco_ppo.yaml", "tasks/train_dmc_ppo.yaml"
-EPISODES, PLAY_SEED = 50, 1000  # seeds of the episodes begin here: none of them was played in training
-POINTS = 60  # of a learning curve
-RESAMPLES = 10_000  # of the bootstrap
+EPISODES, PLAY_SEED = 50, 1000  # first seed of the evaluation episodes, which training never uses
+POINTS = 60  # per learning curve
+RESAMPLES = 10_000  # for the bootstrap
 
 
 @dataclass(frozen=True)
 class Task:
-    """An environment, how it is trained, and what it is to come to."""
+    """An environment, its training recipe and its target return."""
 
     recipe: str
     steps: int
     seeds: int
-    goal: float  # that we set out to reach, of the mean over seeds
-    published: str  # PPO's return elsewhere, with a link and the protocol; empty if there is none
+    goal: float  # target for the mean return over seeds
+    published: str  # published PPO return with link and protocol; empty if there is none
 
     def told(self, value: float) -> str:
-        """Return how a return of this size is written."""
+        """Format a return, with a precision that suits the goal."""
         return format(value, ",.0f" if abs(self.goal) > 100 else ".1f").replace("-", "−")
 
 
@@ -90,15 +90,15 @@ IN_README = ("Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v
 
 
 def flags_of(env_id: str, changed: Sequence[str]) -> list[str]:
-    """Return the flags by which an environment is learned: its recipe's, but for changes like ``clip_range=0.1``."""
+    """Return the training flags of an environment: its recipe, with changes such as ``clip_range=0.1``."""
     return [f"--config={ROOT / TASKS[env_id].recipe}", f"--env_id={env_id}", *(f"--{change}" for change in changed)]
 
 
 def recipe(env_id: str, changed: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what the task file, and what is changed, say of how an environment is learned, and for how long.
+    """Return the settings and the number of steps that an environment is trained with, including changes.
 
     Raises:
-        UserError: where a change is none that main.py takes.
+        UserError: If main.py does not accept a change.
     """
     settings = parse(flags_of(env_id, changed))
     kept = sorted(settings.explicit & immutable_names(settings))
@@ -107,12 +107,12 @@ def recipe(env_id: str, changed: Sequence[str] = ()) -> dict[str, Any]:
 
 @functools.cache
 def present(env_id: str) -> dict[str, Any]:
-    """Return an environment's recipe, with what else main.py would do."""
+    """Return the current recipe of an environment, completed with main.py's defaults."""
     return parse([]).flat() | recipe(env_id)
 
 
 def changes(row: Row) -> tuple[str, ...]:
-    """Return in what a run's settings differ from the recipe as it is now, as ``--change`` takes them."""
+    """Return the settings of a run that differ from the current recipe, in the format of ``--change``."""
     now, then = present(row["env_id"]), parse([]).flat() | row["recipe"]
     told = []
     for name, value in then.items():
@@ -125,9 +125,9 @@ def changes(row: Row) -> tuple[str, ...]:
 
 
 def measure(env_id: str, seed: int, data: Path, changed: Sequence[str] = ()) -> Row:
-    """Train one policy, or go on training it, and play it; return its row."""
+    """Train a policy, or resume its training, and evaluate it; return its row."""
     by = recipe(env_id, changed)
-    name = f"{env_id.replace(':', '_')}.{hash_of(by):08x}.seed{seed:02}"  # another recipe is another run
+    name = f"{env_id.replace(':', '_')}.{hash_of(by):08x}.seed{seed:02}"  # a different recipe is a different run
     flags = [*flags_of(env_id, changed), f"--num_timesteps={TASKS[env_id].steps}"]
     played, progress = train_and_play(
         name, flags, seed=seed, play_seed=PLAY_SEED + seed, episodes=EPISODES, data=data
@@ -145,12 +145,12 @@ def measure(env_id: str, seed: int, data: Path, changed: Sequence[str] = ()) -> 
 
 
 def hash_of(values: dict[str, Any]) -> int:
-    """Return a number that stays the same for the same values."""
+    """Return a hash of the values that is stable across processes."""
     return zlib.crc32(json.dumps(values, sort_keys=True).encode())
 
 
 def curve(rows: Sequence[dict[str, str]]) -> list[tuple[int, float]]:
-    """Return (steps, mean return of the episodes that ended in training), in at most `POINTS` parts of the run."""
+    """Return at most `POINTS` pairs (steps, mean return of training episodes that ended since the previous pair)."""
     known = [(int(row["timesteps"]), float(row["return_mean"])) for row in rows if row["return_mean"]]
     size = max(1, math.ceil(len(known) / POINTS))
     parts = [known[k : k + size] for k in range(0, len(known), size)]
@@ -162,7 +162,7 @@ def interval(returns: Sequence[float]) -> tuple[float, float, float]:
     import numpy as np
     from rliable import library, metrics
 
-    warnings.filterwarnings("ignore", category=FutureWarning, module="arch")  # of how rliable seeds it
+    warnings.filterwarnings("ignore", category=FutureWarning, module="arch")  # about how rliable seeds arch
     scores = {"ppo": np.array(returns, float)[:, None]}  # (seeds, tasks)
     points, intervals = library.get_interval_estimates(
         scores, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=RESAMPLES, random_state=np.random.RandomState(0)
@@ -172,14 +172,14 @@ def interval(returns: Sequence[float]) -> tuple[float, float, float]:
 
 
 def by_environment(rows: Sequence[Row]) -> dict[str, tuple[Task, list[Row]]]:
-    """Return the rows of each environment that has some, by seed."""
+    """Return the rows of each environment that has any, sorted by seed."""
     sorted_rows = sorted(rows, key=lambda row: row["seed"])
     these = {env_id: [row for row in sorted_rows if row["env_id"] == env_id] for env_id in TASKS}
     return {env_id: (TASKS[env_id], found) for env_id, found in these.items() if found}
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the table of docs/results.md."""
+    """Return the first table of docs/results.md."""
     lines = [
         "| environment | mean | goal | IQM (95 % interval) | each seed | published PPO | steps | minutes |",
         "|---|---|---|---|---|---|---|---|",
@@ -202,7 +202,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Return the table of the README: the environments in `IN_README`."""
+    """Return the table of README.md, with the environments in `IN_README`."""
     lines = ["| environment | MiloZero | steps | seeds | published PPO |", "|---|---|---|---|---|"]
     for env_id, (task, these) in by_environment([row for row in rows if row["env_id"] in IN_README]).items():
         mean = task.told(statistics.fmean(row["return"] for row in these))
@@ -211,7 +211,7 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def table_of_tried(rows: Sequence[Row], as_it_is: Sequence[Row]) -> str:
-    """Return the table of runs by other settings, beside what the recipe as it is came to with the same seeds."""
+    """Return the table of runs with other settings, beside the current recipe's mean over the same seeds."""
     lines = ["| environment | changed | mean | each seed | recipe, same seeds |", "|---|---|---|---|---|"]
     for env_id, (task, these) in by_environment(rows).items():
         for changed in dict.fromkeys(changes(row) for row in these):
@@ -230,14 +230,14 @@ def table_of_tried(rows: Sequence[Row], as_it_is: Sequence[Row]) -> str:
 
 
 def put(page: Path, made: str, options: str = "") -> None:
-    """Write a table in its place on a page: where that says that this command made it, with such options."""
+    """Replace the table on a page that is marked as made by this script with these options."""
     mark = MADE_BY.format(options)
     place = re.compile(f"(?<={re.escape(mark)}).*?(?=<!-- end -->)", re.DOTALL)
     page.write_text(place.sub(lambda _: made, page.read_text()))
 
 
 def picture(rows: Sequence[Row]) -> None:
-    """Draw the learning curves: each seed thin, their mean thick, the goal dashed."""
+    """Plot the learning curves: each seed thin, their mean thick, the goal dashed."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -271,14 +271,14 @@ def picture(rows: Sequence[Row]) -> None:
 
 
 def known() -> list[Row]:
-    """Return the rows of all runs so far."""
+    """Return the saved rows of all known environments."""
     rows: list[Row] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     return [row for row in rows if row["env_id"] in TASKS]
 
 
 def add(row: Row) -> None:
-    """Write a run's row down, beside those that other calls may have written meanwhile."""
-    folder = os.open(RESULTS.parent, os.O_RDONLY)  # the file itself is replaced, whole, under those who read it
+    """Save a run's row, keeping rows that other instances have saved in the meantime."""
+    folder = os.open(RESULTS.parent, os.O_RDONLY)  # lock the folder: the file itself is replaced atomically
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         rows = [*known(), row]
@@ -290,7 +290,7 @@ def add(row: Row) -> None:
 
 
 def wanted(envs: Sequence[str], seeds: int) -> Iterator[tuple[str, int]]:
-    """Yield the runs that are asked for, a seed of each environment before the next."""
+    """Yield the selected runs, one seed of each environment before the next seed."""
     for seed in range(seeds or max(TASKS[env_id].seeds for env_id in envs)):
         for env_id in envs:
             if seed < (seeds or TASKS[env_id].seeds):
@@ -298,17 +298,17 @@ def wanted(envs: Sequence[str], seeds: int) -> Iterator[tuple[str, int]]:
 
 
 def main() -> int:
-    """Train and play what is missing; write everything down. Return 1 where a run failed."""
+    """Train and evaluate the missing runs and save all results. Return 1 if a run failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--envs", nargs="+", choices=list(TASKS), default=list(TASKS))
-    parser.add_argument("--seeds", type=int, default=0, help="of each environment (default: as the table has)")
+    parser.add_argument("--seeds", type=int, default=0, help="seeds per environment (default: set per environment)")
     parser.add_argument(
-        "--change", nargs="+", default=[], metavar="NAME=VALUE", help="settings in place of the recipe's"
+        "--change", nargs="+", default=[], metavar="NAME=VALUE", help="settings that override the recipe's"
     )
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument("--jobs", type=int, default=2, help="number of parallel runs")
     parser.add_argument("--data_dir", type=Path, default=ROOT / "data" / "learning")
     options = parser.parse_args()
-    if importlib.util.find_spec("rliable") is None:  # which is missed hours later otherwise
+    if importlib.util.find_spec("rliable") is None:  # otherwise the table fails hours later
         parser.error("rliable is missing: pip install -r requirements-benchmark.txt")
     try:
         for env_id in options.envs:

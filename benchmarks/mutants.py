@@ -1,13 +1,14 @@
-"""Spoil the code at random places, and see whether a test notices: mutation testing with cosmic-ray's operators.
+"""Mutation testing with cosmic-ray's operators: change random lines of the code and check that a test fails.
 
     python benchmarks/mutants.py [--count 240] [--seed 0] [--workers 2]
-    python benchmarks/mutants.py --again survived      # once there are more tests
-    python benchmarks/mutants.py --explain FILE:LINE:OPERATOR "why no test could, or should, notice"
+    python benchmarks/mutants.py --again survived      # after adding tests
+    python benchmarks/mutants.py --explain FILE:LINE:OPERATOR "why no test can, or should, fail"
     python benchmarks/mutants.py --show
 
-A mutant meets the tests that execute its line in this process, the fastest first, then those of its module's own test
-file, until one fails. Each row is kept in benchmarks/results/mutants.json as it is done; running again goes on.
-Mutants live in copies of the checkout. Needs requirements-dev.txt, and Linux's unshare.
+For each mutant, the in-process tests that execute its line run first, from fastest to slowest, followed by the tests
+in its module's own test file, until one fails. Each row is saved to benchmarks/results/mutants.json when it is done;
+running the command again resumes. Mutants are applied to copies of the checkout. Needs requirements-dev.txt and
+Linux's unshare.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ TARGETS = (
     *("orchestrator.py", "spawner.py", *(f"helpers/{name}.py" for name in MODULES)),
 )
 TESTS = ["tests/unit", "tests/cli"]
-GOAL = 0.9  # of the mutants are to be killed
-FACTOR, PATIENCE = 4.0, 30.0  # a mutant has so many times the seconds of its tests, and so many more
+GOAL = 0.9  # required fraction of killed mutants
+FACTOR, PATIENCE = 4.0, 30.0  # timeout: FACTOR times the duration of the tests, plus PATIENCE seconds
 KILLED = ("killed", "timeout")
 ALIVE = ("survived", "no tests")
 AGAIN = {"survived": ALIVE, "timeout": ("timeout",), "all": (*KILLED, *ALIVE)}
@@ -58,7 +59,7 @@ Row = dict[str, Any]
 
 
 def statement(source: str, line: int) -> tuple[range, bool]:
-    """Return the lines of the innermost statement at a line, but for its body, and whether it is run by an import."""
+    """Return the lines of the innermost statement at a line, without its body, and whether an import executes it."""
     found = range(line, line + 1), True
 
     def look(node: ast.AST, inside: bool) -> None:
@@ -77,19 +78,19 @@ def statement(source: str, line: int) -> tuple[range, bool]:
 
 @dataclass
 class Traces:
-    """What the tests do without mutants."""
+    """Durations, coverage and failures of the tests without mutants."""
 
     seconds: dict[str, float] = field(default_factory=dict)
-    covered: dict[str, dict[int, set[str]]] = field(default_factory=dict)  # the tests that execute a file's line
+    covered: dict[str, dict[int, set[str]]] = field(default_factory=dict)  # file → line → tests that execute it
     failing: set[str] = field(default_factory=set)
-    sound: set[str] = field(default_factory=set)  # that passed where a mutant was, without it
+    sound: set[str] = field(default_factory=set)  # tests that killed a mutant and pass without it
 
     def tests_of(self, mutant: Mutant, source: str, budget: float) -> list[str]:
-        """Return the tests that can notice a mutant, in their order, of at most so many seconds."""
+        """Return the tests that can detect a mutant, in order, taking at most `budget` seconds."""
         lines, at_import = statement(source, mutant.line)
         covered = self.covered.get(mutant.file, {})
         near = set[str]().union(*(covered.get(line, ()) for line in lines))
-        if at_import or not near:  # whoever imports a module first is no better a judge of it than others
+        if at_import or not near:  # the test that happens to import a module first is as good as any
             near = set[str]().union(*covered.values())
         path, unit = Path(mutant.file), Path("tests/unit")
         mirrors = [unit / path.parent / f"test_{path.stem}"]
@@ -106,7 +107,7 @@ class Traces:
 
 
 def gather(tests: Sequence[str], servers: Sequence[Server], cache: Path) -> Traces:
-    """Return what tests do without mutants, from the last call where nothing that matters to them has changed."""
+    """Trace tests without mutants, reusing cached results if the files that they depend on are unchanged."""
     from coverage import CoverageData
 
     names, lock, traces = listed(), threading.Lock(), Traces()
@@ -120,8 +121,8 @@ def gather(tests: Sequence[str], servers: Sequence[Server], cache: Path) -> Trac
             scratch.unlink(missing_ok=True)
             outcome, at, answer = server.run([name], timeout=1800, trace=scratch)
             if outcome == "timeout":
-                raise RuntimeError(f"{at} does not come to an end")
-            if scratch.exists():  # else it could not be imported
+                raise RuntimeError(f"{at} timed out without a mutant")
+            if scratch.exists():  # otherwise the file could not be imported
                 shutil.copy2(scratch, kept.with_suffix(".coverage"))
             write(kept, json.dumps(answer["events"]))
         seconds, failing = Counter[str](), set()
@@ -137,7 +138,7 @@ def gather(tests: Sequence[str], servers: Sequence[Server], cache: Path) -> Trac
                 here = traces.covered.setdefault(path.partition("/copy/")[2], defaultdict(set))
                 for line, contexts in data.contexts_by_lineno(path).items():
                     for test, _, when in (context.rpartition("|") for context in contexts if context):
-                        # What a fixture has set up may serve all tests of the file.
+                        # A fixture's setup may be shared by all tests of the file.
                         here[line] |= {each for each in seconds if "::" in each} if when == "setup" else {test}
 
     files = [name for name in names if re.search(r"/test_\w+\.py$", name) and name.startswith(tuple(tests))]
@@ -146,9 +147,9 @@ def gather(tests: Sequence[str], servers: Sequence[Server], cache: Path) -> Trac
 
 
 def judge(mutant: Mutant, server: Server, traces: Traces, budget: float) -> Row:
-    """Return a mutant's row.
+    """Run the tests against a mutant; return its row.
 
-    A test that fails, or hangs, counts where it does not in the same order without the mutant.
+    A failing or hanging test counts only if it passes in the same order without the mutant.
     """
     path = server.copy / mutant.file
     source, began, outcome, by = path.read_text(), time.monotonic(), "no tests", ""
@@ -180,13 +181,13 @@ def judge(mutant: Mutant, server: Server, traces: Traces, budget: float) -> Row:
 
 
 def verdict(rows: Sequence[Row]) -> tuple[float, list[Row]]:
-    """Return which share of the mutants was killed, and those alive that nobody has explained."""
+    """Return the fraction of killed mutants, and the surviving mutants without an explanation."""
     killed = sum(row["outcome"] in KILLED for row in rows)
     return killed / max(1, len(rows)), [row for row in rows if row["outcome"] not in KILLED and not row["why"]]
 
 
 def told(rows: Sequence[Row]) -> str:
-    """Return the table of packages, and what is alive."""
+    """Return the table of packages and the list of surviving mutants."""
     lines = ["| package | mutants | killed | % |", "|---|---|---|---|"]
     names = sorted({package(row["file"]) for row in rows})
     parts = {name: [row for row in rows if package(row["file"]) == name] for name in names}
@@ -204,7 +205,7 @@ def told(rows: Sequence[Row]) -> str:
 
 
 def explain(rows: Sequence[Row], where: str, why: str) -> int:
-    """Put down why mutants at FILE:LINE:OPERATOR are alive; return how many these are."""
+    """Record why the mutants at FILE:LINE:OPERATOR survive; return their number."""
     found = [r for r in rows if f"{r['file']}:{r['line']}:{r['operator']}" == where and r["outcome"] not in KILLED]
     for row in found:
         row["why"] = why
@@ -212,14 +213,14 @@ def explain(rows: Sequence[Row], where: str, why: str) -> int:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file whole, or not at all."""
+    """Write a file atomically."""
     beside = path.with_name(f"{path.name}.{os.getpid()}")
     beside.write_text(text)
     beside.replace(path)
 
 
 def keep(path: Path, head: Mapping[str, Any], rows: Iterable[Row]) -> None:
-    """Write the results down, a row a line."""
+    """Save the results, one row per line."""
     lines = ",\n".join(f" {json.dumps(row)}" for row in sorted(rows, key=lambda row: (row["file"], row["line"])))
     write(path, f'{json.dumps(dict(head))[:-1]}, "rows": [\n{lines}\n]}}\n')
 
@@ -227,7 +228,7 @@ def keep(path: Path, head: Mapping[str, Any], rows: Iterable[Row]) -> None:
 def judge_all(
     drawn: Sequence[Mutant], rows: dict[Any, Row], options: argparse.Namespace, head: Mapping[str, Any]
 ) -> None:
-    """Judge mutants; each row is put into `rows` and kept."""
+    """Judge mutants; add each row to `rows` and save it."""
     whys = {(r["file"], r["operator"], r["before"], r["after"]): r["why"] for r in rows.values()}
     options.cache.mkdir(parents=True, exist_ok=True)
     lock, servers = threading.Lock(), []
@@ -250,20 +251,20 @@ def judge_all(
 
         spread(drawn, servers, one, "mutants")
     if traces.failing:
-        print("not asked, as they fail without a mutant:", *sorted(traces.failing), sep="\n  ")
+        print("skipped, because they fail without a mutant:", *sorted(traces.failing), sep="\n  ")
 
 
 def main() -> int:
-    """Test the mutants that are missing; print all. Return 1 where too many are alive, or one is not explained."""
+    """Test the missing mutants and print all. Return 1 if too many survive or a survivor is unexplained."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=240, help="mutants (default: 240, or as many as there are)")
-    parser.add_argument("--seed", type=int, default=None, help="of the sample (default: 0, or that of what there is)")
-    parser.add_argument("--workers", type=int, default=2, help="mutants at a time")
-    parser.add_argument("--budget", type=float, default=60.0, help="seconds of tests a mutant, as long as none fails")
+    parser.add_argument("--count", type=int, default=240, help="mutants (default: 240, or those in the results)")
+    parser.add_argument("--seed", type=int, default=None, help="sampling seed (default: 0, or the results')")
+    parser.add_argument("--workers", type=int, default=2, help="number of mutants tested in parallel")
+    parser.add_argument("--budget", type=float, default=60.0, help="maximum seconds of tests per mutant")
     parser.add_argument("--tests", nargs="+", default=TESTS, help="folders or files of in-process tests")
-    parser.add_argument("--again", choices=[*AGAIN], help="test these mutants once more")
-    parser.add_argument("--explain", nargs=2, metavar=("FILE:LINE:OPERATOR", "WHY"), help="why a mutant is alive")
-    parser.add_argument("--show", action="store_true", help="print what is known")
+    parser.add_argument("--again", choices=[*AGAIN], help="test these mutants again")
+    parser.add_argument("--explain", nargs=2, metavar=("FILE:LINE:OPERATOR", "WHY"), help="why a mutant survives")
+    parser.add_argument("--show", action="store_true", help="only print the saved results")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / f"milozero_mutants_{os.getuid()}")
     options = parser.parse_args()
@@ -275,12 +276,12 @@ def main() -> int:
     rows = {(row["file"], row["line"], row["operator"], row["after"]): row for row in known["rows"]}
     if options.explain:
         if not explain(known["rows"], *options.explain):
-            parser.error(f"no mutant is alive at {options.explain[0]}")
+            parser.error(f"no mutant survives at {options.explain[0]}")
         keep(options.results, head, rows.values())
     elif not options.show:
         seed = head.get("seed", 0) if options.seed is None else options.seed
         if seed != head.get("seed", seed):
-            parser.error(f"{options.results} is of --seed={head['seed']}; name another file by --results")
+            parser.error(f"{options.results} is of --seed={head['seed']}; choose another file with --results")
         if importlib.util.find_spec("cosmic_ray") is None:
             parser.error("cosmic-ray is missing: pip install -r requirements-dev.txt")
         count = max(options.count, head["count"])
@@ -293,11 +294,11 @@ def main() -> int:
         missing = [each for each in drawn if each.key() not in rows or rows[each.key()]["outcome"] in again]
         if missing:
             judge_all(missing, rows, options, head)
-        rows = {each.key(): rows[each.key()] for each in drawn}  # without those of code that is no more
+        rows = {each.key(): rows[each.key()] for each in drawn}  # drop mutants of code that has changed
         keep(options.results, head, rows.values())
     share, open_rows = verdict([*rows.values()])
     print(told([*rows.values()]))
-    print(f"\n{100 * share:.1f} % of {len(rows)} killed, {len(open_rows)} alive that nobody has explained")
+    print(f"\n{100 * share:.1f} % of {len(rows)} killed, {len(open_rows)} unexplained survivors")
     return int(share < GOAL or bool(open_rows))
 
 

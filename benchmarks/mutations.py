@@ -1,4 +1,4 @@
-"""Mutants: what cosmic-ray's operators can change in a file; some of that drawn, applied and undone."""
+"""Mutants: find the changes that cosmic-ray's operators can make, sample some, apply and undo them."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Mutant:
-    """A change of a line, or of a few where a condition spans them."""
+    """A change to one line, or to several if a statement spans them."""
 
     file: str
     line: int
     operator: str  # cosmic-ray's
-    occurrence: int  # among all that the operator could change in the file
+    occurrence: int  # index among the places in the file that the operator can change
     before: str
     after: str
 
     def key(self) -> tuple[str, int, str, str]:
-        """Return what tells its row from others."""
+        """Return the key that identifies the mutant's row."""
         return self.file, self.line, self.operator, self.after
 
 
-# Names of calls whose f-strings are messages; and decorators without which code fails at once, or is only slower.
-MESSAGE = re.compile(r"(\w+\.)*(print|say|tell|warn|log|debug|info|warning|error|exception|\w*Error)")
+# Calls whose f-strings are messages, and decorators whose removal fails at once or only slows the code down.
+MESSAGE = re.compile(r"(\w+\.)*(print|warn|log|debug|info|warning|error|exception|\w*Error)")
 PLAIN = re.compile(r"@(\w+\.)*(dataclass|staticmethod|classmethod|property|abstractmethod|overload|\w*cache\w*)\b")
 
 
 def meaningless(node: Any) -> bool:
-    """Return whether a change of this node of a syntax tree says nothing about the tests."""
+    """Return whether a change to this syntax node would show nothing about the tests."""
     above = [node]
     while above[-1].parent is not None:
         above.append(above[-1].parent)
@@ -46,14 +46,14 @@ def meaningless(node: Any) -> bool:
         kind = parent.type
         in_text |= kind == "fstring"
         if (
-            (kind == "annassign" and child is parent.children[1])  # annotations are for readers and for mypy
+            (kind == "annassign" and child is parent.children[1])  # annotations only matter to readers and mypy
             or kind == "tfpdef"
             or (kind == "funcdef" and child is parent.annotation)
-            or (kind in ("parameters", "lambdef") and child is node)  # a bare * or /, which is no product
+            or (kind in ("parameters", "lambdef") and child is node)  # a bare * or /, not an operator
             or (kind == "decorator" and PLAIN.match(parent.get_code(include_prefix=False)))
-            # Only mypy, or nobody who imports the module, comes by.
+            # code that never runs when the module is imported
             or (kind == "if_stmt" and re.search("TYPE_CHECKING|__name__", parent.children[1].get_code()))
-            # How a message is worded. No operator changes docstrings, `__all__` and other plain strings.
+            # the wording of a message; no operator changes plain strings such as docstrings
             or (in_text and kind == "atom_expr" and MESSAGE.fullmatch(parent.children[0].get_code().strip()))
         ):
             return True
@@ -62,23 +62,23 @@ def meaningless(node: Any) -> bool:
 
 @functools.cache
 def operators() -> dict[str, Any]:
-    """Return cosmic-ray's operators, but for those that need arguments or make mutants that mean the same."""
+    """Return cosmic-ray's operators, except those that need arguments or create equivalent mutants."""
     from cosmic_ray import plugins
 
     found = {name.partition("/")[2]: plugins.get_operator(name) for name in plugins.operator_names()}
-    same = ("_Is_Eq", "_IsNot_NotEq", "_Eq_Is", "_NotEq_IsNot")  # of enums, small numbers and interned text
+    same = ("_Is_Eq", "_IsNot_NotEq", "_Eq_Is", "_NotEq_IsNot")  # for enums, small integers, interned strings
     return {name: kind() for name, kind in found.items() if not kind.arguments() and not name.endswith(same)}
 
 
 def places(source: str) -> dict[tuple[int, int], list[tuple[str, int]]]:
-    """Return by line and column what can be changed: by which operators, and their occurrence in the file."""
+    """Return (line, column) → possible changes, as pairs of operator and occurrence in the file."""
     from cosmic_ray.ast import ast_nodes, get_ast
 
     idle, signs = (
         {"name", "newline", "string", "fstring_string", "endmarker"},
         {*["+", "-", "*", "/", "//", "%", "**", ">>", "<<", "|", "&", "^"]},
     )
-    nodes = [  # without the leaves that no operator looks at: most of the tree
+    nodes = [  # skip leaves that no operator inspects, which are most of the tree
         node
         for node in ast_nodes(get_ast(source))
         if node.type not in idle and (node.type != "operator" or node.value in signs)
@@ -100,35 +100,35 @@ def spoil(source: str, operator: str, occurrence: int) -> str:
 
 
 def mutant(file: str, source: str, operator: str, occurrence: int) -> Mutant | None:
-    """Return a mutant; None where it is no Python, or the same."""
+    """Create a mutant; return None if it is not valid Python or does not differ."""
     try:
         after = spoil(source, operator, occurrence)
         if ast.dump(ast.parse(after)) == ast.dump(ast.parse(source)):
             return None
-    except (SyntaxError, AttributeError):  # cosmic-ray's own, of exceptions that are named with a dot
+    except (SyntaxError, AttributeError):  # raised inside cosmic-ray for exception names that contain a dot
         return None
     old, new = source.splitlines(), after.splitlines()
     start = next((k for k, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
     while min(len(old), len(new)) > start and old[-1] == new[-1]:
         del old[-1], new[-1]
     old, new = old[start:], [line for line in new[start:] if line.strip()]
-    while old and not old[0].strip():  # goes with a decorator
+    while old and not old[0].strip():  # an empty line removed with a decorator
         del old[0]
         start += 1
     return Mutant(file, start + 1, operator, occurrence, "\n".join(old), "\n".join(new))
 
 
 def package(file: str) -> str:
-    """Return under which name a file's mutants are counted."""
+    """Return the package name that a file's mutants are counted under."""
     folder = str(Path(file).parent)
     return "programs" if folder == "." else folder
 
 
 def sample(sources: Mapping[str, str], count: int, seed: int) -> list[Mutant]:
-    """Draw mutants of files: at most one for a place, and of packages by the square root of their places.
+    """Sample mutants: at most one per place, and from each package in proportion to the square root of its places.
 
-    What is drawn depends on the lines' text, not on their numbers: an edit elsewhere leaves nearly all of it, and a
-    larger count adds to it.
+    The sample depends on the text of lines, not on their numbers: edits elsewhere leave it nearly unchanged, and a
+    larger count extends it.
     """
 
     def chance(*of: Any) -> bytes:
@@ -159,7 +159,7 @@ def sample(sources: Mapping[str, str], count: int, seed: int) -> list[Mutant]:
 
 @contextlib.contextmanager
 def spoiled(path: Path, mutant: Mutant) -> Iterator[None]:
-    """Apply a mutant to a file for as long as the block lasts."""
+    """Apply a mutant to a file within a `with` block."""
     source = path.read_bytes()
     try:
         path.write_text(spoil(source.decode(), mutant.operator, mutant.occurrence))

@@ -1,8 +1,8 @@
-"""Train PPO on OpenSim's arm and runner with two workers, and keep what they learned.
+"""Train PPO on OpenSim's arm and runner with two workers, and save returns and learning curves.
 
-``python benchmarks/opensim_learning.py`` trains each for its time (10 and 15 minutes) and writes
-``benchmarks/results/opensim_learning.json`` and ``assets/images/opensim_learning.png``. A task that is in the file
-already, of the same commit, is left out; ``--tasks`` alone draws the picture of what is there.
+``python benchmarks/opensim_learning.py`` trains them for 10 and 15 minutes and writes
+``benchmarks/results/opensim_learning.json`` and ``assets/images/opensim_learning.png``. A task whose results are from
+the current commit is skipped. ``--tasks`` without a value only plots the existing results.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from milozero.helpers.files import write_bytes  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "results" / "opensim_learning.json"
 PICTURE = ROOT / "assets" / "images" / "opensim_learning.png"
 TASKS = {"arm": "tasks/train_opensim_arm_ppo.yaml", "run": "tasks/train_opensim_run_ppo.yaml"}
-EPISODES = 50  # of an evaluation
-OTHER_SEED = 1000  # targets that training never evaluated on
+EPISODES = 50  # per evaluation
+OTHER_SEED = 1000  # random targets that training never used for evaluation
 
 
 def train(name: str, data: Path) -> Path:
-    """Train anew with two workers; return the folder of checkpoints."""
+    """Train a new run with two workers; return its folder of checkpoints."""
     uuid = f"opensim_{name}.{time.strftime('%Y%m%d_%H%M%S')}"
     command = ["mpiexec", "-n", "2", sys.executable, "main.py", "--task=train", f"--config={TASKS[name]}"]
     subprocess.run([*command, f"--data_dir={data}", f"--uuid={uuid}"], cwd=ROOT, check=True)
@@ -48,7 +48,7 @@ def train(name: str, data: Path) -> Path:
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """Return what the policy does before the first update and after the last, over the same random targets."""
+    """Evaluate the policy before the first and after the last update, on the same random targets."""
     content = checkpoint.load(folder / "last.pt")
     settings = settings_from_metadata(content["config"])
     env = make_env(content["config"]["env_id"], None, to_kwargs(settings.common.env_kwargs))
@@ -62,7 +62,7 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def performance(agent: Any, env: Any) -> dict[str, float]:
-    """Return mean return and length of episodes, and for the arm the tip's mean distance from its target."""
+    """Return the mean return and length of episodes and, for the arm, the tip's mean distance from its target."""
     returns, lengths, last, throughout = [], [], [], []
     for seed in episode_seeds(OTHER_SEED, EPISODES):
         distances: list[float] = []
@@ -82,7 +82,7 @@ def performance(agent: Any, env: Any) -> dict[str, float]:
 
 
 def curve(logs: Path) -> list[dict[str, float]]:
-    """Return twenty points of the learning curve: steps and mean training return."""
+    """Return twenty points of the learning curve (steps and mean training return)."""
     with open(logs / "progress.csv") as file:
         rows = [row for row in csv.DictReader(file) if row["return_mean"] not in ("", "nan")]
     groups = [rows[len(rows) * k // 20 : len(rows) * (k + 1) // 20] for k in range(20)]
@@ -97,7 +97,7 @@ def curve(logs: Path) -> list[dict[str, float]]:
 
 
 def draw(results: dict[str, Any]) -> None:
-    """Draw each task's training returns, and what its policy came to without noise before and after."""
+    """Plot each task's training returns, and its deterministic policy's return before and after training."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")
@@ -114,11 +114,11 @@ def draw(results: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Train, measure and keep each task."""
+    """Train and evaluate each task and save its results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="*", choices=TASKS, default=list(TASKS))
     parser.add_argument("--data_dir", type=Path, default=ROOT / "data")
-    parser.add_argument("--again", action="store_true", help="even where the results are there")
+    parser.add_argument("--again", action="store_true", help="retrain even if the results are current")
     options = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in options.tasks:

@@ -1,7 +1,7 @@
-"""Control steps a second of the OpenSim environments on one core, with either preset.
+"""Measure control steps per second of the OpenSim environments on one core, with both presets.
 
 ``python benchmarks/opensim_speed.py`` takes two minutes and writes ``benchmarks/results/opensim_speed.json``. The
-presets alternate, so that a machine that slows down meanwhile slows both.
+presets alternate, so that changes in the machine's speed affect both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROUNDS, STEPS = 5, 100
 
 
 def pace(env: object, seed: int) -> float:
-    """Return control steps a second of random excitations, resets included."""
+    """Return control steps per second with random excitations, including resets."""
     env = env.unwrapped  # type: ignore[attr-defined]
     rng = np.random.default_rng(seed)
     env.reset(seed=seed)
@@ -31,7 +31,7 @@ def pace(env: object, seed: int) -> float:
 
 
 def main() -> None:
-    """Measure, print and keep a row for each environment."""
+    """Measure, print and save a row for each environment."""
     sys.path.insert(0, str(ROOT))
     from milozero import environments
     from milozero.environments.opensim.suite import TASKS

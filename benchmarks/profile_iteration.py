@@ -1,4 +1,4 @@
-"""Where an iteration's time goes: physics, inference, the rest of the rollout, update, communication.
+"""Profile an iteration: physics, inference, the rest of the rollout, update and communication.
 
 python benchmarks/throughput.py --profile
 mpiexec -n 2 python benchmarks/throughput.py --profile
@@ -25,11 +25,11 @@ MINIBATCHES = COUNTED * ROLLOUT_LEN // BATCH_SIZE * EPOCHS
 
 
 class Stopwatch:
-    """Adds up the seconds spent in functions, without those spent in the timed functions that they call."""
+    """Sums the seconds spent in functions, excluding timed functions that they call."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
-        self._inside = [0.0]  # seconds of timed calls within each timed call that is running
+        self._inside = [0.0]  # for each running timed call, the seconds of timed calls within it
 
     def around(self, owner: Any, name: str, part: str) -> None:
         """Time each call of ``owner.name`` as `part`."""
@@ -49,7 +49,7 @@ class Stopwatch:
 
 
 def measure(env_id: str, comm: Comm) -> tuple[float, dict[str, float]]:
-    """Return this worker's seconds for `COUNTED` iterations, and how many of them each part took."""
+    """Return this worker's seconds for `COUNTED` iterations, in total and for each part."""
     torch.set_num_threads(1)
     watch = Stopwatch()
     env = environments.make_vector_env(env_id, NUM_ENVS)
@@ -82,5 +82,5 @@ def profile(env_id: str) -> None:
         steps = COUNTED * ROLLOUT_LEN
         print(f"{env_id}, {comm.size} worker(s): {steps * comm.size / total:,.0f} steps/s")
         for name, seconds in sorted(parts.items(), key=lambda part: -part[1]):
-            print(f"  {name:22}{seconds / steps * 1e6:7.1f} µs a step {seconds / total:6.1%}")
+            print(f"  {name:22}{seconds / steps * 1e6:7.1f} µs/step {seconds / total:6.1%}")
         print(f"  one minibatch of {BATCH_SIZE} takes {minibatch:.0f} µs")

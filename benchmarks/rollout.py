@@ -1,10 +1,10 @@
-"""Rollouts alone: this project's, EnvPool stepping without a policy, and two halves that overlap.
+"""Compare rollouts: this project's, EnvPool without a policy, and two overlapping halves.
 
-Overlapped, the policy answers one half of the environments while the simulator steps the other. That hides the
-policy's time behind the simulator's where a worker has a second core to itself; where it has not, each vector step
-is paid for twice. So each way is measured with one worker, and with a worker on every core at the same time.
+With overlapping halves, the policy computes actions for one half of the environments while the simulator steps the
+other. This hides the policy's time if the worker has a second core to itself; otherwise it only doubles the overhead
+of vector steps. Each way is therefore measured with one worker, and with one worker on every core at the same time.
 
-    python benchmarks/rollout.py        # the table, benchmarks/results/rollout.json
+    python benchmarks/rollout.py        # prints the results, writes benchmarks/results/rollout.json
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WAYS = ("envpool", "rollout", "halves")
 
 
 def step_envpool(env_id: str) -> Callable[[], None]:
-    """Return what steps EnvPool by its own gymnasium API with random actions, as many steps as a rollout has."""
+    """Return a function that takes a rollout's number of random steps through EnvPool's gymnasium API."""
     import envpool
 
     pool = envpool.make(env_id, env_type="gymnasium", num_envs=NUM_ENVS, seed=0, num_threads=1)
@@ -42,7 +42,7 @@ def step_envpool(env_id: str) -> Callable[[], None]:
 
 
 def make_agent(env_id: str, num_envs: int) -> tuple[Any, Any]:
-    """Return the project's environments and a fresh agent."""
+    """Create this project's environments and a new agent."""
     from milozero import environments
     from milozero.agents import agent_class
     from milozero.agents.base import AgentContext
@@ -54,7 +54,7 @@ def make_agent(env_id: str, num_envs: int) -> tuple[Any, Any]:
 
 
 def collect(env_id: str) -> Callable[[], None]:
-    """Return what collects one of the project's rollouts."""
+    """Return a function that collects a rollout with this project's code."""
     from milozero.agents.rollout import rollout_generator
 
     rollouts = rollout_generator(*make_agent(env_id, NUM_ENVS), STEPS * NUM_ENVS, 0)
@@ -66,7 +66,7 @@ def collect(env_id: str) -> Callable[[], None]:
 
 
 def collect_in_halves(env_id: str) -> Callable[[], None]:
-    """Return what collects as many steps by EnvPool's send and recv, half of the environments at a time."""
+    """Return a function that collects a rollout with EnvPool's send and recv, half of the environments at a time."""
     import envpool
 
     half = NUM_ENVS // 2
@@ -90,7 +90,7 @@ def collect_in_halves(env_id: str) -> Callable[[], None]:
 
 
 def measure(env_id: str, way: str, seconds: float = 4.0) -> float:
-    """Return environment steps per second of one way of stepping, in this process."""
+    """Measure one of `WAYS` in this process; return environment steps per second."""
     import torch
 
     torch.set_num_threads(1)
@@ -104,7 +104,7 @@ def measure(env_id: str, way: str, seconds: float = 4.0) -> float:
 
 
 def together(env_id: str, way: str, workers: int) -> float:
-    """Return the steps per second of `workers` processes at the same time, added up."""
+    """Return the total steps per second of `workers` processes that run at the same time."""
     command = [sys.executable, str(ROOT / "benchmarks/rollout.py"), f"--envs={env_id}", f"--way={way}"]
     processes = [
         subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) for _ in range(workers)
@@ -113,7 +113,7 @@ def together(env_id: str, way: str, workers: int) -> float:
 
 
 def compare(env_id: str, repeats: int) -> dict[str, dict[str, float]]:
-    """Return, for one worker and for a worker on every core, each way's median steps per second and ratios."""
+    """Return median steps per second and ratios, for one worker and for one worker on every core."""
     found = {}
     for workers in (1, len(os.sched_getaffinity(0))):
         rows = [{way: together(env_id, way, workers) for way in WAYS} for _ in range(repeats)]
@@ -125,11 +125,11 @@ def compare(env_id: str, repeats: int) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    """Measure, print and write the table."""
+    """Measure, print and save the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envs", nargs="+", default=["Hopper-v5", "HalfCheetah-v5"])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--way", choices=WAYS, help="measure this one in this process and print the speed")
+    parser.add_argument("--way", choices=WAYS, help="only measure this one and print steps per second")
     args = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     if args.way:

@@ -1,4 +1,4 @@
-"""Stable-Baselines3's PPO at the benchmark's settings; prints one JSON line. Run by throughput.py."""
+"""Stable-Baselines3's PPO with the benchmark's settings; prints one JSON line. throughput.py runs it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from stable_baselines3.common.env_util import make_vec_env
 
 
 class Clock(BaseCallback):
-    """Notes when each rollout starts and each update, which follows it."""
+    """Records when each rollout and each update starts."""
 
     def __init__(self) -> None:
         super().__init__()
         self.marks: list[tuple[float, int]] = []
-        self.updates: list[float] = []  # when they started
+        self.updates: list[float] = []  # start times
 
     def _on_rollout_start(self) -> None:
         self.marks.append((time.perf_counter(), self.num_timesteps))
@@ -32,7 +32,7 @@ class Clock(BaseCallback):
 
 
 def main() -> None:
-    """Train, and print steps per second and µs per minibatch after the first two iterations."""
+    """Train and print steps per second and µs per minibatch after the first two iterations."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--env_id", required=True)
     parser.add_argument("--num_envs", type=int, required=True)

@@ -1,21 +1,22 @@
-"""How training scales over workers: measured where cores exist, predicted for 2 to 1,024 beyond.
+"""Measure how training scales with the workers that this machine has cores for, and predict 2 to 1,024 workers.
 
-Weak scaling keeps each worker's share (rollout_len, batch_size); strong scaling keeps the global rollout and
-minibatch and divides them. The prediction adds up, for one iteration of n workers,
+Weak scaling keeps each worker's share (rollout_len, batch_size); strong scaling divides a fixed global rollout and
+minibatch among the workers. The predicted time of an iteration with n workers is the sum of
 
-- the rollout and the update's minibatches, as measured with one worker (a minibatch of B rows costs a + b B);
-- one all-reduce of the gradient a minibatch: log2(n) rounds (recursive doubling), each a latency and the gradient's
-  bytes over the bandwidth (Hockney 1994), as fitted to all-reduces measured here. Over several nodes it is
-  hierarchical, as Open MPI's han does it: added up within each node, exchanged between nodes by one worker of each
-  in log2(nodes) rounds that cost what --latency_us and --bandwidth_gbs say, and handed out within each node;
-- the waiting for the slowest worker, once for the rollout and once a minibatch: the expected largest of n normal
-  deviations (Blom 1958) whose size was measured with one worker, hiccups of the machine included.
+- the rollout and the minibatches of the update, as measured with one worker (a minibatch of B rows costs a + b B);
+- one all-reduce of the gradient per minibatch: log2(n) rounds (recursive doubling), each costing a latency plus the
+  gradient's bytes divided by the bandwidth (Hockney 1994), both fitted to all-reduces measured on this machine.
+  Across nodes, the all-reduce is hierarchical, as in Open MPI's han: summed within each node, exchanged by one worker
+  per node in log2(nodes) rounds with --latency_us and --bandwidth_gbs, then broadcast within each node;
+- waiting for the slowest worker, once per rollout and once per minibatch: the expected maximum of n normal
+  deviations (Blom 1958), with the standard deviation measured with one worker, including disturbances by the machine.
 
-It assumes a core and a share of the memory bandwidth for each worker, equal nodes, and no other traffic. The
-prediction for two workers stands beside the measurement: the difference is what the model leaves out.
+The model assumes that each worker has a core and its share of the memory bandwidth, that all nodes are equal, and
+that there is no other traffic. The prediction for two workers is printed beside the measurement; the difference is
+what the model omits.
 
-    python benchmarks/scaling.py             # the tables, results/scaling.json
-    python benchmarks/scaling.py --learning  # what more workers do to learning, results/scaling_learning.json
+    python benchmarks/scaling.py             # prints the tables, writes results/scaling.json
+    python benchmarks/scaling.py --learning  # how more workers affect learning; writes results/scaling_learning.json
 """
 
 from __future__ import annotations
@@ -40,31 +41,29 @@ from throughput import RESULTS, ROOT, _run, milozero  # beside this file
 SIZES = (1, 1_000, 10_000, 100_000, 1_000_000)  # floats
 BATCHES = (16, 64, 256)
 EPOCHS = 10
-OPERATOR = (
-    10e-6  # seconds: what a lone worker's minibatch takes longer where an all-reduce that does nothing is called
-)
+OPERATOR = 10e-6  # seconds that calling an empty all-reduce adds to a single worker's minibatch
 COUNTS = tuple(2**k for k in range(1, 11))
 
 
 @dataclass(frozen=True)
 class Model:
-    """What an iteration is made of; times in seconds."""
+    """The parts of an iteration's duration; times in seconds."""
 
-    step: float  # one environment step, with its share of the policy and of the update's preparation
-    rollout_deviation: float  # of a rollout of 2,048 steps
-    minibatch: float  # one minibatch whatever its size
-    row: float  # more for each of its rows
-    minibatch_deviation: float  # of one minibatch
+    step: float  # one environment step, including its share of the policy and of preparing the update
+    rollout_deviation: float  # standard deviation of a rollout of 2,048 steps
+    minibatch: float  # fixed cost of a minibatch
+    row: float  # additional cost per row of a minibatch
+    minibatch_deviation: float  # standard deviation of a minibatch
     operator: float  # calling the all-reduce from compiled code
-    latency: float  # of a message within a node
+    latency: float  # per message within a node
     bandwidth: float  # within a node, bytes/s
     far_latency: float  # between nodes
     far_bandwidth: float
-    cores: int  # workers of a node
+    cores: int  # workers per node
     parameters: int
 
     def all_reduce(self, workers: int) -> float:
-        """Return the seconds of one gradient's all-reduce."""
+        """Return the seconds of an all-reduce of the gradient."""
         if workers == 1:
             return 0.0
         size, nodes = self.parameters * 4, max(workers / self.cores, 1.0)
@@ -73,9 +72,9 @@ class Model:
         return self.operator + (near if nodes == 1 else 2 * near + far)
 
     def iteration(self, workers: int, rollout_len: int, batch_size: int) -> float:
-        """Return the seconds of one iteration, each worker with that share."""
+        """Return the seconds of an iteration in which each worker has this rollout and minibatch."""
         minibatches = EPOCHS * rollout_len // batch_size
-        # a deviation of independent steps grows with the root of their number
+        # the standard deviation of a sum of independent steps grows with the root of their number
         waiting = self.rollout_deviation * math.sqrt(rollout_len / 2048) * expected_largest(workers)
         waiting += minibatches * self.minibatch_deviation * expected_largest(workers)
         update = minibatches * (self.minibatch + self.row * batch_size + self.all_reduce(workers))
@@ -87,24 +86,24 @@ class Model:
 
 
 def expected_largest(n: int) -> float:
-    """Return the expected largest of n standard normal deviations (Blom 1958); 0 of one."""
+    """Return the expected maximum of n standard normal deviations (Blom 1958); 0 if n is 1."""
     return statistics.NormalDist().inv_cdf((n - 0.375) / (n + 0.25)) if n > 1 else 0.0
 
 
 def fit_network(medians: list[float]) -> tuple[float, float]:
-    """Return latency (s) and bandwidth (bytes/s) of one round, from all-reduces of `SIZES` between two workers."""
+    """Fit latency (s) and bandwidth (bytes/s) of a round to all-reduces of `SIZES` between two workers."""
     small, gradient = medians[0], medians[SIZES.index(10_000)]
     return small, 10_000 * 4 / max(gradient - small, 1e-9)
 
 
 def fit_minibatch(seconds: dict[int, float]) -> tuple[float, float]:
-    """Return (a, b) of the least-squares line a + b B through the seconds of minibatches of B rows."""
+    """Fit the seconds of minibatches of B rows by a least-squares line a + b B; return (a, b)."""
     b, a = np.polyfit(list(seconds), list(seconds.values()), 1)
     return float(a), float(b)
 
 
 def measure_all_reduce() -> None:
-    """Print the median seconds of an all-reduce of each of `SIZES`, as JSON, on rank 0 (run under mpiexec)."""
+    """Print the median seconds of an all-reduce for each of `SIZES` as JSON on rank 0 (run under mpiexec)."""
     from milozero.helpers.comm import make_comm
 
     comm = make_comm()
@@ -122,7 +121,7 @@ def measure_all_reduce() -> None:
 
 
 def measure_worker(env_id: str) -> None:
-    """Print, as JSON, what one worker's rollouts and minibatches take and how much that varies."""
+    """Print means and standard deviations of one worker's rollouts and minibatches as JSON."""
     import torch
 
     from milozero import environments
@@ -178,7 +177,7 @@ def measure_worker(env_id: str) -> None:
 
 
 def time_rollouts(env_id: str, num_envs: int) -> float:
-    """Return the seconds of one environment step of a rollout with so many environments."""
+    """Return the seconds per environment step of a rollout with `num_envs` environments."""
     from rollout import make_agent  # beside this file
 
     from milozero.agents.rollout import rollout_generator
@@ -194,9 +193,11 @@ def time_rollouts(env_id: str, num_envs: int) -> float:
 
 
 def measure_model(args: argparse.Namespace) -> tuple[Model, dict[str, float]]:
-    """Return the model of this machine, with the network between nodes that the command line describes.
+    """Measure this machine.
 
-    And, by the number of environments, the seconds of one environment step of a rollout.
+    Returns:
+        The model, with the network between nodes given on the command line, and the seconds per environment step of
+        a rollout for several numbers of environments.
     """
     this = [sys.executable, str(Path(__file__)), f"--env_id={args.env_id}"]
     found = json.loads(_run([*this, "--worker"]).splitlines()[-1])
@@ -220,7 +221,7 @@ def measure_model(args: argparse.Namespace) -> tuple[Model, dict[str, float]]:
 
 
 def scale(args: argparse.Namespace) -> None:
-    """Measure, fit, predict; print and write the tables."""
+    """Measure, fit and predict; print and save the tables."""
     counts = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= len(os.sched_getaffinity(0))]
     model, steps = measure_model(args)
     weak = {n: milozero(args.env_id, n, args.iterations) for n in counts}
@@ -259,10 +260,10 @@ def scale(args: argparse.Namespace) -> None:
 
 
 def learn(env_id: str, workers: int, batch_size: int, seed: int, steps: float) -> float:
-    """Return the final evaluation return of a run that learns as `workers` workers do.
+    """Return the final evaluation return of a run that is equivalent to training with `workers` workers.
 
-    It is one worker with as many times the environments, the rollout and the minibatch: the same gradients (held
-    against each other in tests/integration/test_workers.py), without the cores.
+    A single worker gets `workers` times the environments, rollout and minibatch. Its gradients are the same as those
+    of `workers` workers (tests/integration/test_workers.py compares them), but it needs only one core.
     """
     with tempfile.TemporaryDirectory() as folder:
         flags = [
@@ -279,9 +280,9 @@ def learn(env_id: str, workers: int, batch_size: int, seed: int, steps: float) -
 
 
 def study_learning(args: argparse.Namespace) -> None:
-    """Train as more and more workers would, for the same number of steps; print and write the final returns.
+    """Train as with 1 to 64 workers for the same number of steps; print and save the final returns.
 
-    One run on each core. A result that is there already is kept: an interrupted study goes on.
+    One run per core. Saved results are kept, so that an interrupted study resumes.
     """
     path = RESULTS / "scaling_learning.json"
     found: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
@@ -306,16 +307,16 @@ def study_learning(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Parse the command line and measure."""
+    """Parse the command line and run the selected benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env_id", default="Hopper-v5")
     parser.add_argument("--iterations", type=int, default=40)
-    parser.add_argument("--latency_us", type=float, default=2.0, help="between nodes; default: InfiniBand's")
-    parser.add_argument("--bandwidth_gbs", type=float, default=10.0, help="between nodes; default: InfiniBand's")
-    parser.add_argument("--cores", type=int, default=64, help="workers of a node")
-    parser.add_argument("--learning", action="store_true", help="what more workers do to learning instead")
-    parser.add_argument("--seeds", type=int, default=2, help="of --learning")
-    parser.add_argument("--steps", type=float, default=1e6, help="of --learning, environment steps over all workers")
+    parser.add_argument("--latency_us", type=float, default=2.0, help="latency between nodes (default: InfiniBand)")
+    parser.add_argument("--bandwidth_gbs", type=float, default=10.0, help="GB/s between nodes (default: InfiniBand)")
+    parser.add_argument("--cores", type=int, default=64, help="workers per node")
+    parser.add_argument("--learning", action="store_true", help="measure how more workers affect learning")
+    parser.add_argument("--seeds", type=int, default=2, help="seeds of --learning")
+    parser.add_argument("--steps", type=float, default=1e6, help="environment steps of --learning, over all workers")
     parser.add_argument("--all_reduce", action="store_true", help="only time all-reduces (run under mpiexec)")
     parser.add_argument("--worker", action="store_true", help="only time one worker")
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What a run costs besides its steps: ``-h``, start-up with compiled code in the cache, memory of a worker."""
+"""Measure the fixed costs of a run: ``-h``, start-up with cached compiled code, and memory of a worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAIN = [sys.executable, "main.py"]
 
 
 def help_seconds() -> float:
-    """Return the seconds that ``main.py -h`` takes."""
+    """Return the duration of ``main.py -h`` in seconds."""
     started = time.perf_counter()
     subprocess.run([*MAIN, "-h"], env=ENVIRONMENT, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started
@@ -45,8 +45,8 @@ def start(env_id: str, folder: str, iterations: int) -> tuple[float, float]:
     return seconds, usage.ru_maxrss / 1024
 
 
-def bc_pretrain_epochs(env_id: str) -> tuple[float, float]:
-    """Return `start` of a second run, which finds the first one's code in the cache."""
+def second_start(env_id: str) -> tuple[float, float]:
+    """Return the result of `start` for a second run, which finds compiled code in the cache."""
     for _ in range(2):
         with tempfile.TemporaryDirectory() as folder:
             result = start(env_id, folder, 8)

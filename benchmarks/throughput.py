@@ -1,13 +1,13 @@
-"""Environment steps per second of training, against Stable-Baselines3, CleanRL's style and bare physics, in one run.
+"""Compare environment steps per second of training with Stable-Baselines3, CleanRL's style and bare physics.
 
-The cases alternate, repeat by repeat, since machines are noisy; the table shows medians and ratios of the same
-run. Every trainer has the same networks (two tanh layers of 64 for policy and for value), 2048 steps an iteration
-and worker, minibatches of 64 and 10 epochs, and one thread. This project's runs, and the one in CleanRL's style,
-normalize observations and rewards besides. Iterations before the warm-up's end, which compile, do not count; nor
-does the evaluation at the end.
+The cases alternate within each repeat, because machines are noisy; the tables show medians, and ratios within one
+repeat. Every trainer has the same networks (two tanh layers of 64 units each for policy and value function), 2048
+steps per iteration and worker, minibatches of 64, 10 epochs and one thread. This project's runs, and the one in
+CleanRL's style, also normalize observations and rewards. Warm-up iterations, which include compilation, and the final
+evaluation are excluded.
 
-    python benchmarks/throughput.py                 # the tables, benchmarks/results/throughput.json and .png
-    python benchmarks/throughput.py --profile       # where an iteration's time goes
+    python benchmarks/throughput.py                 # prints the tables, writes results/throughput.json and .png
+    python benchmarks/throughput.py --profile       # splits an iteration into its parts
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 ENVIRONMENT = os.environ | ONE_THREAD | AS_ROOT | {"PYTHONPATH": str(ROOT)}
 WARM_UP = 4  # iterations
 
-# what is to be reached: name → environment → bound, at least where it is a ratio and at most where it has a unit
+# name → environment → target: a lower bound for ratios, an upper bound for figures with a unit
 TARGETS: dict[str, dict[str, float]] = {
     "1 worker / SB3's better": {"Hopper-v5": 3.5, "HalfCheetah-v5": 4.5},
     "1 worker / bare physics": {"Hopper-v5": 0.65, "HalfCheetah-v5": 0.42},
@@ -54,7 +54,7 @@ def _run(command: list[str]) -> str:
 
 
 def milozero(env_id: str, workers: int, iterations: int, rollout_len: int = 2048, batch_size: int = 64) -> float:
-    """Return steps per second of this project, over all workers."""
+    """Train with this project; return steps per second over all workers."""
     with tempfile.TemporaryDirectory() as folder:
         launcher = ["mpiexec", "-n", str(workers)] if workers > 1 else []
         flags = [f"--env_id={env_id}", f"--num_iters={iterations}", f"--data_dir={folder}", "--uuid=bench"]
@@ -68,31 +68,31 @@ def milozero(env_id: str, workers: int, iterations: int, rollout_len: int = 2048
 
 
 def peer(script: str, env_id: str, num_envs: int, iterations: int, measured: str = "steps_per_second") -> float:
-    """Return what another trainer's script beside this file measures of itself."""
+    """Run another trainer's script from this folder; return the figure that it measures."""
     flags = [f"--env_id={env_id}", f"--num_envs={num_envs}", f"--iterations={iterations}"]
     command = [sys.executable, str(ROOT / "benchmarks" / script), *flags]
     return float(json.loads(_run(command).splitlines()[-1])[measured])
 
 
 def rollouts(env_id: str, way: str) -> float:
-    """Return steps per second of rollouts alone, as rollout.py measures them."""
+    """Return steps per second of rollouts without updates, measured by rollout.py."""
     command = [sys.executable, str(ROOT / "benchmarks/rollout.py"), f"--envs={env_id}", f"--way={way}"]
     return float(_run(command).splitlines()[-1])
 
 
 def minibatch(env_id: str) -> float:
-    """Return µs of one minibatch's gradient and step."""
+    """Return the duration of a minibatch's gradient and optimizer step in µs."""
     printed = _run([sys.executable, str(Path(__file__)), "--profile", f"--envs={env_id}"])
     return float(re.findall(r"one minibatch of \d+ takes (\d+) µs", printed)[-1])
 
 
 def physics(env_id: str) -> float:
-    """Return steps per second of bare ``mj_step`` with random actions (in a process of its own)."""
+    """Return steps per second of bare ``mj_step`` with random actions, measured in a separate process."""
     return float(_run([sys.executable, str(Path(__file__)), "--physics", f"--envs={env_id}"]).splitlines()[-1])
 
 
 def step_physics(env_id: str, seconds: float = 4.0) -> float:
-    """Step `env_id` by bare ``mj_step`` for a while; return environment steps per second."""
+    """Step `env_id` with bare ``mj_step`` for some seconds; return environment steps per second."""
     import mujoco
     import numpy as np
 
@@ -105,7 +105,7 @@ def step_physics(env_id: str, seconds: float = 4.0) -> float:
     k, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
         for _ in range(50):
-            if k % 20 == 0:  # as short as a beginner's episodes, so that it stays upright
+            if k % 20 == 0:  # short episodes, as at the start of training, in which it stays upright
                 mujoco.mj_resetData(base.model, base.data)
             base.data.ctrl[:] = controls[k % 100]
             mujoco.mj_step(base.model, base.data, nstep=base.frame_skip)
@@ -114,7 +114,7 @@ def step_physics(env_id: str, seconds: float = 4.0) -> float:
 
 
 def cases(iterations: int) -> dict[str, Callable[[str], float]]:
-    """Return name → measurement of an environment."""
+    """Return a mapping from case to the function that measures it on an environment."""
     few = max(iterations // 4, 6)
     return {
         "MiloZero, 1 worker": lambda e: milozero(e, 1, iterations),
@@ -129,7 +129,7 @@ def cases(iterations: int) -> dict[str, Callable[[str], float]]:
 
 
 def compare(env_ids: list[str], repeats: int, iterations: int) -> dict[str, Any]:
-    """Return environment → case → list of steps per second, the cases taken in turn."""
+    """Measure all cases alternately; return environment → case → list of steps per second."""
     from rich.progress import Progress
 
     found: dict[str, dict[str, list[float]]] = {e: {name: [] for name in cases(iterations)} for e in env_ids}
@@ -145,7 +145,7 @@ def compare(env_ids: list[str], repeats: int, iterations: int) -> dict[str, Any]
 
 
 def ratios(found: dict[str, list[float]]) -> dict[str, float]:
-    """Return the ratios that matter: medians over the repeats of the ratio within each repeat."""
+    """Return the main ratios: the median over repeats of the ratio within each repeat."""
     pairs = {
         "1 worker / SB3's better": ("MiloZero, 1 worker", ("SB3, 8 envs", "SB3, 1 env")),
         "1 worker / bare physics": ("MiloZero, 1 worker", ("mj_step alone",)),
@@ -161,10 +161,10 @@ def ratios(found: dict[str, list[float]]) -> dict[str, float]:
 
 
 def costs(env_id: str) -> dict[str, float]:
-    """Return what else there are bounds for, on one environment."""
-    from start import bc_pretrain_epochs, help_seconds  # beside this file
+    """Measure the other figures in `TARGETS` on one environment."""
+    from start import help_seconds, second_start  # beside this file
 
-    seconds, memory = bc_pretrain_epochs(env_id)
+    seconds, memory = second_start(env_id)
     return {
         "one minibatch, µs": minibatch(env_id),
         "one minibatch of SB3, µs": peer("sb3_ppo.py", env_id, 8, 6, "minibatch_us"),
@@ -175,7 +175,7 @@ def costs(env_id: str) -> dict[str, float]:
 
 
 def verdict(name: str, env_id: str, value: float) -> str:
-    """Return how a figure stands to its bound."""
+    """Format a figure and whether it meets its target."""
     bound = TARGETS.get(name, {}).get(env_id)
     if bound is None:
         return f"{value:.2f}"
@@ -185,7 +185,7 @@ def verdict(name: str, env_id: str, value: float) -> str:
 
 
 def report(found: dict[str, dict[str, list[float]]], extra: dict[str, dict[str, float]], folder: Path) -> None:
-    """Print the tables; write throughput.json and throughput.png."""
+    """Print the tables; save throughput.json and throughput.png."""
     from matplotlib.figure import Figure
     from rich.console import Console
     from rich.table import Table
@@ -214,13 +214,15 @@ def report(found: dict[str, dict[str, list[float]]], extra: dict[str, dict[str, 
 
 
 def main() -> None:
-    """Parse the command line and measure."""
+    """Parse the command line and run the selected benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envs", nargs="+", default=["Hopper-v5", "HalfCheetah-v5"])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--iterations", type=int, default=60, help="of this project; SB3 gets a quarter")
-    parser.add_argument("--profile", action="store_true", help="split an iteration into its parts instead")
-    parser.add_argument("--physics", action="store_true", help="step physics alone and print the speed")
+    parser.add_argument(
+        "--iterations", type=int, default=60, help="this project's iterations; the baselines run a quarter"
+    )
+    parser.add_argument("--profile", action="store_true", help="split an iteration into its parts")
+    parser.add_argument("--physics", action="store_true", help="only measure bare physics and print steps per second")
     args = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     if args.physics:

@@ -1,6 +1,6 @@
-"""Kill training runs at random moments, resume them, and hold the end against a run that was never killed.
+"""Kill training runs at random moments, resume them, and compare the results with a run that was never killed.
 
-``make torture`` runs all of it and rewrites the table of docs/reliability.md; every algorithm of `AGENTS` takes part.
+``make torture`` tests every algorithm in `AGENTS` and updates the table of docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ENVIRONMENT = os.environ | {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
 }
-# Many small iterations and many checkpoints: a random moment then often falls into the writing of one.
+# Many small iterations and many checkpoints, so that random moments often hit the writing of a checkpoint.
 FLAGS = (
     "--task=train",
     "--num_envs=4",
@@ -51,7 +51,7 @@ FLAGS = (
     "--seed=5",
 )
 DEMOS = (f"--expert_path={ROOT / 'data/demos/Hopper-v3'}", "--num_demos=4", "--demo_subsampling=5")
-TIMES = ("seconds", "steps_per_second", "time_left")  # the columns of progress.csv that no two runs share
+TIMES = ("seconds", "steps_per_second", "time_left")  # columns of progress.csv that differ between runs
 
 
 @dataclass(frozen=True)
@@ -60,25 +60,25 @@ class Case:
 
     algo: str
     workers: int
-    how: str  # who is killed: "a worker", "the launcher"; "SIGUSR1": asked to stop; or "anything", by chance
+    how: str  # "a worker" or "the launcher" is killed, "SIGUSR1" asks to stop, "anything" chooses at random
     compile: bool = False
     env_id: str = "Hopper"
 
     @property
     def name(self) -> str:
-        """What is trained, in words."""
+        """A description of the run for the table."""
         workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
         return f"{self.algo}, {self.env_id.partition(':')[2] or self.env_id}, {workers}{', compiled' * self.compile}"
 
 
 def cases(algos: list[str]) -> list[Case]:
-    """Return the rows for some algorithms."""
+    """Return the cases for these algorithms."""
     rows = []
     for algo in algos:
         rows += [Case(algo, 1, "a worker"), Case(algo, 2, "a worker"), Case(algo, 2, "the launcher")]
         rows += [Case(algo, 1, "SIGUSR1"), Case(algo, 2, "SIGUSR1")]
         rows += [Case(algo, 3, "anything")]
-        if algo == "ppo":  # there are no demonstrations of it
+        if algo == "ppo":  # the other algorithms have no demonstrations of this environment
             rows += [Case(algo, 1, "anything", env_id="tests.support.user_envs:Bounded-v0")]
         rows += [Case(algo, 2, "a worker", compile=True)]
     return rows
@@ -86,7 +86,7 @@ def cases(algos: list[str]) -> list[Case]:
 
 @functools.cache
 def expert() -> Path:
-    """Return the checkpoints of somebody to ask, good or not."""
+    """Train a short run as the expert for DAgger, however weak; return its checkpoints."""
     data = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, data)
     flags = ("--env_id=Hopper", "--num_iters=1", "--uuid=expert", f"--data_dir={data}", "--no-compile")
@@ -95,7 +95,7 @@ def expert() -> Path:
 
 
 def teachers(algo: str) -> tuple[str, ...]:
-    """Return the flags that name whom an algorithm learns from."""
+    """Return the flags for the expert or the demonstrations that an algorithm learns from."""
     if "expert_model" in settings_names("train", algo):
         return (
             f"--expert_model={expert()}",
@@ -107,7 +107,7 @@ def teachers(algo: str) -> tuple[str, ...]:
 
 
 def command(case: Case, folder: Path, iterations: int) -> list[str]:
-    """Return what starts, or goes on with, the run in a folder."""
+    """Return the command that starts or resumes the run in a folder."""
     launcher = ["mpiexec", "-n", str(case.workers)] if case.workers > 1 else []
     switch = "--compile" if case.compile else "--no-compile"
     flags = [
@@ -123,12 +123,12 @@ def command(case: Case, folder: Path, iterations: int) -> list[str]:
 
 
 def workers_of(folder: Path) -> list[int]:
-    """Return the processes that train in a folder, without their launcher."""
+    """Return the process ids of the workers that train in a folder, without their launcher."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
-        except OSError:  # it ended meanwhile
+        except OSError:  # the process has ended in the meantime
             continue
         if f"--data_dir={folder}".encode() in words and words[1:2] == [str(ROOT / "main.py").encode()]:
             found.append(int(entry.name))
@@ -136,7 +136,7 @@ def workers_of(folder: Path) -> list[int]:
 
 
 def fingerprint(folder: Path) -> dict[str, Any]:
-    """Return what a finished run must have in common with one that was never killed."""
+    """Return what must be equal in a finished run and in one that was never killed."""
     import torch
 
     from milozero.experiment import checkpoint
@@ -157,7 +157,7 @@ def fingerprint(folder: Path) -> dict[str, Any]:
 
 
 def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield path and value of everything in nested mappings and lists."""
+    """Yield the path and value of every leaf in nested dictionaries and lists."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else None
     if items is None:
         yield path, tree
@@ -167,7 +167,7 @@ def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def to_the_end(case: Case, folder: Path, iterations: int) -> float:
-    """Run to the end; return the seconds it took."""
+    """Run until the end; return the duration in seconds."""
     started = time.monotonic()
     done = subprocess.run(
         command(case, folder, iterations), env=ENVIRONMENT, capture_output=True, text=True, timeout=300
@@ -178,7 +178,7 @@ def to_the_end(case: Case, folder: Path, iterations: int) -> float:
 
 
 def strike(case: Case, folder: Path, iterations: int, after: float, chance: random.Random) -> bool:
-    """Start the run, and kill it or ask it to stop `after` so many seconds; return whether it was still running."""
+    """Start the run, kill or stop it after `after` seconds; return whether it was still running."""
     process = subprocess.Popen(
         command(case, folder, iterations),
         env=ENVIRONMENT,
@@ -194,25 +194,25 @@ def strike(case: Case, folder: Path, iterations: int, after: float, chance: rand
     workers = workers_of(folder)
     how = chance.choice(["a worker", "the launcher", "SIGUSR1"]) if case.how == "anything" else case.how
     victim = chance.choice(workers) if how == "a worker" and workers else process.pid
-    with contextlib.suppress(ProcessLookupError):  # it ended just now
+    with contextlib.suppress(ProcessLookupError):  # the process has just ended
         os.kill(victim, signal.SIGUSR1 if how == "SIGUSR1" else signal.SIGKILL)
     process.wait(120)
     give_up = time.monotonic() + 60
     while workers_of(folder):
         if time.monotonic() > give_up:
-            sys.exit(f"{case.name}: workers of {folder} outlive the job: {workers_of(folder)}")
+            sys.exit(f"{case.name}: workers of {folder} are still running after the job ended: {workers_of(folder)}")
         time.sleep(0.1)
     return True
 
 
 def saved_iteration(folder: Path) -> int:
-    """Return the iteration that a killed run can go on from, 0 for none."""
+    """Return the iteration that a killed run can resume from; 0 if there is none."""
     path = folder / "logs/run/status.json"
     return (json.loads(path.read_text())["saved_iteration"] or 0) if path.exists() else 0
 
 
 def trained_seconds(folder: Path) -> float:
-    """Return how long a run trained, without its start and end."""
+    """Return the seconds that a run trained, without start-up and shutdown."""
     with (folder / "logs/run/progress.csv").open(newline="") as file:
         return float(list(csv.DictReader(file))[-1]["seconds"])
 
@@ -222,29 +222,29 @@ def torture(
     strikes: int,
     iterations: int,
     chance: random.Random,
-    say: Any = print,
+    log: Any = print,
     each: int = 3,
     *,
     during_start: bool = True,
 ) -> dict[str, Any]:
-    """Strike runs up to `each` times, let them end, and compare; return the row of the table.
+    """Strike runs up to `each` times, let them finish and compare them; return the row of the table.
 
     Args:
-        case: what is run, and who is struck.
-        strikes: how many there must be at least after which a run had something to go on from; one that comes too
-            early for that tests the start only, and is counted apart.
+        case: the run and what to strike.
+        strikes: minimum number of strikes after which a run resumes from a checkpoint. Strikes before the first
+            checkpoint only test start-up and are counted separately.
         iterations: length of the runs.
-        chance: draws moments and victims.
-        say: is told of each run.
-        each: strikes at one run.
-        during_start: whether some strikes come before the first iteration.
+        chance: source of random moments and victims.
+        log: called with a message about each run.
+        each: maximum number of strikes per run.
+        during_start: whether some strikes occur before the first iteration.
     """
     with tempfile.TemporaryDirectory() as scratch:
         reference = Path(scratch) / "reference"
-        if case.compile:  # fill the cache of compiled code
+        if case.compile:  # fills the cache of compiled code
             to_the_end(case, Path(scratch) / "first", iterations)
         seconds = to_the_end(case, reference, iterations)
-        start = seconds - trained_seconds(reference)  # until the first iteration, and for the end
+        start = seconds - trained_seconds(reference)  # start-up and shutdown
         wanted = fingerprint(reference)
         if each > 1:
             to_the_end(case, Path(scratch) / "again", iterations)
@@ -255,7 +255,7 @@ def torture(
         while len(resumed_from) < strikes:
             runs += 1
             folder = Path(scratch) / f"run{runs}"
-            reached: list[int] = []  # where it can go on from, after each strike
+            reached: list[int] = []  # iteration that it can resume from, after each strike
             while len(reached) < each and 0 <= (reached or [0])[-1] < iterations:
                 left = 1.0 - (reached or [0])[-1] / iterations
                 moment = chance.uniform(
@@ -269,8 +269,8 @@ def torture(
             found = fingerprint(folder)
             equal += found == wanted
             if found != wanted:
-                say(f"DIFFERENT: {case.name}, struck at {reached}: {found} instead of {wanted}")
-            say(f"{case.name}, {case.how}: struck after iterations {reached} were saved")
+                log(f"DIFFERENT: {case.name}, struck after iterations {reached}: got {found}, expected {wanted}")
+            log(f"{case.name}, {case.how}: struck; iterations saved at each strike: {reached}")
     return {
         "what": case.name,
         "struck": case.how,
@@ -282,7 +282,7 @@ def torture(
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return the rows as a table in Markdown."""
+    """Return the rows as a Markdown table."""
     lines = [
         "| trained | killed or asked to stop | resumed (after iteration) | nothing saved | runs with the same end |",
         "|---|---|---|---|---|",
@@ -302,7 +302,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def keep(row: dict[str, Any]) -> None:
-    """Put a row in the place of its last result, and the table between its marks in the docs."""
+    """Save a row in place of its previous result, and update the table in the docs."""
     rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     places = [place for place, old in enumerate(rows) if (old["what"], old["struck"]) == (row["what"], row["struck"])]
     place = places[0] if places else len(rows)
@@ -314,13 +314,13 @@ def keep(row: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Torture the algorithms; return 1 where a run did not end as it should."""
+    """Kill and resume runs of the algorithms; return 1 if a result differs."""
     from milozero.agents import AGENTS
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--strikes", type=int, default=20, help="of each row, that a run was resumed after")
+    parser.add_argument("--strikes", type=int, default=20, help="minimum strikes per row after which a run resumes")
     parser.add_argument("--iterations", type=int, default=40, help="length of the runs")
-    parser.add_argument("--seed", type=int, default=None, help="of the moments; random by default")
+    parser.add_argument("--seed", type=int, default=None, help="seed of the random moments (default: random)")
     parser.add_argument("--algos", nargs="+", choices=sorted(AGENTS), default=sorted(AGENTS))
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed

@@ -1,11 +1,11 @@
-"""What W&B costs a run: its speed and its time without it, offline, with a server, and with a silent one.
+"""Measure what W&B costs a run: speed and duration without it, offline, with a server and with a silent server.
 
     python benchmarks/tracking.py [--steps=100000] [--repeats=3] [--workers 1 2]
 
-The kinds take turns, so that what else the machine does falls on all of them; each is compared with the run without
+The cases alternate, so that other load on the machine affects all of them; each is compared with the run without W&B
 of the same turn. With as many workers as cores, the client has no core to itself. The server is the tests' own, on
-loopback, and speaks with the real client. Writes benchmarks/results/tracking.json after each run, goes on from there
-where it was stopped, and puts the table into docs/wandb.md.
+loopback; the client is the real one. Saves benchmarks/results/tracking.json after each run, resumes from it if
+interrupted, and updates the table of docs/wandb.md.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT))
 RESULT = ROOT / "benchmarks" / "results" / "tracking.json"
 DOCUMENT = ROOT / "docs" / "wandb.md"
 TABLE = re.compile("(?<=<!-- made by: python benchmarks/tracking.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
 KINDS = ("without", "offline", "server", "silent server")
-WARM_UP = 3  # iterations that compiling falls into
+WARM_UP = 3  # first iterations, which include compilation
 
 
 def run(seed: int, steps: int, workers: int, flags: list[str], variables: dict[str, str]) -> tuple[float, float]:
-    """Train Hopper; return environment steps per second after the warm-up, and the seconds the whole command took."""
+    """Train Hopper; return environment steps per second after the warm-up and the seconds of the whole command."""
     with tempfile.TemporaryDirectory() as data:
         launcher = [shutil.which("mpiexec") or "mpiexec", "-n", str(workers)] if workers > 1 else []
         command = [*launcher, sys.executable, str(ROOT / "main.py"), "--task=train", "--env_id=Hopper"]
@@ -53,7 +53,7 @@ def run(seed: int, steps: int, workers: int, flags: list[str], variables: dict[s
 
 
 def table(runs: list[dict[str, Any]]) -> str:
-    """Return what was measured as a table in Markdown; each run is compared with the one without of its turn."""
+    """Return the results as a Markdown table; each run is compared with the run without W&B of its turn."""
     lines = [
         "| workers | W&B | steps/s | of the speed without | seconds more, the whole command |",
         "|---|---|---|---|---|",
@@ -73,9 +73,10 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measure, print, and keep the figures."""
+    """Measure, print and save the results."""
     from rich.progress import track
-    from wandb_server import WandbServer
+
+    from tests.support.wandb_server import WandbServer
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=100_000)

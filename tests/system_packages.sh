@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Install what some tests need: a terminal multiplexer, Slurm, a browser, rendering. Without root, only name the packages.
+# Install the packages that some tests need (tmux, Slurm, a browser, rendering). Without root, only list them.
 set -euo pipefail
-export DEBIAN_FRONTEND=noninteractive LC_ALL=C  # the messages below are English
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C  # BUSY matches English messages
 BUSY="Could not get lock|is held by process|Unable to acquire|Unable to lock"
-PATIENCE_S=${PATIENCE_S:-600}  # how long another package manager may keep the locks
+PATIENCE_S=${PATIENCE_S:-600}  # how long to wait for another package manager's locks
 POLL_S=${POLL_S:-5}
 
-# Run apt-get; while another package manager is at work, wait and try again.
+# Run apt-get; if another package manager holds a lock, wait and retry.
 apt() {
   local deadline=$((SECONDS + PATIENCE_S)) output
   until output=$(apt-get -qq -o DPkg::Lock::Timeout=0 "$@" 2>&1); do

@@ -126,7 +126,7 @@ def test_environment_on_a_cluster(tree, tmp_path):
     kept = (venv / "bin" / "python").lstat().st_ctime_ns
     again = set_up(tree, venv, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert "is as it should be" in again.stdout
+    assert "is up to date" in again.stdout
     assert "installing" not in again.stdout
     assert "\n2 workers, Open MPI v" in again.stdout
     assert (venv / "bin" / "python").lstat().st_ctime_ns == kept

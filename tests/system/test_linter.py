@@ -33,7 +33,7 @@ def lint(project, *flags, path=None):
 def test_nothing_to_rework(project):
     done = lint(project)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "to be reworked" not in done.stdout
+    assert "files to rework" not in done.stdout
 
 
 def test_names_the_files_and_repairs_what_can_be(project):
@@ -42,13 +42,13 @@ def test_names_the_files_and_repairs_what_can_be(project):
     (project / "good.py").write_text('"""Good no more."""\n\nx: int = "one"\n')
     done = lint(project)
     assert done.returncode == 1
-    listed = done.stdout.split("to be reworked")[1].splitlines()[1:]
+    listed = done.stdout.split("files to rework")[1].splitlines()[1:]
     assert [line.split()[0] for line in listed] == ["good.py", "types.sh", "untidy.py"]
 
     repaired = lint(project, "--fix")
     assert repaired.returncode == 1  # what only a person can mend is left
     assert (project / "untidy.py").read_text() == '"""Untidy."""\n\nx = [1, 2]\n'
-    listed = repaired.stdout.split("to be reworked")[1].splitlines()[1:]
+    listed = repaired.stdout.split("files to rework")[1].splitlines()[1:]
     assert [line.split()[0] for line in listed] == ["good.py", "types.sh"]
 
 
