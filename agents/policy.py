@@ -25,7 +25,7 @@ class PolicyAgent:
     device: torch.device
 
     def sample_noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
-        """Return the random numbers (steps, A) to sample one environment's actions with."""
+        """Return random numbers (steps, A) for sampling the actions of one environment."""
         return self.actor.head.sample_noise(rng, steps)
 
     def sample_actions(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:

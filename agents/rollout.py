@@ -52,7 +52,7 @@ class ActionSampler(Protocol):
     """The part of an agent that collects rollouts."""
 
     def sample_noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
-        """Return the random numbers (steps, ...) to sample one environment's actions with."""
+        """Return random numbers (steps, ...) for sampling the actions of one environment."""
 
     def sample_actions(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Return one sampled action for each observation (N, O)."""
@@ -102,16 +102,16 @@ def rollout_generator(
 
     Args:
         env: this worker's environments.
-        agent: samples the actions, with the parameters it has at each step.
+        agent: samples the actions, with its current parameters.
         rollout_len: environment steps per rollout, a multiple of the number of environments.
         seed: the run's seed; environment i draws its noise from stream ``first_env + i``.
         first_env: global index of this worker's first environment.
         reset_interval: iterations between resets of all environments; 0 never resets them.
-        replay_log: actions of a resumed run. The first rollouts replay them, and the caller discards these. The
-            generator then keeps the log up to date.
+        replay_log: actions of a resumed run. The first rollouts replay them; the caller discards these rollouts. The
+            generator keeps the log up to date.
 
     Raises:
-        NonFiniteError: if an observation, action or reward is NaN or infinite, naming the first one.
+        NonFiniteError: if an observation, action or reward is NaN or infinite; the message names the first one.
     """
     steps = rollout_len // env.num_envs
     streams = range(first_env, first_env + env.num_envs)
@@ -165,7 +165,7 @@ def _step_envs(
         for t in range(len(noise)):
             actions = agent.sample_actions(obs, noise[t]) if replayed_actions is None else replayed_actions[t]
             rollout.actions[t] = actions
-            if not np.isfinite(actions).all():  # raise before a simulator steps with it
+            if not np.isfinite(actions).all():  # before a simulator steps with it
                 _check_finite(rollout, t, first_env)
             rollout.mask[t] = ~done
             obs, reward, terminated, truncated = env.step(actions)
@@ -194,8 +194,8 @@ def _check_finite(rollout: Rollout, steps: int, first_env: int) -> None:
     """Check the first `steps` steps, the observation after them and the next action.
 
     Raises:
-        NonFiniteError: if any value is NaN or infinite. It names the earliest, e.g. the observation rather than the
-            action that the policy computed from it.
+        NonFiniteError: if a value is NaN or infinite; the message names the earliest, e.g. the observation rather
+            than the action computed from it.
     """
     evidence = {
         "obs": rollout.obs[: steps + 1],

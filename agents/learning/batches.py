@@ -1,4 +1,4 @@
-"""Batches packed into one matrix, so that shuffling is one gather and compiled code takes one argument."""
+"""Batches packed into one matrix: shuffling is one gather, and compiled code takes one argument."""
 
 from __future__ import annotations
 
