@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from milozero.agents.base import Agent
 
 LAYOUT_VERSION = 2  # of `PARTS`
-# part → type: settings; networks, optimizers and normalizers; progress; states that each worker has of its own
+# part → type: settings; networks, optimizers and normalizers; progress; the state of each worker
 PARTS: dict[str, type] = {"config": dict, "agent": dict, "counters": dict, "workers": list}
 CHECKSUM_MARK = (
     b"MiloZero sha256 "  # followed by the digest of the file up to here; zip readers ignore trailing bytes
@@ -27,7 +27,7 @@ TRAILER_BYTES = len(CHECKSUM_MARK) + 64
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of a run that was killed while writing. Requires that no other process writes here."""
+    """Remove the temporary files of a run that was killed while writing. No other process may write here."""
     for file in folder.glob(".*.pt.*"):
         file.unlink()
 
@@ -104,7 +104,7 @@ def _read_verified(path: Path) -> tuple[bytes, bool]:
 
 
 def _upgrade_version_1(content: dict[str, Any]) -> dict[str, Any]:
-    """Convert layout 1, which had no state of the environments: a run can resume from it, but not bit-exactly."""
+    """Convert layout 1, which lacks the state of the environments: resuming from it is not bit-exact."""
     optimizer = content.get("agent", {}).get("optimizer", {})
     optimizer["steps"] = int(optimizer["steps"])  # was a tensor of one float
     return content | {"version": LAYOUT_VERSION, "workers": []}
@@ -124,7 +124,7 @@ def check_structure(state: Any, expected: Any, path: str) -> None:
     """Check that a saved state has the structure of `expected`: nested mappings, lists and tensors.
 
     Raises:
-        ValueError: with the first path whose type, keys, length, shape or dtype differ.
+        ValueError: if a type, key, length, shape or dtype differs; the message names its path.
     """
     if type(state) is not type(expected):
         raise ValueError(f"{path} is of type {type(state).__name__}, not {type(expected).__name__}")
@@ -156,7 +156,7 @@ def restore_agent(agent: Agent, state: Any) -> None:
 
 
 def file_name(iter_num: int | str) -> str:
-    """Return the file name of a checkpoint: of an iteration, ``best`` or ``last``."""
+    """Return the file name of a checkpoint: an iteration, ``best`` or ``last``."""
     return f"{iter_num}.pt" if iter_num in ("best", "last") else f"iter_{iter_num}.pt"
 
 
@@ -177,7 +177,7 @@ def find(model_path: str, iter_num: str, flags: tuple[str, str] = ("model_path",
         flags: names of the flags, for error messages.
 
     Raises:
-        UserError: if there is no such checkpoint, with the existing ones.
+        UserError: if there is no such checkpoint; the message lists the existing ones.
     """
     folder = Path(model_path)
     if not os.path.isdir(folder):  # Path.is_dir raises if a parent is not readable
@@ -218,7 +218,7 @@ def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | N
 def prune(folder: Path, keep: int, iteration: int) -> None:
     """Remove all but the newest `keep` checkpoints up to `iteration`; 0 keeps all.
 
-    Keeps ``best``, ``last``, and later iterations, which a run leaves behind if it resumes from an earlier one.
+    Keeps ``best``, ``last`` and later iterations, which remain if a run resumes from an earlier one.
     """
     iterations = [name for name in list_checkpoints(folder) if name.isdecimal() and int(name) <= iteration]
     for name in iterations[:-keep] if keep else []:

@@ -9,7 +9,7 @@ T = typing.TypeVar("T")
 
 
 def with_progress(items: Iterable[T], description: str = "reading", total: float | None = None) -> Iterator[T]:
-    """Yield `items`, with a progress bar on a terminal.
+    """Yield `items` and show a progress bar.
 
     Args:
         items: the items to iterate over.

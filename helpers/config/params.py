@@ -43,7 +43,7 @@ class Param:
     secret: bool
 
     def allowed(self) -> tuple[Any, ...] | None:
-        """Return the choices. A callable is evaluated on each call, because users can extend registries."""
+        """Return the choices; a callable is called each time, because users can extend registries."""
         return tuple(self.choices()) if callable(self.choices) else self.choices
 
 
@@ -130,10 +130,10 @@ def build(cls: type, flags: Mapping[str, Any], file: Mapping[str, Any], path: st
 
 
 def _convert(name: str, value: Any, kind: Any, declared: Param, source: str) -> Any:
-    """Return `value` converted to its declared type and checked; element by element if the type is a tuple.
+    """Return `value`, converted to its declared type and checked; for a tuple type, element by element.
 
     Raises:
-        UserError: with the setting, its source and the expected values.
+        UserError: if it is invalid; the message names the setting, its source and the expected values.
     """
     if typing.get_origin(kind) is tuple:
         values = value if isinstance(value, (list, tuple)) else [value]
