@@ -64,7 +64,7 @@ class Transitions:
 def subsample_transitions(
     episodes: Sequence[Episode], every: int, rng: np.random.Generator, first_action: int = 0
 ) -> Transitions:
-    """Return every `every`-th step of each episode, starting at a random one of the first `every` steps.
+    """Return every `every`-th step of each episode, from a random offset.
 
     Ho and Ermon (2016, section 6) subsample by 20 to make imitation harder. A shorter episode yields one step.
 
@@ -95,7 +95,7 @@ def read_demos(
     Args:
         path: file or folder of the demonstrations.
         count: number of episodes; 0 for all.
-        with_progress: wraps a sequence to show a progress bar.
+        with_progress: wraps a sequence, e.g. to show a progress bar.
 
     Raises:
         UserError: if the path does not exist, cannot be read, or contains fewer episodes.

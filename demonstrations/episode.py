@@ -20,7 +20,7 @@ class Episode:
     rewards: np.ndarray  # (L,), unnormalized
     terminated: bool
     truncated: bool
-    metadata: Callable[[], Mapping[str, Any]] = dict  # reads the file's metadata: environment, versions, seed
+    metadata: Callable[[], Mapping[str, Any]] = dict  # reads environment, versions and seed from the file
 
     @property
     def return_(self) -> float:

@@ -98,7 +98,7 @@ def _summarize(episodes: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _remove_old_demos(folder: Path, count: int) -> None:
-    """Remove the extra demonstrations of a longer, earlier evaluation: a folder holds those of one policy only."""
+    """Remove the extra demonstrations of a longer, earlier evaluation: a folder holds those of one policy."""
     numbers = {path: path.stem.partition("_")[2] for path in folder.glob("episode_*.h5")}
     old = [path for path, number in numbers.items() if number.isdecimal() and int(number) >= count]
     for path in old:
@@ -108,13 +108,13 @@ def _remove_old_demos(folder: Path, count: int) -> None:
 
 
 def _progress_bar(comm: Comm) -> Progress:
-    """Return a progress bar of the first worker's episode, disabled if stdout is not a terminal."""
+    """Return a progress bar of rank 0's episode, disabled if stdout is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
     hidden = comm.rank != 0 or not sys.stdout.isatty()
-    return Progress(*columns, console=Console(), transient=True, disable=hidden)  # rich keeps its first for ever
+    return Progress(*columns, console=Console(), transient=True, disable=hidden)  # rich caches its first Console
 
 
 def _record_episode(

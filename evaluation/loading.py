@@ -66,10 +66,10 @@ def load_agent(
 
     Args:
         path: a checkpoint (``data/checkpoints/NAME/last.pt``), or the folder of an experiment's checkpoints.
-        env_kwargs: environment arguments that override those of training, e.g. ``frame_skip: 2``.
+        env_kwargs: environment arguments that override those of training, e.g. ``frame_skip=2``.
         device: torch device of the networks.
         iter_num: the checkpoint to load from a folder: an iteration, ``best`` or ``last``.
-        rendered: whether the environment will be rendered; checks that rendering works.
+        rendered: check that the environment can be rendered.
 
     Raises:
         UserError: if the checkpoint or its environment cannot be used, or cannot be rendered on this machine.
@@ -97,7 +97,7 @@ def load_agent(
 def load_expert(settings: Settings, env: Any, device: str) -> tuple[Agent | None, float | None]:
     """Return the agent that ``--expert_model`` names and its evaluation return.
 
-    The agent is None if the algorithm queries no expert; the return is None if the expert was never evaluated.
+    The agent is None if the algorithm queries no expert, the return if the expert was never evaluated.
 
     Raises:
         UserError: if the checkpoint cannot be used, or does not match the spaces of `env`.

@@ -2,7 +2,7 @@
 
 The interquartile mean and its stratified bootstrap follow "Deep Reinforcement Learning at the Edge of the Statistical
 Precipice" (Agarwal et al. 2021). The authors' library, rliable 1.2.0, which benchmarks/learning.py uses, is not used
-here: it adds eight dependencies, pins pandas to version 2, and requires equally many seeds for each environment.
+here: it adds eight dependencies, pins pandas to version 2 and requires the same number of seeds per environment.
 ``scipy.stats.bootstrap`` does not accept an environment with one seed.
 """
 

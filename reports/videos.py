@@ -59,7 +59,7 @@ def _iterate_videos(data: Path, study: Study) -> Iterator[Video]:
 
 
 def select_videos(videos: Sequence[Video]) -> list[Video]:
-    """Return the videos to show, from all videos, newest first: one per environment and method, then others."""
+    """Return the videos to show, given all, newest first: one per environment and method, then others."""
     seen: set[tuple[str, str]] = set()
     first = []
     for video in videos:

@@ -45,8 +45,8 @@ CONSOLE_METRICS = (
 def terminal_width() -> int | None:
     """Return the width of the user's terminal, or None if there is none.
 
-    mpiexec connects each worker to a pseudo-terminal even if its own output is redirected. Under mpiexec, this
-    function therefore checks the output of mpiexec (on Linux).
+    mpiexec connects each worker to a pseudo-terminal even if its own output is redirected. Under mpiexec, check the
+    output of mpiexec instead (on Linux).
     """
     try:
         if "OMPI_COMM_WORLD_SIZE" not in os.environ:
