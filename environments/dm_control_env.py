@@ -25,7 +25,7 @@ from milozero.helpers.errors import UserError, did_you_mean
 INSTALL = "pip install dm_control==1.0.50"
 RANDOM_MODEL_DOMAINS = ("lqr",)  # the seed determines the model itself: the stiffness of each spring
 CAMERAS = {"dmc:dog-fetch": 2}  # the task's camera 0 tracks the ball, not the robot
-DEFAULT_EPISODE_STEPS = 1000  # if dm_control has no time limit (LQR); all other tasks have this one
+DEFAULT_EPISODE_STEPS = 1000  # if dm_control has no time limit (LQR); all other tasks have this limit
 
 
 def is_installed() -> bool:
@@ -169,7 +169,7 @@ def load_task(env_id: str, task_kwargs: dict[str, Any], random: np.random.Random
                 f"{env_id} does not accept --env_kwargs={task_kwargs}: {' '.join(str(error).split())}"
             ) from None
     if env.physics.model.nhfield:
-        # On a new terrain dm_control would open OpenGL to update its own renderer, which is never used here.
+        # For a new terrain, dm_control would open OpenGL to update its own renderer, which is not used here.
         physics = type(env.physics)
         env.physics.__class__ = type(physics.__name__, (physics,), {"contexts": None})
     time_limit = task_kwargs.get("time_limit", task_defaults["time_limit"])
@@ -207,7 +207,7 @@ def _quiet_dm_control(env_id: str) -> Iterator[None]:
         try:
             import dm_control.suite  # noqa: F401
             from absl import logging
-        except Exception as error:  # it imports the renderer in MUJOCO_GL, which raises arbitrary exceptions
+        except Exception as error:  # it imports the MUJOCO_GL renderer, which raises arbitrary exceptions
             reason = " ".join(str(error).split()).rstrip(".")
             raise UserError(f"{env_id}: cannot import dm_control: {reason}; try without MUJOCO_GL") from None
         level = logging.get_verbosity()

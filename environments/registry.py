@@ -69,7 +69,7 @@ def resolve(env_id: str) -> str:
 def check_env_id(env_id: str) -> None:
     """Check that an environment exists, with or without a version, even if its simulator is not installed.
 
-    An id ``module:Id`` passes unchecked: nothing is imported.
+    An id ``module:Id`` is not checked, because that would import the module.
 
     Raises:
         UserError: if the environment does not exist; the message suggests similar ids.

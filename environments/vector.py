@@ -56,7 +56,7 @@ def check_first_obs(env_id: str, env: gymnasium.Env[Any, Any], has_kwargs: bool)
     Args:
         env_id: full id.
         env: the environment.
-        has_kwargs: whether the user passed ``--env_kwargs``; an exception during the reset is then a `UserError`.
+        has_kwargs: whether the user passed ``--env_kwargs``; then an exception during the reset is a `UserError`.
 
     Raises:
         UserError: if the observation has the wrong type or shape or is not finite.
@@ -98,7 +98,7 @@ class VectorEnv:
         num_envs: int,
     ) -> None:
         self._env = env
-        # Whether one background thread simulates while the caller waits.
+        # Whether a single background thread simulates while the caller waits.
         self.single_threaded = bool(getattr(env, "single_threaded", False))
         self.num_envs = num_envs
         self.observation_space = observation_space
