@@ -66,15 +66,7 @@ class PolicyAgent:
 
 
 def make_mlp(config: PolicyConfig, stack: str, inputs: int, rng: torch.Generator, **overrides: Any) -> MLP:
-    """Return the hidden layers of `stack`, with the activation and normalization of `config`.
-
-    Args:
-        config: hyper-parameters.
-        stack: hidden layers by name, e.g. ``mlp_100``.
-        inputs: number of input features.
-        rng: generator of the initial weights.
-        **overrides: keyword arguments of `MLP` that replace those of `config`.
-    """
+    """Return the hidden layers of `stack`, e.g. ``mlp_100``; `overrides` of `MLP` replace those of `config`."""
     return MLP(
         stack,
         inputs,

@@ -193,9 +193,7 @@ def _allocate(steps: int, env: VectorEnv) -> Rollout:
 def _check_finite(rollout: Rollout, steps: int, first_env: int) -> None:
     """Check the first `steps` steps, the observation after them and the next action.
 
-    Raises:
-        NonFiniteError: if a value is NaN or infinite; the message names the earliest, e.g. the observation rather
-            than the action computed from it.
+    The error names the earliest bad value, e.g. the observation rather than the action computed from it.
     """
     evidence = {
         "obs": rollout.obs[: steps + 1],

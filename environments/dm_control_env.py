@@ -177,11 +177,7 @@ def load_task(env_id: str, task_kwargs: dict[str, Any], random: np.random.Random
 
 
 def _check_kwargs(env_id: str, task_kwargs: dict[str, Any], defaults: dict[str, Any]) -> None:
-    """Check the names and types of a task's keyword arguments.
-
-    Raises:
-        UserError: if an argument is unknown or has the wrong type; the message names it.
-    """
+    """Check the names and types of a task's keyword arguments."""
     for name, value in task_kwargs.items():
         if name not in defaults:
             hint = did_you_mean(name, defaults) or f"; it accepts {', '.join(defaults)}"
@@ -195,11 +191,7 @@ def _check_kwargs(env_id: str, task_kwargs: dict[str, Any], defaults: dict[str, 
 
 @contextlib.contextmanager
 def _quiet_dm_control(env_id: str) -> Iterator[None]:
-    """Suppress dm_control's warnings about a missing display and deprecated features while it loads.
-
-    Raises:
-        UserError: if dm_control is not installed or cannot be imported.
-    """
+    """Suppress dm_control's warnings about a missing display and deprecated features while it loads."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if not is_installed():

@@ -116,10 +116,7 @@ class VectorEnv:
         return np.asarray(obs)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Step every environment.
-
-        Args:
-            actions: the policy's actions, (N, A) or (N,); clipped to the action space.
+        """Step every environment with the policy's actions (N, A) or (N,), clipped to the action space.
 
         Returns:
             Observations (N, O), rewards (N,), terminated (N,), truncated (N,).

@@ -82,11 +82,7 @@ def _server_hint(run_path: str, client: Any) -> str:
 
 
 def _find_run(api: Any, user: str, project: str, name: str) -> Any:
-    """Return the run with this id, or else with this name.
-
-    Raises:
-        UserError: if there is none, or more than one.
-    """
+    """Return the run with this id, or else with this name."""
     import wandb
 
     try:
@@ -109,11 +105,7 @@ def _find_run(api: Any, user: str, project: str, name: str) -> Any:
 
 
 def _find_file(run: Any, name: str, run_path: str, iter_num: str) -> Any:
-    """Return the file of a run's checkpoint.
-
-    Raises:
-        UserError: if there is none; the message lists the run's checkpoints.
-    """
+    """Return the file of a run's checkpoint; if there is none, the UserError lists the run's checkpoints."""
     files = [file for file in run.files() if file.name.endswith(".pt")]
     candidates = [file for file in files if file.name.rpartition("/")[2] == name]
     if not candidates:
@@ -126,11 +118,7 @@ def _find_file(run: Any, name: str, run_path: str, iter_num: str) -> Any:
 
 
 def _download(remote: Any, file: Path, run_path: str) -> None:
-    """Download a checkpoint to a temporary folder, verify it, and move it into place.
-
-    Raises:
-        UserError: if the download is damaged or not a checkpoint.
-    """
+    """Download a checkpoint to a temporary folder, verify it, and move it into place."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".download-") as folder:
         download = Path(remote.download(root=folder, replace=True).name)

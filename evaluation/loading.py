@@ -128,11 +128,7 @@ def load_reward(settings: Settings, env: Any, device: str) -> Agent | None:
 
 
 def _load_matching(flags: tuple[str, str], folder: str, iter_num: str, env: Any, device: str) -> LoadedAgent:
-    """Load the agent that two flags name.
-
-    Raises:
-        UserError: if it cannot be loaded, or its spaces differ from those of `env`.
-    """
+    """Load the agent that two flags name; its spaces must equal those of `env`."""
     loaded = load_agent(checkpoint.find(folder, iter_num, flags), device=device)
     if (loaded.observation_size, loaded.action_space) != (env.observation_size, env.action_space):
         raise UserError(

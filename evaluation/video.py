@@ -43,12 +43,7 @@ def make_render_error(error: Exception) -> UserError:
 
 
 class VideoWriter:
-    """Writes frames to an mp4 file; after an exception, removes it.
-
-    Args:
-        path: the mp4 file.
-        fps: frames per second.
-    """
+    """Writes frames to an mp4 file, at `fps` frames per second; after an exception, removes it."""
 
     def __init__(self, path: Path, fps: int) -> None:
         import imageio.v2

@@ -85,11 +85,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _read_verified(path: Path) -> tuple[bytes, bool]:
-    """Return a file's bytes without the checksum, and whether there is one.
-
-    Raises:
-        UserError: if the file cannot be read or its checksum does not match.
-    """
+    """Return a file's bytes without the checksum, which must match, and whether there is one."""
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -112,11 +112,7 @@ def _find_env_id(file: TaskFile, values: Mapping[str, Any]) -> str:
 
 
 def _check_owners(names: Sequence[str], task: str, algo: str) -> None:
-    """Check that a task uses all settings that were set.
-
-    Raises:
-        UserError: if it does not; the message names the tasks or algorithms that do.
-    """
+    """Check that a task uses all settings that were set; else the UserError names the tasks or algorithms that do."""
     used = settings_names(task, algo)
     for name in names:
         if name not in used:

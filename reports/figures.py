@@ -206,9 +206,7 @@ def _to_svg_parts(figure: Figure, title: str) -> tuple[str, str]:
 def render_png(panels: Sequence[tuple[str, str, Sequence[Curve], float]], styles: Mapping[str, LineStyle]) -> bytes:
     """Return learning curves as one PNG with a legend.
 
-    Args:
-        panels: environment, label of the vertical axis, curves, and expert return or NaN.
-        styles: label → style of each method.
+    Each panel is (environment, label of the vertical axis, curves, expert return or NaN).
     """
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)

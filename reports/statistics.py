@@ -32,11 +32,7 @@ def interquartile_mean(scores: np.ndarray) -> np.ndarray:
 def iqm_interval(strata: Sequence[np.ndarray]) -> tuple[float, float]:
     """Return the 95 % stratified bootstrap interval of the interquartile mean of all scores.
 
-    Args:
-        strata: scores (n,) of each environment; each environment is resampled separately.
-
-    Returns:
-        Lower and upper bound; NaN if no environment has more than one score.
+    Each stratum, the scores (n,) of one environment, is resampled separately. NaN if none has two scores.
     """
     if max(map(len, strata), default=0) < 2:
         return float("nan"), float("nan")

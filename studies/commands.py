@@ -33,10 +33,7 @@ STOP_TIMEOUT_S = 120.0  # for jobs to finish their iteration and save a checkpoi
 def launch_study(study: StudyConfig, launch: LaunchConfig, key: str) -> None:
     """Launch a study: start its jobs that are neither finished nor active, or only write their files.
 
-    Args:
-        study: what to run over.
-        launch: how to run it.
-        key: Weights & Biases key for the jobs that log to it.
+    Jobs that log to Weights & Biases use `key` unless ``--wandb_api_key`` is set.
 
     Raises:
         UserError: if a job could not start; then nothing is written.
@@ -234,9 +231,7 @@ def stop_study(folder: StudyFolder) -> None:
 def resubmit_study(folder: StudyFolder, key: str) -> None:
     """Restart the jobs that are neither finished nor active, with the launch settings of the study.
 
-    Args:
-        folder: folder of the study.
-        key: Weights & Biases key; if empty, the study's own.
+    If `key`, for Weights & Biases, is empty, the study's own is used.
 
     Raises:
         UserError: see `start_jobs`.

@@ -39,12 +39,7 @@ class StudyMetadata:
 
 
 class StudyFolder:
-    """Paths, metadata and lock of a study; the folder need not exist yet.
-
-    Args:
-        data_dir: data folder of the study.
-        name: name of the study.
-    """
+    """Paths, metadata and lock of a study; the folder need not exist yet."""
 
     def __init__(self, data_dir: str, name: str) -> None:
         self.data_dir = Path(data_dir).absolute()

@@ -131,11 +131,7 @@ def find_ignored_settings(study: StudyConfig) -> list[str]:
 
 
 def _read_task_file(study: StudyConfig) -> dict[str, Any]:
-    """Return the task file's settings, for any algorithm; a list holds the choices of a sweep.
-
-    Raises:
-        UserError: if the file cannot be read.
-    """
+    """Return the task file's settings, for any algorithm; a list holds the choices of a sweep."""
     known = all_settings_names()
     return read_yaml(study.config, known, environments.check_env_id, lists=True).settings
 
@@ -158,11 +154,7 @@ def _job_flags(study: StudyConfig, name: str, env_id: str, num_demos: int | None
 
 
 def _complete_settings(settings: Settings, project: str) -> Settings:
-    """Return settings with absolute paths and without implicit defaults.
-
-    Raises:
-        UserError: if `project` is not a valid Weights & Biases project name.
-    """
+    """Return settings with absolute paths and without implicit defaults."""
     common, tracking = settings.common, settings.tracking
     if common.num_workers is None:
         common = dataclasses.replace(common, num_workers=DEFAULT_NUM_WORKERS)

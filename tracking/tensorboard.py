@@ -81,12 +81,7 @@ class TensorBoardTracker(Tracker):
 
 
 def encode_event(wall_time: float, **fields: Any) -> bytes:
-    """Return a TensorBoard ``Event`` as a record of the event file.
-
-    Args:
-        wall_time: seconds since the epoch.
-        fields: the other fields of the event.
-    """
+    """Return a TensorBoard ``Event``, at seconds since the epoch, as a record of the event file."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.summary.writer.record_writer import RecordWriter
 

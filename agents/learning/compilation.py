@@ -69,8 +69,7 @@ def compile_method(method: Any, device: str) -> Any:
 def make_all_reduce(get_comm: Callable[[], Comm]) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return an all-reduce (sum over all workers) as a torch operator, which compiled code can call.
 
-    Args:
-        get_comm: returns the workers; called at every all-reduce.
+    Every all-reduce calls `get_comm` for the current workers.
     """
 
     def all_reduce(tensor: torch.Tensor) -> torch.Tensor:

@@ -86,11 +86,7 @@ def read_demo(path: Path) -> Episode:
 
 
 def _read_fields(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a demonstration.
-
-    Raises:
-        UserError: if the file is damaged or lacks a key.
-    """
+    """Return the arrays of a demonstration."""
     import h5py
 
     if not os.path.isfile(path):  # opening a named pipe would block

@@ -144,11 +144,9 @@ class Simulator:
         self.model.realizeAcceleration(self.state)
 
     def step(self, excitations: np.ndarray) -> None:
-        """Integrate one control step.
+        """Integrate one control step with excitations (muscles,), clipped to the muscles' range, [0.01, 1].
 
-        Args:
-            excitations: (muscles,), clipped to the muscles' range, [0.01, 1]. OpenSim accepts any number: 2 drives an
-                activation to 11, and 0 lets it fall below 0, where forces become NaN.
+        OpenSim accepts any number: 2 drives an activation to 11, and 0 lets it fall below 0, where forces become NaN.
 
         Raises:
             ValueError: if an excitation is not finite or the shape is wrong.

@@ -130,11 +130,7 @@ def build(cls: type, flags: Mapping[str, Any], file: Mapping[str, Any], path: st
 
 
 def _convert(name: str, value: Any, kind: Any, declared: Param, source: str) -> Any:
-    """Return `value`, converted to its declared type and checked; for a tuple type, element by element.
-
-    Raises:
-        UserError: if it is invalid; the message names the setting, its source and the expected values.
-    """
+    """Return `value`, converted to its declared type and checked; for a tuple type, element by element."""
     if typing.get_origin(kind) is tuple:
         values = value if isinstance(value, (list, tuple)) else [value]
         return tuple(_convert(name, element, typing.get_args(kind)[0], declared, source) for element in values)

@@ -47,13 +47,7 @@ class LaunchEnv:
 
 
 def build_arguments(job: Job, args_method: str, settings_path: Path) -> list[str]:
-    """Return the arguments of ``main.py`` for a job.
-
-    Args:
-        job: what to run.
-        args_method: ``full``, ``minimal`` or ``yaml``.
-        settings_path: file with the job's settings, for ``yaml``.
-    """
+    """Return the arguments of ``main.py`` for a job; with ``yaml``, its settings are in the file `settings_path`."""
     if args_method == "yaml":
         return [f"--config={settings_path}"]
     values = job.to_dict()

@@ -227,11 +227,7 @@ def _cancel(job_ids: Iterable[str], *options: str) -> None:
 
 
 def _run_slurm(*command: str, text: str | None = None) -> str:
-    """Run one of Slurm's programs and return its output.
-
-    Raises:
-        UserError: if it fails, with its error message.
-    """
+    """Run a Slurm program and return its output, or raise a UserError with its error message."""
     # Inside a job, that job's variables would set the memory and tasks of new jobs.
     kept = ("SLURM_CONF", "SLURM_CLUSTERS")
     variables = {name: v for name, v in os.environ.items() if not name.startswith("SLURM_") or name in kept}
