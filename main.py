@@ -53,11 +53,7 @@ def list_envs(settings: Settings, launch: Launch) -> None:
 
 
 def show_demos(settings: Settings, launch: Launch) -> None:
-    """Summarize demonstrations.
-
-    Raises:
-        UserError: if they cannot be read.
-    """
+    """Summarize demonstrations."""
     if launch.comm.rank == 0:
         from milozero.demonstrations import table
 
@@ -65,11 +61,7 @@ def show_demos(settings: Settings, launch: Launch) -> None:
 
 
 def report(settings: Settings, launch: Launch) -> None:
-    """Write a report on the runs of a study: a page, a picture or a table.
-
-    Raises:
-        UserError: if there are no such runs, or the file cannot be written.
-    """
+    """Write a report on the runs of a study: a page, a picture or a table."""
     if launch.comm.rank == 0:
         from milozero.reports import report
 

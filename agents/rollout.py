@@ -148,17 +148,10 @@ def _step_envs(
     replayed_actions: np.ndarray | None,
     first_env: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fill all rows of `rollout`; return the observations (N, O) and done flags (N,) after the last step.
+    """Fill `rollout`; return the observations (N, O) and done flags (N,) after the last step.
 
-    Args:
-        env: this worker's environments.
-        agent: samples the actions.
-        rollout: filled in place.
-        obs: (N, O) float, before the first step.
-        done: (N,) bool, the first step is a padding step.
-        noise: (T, N, ...), to sample the actions with.
-        replayed_actions: (T, N, A), taken instead of sampled ones; None samples them.
-        first_env: global index of the first environment.
+    The actions are sampled with `noise` (T, N, ...) unless there are `replayed_actions` (T, N, A). Where `done` (N,)
+    is true, the first step is a padding step.
     """
     rollout.obs[0] = obs
     with pin_to_current_core() if env.single_threaded else contextlib.nullcontext():

@@ -34,15 +34,10 @@ def is_installed() -> bool:
 
 
 class DMControlEnv(gymnasium.Env[np.ndarray, np.ndarray]):
-    """One DeepMind Control task with Gymnasium's API.
+    """One DeepMind Control task with Gymnasium's API; for the arguments, see `milozero.environments.dmc.make_env`.
 
     The observation (O,) float64 concatenates dm_control's observations in the order of its `observation_spec`;
     `parts` maps their names to their sizes. Frames come from camera 0, unless `CAMERAS` names another one.
-
-    Args:
-        env_id: full id.
-        render_mode: ``rgb_array``, ``human`` or None.
-        task_kwargs: see `milozero.environments.dmc.make_env`.
 
     Raises:
         UserError: if dm_control is not installed or the task rejects `task_kwargs`.

@@ -37,17 +37,7 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Run `num_trajs` episodes, write ``results.json`` and the requested videos and demonstrations (collective).
 
-    Args:
-        agent: the agent to evaluate.
-        make_env: returns the environment for a render mode, or for None.
-        config: number of episodes, and what to render, record and save.
-        seed: seed of the episodes.
-        folder: output folder.
-        metadata: ``env_id`` and ``env_kwargs``, written into the output files.
-        comm: the workers that share the episodes.
-
-    Returns:
-        The content of ``results.json``.
+    Each file holds the `metadata`: ``env_id`` and ``env_kwargs``. Returns the content of ``results.json``.
 
     Raises:
         UserError: if rendering is requested but impossible on this machine.

@@ -165,12 +165,9 @@ def list_checkpoints(folder: Path) -> list[str]:
 
 
 def find(model_path: str, iter_num: str, flags: tuple[str, str] = ("model_path", "iter_num")) -> Path:
-    """Return the checkpoint file that two flags name.
+    """Return the file of a checkpoint, an iteration, ``best`` or ``last``, in the folder `model_path`.
 
-    Args:
-        model_path: folder of the checkpoints.
-        iter_num: an iteration, ``best`` or ``last``.
-        flags: names of the flags, for error messages.
+    Error messages name the `flags` of the folder and the checkpoint.
 
     Raises:
         UserError: if there is no such checkpoint; the message lists the existing ones.
@@ -189,9 +186,7 @@ def find(model_path: str, iter_num: str, flags: tuple[str, str] = ("model_path",
 def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
     """Return the content of the newest intact checkpoint; None if there are no checkpoints to resume from.
 
-    Args:
-        folder: of the checkpoints.
-        warn: called with a message for each damaged checkpoint that is skipped.
+    Calls `warn` with a message for each damaged checkpoint that is skipped.
 
     Raises:
         UserError: if there are checkpoints, but none is intact.

@@ -12,13 +12,9 @@ from collections.abc import Iterator
 
 
 def pin_workers(worker: int, workers: int) -> None:
-    """Pin this worker to its own core if the machine has exactly one core per worker.
+    """Pin this worker, of local rank `worker`, to its own core if this machine has exactly one core per worker.
 
     With more cores, the kernel schedules better. Call this before any thread starts: threads inherit the affinity.
-
-    Args:
-        worker: local rank of this worker.
-        workers: number of workers on this machine.
     """
     with contextlib.suppress(AttributeError, OSError):
         cores = sorted(os.sched_getaffinity(0))

@@ -60,10 +60,8 @@ def build_jobs(
 ) -> list[Job]:
     """Return the jobs of a study, after checking that each could start.
 
-    Args:
-        study: what to run over.
-        project: Weights & Biases project if neither the study nor the task file names one.
-        with_progress: wraps a sequence, e.g. to show a progress bar.
+    They log to the Weights & Biases `project` unless the study or the task file names another. `with_progress` wraps
+    a sequence, e.g. to show a progress bar.
 
     Raises:
         UserError: if a job could not start.

@@ -13,9 +13,6 @@ logger = logging.getLogger(__name__)
 class AppendedFile:
     """Appends bytes to a file; buffers what a full disk rejects and writes it later.
 
-    Args:
-        path: the file; created if it does not exist.
-
     Raises:
         OSError: if the file cannot be opened.
     """

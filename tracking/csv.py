@@ -21,11 +21,8 @@ TAIL_BYTES = 64 * 1024  # enough for the last rows of a file
 class CSVTracker(Tracker):
     """Appends rows to a CSV file whose columns are the metrics of the first row.
 
-    Buffers rows that a full disk rejects and writes them later.
-
-    Args:
-        path: the file.
-        iteration: the iteration from which a run resumes; later rows are removed, because it writes them again.
+    Buffers rows that a full disk rejects and writes them later. Resuming from `iteration` removes later rows, because
+    the run writes them again.
     """
 
     def __init__(self, path: Path, iteration: int = 0) -> None:

@@ -38,12 +38,9 @@ class View:
 
 
 class StickFigure:
-    """Draws the current state of a simulator.
+    """Draws the current state of a simulator, `width` m wide.
 
-    Args:
-        simulator: the simulator.
-        width: width of a frame, m.
-        tips: body → marker at the end of its bone; default: its center of mass.
+    `tips` maps bodies to the markers at the ends of their bones; the default is the body's center of mass.
     """
 
     def __init__(self, simulator: Simulator, width: float, tips: Mapping[str, str]) -> None:

@@ -43,12 +43,8 @@ def build_parser(
 ) -> argparse.ArgumentParser:
     """Return a parser with one help group per config class; it only returns flags that were given.
 
-    Args:
-        prog: name of the program.
-        description: first paragraph of ``-h``.
-        epilog: last paragraph of ``-h``.
-        groups: title → config class. A setting that several classes declare becomes one flag.
-        add_help: whether ``-h`` prints the help and exits; if not, it sets ``help``.
+    `groups` maps titles to config classes; a setting that several of them declare becomes one flag. Without
+    `add_help`, ``-h`` sets ``help`` instead of printing it.
     """
     parser = _Parser(
         prog=prog,
