@@ -153,7 +153,7 @@ class BCAgent(BCBase):
         order = rng.permutation(len(demos))
         num_validation = int(len(order) * self.config.bc_validation)
         rank, size = self.comm.rank, self.comm.size
-        count = (len(order) - num_validation) // size  # the same on every worker, for equally many minibatches
+        count = (len(order) - num_validation) // size  # the same on every worker
         if count < self.config.batch_size:
             raise UserError(
                 f"--batch_size={self.config.batch_size} is larger than the {count} demonstrated steps per worker"

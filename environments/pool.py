@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-# EnvPool imports all 17 of its suites at once, some with their renderers. Skipping these more than halves its import
+# EnvPool imports all of its 17 suites, some with their renderers. Skipping these more than halves its import
 # time; no environment here uses their tasks.
 SKIPPED_SUITES = ("atari", "gfootball", "highway", "jumanji", "minigrid", "pgx", "procgen", "vizdoom")
 SKIPPED_MUJOCO_SUITES = ("metaworld", "myosuite", "playground", "robotics")

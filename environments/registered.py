@@ -118,7 +118,7 @@ def make_env(
             raise _no_rendering(env_id, render_mode) from None
         raise
     if render_mode is not None and not {render_mode, "rgb_array"} & set(env.metadata.get("render_modes") or ()):
-        env.close()  # Gymnasium shows rgb_array frames in a window by itself
+        env.close()  # with rgb_array, Gymnasium itself opens a window
         raise _no_rendering(env_id, render_mode)
     check_spaces(env_id, env.observation_space, env.action_space)
     if not isinstance(env.observation_space, spaces.Box):

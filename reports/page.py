@@ -90,7 +90,7 @@ def describe_curves(curves: Sequence[Curve]) -> list[str]:
 
 
 def join_names(names: Sequence[str], limit: int = 5) -> str:
-    """Return the first `limit` names, separated by commas, and the number of further ones."""
+    """Return the first `limit` names, separated by commas, and the number of the others."""
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 

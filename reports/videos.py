@@ -53,7 +53,7 @@ def _iterate_videos(data: Path, study: Study) -> Iterator[Video]:
         for run in method.runs:
             folder = data / "evaluations" / run.name
             for path in folder.glob("*/*.mp4") if folder.is_dir() else ():
-                if os.access(path, os.R_OK):  # it may have been deleted in the meantime
+                if os.access(path, os.R_OK):  # it may have been deleted meanwhile
                     stat = path.stat()
                     yield Video(run, method.label, path, stat.st_mtime, stat.st_size)
 

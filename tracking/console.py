@@ -89,7 +89,7 @@ class ConsoleTracker(Tracker):
     def _show(self, metrics: Mapping[str, float]) -> None:
         self._latest.update({k: v for k, v in metrics.items() if not math.isnan(v)})
         if self._live is not None:
-            self._live.start()  # not earlier: lines printed before the first iteration stay above the table
+            self._live.start()  # only now, so that earlier lines stay above the table
             self._bar.update(self._task, completed=self._latest.get("progress", 0.0))
             self._live.update(self._render_table(), refresh=True)
         elif time.monotonic() - self._last_line_time >= LINE_INTERVAL_S:

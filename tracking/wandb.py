@@ -63,7 +63,7 @@ def _kill_service() -> None:
     queue, signal handling and a start method that works under mpiexec.
     """
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError):  # the process has ended in the meantime
+        with contextlib.suppress(OSError, ValueError):  # the process has ended meanwhile
             pid, name, _state, parent = stat.read_text().split()[:4]
             if name == "(wandb-core)" and int(parent) == os.getpid():
                 os.kill(int(pid), signal.SIGKILL)

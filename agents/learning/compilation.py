@@ -45,7 +45,7 @@ def compile_method(method: Any, device: str) -> Any:
     """Return a bound method, compiled for the shapes that it is called with.
 
     Guards check only the shapes of tensors: nothing else that the method reads changes, and checking it would take a
-    third of the call's time. Torch caches compiled code by code object, so each method gets a copy of its own;
+    third of the call's time. Torch caches compiled code by code object, so each method gets its own copy;
     otherwise, with so few guards, torch could reuse the code of another network.
     """
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no process pool under MPI

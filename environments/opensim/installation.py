@@ -36,7 +36,7 @@ def find_model(name: str) -> str:
 
 
 def import_opensim() -> Any:
-    """Import OpenSim such that it computes identical results on every processor with AVX2.
+    """Import OpenSim so that it computes identical results on every processor with AVX2.
 
     OpenSim's OpenBLAS selects its kernels by processor. Their results differ in the last digit, and after 30 control
     steps in more. A fixed kernel makes episodes bit-exact on all nodes of a cluster.

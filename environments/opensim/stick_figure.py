@@ -131,7 +131,7 @@ def _is_left(frame: Any) -> bool:
 
 
 def _find_bones(model: Any, tips: Mapping[str, str]) -> list[tuple[Any, Any]]:
-    """Return the two ends of each bone: joint frames, markers, or bodies (which stand for their centers of mass).
+    """Return the two ends of each bone: joint frames, markers, or bodies for their centers of mass.
 
     Bones connect the parent joint of a body to its child joints, and to its center of mass if the body is a trunk or
     has no child joint.

@@ -99,7 +99,7 @@ def declared_settings(cls: type) -> Mapping[str, tuple[Any, Any, Param]]:
 
 
 def usable_path(text: str) -> None:
-    """Check a path, whether or not it exists; a `check` for `param`.
+    """Check a path, which need not exist; a `check` for `param`.
 
     Raises:
         UserError: if a component is too long for any file system.
