@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from milozero.experiment.settings import Settings
 
 START_TIME = time.monotonic()  # of this process
-# Delays until a failing worker other than rank 0 aborts the job. If only this worker failed, the others must not wait
-# for it. If all failed, rank 0 may have more to do, and aborts the job itself.
+# Delays before a failing worker other than rank 0 aborts the job: short if only this worker failed, because others
+# would wait for it; long if all failed, because rank 0 then aborts the job itself.
 SOLO_ABORT_DELAY_S, COMMON_ABORT_DELAY_S = 2.0, 300.0
 
 
@@ -53,11 +53,7 @@ def list_envs(settings: Settings, launch: Launch) -> None:
 
 
 def show_demos(settings: Settings, launch: Launch) -> None:
-    """Summarize demonstrations.
-
-    Raises:
-        UserError: if they cannot be read.
-    """
+    """Summarize demonstrations."""
     if launch.comm.rank == 0:
         from milozero.demonstrations import table
 
@@ -65,11 +61,7 @@ def show_demos(settings: Settings, launch: Launch) -> None:
 
 
 def report(settings: Settings, launch: Launch) -> None:
-    """Write a report on the runs of a study: a page, a picture or a table.
-
-    Raises:
-        UserError: if there are no such runs, or the file cannot be written.
-    """
+    """Write a report on the runs of a study: a page, a picture or a table."""
     if launch.comm.rank == 0:
         from milozero.reports import report
 
@@ -112,7 +104,7 @@ def run(argv: list[str], start_time: float) -> int:
 
 
 def _fail(error: UserError | RunError, comm: Comm, cleanup: contextlib.ExitStack) -> int:
-    """Report an error, usually from the first worker only because all workers raise it; return the exit code."""
+    """Report an error and return the exit code. If all workers raise it, usually only rank 0 reports it."""
     code = 2 if isinstance(error, UserError) else 1
     everywhere = isinstance(error, RunError) and error.everywhere
     if comm.rank > 0:
@@ -127,16 +119,16 @@ def _fail(error: UserError | RunError, comm: Comm, cleanup: contextlib.ExitStack
 
 
 def main(argv: list[str]) -> int:
-    """Run one task and return its exit code. Can be called repeatedly in one process.
+    """Run one task and return its exit code; may be called repeatedly in one process.
 
-    Signal handlers, logging and the lock of the experiment are restored on return.
+    On return, signal handlers and logging are restored, and the experiment's lock is released.
     """
     with restore_signals(), log_to_terminal():
         return run(argv, time.monotonic())
 
 
 def exit_process(code: int) -> NoReturn:
-    """Exit, without waiting for a background thread that is stuck."""
+    """Exit without waiting for a stuck background thread."""
     flush_stdio()
     if any(thread.name == TRACKER_THREAD_NAME for thread in threading.enumerate()):
         finalize()
@@ -146,7 +138,7 @@ def exit_process(code: int) -> NoReturn:
 
 def cli() -> NoReturn:
     """Run as a program: ``python main.py``, or ``milozero`` if it is installed."""
-    # Does not call main(): signals stay ignored after a run, until the process exits.
+    # Not main(), which would restore the signals: they stay ignored until the process exits.
     with log_to_terminal():
         code = run(sys.argv[1:], START_TIME)
     exit_process(code)

@@ -104,7 +104,7 @@ def iterate(run: Training) -> tuple[str, str]:
 
 
 def make_rollouts(run: Training) -> Iterator[Rollout]:
-    """Return the rollouts of this worker; the first ones of a resumed run replay its actions."""
+    """Return this worker's rollouts; the first ones of a resumed run replay its actions."""
     settings = run.experiment.settings
     return rollout_generator(
         run.env,
@@ -127,7 +127,7 @@ def evaluate_if_due(run: Training, *, is_last: bool) -> dict[str, float]:
 
 
 def do_iteration(rollouts: Iterator[Rollout], run: Training) -> dict[str, float]:
-    """Collect a rollout on each worker, update the agent with all of them, and return the metrics."""
+    """Collect a rollout on each worker, update the agent with all rollouts, and return the metrics."""
     config, counters = run.experiment.settings.train, run.counters
     rollout = next(rollouts)
     losses = run.agent.update(rollout, counters.progress(config))

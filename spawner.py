@@ -1,6 +1,6 @@
 """Runs a study in one command: a task file × environments × demonstrations × trials × seeds, on tmux or SLURM.
 
-Its files are in ``data/spawn/<study>/``, with which ``--status``, ``--stop`` and ``--resubmit`` work.
+The flags ``--status``, ``--stop`` and ``--resubmit`` use its files in ``data/spawn/<study>/``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def build_epilog() -> str:
 
 
 def run(flags: dict[str, Any]) -> None:
-    """Launch a study, or follow one that was launched.
+    """Launch a study, or show, stop or resubmit one.
 
     Raises:
         UserError: if a flag is invalid or the study cannot be run.
@@ -74,10 +74,7 @@ def run(flags: dict[str, Any]) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Run the command line and return its exit code: 0 for success, 2 for a user error.
-
-    May be called repeatedly in one process.
-    """
+    """Run one command line and return its exit code; may be called repeatedly in one process."""
     signals = (signal.SIGTERM, signal.SIGHUP)
     with restore_signals(*signals), log_to_terminal():
         for number in signals:  # exit by an exception, so that the jobs started so far are written to study.json

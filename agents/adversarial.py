@@ -1,6 +1,6 @@
-"""The base class of adversarial imitation: PPO on the reward of a discriminator of expert and policy.
+"""The base class of adversarial imitation: PPO on the reward of a discriminator.
 
-An algorithm defines the discriminator's network, its input features and the logits that are turned into rewards.
+A subclass defines the discriminator's network, its input features and the logits to convert to rewards.
 Options and defaults follow "What Matters for Adversarial Imitation Learning?" (Orsini et al. 2021).
 """
 
@@ -33,7 +33,7 @@ class AdversarialAgent(PPOAgent):
     """A policy trained by PPO on the reward of a discriminator, which is trained on demonstrations.
 
     Attributes:
-        discriminator: network from features (B, I) to logits (B,) of being the expert's.
+        discriminator: network from features (B, I) to logits (B,), trained to be high for the expert.
         penalty_dims: number of leading features that the gradient penalty covers.
     """
 
@@ -66,7 +66,7 @@ class AdversarialAgent(PPOAgent):
                 self._pretrain(observation_size, context)
 
     def make_discriminator(self, observation_size: int, action_size: int, rng: torch.Generator) -> torch.nn.Module:
-        """Return the discriminator's network, and set `penalty_dims`."""
+        """Return the discriminator's network and set `penalty_dims`."""
         raise NotImplementedError
 
     def features(
@@ -92,11 +92,7 @@ class AdversarialAgent(PPOAgent):
         return 0.0
 
     def update(self, rollout: Rollout, progress: float, *, terminal_value: float = 0.0) -> dict[str, float]:
-        """Update the discriminator, then the policy on its reward; the environment's reward is ignored.
-
-        Raises:
-            NonFiniteError: if a loss, gradient or parameter is NaN or infinite, naming it.
-        """
+        """Update the discriminator, then the policy on its reward; the environment's reward is ignored."""
         features, d_mask = self.rollout_features(rollout)
         d_metrics = dict.fromkeys(("d_loss", "d_prob_expert", "d_prob_policy", "d_penalty"), float("nan"))
         d_inputs = None
@@ -106,7 +102,7 @@ class AdversarialAgent(PPOAgent):
         rewards = self.logits_to_reward(self.scores(features, rollout.mask))
         rewards = np.where(rollout.mask, rewards, 0.0).astype(np.float32)
         terminal_value = self.terminal_value()
-        if d_inputs is not None:  # not earlier: the rewards use the moments that the discriminator was trained with
+        if d_inputs is not None:  # last: the rewards use the moments that the discriminator was trained with
             self.discriminator.update_batch_norm(d_inputs, self.comm)
         rollout = dataclasses.replace(rollout, rewards=rewards)
         metrics = super().update(rollout, progress, terminal_value=terminal_value)
@@ -197,7 +193,7 @@ class AdversarialAgent(PPOAgent):
     def encode_actions(self, actions: np.ndarray) -> np.ndarray:
         """Return actions as network inputs (..., A): discrete ones one-hot, continuous ones clipped to their bounds.
 
-        The expert's actions are clipped. Unclipped actions would give the policy away.
+        The expert's actions are clipped; unclipped ones would identify the policy.
         """
         if self.action_space.shape:
             return np.clip(actions, self.action_space.low, self.action_space.high)
@@ -209,11 +205,11 @@ class AdversarialAgent(PPOAgent):
             return np.asarray(self.discriminator(self.to_tensor(features)).cpu().numpy())
 
     def scores(self, features: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """Return the logits (T, N) of a rollout's rewards, for `features` (T, N, I) and `mask` (T, N)."""
+        """Return the logits (T, N) to convert to rewards, for features (T, N, I) and mask (T, N)."""
         return self.logits(features)
 
     def sample_expert(self, count: int) -> np.ndarray:
-        """Return the features (count, I) of the expert's steps, sampled with replacement."""
+        """Return the features (count, I) of expert steps, sampled with replacement."""
         rng, size = self.d_rng, self.expert.obs.shape[1]
         if self.config.d_ablation == "none":
             obs, next_obs = rng.standard_normal((2, count, size), np.float32)
@@ -236,11 +232,11 @@ class AdversarialAgent(PPOAgent):
         return expert
 
     def _update_discriminator(self, policy: np.ndarray, count: int) -> tuple[dict[str, float], torch.Tensor]:
-        """Train the discriminator on features of the policy (K, I) and equally many of the expert.
+        """Train the discriminator on features (K, I) of the policy and as many of the expert.
 
         Args:
             policy: features of this worker's steps; K may differ between workers.
-            count: samples per pass, the same on every worker, so that all take equally many steps.
+            count: samples per pass, the same on every worker, so that all take the same number of steps.
 
         Returns:
             The metrics, and the features (2 * count, I) of the last pass.

@@ -3,10 +3,10 @@
 The discriminator's logit is f(s, s') − log π(a|s), with f(s, s') = g(s) + γ h(s') − h(s) (eq. 4). g is a reward of
 the state only, and h is a shaping potential that absorbs what depends on the dynamics.
 
-The policy's reward is computed from f − E[log π] instead of the paper's f − log π. The latter adds an entropy bonus
-whose weight relative to f depends on the gradient penalty; `--ent_coef` sets that weight directly. The reward is this
-value itself with ``--d_reward=unbiased``. The default is −log(1 − D) of it: otherwise, while D is strong, the policy
-would terminate episodes early to avoid negative rewards. Another policy can be trained on g: see `learned_reward`.
+The policy's reward uses the logit f − E[log π] instead of the paper's f − log π, which adds an entropy bonus whose
+weight relative to f depends on the gradient penalty; `--ent_coef` sets that weight directly. `--d_reward` converts
+the logit to a reward. The default is −log(1 − D), because the paper's choice, the logit itself (``unbiased``), favors
+early termination while D is strong. Another policy can be trained on g; see `learned_reward`.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class AIRLAgent(AdversarialAgent):
     def learned_reward(self, rollout: Rollout) -> np.ndarray:
         """Return the learned reward (T, N) of a rollout's steps, 0 for padding steps.
 
-        It is this agent's own reward without the shaping potential: g − E[log π], in the form of `d_reward`. So it
-        has the same survival or termination bias.
+        This is the agent's own reward without the shaping potential: g − E[log π], converted by `d_reward`, so with
+        the same survival or termination bias.
         """
         parts = [self.obs_normalizer(rollout.obs[:-1])]
         if not self.config.d_state_only:

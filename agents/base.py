@@ -29,7 +29,7 @@ class Agent(Protocol):
         """Build networks and optimizers. Every worker starts with the same parameters."""
 
     def sample_noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
-        """Return the random numbers (steps, ...) to sample one environment's actions with."""
+        """Return random numbers (steps, ...) for sampling the actions of one environment."""
 
     def sample_actions(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Return one sampled action for each observation (N, O); used to collect rollouts."""
@@ -42,7 +42,10 @@ class Agent(Protocol):
 
         Args:
             rollout: this worker's environment steps.
-            progress: fraction of the run that is done, from 0 to 1.
+            progress: completed fraction of the run, from 0 to 1.
+
+        Raises:
+            NonFiniteError: if a loss, gradient or parameter is NaN or infinite; the message names it.
         """
 
     def parameter_hash(self) -> int:
@@ -55,9 +58,9 @@ class Agent(Protocol):
         """Load what `state_dict` returned."""
 
     def rank_state_dict(self) -> dict[str, Any]:
-        """Return the state of this worker alone: random generators, running returns of its environments, ...
+        """Return the state of this worker only, e.g. random generators and running returns.
 
-        An agent that has loaded this and `state_dict` must learn the same bits as one that never stopped.
+        An agent that loads this and `state_dict` must continue bit-exactly.
         """
 
     def load_rank_state_dict(self, state: dict[str, Any]) -> None:
@@ -83,7 +86,7 @@ class AgentContext:
     ) -> None:
         self.comm = comm
         self.seed = seed
-        self.iteration = iteration  # done before this launch; random streams restart here
+        self.iteration = iteration  # completed before this launch; random streams restart here
         self.num_envs = num_envs  # of this worker
         self.device = device  # torch device of the networks
         self.compile = compile  # updates with torch.compile

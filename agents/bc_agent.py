@@ -1,6 +1,6 @@
 """Behavioral cloning (BC, Pomerleau 1991): supervised learning of the demonstrated actions.
 
-An iteration makes `epochs` passes over the demonstrations. Its rollout only measures the policy.
+An iteration makes `epochs` passes over the demonstrations. The rollout only measures the policy's return.
 """
 
 from __future__ import annotations
@@ -103,21 +103,17 @@ class BCAgent(BCBase):
         return f"the validation loss has not improved for bc_patience={patience} iterations"
 
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
-        """Learn from the demonstrations and ignore the rollout; return the metrics of this iteration.
-
-        Raises:
-            NonFiniteError: if a loss, gradient or parameter is NaN or infinite, naming it.
-        """
+        """Learn from the demonstrations and ignore the rollout; return the metrics of this iteration."""
         return self.train_on_demos(progress)
 
     def train_on_demos(self, progress: float) -> dict[str, float]:
         """Make `epochs` passes over the demonstrations and compute the validation loss; return the metrics.
 
         Args:
-            progress: fraction of the run that is done, from 0 to 1.
+            progress: completed fraction of the run, from 0 to 1.
 
         Raises:
-            NonFiniteError: if a loss, gradient or parameter is NaN or infinite, naming it.
+            NonFiniteError: if a loss, gradient or parameter is NaN or infinite; the message names it.
         """
         config, learning_rate = self.config, self.set_schedule(progress)
         for _ in range(config.epochs):
@@ -151,13 +147,13 @@ class BCAgent(BCBase):
         self.rng.bit_generator.state = state["shuffle"]
 
     def _split_demos(self, context: AgentContext, first_action: int) -> None:
-        """Split the demonstrations into training and validation steps, and these among the workers (collective)."""
+        """Split the demonstrations into training and validation steps, and both among the workers (collective)."""
         rng = generator(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
         demos = subsample_transitions(context.demos, context.imitation.demo_subsampling, rng, first_action)
         order = rng.permutation(len(demos))
         num_validation = int(len(order) * self.config.bc_validation)
         rank, size = self.comm.rank, self.comm.size
-        count = (len(order) - num_validation) // size  # the same on every worker, for equally many minibatches
+        count = (len(order) - num_validation) // size  # the same on every worker
         if count < self.config.batch_size:
             raise UserError(
                 f"--batch_size={self.config.batch_size} is larger than the {count} demonstrated steps per worker"
@@ -169,7 +165,7 @@ class BCAgent(BCBase):
         self._make_batches(demos)
 
     def _make_batches(self, demos: Transitions) -> None:
-        """Normalize this worker's steps, as the policy's observations will be."""
+        """Normalize and pack this worker's steps."""
 
         def select(rows: np.ndarray) -> dict[str, torch.Tensor]:
             return {

@@ -59,15 +59,7 @@ class DAggerAgent(BCBase):
         return actions
 
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
-        """Label one rollout by the expert, and learn from the buffer; return the metrics of this iteration.
-
-        Args:
-            rollout: this worker's environment steps.
-            progress: fraction of the run that is done, from 0 to 1.
-
-        Raises:
-            NonFiniteError: if a loss, gradient or parameter is NaN or infinite, naming it.
-        """
+        """Label the rollout with the expert's actions, and learn from the buffer; return the metrics."""
         config, expert_share, learning_rate = self.config, self.expert_share, self.set_schedule(progress)
         obs = rollout.obs[:-1][rollout.mask]  # (K, O)
         expert_actions = self.query_expert(obs)
@@ -75,7 +67,7 @@ class DAggerAgent(BCBase):
         self._add_to_buffer(obs, expert_actions)
         self.obs_normalizer.update(obs, self.comm)
         self.iterations += 1
-        for _ in range(config.epochs):  # each over T * N samples, so that all workers take equally many steps
+        for _ in range(config.epochs):  # T * N samples each, so that all workers take the same number of steps
             rows = self.rng.integers(self.buffer_len, size=rollout.mask.size)
             train_obs = self.to_tensor(self.obs_normalizer(self.obs[rows]))
             batch = {"obs": train_obs, "actions": self.to_tensor(self.expert_actions[rows])}

@@ -30,7 +30,7 @@ class GAILAgent(AdversarialAgent):
 
     def __init__(self, config: GAILConfig, observation_size: int, action_space: Any, context: AgentContext) -> None:
         super().__init__(config, observation_size, action_space, context)
-        self.last_terminated = np.zeros(context.num_envs, bool)  # (N,) by the last step of the previous rollout
+        self.last_terminated = np.zeros(context.num_envs, bool)  # (N,) in the last step of the previous rollout
         if config.d_absorbing and config.gamma == 1.0:
             raise UserError("--d_absorbing needs a --gamma below 1: the return of the absorbing state would diverge")
         if context.demos:
@@ -46,7 +46,7 @@ class GAILAgent(AdversarialAgent):
     def features(
         self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, terminated: np.ndarray
     ) -> np.ndarray:
-        """Return s, a (unless `d_state_only`) and 0, the absorbing flag (if `d_absorbing`), of steps (..., I)."""
+        """Return s, a (unless `d_state_only`) and an absorbing flag of 0 (if `d_absorbing`): (..., I)."""
         parts = [obs]
         if not self.config.d_state_only:
             parts.append(self.encode_actions(actions))
@@ -69,7 +69,7 @@ class GAILAgent(AdversarialAgent):
     def sample_expert(self, count: int) -> np.ndarray:
         """Return the features (count, I) of sampled expert steps, including absorbing ones if `d_absorbing`."""
         features = super().sample_expert(count)
-        if self.config.d_absorbing:  # even if d_ablation=none: this state alone must not give the policy away
+        if self.config.d_absorbing:  # even if d_ablation=none, or this state would identify the policy
             features[self.d_rng.random(count) < self.absorbing_share] = self._absorbing_state()
         return features
 

@@ -61,7 +61,7 @@ class RunningMoments:
 class ObservationNormalizer:
     """Normalizes observations to mean 0 and standard deviation 1, and clips them to [−clip, clip].
 
-    The statistics only change in `update`. If it is not `enabled`, this is the identity.
+    The statistics only change in `update`. This is the identity unless `enabled`.
     """
 
     def __init__(self, size: int, clip: float, enabled: bool) -> None:
@@ -130,7 +130,7 @@ class RewardScaler:
         return float(self.moments.std) if self.enabled else 1.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the moments; the running returns belong to a worker, not to the model."""
+        """Return the moments, but not the running returns, which differ between workers."""
         return self.moments.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ class PolicyAgent:
     device: torch.device
 
     def sample_noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
-        """Return the random numbers (steps, A) to sample one environment's actions with."""
+        """Return random numbers (steps, A) for sampling the actions of one environment."""
         return self.actor.head.sample_noise(rng, steps)
 
     def sample_actions(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -66,15 +66,7 @@ class PolicyAgent:
 
 
 def make_mlp(config: PolicyConfig, stack: str, inputs: int, rng: torch.Generator, **overrides: Any) -> MLP:
-    """Return the hidden layers of `stack`, with the activation and normalization of `config`.
-
-    Args:
-        config: hyper-parameters.
-        stack: hidden layers by name, e.g. ``mlp_100``.
-        inputs: number of input features.
-        rng: generator of the initial weights.
-        **overrides: keyword arguments of `MLP` that replace those of `config`.
-    """
+    """Return the hidden layers of `stack`, e.g. ``mlp_100``; `overrides` of `MLP` replace those of `config`."""
     return MLP(
         stack,
         inputs,

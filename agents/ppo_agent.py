@@ -66,11 +66,11 @@ class PPOAgent(PolicyAgent):
 
         Args:
             rollout: this worker's environment steps.
-            progress: fraction of the run that is done, from 0 to 1.
+            progress: completed fraction of the run, from 0 to 1.
             terminal_value: value of a terminal state, in unscaled rewards.
 
         Raises:
-            NonFiniteError: if a loss, gradient or parameter is NaN or infinite, naming it.
+            NonFiniteError: if a loss, gradient or parameter is NaN or infinite; the message names it.
         """
         config = self.config
         if self.reward_model is not None:
@@ -100,7 +100,7 @@ class PPOAgent(PolicyAgent):
                 metrics["explained_variance"] = explained_var
             if config.target_kl and epoch_metrics["approx_kl"] > config.target_kl:
                 break
-        # Not earlier: the update must see observations as the policy saw them when it collected the rollout.
+        # After the epochs, which must see observations as the policy saw them during the rollout.
         self.obs_normalizer.update(rollout.obs[:-1][rollout.mask], self.comm)
         self.network.update_batch_norm(obs[:-1][self.to_tensor(rollout.mask)], self.comm)
         self.actor.refresh()
@@ -163,7 +163,7 @@ class PPOAgent(PolicyAgent):
         self.reward_scaler.returns = np.array(state["returns"])
 
     def _make_batch(self, rollout: Rollout, obs: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the fields (T * N, ...) of the batch, except for advantages, returns and old values."""
+        """Return the fields (T * N, ...) of the batch except advantages, returns and old values."""
         mask = rollout.mask
         valid_share = self.comm.mean_(np.array([mask.mean()]))[0]
         batch = {
@@ -202,7 +202,7 @@ class PPOAgent(PolicyAgent):
 
 
 def standardize(values: np.ndarray, mask: np.ndarray, comm: Comm) -> np.ndarray:
-    """Return `values` (T, N), standardized over all workers' steps but padding: (x − mean) / (std + 1e-8)."""
+    """Standardize `values` (T, N) over all workers' valid steps: (x − mean) / (std + 1e-8)."""
     valid = values[mask].astype(np.float64)
     total, squares, count = comm.sum_(np.array([valid.sum(), (valid**2).sum(), len(valid)]))
     mean = total / count

@@ -52,7 +52,7 @@ class ActionSampler(Protocol):
     """The part of an agent that collects rollouts."""
 
     def sample_noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
-        """Return the random numbers (steps, ...) to sample one environment's actions with."""
+        """Return random numbers (steps, ...) for sampling the actions of one environment."""
 
     def sample_actions(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Return one sampled action for each observation (N, O)."""
@@ -102,16 +102,16 @@ def rollout_generator(
 
     Args:
         env: this worker's environments.
-        agent: samples the actions, with the parameters it has at each step.
+        agent: samples the actions, with its current parameters.
         rollout_len: environment steps per rollout, a multiple of the number of environments.
         seed: the run's seed; environment i draws its noise from stream ``first_env + i``.
         first_env: global index of this worker's first environment.
         reset_interval: iterations between resets of all environments; 0 never resets them.
-        replay_log: actions of a resumed run. The first rollouts replay them, and the caller discards these. The
-            generator then keeps the log up to date.
+        replay_log: actions of a resumed run. The first rollouts replay them; the caller discards these rollouts. The
+            generator keeps the log up to date.
 
     Raises:
-        NonFiniteError: if an observation, action or reward is NaN or infinite, naming the first one.
+        NonFiniteError: if an observation, action or reward is NaN or infinite; the message names the first one.
     """
     steps = rollout_len // env.num_envs
     streams = range(first_env, first_env + env.num_envs)
@@ -148,24 +148,17 @@ def _step_envs(
     replayed_actions: np.ndarray | None,
     first_env: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fill all rows of `rollout`; return the observations (N, O) and done flags (N,) after the last step.
+    """Fill `rollout`; return the observations (N, O) and done flags (N,) after the last step.
 
-    Args:
-        env: this worker's environments.
-        agent: samples the actions.
-        rollout: filled in place.
-        obs: (N, O) float, before the first step.
-        done: (N,) bool, the first step is a padding step.
-        noise: (T, N, ...), to sample the actions with.
-        replayed_actions: (T, N, A), taken instead of sampled ones; None samples them.
-        first_env: global index of the first environment.
+    The actions are sampled with `noise` (T, N, ...) unless there are `replayed_actions` (T, N, A). Where `done` (N,)
+    is true, the first step is a padding step.
     """
     rollout.obs[0] = obs
     with pin_to_current_core() if env.single_threaded else contextlib.nullcontext():
         for t in range(len(noise)):
             actions = agent.sample_actions(obs, noise[t]) if replayed_actions is None else replayed_actions[t]
             rollout.actions[t] = actions
-            if not np.isfinite(actions).all():  # raise before a simulator steps with it
+            if not np.isfinite(actions).all():  # before a simulator steps with it
                 _check_finite(rollout, t, first_env)
             rollout.mask[t] = ~done
             obs, reward, terminated, truncated = env.step(actions)
@@ -193,9 +186,7 @@ def _allocate(steps: int, env: VectorEnv) -> Rollout:
 def _check_finite(rollout: Rollout, steps: int, first_env: int) -> None:
     """Check the first `steps` steps, the observation after them and the next action.
 
-    Raises:
-        NonFiniteError: if any value is NaN or infinite. It names the earliest, e.g. the observation rather than the
-            action that the policy computed from it.
+    The error names the earliest bad value, e.g. the observation rather than the action computed from it.
     """
     evidence = {
         "obs": rollout.obs[: steps + 1],

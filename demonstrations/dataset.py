@@ -64,15 +64,10 @@ class Transitions:
 def subsample_transitions(
     episodes: Sequence[Episode], every: int, rng: np.random.Generator, first_action: int = 0
 ) -> Transitions:
-    """Return every `every`-th step of each episode, starting at a random one of the first `every` steps.
+    """Return every `every`-th step of each episode, from a random offset.
 
-    Ho and Ermon (2016, section 6) subsample by 20 to make imitation harder. A shorter episode yields one step.
-
-    Args:
-        episodes: the demonstrations.
-        every: subsampling factor; 1 keeps all steps.
-        rng: samples the first step of each episode.
-        first_action: the environment's first discrete action, which becomes 0.
+    Ho and Ermon (2016, section 6) subsample by 20 to make imitation harder. A shorter episode yields one step. The
+    environment's first discrete action, `first_action`, becomes 0.
     """
     chosen = [(e, np.arange(rng.integers(min(every, len(e))), len(e), every)) for e in episodes]
     last = [np.arange(len(e)) == len(e) - 1 for e in episodes]
@@ -90,12 +85,9 @@ def subsample_transitions(
 def read_demos(
     path: str, count: int, with_progress: Callable[[Sequence[int]], Iterator[int]] = iter
 ) -> list[Episode]:
-    """Return the first `count` episodes in name order.
+    """Return the first `count` episodes in name order; 0 returns all.
 
-    Args:
-        path: file or folder of the demonstrations.
-        count: number of episodes; 0 for all.
-        with_progress: wraps a sequence to show a progress bar.
+    `with_progress` wraps a sequence, e.g. to show a progress bar.
 
     Raises:
         UserError: if the path does not exist, cannot be read, or contains fewer episodes.
@@ -126,13 +118,7 @@ def checksum(episodes: Sequence[Episode]) -> str:
 
 
 def check_compatible(episodes: Sequence[Episode], path: str, observation_size: int, space: Any) -> None:
-    """Check that demonstrations fit the spaces of an environment.
-
-    Args:
-        episodes: the demonstrations.
-        path: their path, for error messages.
-        observation_size: size of the environment's observations.
-        space: the environment's action space.
+    """Check that the demonstrations in `path` fit the observation size and action space of an environment.
 
     Raises:
         UserError: if the shapes of observations or actions differ, or a discrete action is out of range.

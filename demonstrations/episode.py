@@ -20,7 +20,7 @@ class Episode:
     rewards: np.ndarray  # (L,), unnormalized
     terminated: bool
     truncated: bool
-    metadata: Callable[[], Mapping[str, Any]] = dict  # reads the file's metadata: environment, versions, seed
+    metadata: Callable[[], Mapping[str, Any]] = dict  # reads environment, versions and seed from the file
 
     @property
     def return_(self) -> float:
@@ -33,11 +33,7 @@ class Episode:
 
 
 def check_episode(episode: Episode, source: str) -> None:
-    """Check the shapes and values of an episode.
-
-    Args:
-        episode: the episode.
-        source: what contains it, for error messages.
+    """Check the shapes and values of an episode; error messages name its `source`.
 
     Raises:
         UserError: if shapes are inconsistent or a value is not finite in float32.
@@ -54,11 +50,7 @@ def check_episode(episode: Episode, source: str) -> None:
 
 
 def check_numbers(arrays: Mapping[str, np.ndarray], source: str) -> None:
-    """Check that all values are finite in float32, the precision of the networks.
-
-    Args:
-        arrays: name → array.
-        source: what contains them, for error messages.
+    """Check that arrays, name → array, are finite in float32, the precision of the networks.
 
     Raises:
         UserError: if a value is not finite; the message names the first such array.
@@ -70,11 +62,7 @@ def check_numbers(arrays: Mapping[str, np.ndarray], source: str) -> None:
 
 
 def check_ends(ends: Mapping[str, np.ndarray], source: str) -> None:
-    """Check that an episode ends at its last step only.
-
-    Args:
-        ends: name → flags (L,), true where an episode ends.
-        source: what contains them, for error messages.
+    """Check by the flags (L,), name → array, that an episode ends at its last step only.
 
     Raises:
         UserError: if the episode ends earlier; the message names the flag and the step.

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 class Suite(Protocol):
     """A suite's module. It can be imported without its simulators.
 
-    `environments.resolve` and similar functions forward the call to the suite that claims the id, so no code outside
-    this folder depends on a particular suite.
+    `environments.resolve` and similar functions call the suite that claims the id, so no code outside this folder
+    depends on a particular suite.
     """
 
     PACKAGES: tuple[str, ...]
-    """Distributions that simulate the suite; their versions are listed and recorded."""
+    """Distributions that the suite requires; their versions are listed and recorded."""
 
     INSTALL: str
     """How to install a missing distribution."""
@@ -25,10 +25,10 @@ class Suite(Protocol):
     """Whether MuJoCo renders the suite, which requires OpenGL."""
 
     def max_replay_steps(self, kwargs: dict[str, Any]) -> int:
-        """Return how many steps a resumed worker may have to replay: about a minute's worth."""
+        """Return the maximum number of steps that a resumed worker replays: about a minute's worth."""
 
     def claims(self, env_id: str) -> bool:
-        """Return whether an id, as the user wrote it, belongs to this suite, even if the suite does not know it."""
+        """Return whether a user's id belongs to this suite, even if it does not exist."""
 
     def list_env_ids(self) -> list[str]:
         """Return the full ids of all environments, without making any."""

@@ -25,7 +25,7 @@ from milozero.helpers.errors import UserError, did_you_mean
 INSTALL = "pip install dm_control==1.0.50"
 RANDOM_MODEL_DOMAINS = ("lqr",)  # the seed determines the model itself: the stiffness of each spring
 CAMERAS = {"dmc:dog-fetch": 2}  # the task's camera 0 tracks the ball, not the robot
-DEFAULT_EPISODE_STEPS = 1000  # if dm_control has no time limit (LQR); all other tasks have this one
+DEFAULT_EPISODE_STEPS = 1000  # if dm_control has no time limit (LQR); all other tasks have this limit
 
 
 def is_installed() -> bool:
@@ -34,15 +34,10 @@ def is_installed() -> bool:
 
 
 class DMControlEnv(gymnasium.Env[np.ndarray, np.ndarray]):
-    """One DeepMind Control task with Gymnasium's API.
+    """One DeepMind Control task with Gymnasium's API; for the arguments, see `milozero.environments.dmc.make_env`.
 
     The observation (O,) float64 concatenates dm_control's observations in the order of its `observation_spec`;
     `parts` maps their names to their sizes. Frames come from camera 0, unless `CAMERAS` names another one.
-
-    Args:
-        env_id: full id.
-        render_mode: ``rgb_array``, ``human`` or None.
-        task_kwargs: see `milozero.environments.dmc.make_env`.
 
     Raises:
         UserError: if dm_control is not installed or the task rejects `task_kwargs`.
@@ -169,7 +164,7 @@ def load_task(env_id: str, task_kwargs: dict[str, Any], random: np.random.Random
                 f"{env_id} does not accept --env_kwargs={task_kwargs}: {' '.join(str(error).split())}"
             ) from None
     if env.physics.model.nhfield:
-        # On a new terrain dm_control would open OpenGL to update its own renderer, which is never used here.
+        # For a new terrain, dm_control would open OpenGL to update its own renderer, which is not used here.
         physics = type(env.physics)
         env.physics.__class__ = type(physics.__name__, (physics,), {"contexts": None})
     time_limit = task_kwargs.get("time_limit", task_defaults["time_limit"])
@@ -177,11 +172,7 @@ def load_task(env_id: str, task_kwargs: dict[str, Any], random: np.random.Random
 
 
 def _check_kwargs(env_id: str, task_kwargs: dict[str, Any], defaults: dict[str, Any]) -> None:
-    """Check the names and types of a task's keyword arguments.
-
-    Raises:
-        UserError: if an argument is unknown or has the wrong type; the message names it.
-    """
+    """Check the names and types of a task's keyword arguments."""
     for name, value in task_kwargs.items():
         if name not in defaults:
             hint = did_you_mean(name, defaults) or f"; it accepts {', '.join(defaults)}"
@@ -195,11 +186,7 @@ def _check_kwargs(env_id: str, task_kwargs: dict[str, Any], defaults: dict[str, 
 
 @contextlib.contextmanager
 def _quiet_dm_control(env_id: str) -> Iterator[None]:
-    """Suppress dm_control's warnings about a missing display and deprecated features while it loads.
-
-    Raises:
-        UserError: if dm_control is not installed or cannot be imported.
-    """
+    """Suppress dm_control's warnings about a missing display and deprecated features while it loads."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if not is_installed():
@@ -207,7 +194,7 @@ def _quiet_dm_control(env_id: str) -> Iterator[None]:
         try:
             import dm_control.suite  # noqa: F401
             from absl import logging
-        except Exception as error:  # it imports the renderer in MUJOCO_GL, which raises arbitrary exceptions
+        except Exception as error:  # it imports the MUJOCO_GL renderer, which raises arbitrary exceptions
             reason = " ".join(str(error).split()).rstrip(".")
             raise UserError(f"{env_id}: cannot import dm_control: {reason}; try without MUJOCO_GL") from None
         level = logging.get_verbosity()

@@ -1,6 +1,6 @@
 """DeepMind Control Suite: ``dmc:cheetah-run``, also ``dm_control/cheetah-run-v0``.
 
-EnvPool steps the tasks in training if its port is the same task; dm_control steps the others, evaluates and renders.
+EnvPool steps the tasks in training if its port is equivalent; dm_control steps the others, evaluates and renders.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OPENGL = True
 
 PREFIXES = ("dmc:", "dm_control/")
 
-# domain → tasks, a copy of dm_control.suite.ALL_TASKS, which takes a second to import
+# domain → tasks; a copy of dm_control.suite.ALL_TASKS, which takes a second to import
 TASKS = {
     "acrobot": ("swingup", "swingup_sparse"),
     "ball_in_cup": ("catch",),
@@ -61,7 +61,7 @@ ENVPOOL_MISMATCHES = {
 
 
 def max_replay_steps(kwargs: dict[str, Any]) -> int:
-    """Return how many steps a resumed worker may have to replay."""
+    """Return the maximum number of steps that a resumed worker replays."""
     return 200_000  # 1 to 2 minutes; 4 for dogs
 
 
@@ -109,7 +109,7 @@ def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gy
 
 
 def make_vector(env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
-    """Return a vector of `num_envs` environments: EnvPool's if its task is the same as `single_env`."""
+    """Return a vector of `num_envs` environments: EnvPool's if its task is equivalent to `single_env`."""
     name, parts = to_envpool_name(env_id), single_env.unwrapped.parts  # type: ignore[attr-defined]
     use_envpool = not kwargs and env_id not in ENVPOOL_MISMATCHES
     if use_envpool and has_task(name) and has_same_spaces(name, single_env, parts):

@@ -44,7 +44,7 @@ def format_heading(name: str) -> str:
 
 
 def filter_env_ids(name: str, only: str = "") -> list[str]:
-    """Return the ids of a suite if its name contains `only`, else the ids that do."""
+    """Return all ids of a suite if its name contains `only`, else the ids that contain it."""
     suite = environments.get_suite(name)
     return [
         env_id

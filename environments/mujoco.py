@@ -47,7 +47,7 @@ ENVPOOL_OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def max_replay_steps(kwargs: dict[str, Any]) -> int:
-    """Return how many steps a resumed worker may have to replay."""
+    """Return the maximum number of steps that a resumed worker replays."""
     return 200_000  # 10 to 20 seconds
 
 
@@ -65,20 +65,12 @@ def claims(env_id: str) -> bool:
 
 
 def resolve(env_id: str) -> str:
-    """Return the full id: the newest version if none is given.
-
-    Raises:
-        UserError: if the version does not exist; the message suggests similar ids.
-    """
+    """Return the full id: the newest version if none is given."""
     return registered.resolve(env_id)
 
 
 def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
-    """Return one environment whose camera follows the robot.
-
-    Raises:
-        UserError: if the simulator is not installed or the task rejects `kwargs`.
-    """
+    """Return one environment whose camera follows the robot."""
     _log_warnings()
     name, default_kwargs = V4_EQUIVALENTS.get(env_id, (env_id, {}))
     env = registered.make_env(env_id, render_mode, kwargs, default_kwargs, name)
@@ -105,7 +97,7 @@ def _track_robot(env: gymnasium.Env[Any, Any]) -> None:
     camera = mujoco.mj_name2id(renderer.model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
     if camera < 0:
         return
-    if env.render_mode == "human":  # the user can move a window's camera, so it is not a camera of the model
+    if env.render_mode == "human":  # a free camera, which the user can move, not one of the model
         tracking = {"type": mujoco.mjtCamera.mjCAMERA_TRACKING, "trackbodyid": 1}
         renderer.default_cam_config = tracking | (renderer.default_cam_config or {})
     else:

@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-# EnvPool imports all 17 of its suites at once, some with their renderers. Skipping these more than halves its import
+# EnvPool imports all of its 17 suites, some with their renderers. Skipping these more than halves its import
 # time; no environment here uses their tasks.
 SKIPPED_SUITES = ("atari", "gfootball", "highway", "jumanji", "minigrid", "pgx", "procgen", "vizdoom")
 SKIPPED_MUJOCO_SUITES = ("metaworld", "myosuite", "playground", "robotics")
@@ -35,8 +35,8 @@ def import_envpool() -> Any:
 class EnvPoolVector:
     """EnvPool through its raw calls, with Gymnasium's vector API.
 
-    EnvPool's own Gymnasium layer copies and names arrays that training does not read, which costs about as much per
-    vector step as one or two environment steps.
+    EnvPool's own Gymnasium layer also copies arrays that training does not read, which takes as long as one or two
+    environment steps in each vector step.
 
     Args:
         env_id: EnvPool's name of the task.
@@ -86,7 +86,7 @@ class EnvPoolVector:
         self._pool._send([self._env_ids, self._env_ids, actions.astype(self._action_dtype, order="C")])
         state = self._pool._recv()
         truncated = state[self._truncated]
-        # In dm_control's tasks the reset row still holds the last reward of the previous episode.
+        # After a reset, dm_control's tasks still return the last reward of the previous episode.
         reward = np.where(state[self._elapsed], state[self._reward], 0)
         return self._observation(state), reward, state[self._done] & ~truncated, truncated, {}
 

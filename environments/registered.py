@@ -1,6 +1,6 @@
 """Other environments registered with Gymnasium, by Gymnasium itself or by a user's module.
 
-EnvPool steps them in training if it has the same task; Gymnasium evaluates and renders them.
+EnvPool steps them in training if it has an equivalent task; Gymnasium evaluates and renders them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ENVPOOL_MISMATCHES = {"Pendulum-v1": "the angle is integrated with the speed bef
 
 
 def max_replay_steps(kwargs: dict[str, Any]) -> int:
-    """Return how many steps a resumed worker may have to replay."""
+    """Return the maximum number of steps that a resumed worker replays."""
     return 200_000
 
 
@@ -39,7 +39,7 @@ def claims(env_id: str) -> bool:
 
 
 def list_env_ids() -> list[str]:
-    """Return all ids that are registered now."""
+    """Return all registered ids."""
     return list(gymnasium.registry)
 
 
@@ -92,7 +92,7 @@ def make_env(
         env_id: full id.
         render_mode: ``rgb_array``, ``human`` or None.
         kwargs: the user's overrides; if given, errors are attributed to them.
-        default_kwargs: further arguments; `kwargs` take precedence.
+        default_kwargs: other arguments; `kwargs` take precedence.
         name: Gymnasium's id, if it differs from `env_id`.
 
     Raises:
@@ -118,7 +118,7 @@ def make_env(
             raise _no_rendering(env_id, render_mode) from None
         raise
     if render_mode is not None and not {render_mode, "rgb_array"} & set(env.metadata.get("render_modes") or ()):
-        env.close()  # Gymnasium shows rgb_array frames in a window by itself
+        env.close()  # with rgb_array, Gymnasium itself opens a window
         raise _no_rendering(env_id, render_mode)
     check_spaces(env_id, env.observation_space, env.action_space)
     if not isinstance(env.observation_space, spaces.Box):
@@ -132,7 +132,7 @@ def _no_rendering(env_id: str, render_mode: str) -> UserError:
 
 
 def make_vector(env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
-    """Return a vector of `num_envs` environments: EnvPool's if its task is the same as `single_env`."""
+    """Return a vector of `num_envs` environments: EnvPool's if its task is equivalent to `single_env`."""
     if not kwargs and env_id not in ENVPOOL_MISMATCHES and has_task(env_id) and has_same_spaces(env_id, single_env):
         return EnvPoolVector(env_id)
     return make_sync_vector(functools.partial(make_env, env_id, None, kwargs), num_envs)

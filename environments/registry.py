@@ -69,7 +69,7 @@ def resolve(env_id: str) -> str:
 def check_env_id(env_id: str) -> None:
     """Check that an environment exists, with or without a version, even if its simulator is not installed.
 
-    An id ``module:Id`` passes unchecked: nothing is imported.
+    An id ``module:Id`` is not checked, because that would import the module.
 
     Raises:
         UserError: if the environment does not exist; the message suggests similar ids.
@@ -85,12 +85,7 @@ def check_env_id(env_id: str) -> None:
 def make_env(
     env_id: str, render_mode: str | None = None, kwargs: Mapping[str, Any] | None = None
 ) -> gymnasium.Env[Any, Any]:
-    """Return one environment with Gymnasium's API and a flat observation vector.
-
-    Args:
-        env_id: full id.
-        render_mode: ``rgb_array``, ``human`` or None.
-        kwargs: overrides of the task's defaults.
+    """Return one environment with Gymnasium's API and a flat observation vector; for the arguments, see `Suite`.
 
     Raises:
         UserError: if the environment cannot be made or its spaces are not supported.

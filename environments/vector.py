@@ -53,10 +53,7 @@ def _leaf_spaces(space: spaces.Space[Any]) -> list[spaces.Space[Any]]:
 def check_first_obs(env_id: str, env: gymnasium.Env[Any, Any], has_kwargs: bool) -> None:
     """Reset an environment once and check the observation against its observation space.
 
-    Args:
-        env_id: full id.
-        env: the environment.
-        has_kwargs: whether the user passed ``--env_kwargs``; an exception during the reset is then a `UserError`.
+    With `has_kwargs`, i.e. ``--env_kwargs``, an exception during the reset is a `UserError`.
 
     Raises:
         UserError: if the observation has the wrong type or shape or is not finite.
@@ -83,11 +80,7 @@ def check_first_obs(env_id: str, env: gymnasium.Env[Any, Any], has_kwargs: bool)
 class VectorEnv:
     """`num_envs` environments stepped together, each reset on the step after its episode ends.
 
-    Args:
-        env: vector environment with Gymnasium's API and next-step autoreset.
-        observation_space: of one environment, a 1-D Box.
-        action_space: of one environment, a 1-D Box or Discrete.
-        num_envs: number of environments.
+    `env` is a vector environment with Gymnasium's API and next-step autoreset; the spaces are of one environment.
     """
 
     def __init__(
@@ -98,7 +91,7 @@ class VectorEnv:
         num_envs: int,
     ) -> None:
         self._env = env
-        # Whether one background thread simulates while the caller waits.
+        # Whether a single background thread simulates while the caller waits.
         self.single_threaded = bool(getattr(env, "single_threaded", False))
         self.num_envs = num_envs
         self.observation_space = observation_space
@@ -116,10 +109,7 @@ class VectorEnv:
         return np.asarray(obs)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Step every environment.
-
-        Args:
-            actions: the policy's actions, (N, A) or (N,); clipped to the action space.
+        """Step every environment with the policy's actions (N, A) or (N,), clipped to the action space.
 
         Returns:
             Observations (N, O), rewards (N,), terminated (N,), truncated (N,).

@@ -1,4 +1,4 @@
-"""Download checkpoints from Weights & Biases, once, verified, into ``data/downloads``."""
+"""Download checkpoints from Weights & Biases to ``data/downloads``, each once, and verify them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HTTP_TIMEOUT_S = 30  # for each response of the server
 
 
 def download_checkpoint(run_path: str, iter_num: str, data: Path, *, replace: bool) -> Path:
-    """Download a checkpoint of a run, unless it has been downloaded before; return its folder.
+    """Download a checkpoint of a run unless it was downloaded before; return its folder.
 
     Args:
         run_path: user/project/run, or the run's URL.
@@ -74,7 +74,7 @@ def _is_intact(file: Path) -> bool:
 
 
 def _server_hint(run_path: str, client: Any) -> str:
-    """Return a hint if the run's URL belongs to another server than the client's, else nothing."""
+    """Return a hint if the run's URL belongs to another server than the client's; otherwise empty."""
     host = run_path.split("/")[2] if "://" in run_path else ""
     if not host or host in (urlparse(client.base_url).netloc, urlparse(client.app_url).netloc):
         return ""
@@ -82,11 +82,7 @@ def _server_hint(run_path: str, client: Any) -> str:
 
 
 def _find_run(api: Any, user: str, project: str, name: str) -> Any:
-    """Return the run with that id, or else with that name.
-
-    Raises:
-        UserError: if there is none, or more than one.
-    """
+    """Return the run with this id, or else with this name."""
     import wandb
 
     try:
@@ -109,11 +105,7 @@ def _find_run(api: Any, user: str, project: str, name: str) -> Any:
 
 
 def _find_file(run: Any, name: str, run_path: str, iter_num: str) -> Any:
-    """Return the file of a run's checkpoint.
-
-    Raises:
-        UserError: if there is none; the message lists the run's checkpoints.
-    """
+    """Return the file of a run's checkpoint; if there is none, the UserError lists the run's checkpoints."""
     files = [file for file in run.files() if file.name.endswith(".pt")]
     candidates = [file for file in files if file.name.rpartition("/")[2] == name]
     if not candidates:
@@ -121,16 +113,12 @@ def _find_file(run: Any, name: str, run_path: str, iter_num: str) -> Any:
         raise UserError(
             f"--iter_num={iter_num}: {run_path} has no such checkpoint; it has {', '.join(sorted(names)) or 'none'}"
         )
-    # If there are other files of that name, ours is in a folder named like the experiment.
+    # If several files have this name, ours is in a folder named after the experiment.
     return next((file for file in candidates if file.name == f"{run.display_name}/{name}"), candidates[0])
 
 
 def _download(remote: Any, file: Path, run_path: str) -> None:
-    """Download a checkpoint to a temporary folder, verify it, and move it into place.
-
-    Raises:
-        UserError: if the download is damaged or not a checkpoint.
-    """
+    """Download a checkpoint to a temporary folder, verify it, and move it into place."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".download-") as folder:
         download = Path(remote.download(root=folder, replace=True).name)

@@ -1,4 +1,4 @@
-"""Run episodes with a trained agent, for its return, a video or demonstrations."""
+"""Run episodes with a trained agent, for returns, videos or demonstrations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run_episode(
     """Run one episode with the deterministic policy.
 
     Args:
-        agent: the agent, which does not change.
+        agent: the agent; it is not updated.
         env: a single environment.
         seed: seed of the environment's reset.
         callback: called after the reset and after each step, e.g. to render a frame.

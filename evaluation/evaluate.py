@@ -37,17 +37,7 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Run `num_trajs` episodes, write ``results.json`` and the requested videos and demonstrations (collective).
 
-    Args:
-        agent: the agent to evaluate.
-        make_env: returns the environment for a render mode, or for None.
-        config: number of episodes, and what to render, record and save.
-        seed: seed of the episodes.
-        folder: output folder.
-        metadata: ``env_id`` and ``env_kwargs``, written into the output files.
-        comm: the workers that share the episodes.
-
-    Returns:
-        The content of ``results.json``.
+    Each file holds the `metadata`: ``env_id`` and ``env_kwargs``. Returns the content of ``results.json``.
 
     Raises:
         UserError: if rendering is requested but impossible on this machine.
@@ -98,7 +88,7 @@ def _summarize(episodes: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _remove_old_demos(folder: Path, count: int) -> None:
-    """Remove the extra demonstrations of a longer, earlier evaluation: a folder holds those of one policy only."""
+    """Remove the extra demonstrations of a longer, earlier evaluation: a folder holds those of one policy."""
     numbers = {path: path.stem.partition("_")[2] for path in folder.glob("episode_*.h5")}
     old = [path for path, number in numbers.items() if number.isdecimal() and int(number) >= count]
     for path in old:
@@ -108,13 +98,13 @@ def _remove_old_demos(folder: Path, count: int) -> None:
 
 
 def _progress_bar(comm: Comm) -> Progress:
-    """Return a progress bar of the first worker's episode, disabled if stdout is not a terminal."""
+    """Return a progress bar of rank 0's episode, disabled if stdout is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
     hidden = comm.rank != 0 or not sys.stdout.isatty()
-    return Progress(*columns, console=Console(), transient=True, disable=hidden)  # rich keeps its first for ever
+    return Progress(*columns, console=Console(), transient=True, disable=hidden)  # rich caches its first Console
 
 
 def _record_episode(

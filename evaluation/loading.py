@@ -66,10 +66,10 @@ def load_agent(
 
     Args:
         path: a checkpoint (``data/checkpoints/NAME/last.pt``), or the folder of an experiment's checkpoints.
-        env_kwargs: environment arguments that override those of training, e.g. ``frame_skip: 2``.
+        env_kwargs: environment arguments that override those of training, e.g. ``frame_skip=2``.
         device: torch device of the networks.
         iter_num: the checkpoint to load from a folder: an iteration, ``best`` or ``last``.
-        rendered: whether the environment will be rendered; checks that rendering works.
+        rendered: check that the environment can be rendered.
 
     Raises:
         UserError: if the checkpoint or its environment cannot be used, or cannot be rendered on this machine.
@@ -97,7 +97,7 @@ def load_agent(
 def load_expert(settings: Settings, env: Any, device: str) -> tuple[Agent | None, float | None]:
     """Return the agent that ``--expert_model`` names and its evaluation return.
 
-    The agent is None if the algorithm queries no expert; the return is None if the expert was never evaluated.
+    The agent is None if the algorithm queries no expert, the return if the expert was never evaluated.
 
     Raises:
         UserError: if the checkpoint cannot be used, or does not match the spaces of `env`.
@@ -128,11 +128,7 @@ def load_reward(settings: Settings, env: Any, device: str) -> Agent | None:
 
 
 def _load_matching(flags: tuple[str, str], folder: str, iter_num: str, env: Any, device: str) -> LoadedAgent:
-    """Load the agent that two flags name.
-
-    Raises:
-        UserError: if it cannot be loaded, or its spaces differ from those of `env`.
-    """
+    """Load the agent that two flags name; its spaces must equal those of `env`."""
     loaded = load_agent(checkpoint.find(folder, iter_num, flags), device=device)
     if (loaded.observation_size, loaded.action_space) != (env.observation_size, env.action_space):
         raise UserError(

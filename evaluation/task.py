@@ -52,7 +52,7 @@ def download_checkpoint(settings: Settings, comm: Comm) -> str:
 
 
 def evaluate(settings: Settings, launch: Launch) -> None:
-    """Evaluate a checkpoint, which determines algorithm, environment and networks.
+    """Evaluate a checkpoint, which determines the algorithm, the environment and the networks.
 
     Raises:
         UserError: if the checkpoint cannot be used.

@@ -10,7 +10,7 @@ from milozero.helpers.errors import UserError
 
 
 def choose_renderer() -> None:
-    """Make MuJoCo and pygame render off-screen if there is no display; call this before they are imported.
+    """Make MuJoCo and pygame render off-screen if there is no display. Call this before they are imported.
 
     Variables that the user has set are kept.
     """
@@ -43,12 +43,7 @@ def make_render_error(error: Exception) -> UserError:
 
 
 class VideoWriter:
-    """Writes frames to an mp4 file; removes the file if an exception interrupts it.
-
-    Args:
-        path: the mp4 file.
-        fps: frames per second.
-    """
+    """Writes frames to an mp4 file, at `fps` frames per second; after an exception, removes it."""
 
     def __init__(self, path: Path, fps: int) -> None:
         import imageio.v2

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from milozero.agents.base import Agent
 
 LAYOUT_VERSION = 2  # of `PARTS`
-# part → type: settings; networks, optimizers and normalizers; progress; states that each worker has of its own
+# part → type: settings; networks, optimizers and normalizers; progress; the state of each worker
 PARTS: dict[str, type] = {"config": dict, "agent": dict, "counters": dict, "workers": list}
 CHECKSUM_MARK = (
     b"MiloZero sha256 "  # followed by the digest of the file up to here; zip readers ignore trailing bytes
@@ -27,7 +27,7 @@ TRAILER_BYTES = len(CHECKSUM_MARK) + 64
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of a run that was killed while writing. Requires that no other process writes here."""
+    """Remove the temporary files of a run that was killed while writing. No other process may write here."""
     for file in folder.glob(".*.pt.*"):
         file.unlink()
 
@@ -85,11 +85,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _read_verified(path: Path) -> tuple[bytes, bool]:
-    """Return a file's bytes without the checksum, and whether there is one.
-
-    Raises:
-        UserError: if the file cannot be read or its checksum does not match.
-    """
+    """Return a file's bytes without the checksum, which must match, and whether there is one."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -104,7 +100,7 @@ def _read_verified(path: Path) -> tuple[bytes, bool]:
 
 
 def _upgrade_version_1(content: dict[str, Any]) -> dict[str, Any]:
-    """Convert layout 1, which had no state of the environments: a run can resume from it, but not bit-exactly."""
+    """Convert layout 1, which lacks the state of the environments: resuming from it is not bit-exact."""
     optimizer = content.get("agent", {}).get("optimizer", {})
     optimizer["steps"] = int(optimizer["steps"])  # was a tensor of one float
     return content | {"version": LAYOUT_VERSION, "workers": []}
@@ -124,7 +120,7 @@ def check_structure(state: Any, expected: Any, path: str) -> None:
     """Check that a saved state has the structure of `expected`: nested mappings, lists and tensors.
 
     Raises:
-        ValueError: with the first path whose type, keys, length, shape or dtype differ.
+        ValueError: if a type, key, length, shape or dtype differs; the message names its path.
     """
     if type(state) is not type(expected):
         raise ValueError(f"{path} is of type {type(state).__name__}, not {type(expected).__name__}")
@@ -156,7 +152,7 @@ def restore_agent(agent: Agent, state: Any) -> None:
 
 
 def file_name(iter_num: int | str) -> str:
-    """Return the file name of a checkpoint: of an iteration, ``best`` or ``last``."""
+    """Return the file name of a checkpoint: an iteration, ``best`` or ``last``."""
     return f"{iter_num}.pt" if iter_num in ("best", "last") else f"iter_{iter_num}.pt"
 
 
@@ -169,15 +165,12 @@ def list_checkpoints(folder: Path) -> list[str]:
 
 
 def find(model_path: str, iter_num: str, flags: tuple[str, str] = ("model_path", "iter_num")) -> Path:
-    """Return the checkpoint file that two flags name.
+    """Return the file of a checkpoint, an iteration, ``best`` or ``last``, in the folder `model_path`.
 
-    Args:
-        model_path: folder of the checkpoints.
-        iter_num: an iteration, ``best`` or ``last``.
-        flags: names of the flags, for error messages.
+    Error messages name the `flags` of the folder and the checkpoint.
 
     Raises:
-        UserError: if there is no such checkpoint, with the existing ones.
+        UserError: if there is no such checkpoint; the message lists the existing ones.
     """
     folder = Path(model_path)
     if not os.path.isdir(folder):  # Path.is_dir raises if a parent is not readable
@@ -193,9 +186,7 @@ def find(model_path: str, iter_num: str, flags: tuple[str, str] = ("model_path",
 def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
     """Return the content of the newest intact checkpoint; None if there are no checkpoints to resume from.
 
-    Args:
-        folder: of the checkpoints.
-        warn: called with a message for each damaged checkpoint that is skipped.
+    Calls `warn` with a message for each damaged checkpoint that is skipped.
 
     Raises:
         UserError: if there are checkpoints, but none is intact.
@@ -218,7 +209,7 @@ def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | N
 def prune(folder: Path, keep: int, iteration: int) -> None:
     """Remove all but the newest `keep` checkpoints up to `iteration`; 0 keeps all.
 
-    Keeps ``best``, ``last``, and later iterations, which a run leaves behind if it resumes from an earlier one.
+    Keeps ``best``, ``last`` and later iterations, which remain if a run resumes from an earlier one.
     """
     iterations = [name for name in list_checkpoints(folder) if name.isdecimal() and int(name) <= iteration]
     for name in iterations[:-keep] if keep else []:

@@ -46,7 +46,7 @@ def parse(argv: Sequence[str], trial: Mapping[str, Any] | None = None) -> Settin
 
     Args:
         argv: the arguments.
-        trial: the choices of a sweep's trial; each replaces a list in the task file.
+        trial: values drawn for a sweep's trial; each replaces a list in the task file.
 
     Raises:
         UserError: if a setting is unknown, has the wrong type, is out of range, or does not fit the others.
@@ -112,11 +112,7 @@ def _find_env_id(file: TaskFile, values: Mapping[str, Any]) -> str:
 
 
 def _check_owners(names: Sequence[str], task: str, algo: str) -> None:
-    """Check that a task uses all settings that were set.
-
-    Raises:
-        UserError: if not, naming the tasks or the algorithms that use the setting.
-    """
+    """Check that a task uses all settings that were set; else the UserError names the tasks or algorithms that do."""
     used = settings_names(task, algo)
     for name in names:
         if name not in used:

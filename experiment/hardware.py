@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from milozero.experiment.settings import Settings
     from milozero.helpers.comm import Comm
 
-COMPILE_MIN_STEPS = 30_000  # optimizer steps from which compiled code saves more time than compiling it takes
+COMPILE_MIN_STEPS = 30_000  # optimizer steps from which compiling saves more time than it takes
 
 
 def use_one_thread() -> None:
@@ -54,13 +54,13 @@ def can_compile(device: str) -> bool:
 def should_compile(
     settings: Settings, workers: int, device: str, was_compiled: bool | None, expert_steps: int
 ) -> bool:
-    """Return whether to compile the update: as ``--compile`` says, else if the run is long enough to benefit.
+    """Return whether to compile the update: as ``--compile`` sets, else if the run is long enough to benefit.
 
     Args:
         settings: of the run.
         workers: number of workers.
         device: torch device of the networks.
-        was_compiled: whether a resumed run was compiled before, which it then stays if possible; None for a new run.
+        was_compiled: whether a resumed run was compiled, which it stays if possible; None for a new run.
         expert_steps: steps per epoch over all workers, for algorithms that learn from demonstrations only.
 
     Raises:

@@ -55,7 +55,7 @@ def git_sha() -> str:
 class ExperimentInitializer:
     """Sets up an experiment: its settings, name and folders, and the checkpoint that it resumes from.
 
-    A context manager, which releases the lock and closes the log on exit. With ``--resume``, `settings` are those of
+    As a context manager, it releases the lock and closes the log on exit. With ``--resume``, `settings` are those of
     the resumed run. Nothing is written before `create` is called.
 
     Args:
@@ -76,8 +76,8 @@ class ExperimentInitializer:
         self.checkpoint: dict[str, Any] | None = None  # to resume from
         self.best_eval_return = -math.inf  # of best.pt, which may be newer than the checkpoint
         self.warnings: list[str] = []  # about resuming, on rank 0
-        self._metadata: dict[str, Any] = {}  # besides the settings, what affects the numbers of a run
-        self._info: dict[str, Any] = {}  # and what does not
+        self._metadata: dict[str, Any] = {}  # what affects the results besides the settings
+        self._info: dict[str, Any] = {}  # what does not
         self._log: logging.Handler | None = None  # on rank 0
         try:
             if train.resume != "no":
@@ -145,8 +145,8 @@ class ExperimentInitializer:
 
         Args:
             env_id: full id of the environment, with its version.
-            metadata: values that affect the numbers of a run, besides its settings.
-            info: values that do not.
+            metadata: values that affect the results, besides the settings.
+            info: other values to record.
 
         Raises:
             UserError: if the experiment already exists or its folders cannot be written.
@@ -200,7 +200,7 @@ class ExperimentInitializer:
         return flat | {"run_id": self.run_id, "command": " ".join(sys.argv)} | self._metadata | self._info
 
     def find_differences(self, content: Mapping[str, Any], workers: int) -> list[str]:
-        """Return what differs from the launch that saved a checkpoint, so that resuming is not bit-exact."""
+        """Return the differences from the launch that saved a checkpoint; with any, resuming is not bit-exact."""
         train = self.settings.train  # schedules depend on the length of the run
         length = {"num_timesteps": train.num_timesteps, "num_iters": train.num_iters}
         current = {"workers": workers, **length, **self._metadata}

@@ -1,4 +1,4 @@
-"""Read the settings that a run writes next to its checkpoints."""
+"""Read the settings that a run saves with its checkpoints."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from milozero.helpers.config.values import to_kwargs, to_seconds
 from milozero.tracking.tracker import TrackingConfig
 
 TASKS = ("train", "eval", "list_envs", "demos", "report")
-# Upper bounds that catch typos: more than anyone needs, less than exhausts a machine.
+# Upper bounds that catch typos before they exhaust the machine.
 MAX_ENVS, MAX_ROLLOUT_LEN, MAX_EPISODES = 65_536, 2**24, 1_000_000
 INPUT_PATHS = ("expert_path", "expert_model", "reward_path")  # settings of a training run that name its inputs
 
@@ -161,7 +161,7 @@ class Settings:
         return [path for path in paths if path]
 
     def describe_unused(self) -> list[str]:
-        """Return one line for each kind of imitation flags that were set and that the algorithm does not use."""
+        """Return one line per group of imitation flags that were set but that the algorithm ignores."""
         explicit = [name for name in vars(self.imitation) if name in self.explicit]
         discriminator_only = ["d_perception_stack"]
         flags_by_ability = {

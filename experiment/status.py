@@ -1,4 +1,4 @@
-"""The progress of a run, and status.json in its log folder, which reports the run's state to spawner.py and users."""
+"""The progress of a run, and its state in status.json, for spawner.py and users."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Status:
     saved_iteration: int | None = None  # iteration of the newest checkpoint, from which --resume continues
     learned: bool = False  # whether the agent converged before its budget was exhausted
     _ended: bool = False  # only the first final state counts
-    _lock: threading.Lock = field(default_factory=threading.Lock)  # the watchdog's thread writes as well
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # the watchdog's thread writes, too
 
     def mark_running(self) -> None:
         """Write that the run is running, unless another worker has written that it ended."""
@@ -81,7 +81,7 @@ class Status:
         return bool(read_status(self.folder).get("state", "running") != "running")
 
     def write(self, state: str, reason: str, skip_if: Callable[[], bool] | None = None) -> None:
-        """Write the state, unless a final one was written before. A failure is logged, but does not end the run.
+        """Write the state unless a final one was written before; a failure is only logged.
 
         Args:
             state: ``running``, ``finished``, ``stopped`` or ``failed``.

@@ -1,4 +1,4 @@
-"""Checks of settings that are valid one by one, but not together."""
+"""Check that settings, each valid on its own, fit together."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from milozero.helpers.errors import UserError
 from milozero.tracking.names import check_wandb_name, parse_run_path
 
 MAX_NAME_BYTES = 200  # of an experiment's name; file systems allow 255
-EVERY_TASK = {"task", "config", "num_workers", "data_dir"}  # common settings that even tasks without a seed use
+EVERY_TASK = {"task", "config", "num_workers", "data_dir"}  # common settings that all tasks use
 
 
 def validate(settings: Settings) -> None:
     """Check that settings fit together.
 
     Raises:
-        UserError: if they do not, with what to change.
+        UserError: if they do not; the message says what to change.
     """
     if settings.common.task == "train":
         _validate_training(settings)

@@ -32,7 +32,7 @@ SIGNAL_DEBOUNCE_S = 2.0  # launchers often forward the same request repeatedly
 EXIT_SOON_S = 120.0  # before the time limit
 PING_TIMEOUT_S = 5.0
 ANSWER_INTERVAL_S = 0.05
-PARENT_PID = os.getppid()  # of the launcher, if there is one
+PARENT_PID = os.getppid()  # the launcher's, if there is one
 
 _early_signals: list[int] = []  # received before a watchdog was started
 
@@ -51,7 +51,7 @@ def restore_signals(*more: signal.Signals) -> Iterator[None]:
 
 
 def catch_early_signals() -> None:
-    """Keep a SIGUSR1 for the watchdog that starts later, instead of dying from it."""
+    """Keep a SIGUSR1, which would end the process, for the watchdog that starts later."""
     signal.signal(signal.SIGUSR1, lambda number, frame: _early_signals.append(number))
 
 
@@ -63,7 +63,7 @@ class Watchdog:
 
     Args:
         comm: the workers.
-        status: where to write that the job was ended.
+        status: records that the job was ended.
         start_time: ``time.monotonic()`` when this launch of the run started.
         time_limit: seconds for this launch.
         iteration_timeout: seconds after which an iteration counts as hanging; infinity disables the check.
@@ -91,7 +91,7 @@ class Watchdog:
         self._time_limit = time_limit
         self._iteration_timeout = iteration_timeout
         self._iteration = 0
-        self._idle_seconds = 0.0  # since the last iteration began, without time in which this process was suspended
+        self._idle_seconds = 0.0  # since the iteration began, without the time in which this process was suspended
         self._signal = ""  # name of the first signal
         self._signal_time = -math.inf
         self._disarmed = False
@@ -125,7 +125,7 @@ class Watchdog:
         self._iteration, self._idle_seconds = number, 0.0
 
     def disarm(self) -> None:
-        """Lift the iteration timeout after training, e.g. for uploads. Signals only set `interrupted` from now on."""
+        """Disable the iteration timeout after training, e.g. for uploads. Further signals only set `interrupted`."""
         self._iteration_timeout, self._disarmed = math.inf, True
 
     def remaining_seconds(self) -> float:
@@ -193,7 +193,7 @@ class Watchdog:
             problems = ["all workers wait for each other" if self._comm.can_ping else "waiting for other workers"]
         seconds = self._idle_seconds
         reason = f"iteration {self._iteration} has not ended after {seconds:.0f} s: {'; '.join(problems)}"
-        # The first worker that answers reports and ends the job. If it does not, the others do so a little later.
+        # The first worker that answers reports this and ends the job; if it does not, the others do so a bit later.
         deadline = time.monotonic() + (0.0 if self._comm.rank == min(answers) else 2 * self._ping_timeout)
         while time.monotonic() < deadline:
             self._comm.answer_pings(_locate_main_thread)
@@ -216,7 +216,7 @@ class Watchdog:
 
 
 def _ignore_signal(number: int, frame: FrameType | None) -> None:
-    """Do nothing, instead of dying: the thread receives the signal through the wakeup descriptor."""
+    """Keep the signal from ending the process; the thread receives it through the wakeup descriptor."""
 
 
 def _get_main_frame() -> FrameType:

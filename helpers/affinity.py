@@ -1,7 +1,6 @@
 """Pin workers and their threads to cores.
 
-Pinning is only an optimization: if the system does not allow it (no Linux, a sandbox, cores that are gone), these
-functions do nothing.
+Pinning is only an optimization: these functions do nothing if the system does not allow it (not Linux, a sandbox).
 """
 
 from __future__ import annotations
@@ -13,13 +12,9 @@ from collections.abc import Iterator
 
 
 def pin_workers(worker: int, workers: int) -> None:
-    """Pin this worker to its own core if the machine has exactly one core per worker.
+    """Pin this worker, of local rank `worker`, to its own core if this machine has exactly one core per worker.
 
-    With more cores, the kernel schedules better. Call this before any threads start, which inherit the pinning.
-
-    Args:
-        worker: local rank of this worker.
-        workers: number of workers on this machine.
+    With more cores, the kernel schedules better. Call this before any thread starts: threads inherit the affinity.
     """
     with contextlib.suppress(AttributeError, OSError):
         cores = sorted(os.sched_getaffinity(0))
@@ -33,7 +28,7 @@ def pin_to_current_core() -> Iterator[None]:
 
     Threads that take turns share this core's caches and never have to wake another core. The kernel picks the core
     on every call, so independent processes do not settle on the same one. On exit, each thread gets its previous
-    affinity back; threads started in between get that of the main thread.
+    affinity back; threads started meanwhile get that of the main thread.
     """
     before: dict[int, set[int]] = {}
     with contextlib.suppress(AttributeError, OSError):

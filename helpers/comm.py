@@ -25,7 +25,7 @@ LOCAL_SIZE_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_
 
 PING_TAG, PONG_TAG = 1, 2
 PING_POLL_INTERVAL_S = 0.05
-OUTPUT_DELAY_S = 0.2  # for the launcher to read the output of this worker: at an abort it may drop the rest
+OUTPUT_DELAY_S = 0.2  # for the launcher to read this worker's output, which it may drop at an abort
 EAGER_LIMIT_BYTES = 128 * 1024  # fits a gradient of 32,000 parameters
 
 
@@ -148,14 +148,7 @@ class MPIComm(Comm):
         self._world.Barrier()
 
     def ping_ranks(self, answer: Callable[[], str], timeout: float) -> dict[int, str]:
-        """Ping all workers and return rank → answer of those that respond in time.
-
-        Call this from a background thread; the main thread may be blocked in a collective.
-
-        Args:
-            answer: computes this worker's own answer.
-            timeout: seconds to wait for the other workers.
-        """
+        """Ping all workers and return rank → answer of those that respond in time."""
         if not self.can_ping:
             return {self.rank: answer()}
         answers = {self.rank: answer()}

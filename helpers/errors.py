@@ -17,7 +17,7 @@ class UserError(ValueError):
 
 
 def one_line(text: str) -> str:
-    """Return `text` as one printable line; the middle of a very long text is left out."""
+    """Return `text` as one printable line, without the middle of a very long text."""
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return (
         text
@@ -55,7 +55,7 @@ class NonFiniteError(RunError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest known names, or an empty string if none is close."""
+    """Return ``"; did you mean 'x'?"`` for the closest known names; empty if none is close."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     if not close:
         return ""

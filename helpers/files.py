@@ -14,8 +14,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any], skip_if: Callable
     Args:
         path: the file.
         write: writes the content to a temporary path.
-        skip_if: called right before the move; if it returns True, the old file stays. A process may be suspended
-            while it writes, and another one may have written the file since.
+        skip_if: called right before the move; if it returns True, the old file stays. While this process was
+            suspended, another one may have written the file.
 
     Raises:
         OSError: if the file cannot be written; an older file of that name is kept.

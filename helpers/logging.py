@@ -1,7 +1,7 @@
 """Log messages to the terminal and to a run's log.txt.
 
 `logger` is for users: it prints INFO to stdout, and warnings and errors to stderr, prefixed ``warning: `` and
-``error: ``. Messages that modules log under their own names only go to log.txt.
+``error: ``. Messages of other loggers only go to log.txt.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ logger = logging.getLogger("milozero")
 
 
 class TerminalHandler(logging.Handler):
-    """Prints the messages of `logger`, ignoring full disks and closed pipes."""
+    """Prints the messages of `logger`, ignoring full disks and broken pipes."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message."""
@@ -34,7 +34,7 @@ class TerminalHandler(logging.Handler):
 
 @contextlib.contextmanager
 def log_to_terminal() -> Iterator[None]:
-    """Print log messages on the terminal; on exit, restore the previous logging configuration."""
+    """Print log messages to the terminal; on exit, restore the previous logging configuration."""
     root = logging.getLogger()
     level, handlers, raises = root.level, list(root.handlers), logging.raiseExceptions
     captured = logging._warnings_showwarning is not None  # type: ignore[attr-defined]

@@ -9,13 +9,7 @@ T = typing.TypeVar("T")
 
 
 def with_progress(items: Iterable[T], description: str = "reading", total: float | None = None) -> Iterator[T]:
-    """Yield `items`, with a progress bar on a terminal.
-
-    Args:
-        items: the items to iterate over.
-        description: text shown in front of the bar.
-        total: number of items; required if `items` has no length.
-    """
+    """Yield `items` and show a progress bar; `total` is required if `items` has no length."""
     from rich.console import Console  # takes 0.1 s
     from rich.progress import track
 

@@ -1,7 +1,7 @@
 """Independent random streams from a single seed, one per purpose, environment and reset.
 
-Streams belong to environments, not to workers: environment 3 sees the same noise whether it is the fourth environment
-of one worker or the second of another. So the number of workers does not change what a run samples.
+Streams belong to environments, not to workers: environment 3 gets the same noise as the fourth environment of one
+worker or the second of another. So the number of workers does not change what a run samples.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ CSS_COLORS = {color: f"var(--m{i})" for i, color in enumerate(COLORS)} | {
     GRAY: "var(--others)",
 }
 MAX_SEED_POINTS = 120  # points of a single seed's line
-MIN_LOG_RATIO = 30  # an axis is logarithmic if its largest value is more than this times the smallest
+MIN_LOG_RATIO = 30  # an axis is logarithmic if the largest value exceeds this many times the smallest
 MAX_LABEL_CHARS = 48
 RC_PARAMS: Any = {
     "svg.fonttype": "none",
@@ -109,7 +109,7 @@ def render_curves(
 
 
 def render_symbol(style: LineStyle, name: str) -> str:
-    """Return a sample of a method's line as an SVG symbol, which legends and tables reference by name."""
+    """Return a sample of a method's line as an SVG symbol, for legends and tables."""
     with mpl.rc_context(RC_PARAMS):
         figure = Figure(figsize=(0.42, 0.16))
         axes = figure.add_axes((0, 0, 1, 1))
@@ -183,7 +183,7 @@ def to_svg(figure: Figure, title: str) -> str:
 def _to_svg_parts(figure: Figure, title: str) -> tuple[str, str]:
     """Return the viewBox and the elements of a figure as SVG.
 
-    Replaces colors by CSS variables and the font by that of the page, and makes ids unique on the page. Removes the
+    Replaces colors with CSS variables and the font with the page's, makes ids unique on the page, and removes the
     figure's own style, which would apply to the whole page.
     """
     buffer = io.StringIO()
@@ -206,9 +206,7 @@ def _to_svg_parts(figure: Figure, title: str) -> tuple[str, str]:
 def render_png(panels: Sequence[tuple[str, str, Sequence[Curve], float]], styles: Mapping[str, LineStyle]) -> bytes:
     """Return learning curves as one PNG with a legend.
 
-    Args:
-        panels: environment, label of the vertical axis, curves, and expert return or NaN.
-        styles: label → style of each method.
+    Each panel is (environment, label of the vertical axis, curves, expert return or NaN).
     """
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)

@@ -1,4 +1,4 @@
-"""Compare imitation with its expert, and with ablations that learn only from the sign of the reward."""
+"""Compare imitation with its expert and with ablations of the demonstrations."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def percentage_cell(score: float, expert: float) -> Cell:
 
 
 def get_ablation(method: Method) -> str:
-    """Return the kind of ablation that a method is; empty if it is none."""
+    """Return the kind of ablation of a method; empty if it is none."""
     kind = str(get_setting(method.runs[0], ABLATION_SETTING))
     return kind if kind in ABLATIONS else ""
 

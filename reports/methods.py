@@ -55,7 +55,7 @@ def method_settings(algo: str) -> list[str]:
 
 
 def get_setting(run: Run, name: str) -> Any:
-    """Return a run's setting, normalized such that two spellings of the same value are equal."""
+    """Return a run's setting, normalized so that equal values have the same spelling."""
     value = run.config.get(name)
     if name not in run.config and run.algo in AGENTS:  # the run is older than the setting
         value = default_values(run.algo).get(name)
@@ -82,7 +82,7 @@ def find_varying_settings(runs: Sequence[Run]) -> list[str]:
 
 
 def format_value(value: Any) -> str:
-    """Return the value of a setting as a label shows it."""
+    """Return the value of a setting as shown in labels."""
     if value is None or value == "":
         return "none"
     if isinstance(value, bool):

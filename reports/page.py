@@ -36,7 +36,7 @@ from milozero.reports.scores import (
 from milozero.reports.styles import GRAY, LineStyle, assign_styles
 
 YLABELS = {EVALUATION: "evaluation return", TRAINING: "training return"}
-MAX_NOTES = 5  # below a panel
+MAX_NOTES = 5  # per panel
 STATES = ("finished", "running", "pending", "stopped", "failed", "not started", "unknown")
 
 
@@ -50,7 +50,7 @@ class Panel:
 
 
 def choose_styles(study: Study, rows: Sequence[Row]) -> dict[str, LineStyle]:
-    """Return label → style; the methods with the best mean normalized scores have a style of their own."""
+    """Return label → style; the methods with the best mean normalized scores have their own."""
     ranks = {
         label: float(np.mean([scores.mean() for scores in by_env.values()]))
         for label, by_env in normalize_scores(rows).items()
@@ -90,7 +90,7 @@ def describe_curves(curves: Sequence[Curve]) -> list[str]:
 
 
 def join_names(names: Sequence[str], limit: int = 5) -> str:
-    """Return the first `limit` names, separated by commas, and how many there are more."""
+    """Return the first `limit` names, separated by commas, and the number of the others."""
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 

@@ -51,11 +51,7 @@ def resolve_output(config: ReportConfig, suffix: str, data: Path) -> Path:
 
 
 def write_report(config: ReportConfig, data: Path) -> None:
-    """Write the report.
-
-    Args:
-        config: the runs to include, and the output file.
-        data: folder that contains ``logs/``.
+    """Write the report on runs in the data folder `data`.
 
     Raises:
         UserError: if there are no such runs, or the file cannot be written.

@@ -66,9 +66,8 @@ def find_launched_jobs(data: Path) -> dict[str, LaunchedJob]:
 def infer_state(data: Path, name: str, config: Mapping[str, Any], job: LaunchedJob | None) -> tuple[str, str]:
     """Return the state of a run, as ``spawner.py --status`` shows it, and the reason for it.
 
-    The status file of a killed run still contains ``running``. Such a run is running only if it holds the lock of its
-    folder. Locks of another machine may be invisible here, so a run there is running until its watchdog would have
-    ended it.
+    The status file of a killed run still contains ``running``, so a run on this machine must also hold its folder's
+    lock. Locks of another machine may be invisible; a run there counts as running until its watchdog would end it.
     """
     logs = data / "logs" / name
     status, locked = read_status(logs), is_held(data / "checkpoints" / name)

@@ -166,10 +166,7 @@ def _list_studies(names: Sequence[str], limit: int = 10) -> str:
 def read_runs(data: Path, study: str, with_progress: Callable[[Sequence[str]], Iterable[str]] = iter) -> list[Run]:
     """Read the runs that ``--study`` selects, including jobs of a study that have not started yet.
 
-    Args:
-        data: folder that contains ``logs/``.
-        study: names, prefixes or patterns, separated by commas.
-        with_progress: wraps the sequence of names, e.g. to show a progress bar.
+    `with_progress` wraps the sequence of names, e.g. to show a progress bar.
 
     Raises:
         UserError: if there are no such runs.

@@ -1,4 +1,4 @@
-"""Scores and learning curves of methods on environments, as the tables and plots of a report show them."""
+"""Scores and learning curves of methods on environments, for the tables and plots of a report."""
 
 from __future__ import annotations
 

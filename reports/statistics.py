@@ -2,7 +2,7 @@
 
 The interquartile mean and its stratified bootstrap follow "Deep Reinforcement Learning at the Edge of the Statistical
 Precipice" (Agarwal et al. 2021). The authors' library, rliable 1.2.0, which benchmarks/learning.py uses, is not used
-here: it adds eight dependencies, pins pandas to version 2, and requires equally many seeds for each environment.
+here: it adds eight dependencies, pins pandas to version 2 and requires the same number of seeds per environment.
 ``scipy.stats.bootstrap`` does not accept an environment with one seed.
 """
 
@@ -32,11 +32,7 @@ def interquartile_mean(scores: np.ndarray) -> np.ndarray:
 def iqm_interval(strata: Sequence[np.ndarray]) -> tuple[float, float]:
     """Return the 95 % stratified bootstrap interval of the interquartile mean of all scores.
 
-    Args:
-        strata: scores (n,) of each environment; each environment is resampled separately.
-
-    Returns:
-        Lower and upper bound; NaN if no environment has more than one score.
+    Each stratum, the scores (n,) of one environment, is resampled separately. NaN if none has two scores.
     """
     if max(map(len, strata), default=0) < 2:
         return float("nan"), float("nan")

@@ -10,12 +10,12 @@ import numpy as np
 
 from milozero.reports.methods import Method
 
-# The Okabe-Ito palette, which color-blind readers can distinguish, without yellow, which is hard to see on white.
-# On the page they are the CSS variables --m0 to --m6, which have other values in dark mode.
+# The color-blind-safe Okabe-Ito palette without yellow, which is hard to see on white. The page replaces them with
+# its CSS variables --m0 to --m6, which have other values in dark mode.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#333344")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 MARKERS = "osD^vPXphd*<>"
-MAX_STYLES = len(COLORS) * len(DASHES)  # methods with a style of their own
+MAX_STYLES = len(COLORS) * len(DASHES)  # methods with their own style
 GRAY = "#9a9b9c"  # of all other methods; --others in the page's style
 
 

@@ -53,13 +53,13 @@ def _iterate_videos(data: Path, study: Study) -> Iterator[Video]:
         for run in method.runs:
             folder = data / "evaluations" / run.name
             for path in folder.glob("*/*.mp4") if folder.is_dir() else ():
-                if os.access(path, os.R_OK):  # it may have been deleted in the meantime
+                if os.access(path, os.R_OK):  # it may have been deleted meanwhile
                     stat = path.stat()
                     yield Video(run, method.label, path, stat.st_mtime, stat.st_size)
 
 
 def select_videos(videos: Sequence[Video]) -> list[Video]:
-    """Return the videos to show, from all videos, newest first: one per environment and method, then others."""
+    """Return the videos to show, given all, newest first: one per environment and method, then others."""
     seen: set[tuple[str, str]] = set()
     first = []
     for video in videos:

@@ -1,4 +1,4 @@
-"""What ``spawner.py`` does: launch a study, show its status, stop it, resubmit it.
+"""The commands of ``spawner.py``: launch a study, show its status, stop it, resubmit it.
 
 A launch checks the jobs, writes their scripts and ``data/spawn/<study>/study.json``, and starts them.
 """
@@ -27,19 +27,16 @@ from milozero.studies.launchers.base import Launcher, launcher_class
 from milozero.studies.launchers.cluster import CLUSTER_FILE, read_cluster
 from milozero.studies.launchers.job_script import LaunchEnv, build_arguments
 
-STOP_TIMEOUT_S = 120.0  # for jobs to end their iteration and save a checkpoint
+STOP_TIMEOUT_S = 120.0  # for jobs to finish their iteration and save a checkpoint
 
 
 def launch_study(study: StudyConfig, launch: LaunchConfig, key: str) -> None:
-    """Start the jobs of a study that are neither finished nor active, or only write their files.
+    """Launch a study: start its jobs that are neither finished nor active, or only write their files.
 
-    Args:
-        study: what to run over.
-        launch: how to run it.
-        key: Weights & Biases key for the jobs that log to it.
+    Jobs that log to Weights & Biases use `key` unless ``--wandb_api_key`` is set.
 
     Raises:
-        UserError: if a job could not start; nothing has been written then.
+        UserError: if a job could not start; then nothing is written.
     """
     check_study_name(study.prefix)
     launch = resolve_launch(launch)
@@ -54,7 +51,7 @@ def launch_study(study: StudyConfig, launch: LaunchConfig, key: str) -> None:
 
 
 def resolve_launch(launch: LaunchConfig) -> LaunchConfig:
-    """Return launch settings with absolute paths, after checking that the settings fit together.
+    """Check that launch settings fit together, and return them with absolute paths.
 
     Raises:
         UserError: if they do not, or the cluster file is invalid.
@@ -75,7 +72,7 @@ def resolve_launch(launch: LaunchConfig) -> LaunchConfig:
 
 
 def start_jobs(folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job]) -> None:
-    """Write, and with ``--deploy_now`` start, the jobs that are neither finished nor active.
+    """Write the jobs that are neither finished nor active and, with ``--deploy_now``, start them.
 
     Raises:
         UserError: if the launcher rejects the jobs, or one of them was started with other settings.
@@ -120,7 +117,7 @@ def find_active_jobs(folder: StudyFolder, metadata: StudyMetadata) -> set[str]:
 
 
 def check_same_settings(folder: StudyFolder, jobs: Sequence[Job]) -> None:
-    """Check that jobs which have begun can resume with their settings; another study may have the same name.
+    """Check that jobs that have begun can resume with their settings: another study may have the same name.
 
     Raises:
         UserError: if a setting differs.
@@ -161,7 +158,7 @@ def write_files(
 
 
 def update_metadata(metadata: StudyMetadata, launch: LaunchConfig, jobs: Sequence[Job], launcher: Launcher) -> None:
-    """Add jobs that are about to start to a study's metadata, with how they are launched."""
+    """Add jobs that are about to start, and their launch settings, to a study's metadata."""
     if jobs:
         metadata.launch = {k: v for k, v in dataclasses.asdict(launch).items() if k != "wandb_api_key"}
     for job in jobs:
@@ -193,7 +190,7 @@ def upgrade_wandb(launch: LaunchConfig) -> None:
 
 
 def follow_command(flag: str, folder: StudyFolder) -> str:
-    """Return the command line that applies a flag of `FollowConfig` to a study."""
+    """Return the command that applies a flag of `FollowConfig` to a study."""
     words = ["python", "spawner.py"]
     words += [f"--{flag}={folder.name}"] if folder.name.startswith("-") else [f"--{flag}", folder.name]
     if folder.data_dir != Path("data").absolute():
@@ -234,12 +231,10 @@ def stop_study(folder: StudyFolder) -> None:
 def resubmit_study(folder: StudyFolder, key: str) -> None:
     """Restart the jobs that are neither finished nor active, with the launch settings of the study.
 
-    Args:
-        folder: folder of the study.
-        key: Weights & Biases key; if empty, the study's own.
+    If `key`, for Weights & Biases, is empty, the study's own is used.
 
     Raises:
-        UserError: as `start_jobs` does.
+        UserError: see `start_jobs`.
     """
     metadata = folder.read_metadata()
     if not any(job["settings"].get("wandb_project") for job in metadata.jobs.values()):

@@ -44,10 +44,10 @@ CALIBERS = {
 
 
 def check_url(text: str) -> None:
-    """Check that a text can be the address of a web server.
+    """Check the URL of a web server.
 
     Raises:
-        UserError: if it starts with another scheme than http or https.
+        UserError: if its scheme is neither http nor https.
     """
     if text and not text.startswith(("http://", "https://")):
         raise UserError("must start with http:// or https://")
@@ -121,7 +121,7 @@ class LaunchConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FollowConfig:
-    """What to do with a study that was launched."""
+    """What to do with a launched study."""
 
     status: str = param("", "show the state, progress and log file of each job of this study")
     stop: str = param("", "stop the jobs of this study; each saves a checkpoint first")

@@ -19,12 +19,12 @@ from milozero.helpers.locks import Lock
 from milozero.studies.config import LAUNCHERS, LaunchConfig
 
 METADATA_FILE = "study.json"
-MAX_NAME_BYTES = validation.MAX_NAME_BYTES // 2  # the rest of a job's name: environment, trial, seed
+MAX_NAME_BYTES = validation.MAX_NAME_BYTES // 2  # leaves room for environment, trial and seed
 
 
 @dataclass
 class StudyMetadata:
-    """Jobs of a study and how they were launched: what is needed to follow, stop and resubmit them."""
+    """The jobs of a study and how they were launched, to follow, stop and resubmit them."""
 
     launch: dict[str, Any] = field(default_factory=dict)  # LaunchConfig without its secrets
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)  # name → settings, deployment, job_id
@@ -39,12 +39,7 @@ class StudyMetadata:
 
 
 class StudyFolder:
-    """Paths, metadata and lock of a study; the folder need not exist yet.
-
-    Args:
-        data_dir: data folder of the study.
-        name: name of the study.
-    """
+    """Paths, metadata and lock of a study; the folder need not exist yet."""
 
     def __init__(self, data_dir: str, name: str) -> None:
         self.data_dir = Path(data_dir).absolute()
@@ -73,7 +68,7 @@ class StudyFolder:
         return self.path / f"{job}.exit"
 
     def window_state_path(self, job: str) -> Path:
-        """Return the path of the file that a job's tmux window locks while the job waits or runs."""
+        """Return the path of the file that a job's tmux window locks while the job is pending or running."""
         return self.path / f"{job}.window"
 
     def read_status(self, job: str) -> dict[str, Any]:
@@ -155,7 +150,7 @@ class StudyFolder:
         """Return this folder if the study exists.
 
         Raises:
-            UserError: if it does not, with the most similar names.
+            UserError: if it does not; the message suggests similar names.
         """
         if not (self.path / METADATA_FILE).is_file():
             names = sorted(path.parent.name for path in self.path.parent.glob(f"*/{METADATA_FILE}"))
@@ -165,10 +160,10 @@ class StudyFolder:
 
 
 def check_study_name(name: str, flag: str = "prefix") -> None:
-    """Check that the name of a study, given by `flag`, can be the name of a folder.
+    """Check that the name of a study, given by `flag`, is a valid folder name.
 
     Raises:
-        UserError: if it cannot.
+        UserError: if it is not.
     """
     if not name or Path(name).name != name or name in (".", ".."):
         raise UserError(f"--{flag}={name}: must be a name, not a path")

@@ -21,7 +21,7 @@ from milozero.tracking.csv import read_last_values
 
 STATE_COLORS = {"pending": "yellow", "running": "cyan", "finished": "green", "stopped": "magenta", "failed": "red"}
 STATES = ("pending", "running", "finished", "stopped", "failed", "not started")
-SIGTERM_EXIT_CODE = 143  # of a canceled job, which may have saved a checkpoint all the same
+SIGTERM_EXIT_CODE = 143  # of a canceled job, which may still have saved a checkpoint
 TAIL_BYTES = 64 * 1024  # enough to hold the last lines of a file
 
 
@@ -74,7 +74,7 @@ def _infer_state(
     output = folder.output_path(name)
     has_begun = (folder.data_dir / "logs" / name).exists() or bool(read_tail(output))
     run_state, reason, code = status.get("state"), str(status.get("reason", "")), folder.read_exit_code(name)
-    if active:  # checked first: the status.json of a run that was extended still reads "finished"
+    if active:  # first: the status.json of an extended run still reads "finished"
         return active, ""
     if run_state == "finished":
         complete = _is_complete(status, job["settings"])
@@ -100,13 +100,13 @@ def compute_progress(counters: Mapping[str, Any], settings: Mapping[str, Any]) -
 
 
 def has_finished(folder: StudyFolder, name: str, settings: Mapping[str, Any]) -> bool:
-    """Return whether a run has finished and is as long as these settings ask for."""
+    """Return whether a run has finished and is as long as `settings` require."""
     status = folder.read_status(name)
     return status.get("state") == "finished" and _is_complete(status, settings)
 
 
 def _is_complete(status: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    """Return whether a finished run needs no further training: it has its full length, or its agent has converged."""
+    """Return whether a finished run needs no more training: it has its full length or its agent converged."""
     return bool(status.get("learned")) or compute_progress(status, settings) >= 1
 
 
@@ -121,7 +121,7 @@ def read_tail(path: Path) -> list[str]:
 
 
 def read_last_error(path: Path) -> str:
-    """Return the last line of an output that reports an error, or else its last line."""
+    """Return the last line of an output that reports an error, else its last line."""
     lines = [line.strip() for line in read_tail(path) if line.strip()]
     errors = [line for line in lines if line.startswith("error: ")]
     return (errors or [line for line in lines if "error" in line.lower()] or lines or [""])[-1]
@@ -177,7 +177,7 @@ def relative(path: Path) -> str:
 
 
 def print_table(table: Table) -> None:
-    """Print a table, as wide as the terminal; untruncated if stdout is not a terminal."""
+    """Print a table as wide as the terminal; untruncated if stdout is not a terminal."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=1000)

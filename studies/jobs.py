@@ -58,12 +58,10 @@ class Job:
 def build_jobs(
     study: StudyConfig, project: str = "", with_progress: Callable[[Sequence[Any]], Iterable[Any]] = iter
 ) -> list[Job]:
-    """Return the jobs of a study after checking that each of them could start.
+    """Return the jobs of a study, after checking that each could start.
 
-    Args:
-        study: what to run over.
-        project: Weights & Biases project if neither the study nor the task file names one.
-        with_progress: iterates over a sequence and shows a progress bar.
+    They log to the Weights & Biases `project` unless the study or the task file names another. `with_progress` wraps
+    a sequence, e.g. to show a progress bar.
 
     Raises:
         UserError: if a job could not start.
@@ -122,7 +120,7 @@ def read_benchmark(study: StudyConfig) -> str:
 
 
 def find_ignored_settings(study: StudyConfig) -> list[str]:
-    """Return the task file's settings that have no effect because the study sets them.
+    """Return the task file's settings that the study overrides.
 
     Raises:
         UserError: if the file cannot be read.
@@ -131,11 +129,7 @@ def find_ignored_settings(study: StudyConfig) -> list[str]:
 
 
 def _read_task_file(study: StudyConfig) -> dict[str, Any]:
-    """Return the task file's settings, for any algorithm; a list holds the choices of a sweep.
-
-    Raises:
-        UserError: if the file cannot be read.
-    """
+    """Return the task file's settings, for any algorithm; a list holds the choices of a sweep."""
     known = all_settings_names()
     return read_yaml(study.config, known, environments.check_env_id, lists=True).settings
 
@@ -158,11 +152,7 @@ def _job_flags(study: StudyConfig, name: str, env_id: str, num_demos: int | None
 
 
 def _complete_settings(settings: Settings, project: str) -> Settings:
-    """Return settings that do not depend on where or how a job is started.
-
-    Raises:
-        UserError: if `project` is not a valid Weights & Biases project name.
-    """
+    """Return settings with absolute paths and without implicit defaults."""
     common, tracking = settings.common, settings.tracking
     if common.num_workers is None:
         common = dataclasses.replace(common, num_workers=DEFAULT_NUM_WORKERS)
@@ -189,7 +179,7 @@ class Spaces(NamedTuple):
 
 
 class JobValidator:
-    """Checks environments, demonstrations and teacher checkpoints of jobs, each of them once."""
+    """Checks environments, demonstrations and teacher checkpoints of jobs, each once."""
 
     def __init__(self) -> None:
         self._spaces: dict[tuple[str, str], Spaces] = {}
@@ -199,7 +189,7 @@ class JobValidator:
         """Check that a job could start.
 
         Raises:
-            UserError: if the environment cannot be created, the algorithm does not support its actions, or
+            UserError: if the environment cannot be made, the algorithm does not support its actions, or
                 demonstrations or teacher checkpoints are missing or do not match it.
         """
         env_id, kwargs = settings.train.env_id, settings.common.env_kwargs
@@ -225,10 +215,10 @@ class JobValidator:
 def draw_trials(study: StudyConfig) -> list[dict[str, Any] | None]:
     """Return the values that each trial of a sweep draws from the task file's lists; ``[None]`` without a sweep.
 
-    Each combination is drawn at most once, and a sweep with more trials starts with the same ones.
+    Each combination is drawn at most once. A sweep with more trials begins with the same ones.
 
     Raises:
-        UserError: if there is no list to draw from, or there are fewer combinations than trials.
+        UserError: if there is no list to draw from or there are fewer combinations than trials.
     """
     if not study.sweep:
         if study.num_trials > 1:

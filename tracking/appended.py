@@ -1,4 +1,4 @@
-"""A file that a run appends to, even if the disk is full for a while."""
+"""A file that a run appends to, even if the disk is temporarily full."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ logger = logging.getLogger(__name__)
 class AppendedFile:
     """Appends bytes to a file; buffers what a full disk rejects and writes it later.
 
-    Args:
-        path: the file; created if it does not exist.
-
     Raises:
         OSError: if the file cannot be opened.
     """
@@ -26,7 +23,7 @@ class AppendedFile:
         self._warned = False
 
     def append(self, data: bytes) -> None:
-        """Write immediately, so that a killed run keeps its data; warn once if the disk rejects it."""
+        """Write immediately, so that a killed run keeps its data; if the disk rejects it, warn once."""
         self._pending += data
         try:
             self._write()

@@ -45,8 +45,8 @@ CONSOLE_METRICS = (
 def terminal_width() -> int | None:
     """Return the width of the user's terminal, or None if there is none.
 
-    mpiexec connects each worker to a pseudo-terminal even if its own output is redirected. Under mpiexec, this
-    function therefore checks the output of mpiexec (on Linux).
+    mpiexec connects each worker to a pseudo-terminal even if its own output is redirected. Under mpiexec, check the
+    output of mpiexec instead (on Linux).
     """
     try:
         if "OMPI_COMM_WORLD_SIZE" not in os.environ:
@@ -89,7 +89,7 @@ class ConsoleTracker(Tracker):
     def _show(self, metrics: Mapping[str, float]) -> None:
         self._latest.update({k: v for k, v in metrics.items() if not math.isnan(v)})
         if self._live is not None:
-            self._live.start()  # not earlier: lines printed before the first iteration stay above the table
+            self._live.start()  # only now, so that earlier lines stay above the table
             self._bar.update(self._task, completed=self._latest.get("progress", 0.0))
             self._live.update(self._render_table(), refresh=True)
         elif time.monotonic() - self._last_line_time >= LINE_INTERVAL_S:

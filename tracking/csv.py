@@ -1,4 +1,4 @@
-"""The one writer and the one reader of ``progress.csv``, which has one row of metrics per iteration."""
+"""Write and read ``progress.csv``, which has one row of metrics per iteration."""
 
 from __future__ import annotations
 
@@ -21,11 +21,8 @@ TAIL_BYTES = 64 * 1024  # enough for the last rows of a file
 class CSVTracker(Tracker):
     """Appends rows to a CSV file whose columns are the metrics of the first row.
 
-    Buffers rows that a full disk rejects and writes them later.
-
-    Args:
-        path: the file.
-        iteration: the iteration a resumed run continues from; later rows are removed, as the run writes them again.
+    Buffers rows that a full disk rejects and writes them later. Resuming from `iteration` removes later rows, because
+    the run writes them again.
     """
 
     def __init__(self, path: Path, iteration: int = 0) -> None:
@@ -56,7 +53,7 @@ class CSVTracker(Tracker):
 
 
 def truncate_rows(path: Path, iteration: int) -> list[str]:
-    """Remove damaged rows and the rows after an iteration from a ``progress.csv``; return its columns."""
+    """Remove damaged rows and rows after `iteration` from a ``progress.csv``; return its columns."""
     if not iteration or not path.exists():
         path.write_bytes(b"")
         return []
@@ -84,7 +81,7 @@ def parse_progress(text: str, names: Collection[str] | None = None) -> tuple[dic
         names: metrics to parse, all by default. Parsing a few is faster.
 
     Returns:
-        metric → values (rows,), NaN if a cell is not a number; and the number of damaged lines, which are skipped.
+        metric → values (rows,), NaN if a cell is not a number; and the number of damaged lines, which it skips.
     """
     lines = text.split("\n")[:-1]
     header = [name.strip() for name in lines[0].split(",")] if lines else []

@@ -15,7 +15,7 @@ FORBIDDEN_NAME_CHARS = "/\\#?%:"  # the client rejects them in project names
 
 
 def check_wandb_name(name: str) -> None:
-    """Refuse a project or an entity that Weights & Biases would reject.
+    """Check the name of a project or an entity against the rules of Weights & Biases.
 
     Raises:
         UserError: if the name is too long or contains a forbidden character.

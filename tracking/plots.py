@@ -10,14 +10,7 @@ from milozero.tracking.csv import read_progress
 
 
 def plot_learning_curve(progress: Path, picture: Path, title: str, expert_return: float | None = None) -> None:
-    """Plot training and evaluation returns over environment steps.
-
-    Args:
-        progress: the ``progress.csv`` to plot.
-        picture: the PNG file to write.
-        title: title of the plot.
-        expert_return: mean return of the demonstrations, drawn as a horizontal line.
-    """
+    """Plot the returns in a ``progress.csv`` over environment steps to a PNG, with the expert return as a line."""
     from matplotlib.figure import Figure
 
     columns = read_progress(progress)

@@ -34,9 +34,8 @@ def check_installed() -> None:
 class TensorBoardTracker(Tracker):
     """Logs the rows of ``progress.csv`` to one event file, one event per row.
 
-    A resumed run replaces the event files by a new one that starts with the rows in ``progress.csv``. So each row
-    appears once, even if a killed run had logged more, and the history is complete even if the first launch ran
-    without TensorBoard.
+    A resumed run replaces the event files with a new one that starts with the rows in ``progress.csv``. So each row
+    appears once, even if a killed run logged more, and the history is complete even if TensorBoard was off before.
 
     The library's SummaryWriter is not used: after one write error, its thread drops all later events.
 
@@ -82,12 +81,7 @@ class TensorBoardTracker(Tracker):
 
 
 def encode_event(wall_time: float, **fields: Any) -> bytes:
-    """Return a TensorBoard ``Event`` as a record of the event file.
-
-    Args:
-        wall_time: seconds since the epoch.
-        fields: the other fields of the event.
-    """
+    """Return a TensorBoard ``Event``, at seconds since the epoch, as a record of the event file."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -97,7 +91,7 @@ def encode_event(wall_time: float, **fields: Any) -> bytes:
 
 
 def read_timed_rows(progress: Path) -> Iterator[tuple[float, dict[str, float]]]:
-    """Yield (seconds since the epoch, metrics) of each row, as if the run had trained without a pause until now."""
+    """Yield (seconds since the epoch, metrics) of each row, as if the run had trained until now without a pause."""
     columns = read_progress(progress)
     rows = [dict(zip(columns, map(float, row), strict=True)) for row in zip(*columns.values(), strict=True)]
     start = time.time() - rows[-1]["seconds"] if rows else 0.0

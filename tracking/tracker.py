@@ -28,7 +28,7 @@ class Tracker:
         """Log the metrics of environment step `step`; a NaN means not measured."""
 
     def flush(self) -> None:
-        """Save all logged metrics such that neither a kill nor a power cut loses them.
+        """Save all logged metrics to disk, so that neither a kill nor a power cut loses them.
 
         Raises:
             OSError: if they cannot be saved.

@@ -26,8 +26,8 @@ log_file = logging.getLogger(__name__)  # for messages that go only to log.txt
 
 INIT_TIMEOUT_S = 30.0  # for the server to create the run; after that the run is kept offline
 FINISH_TIMEOUT_S = 60.0  # for the client to upload the rest
-FINISH_MARGIN_S = 10.0  # for the client to notice that its own timeout is over
-QUIET_WAIT_S = 3.0  # wait this long before printing that we wait
+FINISH_MARGIN_S = 10.0  # for the client to notice its own timeout
+QUIET_WAIT_S = 3.0  # before printing that the run waits
 UPLOAD_INTERVAL_S = 600.0  # between uploads of files that change
 
 
@@ -59,18 +59,18 @@ def _stop_service() -> None:
 def _kill_service() -> None:
     """Kill the client's service process (on Linux), which keeps our stdout open forever if it hangs.
 
-    The client does not expose its process id. Running the client in a child process of our own would not be simpler:
-    it needs a queue between processes, signal handling, and a start method that works under mpiexec.
+    The client does not expose its process id. Running the client in a child process would not be simpler: it needs a
+    queue, signal handling and a start method that works under mpiexec.
     """
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError):  # the process has ended in the meantime
+        with contextlib.suppress(OSError, ValueError):  # the process has ended meanwhile
             pid, name, _state, parent = stat.read_text().split()[:4]
             if name == "(wandb-core)" and int(parent) == os.getpid():
                 os.kill(int(pid), signal.SIGKILL)
 
 
 class WandbTracker(Tracker):
-    """Logs to one W&B run. Its files are in ``data/wandb``; ``wandb sync`` uploads what is not yet on the server.
+    """Logs to one W&B run. Its files are in ``data/wandb``; ``wandb sync`` uploads what is missing on the server.
 
     A background thread makes all calls of the client, in order, so a slow or failing server never blocks training.
     Errors go to log.txt; the last one is also printed at the end. A resumed run keeps its `run_id`, and the client
@@ -231,7 +231,7 @@ class WandbTracker(Tracker):
             self._report(error)
 
     def _report(self, problem: str | Exception) -> None:
-        """Log a problem, once if it repeats; after giving up, the client's errors are only consequences."""
+        """Log a problem, once if it repeats, and not after giving up, when errors are only consequences."""
         message = " ".join(str(problem).split()) or type(problem).__name__
         if message != self._last_problem and not self._abandoned:
             self._last_problem = message

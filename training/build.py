@@ -151,7 +151,7 @@ def agree_to_compile(
 
 
 def describe_launch(settings: Settings, context: AgentContext) -> dict[str, Any]:
-    """Return metadata of this launch that affect the numbers of a run, besides the settings."""
+    """Return what affects the results of this launch besides its settings."""
     metadata: dict[str, Any] = {"compiled": context.compile, "device": context.device.partition(":")[0]}
     if settings.agent.LEARNS_FROM_DEMOS:
         metadata["demonstrations"] = dataset.checksum(context.demos)
@@ -160,7 +160,7 @@ def describe_launch(settings: Settings, context: AgentContext) -> dict[str, Any]
 
 
 def start_watchdog(settings: Settings, launch: Launch, status: Status) -> Watchdog:
-    """Start a watchdog, which the cleanup closes."""
+    """Start a watchdog; the cleanup closes it."""
     time_limit = to_seconds(settings.train.execution_time)
     iteration_timeout = to_seconds(settings.train.watchdog) or math.inf
     watchdog = Watchdog(launch.comm, status, launch.start_time, time_limit, iteration_timeout)
@@ -170,13 +170,13 @@ def start_watchdog(settings: Settings, launch: Launch, status: Status) -> Watchd
 
 
 def wait_for_uploads(tracker: Tracker, watchdog: Watchdog) -> None:
-    """Wait for uploads; only briefly if the run was asked to stop."""
+    """Wait for uploads, only briefly if the run was asked to stop."""
     timeout = WANDB_EXIT_TIMEOUT_S if watchdog.should_exit_soon() else math.inf
     tracker.wait(timeout, lambda: watchdog.interrupted)
 
 
 def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) -> Tracker:
-    """Return the trackers of rank 0; other ranks have none."""
+    """Return the trackers; ranks other than 0 have none."""
     if comm.rank != 0:
         return Trackers()
     trackers: list[Tracker] = [

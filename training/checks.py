@@ -30,7 +30,7 @@ def reset_interval(config: TrainConfig, env_kwargs: dict[str, Any]) -> int:
 
 
 def warn_if_truncated(config: TrainConfig, env_kwargs: dict[str, Any], limit: int | None) -> str:
-    """Return a warning if environments are reset before episodes of `limit` steps can end; empty if they are not."""
+    """Return a warning if environments are reset before episodes of `limit` steps can end; otherwise empty."""
     interval = reset_interval(config, env_kwargs)
     steps = interval * config.rollout_len // config.num_envs
     if not limit or steps >= limit:
@@ -43,7 +43,7 @@ def warn_if_truncated(config: TrainConfig, env_kwargs: dict[str, Any], limit: in
 
 
 def budget_exhausted(counters: Counters, config: TrainConfig) -> str:
-    """Return which budget is exhausted, that of steps or of iterations; empty if the run continues."""
+    """Return which budget is exhausted, steps or iterations; empty if neither is."""
     if counters.timesteps >= config.num_timesteps:
         return f"num_timesteps={config.num_timesteps} reached"
     if config.num_iters is not None and counters.iteration >= config.num_iters:
@@ -66,7 +66,7 @@ def check_param_sync(agent: Agent, comm: Comm) -> None:
     """Check that all workers have the same parameters (collective).
 
     Raises:
-        RunError: if they differ, with the ranks.
+        RunError: if they differ; the message names the ranks.
     """
     hashes = comm.allgather(agent.parameter_hash())
     if len(set(hashes)) > 1:

@@ -42,7 +42,7 @@ class Training:
     expert_return: float | None = None  # mean return of the expert
     compiled: bool = False
     save_error: str = ""  # why the last checkpoint could not be written; empty on success
-    # kind → name and bytes of checkpoints that are not written yet, e.g. because the disk is full
+    # kind → name and bytes of checkpoints not written yet, e.g. because the disk is full
     _pending: dict[str, tuple[int | str, bytes]] = field(default_factory=dict)
 
     def evaluate(self) -> float:
@@ -53,7 +53,7 @@ class Training:
         self.counters.last_eval_return = mean
         if mean > self.counters.best_eval_return:
             self.counters.best_eval_return = mean
-            # A resumed run may get other evaluations than before. It must not replace best.pt by a worse policy.
+            # Evaluations of a resumed run may differ from before; best.pt must not get a worse policy.
             if self.comm.rank == 0 and not mean < self.experiment.best_eval_return:
                 self._pending["best"] = ("best", checkpoint.to_bytes(self._content([])))
             self._write()
@@ -86,10 +86,10 @@ class Training:
         }
 
     def _write(self) -> None:
-        """Write pending checkpoints on rank 0. A failure only causes a warning, and the next call tries again."""
+        """Write pending checkpoints on rank 0. A failure only logs a warning; the next call retries."""
         folder, problem, written = self.experiment.checkpoints, "", None
         try:
-            self.tracker.flush()  # first, so that a checkpoint never is ahead of progress.csv
+            self.tracker.flush()  # first, so that a checkpoint is never ahead of progress.csv
             for kind, (name, data) in list(self._pending.items()):
                 write_bytes(folder / checkpoint.file_name(name), data)
                 written = name if kind == "iteration" else written
@@ -114,7 +114,7 @@ def restore(
     workers load the networks and start new episodes.
 
     Returns:
-        What the environments of this worker have to replay.
+        The actions that the environments of this worker must replay.
 
     Raises:
         UserError: if the content does not match the agent.

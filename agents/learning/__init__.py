@@ -1,1 +1,1 @@
-"""From a loss to an optimizer step: batches, parameters as one vector, the optimizer, compilation."""
+"""Optimization of a loss: packed batches, flat parameters, the optimizer, compilation."""

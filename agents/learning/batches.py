@@ -1,4 +1,4 @@
-"""Batches packed into one matrix, so that shuffling is one gather and compiled code takes one argument."""
+"""Batches packed into one matrix: shuffling is one gather, and compiled code takes one argument."""
 
 from __future__ import annotations
 
@@ -31,11 +31,6 @@ class PackedBatch:
 
 
 def unpack(matrix: torch.Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, torch.Tensor]:
-    """Return the fields (B, ...) of a packed minibatch (B, F) as float32 views.
-
-    Args:
-        matrix: the packed minibatch.
-        shapes: shape of each field, without its first dimension.
-    """
+    """Return the fields (B, ...) of a packed minibatch (B, F) as float32 views; `shapes` lack the first dimension."""
     parts = torch.split(matrix, [math.prod(shape) for shape in shapes.values()], dim=1)
     return {n: part.reshape(-1, *shape) for (n, shape), part in zip(shapes.items(), parts, strict=True)}

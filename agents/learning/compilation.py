@@ -21,7 +21,7 @@ _operator_ids = itertools.count()  # names depend on the order of creation only,
 
 
 def cache_folder() -> Path | None:
-    """Return the folder that caches compiled code between runs, None if it is not writable.
+    """Return the folder that caches compiled code between runs; None if it is not writable.
 
     Every processor model has its own folder: compiled code uses all instructions of the processor, and the nodes of a
     cluster may share a home directory.
@@ -44,9 +44,9 @@ def cache_folder() -> Path | None:
 def compile_method(method: Any, device: str) -> Any:
     """Return a bound method, compiled for the shapes that it is called with.
 
-    Guards check only the shapes of tensors. Nothing else that the method reads changes, and checking it would take a
-    third of the call's time. Without these guards, torch could reuse the code of another network, because it caches
-    compiled code by code object. So every compiled method gets a copy of its code object.
+    Guards check only the shapes of tensors: nothing else that the method reads changes, and checking it would take a
+    third of the call's time. Torch caches compiled code by code object, so each method gets its own copy;
+    otherwise, with so few guards, torch could reuse the code of another network.
     """
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no process pool under MPI
     if (folder := cache_folder()) is not None:
@@ -69,8 +69,7 @@ def compile_method(method: Any, device: str) -> Any:
 def make_all_reduce(get_comm: Callable[[], Comm]) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return an all-reduce (sum over all workers) as a torch operator, which compiled code can call.
 
-    Args:
-        get_comm: called at every all-reduce; returns the workers.
+    Every all-reduce calls `get_comm` for the current workers.
     """
 
     def all_reduce(tensor: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ Params = dict[str, torch.Tensor]
 
 
 class FlatParameters:
-    """A network's parameters as one vector, of which the network's parameters become views."""
+    """A network's parameters as one vector; the network's own parameters become views of it."""
 
     def __init__(self, network: nn.Module) -> None:
         named = dict(network.named_parameters())

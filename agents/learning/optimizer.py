@@ -24,7 +24,7 @@ Loss = Callable[[Params, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 
 ADAM_BETA1, ADAM_BETA2 = 0.9, 0.999
 ADAM_EPSILON = 1e-5  # PPO's default (Huang et al. 2022, no. 3)
-STEPS_PER_CALL = 4  # optimizer steps in one call of compiled code, whose overhead is a third of a step
+STEPS_PER_CALL = 4  # optimizer steps per call of compiled code; the overhead of a call is a third of a step
 
 
 class Optimizer:
@@ -152,7 +152,7 @@ class Optimizer:
         """Return the metrics and the gradient norm, averaged over workers and steps since the last call (collective).
 
         Raises:
-            NonFiniteError: on all workers, if a metric or parameter is NaN or infinite, naming it.
+            NonFiniteError: on all workers, if a metric or parameter is NaN or infinite; the message names it.
         """
         *sums, steps = self.comm.mean_(self._metric_sums.double().cpu().numpy()).tolist()
         self._metric_sums.zero_()
@@ -168,8 +168,8 @@ class Optimizer:
     def _nonfinite_error(self, message: str) -> NonFiniteError:
         """Return the error for the last epoch, with its initial parameters and its batch as evidence (collective).
 
-        The all-reduce spreads a non-finite gradient to all workers. The worker to blame is the one whose loss is
-        non-finite even with the initial parameters.
+        The all-reduce spreads a non-finite gradient to all workers. The worker that caused it is the one
+        whose loss is non-finite even with the initial parameters.
         """
         params, batch = self._epoch_start
         fields = unpack(batch.matrix, batch.shapes)
@@ -182,15 +182,15 @@ class Optimizer:
         return NonFiniteError(f"{message}, {cause}", evidence, rank)
 
     def _warm_up(self, minibatches: torch.Tensor, shapes: Mapping[str, torch.Size]) -> None:
-        """Set up the metrics; if there are several workers, compile the steps on one of each machine (collective)."""
+        """Set up the metrics; with several workers, compile the steps on one worker per machine (collective)."""
         self._shapes = dict(shapes)
         _, metrics = self.loss(self.params.unflatten(self.params.vector), unpack(minibatches[0], shapes))
         self._metric_names = [*metrics, "grad_norm"]
         self._metric_sums = torch.zeros(len(self._metric_names) + 1, device=self.lr.device)
         if self.comm.size == 1 or not self._compile:
             return
-        # One worker of each machine compiles, then the others load the code from the cache on disk. (Torch's file
-        # locks synchronize machines that share a home directory.) The steps do not communicate, and are undone.
+        # One worker per machine compiles; then the others load the code from the cache on disk. Torch's file locks
+        # synchronize machines that share a home directory. These steps do not communicate and are undone.
         state = self.state_dict()
         self._reduce_comm = Comm()
         try:

@@ -1,4 +1,4 @@
-"""Networks of discriminators."""
+"""Discriminator networks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from milozero.helpers.comm import Comm
 class SpectralLinear(nn.Linear):
     """A linear layer whose weight is divided by its largest singular value (spectral norm, Miyato et al. 2018).
 
-    `refresh` estimates the singular vectors by power iteration. Call it before every pass over the data; during a
-    pass they are constant.
+    `refresh` estimates the singular vectors by power iteration. Call it before every pass over the data, during which
+    they are constant.
     """
 
     POWER_ITERATIONS = 5  # per `refresh`
@@ -75,8 +75,7 @@ class MLPHead(nn.Module):
 class ShapedReward(nn.Module):
     """AIRL's discriminator (Fu et al. 2018, eq. 4): logit = g(s, a) + γ h(s') − h(s) − log π(a|s).
 
-    The input features are s, s', other inputs of the reward (a, or none), 1 − terminated, and log π(a|s). A terminal
-    state has no potential.
+    The input features are s, s', a (optional), 1 − terminated and log π(a|s). Terminal states have no potential.
     """
 
     def __init__(self, reward: MLPHead, potential: MLPHead, observation_size: int, gamma: float) -> None:

@@ -24,10 +24,9 @@ def linear(inputs: int, outputs: int, gain: float, rng: torch.Generator) -> nn.L
 class BatchNorm(nn.Module):
     """Batch normalization (Ioffe & Szegedy 2015) with running moments of whole rollouts of all workers.
 
-    The moments only change in `update_batch_norm`, once per iteration. So the policy is the same function when it
-    collects a rollout, when its old log-probabilities are computed, when it is updated and when it is evaluated,
-    independent of the minibatch size and the number of workers. With the moments of single minibatches, PPO's ratio
-    would not start at 1.
+    The moments only change in `update_batch_norm`, once per iteration. So the policy is the same function during
+    rollouts, updates and evaluations, for any minibatch size and number of workers. With the moments of single
+    minibatches, PPO's ratio would not start at 1.
     """
 
     EPSILON = 1e-5
@@ -56,7 +55,7 @@ class BatchNorm(nn.Module):
         size = x.shape[1]
         mean = total[:size] / total[-1]
         var = total[size:-1] / total[-1] - mean**2
-        weight = max(self.MOMENTUM, 1.0 / (float(self.count) + 1.0))  # a plain average of the first updates
+        weight = max(self.MOMENTUM, 1.0 / (float(self.count) + 1.0))  # plain average of the first updates
         self.mean.lerp_(mean.float(), weight)
         self.var.lerp_(var.clamp_min(0.0).float(), weight)
         self.count += 1

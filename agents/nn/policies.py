@@ -29,14 +29,7 @@ class Policy(nn.Module):
 
 
 class ActorCritic(Policy):
-    """A policy π(a|s) and a value function V(s), with separate or shared hidden layers.
-
-    Args:
-        policy: hidden layers of the policy.
-        head: action distribution.
-        value: hidden layers of the value function; None shares those of the policy.
-        rng: generator of the initial weights.
-    """
+    """A policy π(a|s) and a value function V(s), with separate hidden layers, or shared ones if `value` is None."""
 
     def __init__(self, policy: MLP, head: Gaussian | Categorical, value: MLP | None, rng: torch.Generator) -> None:
         super().__init__(policy, head)

@@ -58,7 +58,7 @@ def read_demo(path: Path) -> Episode:
     """Read one episode.
 
     Raises:
-        UserError: if the file is damaged, lacks a key, contains a NaN, or is not a single episode.
+        UserError: if the file is damaged, lacks a key, contains a NaN or is not a single episode.
     """
     data = _read_fields(path)
     source = f"the demonstration {path}"
@@ -86,11 +86,7 @@ def read_demo(path: Path) -> Episode:
 
 
 def _read_fields(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a demonstration.
-
-    Raises:
-        UserError: if the file is damaged or lacks a key.
-    """
+    """Return the arrays of a demonstration."""
     import h5py
 
     if not os.path.isfile(path):  # opening a named pipe would block
@@ -110,7 +106,7 @@ def _read_fields(path: Path) -> dict[str, np.ndarray]:
 def read_metadata(path: Path) -> dict[str, Any]:
     """Return the attributes of a demonstration: environment, versions, seed.
 
-    Read them on request only: on damaged bytes, the HDF5 library may never return.
+    Only call this on request: the HDF5 library may hang on damaged bytes.
     """
     import h5py
 

@@ -35,9 +35,9 @@ class OsimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 100}  # noqa: RUF012
     MODEL: ClassVar[str]
     MAX_CONTROL_STEPS: ClassVar[int]  # in an episode
-    JOINT_LIMITS_DEG: ClassVar[dict[str, tuple[float, float]]] = {}  # for joints that the model does not limit
+    JOINT_LIMITS_DEG: ClassVar[dict[str, tuple[float, float]]] = {}  # of joints that the model does not limit
     FRAME_WIDTH_M: ClassVar[float] = 3.0
-    BONE_TIPS: ClassVar[dict[str, str]] = {}  # body → marker at the end of its bone; default: its center of mass
+    BONE_TIPS: ClassVar[dict[str, str]] = {}  # body → marker at the end of its bone; by default its center of mass
 
     def __init__(self, render_mode: str | None = None, preset: str = "train", frame_skip: int = 1) -> None:
         assert render_mode in (None, *self.metadata["render_modes"]), render_mode
@@ -168,7 +168,7 @@ class OsimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
 
 class Walker(OsimEnv):
-    """A model on legs. The episode terminates when it falls, i.e. its pelvis is below `MIN_PELVIS_HEIGHT_M`."""
+    """A model on legs. The episode terminates if its pelvis falls below `MIN_PELVIS_HEIGHT_M`."""
 
     MIN_PELVIS_HEIGHT_M: ClassVar[float] = 0.6
 

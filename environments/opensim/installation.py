@@ -1,4 +1,4 @@
-"""Whether OpenSim and osim-rl's models are installed, and where."""
+"""Find OpenSim and osim-rl's models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INSTALL = "make setup, or pip install --no-deps -r requirements-opensim.txt"
 
 
 def find_problem() -> str:
-    """Return what is not installed and how to install it, or an empty string."""
+    """Return what is not installed and how to install it; empty if nothing is missing."""
     installed = all(importlib.util.find_spec(name) is not None for name in ("opensim", "osim"))
     return "" if installed else f"OpenSim or its models are not installed ({INSTALL})"
 
@@ -36,10 +36,10 @@ def find_model(name: str) -> str:
 
 
 def import_opensim() -> Any:
-    """Import OpenSim such that it computes identical results on every processor with AVX2.
+    """Import OpenSim so that it computes identical results on every processor with AVX2.
 
-    OpenSim's OpenBLAS selects its kernels by processor, and their results differ in the last digit; within 30 control
-    steps the forces of an episode differ in more. A fixed choice makes episodes bit-exact on all nodes of a cluster.
+    OpenSim's OpenBLAS selects its kernels by processor. Their results differ in the last digit, and after 30 control
+    steps in more. A fixed kernel makes episodes bit-exact on all nodes of a cluster.
     """
     cpuinfo = Path("/proc/cpuinfo")
     if "OPENBLAS_CORETYPE" in os.environ or not cpuinfo.exists() or " avx2 " not in cpuinfo.read_text():

@@ -1,6 +1,6 @@
 """OpenSim simulation of one musculoskeletal model: excitations in; coordinates, bodies, muscles and forces out.
 
-Comments mark each deviation from a plain ``Manager.integrate``, with the reason that measurements gave for it.
+Comments mark each deviation from a plain ``Manager.integrate`` and the measured reason for it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Simulator:
             raise UserError(f"preset must be one of {', '.join(PRESETS)}, not '{preset}'{hint}")
         path = find_model(model)
         opensim = self._opensim = import_opensim()
-        # Only in this order is no opensim.log left in the working directory.
+        # In this order; otherwise OpenSim creates opensim.log in the working directory.
         opensim.Logger.removeFileSink()
         opensim.Logger.setLevelString("off")
         self.preset = PRESETS[preset]
@@ -133,7 +133,7 @@ class Simulator:
     def _start_manager(self, state: Any) -> None:
         """Create the integration manager of an episode that starts in `state`."""
         manager = self._opensim.Manager(self.model)
-        manager.setWriteToStorage(False)  # recording every state would fill the memory
+        manager.setWriteToStorage(False)  # storing every state would exhaust the memory
         manager.setPerformAnalyses(False)
         manager.setIntegratorMethod(getattr(self._opensim.Manager, f"IntegratorMethod_{self.preset.method}"))
         manager.setIntegratorAccuracy(self.preset.accuracy)
@@ -144,11 +144,9 @@ class Simulator:
         self.model.realizeAcceleration(self.state)
 
     def step(self, excitations: np.ndarray) -> None:
-        """Integrate one control step.
+        """Integrate one control step with excitations (muscles,), clipped to the muscles' range, [0.01, 1].
 
-        Args:
-            excitations: (muscles,), clipped to the muscles' range, [0.01, 1]. OpenSim accepts any number: 2 drives an
-                activation to 11, and 0 lets it fall below 0, where forces become NaN.
+        OpenSim accepts any number: 2 drives an activation to 11, and 0 lets it fall below 0, where forces become NaN.
 
         Raises:
             ValueError: if an excitation is not finite or the shape is wrong.
@@ -217,7 +215,7 @@ class Simulator:
         return lambda: frame.findStationLocationInGround(self.state, offset).to_numpy(), float(sphere.getRadius())
 
     def force(self, name: str) -> np.ndarray:
-        """Return the record values of a force; a foot's start with its force on the ground (3,), N."""
+        """Return the record values of a force; those of a foot start with its force on the ground (3,), N."""
         record = self.model.getForceSet().get(name).getRecordValues(self.state)
         return np.array([record.get(i) for i in range(record.getSize())])
 

@@ -38,12 +38,9 @@ class View:
 
 
 class StickFigure:
-    """Draws the current state of a simulator.
+    """Draws the current state of a simulator, `width` m wide.
 
-    Args:
-        simulator: the simulator.
-        width: width of a frame, m.
-        tips: body → marker at the end of its bone; default: its center of mass.
+    `tips` maps bodies to the markers at the ends of their bones; the default is the body's center of mass.
     """
 
     def __init__(self, simulator: Simulator, width: float, tips: Mapping[str, str]) -> None:
@@ -134,7 +131,7 @@ def _is_left(frame: Any) -> bool:
 
 
 def _find_bones(model: Any, tips: Mapping[str, str]) -> list[tuple[Any, Any]]:
-    """Return the two ends of each bone: joint frames, markers, or bodies (which stand for their centers of mass).
+    """Return the two ends of each bone: joint frames, markers, or bodies for their centers of mass.
 
     Bones connect the parent joint of a body to its child joints, and to its center of mass if the body is a trunk or
     has no child joint.

@@ -37,7 +37,7 @@ for _env_id, (_entry_point, _max_steps) in TASKS.items():
 
 
 def max_replay_steps(kwargs: dict[str, Any]) -> int:
-    """Return how many steps a resumed worker may have to replay."""
+    """Return the maximum number of steps that a resumed worker replays."""
     return max(MAX_REPLAY_CONTROL_STEPS // _get_frame_skip(kwargs), 1)
 
 
@@ -47,7 +47,7 @@ def _get_frame_skip(kwargs: dict[str, Any]) -> int:
 
 
 def claims(env_id: str) -> bool:
-    """Claim ids that start with ``Osim``, except those of a user's module."""
+    """Claim ids that start with ``Osim``, except for a user's module."""
     return env_id.startswith("Osim") and ":" not in env_id
 
 
@@ -57,11 +57,7 @@ def list_env_ids() -> list[str]:
 
 
 def resolve(env_id: str) -> str:
-    """Return the full id: the newest version if none is given.
-
-    Raises:
-        UserError: if the task does not exist; the message suggests similar ids.
-    """
+    """Return the full id: the newest version if none is given."""
     newest = {full.rpartition("-v")[0]: full for full in sorted(TASKS)}  # later versions overwrite earlier ones
     full = newest.get(env_id, env_id)
     if full not in TASKS:
@@ -70,11 +66,7 @@ def resolve(env_id: str) -> str:
 
 
 def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
-    """Return one environment.
-
-    Raises:
-        UserError: if OpenSim or its models are not installed, or the task rejects `kwargs`.
-    """
+    """Return one environment."""
     if problem := find_problem():
         raise UserError(f"{env_id}: {problem}")
     max_steps = math.ceil(TASKS[env_id][1] / _get_frame_skip(kwargs))
@@ -82,5 +74,5 @@ def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gy
 
 
 def make_vector(env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
-    """Return a vector of `num_envs` environments in this process; OpenSim does not profit from threads."""
+    """Return a vector of `num_envs` environments in this process; OpenSim does not benefit from threads."""
     return registered.make_sync_vector(functools.partial(make_env, env_id, None, kwargs), num_envs)

@@ -1,7 +1,7 @@
 """The target velocity field of the NeurIPS 2019 challenge "Learn to Move: Walk Around".
 
-The field lies in a plane with the axes X = x (forward) and Y = −z (leftward). It points to a *sink*, at which the
-model has to stay for some seconds before the next sink is set.
+The axes of its plane are X = x (forward) and Y = −z (leftward). The field points to a *sink*, at which the model must
+stay for some seconds before the next sink is set.
 """
 
 from __future__ import annotations

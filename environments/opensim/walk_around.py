@@ -1,4 +1,4 @@
-"""`OsimWalkAround`: a model with two legs and 22 muscles follows a velocity field to its sinks and stays there.
+"""`OsimWalkAround`: a model with two legs and 22 muscles follows a velocity field to its sinks, where it must stay.
 
 NeurIPS 2019, "Learn to Move: Walk Around", second round (Song et al. 2021, "Deep reinforcement learning for modeling
 human locomotion control in neuromechanical simulation").
@@ -33,7 +33,7 @@ JOINTS = {"hip_adduction": -1, "hip_flexion": -1, "knee_angle": 1, "ankle_angle"
 MIN_CONTACT_FORCE = 0.05  # body weights on a foot in contact with the ground
 ALIVE_BONUS, SINK_BONUS = 0.1, 500.0
 STEP_TIME_WEIGHT, STEP_VELOCITY_WEIGHT, STEP_EFFORT_WEIGHT = 10.0, 3.0, 1.0  # reward of a footstep
-MIN_FOOTSTEPS = 5  # at the time limit, an unfinished footstep is rewarded only after more footsteps than this
+MIN_FOOTSTEPS = 5  # at the time limit, an unfinished footstep is only rewarded after more than these
 INITIAL_POSE = {"pelvis_ty": 0.94}  # m
 
 

@@ -41,14 +41,10 @@ class _HelpFormatter(argparse.HelpFormatter):
 def build_parser(
     prog: str, description: str, epilog: str, groups: Mapping[str, type], *, add_help: bool = True
 ) -> argparse.ArgumentParser:
-    """Return a parser with one help group per config class; its result only holds the flags that were given.
+    """Return a parser with one help group per config class; it only returns flags that were given.
 
-    Args:
-        prog: name of the program.
-        description: first paragraph of ``-h``.
-        epilog: last paragraph of ``-h``.
-        groups: title → config class. A setting that several classes declare becomes one flag.
-        add_help: whether ``-h`` prints the help and exits; if not, it sets ``help``.
+    `groups` maps titles to config classes; a setting that several of them declare becomes one flag. Without
+    `add_help`, ``-h`` sets ``help`` instead of printing it.
     """
     parser = _Parser(
         prog=prog,
@@ -94,7 +90,7 @@ def read_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str
     """Return name → value of the flags on a command line.
 
     Raises:
-        UserError: if a flag is unknown, naming the right one if possible, or if a value is missing.
+        UserError: if a flag is unknown (the message suggests the right one) or a value is missing.
     """
     flags, unknown = parser.parse_known_args(list(argv))
     if unknown and "help" not in flags:
@@ -106,7 +102,7 @@ def read_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str
 
 
 def _find_own_name(word: str, names: Sequence[str]) -> str:
-    """Return our name of a flag in another spelling, or of another library; empty if there is none."""
+    """Return our name for a flag with hyphens or of another library; empty if there is none."""
     if not word.startswith("--"):
         return ""
     key = word.removeprefix("--").replace("-", "_")
@@ -119,7 +115,7 @@ def _find_own_name(word: str, names: Sequence[str]) -> str:
 
 
 def to_flags(values: Mapping[str, Any]) -> list[str]:
-    """Return the flags that set these values. None is left out: it is always a default."""
+    """Return the flags that set these values, without None, which is always a default."""
     switches = {True: "--{}", False: "--no-{}"}
     return [
         switches[value].format(name) if isinstance(value, bool) else f"--{name}={value}"

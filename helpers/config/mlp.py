@@ -1,4 +1,4 @@
-"""Names of perception stacks such as ``mlp_100``, parsed without torch so that command lines are checked fast."""
+"""Parse names of perception stacks, e.g. ``mlp_100``; without torch, which is slow to import."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def parse_hidden_sizes(stack: str) -> tuple[int, ...]:
 
 
 def _too_large(stack: str) -> UserError:
-    """Reject networks that exhaust the memory of any machine."""
+    """Return the error for a network that exhausts the memory of any machine."""
     return UserError(
         f"'{stack}' is too large; at most {MAX_LAYERS} layers of {MAX_WIDTH}, and {MAX_WIDTH**2} weights between them"
     )

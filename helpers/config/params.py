@@ -43,7 +43,7 @@ class Param:
     secret: bool
 
     def allowed(self) -> tuple[Any, ...] | None:
-        """Return the choices. A callable is evaluated on each call, because users can extend registries."""
+        """Return the choices; a callable is called each time, because users can extend registries."""
         return tuple(self.choices()) if callable(self.choices) else self.choices
 
 
@@ -99,7 +99,7 @@ def declared_settings(cls: type) -> Mapping[str, tuple[Any, Any, Param]]:
 
 
 def usable_path(text: str) -> None:
-    """Check a path, whether or not it exists; a `check` for `param`.
+    """Check a path, which need not exist; a `check` for `param`.
 
     Raises:
         UserError: if a component is too long for any file system.
@@ -130,11 +130,7 @@ def build(cls: type, flags: Mapping[str, Any], file: Mapping[str, Any], path: st
 
 
 def _convert(name: str, value: Any, kind: Any, declared: Param, source: str) -> Any:
-    """Return `value` converted to its declared type and checked; element by element if the type is a tuple.
-
-    Raises:
-        UserError: with the setting, its source and the expected values.
-    """
+    """Return `value`, converted to its declared type and checked; for a tuple type, element by element."""
     if typing.get_origin(kind) is tuple:
         values = value if isinstance(value, (list, tuple)) else [value]
         return tuple(_convert(name, element, typing.get_args(kind)[0], declared, source) for element in values)

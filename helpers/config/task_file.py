@@ -22,7 +22,7 @@ SCALAR_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "
 LIST_TAG = "tag:yaml.org,2002:seq"
 MAX_FILE_BYTES = 64 * 1024  # a task file has a page or two
 ENVIRONMENTS = "environments"  # the section with one subsection per environment
-# Settings that subsections cannot override: they identify the run, or are shared by a whole study.
+# Settings that subsections cannot override, because they identify the run or a study shares them.
 SHARED_SETTINGS = {"env_id", "task", "algo", "config", "benchmark", "seed", "uuid", "resume", "data_dir"}
 
 
@@ -38,7 +38,7 @@ class TaskFile:
         return [name for section in (self.settings, *self.sections.values()) for name in section]
 
     def for_env(self, env_id: str) -> dict[str, Any]:
-        """Return the settings for an environment, given its full id. The section of its version takes precedence."""
+        """Return the settings for an environment's full id. The section of its version takes precedence."""
         plain = env_id.rpartition("-v")[0]
         return self.settings | self.sections.get(plain, {}) | self.sections.get(env_id, {})
 
@@ -84,8 +84,8 @@ def read_yaml(
 ) -> TaskFile:
     """Read a YAML task file. Its sections (meta, resources, ...) are merged, except for ``environments``.
 
-    Values stay text, for `coerce` to parse by the declared type: YAML itself would read dates, octal numbers, and
-    ``1:30:00`` as a base-60 number.
+    Values stay text, which `coerce` parses by the declared type: YAML itself would convert dates, octal numbers and
+    ``1:30:00``, a base-60 number.
 
     Args:
         path: of the file.

@@ -1,4 +1,4 @@
-"""Parsing of values from the command line and from task files."""
+"""Parse values from the command line and from task files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INT_KWARG = re.compile("[+-]?(0|[1-9][0-9]{0,17})")
 FLOAT_KWARG = re.compile(r"[+-]?((0|[1-9][0-9]*)([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]{1,3})?")
 KWARG_CONSTANTS = {"true": True, "false": False, "null": None}
 MAX_INT = 2**63 - 1  # int64, as arrays and random generators use it
-MAX_TEXT_BYTES = 3000  # Linux allows paths of 4095 bytes, and experiments append names of their own
+MAX_TEXT_BYTES = 3000  # Linux allows paths of 4095 bytes, and experiments append file names
 
 
 def to_seconds(text: str) -> float:
@@ -66,7 +66,7 @@ def to_kwargs(text: str) -> dict[str, Any]:
 
 
 def _parse_kwarg(text: str) -> Any:
-    """Parse one value, unlike YAML, which reads 010 as eight, 1:30 as ninety, and on as true."""
+    """Parse one value. YAML would read 010 as eight, 1:30 as ninety and on as true."""
     if text in KWARG_CONSTANTS:
         return KWARG_CONSTANTS[text]
     for pattern, kind in ((INT_KWARG, int), (FLOAT_KWARG, float)):

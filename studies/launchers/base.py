@@ -1,4 +1,4 @@
-"""The interface of launchers, which start the jobs of a study; each is imported when it is first used."""
+"""The interface of launchers, which start the jobs of a study; each is imported at first use."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def read_cluster(path: str) -> Cluster:
     lines = read_yaml_lines(path)
     try:
         return _parse_cluster(_to_dict(lines))
-    except RecursionError:  # an alias inside its own anchor
+    except RecursionError:  # an alias within its own anchor
         raise UserError(f"'{path}' is nested too deeply") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
@@ -72,7 +72,7 @@ def _to_dict(lines: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
     for name, value in lines:
         if name.id != "scalar":
             raise UserError("keys must be text")
-        if name.value in values:  # YAML would take the last
+        if name.value in values:  # YAML would keep the last
             raise UserError(f"duplicate key '{name.value}'")
         values[name.value] = _to_python(value)
     return values

@@ -28,7 +28,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-STATE_DONE = "done"  # of a job that has ended, while its window's program is about to exit
+STATE_DONE = "done"  # of a job that has ended, until this program exits
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1)
 SIGNAL_DEBOUNCE_S = 2.0  # signals within this time count as one request
 SAVE_TIMEOUT_S = 300.0  # for an iteration to end and a checkpoint to be written
@@ -68,7 +68,7 @@ def try_to_lock(path: Path) -> IO[str] | None:
 def core_queue(locks: Path) -> Iterator[None]:
     """Wait for the processes that queued earlier, and make those that queue later wait until the block ends."""
     with (locks / "queue").open("w") as queue:
-        fcntl.flock(queue, fcntl.LOCK_EX)  # so that an entry is locked before the next one is created
+        fcntl.flock(queue, fcntl.LOCK_EX)  # so that each entry is locked before the next is created
         entry = locks / f"entry-{time.time_ns():020}-{os.getpid()}"
         file = try_to_lock(entry)
         fcntl.flock(queue, fcntl.LOCK_UN)
@@ -131,7 +131,7 @@ class JobRunner:
         except StoppedError:
             print_line("stopped before it began")
             code = 0
-        except OSError as error:  # the lock folder belongs to another user, the disk is full, ...
+        except OSError as error:  # e.g. the lock folder belongs to another user, or the disk is full
             line = f"error: {error}"
             print_line(line)
             with contextlib.suppress(OSError), (self._folder / f"{self._job}.out").open("a") as file:
@@ -158,7 +158,7 @@ class JobRunner:
         os.pwrite(self._state_file, content.ljust(STATE_BYTES).encode(), 0)
 
     def _write_exit_code(self, code: int) -> None:
-        """Write how the job ended; this program holds the job's lock until it exits a moment later."""
+        """Write how the job ended; this program still holds the job's lock until it exits."""
         with contextlib.suppress(OSError):
             (self._folder / f"{self._job}.exit").write_text(f"{code}\n")
             self._write_state(STATE_DONE)
@@ -166,7 +166,7 @@ class JobRunner:
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._process is None:
-            if self._stop_time is None:  # raised once: a second error would interrupt the cleanup
+            if self._stop_time is None:  # only once: a second error would interrupt the cleanup
                 self._stop_time = now
                 raise StoppedError
             return
@@ -200,7 +200,7 @@ class JobRunner:
         """Run the job's script on `cores` and return its exit code."""
         os.sched_setaffinity(0, cores)  # inherited by the job
         start = time.monotonic()
-        # In its own session: mpiexec would kill its workers if it received the window's Ctrl-C.
+        # In its own session: on the window's Ctrl-C, mpiexec would kill its workers.
         process = subprocess.Popen(
             ["bash", self._folder / f"{self._job}.sh"],
             start_new_session=True,
@@ -224,7 +224,7 @@ class JobRunner:
         return code
 
     def _copy_stderr(self, stream: IO[bytes]) -> None:
-        """Copy the job's stderr to the window and to a file, because a window keeps only its last lines."""
+        """Copy the job's stderr to the window and to a file: a window keeps only its last lines."""
         with stream, (self._folder / f"{self._job}.out").open("ab", buffering=0) as file:
             for line in stream:
                 for out in (file, sys.stderr.buffer):
@@ -233,15 +233,15 @@ class JobRunner:
                         out.flush()
 
     def _end_processes(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait for the job and all processes that it has started; kill those that do not end."""
+        """Wait for the job and all processes that it started; kill those that do not exit."""
         if process.poll() is None:
-            process.terminate()  # which docker forwards to its container, unlike SIGKILL
+            process.terminate()  # docker forwards it to the container, but not SIGKILL
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(self._term_timeout)
         if process.poll() is None:
             process.kill()
             process.wait()
-        deadline = time.monotonic() + self._term_timeout  # workers end by themselves when their launcher is gone
+        deadline = time.monotonic() + self._term_timeout  # workers exit by themselves when their launcher is gone
         while True:
             try:
                 pid, _ = os.waitpid(-1, os.WNOHANG)
@@ -269,8 +269,8 @@ def find_children() -> list[int]:
 def close_terminal() -> None:
     """Close the window's terminal a moment before this program exits.
 
-    When a terminal closes, a tmux with utempter runs a helper program and misses the SIGCHLD of processes that exit
-    meanwhile: it would not show this program's exit code.
+    When a terminal closes, tmux with utempter runs a helper program and misses the SIGCHLD of processes that exit
+    meanwhile, so it would not show this program's exit code.
     """
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What the job scripts of all launchers share: the arguments of ``main.py`` and lines of bash, as pure functions."""
+"""The parts that all job scripts share, as pure functions: arguments of ``main.py`` and lines of bash."""
 
 from __future__ import annotations
 
@@ -47,13 +47,7 @@ class LaunchEnv:
 
 
 def build_arguments(job: Job, args_method: str, settings_path: Path) -> list[str]:
-    """Return the arguments of ``main.py`` for a job.
-
-    Args:
-        job: what to run.
-        args_method: ``full``, ``minimal`` or ``yaml``.
-        settings_path: file with the job's settings, for ``yaml``.
-    """
+    """Return the arguments of ``main.py`` for a job; with ``yaml``, its settings are in the file `settings_path`."""
     if args_method == "yaml":
         return [f"--config={settings_path}"]
     values = job.to_dict()
@@ -74,7 +68,7 @@ def setup_lines(launch: LaunchConfig, folder: StudyFolder, env: LaunchEnv) -> li
     lines += [f"export {name}={quote(value)}" for name, value in env.variables.items()]
     if launch.wandb_base_url:
         lines.append(f"export WANDB_BASE_URL={quote(launch.wandb_base_url)}")
-    if launch.wandb_api_key:  # read from its file: scripts and process lists are visible to other users
+    if launch.wandb_api_key:  # from a file: other users can see scripts and process lists
         lines += [f"WANDB_API_KEY=$(<{quote(folder.key_path)})", "export WANDB_API_KEY"]
     if launch.docker:
         return lines
@@ -91,7 +85,7 @@ def bind_mounts(folder: StudyFolder, env: LaunchEnv, sources: Sequence[str]) -> 
 
 
 def check_bind_mounts(jobs: Iterable[Job], folder: StudyFolder, env: LaunchEnv) -> None:
-    """Check that a container can mount the folders of `jobs`.
+    """Check that containers can mount the folders of `jobs`.
 
     Raises:
         UserError: if a path contains a colon or comma, which the mount options use as separators.

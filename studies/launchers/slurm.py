@@ -62,7 +62,7 @@ def header(name: str, job: Job, launch: LaunchConfig, cluster: Cluster, output: 
 
 
 def quote_for_sbatch(value: str) -> str:
-    """Return a value quoted for an ``#SBATCH`` line, where quotes and backslashes mean what they mean to a shell."""
+    """Return a value quoted for an ``#SBATCH`` line, which parses quotes and backslashes like a shell."""
     if not set(value) & set(" \"'\\#"):
         return value
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -105,7 +105,7 @@ def script(
 
 
 def array_script(jobs: Sequence[Job], launch: LaunchConfig, cluster: Cluster, folder: StudyFolder) -> str:
-    """Return the text of a script that runs one of `jobs`, which all request the same resources."""
+    """Return the text of an array's script, for `jobs` with the same resources."""
     lines = [
         *header(folder.name, jobs[0], launch, cluster, folder.path / "array.out", len(jobs)),
         "jobs=(",
@@ -118,7 +118,7 @@ def array_script(jobs: Sequence[Job], launch: LaunchConfig, cluster: Cluster, fo
 
 
 class Slurm:
-    """A `Launcher` that submits jobs to SLURM; a job's id is its SLURM job number."""
+    """A `Launcher` that submits jobs to SLURM; a job's id is its SLURM job id."""
 
     initial_job_id = ""
 
@@ -128,7 +128,7 @@ class Slurm:
 
     @functools.cached_property
     def _cluster(self) -> Cluster:
-        """Settings of the site; read lazily, because following and stopping jobs does not need them."""
+        """The site's settings; read lazily, because following and stopping jobs do not need them."""
         return read_cluster(self._launch.cluster)
 
     def check(self, jobs: Sequence[Job]) -> None:
@@ -155,11 +155,7 @@ class Slurm:
         return script(job, arguments, self._launch, self._cluster, self._folder, self._env)
 
     def start(self, jobs: Sequence[Job]) -> Iterator[tuple[str, str]]:
-        """Submit jobs, those with the same resources as one array; yield (name, job id) of each.
-
-        Raises:
-            UserError: if Slurm rejects a job.
-        """
+        """Submit jobs, those with the same resources as one array; yield (name, job id) of each."""
         for group in group_by_resources(jobs):
             if len(group) == 1:
                 yield group[0].name, _submit(self._folder.script_path(group[0].name).read_text())
@@ -168,11 +164,7 @@ class Slurm:
             yield from ((job.name, f"{number}_{index}") for index, job in enumerate(group))
 
     def active(self, job_ids: Mapping[str, str]) -> dict[str, str]:
-        """Return name → ``pending`` or ``running`` of the jobs that are either.
-
-        Raises:
-            UserError: if Slurm does not respond.
-        """
+        """Return name → ``pending`` or ``running`` of the jobs that are either."""
         if not job_ids:
             return {}
         lines = _run_slurm("squeue", "--me", "--array", "--noheader", "--format=%i|%T").split()
@@ -181,11 +173,7 @@ class Slurm:
         return {name: state for name, state in active.items() if state}
 
     def stop(self, job_ids: Mapping[str, str], timeout: float) -> None:
-        """Ask jobs to save and stop, cancel those that have not stopped after `timeout` seconds, and wait for them.
-
-        Raises:
-            UserError: if jobs cannot be stopped.
-        """
+        """Ask jobs to save and stop; cancel those that have not stopped after `timeout` seconds; wait for them."""
         states = self.active(job_ids)
         training = [
             name
@@ -193,7 +181,7 @@ class Slurm:
             if state == "running" and self._folder.read_status(name).get("state") == "running"
         ]
         _cancel(job_ids[name] for name in states if name not in training)
-        # Signals only the workers: the job's script would requeue the job.
+        # Signal only the workers: the job's script would requeue the job.
         _cancel((job_ids[name] for name in training), "--signal=USR1")
         self._wait(job_ids, timeout)
         _cancel(job_ids[name] for name in self.active(job_ids))
@@ -219,7 +207,7 @@ class Slurm:
 
 
 def group_by_resources(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """Yield lists of jobs that request the same resources, each short enough for an array."""
+    """Yield lists of jobs with the same resources, each short enough for an array."""
     groups: dict[tuple[int, bool], list[Job]] = {}
     for job in jobs:
         groups.setdefault((job.num_workers, job.settings.common.cuda), []).append(job)
@@ -239,12 +227,8 @@ def _cancel(job_ids: Iterable[str], *options: str) -> None:
 
 
 def _run_slurm(*command: str, text: str | None = None) -> str:
-    """Run one of Slurm's programs and return its output.
-
-    Raises:
-        UserError: if it fails, with its error message.
-    """
-    # Inside a job, the variables of that job would set the memory and tasks of new ones.
+    """Run a Slurm program and return its output, or raise a UserError with its error message."""
+    # Inside a job, that job's variables would set the memory and tasks of new jobs.
     kept = ("SLURM_CONF", "SLURM_CLUSTERS")
     variables = {name: v for name, v in os.environ.items() if not name.startswith("SLURM_") or name in kept}
     try:

@@ -36,8 +36,8 @@ from milozero.studies.launchers.job_script import (
 if TYPE_CHECKING:
     import libtmux
 
-STUDY_OPTION = "@milozero"  # user option of a session that holds the path of its study
-PLACEHOLDER_WINDOW = "(opening)"  # initial window of a session, which cannot be without one
+STUDY_OPTION = "@milozero"  # session option with the path of its study
+PLACEHOLDER_WINDOW = "(opening)"  # initial window of a session, which needs at least one
 WINDOW_SIZE = (160, 50)  # columns and rows, until a terminal attaches
 START_TIMEOUT_S = 30.0  # until a window's job runner responds
 KILL_TIMEOUT_S = 20.0  # until killed jobs have ended
@@ -48,11 +48,11 @@ ALLOW_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "
 
 
 def script(job: Job, arguments: Sequence[str], launch: LaunchConfig, folder: StudyFolder, env: LaunchEnv) -> str:
-    """Return the text of a job's script, which execs ``mpiexec`` or ``docker`` so that they receive its signals."""
+    """Return the text of a job's script, which execs ``mpiexec`` or ``docker`` so that it receives the signals."""
     command = ["mpiexec", "-n", str(job.num_workers), "python", "main.py", *arguments]
     if launch.docker:
         variables = {"OMPI_MCA_plm_rsh_agent": "sh", **ALLOW_ROOT, **NO_BINDING}
-        variables["XDG_CACHE_HOME"] = f"{folder.data_dir}/cache"  # keeps compiled code when the container is gone
+        variables["XDG_CACHE_HOME"] = f"{folder.data_dir}/cache"  # keeps compiled code after the container is removed
         passed = [*(f"{name}={value}" for name, value in variables.items()), *CONTAINER_ENV]
         mounts = bind_mounts(folder, env, job.settings.sources)
         command = [
@@ -79,7 +79,7 @@ class Tmux:
     def __init__(self, folder: StudyFolder, launch: LaunchConfig) -> None:
         self._folder, self._launch = folder, launch
         self._env = LaunchEnv.current()
-        # Without the characters that tmux replaces in a session's name or parses as separators.
+        # Without the characters that tmux replaces in session names or parses as separators.
         self._session_name = "".join("_" if c in ".:\\$" else c for c in folder.name)
 
     def check(self, jobs: Sequence[Job]) -> None:
@@ -104,11 +104,7 @@ class Tmux:
         return script(job, arguments, self._launch, self._folder, self._env)
 
     def start(self, jobs: Sequence[Job]) -> Iterator[tuple[str, str]]:
-        """Open a window for each job; yield (name, job id) once it is in the queue.
-
-        Raises:
-            UserError: if tmux fails.
-        """
+        """Open a window for each job; yield (name, job id) once it is in the queue."""
         import libtmux
 
         try:
@@ -122,7 +118,7 @@ class Tmux:
             raise UserError(f"tmux: {' '.join(str(error).split())}") from None
 
     def _find_session(self) -> libtmux.Session | None:
-        """Return this study's session, which sessions of the same name in other folders are not."""
+        """Return this study's session; studies in other folders may have the same name."""
         import libtmux
 
         server = libtmux.Server()
@@ -149,12 +145,12 @@ class Tmux:
     def _open_window(self, session: libtmux.Session, job: Job) -> None:
         windows = [window for window in session.windows if window.window_name == job.name]
         dead_windows = [window for window in windows if all(pane.pane_dead == "1" for pane in window.panes)]
-        # remain-on-exit must be set before the program can exit, so the window first runs one that does not.
+        # remain-on-exit must be set before the program can exit, so the window first runs ``cat``.
         window = session.new_window(escape(job.name), window_shell="cat", attach=False)
         window.set_option("remain-on-exit", "on")
         command = [sys.executable, job_runner.__file__, str(self._folder.path), job.name, str(job.num_workers)]
         command += ["--clear"] * self._launch.clear
-        # tmux runs several words without a shell.
+        # Given several words, tmux runs no shell.
         result = window.cmd("respawn-pane", "-k", *map(escape_semicolon, command))
         if result.stderr:
             raise UserError(f"tmux: {' '.join(result.stderr)}")
@@ -251,7 +247,7 @@ def check_conda(conda: str, name: str) -> None:
     """Check that a conda environment exists.
 
     Raises:
-        UserError: if it does not, with the most similar names.
+        UserError: if it does not; the message suggests similar names.
     """
     try:
         result = subprocess.run([conda, "env", "list", "--json"], capture_output=True, text=True, check=True)
