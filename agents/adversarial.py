@@ -110,9 +110,7 @@ class AdversarialAgent(PPOAgent):
         return metrics | d_metrics | {"d_reward": float(mean_reward)}
 
     def d_loss(
-        self,
-        params: dict[str, torch.Tensor],
-        batch: Mapping[str, torch.Tensor],
+        self, params: dict[str, torch.Tensor], batch: Mapping[str, torch.Tensor]
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return the discriminator's loss (Ho & Ermon 2016, eq. 14) and metrics of a minibatch, fields (B, I).
 

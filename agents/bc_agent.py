@@ -63,9 +63,7 @@ class BCBase(PolicyAgent):
         return self.config.p_lr * factor
 
     def loss(
-        self,
-        params: dict[str, torch.Tensor],
-        batch: Mapping[str, torch.Tensor],
+        self, params: dict[str, torch.Tensor], batch: Mapping[str, torch.Tensor]
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return the loss and metrics of a minibatch of expert steps, fields (B, ...).
 

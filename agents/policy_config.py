@@ -28,8 +28,7 @@ class PolicyConfig:
     activation: str = param("tanh", "activation function of the hidden layers", choices=("tanh", "relu", "elu"))
     layer_norm: bool = param(False, "layer normalization in all networks")
     batch_norm_all: bool = param(
-        False,
-        "batch normalization in all networks, with moments of whole rollouts of all workers",
+        False, "batch normalization in all networks, with moments of whole rollouts of all workers"
     )
     log_std_init: float = param(0.0, "initial log standard deviation of continuous actions", low=-20, high=2)
 

@@ -107,9 +107,7 @@ class PPOAgent(PolicyAgent):
         return metrics | {"learning_rate": config.p_lr * lr_factor, "epochs": epoch + 1.0}
 
     def loss(
-        self,
-        params: dict[str, torch.Tensor],
-        batch: Mapping[str, torch.Tensor],
+        self, params: dict[str, torch.Tensor], batch: Mapping[str, torch.Tensor]
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return PPO's loss (Schulman et al. 2017, eq. 9) and the metrics of a minibatch, fields (B, ...).
 
@@ -179,11 +177,7 @@ class PPOAgent(PolicyAgent):
         return batch
 
     def _add_advantages(
-        self,
-        batch: dict[str, torch.Tensor],
-        rollout: Rollout,
-        rewards: np.ndarray,
-        obs: torch.Tensor,
+        self, batch: dict[str, torch.Tensor], rollout: Rollout, rewards: np.ndarray, obs: torch.Tensor
     ) -> float:
         """Add advantages, returns and values of the current networks to `batch`; return the explained variance."""
         config, mask = self.config, rollout.mask
@@ -210,10 +204,7 @@ def standardize(values: np.ndarray, mask: np.ndarray, comm: Comm) -> np.ndarray:
 
 
 def make_actor_critic(
-    config: PPOConfig,
-    observation_size: int,
-    action_space: Any,
-    rng: torch.Generator,
+    config: PPOConfig, observation_size: int, action_space: Any, rng: torch.Generator
 ) -> ActorCritic:
     """Return the policy and value networks that `config` describes."""
     policy = make_mlp(config, config.p_perception_stack, observation_size, rng)

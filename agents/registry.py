@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+import pkgutil
+from typing import TYPE_CHECKING, NamedTuple
 
 from milozero.tracking.metrics import RUN_METRICS, Metric
 
@@ -30,19 +30,14 @@ AGENTS = {
 
 def config_class(algo: str) -> type[PolicyConfig]:
     """Return the configuration class of an algorithm in `AGENTS`."""
-    cls: type[PolicyConfig] = _import(AGENTS[algo].config)
+    cls: type[PolicyConfig] = pkgutil.resolve_name(AGENTS[algo].config)
     return cls
 
 
 def agent_class(algo: str) -> type[Agent]:
     """Return the agent class of an algorithm in `AGENTS`."""
-    cls: type[Agent] = _import(AGENTS[algo].agent)
+    cls: type[Agent] = pkgutil.resolve_name(AGENTS[algo].agent)
     return cls
-
-
-def _import(path: str) -> Any:
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def get_metrics(algo: str) -> dict[str, Metric]:

@@ -58,7 +58,7 @@ INSTEAD = {
         "--normalize_advantages",
         "--log_std_init=-1",
         "--eval_frequency=10",
-    ),
+    )
 }
 
 

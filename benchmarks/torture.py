@@ -33,10 +33,7 @@ from milozero.experiment.settings import settings_names  # noqa: E402
 
 RESULTS = ROOT / "benchmarks/results/torture.json"
 PAGE = ROOT / "docs/reliability.md"
-ENVIRONMENT = os.environ | {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-}
+ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 # Many small iterations and many checkpoints, so that random moments often hit the writing of a checkpoint.
 FLAGS = (
     "--task=train",
@@ -180,10 +177,7 @@ def to_the_end(case: Case, folder: Path, iterations: int) -> float:
 def strike(case: Case, folder: Path, iterations: int, after: float, chance: random.Random) -> bool:
     """Start the run, kill or stop it after `after` seconds; return whether it was still running."""
     process = subprocess.Popen(
-        command(case, folder, iterations),
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        command(case, folder, iterations), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         process.wait(after)

@@ -62,13 +62,7 @@ END = [
     Step(
         "Training.evaluate", "training/run.py", "every eval_frequency: deterministic\nepisodes; best.pt", LEFT, 10.1
     ),
-    Step(
-        "Tracker.log",
-        "tracking/tracker.py",
-        "console, progress.csv,\nTensorBoard, Weights & Biases",
-        MIDDLE,
-        10.1,
-    ),
+    Step("Tracker.log", "tracking/tracker.py", "console, progress.csv,\nTensorBoard, Weights & Biases", MIDDLE, 10.1),
     Step(
         "Training.save",
         "training/run.py",

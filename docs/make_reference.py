@@ -69,12 +69,7 @@ def parameter_table(cls: type, without: Mapping[str, Any] = MappingProxyType({})
             continue
         mark = " ↻" if declared.mutable_on_resume else ""
         alias = f", `--{declared.alias}`" if declared.alias else ""
-        cells = (
-            f"`{name}`{alias}{mark}",
-            default_of(default),
-            values(kind, declared),
-            text(declared.help),
-        )
+        cells = (f"`{name}`{alias}{mark}", default_of(default), values(kind, declared), text(declared.help))
         rows.append(f"| {' | '.join(cells)} |\n")
     return "".join(["| parameter | default | values | what it is |\n| --- | --- | --- | --- |\n", *rows])
 

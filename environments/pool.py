@@ -64,12 +64,7 @@ class EnvPoolVector:
             warnings.simplefilter("ignore")  # about casting float64 bounds
             # One thread: parallelism comes from the workers, each on its own core.
             pool = envpool.make(
-                self._env_id,
-                env_type="gymnasium",
-                num_envs=len(seed),
-                seed=seed,
-                num_threads=1,
-                **self._options,
+                self._env_id, env_type="gymnasium", num_envs=len(seed), seed=seed, num_threads=1, **self._options
             )
         assert pool.metadata["autoreset_mode"] == self.metadata["autoreset_mode"]
         names = list(pool._state_keys)

@@ -84,11 +84,7 @@ class VectorEnv:
     """
 
     def __init__(
-        self,
-        env: Any,
-        observation_space: spaces.Box,
-        action_space: spaces.Box | spaces.Discrete,
-        num_envs: int,
+        self, env: Any, observation_space: spaces.Box, action_space: spaces.Box | spaces.Discrete, num_envs: int
     ) -> None:
         self._env = env
         # Whether a single background thread simulates while the caller waits.

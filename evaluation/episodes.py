@@ -72,11 +72,7 @@ def assign_episodes(comm: Comm, count: int) -> range:
 
 
 def evaluate_policy(
-    agent: Agent,
-    env: gymnasium.Env[Any, Any],
-    seed: int,
-    count: int,
-    comm: Comm,
+    agent: Agent, env: gymnasium.Env[Any, Any], seed: int, count: int, comm: Comm
 ) -> list[tuple[float, int]]:
     """Return (return, length) of `count` episodes, in order (collective); the workers share the episodes."""
     seeds = episode_seeds(seed, count)

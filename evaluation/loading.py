@@ -55,12 +55,7 @@ def make_agent(settings: Settings, env: Any, size: int, context: AgentContext) -
 
 
 def load_agent(
-    path: str | Path,
-    env_kwargs: str = "",
-    device: str = "cpu",
-    *,
-    iter_num: str = "last",
-    rendered: bool = False,
+    path: str | Path, env_kwargs: str = "", device: str = "cpu", *, iter_num: str = "last", rendered: bool = False
 ) -> LoadedAgent:
     """Load a trained agent.
 

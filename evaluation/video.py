@@ -38,7 +38,7 @@ def make_render_error(error: Exception) -> UserError:
         return UserError(f"cannot render: {reason}; everything except videos works without it")
     return UserError(
         f"cannot render ({reason}); install libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri, or libosmesa6, and try "
-        "MUJOCO_GL=egl or MUJOCO_GL=osmesa; everything except videos works without them",
+        "MUJOCO_GL=egl or MUJOCO_GL=osmesa; everything except videos works without them"
     )
 
 

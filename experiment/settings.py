@@ -51,10 +51,7 @@ class TrainConfig:
     uuid: str = param("", "name of the experiment (default: a random readable name)", mutable_on_resume=True)
     num_envs: int = param(16, "environments per worker", low=1, high=MAX_ENVS)
     rollout_len: int = param(
-        2048,
-        "environment steps per worker and iteration, summed over its environments",
-        low=1,
-        high=MAX_ROLLOUT_LEN,
+        2048, "environment steps per worker and iteration, summed over its environments", low=1, high=MAX_ROLLOUT_LEN
     )
     num_timesteps: int = param(
         10_000_000, "total environment steps, summed over all workers", low=1, mutable_on_resume=True

@@ -199,10 +199,10 @@ def make_comm(num_workers: int | None = None) -> Comm:
     if comm.size != launched:
         raise UserError(
             f"the launcher started {launched} workers, but MPI sees a world of {comm.size}: "
-            "mpiexec and mpi4py use different MPI libraries; use this environment's mpiexec, or srun --mpi=pmix",
+            "mpiexec and mpi4py use different MPI libraries; use this environment's mpiexec, or srun --mpi=pmix"
         )
     if num_workers is not None and comm.size != num_workers:
         raise UserError(
-            f"--num_workers={num_workers}, but {comm.size} started; run: mpiexec -n {num_workers} python main.py ...",
+            f"--num_workers={num_workers}, but {comm.size} started; run: mpiexec -n {num_workers} python main.py ..."
         )
     return comm

@@ -21,13 +21,7 @@ from milozero.reports.statistics import Series, final_score
 from milozero.tracking.csv import parse_progress
 
 EVALUATION, TRAINING = "eval_return", "return_mean"
-REPORT_COLUMNS = (
-    "iteration",
-    "timesteps",
-    "seconds",
-    TRAINING,
-    EVALUATION,
-)  # of progress.csv, which has many more
+REPORT_COLUMNS = ("iteration", "timesteps", "seconds", TRAINING, EVALUATION)  # of progress.csv, which has many more
 
 
 @dataclass(frozen=True)

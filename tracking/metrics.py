@@ -48,12 +48,7 @@ RUN_METRICS = {  # of every training run; `orchestrator.py` adds the agent's met
         "the metric to judge a run by; late in a run usually above `return_mean`. If it stays far below, the policy "
         "relies on its noise",
     ),
-    "best_eval_return": Metric(
-        "eval",
-        "reward",
-        "highest `eval_return` so far, that of `best.pt`",
-        "rises in steps",
-    ),
+    "best_eval_return": Metric("eval", "reward", "highest `eval_return` so far, that of `best.pt`", "rises in steps"),
     "seconds": Metric("time", "s", "wall-clock time of training so far, over all launches", "grows evenly"),
     "steps_per_second": Metric(
         "time", "steps/s", "`timesteps` / `seconds`, including evaluations and checkpoints", "steady after the start"

@@ -199,6 +199,6 @@ def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) 
                 data=Path(experiment.settings.common.data_dir),
                 run_id=experiment.run_id,
                 files=[experiment.checkpoints / name for name in ("best.pt", "last.pt", "config.yaml")],
-            ),
+            )
         )
     return Trackers(trackers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -69,6 +69,5 @@ class Launcher(Protocol):
 
 def launcher_class(deployment: str) -> type[Launcher]:
     """Return the class of a launcher in `LAUNCHERS`."""
-    module, _, name = LAUNCHERS[deployment].partition(":")
-    cls: type[Launcher] = getattr(importlib.import_module(module), name)
+    cls: type[Launcher] = pkgutil.resolve_name(LAUNCHERS[deployment])
     return cls

@@ -114,13 +114,7 @@ class Slurm:
     def run(self, *command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command on the cluster's front end and return the finished process, whatever its exit code."""
         return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env=self.env,
-            cwd=self.folder,
-            check=False,
+            command, capture_output=True, text=True, timeout=timeout, env=self.env, cwd=self.folder, check=False
         )
 
     def submit(self, *arguments: str) -> str:
@@ -203,12 +197,7 @@ def daemon(command: tuple[str, ...], env: dict[str, str], output: Path) -> Itera
     """Keep a program running, in its own session so that a Ctrl-C for the tests does not reach it."""
     with output.open("w") as out:
         process = subprocess.Popen(
-            command,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+            command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
         yield

@@ -25,10 +25,7 @@ PMIX = "srun --mpi=pmix -N 2 -n 2"  # a worker on each node
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     with Slurm(tmp_path_factory.mktemp("s"), kill_wait=20) as slurm:
-        slurm.env |= {
-            "OMPI_ALLOW_RUN_AS_ROOT": "1",
-            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        }
+        slurm.env |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         yield slurm
 
 

@@ -67,10 +67,7 @@ def test_discrete_actions_are_learned_and_mse_is_refused():
 
 def test_loss_is_the_mean_nll_or_mse():
     obs, actions = torch.zeros(4, 3), torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0], [1.0, 1.0]])
-    for kind, expected in (
-        ("nll", 0.5 * (1 + 4 + 0 + 2) / 4 + math.log(2 * math.pi)),
-        ("mse", (1 + 4 + 0 + 2) / 8),
-    ):
+    for kind, expected in (("nll", 0.5 * (1 + 4 + 0 + 2) / 4 + math.log(2 * math.pi)), ("mse", (1 + 4 + 0 + 2) / 8)):
         agent = make(bc_loss=kind)
         params = {n: torch.zeros_like(p) for n, p in agent.network.named_parameters()}  # mean 0, standard deviation 1
         value, metrics = agent.loss(params, {"obs": obs, "actions": actions})

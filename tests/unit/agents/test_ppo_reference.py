@@ -9,11 +9,7 @@ import torch
 from milozero.agents.advantages import gae
 from milozero.agents.ppo_config import PPOConfig
 from tests.support.fakes import on_workers
-from tests.support.plain import (
-    assert_same_metrics,
-    assert_same_parameters,
-    make_rollouts,
-)
+from tests.support.plain import assert_same_metrics, assert_same_parameters, make_rollouts
 from tests.support.ppo_reference import (
     BOX,
     CLIPPING,
@@ -96,10 +92,7 @@ def test_update_stops_after_the_epoch_that_exceeds_target_kl():
 def test_two_workers_equal_one_reference_with_the_data_of_both(space, options):
     """One worker has many short episodes, the other few: their shares of padding steps differ."""
     config = PPOConfig(**CLIPPING | {"batch_size": 16} | options)
-    data = [
-        make_rollouts(space, num_envs=2, seed=1, ends=0.4),
-        make_rollouts(space, num_envs=2, seed=2, ends=0.02),
-    ]
+    data = [make_rollouts(space, num_envs=2, seed=1, ends=0.4), make_rollouts(space, num_envs=2, seed=2, ends=0.02)]
     assert data[0][0].mask.mean() < data[1][0].mask.mean() - 0.1
     reference = make_reference(make_agent(space, config), space, config, workers=2)
     expected = [reference.update(pair, k / 4) for k, pair in enumerate(zip(*data, strict=True))]

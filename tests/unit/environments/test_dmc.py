@@ -211,8 +211,7 @@ def test_environment_passes_gymnasiums_checker(monkeypatch, env_id):
 
 @pytest.mark.renders
 @pytest.mark.parametrize(
-    "env_id",
-    ["dmc:cheetah-run", "dmc:humanoid-walk", "dmc:quadruped-run", "dmc:dog-fetch", "dmc:quadruped-escape"],
+    "env_id", ["dmc:cheetah-run", "dmc:humanoid-walk", "dmc:quadruped-run", "dmc:dog-fetch", "dmc:quadruped-escape"]
 )
 def test_camera_follows_the_robot(monkeypatch, env_id):
     monkeypatch.setenv("MUJOCO_GL", "egl")

@@ -87,10 +87,7 @@ def test_resumed_run_gets_the_section_of_its_own_environment(write, tmp_path):
         (("num_envs", "num_envz"), "unknown parameter 'num_envz' in .*environments: Ant; .* 'num_envs'"),
         (("num_envs: 32", "env_id: Hopper"), "environments: Ant: env_id must be the same for all"),
         (("num_envs: 32", "seed: 3"), "environments: Ant: seed must be the same for all"),
-        (
-            ("log_std_init: -1\n", "log_std_init: [-1, 0]\n"),
-            "Ant: log_std_init must be one value, not a list",
-        ),
+        (("log_std_init: -1\n", "log_std_init: [-1, 0]\n"), "Ant: log_std_init must be one value, not a list"),
         (("Hopper-v4:\n    epochs: 5", "Hopper-v4: 5"), "environments: Hopper-v4 must contain"),
         (("Hopper-v4:", "? [Hopper-v4]\n  :"), "environments: no environment '\\?'"),
         (("Hopper-v4", "Hoper"), "environments: no environment 'Hoper'; did you mean 'Hopper'"),

@@ -48,13 +48,13 @@ def test_settings_that_differ_only_between_environments_do_not_distinguish_metho
     short, long = run(num_timesteps=1000), run(env_id="Ant-v5", num_timesteps=9000)
     assert labels(short, long) == ["ppo"]
     assert labels(short, long, run(num_timesteps=1000, clip_range=0.1)) == [
-        *("ppo clip_range=0.1", "ppo clip_range=0.2"),
+        *("ppo clip_range=0.1", "ppo clip_range=0.2")
     ]
 
 
 def test_each_algorithm_is_a_method_even_if_unknown():
     assert labels(run(), run(algo="dreamer", horizon=15), run(algo="dreamer", rollout_len=7)) == [
-        *("dreamer rollout_len=7", "dreamer rollout_len=none", "ppo"),
+        *("dreamer rollout_len=7", "dreamer rollout_len=none", "ppo")
     ]
 
 
