@@ -35,13 +35,14 @@ RESULTS = ROOT / "benchmarks/results/torture.json"
 PAGE = ROOT / "docs/reliability.md"
 ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 # Many small iterations and many checkpoints, so that random moments often hit the writing of a checkpoint.
+SAVE_FREQUENCY = 4
 FLAGS = (
     "--task=train",
     "--num_envs=4",
     "--rollout_len=256",
     "--batch_size=32",
     "--epochs=4",
-    "--save_frequency=4",
+    f"--save_frequency={SAVE_FREQUENCY}",
     "--keep_checkpoints=3",
     "--eval_frequency=7",
     "--eval_episodes=2",
@@ -174,11 +175,22 @@ def to_the_end(case: Case, folder: Path, iterations: int) -> float:
     return time.monotonic() - started
 
 
-def strike(case: Case, folder: Path, iterations: int, after: float, chance: random.Random) -> bool:
-    """Start the run, kill or stop it after `after` seconds; return whether it was still running."""
+def strike(case: Case, folder: Path, iterations: int, after: float, chance: random.Random, saved: int = 0) -> bool:
+    """Start the run, kill or stop it `after` seconds past a checkpoint; return whether it was still running.
+
+    Args:
+        case: the run and what to strike.
+        folder: data folder of the run.
+        iterations: length of the run.
+        after: seconds from the start, or from the time when iteration `saved` is saved.
+        chance: source of random victims.
+        saved: iteration of that checkpoint; 0 for the start.
+    """
     process = subprocess.Popen(
         command(case, folder, iterations), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
+    while saved_iteration(folder) < saved and process.poll() is None:
+        time.sleep(0.01)
     try:
         process.wait(after)
     except subprocess.TimeoutExpired:
@@ -219,7 +231,7 @@ def torture(
     log: Any = print,
     each: int = 3,
     *,
-    during_start: bool = True,
+    after_save: bool = False,
 ) -> dict[str, Any]:
     """Strike runs up to `each` times, let them finish and compare them; return the row of the table.
 
@@ -231,7 +243,7 @@ def torture(
         chance: source of random moments and victims.
         log: called with a message about each run.
         each: maximum number of strikes per run.
-        during_start: whether some strikes occur before the first iteration.
+        after_save: strike soon after a checkpoint: fewer strikes are wasted, and none occurs during start-up.
     """
     with tempfile.TemporaryDirectory() as scratch:
         reference = Path(scratch) / "reference"
@@ -252,10 +264,12 @@ def torture(
             reached: list[int] = []  # iteration that it can resume from, after each strike
             while len(reached) < each and 0 <= (reached or [0])[-1] < iterations:
                 left = 1.0 - (reached or [0])[-1] / iterations
-                moment = chance.uniform(
-                    0.5 if during_start and not reached else start, start + (seconds - start) * left
-                )
-                struck = strike(case, folder, iterations, moment, chance)
+                moment = chance.uniform(start if reached else 0.5, start + (seconds - start) * left)
+                if after_save:
+                    saved = chance.choice([1, 2]) * SAVE_FREQUENCY
+                    struck = strike(case, folder, iterations, chance.uniform(0.0, 0.2), chance, saved)
+                else:
+                    struck = strike(case, folder, iterations, moment, chance)
                 reached += [saved_iteration(folder) if struck else iterations]
                 early += reached[-1] == 0
                 resumed_from += [reached[-1]] * (0 < reached[-1] < iterations)

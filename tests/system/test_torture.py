@@ -28,7 +28,7 @@ def test_killed_run_ends_like_one_that_was_not_killed(algo, workers, how, each):
     seed = random.SystemRandom().randrange(10**6)
     print(f"moments from seed {seed}")  # shown on failure
     row = torture.torture(
-        torture.Case(algo, workers, how), 1, 16, random.Random(seed), each=each, during_start=each > 1
+        torture.Case(algo, workers, how), 1, 16, random.Random(seed), each=each, after_save=each == 1
     )
     assert row["equal"] == row["runs"] >= 1
     assert row["resumed_from"]
