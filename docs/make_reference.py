@@ -56,9 +56,9 @@ def default_of(value: Any) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
-def text(told: str) -> str:
+def text(markdown: str) -> str:
     """Return a help line as Markdown: names of flags as code, nothing read as a table's edge."""
-    return re.sub(r"(?<![\w`])(--[a-z_-]+(=[\w.:]+)?)", r"`\1`", told.replace("|", "\\|").replace("<", "&lt;"))
+    return re.sub(r"(?<![\w`])(--[a-z_-]+(=[\w.:]+)?)", r"`\1`", markdown.replace("|", "\\|").replace("<", "&lt;"))
 
 
 def parameter_table(cls: type, without: Mapping[str, Any] = MappingProxyType({})) -> str:
@@ -76,12 +76,12 @@ def parameter_table(cls: type, without: Mapping[str, Any] = MappingProxyType({})
 
 def parameters_page() -> str:
     """Return the documentation of all parameters."""
-    parts, told = [PARAMETERS, "# main.py\n"], set()
+    parts, documented = [PARAMETERS, "# main.py\n"], set()
     for task in ("train", *(task for task in TASKS if task != "train")):
         for title, (field, cls) in config_groups(task, "ppo").items():
-            if field in told:
+            if field in documented:
                 continue
-            told.add(field)
+            documented.add(field)
             parts += [f"## {title}\n", parameter_table(cls)]
             if field == "agent":
                 ppo = declared_settings(cls)

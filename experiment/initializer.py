@@ -76,7 +76,7 @@ class ExperimentInitializer:
         self.checkpoint: dict[str, Any] | None = None  # to resume from
         self.best_eval_return = -math.inf  # of best.pt, which may be newer than the checkpoint
         self.warnings: list[str] = []  # about resuming, on rank 0
-        self._metadata: dict[str, Any] = {}  # what affects the results besides the settings
+        self._metadata: dict[str, Any] = {}  # what affects the results in addition to the settings
         self._info: dict[str, Any] = {}  # what does not
         self._log: logging.Handler | None = None  # on rank 0
         try:
@@ -145,7 +145,7 @@ class ExperimentInitializer:
 
         Args:
             env_id: full id of the environment, with its version.
-            metadata: values that affect the results, besides the settings.
+            metadata: values that affect the results, in addition to the settings.
             info: other values to record.
 
         Raises:

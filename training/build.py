@@ -151,7 +151,7 @@ def agree_to_compile(
 
 
 def describe_launch(settings: Settings, context: AgentContext) -> dict[str, Any]:
-    """Return what affects the results of this launch besides its settings."""
+    """Return what affects the results of this launch in addition to its settings."""
     metadata: dict[str, Any] = {"compiled": context.compile, "device": context.device.partition(":")[0]}
     if settings.agent.LEARNS_FROM_DEMOS:
         metadata["demonstrations"] = dataset.checksum(context.demos)

@@ -13,8 +13,8 @@ def test_page_is_what_the_code_declares():
 
 
 def test_every_parameter_of_every_algorithm_is_there():
-    told = set(re.findall(r"^\| `(\w+)`", parameters_page(), flags=re.MULTILINE))
-    assert all_settings_names() <= told
+    documented = set(re.findall(r"^\| `(\w+)`", parameters_page(), flags=re.MULTILINE))
+    assert all_settings_names() <= documented
 
 
 def test_tables_are_whole():
