@@ -17,6 +17,7 @@ from milozero.evaluation.video import check_renderer
 from milozero.experiment import checkpoint
 from milozero.experiment.resume import settings_from_metadata
 from milozero.experiment.settings import Settings
+from milozero.experiment.status import Counters
 from milozero.helpers.comm import Comm
 from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import UserError
@@ -84,9 +85,11 @@ def load_agent(
     agent = make_agent(trained, env, size, AgentContext(Comm(), device=device, imitation=trained.imitation))
     env.close()
     checkpoint.restore_agent(agent, content["agent"])
-    counters = content["counters"]
-    returns = (float(counters["best_eval_return"]), float(counters["last_eval_return"]))
-    return LoadedAgent(agent, trained, env_id, kwargs, space, size, counters["iteration"], *returns)
+    counters = Counters()
+    with checkpoint.convert_errors():
+        counters.load_state_dict(content["counters"])
+    returns = (counters.best_eval_return, counters.last_eval_return)
+    return LoadedAgent(agent, trained, env_id, kwargs, space, size, counters.iteration, *returns)
 
 
 def load_expert(settings: Settings, env: Any, device: str) -> tuple[Agent | None, float | None]:

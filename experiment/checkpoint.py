@@ -17,7 +17,7 @@ from milozero.helpers.files import write_bytes
 if TYPE_CHECKING:
     from milozero.agents.base import Agent
 
-LAYOUT_VERSION = 2  # of `PARTS`
+LAYOUT_VERSION = 3  # of `PARTS` and of the names of settings
 # part → type: settings; networks, optimizers and normalizers; progress; the state of each worker
 PARTS: dict[str, type] = {"config": dict, "agent": dict, "counters": dict, "workers": list}
 CHECKSUM_MARK = (
@@ -63,47 +63,42 @@ def load(path: Path) -> dict[str, Any]:
     """
     import torch
 
-    data, has_checksum = _read_verified(path)
+    data = _read_verified(path)
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception:  # torch and zipfile raise arbitrary exceptions on invalid bytes
         raise UserError(f"{path} is damaged or not a checkpoint") from None
     version = content.get("version") if isinstance(content, dict) else None
-    if version == 1:
-        with convert_errors():
-            content = _upgrade_version_1(content)
-    elif isinstance(version, int) and version > LAYOUT_VERSION:
-        raise UserError(
-            f"{path} has layout {version}, of a newer MiloZero; this version reads layouts 1 to {LAYOUT_VERSION}"
-        )
-    elif version != LAYOUT_VERSION or not has_checksum:
-        raise UserError(f"{path} is damaged or not a checkpoint")
-    complete = all(isinstance(content.get(part), kind) for part, kind in PARTS.items())
-    if not complete or type(content["counters"].get("iteration")) is not int:
+    if type(version) is not int:
+        raise UserError(f"{path} is not a checkpoint of MiloZero")
+    if version != LAYOUT_VERSION:
+        age = "a newer" if version > LAYOUT_VERSION else "an older"
+        raise UserError(f"{path} has layout {version}, of {age} MiloZero; this version reads layout {LAYOUT_VERSION}")
+    if not all(isinstance(content.get(part), kind) for part, kind in PARTS.items()) or not _is_plain(content):
         raise UserError(f"{path} is not a checkpoint of MiloZero")
     return dict(content)
 
 
-def _read_verified(path: Path) -> tuple[bytes, bool]:
-    """Return a file's bytes without the checksum, which must match, and whether there is one."""
+def _is_plain(content: dict[str, Any]) -> bool:
+    """Return whether the settings are plain values and the iteration a number."""
+    iteration = content["counters"].get("iteration")
+    valid = type(iteration) is int and 0 <= iteration < 2**63
+    return valid and all(type(v) in (bool, int, float, str) for v in content["config"].values())
+
+
+def _read_verified(path: Path) -> bytes:
+    """Return a file's bytes without the checksum, which must match."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}") from None
     trailer = data[-TRAILER_BYTES:]
     if not trailer.startswith(CHECKSUM_MARK):
-        return data, False
+        raise UserError(f"{path} is damaged or not a checkpoint")
     data = data[:-TRAILER_BYTES]
     if hashlib.sha256(data).hexdigest().encode() != trailer[len(CHECKSUM_MARK) :]:
         raise UserError(f"{path} is damaged: its checksum does not match")
-    return data, True
-
-
-def _upgrade_version_1(content: dict[str, Any]) -> dict[str, Any]:
-    """Convert layout 1, which lacks the state of the environments: resuming from it is not bit-exact."""
-    optimizer = content.get("agent", {}).get("optimizer", {})
-    optimizer["steps"] = int(optimizer["steps"])  # was a tensor of one float
-    return content | {"version": LAYOUT_VERSION, "workers": []}
+    return data
 
 
 @contextlib.contextmanager
@@ -189,10 +184,11 @@ def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | N
     Calls `warn` with a message for each damaged checkpoint that is skipped.
 
     Raises:
-        UserError: if there are checkpoints, but none is intact.
+        UserError: if there are checkpoints, but none can be used.
     """
     names = list_checkpoints(folder)
     newest: dict[str, Any] | None = None
+    problem = ""
     for name in ["last"] * ("last" in names) + [name for name in reversed(names) if name.isdecimal()]:
         # A run that is killed between writing both files leaves an iteration that is newer than `last`.
         if newest is not None and int(name) <= newest["counters"]["iteration"]:
@@ -200,9 +196,10 @@ def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | N
         try:
             newest = load(folder / file_name(name))
         except UserError as error:
-            warn(f"skipped: {error}")
-    if newest is None and set(names) - {"best"}:
-        raise UserError(f"none of the checkpoints in {folder} is intact")
+            problem = str(error)
+            warn(f"skipped: {problem}")
+    if newest is None and problem:
+        raise UserError(f"none of the checkpoints in {folder} can be used: {problem}")
     return newest
 
 

@@ -67,7 +67,7 @@ def settings_from_metadata(metadata: dict[str, Any], explicit: frozenset[str] = 
         UserError: if the metadata are not those of a valid run.
     """
     algo = metadata.get("algo")
-    if algo not in AGENTS:
+    if not isinstance(algo, str) or algo not in AGENTS:
         raise UserError(f"the checkpoint has the unknown algorithm '{algo}'")
     groups = config_groups("train", algo)
     settings = Settings(

@@ -49,8 +49,9 @@ class Counters:
             ValueError: if `state` does not hold valid counters.
         """
         check_structure(state, vars(self), "counters")
-        if min(state["iteration"], state["timesteps"], state["episodes"], state["seconds"]) < 0:
-            raise ValueError("counters are negative")
+        counts = [state[name] for name in ("iteration", "timesteps", "episodes", "seconds")]
+        if not 0 <= min(counts) <= max(counts) < 2**63:
+            raise ValueError("counters are out of range")
         vars(self).update(state)
 
     def progress(self, config: TrainConfig) -> float:

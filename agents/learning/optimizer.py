@@ -213,7 +213,13 @@ class Optimizer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load what `state_dict` returned, in place."""
+        """Load what `state_dict` returned, in place.
+
+        Raises:
+            ValueError: if the number of steps is out of range.
+        """
+        if not 0 <= state["steps"] < 2**63:
+            raise ValueError(f"the optimizer took {state['steps']} steps")
         self.params.vector.copy_(state["parameters"])
         self.moment1.copy_(state["moment1"])
         self.moment2.copy_(state["moment2"])

@@ -70,18 +70,20 @@ def test_only_the_newest_checkpoints_are_kept(milozero, tmp_path):
     assert checkpoint.list_checkpoints(tmp_path / "data/checkpoints/run") == ["6", "7", "best", "last"]
 
 
-def test_checkpoint_of_the_first_layout_can_be_evaluated_and_resumed(milozero, run, tmp_path):
-    for path in (tmp_path / "data/checkpoints/run").glob("*.pt"):
-        content = checkpoint.load(path) | {"version": 1, "random_states": [{}]}
-        del content["workers"], content["config"]["keep_checkpoints"], content["config"]["run_id"]
-        optimizer = content["agent"]["optimizer"]
-        optimizer["steps"] = torch.tensor(float(optimizer["steps"]))
-        torch.save(content, path)
-    result = milozero("--task=eval", f"--model_path={tmp_path}/data/checkpoints/run", "--num_trajs=1")
-    assert result.returncode == 0, result.stderr
-    result = milozero(*run, "--num_iters=8", "--resume")
-    assert result.returncode == 0, result.stderr
-    assert "resuming after iteration 6, not bit-exact" in result.stdout
+def test_checkpoints_of_an_older_layout_are_refused_and_kept(milozero, run, tmp_path, monkeypatch):
+    paths = list((tmp_path / "data/checkpoints/run").glob("*.pt"))
+    with monkeypatch.context() as patch:
+        for path in paths:
+            content = checkpoint.load(path)
+            patch.setattr(checkpoint, "LAYOUT_VERSION", 2)
+            checkpoint.save(path, {name: content[name] for name in checkpoint.PARTS})
+            patch.undo()
+    before = [path.read_bytes() for path in paths]
+    for command in (["--task=eval", f"--model_path={tmp_path}/data/checkpoints/run"], [*run, "--resume"]):
+        result = milozero(*command)
+        assert result.returncode == 2
+        assert "has layout 2, of an older MiloZero" in result.stderr + result.stdout
+    assert [path.read_bytes() for path in paths] == before
 
 
 def test_resuming_a_finished_run_changes_nothing(milozero, run, tmp_path):

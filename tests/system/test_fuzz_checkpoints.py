@@ -4,8 +4,7 @@ import contextlib
 import copy
 import math
 import random
-import tempfile
-from pathlib import Path
+import shutil
 
 import pytest
 import torch
@@ -19,15 +18,7 @@ from tests.support.fuzzing import fuzz
 
 TRAIN = ("--env_id=CartPole", "--num_envs=2", "--rollout_len=32", "--batch_size=32", "--epochs=1", "--no-compile")
 LONG = ("eval_episodes", "epochs", "rollout_len", "num_envs")  # a checkpoint may ask for a run that takes for ever
-JUNK = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.text(max_size=20),
-    st.sampled_from(["..", "../../../escaped", "/escaped", "ppo", "Hopper-v5", "os:system", "a\0b", "", "mlp_8"]),
-    st.sampled_from([[], {}, [[]], {"a": {}}, torch.ones(3), torch.ones(()), 10**30, -1, math.inf]),
-)
+JUNK = (None, True, -1, 10**30, math.nan, "..", "a\0b", "Hopper-v5", [], {"a": {}}, torch.ones(3), torch.ones(()))
 
 
 @pytest.fixture(autouse=True)
@@ -71,9 +62,9 @@ def put(tree, path, value):
 
 
 @fuzz(3000)
-@given(seed=st.integers(0, 2**32), first_layout=st.booleans())
-def test_damaged_bytes_are_refused(valid_files, seed, first_layout):
-    path, whole = valid_files[first_layout]
+@given(seed=st.integers(0, 2**32))
+def test_damaged_bytes_are_refused(valid_file, seed):
+    path, whole = valid_file
     chance = random.Random(seed)
     data = bytearray(whole)
     for _ in range(chance.choice([1, 1, 2, 8])):
@@ -83,43 +74,35 @@ def test_damaged_bytes_are_refused(valid_files, seed, first_layout):
     path.write_bytes(data[: chance.choice([len(data), chance.randrange(len(data) + 1)])])
     with contextlib.suppress(UserError):
         content = checkpoint.load(path)
-        assert first_layout or path.read_bytes() == whole  # only the first layout has no checksum
+        assert path.read_bytes() == whole
         assert set(checkpoint.PARTS) <= set(content)
 
 
 @pytest.fixture(scope="module")
-def valid_files(valid, tmp_path_factory):
-    """Layout number 1 or not → a file to write to, and a valid one's bytes."""
-    folder = tmp_path_factory.mktemp("files")
-    torch.save({**valid, "version": 1, "random_states": []}, folder / "old.pt")
-    return {
-        True: (folder / "x.pt", (folder / "old.pt").read_bytes()),
-        False: (folder / "x.pt", checkpoint.to_bytes(valid)),
-    }
+def valid_file(valid, tmp_path_factory):
+    """A file to write to, and the bytes of a valid one."""
+    return tmp_path_factory.mktemp("files") / "x.pt", checkpoint.to_bytes(valid)
 
 
-@fuzz(100)
-@given(data=st.data())
-def test_inconsistent_content_is_refused_and_nothing_is_written_elsewhere(valid, capsys, data):
-    path = data.draw(st.sampled_from(places(valid)).filter(lambda path: path[-1] not in LONG))
-    content = put(valid, path, data.draw(JUNK))
-    task = data.draw(st.sampled_from(["eval", "train"]))
-    with tempfile.TemporaryDirectory() as folder:
-        inside = Path(folder) / "data"
-        run_folder = inside / "checkpoints/run"
+@pytest.mark.parametrize("junk", JUNK, ids=repr)
+@pytest.mark.parametrize("task", ["eval", "train"])
+def test_inconsistent_content_is_refused_and_nothing_is_written_elsewhere(valid, capsys, tmp_path, task, junk):
+    data = tmp_path / "data"
+    run_folder = data / "checkpoints/run"
+    argv = [f"--task={task}", f"--data_dir={data}"]
+    if task == "eval":
+        argv += [f"--model_path={run_folder}", "--iter_num=last", "--num_trajs=1"]
+    else:
+        argv += ["--resume", "--uuid=run", "--num_iters=3"]
+    for path in (path for path in places(valid) if path[-1] not in LONG):
         run_folder.mkdir(parents=True)
-        checkpoint.save(run_folder / "last.pt", content)
-        before = set(Path(folder).rglob("*"))
-        argv = [f"--task={task}", f"--data_dir={inside}"]
-        if task == "eval":
-            argv += [f"--model_path={run_folder}", "--iter_num=last", "--num_trajs=1"]
-        else:
-            argv += ["--resume", "--uuid=run", "--num_iters=3"]
+        checkpoint.save(run_folder / "last.pt", put(valid, path, junk))
         code, stderr = run(argv, capsys)
-        assert code in (0, 1, 2), stderr
-        assert code != 1 or "is kept; for the values that led to it, see" in stderr  # a NaN among the numbers
+        assert code in (0, 1, 2), (path, stderr)
+        # 1: a NaN or infinity among the numbers, found by training
+        assert code != 1 or "is kept; for the values that led to it, see" in stderr, (path, stderr)
         if code:
-            assert stderr.startswith("error: ")
-            assert len(stderr.splitlines()) == 1
-        written = set(Path(folder).rglob("*")) - before
-        assert all(inside in path.parents for path in written)
+            assert stderr.startswith("error: "), (path, stderr)
+            assert len(stderr.splitlines()) == 1, (path, stderr)
+        shutil.rmtree(data)
+        assert not list(tmp_path.iterdir()), path

@@ -86,15 +86,20 @@ def test_torch_can_load_a_checkpoint(tmp_path):
     assert torch.load(tmp_path / "last.pt", weights_only=True)["counters"] == {"iteration": 3}
 
 
-def test_first_layout_is_read_and_a_newer_one_is_refused(tmp_path):
-    old = {"version": 1, **CONTENT, "agent": {"optimizer": {"steps": torch.tensor(7.0)}}, "random_states": [{}]}
-    del old["workers"]
-    torch.save(old, tmp_path / "old.pt")
-    read = checkpoint.load(tmp_path / "old.pt")
-    assert (read["workers"], read["agent"]["optimizer"]["steps"]) == ([], 7)
-    torch.save({**CONTENT, "version": 3}, tmp_path / "new.pt")
-    with pytest.raises(UserError, match=r"layout 3, of a newer MiloZero; this version reads layouts 1 to 2"):
-        checkpoint.load(tmp_path / "new.pt")
+@pytest.mark.parametrize(("version", "age"), [(2, "an older"), (4, "a newer")])
+def test_other_layouts_are_refused(tmp_path, monkeypatch, version, age):
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "LAYOUT_VERSION", version)
+        checkpoint.save(tmp_path / "other.pt", CONTENT)
+    with pytest.raises(UserError, match=f"layout {version}, of {age} MiloZero; this version reads layout 3"):
+        checkpoint.load(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("part", [{"config": {"algo": ["ppo"]}}, {"counters": {"iteration": -1}}, {"workers": {}}])
+def test_content_of_another_kind_is_refused(tmp_path, part):
+    checkpoint.save(tmp_path / "other.pt", CONTENT | part)
+    with pytest.raises(UserError, match="not a checkpoint of MiloZero"):
+        checkpoint.load(tmp_path / "other.pt")
 
 
 def at(iteration):
