@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Iterator
 
-from milozero.agents.rollout import Rollout, fingerprint, rollout_generator
+from milozero.agents.rollout import Rollout, obs_checksum, rollout_generator
 from milozero.experiment.hardware import use_one_thread
 from milozero.experiment.launch import Launch
 from milozero.experiment.settings import Settings
@@ -64,7 +64,7 @@ def run_training(run: Training) -> tuple[str, str]:
         run.status.write("failed", f"worker {run.comm.rank}: {type(error).__name__}: {error}")
         raise
     if run.comm.rank == 0:
-        run.status.learned = bool(run.agent.finished)
+        run.status.learned = bool(run.agent.early_stop())
         run.status.write(state, reason)
     return state, reason
 
@@ -80,7 +80,7 @@ def iterate(run: Training) -> tuple[str, str]:
     """
     config, counters, comm = run.experiment.settings.train, run.counters, run.comm
     rollouts = make_rollouts(run)
-    finished, stopped = budget_exhausted(counters, config) or run.agent.finished, ""
+    finished, stopped = budget_exhausted(counters, config) or run.agent.early_stop(), ""
     if run.replay_log.actions and not finished:
         stopped = replay(run, rollouts)
     previous_seconds, start = counters.seconds, time.monotonic()
@@ -89,7 +89,7 @@ def iterate(run: Training) -> tuple[str, str]:
         metrics = do_iteration(rollouts, run)
         if config.sync_check_frequency and counters.iteration % config.sync_check_frequency == 0:
             check_param_sync(run.agent, comm)
-        finished = budget_exhausted(counters, config) or run.agent.finished
+        finished = budget_exhausted(counters, config) or run.agent.early_stop()
         stopped = run.watchdog.agree_to_stop()
         metrics |= evaluate_if_due(run, is_last=bool(finished))
         counters.seconds = previous_seconds + time.monotonic() - start
@@ -165,6 +165,6 @@ def replay(run: Training, rollouts: Iterator[Rollout]) -> str:
             return stopped
         if run.comm.rank == 0 and number % max(total // 10, 1) == 0:
             logger.info(f"replayed {number} of {total} iterations")
-    if not all(run.comm.allgather(expected == fingerprint(rollout.obs[-1]))) and run.comm.rank == 0:
+    if not all(run.comm.allgather(expected == obs_checksum(rollout.obs[-1]))) and run.comm.rank == 0:
         logger.warning("the environments are not restored exactly: they do not depend only on seed and actions")
     return ""

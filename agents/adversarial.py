@@ -18,10 +18,8 @@ from milozero.agents.adversarial_config import AdversarialConfig
 from milozero.agents.base import AgentContext
 from milozero.agents.bc_agent import BCAgent
 from milozero.agents.bc_config import BCConfig
-from milozero.agents.learning.batches import PackedBatch
-from milozero.agents.learning.optimizer import Optimizer
+from milozero.agents.learning.optimizer import Optimizer, PackedBatch
 from milozero.agents.nn.discriminator import MLPHead
-from milozero.agents.policy import make_mlp
 from milozero.agents.policy_config import PolicyConfig
 from milozero.agents.ppo_agent import PPOAgent
 from milozero.agents.rollout import Rollout
@@ -184,8 +182,7 @@ class AdversarialAgent(PPOAgent):
 
     def make_mlp_head(self, inputs: int, rng: torch.Generator) -> MLPHead:
         """Return a network with the discriminator's hidden layers and one output."""
-        batch_norm = self.config.batch_norm_all or self.config.d_batch_norm
-        mlp = make_mlp(self.config, self.d_perception_stack, inputs, rng, batch_norm=batch_norm)
+        mlp = self.make_mlp(self.d_perception_stack, inputs, rng, batch_norm=self.config.d_batch_norm)
         return MLPHead(mlp, rng, self.config.d_spectral_norm)
 
     def encode_actions(self, actions: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Hyper-parameters and metrics that GAIL and AIRL share."""
+"""Hyper-parameters and metrics of GAIL and AIRL."""
 
 from __future__ import annotations
 
@@ -86,4 +86,26 @@ class AdversarialConfig(PPOConfig):
     )
     bc_pretrain_epochs: int = param(
         0, "epochs of behavioral cloning before the first rollout, to initialize the policy; 0 disables it", low=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GAILConfig(AdversarialConfig):
+    """Hyper-parameters of GAIL."""
+
+    d_state_only: bool = param(False, "the discriminator's input is the observation only, without the action")
+    d_absorbing: bool = param(
+        False, "terminal states lead to an absorbing state with a learned reward (Kostrikov et al. 2019)"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AIRLConfig(AdversarialConfig):
+    """Hyper-parameters of AIRL."""
+
+    d_state_only: bool = param(
+        True, "the reward g depends on the observation only, not on the action; required to transfer it"
+    )
+    d_penalty_coef: float = param(
+        1.0, "coefficient of the gradient penalty, which also bounds how far f can differ from log π", low=0
     )

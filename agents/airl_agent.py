@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from milozero.agents.adversarial import AdversarialAgent
-from milozero.agents.airl_config import AIRLConfig
+from milozero.agents.adversarial_config import AIRLConfig
 from milozero.agents.nn.discriminator import ShapedReward
 from milozero.agents.rollout import Rollout
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
-from milozero.agents.rollout import Rollout
+from milozero.agents.rollout import ActionSampler, Rollout
 from milozero.demonstrations.dataset import Episode, ImitationConfig
 from milozero.helpers.comm import Comm
 
 
-class Agent(Protocol):
+class Agent(ActionSampler, Protocol):
     """An agent that learns from rollouts.
 
     The training loop::
@@ -23,16 +24,9 @@ class Agent(Protocol):
     """
 
     Config: type  # hyper-parameters: a frozen dataclass of `milozero.helpers.config.params.param` fields
-    finished: str  # why training is finished, the same on every worker; empty while it is not
 
     def __init__(self, config: Any, observation_size: int, action_space: Any, context: AgentContext) -> None:
         """Build networks and optimizers. Every worker starts with the same parameters."""
-
-    def sample_noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
-        """Return random numbers (steps, ...) for sampling the actions of one environment."""
-
-    def sample_actions(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Return one sampled action for each observation (N, O); used to collect rollouts."""
 
     def predict(self, obs: np.ndarray) -> np.ndarray:
         """Return the deterministic action for one observation (O,); used to evaluate."""
@@ -47,6 +41,9 @@ class Agent(Protocol):
         Raises:
             NonFiniteError: if a loss, gradient or parameter is NaN or infinite; the message names it.
         """
+
+    def early_stop(self) -> str:
+        """Return why training ends before its budget is exhausted, the same on every worker; empty to go on."""
 
     def parameter_hash(self) -> int:
         """Return a checksum of all parameters; equal on all workers while their parameters are equal."""
@@ -67,30 +64,17 @@ class Agent(Protocol):
         """Load what `rank_state_dict` returned."""
 
 
+@dataclass
 class AgentContext:
     """What an agent needs beyond its hyper-parameters."""
 
-    def __init__(
-        self,
-        comm: Comm,
-        *,
-        seed: int = 0,
-        iteration: int = 0,
-        num_envs: int = 1,
-        device: str = "cpu",
-        compile: bool = False,
-        demos: Sequence[Episode] = (),
-        imitation: ImitationConfig | None = None,
-        expert: Any = None,
-        reward_model: Any = None,
-    ) -> None:
-        self.comm = comm
-        self.seed = seed
-        self.iteration = iteration  # completed before this launch; random streams restart here
-        self.num_envs = num_envs  # of this worker
-        self.device = device  # torch device of the networks
-        self.compile = compile  # updates with torch.compile
-        self.demos = demos  # to imitate; empty if the agent is only evaluated
-        self.imitation = imitation or ImitationConfig()
-        self.expert = expert  # agent to query for expert actions
-        self.reward_model = reward_model  # agent whose `learned_reward` replaces the environment's reward
+    comm: Comm
+    seed: int = 0
+    iteration: int = 0  # completed before this launch; random streams restart here
+    num_envs: int = 1  # of this worker
+    device: str = "cpu"  # torch device of the networks
+    compile: bool = False  # updates with torch.compile
+    demos: Sequence[Episode] = ()  # to imitate; empty if the agent is only evaluated
+    imitation: ImitationConfig = field(default_factory=ImitationConfig)
+    expert: Any = None  # agent to query for expert actions
+    reward_model: Any = None  # agent whose `learned_reward` replaces the environment's reward

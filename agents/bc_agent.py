@@ -13,54 +13,18 @@ import torch
 
 from milozero.agents.base import AgentContext
 from milozero.agents.bc_config import BCBaseConfig, BCConfig
-from milozero.agents.learning.batches import PackedBatch
-from milozero.agents.learning.optimizer import Optimizer
-from milozero.agents.nn.actor import Actor
-from milozero.agents.nn.distributions import make_head
-from milozero.agents.nn.policies import Policy
-from milozero.agents.normalizer import ObservationNormalizer
-from milozero.agents.policy import PolicyAgent, make_mlp
+from milozero.agents.learning.optimizer import PackedBatch
+from milozero.agents.policy import PolicyAgent
 from milozero.agents.rollout import Rollout
 from milozero.demonstrations.dataset import Transitions, subsample_transitions
 from milozero.helpers.errors import UserError
-from milozero.helpers.seeding import Purpose, generator, integer
+from milozero.helpers.seeding import Purpose, generator
 
 
 class BCBase(PolicyAgent):
-    """A policy trained to predict an expert's actions.
-
-    Raises:
-        UserError: if the loss does not fit the action space.
-    """
+    """A policy trained to predict an expert's actions."""
 
     config: BCBaseConfig
-
-    def __init__(self, config: BCBaseConfig, observation_size: int, action_space: Any, context: AgentContext) -> None:
-        config.check_action_space(action_space)
-        self.config = config
-        self.comm = context.comm
-        self.device = torch.device(context.device)
-        rng = torch.Generator().manual_seed(integer(context.seed, Purpose.PARAMETERS))
-        policy = make_mlp(config, config.p_perception_stack, observation_size, rng)
-        head = make_head(action_space, policy.outputs, config.log_std_init, rng)
-        self.network = Policy(policy, head).to(self.device)
-        self.optimizer = Optimizer(
-            self.network,
-            self.loss,
-            lambda name: config.p_lr,
-            clip_norm=config.clip_norm,
-            comm=context.comm,
-            compile=context.compile,
-        )
-        self.actor = Actor(self.network)  # after the optimizer, which moves the parameters into one vector
-        self.obs_normalizer = ObservationNormalizer(observation_size, config.clip_obs, config.normalize_observations)
-        self.rng = generator(context.seed, Purpose.SHUFFLE, context.comm.rank, context.iteration)
-
-    def set_schedule(self, progress: float) -> float:
-        """Set the learning rate for a `progress` from 0 to 1, and return it."""
-        factor = 1.0 - progress if self.config.lr_schedule == "linear" else 1.0
-        self.optimizer.set_schedule(factor)
-        return self.config.p_lr * factor
 
     def loss(
         self, params: dict[str, torch.Tensor], batch: Mapping[str, torch.Tensor]
@@ -92,9 +56,8 @@ class BCAgent(BCBase):
         if context.demos:
             self._split_demos(context, first_action=int(getattr(action_space, "start", 0)))
 
-    @property
-    def finished(self) -> str:
-        """Why training is finished; empty while it is not."""
+    def early_stop(self) -> str:
+        """Return that the validation loss stopped improving; empty to go on."""
         patience = self.config.bc_patience
         if not patience or self.since_best < patience:
             return ""
@@ -135,14 +98,6 @@ class BCAgent(BCBase):
         if self._demos is not None:
             self._make_batches(self._demos)
         self.best_loss, self.since_best = float(state["best_loss"]), int(state["since_best"])
-
-    def rank_state_dict(self) -> dict[str, Any]:
-        """Return this worker's random generator."""
-        return {"shuffle": self.rng.bit_generator.state}
-
-    def load_rank_state_dict(self, state: dict[str, Any]) -> None:
-        """Load what `rank_state_dict` returned."""
-        self.rng.bit_generator.state = state["shuffle"]
 
     def _split_demos(self, context: AgentContext, first_action: int) -> None:
         """Split the demonstrations into training and validation steps, and both among the workers (collective)."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from milozero.agents.policy_config import PolicyConfig
+from milozero.agents.policy_config import GRAD_NORM, LEARNING_RATE, PolicyConfig
 from milozero.helpers.config.params import param
 from milozero.helpers.errors import UserError
 from milozero.tracking.metrics import Metric
@@ -50,18 +50,8 @@ BC_METRICS = {
     "entropy": Metric(
         "update", "nats", "mean entropy of the action distribution, summed over dimensions", "falls slowly"
     ),
-    "grad_norm": Metric(
-        "update",
-        "–",
-        "Euclidean norm of the gradient, averaged over the workers, before clipping to `clip_norm`",
-        "steady within a small factor",
-    ),
-    "learning_rate": Metric(
-        "update",
-        "–",
-        "learning rate in this update: `p_lr` after `lr_schedule`",
-        "falls linearly to 0, or stays constant",
-    ),
+    "grad_norm": GRAD_NORM,
+    "learning_rate": LEARNING_RATE,
 }
 
 

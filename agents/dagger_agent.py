@@ -15,7 +15,7 @@ import torch
 from milozero.agents.base import AgentContext
 from milozero.agents.bc_agent import BCBase
 from milozero.agents.dagger_config import DAggerConfig
-from milozero.agents.learning.batches import PackedBatch
+from milozero.agents.learning.optimizer import PackedBatch
 from milozero.agents.rollout import Rollout
 
 
@@ -23,7 +23,6 @@ class DAggerAgent(BCBase):
     """A policy trained on the expert's actions for its own observations. Each worker has its own buffer."""
 
     Config = DAggerConfig
-    finished = ""
     config: DAggerConfig
 
     def __init__(self, config: DAggerConfig, observation_size: int, action_space: Any, context: AgentContext) -> None:
@@ -86,8 +85,7 @@ class DAggerAgent(BCBase):
 
     def rank_state_dict(self) -> dict[str, Any]:
         """Return this worker's random generator and buffer."""
-        return {
-            "shuffle": self.rng.bit_generator.state,
+        return super().rank_state_dict() | {
             "obs": torch.from_numpy(self.obs.copy()),
             "expert_actions": torch.from_numpy(self.expert_actions.copy()),
             "num_queries": self.num_queries,
@@ -95,7 +93,7 @@ class DAggerAgent(BCBase):
 
     def load_rank_state_dict(self, state: dict[str, Any]) -> None:
         """Load what `rank_state_dict` returned."""
-        self.rng.bit_generator.state = state["shuffle"]
+        super().load_rank_state_dict(state)
         self.obs, self.expert_actions = state["obs"].numpy().copy(), state["expert_actions"].numpy().copy()
         self.num_queries = int(state["num_queries"])
 

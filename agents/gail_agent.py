@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from milozero.agents.adversarial import AdversarialAgent
+from milozero.agents.adversarial_config import GAILConfig
 from milozero.agents.base import AgentContext
-from milozero.agents.gail_config import GAILConfig
 from milozero.agents.rollout import Rollout
 from milozero.helpers.errors import UserError
 

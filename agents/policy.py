@@ -2,27 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
+from milozero.agents.base import AgentContext
 from milozero.agents.learning.optimizer import Optimizer
-from milozero.agents.nn.actor import Actor
 from milozero.agents.nn.mlp import MLP
-from milozero.agents.nn.policies import Policy
+from milozero.agents.nn.policies import Actor, Policy, make_head
 from milozero.agents.normalizer import ObservationNormalizer
 from milozero.agents.policy_config import PolicyConfig
+from milozero.helpers.seeding import Purpose, generator, integer
 
 
 class PolicyAgent:
-    """An agent with a policy network on normalized observations, trained by one optimizer."""
+    """An agent with a policy network on normalized observations, trained by one optimizer.
 
+    Raises:
+        UserError: if the hyper-parameters do not fit the action space.
+    """
+
+    config: PolicyConfig
     network: Policy
-    actor: Actor
-    optimizer: Optimizer
-    obs_normalizer: ObservationNormalizer
-    device: torch.device
+
+    def __init__(self, config: Any, observation_size: int, action_space: Any, context: AgentContext) -> None:
+        config.check_action_space(action_space)
+        self.config = config
+        self.comm = context.comm
+        self.device = torch.device(context.device)
+        rng = torch.Generator().manual_seed(integer(context.seed, Purpose.PARAMETERS))
+        self.network = self.make_network(observation_size, action_space, rng).to(self.device)
+        self.optimizer = Optimizer(
+            self.network,
+            self.loss,
+            self.initial_lr,
+            clip_norm=config.clip_norm,
+            comm=context.comm,
+            compile=context.compile,
+        )
+        self.actor = Actor(self.network)  # after the optimizer, which moves the parameters into one vector
+        self.obs_normalizer = ObservationNormalizer(observation_size, config.clip_obs, config.normalize_observations)
+        self.rng = generator(context.seed, Purpose.SHUFFLE, context.comm.rank, context.iteration)
+
+    def make_network(self, observation_size: int, action_space: Any, rng: torch.Generator) -> Policy:
+        """Return the policy network."""
+        policy = self.make_mlp(self.config.p_perception_stack, observation_size, rng)
+        return Policy(policy, make_head(action_space, policy.outputs, self.config.log_std_init, rng))
+
+    def make_mlp(self, stack: str, inputs: int, rng: torch.Generator, *, batch_norm: bool = False) -> MLP:
+        """Return the hidden layers of `stack`, e.g. ``mlp_100``; `batch_norm` adds it regardless of the settings."""
+        config = self.config
+        batch_norm = batch_norm or config.batch_norm_all
+        return MLP(
+            stack, inputs, rng, activation=config.activation, layer_norm=config.layer_norm, batch_norm=batch_norm
+        )
+
+    def initial_lr(self, parameter: str) -> float:
+        """Return the learning rate of a parameter of the network at the start of a run."""
+        return self.config.p_lr
+
+    def set_schedule(self, progress: float) -> float:
+        """Set the learning rates for a `progress` from 0 to 1, and return that of the policy."""
+        factor = 1.0 - progress if self.config.lr_schedule == "linear" else 1.0
+        self.optimizer.set_schedule(factor)
+        return self.config.p_lr * factor
+
+    def loss(
+        self, params: dict[str, torch.Tensor], batch: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the loss and metrics of a minibatch, fields (B, ...)."""
+        raise NotImplementedError
 
     def sample_noise(self, rng: np.random.Generator, steps: int) -> np.ndarray:
         """Return random numbers (steps, A) for sampling the actions of one environment."""
@@ -39,6 +90,10 @@ class PolicyAgent:
     def predict_batch(self, obs: np.ndarray) -> np.ndarray:
         """Return the most probable action for each observation (N, O)."""
         return self.actor.mode(self.obs_normalizer(obs))
+
+    def early_stop(self) -> str:
+        """Return why training ends before its budget is exhausted; empty to go on."""
+        return ""
 
     def parameter_hash(self) -> int:
         """Return a checksum of all parameters."""
@@ -60,21 +115,14 @@ class PolicyAgent:
         self.actor.refresh()
         self.obs_normalizer.load_state_dict(state["observations"])
 
+    def rank_state_dict(self) -> dict[str, Any]:
+        """Return this worker's random generator."""
+        return {"shuffle": self.rng.bit_generator.state}
+
+    def load_rank_state_dict(self, state: dict[str, Any]) -> None:
+        """Load what `rank_state_dict` returned."""
+        self.rng.bit_generator.state = state["shuffle"]
+
     def to_tensor(self, array: np.ndarray) -> torch.Tensor:
         """Return an array as a tensor on the agent's device."""
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-
-
-def make_mlp(config: PolicyConfig, stack: str, inputs: int, rng: torch.Generator, **overrides: Any) -> MLP:
-    """Return the hidden layers of `stack`, e.g. ``mlp_100``; `overrides` of `MLP` replace those of `config`."""
-    return MLP(
-        stack,
-        inputs,
-        rng,
-        **{
-            "activation": config.activation,
-            "layer_norm": config.layer_norm,
-            "batch_norm": config.batch_norm_all,
-            **overrides,
-        },
-    )

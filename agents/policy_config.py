@@ -10,6 +10,21 @@ from milozero.helpers.config.mlp import parse_hidden_sizes
 from milozero.helpers.config.params import param
 from milozero.tracking.metrics import Metric
 
+GRAD_NORM = Metric(
+    "update",
+    "–",
+    "Euclidean norm of the gradient, averaged over the workers, before clipping to `clip_norm`",
+    "steady within a small factor (0.7 to 2); a jump by orders of magnitude precedes divergence",
+    "Huang et al. 2022, no. 11",
+)
+LEARNING_RATE = Metric(
+    "update",
+    "–",
+    "the policy's learning rate in this update: `p_lr` after `lr_schedule`",
+    "falls linearly to 0 at the end of the run, or stays constant",
+    "Huang et al. 2022, no. 4",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyConfig:

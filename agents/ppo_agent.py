@@ -12,54 +12,39 @@ from typing import Any
 import numpy as np
 import torch
 
-from milozero.agents.advantages import explained_variance, gae
 from milozero.agents.base import AgentContext
-from milozero.agents.learning.batches import PackedBatch
-from milozero.agents.learning.optimizer import Optimizer
-from milozero.agents.nn.actor import Actor
-from milozero.agents.nn.distributions import make_head
+from milozero.agents.learning.optimizer import PackedBatch
 from milozero.agents.nn.policies import ActorCritic
-from milozero.agents.normalizer import ObservationNormalizer, RewardScaler
-from milozero.agents.policy import PolicyAgent, make_mlp
+from milozero.agents.normalizer import RewardScaler
+from milozero.agents.policy import PolicyAgent
 from milozero.agents.ppo_config import PPOConfig, RewardModelPPOConfig
 from milozero.agents.rollout import Rollout
 from milozero.helpers.comm import Comm
-from milozero.helpers.seeding import Purpose, generator, integer
 
 
 class PPOAgent(PolicyAgent):
-    """A policy and a value function, trained on the rollouts of all workers.
-
-    Raises:
-        UserError: if the hyper-parameters do not fit the action space.
-    """
+    """A policy and a value function, trained on the rollouts of all workers."""
 
     Config: type[PPOConfig] = RewardModelPPOConfig
-    finished = ""
+    config: PPOConfig
     network: ActorCritic
 
     def __init__(self, config: PPOConfig, observation_size: int, action_space: Any, context: AgentContext) -> None:
-        config.check_action_space(action_space)
-        self.config = config
-        self.comm = context.comm
-        self.device = torch.device(context.device)
-        rng = torch.Generator().manual_seed(integer(context.seed, Purpose.PARAMETERS))
-        self.network = make_actor_critic(config, observation_size, action_space, rng).to(self.device)
-        self.optimizer = Optimizer(
-            self.network,
-            self.loss,
-            lambda name: config.v_lr if name.startswith("value") else config.p_lr,
-            clip_norm=config.clip_norm,
-            comm=context.comm,
-            compile=context.compile,
-        )
-        self.actor = Actor(self.network)  # after the optimizer, which moves the parameters into one vector
-        self.obs_normalizer = ObservationNormalizer(observation_size, config.clip_obs, config.normalize_observations)
+        super().__init__(config, observation_size, action_space, context)
         self.reward_scaler = RewardScaler(
             context.num_envs, config.gamma, config.clip_reward, config.normalize_rewards
         )
-        self.rng = generator(context.seed, Purpose.SHUFFLE, context.comm.rank, context.iteration)
         self.reward_model = context.reward_model
+
+    def make_network(self, observation_size: int, action_space: Any, rng: torch.Generator) -> ActorCritic:
+        """Return the policy and value networks."""
+        config, actor = self.config, super().make_network(observation_size, action_space, rng)
+        value = None if config.shared_value else self.make_mlp(config.v_perception_stack, observation_size, rng)
+        return ActorCritic(actor.policy, actor.head, value, rng)
+
+    def initial_lr(self, parameter: str) -> float:
+        """Return the learning rate of a parameter of the network at the start of a run."""
+        return self.config.v_lr if parameter.startswith("value") else self.config.p_lr
 
     def update(self, rollout: Rollout, progress: float, *, terminal_value: float = 0.0) -> dict[str, float]:
         """Learn from one rollout; return metrics, averaged over the update.
@@ -75,8 +60,7 @@ class PPOAgent(PolicyAgent):
         config = self.config
         if self.reward_model is not None:
             rollout = dataclasses.replace(rollout, rewards=self.reward_model.learned_reward(rollout))
-        lr_factor = 1.0 - progress if config.lr_schedule == "linear" else 1.0
-        self.optimizer.set_schedule(lr_factor)
+        learning_rate = self.set_schedule(progress)
         rewards = self.reward_scaler(rollout.rewards, rollout.done, rollout.mask, self.comm)
         if terminal_value:  # r ← r + γ V(terminal), after scaling: it must neither change the scale nor be clipped
             bonus = np.float32(config.gamma * terminal_value / self.reward_scaler.std)
@@ -104,7 +88,7 @@ class PPOAgent(PolicyAgent):
         self.obs_normalizer.update(rollout.obs[:-1][rollout.mask], self.comm)
         self.network.update_batch_norm(obs[:-1][self.to_tensor(rollout.mask)], self.comm)
         self.actor.refresh()
-        return metrics | {"learning_rate": config.p_lr * lr_factor, "epochs": epoch + 1.0}
+        return metrics | {"learning_rate": learning_rate, "epochs": epoch + 1.0}
 
     def loss(
         self, params: dict[str, torch.Tensor], batch: Mapping[str, torch.Tensor]
@@ -153,11 +137,11 @@ class PPOAgent(PolicyAgent):
 
     def rank_state_dict(self) -> dict[str, Any]:
         """Return this worker's random generator and the running returns of its environments."""
-        return {"shuffle": self.rng.bit_generator.state, "returns": self.reward_scaler.returns.tolist()}
+        return super().rank_state_dict() | {"returns": self.reward_scaler.returns.tolist()}
 
     def load_rank_state_dict(self, state: dict[str, Any]) -> None:
         """Load what `rank_state_dict` returned."""
-        self.rng.bit_generator.state = state["shuffle"]
+        super().load_rank_state_dict(state)
         self.reward_scaler.returns = np.array(state["returns"])
 
     def _make_batch(self, rollout: Rollout, obs: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -203,11 +187,45 @@ def standardize(values: np.ndarray, mask: np.ndarray, comm: Comm) -> np.ndarray:
     return (values - mean) / (np.sqrt(max(squares / count - mean**2, 0.0)) + 1e-8)
 
 
-def make_actor_critic(
-    config: PPOConfig, observation_size: int, action_space: Any, rng: torch.Generator
-) -> ActorCritic:
-    """Return the policy and value networks that `config` describes."""
-    policy = make_mlp(config, config.p_perception_stack, observation_size, rng)
-    head = make_head(action_space, policy.outputs, config.log_std_init, rng)
-    value = None if config.shared_value else make_mlp(config, config.v_perception_stack, observation_size, rng)
-    return ActorCritic(policy, head, value, rng)
+def gae(
+    rewards: np.ndarray,
+    values: np.ndarray,
+    next_values: np.ndarray,
+    terminated: np.ndarray,
+    done: np.ndarray,
+    gamma: float,
+    lambda_: float,
+) -> np.ndarray:
+    """Return generalized advantage estimates (Schulman et al. 2016, eq. 16); all arrays are (T, N).
+
+    A_t = δ_t + γ λ (1 − done_t) A_{t+1}, with the TD error δ_t = r_t + γ (1 − terminated_t) V(s_{t+1}) − V(s_t).
+
+    A terminated step does not bootstrap. A truncated step does, from the value of its final observation.
+    Neither lets the trace run into the next episode.
+
+    Args:
+        rewards: r_t of each step.
+        values: V(s_t), of the observation before each step.
+        next_values: V(s_{t+1}), of the observation after each step, which is final if the episode ended.
+        terminated: the episode reached a terminal state.
+        done: the episode terminated or was truncated.
+        gamma: discount factor γ.
+        lambda_: trace decay λ; 0 gives the TD error, 1 the Monte Carlo return minus the value.
+    """
+    deltas = rewards + gamma * np.where(terminated, 0.0, next_values) - values  # TD error δ_t
+    decay = gamma * lambda_ * ~done
+    advantages = np.empty_like(deltas)
+    trace = np.zeros(deltas.shape[1:], deltas.dtype)
+    for t in reversed(range(len(deltas))):
+        trace = deltas[t] + decay[t] * trace  # A_t = δ_t + γ λ (1 − done_t) A_{t+1}
+        advantages[t] = trace
+    return advantages
+
+
+def explained_variance(values: np.ndarray, returns: np.ndarray) -> float:
+    """Return 1 − Var(returns − values) / Var(returns), NaN if all returns are equal.
+
+    1 is a perfect prediction; 0 or less is no better than predicting the mean return.
+    """
+    variance = returns.var()
+    return float(1.0 - (returns - values).var() / variance) if variance > 0 else float("nan")

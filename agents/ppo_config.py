@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from milozero.agents.policy_config import PolicyConfig
+from milozero.agents.policy_config import GRAD_NORM, LEARNING_RATE, PolicyConfig
 from milozero.helpers.config.mlp import parse_hidden_sizes
 from milozero.helpers.config.params import param, usable_path
 from milozero.helpers.errors import UserError
@@ -51,13 +51,7 @@ PPO_METRICS = {  # all but the last three are means over the minibatches and epo
         "about 0.1 (0.06 to 0.2); always 0: the steps are tiny; above 0.3: the steps are too large",
         "Huang et al. 2022, no. 12",
     ),
-    "grad_norm": Metric(
-        "update",
-        "–",
-        "Euclidean norm of the gradient, averaged over the workers, before clipping to `clip_norm`",
-        "steady within a small factor (0.7 to 2); a jump by orders of magnitude precedes divergence",
-        "Huang et al. 2022, no. 11",
-    ),
+    "grad_norm": GRAD_NORM,
     "explained_variance": Metric(
         "update",
         "share",
@@ -65,13 +59,7 @@ PPO_METRICS = {  # all but the last three are means over the minibatches and epo
         "approaches 1 early (above 0.9); if it stays at 0 or below, the value function has learned nothing",
         "Huang et al. 2022, no. 12",
     ),
-    "learning_rate": Metric(
-        "update",
-        "–",
-        "the policy's learning rate in this update: `p_lr` after `lr_schedule`",
-        "falls linearly to 0 at the end of the run, or stays constant",
-        "Huang et al. 2022, no. 4",
-    ),
+    "learning_rate": LEARNING_RATE,
     "epochs": Metric(
         "update",
         "epochs",

@@ -22,8 +22,8 @@ class Algorithm(NamedTuple):
 AGENTS = {
     "ppo": Algorithm("milozero.agents.ppo_config:RewardModelPPOConfig", "milozero.agents.ppo_agent:PPOAgent"),
     "bc": Algorithm("milozero.agents.bc_config:BCConfig", "milozero.agents.bc_agent:BCAgent"),
-    "gail": Algorithm("milozero.agents.gail_config:GAILConfig", "milozero.agents.gail_agent:GAILAgent"),
-    "airl": Algorithm("milozero.agents.airl_config:AIRLConfig", "milozero.agents.airl_agent:AIRLAgent"),
+    "gail": Algorithm("milozero.agents.adversarial_config:GAILConfig", "milozero.agents.gail_agent:GAILAgent"),
+    "airl": Algorithm("milozero.agents.adversarial_config:AIRLConfig", "milozero.agents.airl_agent:AIRLAgent"),
     "dagger": Algorithm("milozero.agents.dagger_config:DAggerConfig", "milozero.agents.dagger_agent:DAggerAgent"),
 }
 

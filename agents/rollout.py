@@ -67,20 +67,20 @@ class ReplayLog:
 
     start: int = 0  # iteration before which the environments were reset
     actions: list[np.ndarray] = field(default_factory=list)  # (T, N, A) of each iteration since
-    last_obs: int = 0  # fingerprint of the observations after the last of these
+    last_obs: int = 0  # checksum of the observations after the last of these
 
     def record(self, rollout: Rollout) -> None:
         """Append one iteration's actions."""
         self.actions.append(rollout.actions.copy())
-        self.last_obs = fingerprint(rollout.obs[-1])
+        self.last_obs = obs_checksum(rollout.obs[-1])
 
     def restart(self, iteration: int) -> None:
         """Drop all actions, because the environments are reset after `iteration`."""
         self.start, self.actions = iteration, []
 
 
-def fingerprint(obs: np.ndarray) -> int:
-    """Return a checksum of the observations' bits."""
+def obs_checksum(obs: np.ndarray) -> int:
+    """Return a checksum of the bits of observations."""
     return zlib.crc32(np.ascontiguousarray(obs).tobytes())
 
 

@@ -4,8 +4,8 @@
     python benchmarks/fixed_seeds.py --checkout=../before --out=../before.json
     python benchmarks/fixed_seeds.py --against=../before.json
 
-Each run trains on Hopper for a few iterations: PPO with one and two workers, with and without compiled updates, then
-BC, GAIL, AIRL and DAgger. One hash covers the agent in ``last.pt`` (parameters, Adam's moments, normalizers), another
+Each run trains on Hopper for a few iterations: every algorithm with one and two workers, with and without compiled
+updates. One hash covers the agent in ``last.pt`` (parameters, Adam's moments, normalizers), another
 ``progress.csv`` without its timings. Hashes are only comparable on one machine: other processors round differently.
 """
 
@@ -35,20 +35,20 @@ ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }
-# name → algorithm, workers, more flags
-RUNS: dict[str, tuple[str, int, tuple[str, ...]]] = {
-    "ppo, 1 worker": ("ppo", 1, ()),
-    "ppo, 2 workers": ("ppo", 2, ()),
-    "ppo, 1 worker, compiled": ("ppo", 1, ("--compile",)),
-    "ppo, 2 workers, compiled": ("ppo", 2, ("--compile",)),
-    "bc, 1 worker": ("bc", 1, DEMOS[:2]),
-    "bc, 2 workers": ("bc", 2, DEMOS[:2]),
-    "gail, 1 worker": ("gail", 1, DEMOS),
-    "gail, 2 workers": ("gail", 2, DEMOS),
-    "airl, 1 worker": ("airl", 1, DEMOS),
-    "airl, 2 workers": ("airl", 2, DEMOS),
-    "dagger, 1 worker": ("dagger", 1, ("--expert_model={data}/checkpoints/ppo_1_worker", "--expert_iter_num=last")),
-    "dagger, 2 workers": ("dagger", 2, ("--expert_model={data}/checkpoints/ppo_1_worker", "--expert_iter_num=last")),
+# algorithm → its flags; DAgger's expert is the first run
+ALGORITHMS: dict[str, tuple[str, ...]] = {
+    "ppo": (),
+    "bc": DEMOS[:2],
+    "gail": DEMOS,
+    "airl": DEMOS,
+    "dagger": ("--expert_model={data}/checkpoints/ppo_1_worker", "--expert_iter_num=last"),
+}
+# name → algorithm, workers, compiled
+RUNS = {
+    f"{algo}, {'1 worker' if workers == 1 else '2 workers'}{', compiled' * compiled}": (algo, workers, compiled)
+    for algo in ALGORITHMS
+    for compiled in (False, True)
+    for workers in (1, 2)
 }
 
 
@@ -79,10 +79,10 @@ def hashes(data: Path, uuid: str) -> dict[str, str]:
 
 def train(checkout: Path, data: Path, name: str) -> dict[str, str]:
     """Train one of `RUNS` with the main.py of a checkout; return its hashes."""
-    algo, workers, more = RUNS[name]
+    algo, workers, compiled = RUNS[name]
     uuid = name.replace(", ", "_").replace(" ", "_")
-    compiled = () if "--compile" in more else ("--no-compile",)
-    flags = [flag.format(data=data) for flag in (*SHORT, *compiled, *more)]
+    flags = [flag.format(data=data) for flag in (*SHORT, *ALGORITHMS[algo])]
+    flags.append("--compile" if compiled else "--no-compile")
     launcher = ["mpiexec", "-n", str(workers)] if workers > 1 else []
     command = [*launcher, sys.executable, str(checkout / "main.py"), "--task=train", f"--algo={algo}", *flags]
     command += ["--env_id=Hopper", f"--uuid={uuid}", f"--data_dir={data}"]

@@ -48,7 +48,7 @@ LOOP = [
     Step("PolicyAgent.sample_actions", "agents/policy.py", "observations → actions", LEFT, 5.75),
     Step("VectorEnv.step", "environments/vector.py", "actions → observations, rewards", LEFT, 7.0),
     Step("PPOAgent.update", "agents/ppo_agent.py", "learns from the rollout", MIDDLE, 4.5),
-    Step("gae", "agents/advantages.py", "values → advantages", MIDDLE, 5.75),
+    Step("gae", "agents/ppo_agent.py", "values → advantages", MIDDLE, 5.75),
     Step("Optimizer.run_epoch", "agents/learning/optimizer.py", "shuffled minibatches", MIDDLE, 7.0),
     Step("Optimizer.gradient", "agents/learning/optimizer.py", "with respect to one flat vector", RIGHT, 4.5),
     Step("PPOAgent.loss", "agents/ppo_agent.py", "of (parameters, minibatch)", RIGHT, 5.75),

@@ -1,1 +1,1 @@
-"""Optimization of a loss: packed batches, flat parameters, the optimizer, compilation."""
+"""Optimization of a loss: flat parameters, the optimizer, compilation."""

@@ -14,17 +14,45 @@ import torch
 from torch import nn
 from torch.func import grad_and_value
 
-from milozero.agents.learning.batches import Batch, PackedBatch, unpack
 from milozero.agents.learning.compilation import compile_method, make_all_reduce
 from milozero.agents.learning.flat_parameters import FlatParameters, Params
 from milozero.helpers.comm import Comm
 from milozero.helpers.errors import NonFiniteError
 
+Batch = Mapping[str, torch.Tensor]
 Loss = Callable[[Params, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 
 ADAM_BETA1, ADAM_BETA2 = 0.9, 0.999
 ADAM_EPSILON = 1e-5  # PPO's default (Huang et al. 2022, no. 3)
 STEPS_PER_CALL = 4  # optimizer steps per call of compiled code; the overhead of a call is a third of a step
+
+
+class PackedBatch:
+    """The fields (M, ...) of a batch, flattened and concatenated to one float32 matrix (M, F).
+
+    Shuffling is then one gather, and compiled code takes one argument.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        rows = len(next(iter(batch.values())))
+        self.shapes = {name: field.shape[1:] for name, field in batch.items()}
+        self.matrix = torch.cat([field.reshape(rows, -1).float() for field in batch.values()], dim=1)  # (M, F)
+
+    def minibatches(self, size: int, rng: np.random.Generator) -> torch.Tensor:
+        """Return one epoch of shuffled minibatches (K, size, F).
+
+        If `size` does not divide M, each epoch leaves out a random remainder.
+        """
+        count = len(self.matrix) // size
+        order = rng.permutation(len(self.matrix))[: count * size]
+        shuffled = self.matrix[torch.from_numpy(order).to(self.matrix.device)]
+        return shuffled.view(count, size, -1)
+
+
+def unpack(matrix: torch.Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, torch.Tensor]:
+    """Return the fields (B, ...) of a packed minibatch (B, F) as float32 views; `shapes` lack the first dimension."""
+    parts = torch.split(matrix, [math.prod(shape) for shape in shapes.values()], dim=1)
+    return {n: part.reshape(-1, *shape) for (n, shape), part in zip(shapes.items(), parts, strict=True)}
 
 
 class Optimizer:

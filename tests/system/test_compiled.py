@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
+from milozero.agents.adversarial_config import AIRLConfig
 from milozero.agents.airl_agent import AIRLAgent
-from milozero.agents.airl_config import AIRLConfig
 from milozero.agents.base import AgentContext
 from milozero.demonstrations.dataset import ImitationConfig
 from milozero.helpers.comm import Comm

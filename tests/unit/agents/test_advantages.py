@@ -1,6 +1,6 @@
 import numpy as np
 
-from milozero.agents.advantages import gae
+from milozero.agents.ppo_agent import gae
 
 
 def column(*values):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from milozero.agents.adversarial_config import AIRLConfig
 from milozero.agents.airl_agent import AIRLAgent
-from milozero.agents.airl_config import AIRLConfig
 from milozero.agents.base import AgentContext
 from milozero.agents.ppo_agent import PPOAgent
 from milozero.agents.ppo_config import PPOConfig

@@ -31,10 +31,10 @@ def expert(length=200, episodes=2, discrete=False, noise=0.0):
     return result
 
 
-def make(comm=None, space=BOX, demos=None, imitation=None, iteration=0, **config):
-    context = AgentContext(
-        comm or Comm(), seed=1, iteration=iteration, demos=expert() if demos is None else demos, imitation=imitation
-    )
+def make(comm=None, space=BOX, demos=None, iteration=0, **config):
+    demos = expert() if demos is None else demos
+    imitation = ImitationConfig(demo_subsampling=config.pop("demo_subsampling", 1))
+    context = AgentContext(comm or Comm(), seed=1, iteration=iteration, demos=demos, imitation=imitation)
     values = {"p_perception_stack": "mlp_32", "p_lr": 1e-2, "batch_size": 40} | config
     return BCAgent(BCConfig(**values), 3, space, context)
 
@@ -86,11 +86,11 @@ def test_validation_steps_are_not_trained_on():
 def test_training_stops_after_bc_patience_iterations_without_improvement():
     agent = make(demos=expert(length=30, episodes=1, noise=1.0), batch_size=10, bc_patience=3, bc_validation=0.3)
     for k in range(200):
-        assert agent.finished == ""
+        assert agent.early_stop() == ""
         agent.update(None, k / 400)
-        if agent.finished:
+        if agent.early_stop():
             break
-    assert "bc_patience=3" in agent.finished
+    assert "bc_patience=3" in agent.early_stop()
     assert agent.since_best == 3
 
 
@@ -99,7 +99,7 @@ def test_early_stopping_can_be_disabled(patience, validation):
     demos = expert(length=30, episodes=1, noise=1.0)
     agent = make(demos=demos, batch_size=10, bc_patience=patience, bc_validation=validation)
     metrics = learn(agent, 30)
-    assert agent.finished == ""
+    assert agent.early_stop() == ""
     assert math.isnan(metrics[-1]["validation_loss"]) == (validation == 0.0)
 
 
@@ -117,7 +117,7 @@ def test_workers_split_the_demonstrations_and_stay_in_sync():
 
 def test_share_smaller_than_a_minibatch_is_refused():
     with pytest.raises(UserError, match="--batch_size=64 is larger than the 10 demonstrated steps per worker"):
-        make(batch_size=64, bc_validation=0.5, imitation=ImitationConfig(demo_subsampling=20))
+        make(batch_size=64, bc_validation=0.5, demo_subsampling=20)
 
 
 def test_resumed_agent_learns_the_same_bits():

@@ -9,11 +9,10 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
+from milozero.agents.adversarial_config import AIRLConfig, GAILConfig
 from milozero.agents.airl_agent import AIRLAgent
-from milozero.agents.airl_config import AIRLConfig
 from milozero.agents.base import AgentContext
 from milozero.agents.gail_agent import GAILAgent
-from milozero.agents.gail_config import GAILConfig
 from milozero.demonstrations.dataset import Episode, ImitationConfig
 from milozero.helpers.comm import Comm
 from milozero.helpers.seeding import Purpose, generator

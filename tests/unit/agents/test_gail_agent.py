@@ -8,9 +8,9 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from milozero.agents.adversarial_config import GAILConfig
 from milozero.agents.base import AgentContext
 from milozero.agents.gail_agent import GAILAgent
-from milozero.agents.gail_config import GAILConfig
 from milozero.agents.nn.discriminator import SpectralLinear
 from milozero.demonstrations.dataset import Episode, ImitationConfig
 from milozero.helpers.comm import Comm

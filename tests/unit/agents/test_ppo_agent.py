@@ -121,7 +121,7 @@ def test_restored_agent_learns_the_same_bits(space):
 
 
 def test_minibatches_are_reshuffled_every_epoch_and_cover_all_rows():
-    from milozero.agents.learning.batches import PackedBatch
+    from milozero.agents.learning.optimizer import PackedBatch
 
     rng, packed = np.random.default_rng(0), PackedBatch({"row": torch.arange(12)})
     epochs = [packed.minibatches(4, rng).flatten() for _ in range(2)]
@@ -130,7 +130,7 @@ def test_minibatches_are_reshuffled_every_epoch_and_cover_all_rows():
 
 
 def test_unpacked_fields_equal_the_packed_ones():
-    from milozero.agents.learning.batches import PackedBatch, unpack
+    from milozero.agents.learning.optimizer import PackedBatch, unpack
 
     batch = {"obs": torch.randn(6, 3), "actions": torch.arange(6), "weights": torch.rand(6)}
     packed = PackedBatch(batch)

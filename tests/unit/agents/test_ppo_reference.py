@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from milozero.agents.advantages import gae
+from milozero.agents.ppo_agent import gae
 from milozero.agents.ppo_config import PPOConfig
 from tests.support.fakes import on_workers
 from tests.support.plain import assert_same_metrics, assert_same_parameters, make_rollouts

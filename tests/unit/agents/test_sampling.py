@@ -8,10 +8,8 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from milozero.agents.nn.actor import Actor
-from milozero.agents.nn.distributions import make_head
 from milozero.agents.nn.mlp import MLP
-from milozero.agents.nn.policies import Policy
+from milozero.agents.nn.policies import Actor, Policy, make_head
 from milozero.helpers.seeding import Purpose, generator, integer
 
 DRAWS = 200_000
