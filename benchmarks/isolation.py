@@ -31,7 +31,6 @@ HEAVY = (
     "torch torch._dynamo numpy scipy.stats gymnasium envpool h5py "
     "minari wandb matplotlib.pyplot hypothesis opensim imageio yaml rich.live libtmux jinja2 pytest"
 )
-MEASURED = ("milozero",)  # packages whose coverage is recorded
 NAMESPACE = ("unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
@@ -74,8 +73,8 @@ def attend(ask: dict[str, Any], log: Path) -> dict[str, Any]:
             for stream in range(3):
                 os.dup2(os.open(os.devnull, os.O_RDWR), stream)
             files = dict.fromkeys(test.partition("::")[0] for test in ask["tests"])
-            flags = ["-x"] if not ask["trace"] else ["--cov-context=test", "--cov-report="]
-            flags += [f"--cov={name}" for name in MEASURED if ask["trace"]]
+            # Not --cov=milozero: coverage resolves its links, and would drop all files outside that folder.
+            flags = ["-x"] if not ask["trace"] else ["--cov=.", "--cov-context=test", "--cov-report="]
             os.environ["COVERAGE_FILE"] = ask["trace"]
             code = int(pytest.main(["-p", "no:cacheprovider", "--tb=no", *flags, *files], [Watch(ask["tests"], log)]))
         finally:

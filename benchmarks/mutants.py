@@ -93,9 +93,10 @@ class Traces:
         if at_import or not near:  # the test that happens to import a module first is as good as any
             near = set[str]().union(*covered.values())
         path, unit = Path(mutant.file), Path("tests/unit")
-        mirrors = [unit / path.parent / f"test_{path.stem}"]
-        if path.stem == "__init__":
-            mirrors = [unit / folder / f"test_{path.parent.name}" for folder in (path.parent, path.parent.parent)]
+        name = path.parent.name if path.stem == "__init__" else path.stem
+        mirrors = [
+            unit / folder / f"test_{name}" for folder in path.parents
+        ]  # the tests of a package may be one folder
         own = {test for test in self.seconds if test.startswith(tuple(map(str, mirrors)))}
         ranked = [own, near] if at_import else [near, own]
         tests = [
