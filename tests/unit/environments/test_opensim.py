@@ -13,6 +13,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from milozero import environments
+from milozero.environments import registry
 from milozero.environments.opensim import installation, stick_figure
 from milozero.environments.opensim.simulator import PRESETS, Preset, SimulationError, Simulator
 from milozero.environments.opensim.suite import TASKS
@@ -30,7 +31,7 @@ def test_ids_resolve_to_the_newest_version():
     assert environments.resolve("OsimArm2D") == ARM
     assert environments.resolve("OsimProsthetics") == "OsimProsthetics-v1"
     assert environments.resolve("OsimProsthetics-v0") == "OsimProsthetics-v0"
-    assert environments.find_suite("OsimLab.envs:Walker-v0") is environments.get_suite("gymnasium")
+    assert environments.find_suite("OsimLab.envs:Walker-v0") is registry.get_suite("gymnasium")
     for wrong in ("OsimArm3D", "OsimArm2D-v7", "Osim"):
         with pytest.raises(UserError, match="Osim"):
             environments.resolve(wrong)
@@ -236,7 +237,7 @@ def test_frame_skip_equals_repeated_actions():
     assert skipping.metadata["render_fps"] == 25
     made = environments.make_env("OsimL2Run-v0", None, {"frame_skip": 3})
     assert made.spec.max_episode_steps == 334
-    suite = environments.get_suite("opensim")
+    suite = registry.get_suite("opensim")
     assert suite.max_replay_steps({"frame_skip": 10}) * 10 == suite.max_replay_steps({})
 
 
