@@ -5,7 +5,6 @@ EnvPool steps the tasks in training if its port is equivalent; dm_control steps 
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import gymnasium
@@ -17,6 +16,7 @@ from milozero.helpers.errors import UserError, did_you_mean
 
 PACKAGES = ("dm_control", "mujoco", "gymnasium", "envpool")
 OPENGL = True
+max_replay_steps = registered.max_replay_steps  # 1 to 2 minutes; 4 for dogs
 
 PREFIXES = ("dmc:", "dm_control/")
 
@@ -58,11 +58,6 @@ ENVPOOL_MISMATCHES = {
     "dmc:stacker-stack_2": "contact points between boxes differ in its MuJoCo version",
     "dmc:stacker-stack_4": "contact points between boxes differ in its MuJoCo version",
 }
-
-
-def max_replay_steps(kwargs: dict[str, Any]) -> int:
-    """Return the maximum number of steps that a resumed worker replays."""
-    return 200_000  # 1 to 2 minutes; 4 for dogs
 
 
 def list_env_ids() -> list[str]:
@@ -109,12 +104,12 @@ def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gy
 
 
 def make_vector(env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
-    """Return a vector of `num_envs` environments: EnvPool's if its task is equivalent to `single_env`."""
+    """Return EnvPool's vector if its task is equivalent to `single_env`, otherwise None."""
     name, parts = to_envpool_name(env_id), single_env.unwrapped.parts  # type: ignore[attr-defined]
     use_envpool = not kwargs and env_id not in ENVPOOL_MISMATCHES
     if use_envpool and has_task(name) and has_same_spaces(name, single_env, parts):
         return EnvPoolVector(name, keys=list(parts))
-    return registered.make_sync_vector(functools.partial(make_env, env_id, None, kwargs), num_envs)
+    return None
 
 
 def to_envpool_name(env_id: str) -> str:

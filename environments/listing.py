@@ -56,21 +56,18 @@ def inspect_env(env_id: str) -> EnvInfo:
     """Describe an environment by making it."""
     try:
         env = registry.make_env(env_id)
-        simulator = "EnvPool" if isinstance(_make_vector(env_id, env), EnvPoolVector) else "SyncVectorEnv"
+        vector = registry.find_suite(env_id).make_vector(env_id, 1, env, {})
+        if vector is not None:
+            vector.close()
     except Exception as error:  # a missing simulator raises arbitrary exceptions
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         return EnvInfo(env_id, "", "", "", "", " ".join(text.split()))
+    simulator = "EnvPool" if isinstance(vector, EnvPoolVector) else "SyncVectorEnv"
     max_steps = env.spec.max_episode_steps if env.spec else None
     size = (env.observation_space.shape or ())[0]
     info = EnvInfo(env_id, str(size), _format_space(env.action_space), str(max_steps or "–"), simulator, "")
     env.close()
     return info
-
-
-def _make_vector(env_id: str, env: Any) -> Any:
-    vector = registry.find_suite(env_id).make_vector(env_id, 1, env, {})
-    vector.close()
-    return vector
 
 
 def _format_space(space: spaces.Space[Any]) -> str:

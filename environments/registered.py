@@ -5,10 +5,8 @@ EnvPool steps them in training if it has an equivalent task; Gymnasium evaluates
 
 from __future__ import annotations
 
-import functools
 import importlib
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -132,13 +130,7 @@ def _no_rendering(env_id: str, render_mode: str) -> UserError:
 
 
 def make_vector(env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
-    """Return a vector of `num_envs` environments: EnvPool's if its task is equivalent to `single_env`."""
+    """Return EnvPool's vector if its task is equivalent to `single_env`, otherwise None."""
     if not kwargs and env_id not in ENVPOOL_MISMATCHES and has_task(env_id) and has_same_spaces(env_id, single_env):
         return EnvPoolVector(env_id)
-    return make_sync_vector(functools.partial(make_env, env_id, None, kwargs), num_envs)
-
-
-def make_sync_vector(make: Callable[[], gymnasium.Env[Any, Any]], num_envs: int) -> gymnasium.vector.SyncVectorEnv:
-    """Return a vector that steps its environments sequentially; parallelism comes from the workers."""
-    mode = gymnasium.vector.AutoresetMode.NEXT_STEP
-    return gymnasium.vector.SyncVectorEnv([make] * num_envs, autoreset_mode=mode)
+    return None

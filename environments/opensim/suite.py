@@ -6,7 +6,6 @@ module registers the ids with Gymnasium; it requires neither OpenSim nor osim-rl
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -74,5 +73,4 @@ def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gy
 
 
 def make_vector(env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
-    """Return a vector of `num_envs` environments in this process; OpenSim does not benefit from threads."""
-    return registered.make_sync_vector(functools.partial(make_env, env_id, None, kwargs), num_envs)
+    """Return None: OpenSim does not benefit from threads."""
