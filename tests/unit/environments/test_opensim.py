@@ -191,8 +191,8 @@ def test_unphysical_speeds_truncate_with_the_last_valid_observation(env_id):
     first, _ = env.reset(seed=0)
     frame = env.render()
     model = env.simulator
-    for coordinate in model.coordinates[:2]:
-        model._coordinates[coordinate].setSpeedValue(model.state, 1e6)
+    for coordinate in list(model.coordinates)[:2]:
+        model.coordinates[coordinate].setSpeedValue(model.state, 1e6)
     started = time.process_time()
     obs, reward, terminated, truncated, info = env.step(np.zeros(env.action_space.shape))
     assert time.process_time() - started < 5.0  # on a slow machine
