@@ -95,20 +95,13 @@ class WalkAround(Walker):
 
     def _get_obs(self) -> np.ndarray:
         simulator, yaw = self.simulator, self.simulator.value("pelvis_rotation")
-        forward, right = self._rotate_to_heading(self._pelvis.velocity, yaw)
-        body = [
-            simulator.value("pelvis_ty"),
-            -simulator.value("pelvis_tilt"),
-            simulator.value("pelvis_list"),
-            forward,
-            -right,
-            self._pelvis.velocity[1],
-            -simulator.speed("pelvis_tilt"),
-            simulator.speed("pelvis_list"),
-            simulator.speed("pelvis_rotation"),
-        ]
         field = self._field.local_field(self._position(), yaw).reshape(-1)
-        return np.concatenate([field, body, self._get_leg_obs("r", yaw), self._get_leg_obs("l", yaw)])
+        pose = simulator.value("pelvis_ty"), -simulator.value("pelvis_tilt"), simulator.value("pelvis_list")
+        forward, right = self._rotate_to_heading(self._pelvis.velocity, yaw)
+        velocity = forward, -right, self._pelvis.velocity[1]
+        rates = -simulator.speed("pelvis_tilt"), simulator.speed("pelvis_list"), simulator.speed("pelvis_rotation")
+        legs = self._get_leg_obs("r", yaw) + self._get_leg_obs("l", yaw)
+        return np.concatenate([field, pose, velocity, rates, legs])
 
     @staticmethod
     def _rotate_to_heading(vector: np.ndarray, yaw: float) -> tuple[float, float]:
