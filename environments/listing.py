@@ -11,7 +11,7 @@ from gymnasium import spaces
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
 from milozero.environments import bundles, registry
 from milozero.environments.pool import EnvPoolVector
@@ -111,10 +111,8 @@ def show(only: str = "") -> None:
 
 
 def _make_table(infos: list[EnvInfo]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("id", no_wrap=True)
-    for column in ("observation", "action", "steps", "trains with", "usable"):
-        table.add_column(column)
+    columns = (Column("id", no_wrap=True), "observation", "action", "steps", "trains with", "usable")
+    table = Table(*columns, box=None, pad_edge=False)
     for info in infos:
         usable = f"no: {info.problem}" if info.problem else "yes"
         table.add_row(info.env_id, info.observation, info.action, info.steps, info.trains_with, escape(usable))
