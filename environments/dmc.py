@@ -89,10 +89,7 @@ def resolve(env_id: str) -> str:
 def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
     """Return one dm_control task, truncated at its time limit.
 
-    Args:
-        env_id: full id.
-        render_mode: ``rgb_array``, ``human`` or None.
-        kwargs: ``time_limit`` and ``control_timestep`` in seconds, ``legacy_step``, and the task's own arguments.
+    `kwargs` are ``time_limit`` and ``control_timestep`` in seconds, ``legacy_step``, and the task's own arguments.
 
     Raises:
         UserError: if dm_control is not installed or the task rejects `kwargs`.

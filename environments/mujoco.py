@@ -64,7 +64,7 @@ def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gy
     """Return one environment whose camera follows the robot."""
     _log_warnings()
     name, default_kwargs = V4_EQUIVALENTS.get(env_id, (env_id, {}))
-    env = registered.make_env(env_id, render_mode, kwargs, default_kwargs, name)
+    env = registered.make_env(env_id, render_mode, kwargs, name, **default_kwargs)
     if not any(setting.startswith("camera") or setting == "default_camera_config" for setting in kwargs):
         _track_robot(env)
     return env
