@@ -1,11 +1,10 @@
 """Expert demonstrations for imitation learning, and the settings that select them.
 
-To add a format, add one module to `formats/` and one line to `FORMATS`.
+To add a format, add one module to `formats/` and its name to `FORMATS`.
 """
 
 from __future__ import annotations
 
-import importlib
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from milozero.demonstrations.episode import Episode
+from milozero.demonstrations.formats import hdf5, minari_dataset, npz
 from milozero.demonstrations.formats.hdf5 import read_demo, write_demo
 from milozero.helpers.config.mlp import parse_hidden_sizes
 from milozero.helpers.config.params import param, usable_path
@@ -22,12 +22,9 @@ from milozero.helpers.errors import UserError
 
 __all__ = ["Episode", "ImitationConfig", "Transitions", "check_compatible", "read_demo", "read_demos", "write_demo"]
 
-# format → module with `claims(path)` and `open_episodes(path)`. The first module that claims a path reads it.
-FORMATS = {
-    "npz": "milozero.demonstrations.formats.npz",
-    "minari": "milozero.demonstrations.formats.minari_dataset",
-    "hdf5": "milozero.demonstrations.formats.hdf5",
-}
+# Modules with `claims(path)` and `open_episodes(path)`, which returns the number of episodes and a function that
+# reads one of them. The first module that claims a path reads it.
+FORMATS = (npz, minari_dataset, hdf5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,15 +67,12 @@ def subsample_transitions(
     environment's first discrete action, `first_action`, becomes 0.
     """
     chosen = [(e, np.arange(rng.integers(min(every, len(e))), len(e), every)) for e in episodes]
-    last = [np.arange(len(e)) == len(e) - 1 for e in episodes]
     actions = np.concatenate([e.actions[steps] for e, steps in chosen])
     return Transitions(
         obs=np.concatenate([e.obs[steps] for e, steps in chosen]).astype(np.float32),
         actions=(actions - first_action).astype(np.int64) if actions.ndim == 1 else actions.astype(np.float32),
         next_obs=np.concatenate([e.obs[steps + 1] for e, steps in chosen]).astype(np.float32),
-        terminated=np.concatenate(
-            [is_last[steps] & e.terminated for (e, steps), is_last in zip(chosen, last, strict=True)]
-        ),
+        terminated=np.concatenate([(steps == len(e) - 1) & e.terminated for e, steps in chosen]),
     )
 
 
@@ -99,12 +93,12 @@ def read_demos(
         raise UserError(f"--expert_path={path}: {error.strerror}") from None
     if not exists:
         raise UserError(f"--expert_path={path}: no such folder or file")
-    for module in map(importlib.import_module, FORMATS.values()):
+    for module in FORMATS:
         if module.claims(source):
-            with module.open_episodes(source) as episodes:
-                if count > len(episodes):
-                    raise UserError(f"--num_demos={count}, but {path} contains {len(episodes)}")
-                return [episodes[i] for i in with_progress(range(count or len(episodes)))]
+            available, read_episode = module.open_episodes(source)
+            if count > available:
+                raise UserError(f"--num_demos={count}, but {path} contains {available}")
+            return [read_episode(number) for number in with_progress(range(count or available))]
     raise UserError(f"--expert_path={path}: expected a folder of HDF5 files, an .npz file or a Minari dataset")
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from milozero.helpers.errors import UserError
 
+END_FLAGS = ("terminateds", "truncateds")  # arrays with one flag per step; files of older projects lack them
+
 
 @dataclass(frozen=True)
 class Episode:
@@ -61,12 +63,20 @@ def check_numbers(arrays: Mapping[str, np.ndarray], source: str) -> None:
         raise UserError(f"{source} contains a NaN or a value that is infinite in float32, in {bad}")
 
 
-def check_ends(ends: Mapping[str, np.ndarray], source: str) -> None:
-    """Check by the flags (L,), name → array, that an episode ends at its last step only.
+def build_episode(
+    fields: Mapping[str, np.ndarray], source: str, metadata: Callable[[], Mapping[str, Any]] = dict
+) -> Episode:
+    """Return the episode whose arrays are `fields`, with the names in HDF5 files; error messages name its `source`.
 
     Raises:
-        UserError: if the episode ends earlier; the message names the flag and the step.
+        UserError: if the episode ends before its last step, or `check_episode` rejects it.
     """
+    ends = {name: fields[name] for name in ("dones1", *END_FLAGS) if name in fields}
     for name, flags in ends.items():
         if flags[:-1].any():
             raise UserError(f"{source} continues after the end of an episode, {name}[{int(np.argmax(flags != 0))}]")
+    terminated, truncated = (name in ends and bool(np.any(ends[name][-1])) for name in END_FLAGS)
+    obs = np.concatenate([fields["obs0"], fields["obs1"][-1:]])
+    episode = Episode(obs, fields["acs"], fields["env_rews"], terminated, truncated, metadata)
+    check_episode(episode, source)
+    return episode

@@ -104,8 +104,9 @@ def opensim(picture: Path) -> None:
 
     sys.path.insert(0, str(ROOT))
     from milozero import environments
+    from milozero.environments import registry
 
-    ids = environments.get_suite("opensim").list_env_ids()
+    ids = registry.get_suite("opensim").list_env_ids()
     figure = Figure(figsize=(14.4, 7.6), layout="constrained")
     for axes, env_id in zip(figure.subplots(2, -(-len(ids) // 2)).flat, ids, strict=True):
         env = environments.make_env(env_id, "rgb_array")

@@ -55,11 +55,7 @@ class Suite(Protocol):
     def make_vector(
         self, env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]
     ) -> Any:
-        """Return a vector environment with Gymnasium's API, next-step autoreset and one seed per environment.
+        """Return a faster vector of `num_envs` environments equivalent to `single_env`, the result of `make_env`.
 
-        Args:
-            env_id: full id.
-            num_envs: number of environments.
-            single_env: the result of `make_env` for the same id; a faster simulator must match it.
-            kwargs: see `make_env`.
+        Its API is Gymnasium's, with next-step autoreset and one seed per environment. None if there is no faster one.
         """

@@ -101,9 +101,19 @@ class DMControlEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         if self.render_mode is None:
             return None
         if self._renderer is None:
-            camera = CAMERAS.get(self._env_id, 0)
-            self._renderer = _make_renderer(self._env.physics, self.render_mode, camera)
+            self._renderer = self._make_renderer()
         return self._renderer.render(self.render_mode)
+
+    def _make_renderer(self) -> Any:
+        """Return the renderer of Gymnasium's MuJoCo tasks, on one of the model's cameras."""
+        import mujoco
+        from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+
+        model, data = self._env.physics.model.ptr, self._env.physics.data.ptr
+        camera = CAMERAS.get(self._env_id, 0)
+        window = {"type": mujoco.mjtCamera.mjCAMERA_FIXED, "fixedcamid": camera}
+        config = window if self.render_mode == "human" else None
+        return MujocoRenderer(model, data, config, width=480, height=480, camera_id=camera)
 
     def _upload_terrain(self) -> None:
         """Update OpenGL's copy of the terrain, which a reset may regenerate."""
@@ -120,22 +130,6 @@ class DMControlEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
-
-
-def _make_renderer(physics: Any, render_mode: str, camera: int) -> Any:
-    """Return the renderer of Gymnasium's MuJoCo tasks, on one of the model's cameras."""
-    import mujoco
-    from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
-
-    window = {"type": mujoco.mjtCamera.mjCAMERA_FIXED, "fixedcamid": camera}
-    return MujocoRenderer(
-        physics.model.ptr,
-        physics.data.ptr,
-        default_cam_config=window if render_mode == "human" else None,
-        width=480,
-        height=480,
-        camera_id=camera,
-    )
 
 
 def load_task(env_id: str, task_kwargs: dict[str, Any], random: np.random.RandomState) -> tuple[Any, int]:

@@ -5,7 +5,6 @@ EnvPool steps the tasks in training if its port is equivalent; dm_control steps 
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import gymnasium
@@ -17,6 +16,7 @@ from milozero.helpers.errors import UserError, did_you_mean
 
 PACKAGES = ("dm_control", "mujoco", "gymnasium", "envpool")
 OPENGL = True
+max_replay_steps = registered.max_replay_steps  # 1 to 2 minutes; 4 for dogs
 
 PREFIXES = ("dmc:", "dm_control/")
 
@@ -60,11 +60,6 @@ ENVPOOL_MISMATCHES = {
 }
 
 
-def max_replay_steps(kwargs: dict[str, Any]) -> int:
-    """Return the maximum number of steps that a resumed worker replays."""
-    return 200_000  # 1 to 2 minutes; 4 for dogs
-
-
 def list_env_ids() -> list[str]:
     """Return the full ids of the suite's tasks, even if dm_control is not installed."""
     return [f"dmc:{domain}-{task}" for domain, tasks in TASKS.items() for task in tasks]
@@ -94,10 +89,7 @@ def resolve(env_id: str) -> str:
 def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
     """Return one dm_control task, truncated at its time limit.
 
-    Args:
-        env_id: full id.
-        render_mode: ``rgb_array``, ``human`` or None.
-        kwargs: ``time_limit`` and ``control_timestep`` in seconds, ``legacy_step``, and the task's own arguments.
+    `kwargs` are ``time_limit`` and ``control_timestep`` in seconds, ``legacy_step``, and the task's own arguments.
 
     Raises:
         UserError: if dm_control is not installed or the task rejects `kwargs`.
@@ -109,12 +101,12 @@ def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gy
 
 
 def make_vector(env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
-    """Return a vector of `num_envs` environments: EnvPool's if its task is equivalent to `single_env`."""
+    """Return EnvPool's vector if its task is equivalent to `single_env`, otherwise None."""
     name, parts = to_envpool_name(env_id), single_env.unwrapped.parts  # type: ignore[attr-defined]
     use_envpool = not kwargs and env_id not in ENVPOOL_MISMATCHES
     if use_envpool and has_task(name) and has_same_spaces(name, single_env, parts):
         return EnvPoolVector(name, keys=list(parts))
-    return registered.make_sync_vector(functools.partial(make_env, env_id, None, kwargs), num_envs)
+    return None
 
 
 def to_envpool_name(env_id: str) -> str:

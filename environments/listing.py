@@ -11,10 +11,9 @@ from gymnasium import spaces
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
-from milozero import environments
-from milozero.environments import bundles
+from milozero.environments import bundles, registry
 from milozero.environments.pool import EnvPoolVector
 from milozero.helpers.errors import UserError, did_you_mean
 
@@ -35,8 +34,8 @@ class EnvInfo:
 
 def format_heading(name: str) -> str:
     """Return a suite's name, its description and the versions of its packages."""
-    suite: Any = environments.get_suite(name)
-    versions = environments.find_versions(*suite.PACKAGES)
+    suite: Any = registry.get_suite(name)
+    versions = registry.find_versions(*suite.PACKAGES)
     missing = [package for package in suite.PACKAGES if package not in versions]
     not_installed = f"; not installed: {', '.join(missing)} ({suite.INSTALL})" if missing else ""
     installed = ", ".join(map(" ".join, versions.items())) or "nothing"
@@ -45,33 +44,30 @@ def format_heading(name: str) -> str:
 
 def filter_env_ids(name: str, only: str = "") -> list[str]:
     """Return all ids of a suite if its name contains `only`, else the ids that contain it."""
-    suite = environments.get_suite(name)
+    suite = registry.get_suite(name)
     return [
         env_id
         for env_id in sorted(set(suite.list_env_ids()))
-        if environments.find_suite(env_id) is suite and only.lower() in f"{name} {env_id}".lower()
+        if registry.find_suite(env_id) is suite and only.lower() in f"{name} {env_id}".lower()
     ]
 
 
 def inspect_env(env_id: str) -> EnvInfo:
     """Describe an environment by making it."""
     try:
-        env = environments.make_env(env_id)
-        simulator = "EnvPool" if isinstance(_make_vector(env_id, env), EnvPoolVector) else "SyncVectorEnv"
+        env = registry.make_env(env_id)
+        vector = registry.find_suite(env_id).make_vector(env_id, 1, env, {})
+        if vector is not None:
+            vector.close()
     except Exception as error:  # a missing simulator raises arbitrary exceptions
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         return EnvInfo(env_id, "", "", "", "", " ".join(text.split()))
+    simulator = "EnvPool" if isinstance(vector, EnvPoolVector) else "SyncVectorEnv"
     max_steps = env.spec.max_episode_steps if env.spec else None
     size = (env.observation_space.shape or ())[0]
     info = EnvInfo(env_id, str(size), _format_space(env.action_space), str(max_steps or "–"), simulator, "")
     env.close()
     return info
-
-
-def _make_vector(env_id: str, env: Any) -> Any:
-    vector = environments.find_suite(env_id).make_vector(env_id, 1, env, {})
-    vector.close()
-    return vector
 
 
 def _format_space(space: spaces.Space[Any]) -> str:
@@ -89,10 +85,10 @@ def show(only: str = "") -> None:
     Raises:
         UserError: if no suite or id contains `only`.
     """
-    env_ids = {name: filter_env_ids(name, only) for name in environments.SUITES}
+    env_ids = {name: filter_env_ids(name, only) for name in registry.SUITES}
     total = sum(map(len, env_ids.values()))
     if not total:
-        hint = did_you_mean(only, environments.list_env_ids())
+        hint = did_you_mean(only, registry.list_env_ids())
         raise UserError(f"--only={only}: no suite or id contains '{only}'{hint}")
     console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
     stderr = Console(stderr=True)
@@ -115,10 +111,8 @@ def show(only: str = "") -> None:
 
 
 def _make_table(infos: list[EnvInfo]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("id", no_wrap=True)
-    for column in ("observation", "action", "steps", "trains with", "usable"):
-        table.add_column(column)
+    columns = (Column("id", no_wrap=True), "observation", "action", "steps", "trains with", "usable")
+    table = Table(*columns, box=None, pad_edge=False)
     for info in infos:
         usable = f"no: {info.problem}" if info.problem else "yes"
         table.add_row(info.env_id, info.observation, info.action, info.steps, info.trains_with, escape(usable))

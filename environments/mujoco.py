@@ -6,7 +6,6 @@ EnvPool steps them in training, in C++; Gymnasium evaluates and renders them.
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 from typing import Any
 
@@ -17,8 +16,10 @@ from milozero.environments.pool import EnvPoolVector, has_same_spaces, has_task
 
 logger = logging.getLogger(__name__)
 PACKAGES = ("mujoco", "gymnasium", "envpool")
-INSTALL = "pip install -r requirements.txt"
+INSTALL = registered.INSTALL
 OPENGL = True
+max_replay_steps = registered.max_replay_steps  # 10 to 20 seconds
+resolve = registered.resolve
 
 # Gymnasium dropped the mujoco-py versions; its v4 is the same task on the official bindings.
 # id → Gymnasium's id and its arguments
@@ -46,11 +47,6 @@ ENVPOOL_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def max_replay_steps(kwargs: dict[str, Any]) -> int:
-    """Return the maximum number of steps that a resumed worker replays."""
-    return 200_000  # 10 to 20 seconds
-
-
 def list_env_ids() -> list[str]:
     """Return the ids of Gymnasium's MuJoCo tasks that its current bindings support."""
     registered_ids = [env_id for env_id, spec in gymnasium.registry.items() if "mujoco" in str(spec.entry_point)]
@@ -64,16 +60,11 @@ def claims(env_id: str) -> bool:
     return name in {full.rpartition("-v")[0] for full in list_env_ids()}
 
 
-def resolve(env_id: str) -> str:
-    """Return the full id: the newest version if none is given."""
-    return registered.resolve(env_id)
-
-
 def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
     """Return one environment whose camera follows the robot."""
     _log_warnings()
     name, default_kwargs = V4_EQUIVALENTS.get(env_id, (env_id, {}))
-    env = registered.make_env(env_id, render_mode, kwargs, default_kwargs, name)
+    env = registered.make_env(env_id, render_mode, kwargs, name, **default_kwargs)
     if not any(setting.startswith("camera") or setting == "default_camera_config" for setting in kwargs):
         _track_robot(env)
     return env
@@ -105,7 +96,7 @@ def _track_robot(env: gymnasium.Env[Any, Any]) -> None:
 
 
 def make_vector(env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
-    """Return a vector of `num_envs` environments: EnvPool's, or Gymnasium's if `kwargs` change the task."""
+    """Return EnvPool's vector, or None if `kwargs` change the task."""
     if not kwargs and has_task(env_id) and has_same_spaces(env_id, single_env):
         return EnvPoolVector(env_id, ENVPOOL_OPTIONS.get(env_id))
-    return registered.make_sync_vector(functools.partial(make_env, env_id, None, kwargs), num_envs)
+    return None

@@ -86,11 +86,8 @@ class EnvPoolVector:
         return self._observation(state), reward, state[self._done] & ~truncated, truncated, {}
 
     def _observation(self, state: Sequence[np.ndarray]) -> np.ndarray:
-        if len(self._obs) == 1:
-            part = state[self._obs[0]]
-            return part if part.ndim == 2 else part.reshape(len(part), -1)
-        parts = [state[index] for index in self._obs]
-        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+        parts = [state[index].reshape(len(state[index]), -1) for index in self._obs]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def close(self) -> None:
         """Free the simulators."""

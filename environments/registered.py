@@ -5,10 +5,9 @@ EnvPool steps them in training if it has an equivalent task; Gymnasium evaluates
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import importlib
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -60,7 +59,9 @@ def resolve(env_id: str) -> str:
             ) from None
     if name in gymnasium.registry:
         return env_id
-    newest = registration.find_highest_version(*registration.parse_env_id(name)[:2]) if _is_valid(name) else None
+    newest = None
+    with contextlib.suppress(gymnasium.error.Error):  # the name is malformed
+        newest = registration.find_highest_version(*registration.parse_env_id(name)[:2])
     base_name, _, version = name.rpartition("-v")
     if newest is not None and not (base_name and version.isdigit()):
         return f"{env_id}-v{newest}"
@@ -71,29 +72,13 @@ def resolve(env_id: str) -> str:
     raise UserError(f"no environment '{env_id}'{hint}")
 
 
-def _is_valid(name: str) -> bool:
-    try:
-        registration.parse_env_id(name)
-    except gymnasium.error.Error:
-        return False
-    return True
-
-
 def make_env(
-    env_id: str,
-    render_mode: str | None,
-    kwargs: dict[str, Any],
-    default_kwargs: dict[str, Any] | None = None,
-    name: str = "",
+    env_id: str, render_mode: str | None, kwargs: dict[str, Any], name: str = "", **default_kwargs: Any
 ) -> gymnasium.Env[Any, Any]:
     """Return one environment with flat observations.
 
-    Args:
-        env_id: full id.
-        render_mode: ``rgb_array``, ``human`` or None.
-        kwargs: the user's overrides; if given, errors are attributed to them.
-        default_kwargs: other arguments; `kwargs` take precedence.
-        name: Gymnasium's id, if it differs from `env_id`.
+    The user's `kwargs` take precedence over `default_kwargs`; if given, errors are attributed to them. `name` is
+    Gymnasium's id if it differs from `env_id`.
 
     Raises:
         UserError: if the simulator is not installed, or the environment rejects `kwargs` or cannot be rendered.
@@ -102,7 +87,7 @@ def make_env(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "out of date, consider v5": the user chose the version
-            env = gymnasium.make(name or env_id, **mode, **((default_kwargs or {}) | kwargs))  # type: ignore[arg-type]
+            env = gymnasium.make(name or env_id, **mode, **(default_kwargs | kwargs))  # type: ignore[arg-type]
     except (ImportError, gymnasium.error.Error) as error:
         raise UserError(f"cannot make {env_id}: {' '.join(str(error).split())}") from None
     except UserError:
@@ -132,13 +117,7 @@ def _no_rendering(env_id: str, render_mode: str) -> UserError:
 
 
 def make_vector(env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
-    """Return a vector of `num_envs` environments: EnvPool's if its task is equivalent to `single_env`."""
+    """Return EnvPool's vector if its task is equivalent to `single_env`, otherwise None."""
     if not kwargs and env_id not in ENVPOOL_MISMATCHES and has_task(env_id) and has_same_spaces(env_id, single_env):
         return EnvPoolVector(env_id)
-    return make_sync_vector(functools.partial(make_env, env_id, None, kwargs), num_envs)
-
-
-def make_sync_vector(make: Callable[[], gymnasium.Env[Any, Any]], num_envs: int) -> gymnasium.vector.SyncVectorEnv:
-    """Return a vector that steps its environments sequentially; parallelism comes from the workers."""
-    mode = gymnasium.vector.AutoresetMode.NEXT_STEP
-    return gymnasium.vector.SyncVectorEnv([make] * num_envs, autoreset_mode=mode)
+    return None

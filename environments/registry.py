@@ -6,6 +6,7 @@ To add a suite, add one module with the names of `milozero.environments.base.Sui
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 from collections.abc import Mapping
 from importlib import metadata
@@ -108,11 +109,17 @@ def make_vector_env(env_id: str, num_envs: int, kwargs: Mapping[str, Any] | None
         UserError: if the environment cannot be made, its spaces are not supported, or its first observation is not
             in its observation space.
     """
+    from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
     from milozero.environments.vector import VectorEnv, check_first_obs  # imports gymnasium
 
+    suite, env_kwargs = find_suite(env_id), dict(kwargs or {})
     single_env = make_env(env_id, None, kwargs)
     check_first_obs(env_id, single_env, bool(kwargs))
-    env = find_suite(env_id).make_vector(env_id, num_envs, single_env, dict(kwargs or {}))
+    env = suite.make_vector(env_id, num_envs, single_env, env_kwargs)
+    if env is None:  # step the environments sequentially: parallelism comes from the workers
+        make = functools.partial(suite.make_env, env_id, None, env_kwargs)
+        env = SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
     single_env.close()
     observation_space: Any = single_env.observation_space
     action_space: Any = single_env.action_space

@@ -5,23 +5,21 @@ The layout is that of ``data/demos/Hopper-v3``, which related older projects als
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from milozero import environments
-from milozero.demonstrations.episode import Episode, check_ends, check_episode, check_numbers
+from milozero.demonstrations.episode import END_FLAGS, Episode, build_episode, check_numbers
 from milozero.helpers.errors import UserError
 from milozero.helpers.files import write_atomically
 
 KEYS = ("obs0", "acs", "obs1", "dones1", "env_rews", "ep_lens", "ep_env_rets")
-FLAGS = ("terminateds", "truncateds")  # per step; files of older projects lack them
 MAX_FIELD_BYTES = 2**30  # a million steps of a humanoid
 
 
@@ -64,25 +62,15 @@ def read_demo(path: Path) -> Episode:
     source = f"the demonstration {path}"
     check_numbers(data, source)
     length = len(data["env_rews"])
-    vector_shapes = {data[key].shape for key in ("env_rews", "dones1", *FLAGS) if key in data}
+    vector_shapes = {data[key].shape for key in ("env_rews", "dones1", *END_FLAGS) if key in data}
     lengths_differ = any(len(data[key]) != length for key in ("obs0", "acs", "obs1"))
     if length == 0 or vector_shapes != {(length,)} or lengths_differ:
         raise UserError(f"{source} is empty, or its arrays differ in length")
     if (expected := data["ep_lens"].sum()) != length:
         raise UserError(f"{source} has {length} steps, but ep_lens is {expected}")
-    check_ends({key: data[key] for key in ("dones1", *FLAGS) if key in data}, source)
     if data["obs0"].shape != data["obs1"].shape:
         raise UserError(f"{source}: obs0 and obs1 have different shapes")
-    episode = Episode(
-        obs=np.concatenate([data["obs0"], data["obs1"][-1:]]),
-        actions=data["acs"],
-        rewards=data["env_rews"],
-        terminated=bool(data["terminateds"][-1]) if "terminateds" in data else False,  # unknown
-        truncated=bool(data["truncateds"][-1]) if "truncateds" in data else False,
-        metadata=functools.partial(read_metadata, path),
-    )
-    check_episode(episode, source)
-    return episode
+    return build_episode(data, source, functools.partial(read_metadata, path))
 
 
 def _read_fields(path: Path) -> dict[str, np.ndarray]:
@@ -96,7 +84,7 @@ def _read_fields(path: Path) -> dict[str, np.ndarray]:
             missing = [key for key in KEYS if key not in file]
             if missing:
                 raise UserError(f"the demonstration {path} lacks {', '.join(missing)}")
-            return {key: read_field(file, key) for key in KEYS + FLAGS if key in file}
+            return {key: read_field(file, key) for key in KEYS + END_FLAGS if key in file}
     except UserError:
         raise
     except Exception as error:  # h5py raises arbitrary exceptions on damaged bytes
@@ -138,20 +126,8 @@ def claims(path: Path) -> bool:
     return path.is_dir()
 
 
-class _LazyEpisodes(Sequence[Episode]):
-    def __init__(self, files: list[Path]) -> None:
-        self._files = files
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, index: Any) -> Any:
-        return read_demo(self._files[index])
-
-
-@contextlib.contextmanager
-def open_episodes(path: Path) -> Iterator[Sequence[Episode]]:
-    """Yield the episodes of a folder in name order; each is read on access.
+def open_episodes(path: Path) -> tuple[int, Callable[[int], Episode]]:
+    """Return the number of episodes in a folder and a function that reads one, in name order.
 
     Raises:
         UserError: if the folder cannot be read or contains no HDF5 files.
@@ -162,4 +138,4 @@ def open_episodes(path: Path) -> Iterator[Sequence[Episode]]:
         raise UserError(f"--expert_path={path}: {error.strerror}") from None
     if not files:
         raise UserError(f"--expert_path={path}: no demonstrations (*.h5) found")
-    yield _LazyEpisodes(files)
+    return len(files), lambda number: read_demo(files[number])

@@ -7,14 +7,13 @@ episodes, and their lengths in ``ep_lens``. The second is that of OpenAI Baselin
 
 from __future__ import annotations
 
-import contextlib
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from milozero.demonstrations.episode import Episode, check_ends, check_episode, check_numbers
+from milozero.demonstrations.episode import END_FLAGS, Episode, build_episode, check_episode, check_numbers
 from milozero.helpers.errors import UserError
 
 CONCATENATED_KEYS = ("obs0", "acs", "obs1", "dones1", "env_rews", "ep_lens")
@@ -27,9 +26,8 @@ def claims(path: Path) -> bool:
     return path.suffix == ".npz" and path.is_file()
 
 
-@contextlib.contextmanager
-def open_episodes(path: Path) -> Iterator[Sequence[Episode]]:
-    """Yield the episodes of a file.
+def open_episodes(path: Path) -> tuple[int, Callable[[int], Episode]]:
+    """Return the number of episodes in a file and a function that returns one.
 
     Raises:
         UserError: if the file is damaged, lacks an array, or contains no episodes.
@@ -40,7 +38,7 @@ def open_episodes(path: Path) -> Iterator[Sequence[Episode]]:
                 raise ValueError(f"{large[0]} is larger than {MAX_ARRAY_BYTES >> 20} MiB")
         with np.load(path, allow_pickle=False) as file:
             keys = next((keys for keys in (CONCATENATED_KEYS, BASELINES_KEYS) if set(keys) <= set(file)), ())
-            data = {key: file[key] for key in (*keys, *({"terminateds", "truncateds"} & set(file)))}
+            data = {key: file[key] for key in keys + END_FLAGS if key in file}
     except Exception as error:  # numpy, zipfile and zlib raise arbitrary exceptions on damaged bytes
         raise UserError(f"cannot read the demonstrations {path}: {error}") from None
     if not keys:
@@ -53,9 +51,7 @@ def open_episodes(path: Path) -> Iterator[Sequence[Episode]]:
     episodes = _split_concatenated(data, path) if "obs0" in data else _split_baselines(data, path)
     if not episodes:
         raise UserError(f"no demonstrations found in {path}")
-    for number, episode in enumerate(episodes):
-        check_episode(episode, f"demonstration {number} of {path}")
-    yield episodes
+    return len(episodes), episodes.__getitem__
 
 
 def _split_concatenated(data: dict[str, np.ndarray], path: Path) -> list[Episode]:
@@ -68,17 +64,7 @@ def _split_concatenated(data: dict[str, np.ndarray], path: Path) -> list[Episode
     episodes = []
     for number, (end, length) in enumerate(zip(np.cumsum(lengths), lengths, strict=True)):
         fields = {key: array[end - length : end] for key, array in data.items()}
-        ends: dict[str, np.ndarray] = {k: fields[k] for k in ("dones1", "terminateds", "truncateds") if k in fields}
-        check_ends(ends, f"demonstration {number} of {path}")
-        episodes.append(
-            Episode(
-                obs=np.concatenate([fields["obs0"], fields["obs1"][-1:]]),
-                actions=fields["acs"],
-                rewards=fields["env_rews"],
-                terminated=bool(np.any(fields.get("terminateds", np.zeros(1))[-1])),
-                truncated=bool(np.any(fields.get("truncateds", np.zeros(1))[-1])),
-            )
-        )
+        episodes.append(build_episode(fields, f"demonstration {number} of {path}"))
     return episodes
 
 
@@ -86,4 +72,7 @@ def _split_baselines(data: dict[str, np.ndarray], path: Path) -> list[Episode]:
     obs, actions, rewards = (data[key] for key in BASELINES_KEYS)
     if obs.ndim != 3 or rewards.ndim != 2 or not obs.shape[:2] == actions.shape[:2] == rewards.shape:
         raise UserError(f"the demonstrations {path}: obs, acs and rews differ in the number of episodes or steps")
-    return [Episode(o, a[:-1], r[:-1], False, True) for o, a, r in zip(obs, actions, rewards, strict=True)]
+    episodes = [Episode(o, a[:-1], r[:-1], False, True) for o, a, r in zip(obs, actions, rewards, strict=True)]
+    for number, episode in enumerate(episodes):
+        check_episode(episode, f"demonstration {number} of {path}")
+    return episodes

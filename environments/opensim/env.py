@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from milozero.environments.opensim.simulator import CONTROL_STEP_S, SimulationError, Simulator
-from milozero.environments.opensim.stick_figure import StickFigure
+from milozero.environments.opensim.stick_figure import Point, StickFigure
 from milozero.helpers.errors import UserError
 
 
@@ -71,9 +71,6 @@ class OsimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """Return the observation (O,) of the current state."""
         raise NotImplementedError
 
-    def _before_step(self) -> None:
-        """Save quantities before a control step that its reward needs."""
-
     def _get_reward(self) -> float:
         """Return the reward of the last control step."""
         raise NotImplementedError
@@ -112,7 +109,6 @@ class OsimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         excitations = self._to_excitations(np.asarray(action, np.float64))
         reward, terminated, failure = 0.0, False, ""
         for _ in range(self.frame_skip):
-            self._before_step()
             try:
                 self.simulator.step(excitations)
             except SimulationError as error:
@@ -139,13 +135,11 @@ class OsimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         if self._figure is None:
             self._figure = StickFigure(self.simulator, self.FRAME_WIDTH_M, self.BONE_TIPS)
         if self._frame is None or not self._failed:  # a failed state cannot be drawn
-            frame = self._figure.draw(
-                self._camera_center(), self._caption(), self._target_circles(), self._top_view()
-            )
-            self._frame = frame
+            view = self._camera_center(), self._caption(), self._target_circles(), self._top_view()
+            self._frame = self._figure.draw(*view)
         return self._frame
 
-    def _camera_center(self) -> tuple[float, float]:
+    def _camera_center(self) -> Point:
         """Return the x and y, m, of the center of a frame."""
         raise NotImplementedError
 
@@ -157,7 +151,7 @@ class OsimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """Return the target circles to draw: x, y and radius, m."""
         return []
 
-    def _top_view(self) -> tuple[list[tuple[float, float]], list[tuple[float, float]]] | None:
+    def _top_view(self) -> tuple[list[Point], list[Point]] | None:
         """Return the path so far and the targets for a map, x forward and y left, m; None for no map."""
         return None
 
@@ -179,5 +173,5 @@ class Walker(OsimEnv):
     def _is_terminated(self) -> bool:
         return bool(self._pelvis.position[1] < self.MIN_PELVIS_HEIGHT_M)
 
-    def _camera_center(self) -> tuple[float, float]:
+    def _camera_center(self) -> Point:
         return float(self._pelvis.position[0]), 0.8

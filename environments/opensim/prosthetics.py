@@ -6,13 +6,12 @@ solutions"). Version 0 is the challenge's first round, version 1 its second.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from milozero.environments.opensim.env import Walker
 
-BODIES = ("head", "torso", "toes_l", None, "talus_l", None)  # None: bodies of the right leg that the prosthesis lacks
+BODIES = ("head", "torso", "toes_l", "toes_r", "talus_l", "talus_r")
+ABSENT = ("toes_r", "talus_r")  # replaced by the prosthesis; the observation contains zeros instead
 JOINTS = {
     "ankle_l": ("ankle_angle_l",),
     "ankle_r": ("ankle_angle_r",),
@@ -44,10 +43,7 @@ class ProstheticsRound1(Walker):
             *("x, m", "y, m", "x velocity, m/s", "y velocity, m/s", "x acceleration, m/s²", "y acceleration, m/s²"),
             *("pitch, rad", "pitch velocity, rad/s", "pitch acceleration, rad/s²"),
         )
-        bodies = [
-            name or placeholder
-            for name, placeholder in zip(BODIES, ("", "", "", "toes_r (0)", "", "talus_r (0)"), strict=True)
-        ]
+        bodies = [f"{name} (0)" if name in ABSENT else name for name in BODIES]
         return [
             *(f"pelvis {quantity}" for quantity in quantities[1:]),
             *(f"{body} {quantity}" for body in bodies for quantity in quantities),
@@ -69,14 +65,14 @@ class ProstheticsRound1(Walker):
 
     def _reset_task(self) -> None:
         self.simulator.reset()
-        self._bodies = [self.simulator.body(name) if name else None for name in BODIES]
+        self._bodies = [None if name in ABSENT else self.simulator.body(name) for name in BODIES]
 
     def _get_obs(self) -> np.ndarray:
         simulator = self.simulator
-        pelvis = _planar_kinematics(self._pelvis)
+        pelvis = self._pelvis.planar_kinematics()
         origin = np.zeros(9)
         origin[[0, 1, 6]] = pelvis[[0, 1, 6]]
-        bodies = [_planar_kinematics(body) - origin if body is not None else np.zeros(9) for body in self._bodies]
+        bodies = [np.zeros(9) if body is None else body.planar_kinematics() - origin for body in self._bodies]
         joints = [
             get(coordinate)
             for coordinates in JOINTS.values()
@@ -86,12 +82,8 @@ class ProstheticsRound1(Walker):
         state = simulator.state
         muscles = [
             quantity
-            for _, muscle in sorted(simulator.muscles.items())
-            for quantity in (
-                muscle.getActivation(state),
-                muscle.getFiberLength(state),
-                muscle.getFiberVelocity(state),
-            )
+            for _, m in sorted(simulator.muscles.items())
+            for quantity in (m.getActivation(state), m.getFiberLength(state), m.getFiberVelocity(state))
         ]
         position, velocity, acceleration = simulator.center_of_mass()
         return np.concatenate(
@@ -148,15 +140,3 @@ class ProstheticsRound2(ProstheticsRound1):
         return (
             f"{super()._caption()} of {target[0]:5.2f}, sideways {self._pelvis.velocity[2]:5.2f} of {target[2]:5.2f}"
         )
-
-
-def _planar_kinematics(body: Any) -> np.ndarray:
-    """Return x and y of position, velocity and acceleration, then angle, rate and acceleration about z (9,)."""
-    return np.array([
-        *body.position[:2],
-        *body.velocity[:2],
-        *body.acceleration[:2],
-        body.angles[2],
-        body.angular_velocity[2],
-        body.angular_acceleration[2],
-    ])  # fmt: skip

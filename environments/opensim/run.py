@@ -37,6 +37,7 @@ class L2Run(Walker):
     def _reset_task(self) -> None:
         self.simulator.reset()
         self._bodies = [self.simulator.body(name) for name in BODIES]
+        self._x = self.simulator.value("pelvis_tx")
 
     def _get_obs(self) -> np.ndarray:
         simulator = self.simulator
@@ -51,11 +52,9 @@ class L2Run(Walker):
             *np.zeros(5),
         ])  # fmt: skip
 
-    def _before_step(self) -> None:
-        self._previous_x = self.simulator.value("pelvis_tx")
-
     def _get_reward(self) -> float:
-        return self.simulator.value("pelvis_tx") - self._previous_x
+        previous_x, self._x = self._x, self.simulator.value("pelvis_tx")
+        return self._x - previous_x
 
     def _caption(self) -> str:
-        return f"{super()._caption()}   {self.simulator.value('pelvis_tx'):5.2f} m"
+        return f"{super()._caption()}   {self._x:5.2f} m"

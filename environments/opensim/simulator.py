@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from milozero.environments.opensim.body import Body
 from milozero.environments.opensim.installation import find_model, import_opensim
 from milozero.helpers.errors import UserError, did_you_mean
 
@@ -38,6 +36,32 @@ PRESETS = {
 
 class SimulationError(RuntimeError):
     """The integration failed or reached an unphysical state."""
+
+
+class Body:
+    """Kinematics of a body in the current state, in the ground frame: x forward, y up, z to the right."""
+
+    def __init__(self, simulator: Simulator, name: str) -> None:
+        self._simulator = simulator
+        self._body = simulator.model.getBodySet().get(name)
+
+    @property
+    def position(self) -> np.ndarray:
+        """Position of the origin (3,), m."""
+        return self._body.getPositionInGround(self._simulator.state).to_numpy()
+
+    @property
+    def velocity(self) -> np.ndarray:
+        """Velocity of the origin (3,), m/s."""
+        return self._body.getLinearVelocityInGround(self._simulator.state).to_numpy()
+
+    def planar_kinematics(self) -> np.ndarray:
+        """Return x and y of position, velocity and acceleration, then angle, rate and acceleration about z (9,)."""
+        body, state = self._body, self._simulator.state
+        linear = self.position, self.velocity, body.getLinearAccelerationInGround(state).to_numpy()
+        angles = body.getTransformInGround(state).R().convertRotationToBodyFixedXYZ()
+        angular = angles, body.getAngularVelocityInGround(state), body.getAngularAccelerationInGround(state)
+        return np.array([*(x for v in linear for x in v[:2]), *(v.to_numpy()[2] for v in angular)])
 
 
 class Simulator:
@@ -76,41 +100,25 @@ class Simulator:
             patch_model(self.model)
         controller = self._add_controller()
         self._initial = opensim.State(self.model.initSystem())
+        self.coordinates = {coordinate.getName(): coordinate for coordinate in self.model.getCoordinateSet()}
+        self.muscles = {muscle.getName(): muscle for muscle in self.model.getMuscles()}  # in the model's order
         functions = controller.get_ControlFunctions()  # the model's copies
-        self._excitations = [opensim.Constant.safeDownCast(functions.get(i)) for i in range(functions.getSize())]
+        self._excitations = [opensim.Constant.safeDownCast(function) for function in functions]
         self.state: Any = self._initial
         self._manager: Any = None
         self._steps = 0
-        muscles = self.muscles.values()
-        self.excitation_range = (
-            np.array([m.getMinControl() for m in muscles]),
-            np.array([m.getMaxControl() for m in muscles]),
-        )
-        self.coordinates = [c.getName() for c in self._coordinates.values()]
+        self.excitation_range = np.array([(m.getMinControl(), m.getMaxControl()) for m in self.muscles.values()]).T
         self.mass = float(self.model.getTotalMass(self._initial))  # kg
 
     def _add_controller(self) -> Any:
         """Add a controller that sets the excitation of every muscle."""
         controller = self._opensim.PrescribedController()
         controller.setName("excitations")
-        muscles = self.model.getMuscles()
-        for index in range(muscles.getSize()):
-            muscle, constant = muscles.get(index), self._opensim.Constant(0.0)
+        for muscle in self.model.getMuscles():
             controller.addActuator(muscle)
-            controller.prescribeControlForActuator(muscle.getName(), constant)
+            controller.prescribeControlForActuator(muscle.getName(), self._opensim.Constant(0.0))
         self.model.addController(controller)
         return controller
-
-    @cached_property
-    def _coordinates(self) -> dict[str, Any]:
-        coordinates = self.model.getCoordinateSet()
-        return {coordinates.get(i).getName(): coordinates.get(i) for i in range(coordinates.getSize())}
-
-    @cached_property
-    def muscles(self) -> dict[str, Any]:
-        """Name → OpenSim muscle, in the model's order."""
-        muscles = self.model.getMuscles()
-        return {muscles.get(i).getName(): muscles.get(i) for i in range(muscles.getSize())}
 
     @property
     def time(self) -> float:
@@ -122,9 +130,9 @@ class Simulator:
         state = self._opensim.State(self._initial)
         state.setTime(0.0)
         for name, value in (pose or {}).items():
-            self._coordinates[name].setValue(state, value, False)
+            self.coordinates[name].setValue(state, value, False)
         for name, value in (speeds or {}).items():
-            self._coordinates[name].setSpeedValue(state, value)
+            self.coordinates[name].setSpeedValue(state, value)
         self.model.assemble(state)
         self.model.equilibrateMuscles(state)
         self._steps = 0
@@ -188,15 +196,15 @@ class Simulator:
 
     def value(self, coordinate: str) -> float:
         """Return a coordinate's value, rad or m."""
-        return self._coordinates[coordinate].getValue(self.state)
+        return self.coordinates[coordinate].getValue(self.state)
 
     def speed(self, coordinate: str) -> float:
         """Return a coordinate's speed, rad/s or m/s."""
-        return self._coordinates[coordinate].getSpeedValue(self.state)
+        return self.coordinates[coordinate].getSpeedValue(self.state)
 
     def acceleration(self, coordinate: str) -> float:
         """Return a coordinate's acceleration, rad/s² or m/s²."""
-        return self._coordinates[coordinate].getAccelerationValue(self.state)
+        return self.coordinates[coordinate].getAccelerationValue(self.state)
 
     def body(self, name: str) -> Body:
         """Return the kinematics of a body, which follow the simulation."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,19 +21,8 @@ RESTING_COLOR, ACTIVE_COLOR = np.array([120, 150, 210]), np.array([220, 30, 30])
 POSITION_COLOR = (220, 30, 30)
 
 
-@dataclass(frozen=True)
-class View:
-    """The mapping from the x-y plane, m, to the pixels of a frame."""
-
-    center: tuple[float, float]  # of the frame, m
-    scale: float  # pixels per m
-
-    def to_pixels(self, point: Any) -> tuple[float, float]:
-        """Return the column and row of a point, whose first two elements are x and y."""
-        return (
-            FRAME_WIDTH_PX / 2 + (point[0] - self.center[0]) * self.scale,
-            FRAME_HEIGHT_PX / 2 - (point[1] - self.center[1]) * self.scale,
-        )
+Point = tuple[float, float]
+Color = tuple[int, int, int]
 
 
 class StickFigure:
@@ -46,19 +34,19 @@ class StickFigure:
     def __init__(self, simulator: Simulator, width: float, tips: Mapping[str, str]) -> None:
         self._simulator = simulator
         self._scale = FRAME_WIDTH_PX / width  # pixels per m
+        self._center = (0.0, 0.0)  # of the frame, m
         self._font = ImageFont.load_default(16)
         bones = _find_bones(simulator.model, tips)
         self._bones = sorted(bones, key=lambda bone: not _is_left(bone[0]))  # the left leg is drawn first, behind
-        geometry = simulator.model.getContactGeometrySet()
-        spheres = [simulator.sphere(geometry.get(i)) for i in range(geometry.getSize())]
+        spheres = [simulator.sphere(geometry) for geometry in simulator.model.getContactGeometrySet()]
         self._spheres = [sphere for sphere in spheres if sphere is not None]
 
     def draw(
         self,
-        center: tuple[float, float],
-        caption: str = "",
-        targets: Sequence[tuple[float, float, float]] = (),
-        top_view: tuple[Sequence[tuple[float, float]], Sequence[tuple[float, float]]] | None = None,
+        center: Point,
+        caption: str,
+        targets: Sequence[tuple[float, float, float]],
+        top_view: tuple[Sequence[Point], Sequence[Point]] | None,
     ) -> np.ndarray:
         """Return a frame (480, 640, 3) uint8.
 
@@ -70,36 +58,41 @@ class StickFigure:
         """
         image = Image.new("RGB", (FRAME_WIDTH_PX, FRAME_HEIGHT_PX), SKY_COLOR)
         pen = ImageDraw.Draw(image)
-        view = View(center, self._scale)
-        self._draw_ground(pen, view)
+        self._center = center
+        self._draw_ground(pen)
         for get_position, radius in self._spheres:
             x, y, _ = get_position()
-            _draw_circle(pen, view, x, y, radius, FOOT_COLOR)
+            self._draw_circle(pen, x, y, radius, FOOT_COLOR)
         for start, end in self._bones:
             color = LEFT_BONE_COLOR if _is_left(start) else BONE_COLOR
-            pen.line([view.to_pixels(self._locate(start)), view.to_pixels(self._locate(end))], fill=color, width=5)
-        self._draw_muscles(pen, view)
+            pen.line([self._to_pixels(self._locate(start)), self._to_pixels(self._locate(end))], fill=color, width=5)
+        self._draw_muscles(pen)
         for x, y, radius in targets:
-            _draw_circle(pen, view, x, y, radius, TARGET_COLOR)
+            self._draw_circle(pen, x, y, radius, TARGET_COLOR)
         if top_view is not None:
             _draw_map(pen, *top_view)
         name = self._simulator.model.getName()
         pen.text((10, 8), f"{name}   {caption}", fill=TEXT_COLOR, font=self._font)
         return np.asarray(image).copy()
 
-    def _draw_ground(self, pen: ImageDraw.ImageDraw, view: View) -> None:
+    def _to_pixels(self, point: Any) -> Point:
+        """Return the column and row of a point, whose first two elements are x and y, m."""
+        column = FRAME_WIDTH_PX / 2 + (point[0] - self._center[0]) * self._scale
+        return column, FRAME_HEIGHT_PX / 2 - (point[1] - self._center[1]) * self._scale
+
+    def _draw_ground(self, pen: ImageDraw.ImageDraw) -> None:
         """Draw the ground with ticks every 0.5 m and labels every meter."""
-        x = view.center[0]
-        floor = view.to_pixels(view.center)[1] + view.center[1] * view.scale
+        x, y = self._center
+        floor = self._to_pixels(self._center)[1] + y * self._scale
         pen.rectangle((0, floor, FRAME_WIDTH_PX, max(FRAME_HEIGHT_PX, floor)), fill=GROUND_COLOR)
-        half_width = FRAME_WIDTH_PX / 2 / view.scale
+        half_width = FRAME_WIDTH_PX / 2 / self._scale
         for tick in np.arange(np.ceil((x - half_width) * 2), np.floor((x + half_width) * 2) + 1) / 2:
-            column = view.to_pixels((tick, 0))[0]
+            column = self._to_pixels((tick, 0))[0]
             pen.line((column, floor, column, floor + 6), fill=TICK_COLOR, width=2)
             if tick == round(tick):
                 pen.text((column - 8, floor + 8), f"{tick:.0f} m", fill=TICK_COLOR, font=self._font)
 
-    def _draw_muscles(self, pen: ImageDraw.ImageDraw, view: View) -> None:
+    def _draw_muscles(self, pen: ImageDraw.ImageDraw) -> None:
         """Draw the path of each muscle, colored by its activation."""
         state = self._simulator.state
         for muscle in self._simulator.muscles.values():
@@ -107,7 +100,11 @@ class StickFigure:
             color = tuple((RESTING_COLOR + activation * (ACTIVE_COLOR - RESTING_COLOR)).astype(int).tolist())
             path = muscle.getGeometryPath().getCurrentPath(state)
             points = [path.get(i).getLocationInGround(state).to_numpy() for i in range(path.getSize())]
-            pen.line([view.to_pixels(point) for point in points], fill=color, width=2)
+            pen.line([self._to_pixels(point) for point in points], fill=color, width=2)
+
+    def _draw_circle(self, pen: ImageDraw.ImageDraw, x: float, y: float, radius: float, color: Color) -> None:
+        corners = self._to_pixels((x - radius, y + radius)), self._to_pixels((x + radius, y - radius))
+        pen.ellipse(corners, outline=color, width=2)
 
     def _locate(self, frame: Any) -> np.ndarray:
         """Return the ground position (3,), m, of a joint's frame, a marker or a body's center of mass."""
@@ -117,13 +114,6 @@ class StickFigure:
         if hasattr(frame, "getMassCenter"):
             return frame.findStationLocationInGround(state, frame.getMassCenter()).to_numpy()
         return frame.getPositionInGround(state).to_numpy()
-
-
-def _draw_circle(
-    pen: ImageDraw.ImageDraw, view: View, x: float, y: float, radius: float, color: tuple[int, int, int]
-) -> None:
-    (left, top), (right, bottom) = view.to_pixels((x - radius, y + radius)), view.to_pixels((x + radius, y - radius))
-    pen.ellipse((left, top, right, bottom), outline=color, width=2)
 
 
 def _is_left(frame: Any) -> bool:
@@ -136,27 +126,23 @@ def _find_bones(model: Any, tips: Mapping[str, str]) -> list[tuple[Any, Any]]:
     Bones connect the parent joint of a body to its child joints, and to its center of mass if the body is a trunk or
     has no child joint.
     """
-    joints = model.getJointSet()
     parent_frames: dict[str, Any] = {}  # body → frame of its parent joint
     child_frames: dict[str, list[Any]] = {}  # body → frames of its child joints
-    for index in range(joints.getSize()):
-        child = joints.get(index).getChildFrame()
+    for joint in model.getJointSet():
+        child = joint.getChildFrame()
         parent_frames[child.findBaseFrame().getName()] = child
-        child_frames.setdefault(joints.get(index).getParentFrame().findBaseFrame().getName(), []).append(child)
-    bodies = [model.getBodySet().get(index) for index in range(model.getBodySet().getSize())]
-    limbs = [(parent_frames[body.getName()], end) for body in bodies for end in child_frames.get(body.getName(), [])]
-    markers = model.getMarkerSet()
-    ends = {body.getName(): body for body in bodies} | {name: markers.get(tip) for name, tip in tips.items()}
+        child_frames.setdefault(joint.getParentFrame().findBaseFrame().getName(), []).append(child)
+    bodies = {body.getName(): body for body in model.getBodySet()}
+    limbs = [(parent_frames[name], end) for name in bodies for end in child_frames.get(name, [])]
+    ends = bodies | {name: model.getMarkerSet().get(tip) for name, tip in tips.items()}
     return limbs + [(parent_frames[name], end) for name, end in ends.items() if len(child_frames.get(name, [])) != 1]
 
 
-def _draw_map(
-    pen: ImageDraw.ImageDraw, path: Sequence[tuple[float, float]], targets: Sequence[tuple[float, float]]
-) -> None:
+def _draw_map(pen: ImageDraw.ImageDraw, path: Sequence[Point], targets: Sequence[Point]) -> None:
     """Draw a map of the path and the targets into the upper right corner, forward pointing up."""
     left, top, scale = FRAME_WIDTH_PX - MAP_SIZE_PX - 10, 10, MAP_SIZE_PX / MAP_SIZE_M
 
-    def to_pixels(point: tuple[float, float]) -> tuple[float, float]:
+    def to_pixels(point: Point) -> Point:
         x, y = np.clip(point, -MAP_SIZE_M / 2, MAP_SIZE_M / 2) - 0.0
         return left + MAP_SIZE_PX / 2 - y * scale, top + MAP_SIZE_PX / 2 - x * scale
 

@@ -6,7 +6,6 @@ module registers the ids with Gymnasium; it requires neither OpenSim nor osim-rl
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -70,9 +69,8 @@ def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gy
     if problem := find_problem():
         raise UserError(f"{env_id}: {problem}")
     max_steps = math.ceil(TASKS[env_id][1] / _get_frame_skip(kwargs))
-    return registered.make_env(env_id, render_mode, kwargs, {"max_episode_steps": max_steps})
+    return registered.make_env(env_id, render_mode, kwargs, max_episode_steps=max_steps)
 
 
 def make_vector(env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
-    """Return a vector of `num_envs` environments in this process; OpenSim does not benefit from threads."""
-    return registered.make_sync_vector(functools.partial(make_env, env_id, None, kwargs), num_envs)
+    """Return None: OpenSim does not benefit from threads."""

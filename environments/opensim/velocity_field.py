@@ -12,6 +12,7 @@ NODE_SPACING_M, HALF_WIDTH_M = 0.5, 20.0  # of the map
 NODES = round(2 * HALF_WIDTH_M / NODE_SPACING_M) + 1  # per axis
 MIN_SPEED, MAX_SPEED = 0.8, 1.8  # m/s
 MIN_SINK_DISTANCE_M, MAX_SINK_DISTANCE_M = 5.0, 7.0  # between consecutive sinks
+NUM_SINKS = 2
 MIN_STAY_S, MAX_STAY_S = 2.0, 4.0  # required at a sink
 SINK_RADIUS_M = 0.3
 VIEW_OFFSETS_M = np.arange(-5.0, 6.0)  # where the model observes the field, along both axes of its own frame
@@ -20,14 +21,11 @@ VIEW_OFFSETS_M = np.arange(-5.0, 6.0)  # where the model observes the field, alo
 class VelocityField:
     """A map of velocities around the model that leads to a sequence of sinks.
 
-    Args:
-        rng: samples the sinks.
-        max_turn: maximum change of direction between consecutive sinks, rad.
-        num_sinks: number of sinks; the field of the last one remains.
+    `rng` samples the sinks. The field of the last one remains.
     """
 
-    def __init__(self, rng: np.random.Generator, max_turn: float = np.pi, num_sinks: int = 2) -> None:
-        self._rng, self._max_turn, self.sinks_left = rng, max_turn, num_sinks
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng, self.sinks_left = rng, NUM_SINKS
         self._heading, self.sink = 0.0, np.zeros(2)
         self._stay = 0.0  # time at the current sink, s
         self._next_sink(np.zeros(2))
@@ -36,7 +34,7 @@ class VelocityField:
         """Place a sink ahead of the last one and recompute the map around a position (2,), m."""
         rng = self._rng
         distance = rng.uniform(MIN_SINK_DISTANCE_M, MAX_SINK_DISTANCE_M)
-        self._heading += rng.uniform(-self._max_turn, self._max_turn)
+        self._heading += rng.uniform(-np.pi, np.pi)
         self.sink = self.sink + distance * np.array([np.cos(self._heading), np.sin(self._heading)])
         phase, self.required_stay = rng.uniform(-np.pi, np.pi), rng.uniform(MIN_STAY_S, MAX_STAY_S)
         self.center = position.copy()

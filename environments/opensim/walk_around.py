@@ -12,21 +12,13 @@ import numpy as np
 
 from milozero.environments.opensim.env import Walker
 from milozero.environments.opensim.simulator import CONTROL_STEP_S, GRAVITY
+from milozero.environments.opensim.stick_figure import Point
 from milozero.environments.opensim.velocity_field import VelocityField
 
 # A leg's muscles, in the order of actions and observations.
 MUSCLES = (
-    "abd",
-    "add",
-    "iliopsoas",
-    "glut_max",
-    "hamstrings",
-    "rect_fem",
-    "vasti",
-    "bifemsh",
-    "gastroc",
-    "soleus",
-    "tib_ant",
+    *("abd", "add", "iliopsoas", "glut_max", "hamstrings", "rect_fem"),
+    *("vasti", "bifemsh", "gastroc", "soleus", "tib_ant"),
 )
 # A leg's joints, with the sign that makes abduction, extension and plantar flexion positive.
 JOINTS = {"hip_adduction": -1, "hip_flexion": -1, "knee_angle": 1, "ankle_angle": -1}
@@ -58,9 +50,8 @@ class WalkAround(Walker):
         self._action_index = [action_names.index(name) for name in simulator.muscles]
         self._weight = simulator.mass * GRAVITY  # N
         self._legs = {side: [simulator.muscles[f"{name}_{side}"] for name in MUSCLES] for side in "rl"}
-        muscles = simulator.muscles.values()
-        self._max_force = {m.getName(): m.getMaxIsometricForce() for m in muscles}  # N
-        self._optimal_length = {m.getName(): m.getOptimalFiberLength() for m in muscles}  # m
+        muscles = simulator.muscles.items()
+        self._scales = {name: (m.getMaxIsometricForce(), m.getOptimalFiberLength()) for name, m in muscles}  # N, m
 
     def observation_names(self) -> list[str]:
         """Return the names of the 339 elements."""
@@ -104,20 +95,13 @@ class WalkAround(Walker):
 
     def _get_obs(self) -> np.ndarray:
         simulator, yaw = self.simulator, self.simulator.value("pelvis_rotation")
-        forward, right = self._rotate_to_heading(self._pelvis.velocity, yaw)
-        body = [
-            simulator.value("pelvis_ty"),
-            -simulator.value("pelvis_tilt"),
-            simulator.value("pelvis_list"),
-            forward,
-            -right,
-            self._pelvis.velocity[1],
-            -simulator.speed("pelvis_tilt"),
-            simulator.speed("pelvis_list"),
-            simulator.speed("pelvis_rotation"),
-        ]
         field = self._field.local_field(self._position(), yaw).reshape(-1)
-        return np.concatenate([field, body, self._get_leg_obs("r", yaw), self._get_leg_obs("l", yaw)])
+        pose = simulator.value("pelvis_ty"), -simulator.value("pelvis_tilt"), simulator.value("pelvis_list")
+        forward, right = self._rotate_to_heading(self._pelvis.velocity, yaw)
+        velocity = forward, -right, self._pelvis.velocity[1]
+        rates = -simulator.speed("pelvis_tilt"), simulator.speed("pelvis_list"), simulator.speed("pelvis_rotation")
+        legs = self._get_leg_obs("r", yaw) + self._get_leg_obs("l", yaw)
+        return np.concatenate([field, pose, velocity, rates, legs])
 
     @staticmethod
     def _rotate_to_heading(vector: np.ndarray, yaw: float) -> tuple[float, float]:
@@ -133,7 +117,7 @@ class WalkAround(Walker):
         obs += [sign * simulator.value(f"{joint}_{side}") for joint, sign in JOINTS.items()]
         obs += [sign * simulator.speed(f"{joint}_{side}") for joint, sign in JOINTS.items()]
         for muscle in self._legs[side]:
-            max_force, optimal_length = self._max_force[muscle.getName()], self._optimal_length[muscle.getName()]
+            max_force, optimal_length = self._scales[muscle.getName()]
             obs.append(muscle.getFiberForce(state) / max_force)
             obs.append(muscle.getFiberLength(state) / optimal_length)
             obs.append(muscle.getFiberVelocity(state) / optimal_length)
@@ -172,7 +156,7 @@ class WalkAround(Walker):
         distance = float(np.linalg.norm(self._field.sink - self._position()))
         return f"{super()._caption()}   {distance:4.1f} m to the sink"
 
-    def _top_view(self) -> tuple[list[tuple[float, float]], list[tuple[float, float]]] | None:
+    def _top_view(self) -> tuple[list[Point], list[Point]]:
         return [(x, y) for x, y in self._path[::10] + self._path[-1:]], [(self._field.sink[0], self._field.sink[1])]
 
 

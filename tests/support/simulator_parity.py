@@ -11,7 +11,7 @@ import pytest
 from dmc_parity import StdRandom
 
 from milozero import environments
-from milozero.environments import dmc, listing, mujoco, registered
+from milozero.environments import dmc, listing, mujoco, registered, registry
 from milozero.environments.dm_control_env import DMControlEnv
 from milozero.environments.pool import EnvPoolVector, has_task, import_envpool
 
@@ -120,7 +120,7 @@ def name_of(env_id):
 
 def compared():
     """Return what EnvPool steps: id and options, among them not to end the episode of who has fallen."""
-    for env_id in environments.list_env_ids():
+    for env_id in registry.list_env_ids():
         # Whether EnvPool steps one of dm_control's is asked in the test: making all of them takes seconds.
         if env_id.startswith("dmc:"):
             if env_id not in dmc.ENVPOOL_MISMATCHES and has_task(dmc.to_envpool_name(env_id)):
@@ -141,7 +141,7 @@ class Policy:
     """
 
     def __init__(self, env_id, space):
-        self._pumps = environments.find_suite(env_id) is environments.get_suite("gymnasium")
+        self._pumps = environments.find_suite(env_id) is registry.get_suite("gymnasium")
         self._space = space
         self._rng = np.random.default_rng(1)
         self._steps = 0

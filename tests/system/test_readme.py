@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from milozero import environments, spawner
+from milozero import spawner
 from milozero.agents import AGENTS
 from milozero.agents.registry import get_metrics
+from milozero.environments import registry
 from milozero.experiment.settings import TASKS, all_settings_names, config_groups
 from milozero.helpers.config.flags import build_parser, read_flags
 from milozero.helpers.config.params import declared_settings
@@ -152,7 +153,7 @@ def test_numbers_of_the_readme_come_from_the_benchmarks():
     shares = [100 * statistics.fmean(r) / results["experts"][env_id]["return_mean"] for env_id, r in returns.items()]
     assert f"{min(shares):.0f} to {max(shares):.0f} % of the expert's return" in text
     assert f"{len(results['dmc_parity'])} tasks of DeepMind Control" in text
-    opensim = [env_id for env_id in environments.list_env_ids() if env_id.startswith("Osim")]
+    opensim = [env_id for env_id in registry.list_env_ids() if env_id.startswith("Osim")]
     assert f"{len(opensim)} of OpenSim" in text
 
 

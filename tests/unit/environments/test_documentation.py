@@ -35,7 +35,7 @@ def test_suite_that_the_documentation_makes_works(monkeypatch):
     module = types.ModuleType(name)
     exec(code, module.__dict__)
     monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(registry, "SUITES", {"some": name, **environments.SUITES})
+    monkeypatch.setattr(registry, "SUITES", {"some": name, **registry.SUITES})
     with pytest.raises(
         UserError, match=r"some:task-v0 requires some_simulator \(pip install some_simulator==1\.0\)$"
     ):
@@ -47,4 +47,4 @@ def test_suite_that_the_documentation_makes_works(monkeypatch):
     env = environments.make_vector_env("some:task-v0", 2)
     assert env.reset([0, 1]).shape == (2, 4)
     assert env.step(np.zeros(2, int))[1].tolist() == [1, 1]
-    assert environments.find_suite("CartPole-v1") is environments.get_suite("gymnasium")
+    assert environments.find_suite("CartPole-v1") is registry.get_suite("gymnasium")

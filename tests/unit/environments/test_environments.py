@@ -6,7 +6,7 @@ import pytest
 from gymnasium import spaces
 
 from milozero import environments
-from milozero.environments import bundles, listing, pool
+from milozero.environments import bundles, listing, pool, registry
 from milozero.environments.vector import VectorEnv, to_env_action
 from milozero.helpers.errors import UserError
 
@@ -230,8 +230,8 @@ def test_env_kwargs_reach_the_environment_and_disable_envpool():
 
 
 def test_every_id_belongs_to_one_suite_and_resolves_to_itself():
-    for name in environments.SUITES:
-        suite = environments.get_suite(name)
+    for name in registry.SUITES:
+        suite = registry.get_suite(name)
         for env_id in listing.filter_env_ids(name):
             assert environments.find_suite(env_id) is suite
             assert environments.resolve(env_id) == env_id

@@ -13,6 +13,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from milozero import environments
+from milozero.environments import registry
 from milozero.environments.opensim import installation, stick_figure
 from milozero.environments.opensim.simulator import PRESETS, Preset, SimulationError, Simulator
 from milozero.environments.opensim.suite import TASKS
@@ -30,7 +31,7 @@ def test_ids_resolve_to_the_newest_version():
     assert environments.resolve("OsimArm2D") == ARM
     assert environments.resolve("OsimProsthetics") == "OsimProsthetics-v1"
     assert environments.resolve("OsimProsthetics-v0") == "OsimProsthetics-v0"
-    assert environments.find_suite("OsimLab.envs:Walker-v0") is environments.get_suite("gymnasium")
+    assert environments.find_suite("OsimLab.envs:Walker-v0") is registry.get_suite("gymnasium")
     for wrong in ("OsimArm3D", "OsimArm2D-v7", "Osim"):
         with pytest.raises(UserError, match="Osim"):
             environments.resolve(wrong)
@@ -190,8 +191,8 @@ def test_unphysical_speeds_truncate_with_the_last_valid_observation(env_id):
     first, _ = env.reset(seed=0)
     frame = env.render()
     model = env.simulator
-    for coordinate in model.coordinates[:2]:
-        model._coordinates[coordinate].setSpeedValue(model.state, 1e6)
+    for coordinate in list(model.coordinates)[:2]:
+        model.coordinates[coordinate].setSpeedValue(model.state, 1e6)
     started = time.process_time()
     obs, reward, terminated, truncated, info = env.step(np.zeros(env.action_space.shape))
     assert time.process_time() - started < 5.0  # on a slow machine
@@ -236,7 +237,7 @@ def test_frame_skip_equals_repeated_actions():
     assert skipping.metadata["render_fps"] == 25
     made = environments.make_env("OsimL2Run-v0", None, {"frame_skip": 3})
     assert made.spec.max_episode_steps == 334
-    suite = environments.get_suite("opensim")
+    suite = registry.get_suite("opensim")
     assert suite.max_replay_steps({"frame_skip": 10}) * 10 == suite.max_replay_steps({})
 
 
