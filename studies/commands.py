@@ -10,7 +10,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from milozero.experiment.metadata import read_metadata
@@ -42,7 +42,7 @@ def launch_study(study: StudyConfig, launch: LaunchConfig, key: str) -> None:
     launch = resolve_launch(launch)
     uses_wandb = study.wandb_entity or launch.wandb_base_url or launch.wandb_api_key
     project = study.prefix if uses_wandb else ""
-    jobs = build_jobs(study, project, lambda axes: with_progress(axes, "checking"))
+    jobs = build_jobs(study, project)
     if ignored := find_ignored_settings(study):
         logger.info(f"{study.config}: ignored, because the study sets it: {', '.join(ignored)}")
     if not launch.wandb_api_key and any(job.settings.tracking.wandb_project for job in jobs):
@@ -89,7 +89,7 @@ def start_jobs(folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job]) -
         active = find_active_jobs(folder, metadata)
         finished = {job.name for job in jobs if job_status.has_finished(folder, job.name, job.to_dict())}
         new_jobs = [job for job in jobs if job.name not in active | finished]
-        write_files(folder, launch, new_jobs, launcher.script)
+        write_files(folder, launch, new_jobs, launcher)
         update_metadata(metadata, launch, new_jobs, launcher)
         folder.write_metadata(metadata)
         if launch.deploy_now:
@@ -117,11 +117,7 @@ def find_active_jobs(folder: StudyFolder, metadata: StudyMetadata) -> set[str]:
 
 
 def check_same_settings(folder: StudyFolder, jobs: Sequence[Job]) -> None:
-    """Check that jobs that have begun can resume with their settings: another study may have the same name.
-
-    Raises:
-        UserError: if a setting differs.
-    """
+    """Raise a UserError if a job has begun with other settings, e.g. in another study of the same name."""
     metadata = folder.read_metadata()
     active = find_active_jobs(folder, metadata)
     for job in jobs:
@@ -134,9 +130,7 @@ def check_same_settings(folder: StudyFolder, jobs: Sequence[Job]) -> None:
             raise UserError(f"{job.name} was started with {name}={old}, now {name}={new}; choose another --prefix")
 
 
-def write_files(
-    folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job], script: Callable[[Job, Sequence[str]], str]
-) -> None:
+def write_files(folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job], launcher: Launcher) -> None:
     """Write the jobs' scripts and settings files, and the Weights & Biases key that the scripts read.
 
     Raises:
@@ -147,12 +141,11 @@ def write_files(
     if launch.wandb_api_key:
         folder.write(folder.key_path, launch.wandb_api_key, mode=0o600)
     for job in with_progress(jobs, "writing"):
-        settings_path = folder.settings_path(job.name)
+        settings_path = folder.job_file(job.name, ".yaml")
         if launch.args_method == "yaml":
             folder.write(settings_path, yaml.safe_dump(job.to_dict(), sort_keys=False))
-        folder.write(
-            folder.script_path(job.name), script(job, build_arguments(job, launch.args_method, settings_path))
-        )
+        arguments = build_arguments(job, launch.args_method, settings_path)
+        folder.write(folder.job_file(job.name, ".sh"), launcher.script(job, arguments))
         if launch.deploy_now:
             folder.archive_previous(job.name)
 

@@ -64,14 +64,14 @@ def _read_status(folder: StudyFolder, name: str, job: Mapping[str, Any], active:
     metrics: dict[str, Any] = {key: status[key] for key in ("iteration", "timesteps") if key in status}
     metrics |= read_last_values(logs / "progress.csv")  # written more often
     progress = compute_progress(metrics, job["settings"])
-    return JobStatus(name, state, reason, progress, metrics, log if log.exists() else folder.output_path(name))
+    return JobStatus(name, state, reason, progress, metrics, log if log.exists() else folder.job_file(name, ".out"))
 
 
 def _infer_state(
     folder: StudyFolder, name: str, job: Mapping[str, Any], status: Mapping[str, Any], active: str | None
 ) -> tuple[str, str]:
     """Return the state of a job and the reason for it."""
-    output = folder.output_path(name)
+    output = folder.job_file(name, ".out")
     has_begun = (folder.data_dir / "logs" / name).exists() or bool(read_tail(output))
     run_state, reason, code = status.get("state"), str(status.get("reason", "")), folder.read_exit_code(name)
     if active:  # first: the status.json of an extended run still reads "finished"

@@ -173,8 +173,8 @@ def test_job_that_has_not_started_is_a_run_too(study, tmp_path):
 
 def test_launcher_reports_why_a_job_failed(study, tmp_path):
     logs.write_status(tmp_path / "logs/st.a", "running")
-    study.exit_code_path("st.a").write_text("137")
-    study.output_path("st.a").write_text("error: no memory\n")
+    study.job_file("st.a", ".exit").write_text("137")
+    study.job_file("st.a", ".out").write_text("error: no memory\n")
     assert state(tmp_path, "st.a") == ("failed", "exit code 137: error: no memory")
 
 
