@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from milozero.helpers.errors import UserError
 from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger, pluralize
 from milozero.reports.page import RENDERERS
-from milozero.reports.runs import Run, read_runs
+from milozero.reports.runs import read_runs
 from milozero.reports.scores import build_study
 
 if TYPE_CHECKING:
@@ -50,13 +49,10 @@ def write_report(config: ReportConfig, data: Path) -> None:
         write_bytes(path, content)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
-    logger.info(f"{pluralize(len(study.runs), 'run')}: {count_states(study.runs)}")
+    states = Counter(run.state for run in study.runs).most_common()
+    counts = ", ".join(f"{count} {state}" for state, count in states)
+    logger.info(f"{pluralize(len(study.runs), 'run')}: {counts}")
     for run in study.runs:
         for problem in run.problems:
             logger.warning(f"{run.name}: {problem}")
     logger.info(f"report: {path}")
-
-
-def count_states(runs: Sequence[Run]) -> str:
-    """Return the number of runs in each state, e.g. ``3 finished, 1 failed``."""
-    return ", ".join(f"{count} {state}" for state, count in Counter(run.state for run in runs).most_common())

@@ -209,10 +209,7 @@ def stop_study(folder: StudyFolder) -> None:
         UserError: if jobs cannot be stopped.
     """
     with folder.lock():
-        metadata = folder.read_metadata()
-        for deployment in sorted({job["deployment"] for job in metadata.jobs.values()}):
-            launcher = launcher_class(deployment)(folder, metadata.launch_config(deployment))
-            job_ids = job_status.started_jobs(metadata, deployment)
+        for launcher, job_ids in job_status.started_jobs(folder, folder.read_metadata()):
             if active := launcher.active(job_ids):
                 jobs = pluralize(len(active), "job")
                 logger.info(f"stopping {jobs}; waiting up to {STOP_TIMEOUT_S:.0f} s for checkpoints")

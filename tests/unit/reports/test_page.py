@@ -11,7 +11,7 @@ import imageio.v2
 import pytest
 
 from milozero.helpers.logging import format_duration
-from milozero.reports import figures, page, tables, videos
+from milozero.reports import figures, page, scores, tables, videos
 from milozero.reports.figures import GRAY, STYLES
 from milozero.reports.runs import read_runs
 from milozero.reports.scores import build_study
@@ -134,7 +134,7 @@ def test_worst_methods_are_gray_if_there_are_more_methods_than_styles(tmp_path):
     for i in range(len(STYLES) + 2):
         logs.log_run(tmp_path, f"s.{i:03}", evaluations=[0.0, float(i % 20) + i / 100], gamma=0.5 + i / 100)
     many = study(tmp_path)
-    styles = page.choose_styles(many, page.score_rows(many))
+    styles = page.choose_styles(many, scores.score_rows(many))
     gray = [label for label, style in styles.items() if style.color == GRAY]
     assert gray == ["ppo gamma=0.5", "ppo gamma=0.7"]  # 0 and 20, whose scores are 0 and 0.2
     assert len(set(styles.values())) == len(STYLES) + 1
@@ -144,7 +144,9 @@ def test_worst_methods_are_gray_if_there_are_more_methods_than_styles(tmp_path):
 def test_svg_is_well_formed_and_has_a_label_for_screen_readers(whole):
     sweep = study(whole)
     styles = page.choose_styles(sweep, [])
-    svg = figures.render_curves("<A>", page.build_curves(sweep, "Ant-v5", "eval_return"), styles, "evaluation return")
+    svg = figures.render_curves(
+        "<A>", scores.build_curves(sweep, "Ant-v5", "eval_return"), styles, "evaluation return"
+    )
     root = ET.fromstring(svg.replace("<svg", '<svg xmlns="x"', 1))
     assert root.attrib["aria-label"] == "Evaluation return over environment steps on <A>"
     assert "var(--m0)" in svg
@@ -194,7 +196,7 @@ def test_best_trial_is_first_and_best_method_of_each_environment_is_highlighted(
         ["2", "trial002", "5.00"],
         ["3", "trial000", "2.00"],
     ]
-    scored = tables.scores_table(page.score_rows(sweep)).rows
+    scored = tables.scores_table(scores.score_rows(sweep)).rows
     highlighted = [(row["environment"].text, row["method"].text) for row in scored if row["IQM"].best]
     assert highlighted == [("Ant-v5", "ppo p_lr=0.1"), ("Hopper-v5", "ppo p_lr=0.2")]
 
