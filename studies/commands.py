@@ -15,7 +15,6 @@ from pathlib import Path
 
 from milozero.experiment.metadata import read_metadata
 from milozero.experiment.resume import find_conflicts
-from milozero.helpers.config.params import build
 from milozero.helpers.errors import UserError
 from milozero.helpers.logging import logger, pluralize
 from milozero.helpers.progress import with_progress
@@ -131,11 +130,7 @@ def check_same_settings(folder: StudyFolder, jobs: Sequence[Job]) -> None:
 
 
 def write_files(folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job], launcher: Launcher) -> None:
-    """Write the jobs' scripts and settings files, and the Weights & Biases key that the scripts read.
-
-    Raises:
-        UserError: if a file cannot be written.
-    """
+    """Write the jobs' scripts and settings files, and the key that the scripts read, or raise a UserError."""
     import yaml
 
     if launch.wandb_api_key:
@@ -164,11 +159,7 @@ def update_metadata(metadata: StudyMetadata, launch: LaunchConfig, jobs: Sequenc
 
 
 def upgrade_wandb(launch: LaunchConfig) -> None:
-    """Upgrade the wandb package in the Python environment of the jobs.
-
-    Raises:
-        UserError: if pip fails.
-    """
+    """Upgrade the wandb package in the Python environment of the jobs, or raise a UserError."""
     python = [sys.executable]
     if launch.conda_env:
         python = [LaunchEnv.current().conda, "run", "-n", launch.conda_env, "python"]
@@ -203,11 +194,7 @@ def show_status(folder: StudyFolder) -> bool:
 
 
 def stop_study(folder: StudyFolder) -> None:
-    """Stop all jobs.
-
-    Raises:
-        UserError: if jobs cannot be stopped.
-    """
+    """Stop all jobs, or raise a UserError."""
     with folder.lock():
         for launcher, job_ids in job_status.started_jobs(folder, folder.read_metadata()):
             if active := launcher.active(job_ids):
@@ -221,16 +208,12 @@ def stop_study(folder: StudyFolder) -> None:
 def resubmit_study(folder: StudyFolder, key: str) -> None:
     """Restart the jobs that are neither finished nor active, with the launch settings of the study.
 
-    If `key`, for Weights & Biases, is empty, the study's own is used.
-
-    Raises:
-        UserError: see `start_jobs`.
+    If `key`, for Weights & Biases, is empty, the study's own is used. Raises the errors of `start_jobs`.
     """
     metadata = folder.read_metadata()
     if not any(job["settings"].get("wandb_project") for job in metadata.jobs.values()):
         key = ""
     elif not key and folder.key_path.exists():
         key = folder.key_path.read_text()
-    overrides = {"deploy_now": True, "wandb_api_key": key}
-    launch = build(LaunchConfig, {}, metadata.launch | overrides, str(folder.path))
+    launch = metadata.launch_config(deploy_now=True, wandb_api_key=key)
     start_jobs(folder, launch, [Job.from_dict(name, job["settings"]) for name, job in metadata.jobs.items()])

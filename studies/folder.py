@@ -36,13 +36,13 @@ class StudyMetadata:
     launch: dict[str, Any] = field(default_factory=dict)  # LaunchConfig without its secrets
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)  # name → settings, deployment, job_id
 
-    def launch_config(self, deployment: str) -> LaunchConfig:
-        """Return the launch settings of a deployment's jobs, without settings that no longer exist.
+    def launch_config(self, **overrides: Any) -> LaunchConfig:
+        """Return the launch settings, without those that no longer exist.
 
         Raises:
             UserError: if the metadata has been edited and a setting is invalid.
         """
-        return build(LaunchConfig, {}, self.launch | {"deployment": deployment}, METADATA_FILE)
+        return build(LaunchConfig, {}, self.launch | overrides, METADATA_FILE)
 
 
 class StudyFolder:
@@ -87,11 +87,7 @@ class StudyFolder:
             lock.release()
 
     def write(self, path: Path, text: str, mode: int = 0o644) -> None:
-        """Write a file of the study atomically.
-
-        Raises:
-            UserError: if the file cannot be written.
-        """
+        """Write a file of the study atomically, or raise a UserError."""
 
         def create(temporary: Path) -> None:
             with open(temporary, "w", opener=lambda name, flags: os.open(name, flags, mode)) as file:
@@ -126,19 +122,11 @@ class StudyFolder:
         return metadata
 
     def write_metadata(self, metadata: StudyMetadata) -> None:
-        """Write the study's metadata.
-
-        Raises:
-            UserError: if the file cannot be written.
-        """
+        """Write the study's metadata, or raise a UserError."""
         self.write(self.path / METADATA_FILE, json.dumps(asdict(metadata), indent=1) + "\n")
 
     def require_exists(self) -> StudyFolder:
-        """Return this folder if the study exists.
-
-        Raises:
-            UserError: if it does not; the message suggests similar names.
-        """
+        """Return this folder, or raise a UserError that suggests similar names if there is no such study."""
         if not (self.path / METADATA_FILE).is_file():
             names = sorted(path.parent.name for path in self.path.parent.glob(f"*/{METADATA_FILE}"))
             hint = did_you_mean(self.name, names) or (f"; existing studies: {', '.join(names[:20])}" if names else "")

@@ -54,7 +54,7 @@ def started_jobs(folder: StudyFolder, metadata: StudyMetadata) -> Iterator[tuple
     started = {name: job for name, job in metadata.jobs.items() if job["job_id"]}
     for deployment in sorted({job["deployment"] for job in started.values()}):
         job_ids = {name: job["job_id"] for name, job in started.items() if job["deployment"] == deployment}
-        yield launcher_class(deployment)(folder, metadata.launch_config(deployment)), job_ids
+        yield launcher_class(deployment)(folder, metadata.launch_config(deployment=deployment)), job_ids
 
 
 def _read_status(folder: StudyFolder, name: str, job: Mapping[str, Any], active: str | None) -> JobStatus:
