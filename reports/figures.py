@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import html
 import io
+import itertools
 import math
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -20,8 +22,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from milozero.reports.methods import format_value, natural_sort_key
 from milozero.reports.scores import Aggregate, Curve
 from milozero.reports.statistics import Series
-from milozero.reports.styles import COLORS, GRAY, LineStyle
 
+# The color-blind-safe Okabe-Ito palette without yellow, which is hard to see on white. The page replaces them with
+# its CSS variables --m0 to --m6, which have other values in dark mode.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#333344")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+MARKERS = "osD^vPXphd*<>"
+GRAY = "#9a9b9c"  # of methods without their own style; --others in the page's style
 INK, RULE = "#1b1c1d", "#d7d8d9"  # text and grid lines
 CSS_COLORS = {color: f"var(--m{i})" for i, color in enumerate(COLORS)} | {
     INK: "currentColor",
@@ -47,6 +54,21 @@ RC_PARAMS: Any = {
     "grid.color": RULE,
     "axes.unicode_minus": True,
 }
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """Style of a method's lines, the same in all plots."""
+
+    color: str
+    dash: Any
+    marker: str
+
+
+STYLES = [
+    LineStyle(color, dash, marker)
+    for (dash, color), marker in zip(itertools.product(DASHES, COLORS), itertools.cycle(MARKERS), strict=False)
+]
 
 
 def _format_steps(value: float, _: Any = None) -> str:

@@ -8,7 +8,6 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,59 +17,42 @@ import numpy as np
 from milozero.helpers.errors import UserError
 from milozero.helpers.logging import format_duration, pluralize
 from milozero.helpers.progress import with_progress
-from milozero.reports import figures, imitation, tables, videos
+from milozero.reports import figures, scores, tables, videos
+from milozero.reports.figures import GRAY, STYLES, LineStyle
 from milozero.reports.methods import get_setting
-from milozero.reports.runs import EVALUATION, TRAINING
-from milozero.reports.scores import (
-    Curve,
-    Row,
-    Study,
-    aggregate_scores,
-    build_curves,
-    find_swept_settings,
-    find_trials,
-    normalize_scores,
-    score_row,
-    score_rows,
-)
-from milozero.reports.styles import GRAY, LineStyle, assign_styles
+from milozero.reports.runs import EVALUATION, TRAINING, mean_expert_return
+from milozero.reports.scores import Curve, Row, Study
 
 YLABELS = {EVALUATION: "evaluation return", TRAINING: "training return"}
 MAX_NOTES = 5  # per panel
 STATES = ("finished", "running", "pending", "stopped", "failed", "not started", "unknown")
 
 
-@dataclass(frozen=True)
-class Panel:
-    """The learning curves of one environment."""
-
-    env_id: str
-    svg: str
-    notes: Sequence[str]
-
-
 def choose_styles(study: Study, rows: Sequence[Row]) -> dict[str, LineStyle]:
-    """Return label → style; the methods with the best mean normalized scores have their own."""
-    ranks = {
-        label: float(np.mean([scores.mean() for scores in by_env.values()]))
-        for label, by_env in normalize_scores(rows).items()
+    """Return label → style; the methods with the best mean normalized scores have their own, the others are gray."""
+    means = {
+        label: float(np.mean([values.mean() for values in by_env.values()]))
+        for label, by_env in scores.normalize_scores(rows).items()
     }
-    return assign_styles(study.methods, ranks)
+    labels = [method.label for method in study.methods]
+    best = set(sorted(labels, key=lambda label: -means.get(label, -np.inf))[: len(STYLES)])
+    own = dict(zip([label for label in labels if label in best], STYLES, strict=False))
+    return {label: own.get(label, LineStyle(GRAY, "-", "")) for label in labels}
 
 
-def build_panels(study: Study, column: str, styles: Mapping[str, LineStyle]) -> list[Panel]:
+def build_panels(study: Study, column: str, styles: Mapping[str, LineStyle]) -> list[dict[str, Any]]:
     """Return a panel for each environment on which a metric was measured at least twice."""
     panels = []
     for env_id in with_progress(study.environments, f"drawing {YLABELS[column]}s"):
-        if curves := build_curves(study, env_id, column):
+        if curves := scores.build_curves(study, env_id, column):
             expert = _expert_return(study, env_id)
             svg = figures.render_curves(env_id, curves, styles, YLABELS[column], expert)
-            panels.append(Panel(env_id, svg, describe_curves(curves)))
+            panels.append({"env_id": env_id, "svg": svg, "notes": describe_curves(curves)})
     return panels
 
 
 def _expert_return(study: Study, env_id: str) -> float:
-    return imitation.mean_expert_return([run for run in study.known if run.env_id == env_id])
+    return mean_expert_return([run for run in study.known if run.env_id == env_id])
 
 
 def describe_curves(curves: Sequence[Curve]) -> list[str]:
@@ -96,16 +78,16 @@ def join_names(names: Sequence[str], limit: int = 5) -> str:
 
 def build_sweeps(study: Study) -> list[dict[str, Any]]:
     """Return the table of trials and the plots of each environment of a sweep."""
-    trials = find_trials(study)
+    trials = scores.find_trials(study)
     sweeps = []
     for env_id in with_progress(study.environments, "drawing sweeps"):
-        rows = [row for trial in trials if (row := score_row(study, env_id, trial))]
+        rows = [row for trial in trials if (row := scores.score_row(study, env_id, trial))]
         if len(rows) > 1:
             methods = [row.method for row in rows]
-            scores = [row.iqm for row in rows]
+            iqms = [row.iqm for row in rows]
             plots = [
-                figures.render_sweep(name, [get_setting(method.runs[0], name) for method in methods], scores, env_id)
-                for name in find_swept_settings(methods)
+                figures.render_sweep(name, [get_setting(method.runs[0], name) for method in methods], iqms, env_id)
+                for name in scores.find_swept_settings(methods)
             ]
             table = tables.trials_table(study, methods, env_id)
             sweeps.append({"env_id": env_id, "table": table, "plots": plots})
@@ -129,9 +111,9 @@ def summarize_study(study: Study) -> list[tuple[str, str]]:
 
 def render_page(study: Study, name: str, data: Path) -> bytes:
     """Return the HTML page."""
-    rows = score_rows(study)
+    rows = scores.score_rows(study)
     styles = choose_styles(study, rows)
-    aggregates, incomplete = aggregate_scores(study, rows)
+    aggregates, incomplete = scores.aggregate_scores(study, rows)
     symbols = {method.label: f"method-{i}" for i, method in enumerate(study.methods)}
     all_videos = videos.find_videos(data, study)
     shown_videos = videos.select_videos(all_videos)
@@ -149,8 +131,8 @@ def render_page(study: Study, name: str, data: Path) -> bytes:
         "training": build_panels(study, TRAINING, styles),
         "scored_by_training": [e for e in study.environments if study.score_column(e) == TRAINING],
         "scores": tables.scores_table(rows) if rows else None,
-        "imitation": imitation.imitation_table(rows),
-        "has_ablations": any(map(imitation.get_ablation, study.methods)),
+        "imitation": tables.imitation_table(rows),
+        "has_ablations": any(map(tables.get_ablation, study.methods)),
         "aggregates": tables.aggregates_table(aggregates) if aggregates else None,
         "aggregate_plot": figures.render_aggregates(aggregates, styles) if aggregates else "",
         "incomplete": join_names([method.label for method in incomplete]),
@@ -189,11 +171,11 @@ def render_png(study: Study, name: str, data: Path) -> bytes:
     Raises:
         UserError: if there is nothing to plot.
     """
-    styles = choose_styles(study, score_rows(study))
+    styles = choose_styles(study, scores.score_rows(study))
     panels = []
     for env_id in study.environments:
         for column, ylabel in YLABELS.items():
-            if curves := build_curves(study, env_id, column):
+            if curves := scores.build_curves(study, env_id, column):
                 panels.append((env_id, ylabel, curves, _expert_return(study, env_id)))
                 break
     if not panels:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from milozero.helpers.errors import UserError
 from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger, pluralize
-from milozero.helpers.progress import with_progress
 from milozero.reports.page import RENDERERS
-from milozero.reports.runs import Run, read_runs
+from milozero.reports.runs import read_runs
 from milozero.reports.scores import build_study
 
 if TYPE_CHECKING:
@@ -33,23 +31,6 @@ def resolve_format(config: ReportConfig) -> str:
     return config.format or (suffix if suffix in RENDERERS else "html")
 
 
-def resolve_output(config: ReportConfig, suffix: str, data: Path) -> Path:
-    """Return the file to write, and create its folder.
-
-    Raises:
-        UserError: if the file cannot be written.
-    """
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", config.study)[:100].strip("._") or "report"
-    path = Path(config.out or data / "reports" / f"{name}.{suffix}")
-    try:
-        if path.is_dir():
-            raise UserError(f"--out={path} is a folder; it must be a file")
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
-    return path
-
-
 def write_report(config: ReportConfig, data: Path) -> None:
     """Write the report on runs in the data folder `data`.
 
@@ -57,20 +38,21 @@ def write_report(config: ReportConfig, data: Path) -> None:
         UserError: if there are no such runs, or the file cannot be written.
     """
     suffix = resolve_format(config)
-    study = build_study(read_runs(data, config.study, with_progress))
+    study = build_study(read_runs(data, config.study))
     content = RENDERERS[suffix](study, config.study, data)
-    path = resolve_output(config, suffix, data)
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", config.study)[:100].strip("._") or "report"
+    path = Path(config.out or data / "reports" / f"{name}.{suffix}")
     try:
+        if path.is_dir():
+            raise UserError(f"--out={path} is a folder; it must be a file")
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, content)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
-    logger.info(f"{pluralize(len(study.runs), 'run')}: {count_states(study.runs)}")
+    states = Counter(run.state for run in study.runs).most_common()
+    counts = ", ".join(f"{count} {state}" for state, count in states)
+    logger.info(f"{pluralize(len(study.runs), 'run')}: {counts}")
     for run in study.runs:
         for problem in run.problems:
             logger.warning(f"{run.name}: {problem}")
     logger.info(f"report: {path}")
-
-
-def count_states(runs: Sequence[Run]) -> str:
-    """Return the number of runs in each state, e.g. ``3 finished, 1 failed``."""
-    return ", ".join(f"{count} {state}" for state, count in Counter(run.state for run in runs).most_common())

@@ -7,7 +7,6 @@ import math
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ from milozero.experiment.status import read_status
 from milozero.helpers.config.values import to_seconds
 from milozero.helpers.errors import UserError
 from milozero.helpers.locks import is_held
-from milozero.studies.folder import METADATA_FILE, StudyFolder, StudyMetadata
+from milozero.studies.folder import METADATA_FILE, StudyFolder
 from milozero.studies.job_status import JobStatus, read_job_status
 
 FINAL_STATES = ("finished", "stopped", "failed")
@@ -26,44 +25,29 @@ FINAL_STATES = ("finished", "stopped", "failed")
 class LaunchedStudy:
     """A study that ``spawner.py`` has launched."""
 
-    def __init__(self, folder: StudyFolder, metadata: StudyMetadata) -> None:
-        self._folder, self.metadata = folder, metadata
+    def __init__(self, folder: StudyFolder) -> None:
+        self._folder, self.metadata = folder, folder.read_metadata()
 
     @cached_property
-    def job_reports(self) -> dict[str, JobStatus]:
-        """Job name → its status; empty if the launcher does not respond."""
+    def jobs(self) -> dict[str, JobStatus]:
+        """Name → status of its jobs; empty if the launcher does not respond."""
         try:
-            return {report.name: report for report in read_job_status(self._folder, self.metadata)}
+            return {job.name: job for job in read_job_status(self._folder, self.metadata)}
         except (UserError, OSError):  # e.g. Slurm is not available on this machine
             return {}
 
 
-@dataclass(frozen=True)
-class LaunchedJob:
-    """A job of a launched study."""
-
-    name: str
-    settings: Mapping[str, Any]
-    study: LaunchedStudy
-
-    @property
-    def report(self) -> JobStatus | None:
-        """Its status according to the launcher; None if the launcher does not respond."""
-        return self.study.job_reports.get(self.name)
-
-
-def find_launched_jobs(data: Path) -> dict[str, LaunchedJob]:
-    """Return name → job of all studies in a data folder, without querying their launchers."""
-    jobs: dict[str, LaunchedJob] = {}
+def find_launched_jobs(data: Path) -> dict[str, LaunchedStudy]:
+    """Return name of a job → its study, for all studies in a data folder, without querying their launchers."""
+    jobs: dict[str, LaunchedStudy] = {}
     for path in sorted((data / "spawn").glob(f"*/{METADATA_FILE}")):
-        folder = StudyFolder(str(data), path.parent.name)
         with contextlib.suppress(UserError):  # the metadata cannot be read
-            study = LaunchedStudy(folder, folder.read_metadata())
-            jobs |= {name: LaunchedJob(name, job["settings"], study) for name, job in study.metadata.jobs.items()}
+            study = LaunchedStudy(StudyFolder(str(data), path.parent.name))
+            jobs |= dict.fromkeys(study.metadata.jobs, study)
     return jobs
 
 
-def infer_state(data: Path, name: str, config: Mapping[str, Any], job: LaunchedJob | None) -> tuple[str, str]:
+def infer_state(data: Path, name: str, config: Mapping[str, Any], launched: LaunchedStudy | None) -> tuple[str, str]:
     """Return the state of a run, as ``spawner.py --status`` shows it, and the reason for it.
 
     The status file of a killed run still contains ``running``, so a run on this machine must also hold its folder's
@@ -74,8 +58,8 @@ def infer_state(data: Path, name: str, config: Mapping[str, Any], job: LaunchedJ
     state, local = status.get("state"), status.get("host") in (None, socket.gethostname())
     if locked:
         return "running", ""
-    if job and job.report and local:
-        return job.report.state, job.report.reason
+    if launched and local and name in launched.jobs:
+        return launched.jobs[name].state, launched.jobs[name].reason
     if state in FINAL_STATES:
         return str(state), str(status.get("reason") or "")
     if state != "running":

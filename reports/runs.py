@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,8 @@ import numpy as np
 from milozero.experiment.metadata import read_metadata
 from milozero.experiment.status import read_status
 from milozero.helpers.errors import UserError, did_you_mean
-from milozero.reports.run_states import LaunchedJob, find_launched_jobs, infer_state
+from milozero.helpers.progress import with_progress
+from milozero.reports.run_states import LaunchedStudy, find_launched_jobs, infer_state
 from milozero.reports.statistics import Series, final_score
 from milozero.tracking.csv import parse_progress
 
@@ -46,11 +47,6 @@ class Run:
     def algo(self) -> str:
         """Its algorithm."""
         return str(self.config.get("algo", ""))
-
-    @property
-    def seed(self) -> str:
-        """Its seed, as text."""
-        return str(self.config.get("seed", ""))
 
     @property
     def expert_return(self) -> float:
@@ -109,10 +105,16 @@ class Run:
         return float(max(self.series(column)[1], default=math.nan))
 
 
-def read_run(data: Path, name: str, job: LaunchedJob | None) -> Run:
+def mean_expert_return(runs: Sequence[Run]) -> float:
+    """Return the mean return of the runs' demonstrations; NaN if they had none."""
+    returns = [run.expert_return for run in runs if math.isfinite(run.expert_return)]
+    return sum(returns) / len(returns) if returns else math.nan
+
+
+def read_run(data: Path, name: str, launched: LaunchedStudy | None) -> Run:
     """Read a run from its logs; unreadable files become its `problems`."""
     logs, problems = data / "logs" / name, list[str]()
-    config = read_metadata(logs) or (dict(job.settings) if job else {})
+    config = read_metadata(logs) or (launched.metadata.jobs[name]["settings"] if launched else {})
     if not isinstance(config.get("env_id"), str) or not isinstance(config.get("algo"), str):
         problems.append("config.yaml is missing or unreadable")
         config = {}
@@ -126,10 +128,10 @@ def read_run(data: Path, name: str, job: LaunchedJob | None) -> Run:
         problems.append(f"cannot read progress.csv: {error.strerror}")
     if num_damaged:
         problems.append(f"damaged lines in progress.csv: {num_damaged}")
-    state, reason = infer_state(data, name, config, job)
+    state, reason = infer_state(data, name, config, launched)
     log = logs / "log.txt"
-    if not log.exists() and job and job.report:
-        log = job.report.log
+    if not log.exists() and launched and name in launched.jobs:
+        log = launched.jobs[name].log
     return Run(name, config, state, reason, log, columns, read_status(logs), tuple(problems))
 
 
@@ -157,10 +159,8 @@ def _list_studies(names: Sequence[str], limit: int = 10) -> str:
     return f"; available: {', '.join(studies[:limit])}{more}" if studies else ""
 
 
-def read_runs(data: Path, study: str, with_progress: Callable[[Sequence[str]], Iterable[str]] = iter) -> list[Run]:
+def read_runs(data: Path, study: str) -> list[Run]:
     """Read the runs that ``--study`` selects, including jobs of a study that have not started yet.
-
-    `with_progress` wraps the sequence of names, e.g. to show a progress bar.
 
     Raises:
         UserError: if there are no such runs.

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from milozero.reports import statistics
 from milozero.reports.methods import Method, group_methods, list_environments
 from milozero.reports.runs import EVALUATION, TRAINING, Run
-from milozero.reports.statistics import (
-    Series,
-    interpolate_curves,
-    interquartile_mean,
-    iqm_interval,
-    mean_interval,
-    min_max_normalize,
-)
+from milozero.reports.statistics import Series
 
 
 @dataclass(frozen=True)
@@ -68,8 +63,8 @@ def score_row(study: Study, env_id: str, method: Method) -> Row | None:
         method,
         scores,
         unfinished=sum(run.state != "finished" for run, _ in pairs),
-        iqm=float(interquartile_mean(scores)),
-        interval=iqm_interval([scores]),
+        iqm=float(statistics.interquartile_mean(scores)),
+        interval=statistics.iqm_interval([scores]),
         mean=float(scores.mean()),
         median=float(np.median(scores)),
         best=max(run.best(column) for run, _ in pairs),
@@ -78,8 +73,8 @@ def score_row(study: Study, env_id: str, method: Method) -> Row | None:
 
 def score_rows(study: Study) -> list[Row]:
     """Return a row for each environment and method that has scores."""
-    rows = [score_row(study, env_id, method) for env_id in study.environments for method in study.methods]
-    return [row for row in rows if row is not None]
+    pairs = itertools.product(study.environments, study.methods)
+    return [row for env_id, method in pairs if (row := score_row(study, env_id, method))]
 
 
 def normalize_scores(rows: Sequence[Row]) -> dict[str, dict[str, np.ndarray]]:
@@ -87,7 +82,7 @@ def normalize_scores(rows: Sequence[Row]) -> dict[str, dict[str, np.ndarray]]:
     normalized: dict[str, dict[str, np.ndarray]] = {}
     for env_id in dict.fromkeys(row.env_id for row in rows):
         scores = {row.method.label: row.scores for row in rows if row.env_id == env_id}
-        for label, values in min_max_normalize(scores).items():
+        for label, values in statistics.min_max_normalize(scores).items():
             normalized.setdefault(label, {})[env_id] = values
     return normalized
 
@@ -119,8 +114,8 @@ def aggregate_scores(study: Study, rows: Sequence[Row]) -> tuple[list[Aggregate]
             incomplete.append(method)
             continue
         pooled = np.concatenate(strata)
-        iqm = float(interquartile_mean(pooled))
-        aggregates.append(Aggregate(method, len(pooled), iqm, iqm_interval(strata), float(pooled.mean())))
+        iqm = float(statistics.interquartile_mean(pooled))
+        aggregates.append(Aggregate(method, len(pooled), iqm, statistics.iqm_interval(strata), float(pooled.mean())))
     return sorted(aggregates, key=lambda aggregate: -aggregate.iqm), incomplete
 
 
@@ -149,8 +144,8 @@ def build_curves(study: Study, env_id: str, column: str) -> list[Curve]:
         seeds = [(run, run.series(column)) for run in method.runs_on(env_id)]
         seeds = [(run, series) for run, series in seeds if len(series[0])]
         if any(len(steps) > 1 for _, (steps, _) in seeds):
-            steps, values = interpolate_curves([series for _, series in seeds])
-            curves.append(Curve(method, seeds, steps, values.mean(axis=0), mean_interval(values)))
+            steps, values = statistics.interpolate_curves([series for _, series in seeds])
+            curves.append(Curve(method, seeds, steps, values.mean(axis=0), statistics.mean_interval(values)))
     return curves
 
 

@@ -53,14 +53,12 @@ def mean_interval(values: np.ndarray) -> np.ndarray:
 
 
 def interpolate_curves(curves: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
-    """Interpolate curves linearly on steps that all of them cover.
+    """Interpolate curves, each with at least one step, linearly on steps that all of them cover.
 
     Returns:
         Steps (points,) from the latest first step to the earliest last step, and values (curves, points). There are
         no points if the curves do not overlap.
     """
-    if not curves or not all(len(steps) for steps, _ in curves):
-        return np.empty(0), np.empty((len(curves), 0))
     low, high = max(steps[0] for steps, _ in curves), min(steps[-1] for steps, _ in curves)
     if high < low:
         return np.empty(0), np.empty((len(curves), 0))

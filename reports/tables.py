@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from milozero.helpers.logging import format_duration
-from milozero.reports.methods import Method, find_varying_settings, format_value, get_setting
-from milozero.reports.runs import EVALUATION, Run
+from milozero.reports.methods import Method, find_varying_settings, format_value, get_setting, method_settings
+from milozero.reports.runs import EVALUATION, Run, mean_expert_return
 from milozero.reports.scores import Aggregate, Row, Study, find_swept_settings, score_row
 from milozero.studies.job_status import relative
 
@@ -20,6 +22,8 @@ CSV_COLUMNS = (
     *("name", "env_id", "algo", "method", "seed", "trial", "state", "reason", "iterations", "steps"),
     *("score", "final", "best", "seconds", "steps_per_second", "commit", "log"),
 )
+ABLATION_SETTING = "d_ablation"
+ABLATIONS = {"shuffled": "% shuffled demos", "none": "% without demos"}  # value → column title
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,7 @@ class Table:
     """A table of the page."""
 
     caption: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Mapping[str, Cell]]  # title of the column → cell
 
 
 def number_cell(value: float, form: str = "") -> Cell:
@@ -71,6 +74,12 @@ def _method_cell(method: Method) -> Cell:
     return Cell(method.label, method=method.label)
 
 
+def get_ablation(method: Method) -> str:
+    """Return the kind of ablation of a method; empty if it is none."""
+    kind = str(get_setting(method.runs[0], ABLATION_SETTING))
+    return kind if kind in ABLATIONS else ""
+
+
 def scores_table(rows: Sequence[Row]) -> Table:
     """Return the final scores of each method on each environment, with the best IQM highlighted."""
     best = {env_id: max(r.iqm for r in rows if r.env_id == env_id) for env_id in {row.env_id for row in rows}}
@@ -80,33 +89,76 @@ def scores_table(rows: Sequence[Row]) -> Table:
         seeds = f"{len(row.scores)}" + (f" ({row.unfinished} unfinished)" if row.unfinished else "")
         is_best = several and row.iqm == best[row.env_id]
         cells.append(
-            [
-                Cell(row.env_id),
-                _method_cell(row.method),
-                Cell(seeds, len(row.scores)),
-                Cell(number_cell(row.iqm).text, row.iqm, best=is_best),
-                interval_cell(row.interval),
-                *(number_cell(value) for value in (row.mean, row.median, row.best)),
-            ]
+            {
+                "environment": Cell(row.env_id),
+                "method": _method_cell(row.method),
+                "seeds": Cell(seeds, len(row.scores)),
+                "IQM": Cell(number_cell(row.iqm).text, row.iqm, best=is_best),
+                "95 % interval": interval_cell(row.interval),
+                "mean": number_cell(row.mean),
+                "median": number_cell(row.median),
+                "best": number_cell(row.best),
+            }
         )
-    head = ("environment", "method", "seeds", "IQM", "95 % interval", "mean", "median", "best")
-    return Table("Final score of each method on each environment", head, cells)
+    return Table("Final score of each method on each environment", cells)
 
 
 def aggregates_table(aggregates: Sequence[Aggregate]) -> Table:
     """Return the normalized scores over all environments."""
     rows = [
-        [
-            _method_cell(aggregate.method),
-            _count_cell(aggregate.runs),
-            number_cell(aggregate.iqm, ".3f"),
-            interval_cell(aggregate.interval, ".3f"),
-            number_cell(aggregate.mean, ".3f"),
-        ]
+        {
+            "method": _method_cell(aggregate.method),
+            "runs": _count_cell(aggregate.runs),
+            "IQM": number_cell(aggregate.iqm, ".3f"),
+            "95 % interval": interval_cell(aggregate.interval, ".3f"),
+            "mean": number_cell(aggregate.mean, ".3f"),
+        }
         for aggregate in aggregates
     ]
-    head = ("method", "runs", "IQM", "95 % interval", "mean")
-    return Table("Normalized score of each method over all environments", head, rows)
+    return Table("Normalized score of each method over all environments", rows)
+
+
+def imitation_table(rows: Sequence[Row]) -> Table | None:
+    """Return final scores as percentages of the expert return, with ablations; None if no run had an expert."""
+    cells = []
+    has_ablations = any(get_ablation(row.method) for row in rows)
+    for row in rows:
+        expert = mean_expert_return(row.method.runs_on(row.env_id))
+        if not math.isfinite(expert):
+            continue
+        demos = get_setting(row.method.runs[0], "num_demos")
+        line = {
+            "environment": Cell(row.env_id),
+            "method": _method_cell(row.method),
+            "demonstrations": Cell(str(demos or "all"), float(demos) if demos else math.inf),
+            "expert return": number_cell(expert),
+            "IQM": number_cell(row.iqm),
+            "% of expert": percentage_cell(row.iqm, expert),
+        }
+        if has_ablations:
+            line |= {title: _ablation_cell(row, kind, rows, expert) for kind, title in ABLATIONS.items()}
+        cells.append(line)
+    return Table("Final scores and expert return", cells) if cells else None
+
+
+def percentage_cell(score: float, expert: float) -> Cell:
+    """Return a cell with a percentage of the expert return; a dash if that is not positive."""
+    return number_cell(100.0 * score / expert if expert > 0 else math.nan, ".1f")
+
+
+def _ablation_cell(row: Row, kind: str, rows: Sequence[Row], expert: float) -> Cell:
+    """Return the percentage that the ablation of a method achieves on the same environment."""
+    if get_ablation(row.method):
+        return number_cell(math.nan)
+    ablations = [other for other in rows if other.env_id == row.env_id and get_ablation(other.method) == kind]
+    scores = [other.iqm for other in ablations if _other_settings(other) == _other_settings(row)]
+    return percentage_cell(scores[0] if scores else math.nan, expert)
+
+
+def _other_settings(row: Row) -> list[object]:
+    """Return the algorithm and settings of a method except the ablation."""
+    run = row.method.runs_on(row.env_id)[0]
+    return [run.algo, *(get_setting(run, name) for name in method_settings(run.algo) if name != ABLATION_SETTING)]
 
 
 def trials_table(study: Study, trials: Sequence[Method], env_id: str) -> Table:
@@ -117,59 +169,61 @@ def trials_table(study: Study, trials: Sequence[Method], env_id: str) -> Table:
     cells = []
     for rank, row in enumerate(rows, start=1):
         run = row.method.runs_on(env_id)[0]
-        values = [get_setting(run, name) for name in names]
-        numbers = [float(v) if isinstance(v, int | float) and not isinstance(v, bool) else None for v in values]
         cells.append(
-            [
-                _count_cell(rank),
-                Cell(f"trial{run.trial}", method=row.method.label),
-                Cell(number_cell(row.iqm).text, row.iqm, best=rank == 1),
-                _count_cell(len(row.scores)),
-                *(Cell(format_value(value), number) for value, number in zip(values, numbers, strict=True)),
-            ]
+            {
+                "rank": _count_cell(rank),
+                "trial": Cell(f"trial{run.trial}", method=row.method.label),
+                "IQM": Cell(number_cell(row.iqm).text, row.iqm, best=rank == 1),
+                "seeds": _count_cell(len(row.scores)),
+                **{name: _setting_cell(get_setting(run, name)) for name in names},
+            }
         )
-    return Table(f"Trials on {env_id}, best first", ("rank", "trial", "IQM", "seeds", *names), cells)
+    return Table(f"Trials on {env_id}, best first", cells)
+
+
+def _setting_cell(value: Any) -> Cell:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return Cell(format_value(value), float(value) if is_number else None)
 
 
 def time_table(study: Study) -> Table:
     """Return duration and speed of the runs of each method on each environment."""
     rows = []
-    for env_id in study.environments:
-        for method in study.methods:
-            runs = [run for run in method.runs_on(env_id) if math.isfinite(run.last("seconds"))]
-            if runs:
-                seconds = np.array([run.last("seconds") for run in runs])
-                workers = sorted({int(w) for r in runs if isinstance(w := r.config.get("num_workers"), int)})
-                rows.append(
-                    [
-                        Cell(env_id),
-                        _method_cell(method),
-                        _count_cell(len(runs)),
-                        Cell(", ".join(map(str, workers)) or "–", workers[0] if workers else -math.inf),
-                        number_cell(float(np.nanmean([run.steps for run in runs])), ",.0f"),
-                        _duration_cell(seconds.mean()),
-                        _duration_cell(seconds.sum()),
-                        number_cell(float(np.nanmean([run.speed for run in runs])), ",.0f"),
-                    ]
-                )
-    head = ("environment", "method", "runs", "workers", "steps per run", "time per run", "total time", "steps/s")
-    return Table("Wall-clock time and speed", head, rows)
+    for env_id, method in itertools.product(study.environments, study.methods):
+        runs = [run for run in method.runs_on(env_id) if math.isfinite(run.last("seconds"))]
+        if not runs:
+            continue
+        seconds = np.array([run.last("seconds") for run in runs])
+        workers = sorted({int(w) for r in runs if isinstance(w := r.config.get("num_workers"), int)})
+        rows.append(
+            {
+                "environment": Cell(env_id),
+                "method": _method_cell(method),
+                "runs": _count_cell(len(runs)),
+                "workers": Cell(", ".join(map(str, workers)) or "–", workers[0] if workers else -math.inf),
+                "steps per run": number_cell(float(np.nanmean([run.steps for run in runs])), ",.0f"),
+                "time per run": _duration_cell(seconds.mean()),
+                "total time": _duration_cell(seconds.sum()),
+                "steps/s": number_cell(float(np.nanmean([run.speed for run in runs])), ",.0f"),
+            }
+        )
+    return Table("Wall-clock time and speed", rows)
 
 
 def unfinished_table(study: Study) -> Table:
     """Return the runs that are unfinished or whose logs are damaged, with the reason and the path of the log."""
     rows = [
-        [
-            Cell(run.name),
-            Cell(run.state, state=True),
-            number_cell(run.steps, ",.0f"),
-            Cell("; ".join(filter(None, (run.reason, *run.problems))) or "–"),
-            Cell(relative(run.log.absolute()) if run.log.exists() else "–"),
-        ]
+        {
+            "run": Cell(run.name),
+            "state": Cell(run.state, state=True),
+            "steps": number_cell(run.steps, ",.0f"),
+            "reason": Cell("; ".join(filter(None, (run.reason, *run.problems))) or "–"),
+            "log": Cell(relative(run.log.absolute()) if run.log.exists() else "–"),
+        }
         for run in study.runs
         if run.state != "finished" or run.problems
     ]
-    return Table("Unfinished runs, and runs with damaged logs", ("run", "state", "steps", "reason", "log"), rows)
+    return Table("Unfinished runs, and runs with damaged logs", rows)
 
 
 def runs_to_csv(study: Study) -> bytes:
@@ -192,7 +246,7 @@ def _csv_cells(study: Study, run: Run, method: str) -> list[str]:
     column = study.score_column(run.env_id) if run.config else EVALUATION
     numbers = [run.score(column), run.best(column), run.last("seconds"), run.speed]
     return [
-        *(run.name, run.env_id, run.algo, method, run.seed, run.trial, run.state, run.reason),
+        *(run.name, run.env_id, run.algo, method, str(run.config.get("seed", "")), run.trial, run.state, run.reason),
         *(f"{run.count(name):.0f}" if math.isfinite(run.count(name)) else "" for name in ("iteration", "timesteps")),
         column,
         *(f"{value:.6g}" if math.isfinite(value) else "" for value in numbers),

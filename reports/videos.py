@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,29 +45,23 @@ class Video:
 
 def find_videos(data: Path, study: Study) -> list[Video]:
     """Return the videos of the runs, newest first."""
-    return sorted(_iterate_videos(data, study), key=lambda video: (-video.mtime, str(video.path)))
-
-
-def _iterate_videos(data: Path, study: Study) -> Iterator[Video]:
+    videos = []
     for method in study.methods:
         for run in method.runs:
-            folder = data / "evaluations" / run.name
-            for path in folder.glob("*/*.mp4") if folder.is_dir() else ():
+            for path in (data / "evaluations" / run.name).glob("*/*.mp4"):
                 if os.access(path, os.R_OK):  # it may have been deleted meanwhile
                     stat = path.stat()
-                    yield Video(run, method.label, path, stat.st_mtime, stat.st_size)
+                    videos.append(Video(run, method.label, path, stat.st_mtime, stat.st_size))
+    return sorted(videos, key=lambda video: (-video.mtime, str(video.path)))
 
 
 def select_videos(videos: Sequence[Video]) -> list[Video]:
     """Return the videos to show, given all, newest first: one per environment and method, then others."""
-    seen: set[tuple[str, str]] = set()
-    first = []
+    first: dict[tuple[str, str], Video] = {}
     for video in videos:
-        if (pair := (video.run.env_id, video.method)) not in seen:
-            seen.add(pair)
-            first.append(video)
+        first.setdefault((video.run.env_id, video.method), video)
     selected: list[Video] = []
-    for video in first + [video for video in videos if video not in first]:
+    for video in [*first.values(), *(video for video in videos if video not in first.values())]:
         if len(selected) < MAX_VIDEOS and sum(v.size for v in selected) + video.size <= MAX_TOTAL_BYTES:
             selected.append(video)
     return selected

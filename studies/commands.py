@@ -10,12 +10,11 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from milozero.experiment.metadata import read_metadata
 from milozero.experiment.resume import find_conflicts
-from milozero.helpers.config.params import build
 from milozero.helpers.errors import UserError
 from milozero.helpers.logging import logger, pluralize
 from milozero.helpers.progress import with_progress
@@ -42,7 +41,7 @@ def launch_study(study: StudyConfig, launch: LaunchConfig, key: str) -> None:
     launch = resolve_launch(launch)
     uses_wandb = study.wandb_entity or launch.wandb_base_url or launch.wandb_api_key
     project = study.prefix if uses_wandb else ""
-    jobs = build_jobs(study, project, lambda axes: with_progress(axes, "checking"))
+    jobs = build_jobs(study, project)
     if ignored := find_ignored_settings(study):
         logger.info(f"{study.config}: ignored, because the study sets it: {', '.join(ignored)}")
     if not launch.wandb_api_key and any(job.settings.tracking.wandb_project for job in jobs):
@@ -89,7 +88,7 @@ def start_jobs(folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job]) -
         active = find_active_jobs(folder, metadata)
         finished = {job.name for job in jobs if job_status.has_finished(folder, job.name, job.to_dict())}
         new_jobs = [job for job in jobs if job.name not in active | finished]
-        write_files(folder, launch, new_jobs, launcher.script)
+        write_files(folder, launch, new_jobs, launcher)
         update_metadata(metadata, launch, new_jobs, launcher)
         folder.write_metadata(metadata)
         if launch.deploy_now:
@@ -117,11 +116,7 @@ def find_active_jobs(folder: StudyFolder, metadata: StudyMetadata) -> set[str]:
 
 
 def check_same_settings(folder: StudyFolder, jobs: Sequence[Job]) -> None:
-    """Check that jobs that have begun can resume with their settings: another study may have the same name.
-
-    Raises:
-        UserError: if a setting differs.
-    """
+    """Raise a UserError if a job has begun with other settings, e.g. in another study of the same name."""
     metadata = folder.read_metadata()
     active = find_active_jobs(folder, metadata)
     for job in jobs:
@@ -134,25 +129,18 @@ def check_same_settings(folder: StudyFolder, jobs: Sequence[Job]) -> None:
             raise UserError(f"{job.name} was started with {name}={old}, now {name}={new}; choose another --prefix")
 
 
-def write_files(
-    folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job], script: Callable[[Job, Sequence[str]], str]
-) -> None:
-    """Write the jobs' scripts and settings files, and the Weights & Biases key that the scripts read.
-
-    Raises:
-        UserError: if a file cannot be written.
-    """
+def write_files(folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job], launcher: Launcher) -> None:
+    """Write the jobs' scripts and settings files, and the key that the scripts read, or raise a UserError."""
     import yaml
 
     if launch.wandb_api_key:
         folder.write(folder.key_path, launch.wandb_api_key, mode=0o600)
     for job in with_progress(jobs, "writing"):
-        settings_path = folder.settings_path(job.name)
+        settings_path = folder.job_file(job.name, ".yaml")
         if launch.args_method == "yaml":
             folder.write(settings_path, yaml.safe_dump(job.to_dict(), sort_keys=False))
-        folder.write(
-            folder.script_path(job.name), script(job, build_arguments(job, launch.args_method, settings_path))
-        )
+        arguments = build_arguments(job, launch.args_method, settings_path)
+        folder.write(folder.job_file(job.name, ".sh"), launcher.script(job, arguments))
         if launch.deploy_now:
             folder.archive_previous(job.name)
 
@@ -171,11 +159,7 @@ def update_metadata(metadata: StudyMetadata, launch: LaunchConfig, jobs: Sequenc
 
 
 def upgrade_wandb(launch: LaunchConfig) -> None:
-    """Upgrade the wandb package in the Python environment of the jobs.
-
-    Raises:
-        UserError: if pip fails.
-    """
+    """Upgrade the wandb package in the Python environment of the jobs, or raise a UserError."""
     python = [sys.executable]
     if launch.conda_env:
         python = [LaunchEnv.current().conda, "run", "-n", launch.conda_env, "python"]
@@ -210,16 +194,9 @@ def show_status(folder: StudyFolder) -> bool:
 
 
 def stop_study(folder: StudyFolder) -> None:
-    """Stop all jobs.
-
-    Raises:
-        UserError: if jobs cannot be stopped.
-    """
+    """Stop all jobs, or raise a UserError."""
     with folder.lock():
-        metadata = folder.read_metadata()
-        for deployment in sorted({job["deployment"] for job in metadata.jobs.values()}):
-            launcher = launcher_class(deployment)(folder, metadata.launch_config(deployment))
-            job_ids = job_status.started_jobs(metadata, deployment)
+        for launcher, job_ids in job_status.started_jobs(folder, folder.read_metadata()):
             if active := launcher.active(job_ids):
                 jobs = pluralize(len(active), "job")
                 logger.info(f"stopping {jobs}; waiting up to {STOP_TIMEOUT_S:.0f} s for checkpoints")
@@ -231,16 +208,12 @@ def stop_study(folder: StudyFolder) -> None:
 def resubmit_study(folder: StudyFolder, key: str) -> None:
     """Restart the jobs that are neither finished nor active, with the launch settings of the study.
 
-    If `key`, for Weights & Biases, is empty, the study's own is used.
-
-    Raises:
-        UserError: see `start_jobs`.
+    If `key`, for Weights & Biases, is empty, the study's own is used. Raises the errors of `start_jobs`.
     """
     metadata = folder.read_metadata()
     if not any(job["settings"].get("wandb_project") for job in metadata.jobs.values()):
         key = ""
     elif not key and folder.key_path.exists():
         key = folder.key_path.read_text()
-    overrides = {"deploy_now": True, "wandb_api_key": key}
-    launch = build(LaunchConfig, {}, metadata.launch | overrides, str(folder.path))
+    launch = metadata.launch_config(deploy_now=True, wandb_api_key=key)
     start_jobs(folder, launch, [Job.from_dict(name, job["settings"]) for name, job in metadata.jobs.items()])

@@ -44,11 +44,7 @@ CALIBERS = {
 
 
 def check_url(text: str) -> None:
-    """Check the URL of a web server.
-
-    Raises:
-        UserError: if its scheme is neither http nor https.
-    """
+    """Raise a UserError unless the scheme of a URL is http or https."""
     if text and not text.startswith(("http://", "https://")):
         raise UserError("must start with http:// or https://")
 

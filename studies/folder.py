@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from milozero.experiment import validation
 from milozero.experiment.status import read_status
@@ -20,6 +20,13 @@ from milozero.studies.config import LAUNCHERS, LaunchConfig
 
 METADATA_FILE = "study.json"
 MAX_NAME_BYTES = validation.MAX_NAME_BYTES // 2  # leaves room for environment, trial and seed
+JobSuffix = Literal[
+    ".sh",  # the script
+    ".yaml",  # the task file (``--args_method=yaml``)
+    ".out",  # stdout and stderr on SLURM, stderr in tmux
+    ".exit",  # the exit code
+    ".window",  # locked by the job's tmux window while the job is pending or running
+]
 
 
 @dataclass
@@ -29,13 +36,13 @@ class StudyMetadata:
     launch: dict[str, Any] = field(default_factory=dict)  # LaunchConfig without its secrets
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)  # name → settings, deployment, job_id
 
-    def launch_config(self, deployment: str) -> LaunchConfig:
-        """Return the launch settings of a deployment's jobs, without settings that no longer exist.
+    def launch_config(self, **overrides: Any) -> LaunchConfig:
+        """Return the launch settings, without those that no longer exist.
 
         Raises:
             UserError: if the metadata has been edited and a setting is invalid.
         """
-        return build(LaunchConfig, {}, self.launch | {"deployment": deployment}, METADATA_FILE)
+        return build(LaunchConfig, {}, self.launch | overrides, METADATA_FILE)
 
 
 class StudyFolder:
@@ -45,31 +52,11 @@ class StudyFolder:
         self.data_dir = Path(data_dir).absolute()
         self.name = name
         self.path = self.data_dir / "spawn" / name
+        self.key_path = self.path / ".wandb_api_key"  # of Weights & Biases; only its owner can read it
 
-    @property
-    def key_path(self) -> Path:
-        """File with the Weights & Biases key, which only its owner can read."""
-        return self.path / ".wandb_api_key"
-
-    def script_path(self, job: str) -> Path:
-        """Return the path of a job's script."""
-        return self.path / f"{job}.sh"
-
-    def settings_path(self, job: str) -> Path:
-        """Return the path of a job's task file (``--args_method=yaml``)."""
-        return self.path / f"{job}.yaml"
-
-    def output_path(self, job: str) -> Path:
-        """Return the path of a job's output: stdout and stderr on SLURM, stderr in tmux."""
-        return self.path / f"{job}.out"
-
-    def exit_code_path(self, job: str) -> Path:
-        """Return the path of the file to which a job writes its exit code."""
-        return self.path / f"{job}.exit"
-
-    def window_state_path(self, job: str) -> Path:
-        """Return the path of the file that a job's tmux window locks while the job is pending or running."""
-        return self.path / f"{job}.window"
+    def job_file(self, job: str, suffix: JobSuffix) -> Path:
+        """Return the path of a job's file."""
+        return self.path / f"{job}{suffix}"
 
     def read_status(self, job: str) -> dict[str, Any]:
         """Return the content of a run's ``status.json``; empty if it cannot be read."""
@@ -78,7 +65,7 @@ class StudyFolder:
     def read_exit_code(self, job: str) -> int | None:
         """Return the exit code of a job, or None if it has not written one."""
         try:
-            return int(self.exit_code_path(job).read_text())
+            return int(self.job_file(job, ".exit").read_text())
         except (OSError, ValueError):
             return None
 
@@ -100,11 +87,7 @@ class StudyFolder:
             lock.release()
 
     def write(self, path: Path, text: str, mode: int = 0o644) -> None:
-        """Write a file of the study atomically.
-
-        Raises:
-            UserError: if the file cannot be written.
-        """
+        """Write a file of the study atomically, or raise a UserError."""
 
         def create(temporary: Path) -> None:
             with open(temporary, "w", opener=lambda name, flags: os.open(name, flags, mode)) as file:
@@ -117,9 +100,9 @@ class StudyFolder:
 
     def archive_previous(self, job: str) -> None:
         """Remove a job's previous exit code and rename its previous output."""
-        self.exit_code_path(job).unlink(missing_ok=True)
-        if self.output_path(job).exists():
-            self.output_path(job).replace(self.path / f"{job}.out.before")
+        self.job_file(job, ".exit").unlink(missing_ok=True)
+        if (output := self.job_file(job, ".out")).exists():
+            output.replace(self.path / f"{job}.out.before")
 
     def read_metadata(self) -> StudyMetadata:
         """Return the study's metadata; empty if nothing was launched yet.
@@ -139,19 +122,11 @@ class StudyFolder:
         return metadata
 
     def write_metadata(self, metadata: StudyMetadata) -> None:
-        """Write the study's metadata.
-
-        Raises:
-            UserError: if the file cannot be written.
-        """
+        """Write the study's metadata, or raise a UserError."""
         self.write(self.path / METADATA_FILE, json.dumps(asdict(metadata), indent=1) + "\n")
 
     def require_exists(self) -> StudyFolder:
-        """Return this folder if the study exists.
-
-        Raises:
-            UserError: if it does not; the message suggests similar names.
-        """
+        """Return this folder, or raise a UserError that suggests similar names if there is no such study."""
         if not (self.path / METADATA_FILE).is_file():
             names = sorted(path.parent.name for path in self.path.parent.glob(f"*/{METADATA_FILE}"))
             hint = did_you_mean(self.name, names) or (f"; existing studies: {', '.join(names[:20])}" if names else "")
@@ -160,11 +135,7 @@ class StudyFolder:
 
 
 def check_study_name(name: str, flag: str = "prefix") -> None:
-    """Check that the name of a study, given by `flag`, is a valid folder name.
-
-    Raises:
-        UserError: if it is not.
-    """
+    """Raise a UserError unless the name of a study, given by `flag`, is a valid folder name."""
     if not name or Path(name).name != name or name in (".", ".."):
         raise UserError(f"--{flag}={name}: must be a name, not a path")
     if len(name.encode()) > MAX_NAME_BYTES:

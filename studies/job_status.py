@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from milozero.studies.folder import StudyFolder, StudyMetadata
 from milozero.studies.jobs import Job
-from milozero.studies.launchers.base import launcher_class
+from milozero.studies.launchers.base import Launcher, launcher_class
 from milozero.tracking.csv import read_last_values
 
 STATE_COLORS = {"pending": "yellow", "running": "cyan", "finished": "green", "stopped": "magenta", "failed": "red"}
@@ -44,16 +44,17 @@ def read_job_status(folder: StudyFolder, metadata: StudyMetadata) -> list[JobSta
         UserError: if a launcher cannot report which jobs are active.
     """
     active: dict[str, str] = {}
-    for deployment in {job["deployment"] for job in metadata.jobs.values() if job["job_id"]}:
-        launcher = launcher_class(deployment)(folder, metadata.launch_config(deployment))
-        active |= launcher.active(started_jobs(metadata, deployment))
+    for launcher, job_ids in started_jobs(folder, metadata):
+        active |= launcher.active(job_ids)
     return [_read_status(folder, name, job, active.get(name)) for name, job in metadata.jobs.items()]
 
 
-def started_jobs(metadata: StudyMetadata, deployment: str) -> dict[str, str]:
-    """Return name → job id of the jobs that a launcher has started."""
-    jobs = {name: job["job_id"] for name, job in metadata.jobs.items() if job["deployment"] == deployment}
-    return {name: job_id for name, job_id in jobs.items() if job_id}
+def started_jobs(folder: StudyFolder, metadata: StudyMetadata) -> Iterator[tuple[Launcher, dict[str, str]]]:
+    """Yield each launcher that has started jobs, and their names → job ids."""
+    started = {name: job for name, job in metadata.jobs.items() if job["job_id"]}
+    for deployment in sorted({job["deployment"] for job in started.values()}):
+        job_ids = {name: job["job_id"] for name, job in started.items() if job["deployment"] == deployment}
+        yield launcher_class(deployment)(folder, metadata.launch_config(deployment=deployment)), job_ids
 
 
 def _read_status(folder: StudyFolder, name: str, job: Mapping[str, Any], active: str | None) -> JobStatus:
@@ -64,14 +65,14 @@ def _read_status(folder: StudyFolder, name: str, job: Mapping[str, Any], active:
     metrics: dict[str, Any] = {key: status[key] for key in ("iteration", "timesteps") if key in status}
     metrics |= read_last_values(logs / "progress.csv")  # written more often
     progress = compute_progress(metrics, job["settings"])
-    return JobStatus(name, state, reason, progress, metrics, log if log.exists() else folder.output_path(name))
+    return JobStatus(name, state, reason, progress, metrics, log if log.exists() else folder.job_file(name, ".out"))
 
 
 def _infer_state(
     folder: StudyFolder, name: str, job: Mapping[str, Any], status: Mapping[str, Any], active: str | None
 ) -> tuple[str, str]:
     """Return the state of a job and the reason for it."""
-    output = folder.output_path(name)
+    output = folder.job_file(name, ".out")
     has_begun = (folder.data_dir / "logs" / name).exists() or bool(read_tail(output))
     run_state, reason, code = status.get("state"), str(status.get("reason", "")), folder.read_exit_code(name)
     if active:  # first: the status.json of an extended run still reads "finished"

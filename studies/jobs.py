@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from milozero.experiment.settings import INPUT_PATHS, Settings, all_settings_nam
 from milozero.helpers.config.task_file import read_yaml
 from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import UserError, did_you_mean
+from milozero.helpers.progress import with_progress
 from milozero.studies.config import DEFAULT_NUM_WORKERS, MAX_JOBS, StudyConfig
 from milozero.tracking.names import check_wandb_name
 
@@ -55,13 +56,10 @@ class Job:
         return cls(name, settings_from_metadata(dict(values)))
 
 
-def build_jobs(
-    study: StudyConfig, project: str = "", with_progress: Callable[[Sequence[Any]], Iterable[Any]] = iter
-) -> list[Job]:
+def build_jobs(study: StudyConfig, project: str = "") -> list[Job]:
     """Return the jobs of a study, after checking that each could start.
 
-    They log to the Weights & Biases `project` unless the study or the task file names another. `with_progress` wraps
-    a sequence, e.g. to show a progress bar.
+    They log to the Weights & Biases `project` unless the study or the task file names another.
 
     Raises:
         UserError: if a job could not start.
@@ -77,7 +75,7 @@ def build_jobs(
         raise UserError(f"the study has {count} jobs; the maximum is {MAX_JOBS}")
     jobs, validator = [], JobValidator()
     axes = itertools.product(env_ids, demo_counts, enumerate(trials), range(study.num_seeds))
-    for env_id, num_demos, (trial, drawn), seed in with_progress(list(axes)):
+    for env_id, num_demos, (trial, drawn), seed in with_progress(list(axes), "checking"):
         name = f"{study.prefix}.{_to_file_name(env_id)}"
         if num_demos is not None:
             name += f".demos{num_demos:02}"
@@ -186,11 +184,10 @@ class JobValidator:
         self._checked: set[tuple[Any, ...]] = set()
 
     def check(self, settings: Settings) -> None:
-        """Check that a job could start.
+        """Raise a UserError unless a job could start.
 
-        Raises:
-            UserError: if the environment cannot be made, the algorithm does not support its actions, or
-                demonstrations or teacher checkpoints are missing or do not match it.
+        The environment must exist, the algorithm must support its actions, and demonstrations and teacher
+        checkpoints must match it.
         """
         env_id, kwargs = settings.train.env_id, settings.common.env_kwargs
         if (env_id, kwargs) not in self._spaces:

@@ -18,7 +18,7 @@ class Launcher(Protocol):
 
         launcher.check(jobs)
         for job in jobs:
-            folder.write(folder.script_path(job.name), launcher.script(job, arguments))
+            folder.write(folder.job_file(job.name, ".sh"), launcher.script(job, arguments))
         job_ids = dict(launcher.start(jobs))
         launcher.active(job_ids)
         launcher.stop(job_ids, timeout=120)
@@ -30,11 +30,7 @@ class Launcher(Protocol):
     initial_job_id: str  # of a job that is about to start; empty if `start` assigns the id
 
     def check(self, jobs: Sequence[Job]) -> None:
-        """Check that jobs can start here.
-
-        Raises:
-            UserError: if something is missing.
-        """
+        """Raise a UserError if something that the jobs need to start is missing."""
 
     def script(self, job: Job, arguments: Sequence[str]) -> str:
         """Return the text of a job's script, for `arguments` of ``main.py``."""

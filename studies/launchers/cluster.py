@@ -109,19 +109,15 @@ def _parse_cluster(settings: Mapping[str, Any]) -> Cluster:
 
 
 def _calibers_section(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    section = _check_mapping(name, settings.get(name))
+    section = settings.get(name, {})
+    if section == "":  # the key has no value
+        return {}
+    if not isinstance(section, dict):
+        raise UserError(f"{name} must contain 'name: value' lines")
     for caliber in section:
         if caliber not in CALIBERS:
             raise UserError(f"{name}: unknown caliber '{caliber}'{did_you_mean(caliber, CALIBERS)}")
     return section
-
-
-def _check_mapping(name: str, value: Any) -> dict[str, Any]:
-    if not value and not isinstance(value, list):
-        return {}
-    if not isinstance(value, dict):
-        raise UserError(f"{name} must contain 'name: value' lines")
-    return value
 
 
 def _check_texts(name: str, value: Any) -> list[str]:

@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -85,39 +86,27 @@ def core_queue(locks: Path) -> Iterator[None]:
                 file.close()
 
 
+@dataclass
 class JobRunner:
-    """Runs one job.
+    """Runs one job."""
 
-    Args:
-        folder: folder of the study.
-        job: name of the job.
-        num_workers: cores that the job needs; it gets at most those of this machine.
-        signal_debounce: seconds within which signals count as one request.
-        term_timeout: seconds between SIGTERM and SIGKILL.
-    """
+    folder: Path  # of the study
+    job: str
+    num_workers: int  # the cores that the job needs; it gets at most those of this machine
+    signal_debounce: float = SIGNAL_DEBOUNCE_S  # signals within this time count as one request
+    term_timeout: float = TERM_TIMEOUT_S  # between SIGTERM and SIGKILL
+    _process: subprocess.Popen[bytes] | None = None
+    _stop_time: float | None = None  # of the first request
+    _kill: bool = False
 
-    def __init__(
-        self,
-        folder: Path,
-        job: str,
-        num_workers: int,
-        *,
-        signal_debounce: float = SIGNAL_DEBOUNCE_S,
-        term_timeout: float = TERM_TIMEOUT_S,
-    ) -> None:
-        self._signal_debounce, self._term_timeout = signal_debounce, term_timeout
-        self._folder, self._job = folder, job
-        self._cores = sorted(os.sched_getaffinity(0))
-        self._num_cores = min(num_workers, len(self._cores))
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stop_time: float | None = None  # of the first request
-        self._kill = False
-        self._state_file = os.open(folder / f"{job}.window", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    def __post_init__(self) -> None:
+        path = self.folder / f"{self.job}.window"
+        self._state_file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def run(self) -> int:
         """Wait for cores, run the job, and return its exit code."""
         if not self._lock_job():
-            print_line(f"{self._job} already has a window")
+            print_line(f"{self.job} already has a window")
             return 2
         for number in STOP_SIGNALS:
             signal.signal(number, self._handle_signal)
@@ -134,7 +123,7 @@ class JobRunner:
         except OSError as error:  # e.g. the lock folder belongs to another user, or the disk is full
             line = f"error: {error}"
             print_line(line)
-            with contextlib.suppress(OSError), (self._folder / f"{self._job}.out").open("a") as file:
+            with contextlib.suppress(OSError), (self.folder / f"{self.job}.out").open("a") as file:
                 file.write(f"{line}\n")
             code = 1
         self._write_exit_code(code)
@@ -160,7 +149,7 @@ class JobRunner:
     def _write_exit_code(self, code: int) -> None:
         """Write how the job ended; this program still holds the job's lock until it exits."""
         with contextlib.suppress(OSError):
-            (self._folder / f"{self._job}.exit").write_text(f"{code}\n")
+            (self.folder / f"{self.job}.exit").write_text(f"{code}\n")
             self._write_state(STATE_DONE)
 
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
@@ -174,7 +163,7 @@ class JobRunner:
             self._stop_time = now
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGUSR1)
-        elif now - self._stop_time > self._signal_debounce:
+        elif now - self._stop_time > self.signal_debounce:
             self._kill = True
 
     @contextlib.contextmanager
@@ -184,16 +173,18 @@ class JobRunner:
         locks.mkdir(mode=0o700, exist_ok=True)
         if locks.lstat().st_uid != os.getuid():
             raise PermissionError(f"{locks} belongs to another user")
-        print_line(f"waiting for {self._num_cores} of {len(self._cores)} cores")
+        cores = sorted(os.sched_getaffinity(0))
+        num_cores = min(self.num_workers, len(cores))
+        print_line(f"waiting for {num_cores} of {len(cores)} cores")
         with contextlib.ExitStack() as core_locks:
             acquired: list[int] = []
             with core_queue(locks):
-                while len(acquired) < self._num_cores:
-                    for core in self._cores:
-                        if len(acquired) < self._num_cores and (file := try_to_lock(locks / f"core-{core}")):
+                while len(acquired) < num_cores:
+                    for core in cores:
+                        if len(acquired) < num_cores and (file := try_to_lock(locks / f"core-{core}")):
                             core_locks.enter_context(file)
                             acquired.append(core)
-                    time.sleep(POLL_INTERVAL_S if len(acquired) < self._num_cores else 0)
+                    time.sleep(POLL_INTERVAL_S if len(acquired) < num_cores else 0)
             yield acquired
 
     def _run_script(self, cores: list[int]) -> int:
@@ -202,7 +193,7 @@ class JobRunner:
         start = time.monotonic()
         # In its own session: on the window's Ctrl-C, mpiexec would kill its workers.
         process = subprocess.Popen(
-            ["bash", self._folder / f"{self._job}.sh"],
+            ["bash", self.folder / f"{self.job}.sh"],
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -216,16 +207,16 @@ class JobRunner:
             self._kill = self._stop_time is not None and time.monotonic() > self._stop_time + SAVE_TIMEOUT_S
             time.sleep(0.1)
         self._end_processes(process)
-        copier.join(self._term_timeout)
+        copier.join(self.term_timeout)
         code = process.returncode
         code = 128 - code if code < 0 else code
         stopped = ", stopped on request" if self._stop_time is not None else ""
-        print_line(f"\n{self._job}: exit code {code} after {time.monotonic() - start:.0f} s{stopped}")
+        print_line(f"\n{self.job}: exit code {code} after {time.monotonic() - start:.0f} s{stopped}")
         return code
 
     def _copy_stderr(self, stream: IO[bytes]) -> None:
         """Copy the job's stderr to the window and to a file: a window keeps only its last lines."""
-        with stream, (self._folder / f"{self._job}.out").open("ab", buffering=0) as file:
+        with stream, (self.folder / f"{self.job}.out").open("ab", buffering=0) as file:
             for line in stream:
                 for out in (file, sys.stderr.buffer):
                     with contextlib.suppress(OSError, ValueError):
@@ -237,11 +228,11 @@ class JobRunner:
         if process.poll() is None:
             process.terminate()  # docker forwards it to the container, but not SIGKILL
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(self._term_timeout)
+                process.wait(self.term_timeout)
         if process.poll() is None:
             process.kill()
             process.wait()
-        deadline = time.monotonic() + self._term_timeout  # workers exit by themselves when their launcher is gone
+        deadline = time.monotonic() + self.term_timeout  # workers exit by themselves when their launcher is gone
         while True:
             try:
                 pid, _ = os.waitpid(-1, os.WNOHANG)

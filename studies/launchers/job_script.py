@@ -85,11 +85,7 @@ def bind_mounts(folder: StudyFolder, env: LaunchEnv, sources: Sequence[str]) -> 
 
 
 def check_bind_mounts(jobs: Iterable[Job], folder: StudyFolder, env: LaunchEnv) -> None:
-    """Check that containers can mount the folders of `jobs`.
-
-    Raises:
-        UserError: if a path contains a colon or comma, which the mount options use as separators.
-    """
+    """Raise a UserError if the path of a folder to mount has a colon or comma, the separators of mount options."""
     for path in {str(env.root), str(folder.data_dir), *(path for job in jobs for path in job.settings.sources)}:
         if ":" in path or "," in path:
             raise UserError(f"--docker: cannot mount {path}: its name contains a colon or comma")

@@ -19,16 +19,9 @@ from milozero.helpers.logging import pluralize
 from milozero.studies.config import LaunchConfig
 from milozero.studies.folder import StudyFolder
 from milozero.studies.jobs import Job
+from milozero.studies.launchers import job_script
 from milozero.studies.launchers.cluster import Cluster, read_cluster
-from milozero.studies.launchers.job_script import (
-    WORKSPACE,
-    LaunchEnv,
-    bind_mounts,
-    check_bind_mounts,
-    container_command,
-    quote,
-    setup_lines,
-)
+from milozero.studies.launchers.job_script import WORKSPACE, LaunchEnv, quote
 
 MAX_ARRAY_SIZE = 1000  # jobs; Slurm's default limit is 1001
 MAX_SCANCEL_JOBS = 500  # job ids on one command line
@@ -76,17 +69,17 @@ def script(
     command = shlex.join(words)
     find_container = []
     if launch.docker:
-        mounts = bind_mounts(folder, env, job.settings.sources)
+        mounts = job_script.bind_mounts(folder, env, job.settings.sources)
         options = [*(["--nv"] if job.settings.common.cuda else [])]
         options += [word for mount in mounts for word in ("--bind", mount)]
-        options += ["--pwd", WORKSPACE, launch.docker_image, *container_command(words, launch)]
+        options += ["--pwd", WORKSPACE, launch.docker_image, *job_script.container_command(words, launch)]
         command = f'"$container" exec {shlex.join(options)}'
         missing = "{ echo 'error: neither apptainer nor singularity is installed on this node' >&2; exit 1; }"
         find_container = [f"container=$(command -v apptainer || command -v singularity) || {missing}"]
     # A terminated job may have been requeued and still needs its files.
     clear = '; [ "$code" = 143 ] || rm -f "$job.sh" "$job.yaml"' if launch.clear else ""
     lines = [
-        *header(job.name, job, launch, cluster, folder.output_path(job.name)),
+        *header(job.name, job, launch, cluster, folder.job_file(job.name, ".out")),
         "set -eo pipefail",
         f"job={quote(folder.path / job.name)}",
         'rm -f "$job.exit"',
@@ -95,7 +88,7 @@ def script(
         "trap 'exit 143' TERM",
         *(f"module load {quote(module)}" for module in cluster.modules),
         *cluster.commands,
-        *setup_lines(launch, folder, env),
+        *job_script.setup_lines(launch, folder, env),
         *find_container,
         f"status={quote(folder.data_dir / 'logs' / job.name / 'status.json')}",
         f"grace_s={cluster.calibers[launch.caliber].signal_lead_s // 2}",
@@ -132,17 +125,13 @@ class Slurm:
         return read_cluster(self._launch.cluster)
 
     def check(self, jobs: Sequence[Job]) -> None:
-        """Check that jobs can start here.
-
-        Raises:
-            UserError: if a program or image is missing, or Slurm rejects the resources.
-        """
+        """Raise a UserError if a program or image is missing, or if Slurm rejects the resources."""
         if not shutil.which("sbatch"):
             raise UserError("--deployment=slurm: sbatch is not installed; is this a cluster's login node?")
         if "\\" in str(self._folder.path):
             raise UserError(f"{self._folder.path}: Slurm does not support backslashes in paths")
         if self._launch.docker:
-            check_bind_mounts(jobs, self._folder, self._env)
+            job_script.check_bind_mounts(jobs, self._folder, self._env)
             image = self._launch.docker_image
             if "://" not in image and not os.path.exists(image):
                 raise UserError(f"--docker_image={image}: no such file; give the path of an image, or docker://NAME")
@@ -158,7 +147,7 @@ class Slurm:
         """Submit jobs, those with the same resources as one array; yield (name, job id) of each."""
         for group in group_by_resources(jobs):
             if len(group) == 1:
-                yield group[0].name, _submit(self._folder.script_path(group[0].name).read_text())
+                yield group[0].name, _submit(self._folder.job_file(group[0].name, ".sh").read_text())
                 continue
             number = _submit(array_script(group, self._launch, self._cluster, self._folder))
             yield from ((job.name, f"{number}_{index}") for index, job in enumerate(group))
@@ -199,7 +188,9 @@ class Slurm:
 
     def manual_command(self, name: str) -> str:
         """Return the command that starts one job."""
-        return f"env -u WANDB_API_KEY sbatch {quote(self._folder.script_path(name))}"  # Slurm stores the variables
+        return (
+            f"env -u WANDB_API_KEY sbatch {quote(self._folder.job_file(name, '.sh'))}"  # Slurm stores the variables
+        )
 
     def attach_command(self) -> str:
         """Return the command that shows the active jobs."""

@@ -15,26 +15,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import libtmux
 
 from milozero.helpers.errors import UserError, did_you_mean
 from milozero.helpers.logging import pluralize
 from milozero.studies.config import LaunchConfig
 from milozero.studies.folder import StudyFolder
 from milozero.studies.jobs import Job
-from milozero.studies.launchers import job_runner
-from milozero.studies.launchers.job_script import (
-    WORKSPACE,
-    LaunchEnv,
-    bind_mounts,
-    check_bind_mounts,
-    container_command,
-    quote,
-    setup_lines,
-)
-
-if TYPE_CHECKING:
-    import libtmux
+from milozero.studies.launchers import job_runner, job_script
+from milozero.studies.launchers.job_script import WORKSPACE, LaunchEnv, quote
 
 STUDY_OPTION = "@milozero"  # session option with the path of its study
 PLACEHOLDER_WINDOW = "(opening)"  # initial window of a session, which needs at least one
@@ -54,17 +45,17 @@ def script(job: Job, arguments: Sequence[str], launch: LaunchConfig, folder: Stu
         variables = {"OMPI_MCA_plm_rsh_agent": "sh", **ALLOW_ROOT, **NO_BINDING}
         variables["XDG_CACHE_HOME"] = f"{folder.data_dir}/cache"  # keeps compiled code after the container is removed
         passed = [*(f"{name}={value}" for name, value in variables.items()), *CONTAINER_ENV]
-        mounts = bind_mounts(folder, env, job.settings.sources)
+        mounts = job_script.bind_mounts(folder, env, job.settings.sources)
         command = [
             *("docker", "run", "--rm", "--init"),
             *(["--gpus", "all"] if job.settings.common.cuda else []),
             *(word for variable in passed for word in ("-e", variable)),
             *(word for mount in mounts for word in ("-v", mount)),
             *("-w", WORKSPACE, launch.docker_image),
-            *container_command(command, launch),
+            *job_script.container_command(command, launch),
         ]
     no_binding = [f"export {name}={value}" for name, value in NO_BINDING.items()]
-    lines = ["#!/usr/bin/env bash", "set -eo pipefail", *no_binding, *setup_lines(launch, folder, env)]
+    lines = ["#!/usr/bin/env bash", "set -eo pipefail", *no_binding, *job_script.setup_lines(launch, folder, env)]
     return "\n".join([*lines, f"exec {shlex.join(command)}", ""])
 
 
@@ -83,15 +74,11 @@ class Tmux:
         self._session_name = "".join("_" if c in ".:\\$" else c for c in folder.name)
 
     def check(self, jobs: Sequence[Job]) -> None:
-        """Check that jobs can start here.
-
-        Raises:
-            UserError: if a program or a conda environment is missing.
-        """
+        """Raise a UserError if a program or a conda environment is missing."""
         if not shutil.which("tmux"):
             raise UserError("--deployment=tmux: tmux is not installed (apt install tmux)")
         if self._launch.docker:
-            check_bind_mounts(jobs, self._folder, self._env)
+            job_script.check_bind_mounts(jobs, self._folder, self._env)
             if not shutil.which("docker"):
                 raise UserError("--docker: docker is not installed")
         elif self._launch.conda_env:
@@ -105,8 +92,6 @@ class Tmux:
 
     def start(self, jobs: Sequence[Job]) -> Iterator[tuple[str, str]]:
         """Open a window for each job; yield (name, job id) once it is in the queue."""
-        import libtmux
-
         try:
             session = self._find_session() or self._create_session()
             for job in jobs:
@@ -119,8 +104,6 @@ class Tmux:
 
     def _find_session(self) -> libtmux.Session | None:
         """Return this study's session; studies in other folders may have the same name."""
-        import libtmux
-
         server = libtmux.Server()
         for line in server.cmd("list-sessions", "-F", f"#{{session_id}} #{{{STUDY_OPTION}}}").stdout:
             session_id, _, path = line.partition(" ")
@@ -129,8 +112,6 @@ class Tmux:
         return None
 
     def _create_session(self) -> libtmux.Session:
-        import libtmux
-
         columns, rows = WINDOW_SIZE
         server = libtmux.Server()
         taken = set(server.cmd("list-sessions", "-F", "#{session_name}").stdout)
@@ -165,14 +146,11 @@ class Tmux:
 
     def _read_window_state(self, name: str) -> dict[str, Any]:
         """Return the state that a job's runner has written; empty unless the runner is alive and holds the lock."""
-        try:
-            with self._folder.window_state_path(name).open() as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return dict(json.loads(file.read() or "{}"))
-        except (OSError, ValueError):
-            pass
+        with contextlib.suppress(OSError, ValueError), self._folder.job_file(name, ".window").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return dict(json.loads(file.read() or "{}"))
         return {}
 
     def active(self, job_ids: Mapping[str, str]) -> dict[str, str]:
@@ -181,13 +159,7 @@ class Tmux:
         return {name: state for name, state in states.items() if state and state != job_runner.STATE_DONE}
 
     def stop(self, job_ids: Mapping[str, str], timeout: float) -> None:
-        """Ask jobs to save and stop, kill those that have not stopped after `timeout` seconds, and close the session.
-
-        Raises:
-            UserError: if jobs run on another machine or do not stop.
-        """
-        import libtmux
-
+        """Ask jobs to save and stop, kill those that have not after `timeout` seconds, and close the session."""
         pids: set[int] = set()
         for seconds in (timeout, KILL_TIMEOUT_S):
             states = [state for name in job_ids if (state := self._read_window_state(name)).get("pid")]
@@ -208,29 +180,18 @@ class Tmux:
             if session := self._find_session():
                 session.kill()
         deadline = time.monotonic() + KILL_TIMEOUT_S  # for the runners, whose jobs have ended, to exit
-        while any(map(process_exists, pids)) and time.monotonic() < deadline:
+        while any(os.path.exists(f"/proc/{pid}") for pid in pids) and time.monotonic() < deadline:
             time.sleep(0.05)
 
     def manual_command(self, name: str) -> str:
         """Return the command that starts one job."""
-        return f"bash {quote(self._folder.script_path(name))}"
+        return f"bash {quote(self._folder.job_file(name, '.sh'))}"
 
     def attach_command(self) -> str:
         """Return the command that shows the active jobs."""
         session = self._find_session()
         name = session.session_name if session else self._session_name
         return f"tmux attach -t {quote(f'={name}')}"
-
-
-def process_exists(pid: int) -> bool:
-    """Return whether a process exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def escape_semicolon(word: str) -> str:
@@ -244,11 +205,7 @@ def escape(name: str) -> str:
 
 
 def check_conda(conda: str, name: str) -> None:
-    """Check that a conda environment exists.
-
-    Raises:
-        UserError: if it does not; the message suggests similar names.
-    """
+    """Raise a UserError, which suggests similar names, unless a conda environment exists."""
     try:
         result = subprocess.run([conda, "env", "list", "--json"], capture_output=True, text=True, check=True)
         paths = json.loads(result.stdout)["envs"]

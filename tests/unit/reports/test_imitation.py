@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from milozero.reports import figures, imitation, page
-from milozero.reports.runs import read_runs
+from milozero.reports import figures, page, tables
+from milozero.reports.runs import mean_expert_return, read_runs
 from milozero.reports.scores import build_study, score_rows
 from tests.support import runs as logs
 
@@ -23,8 +23,9 @@ def gail(tmp_path, name, score, **settings):
 
 
 def texts(tmp_path):
-    table = imitation.imitation_table(score_rows(study(tmp_path)))
-    return table.head, {row[1].text: [cell.text for cell in row[2:]] for row in table.rows}
+    table = tables.imitation_table(score_rows(study(tmp_path)))
+    rows = {row["method"].text: [cell.text for cell in list(row.values())[2:]] for row in table.rows}
+    return list(table.rows[0]), rows
 
 
 def test_percentage_is_the_final_score_over_the_expert_return_and_ablations_have_columns(tmp_path):
@@ -54,11 +55,11 @@ def test_without_ablations_there_are_no_columns_for_them(tmp_path):
 def test_runs_without_an_expert_and_experts_without_a_positive_return(tmp_path):
     logs.log_run(tmp_path, "s.ppo", evaluations=[1.0, 2.0])
     ppo = study(tmp_path)
-    assert imitation.imitation_table(score_rows(ppo)) is None
+    assert tables.imitation_table(score_rows(ppo)) is None
     assert 'id="imitation"' not in page.render_page(ppo, "s", tmp_path).decode()
-    assert math.isnan(imitation.mean_expert_return(ppo.runs))
-    assert imitation.percentage_cell(-3.0, -5.0).text == "–"
-    assert imitation.percentage_cell(1.0, 0.0).text == "–"
+    assert math.isnan(mean_expert_return(ppo.runs))
+    assert tables.percentage_cell(-3.0, -5.0).text == "–"
+    assert tables.percentage_cell(1.0, 0.0).text == "–"
 
 
 def test_page_has_an_imitation_section_and_draws_the_expert(tmp_path):

@@ -11,10 +11,10 @@ import imageio.v2
 import pytest
 
 from milozero.helpers.logging import format_duration
-from milozero.reports import figures, page, tables, videos
+from milozero.reports import figures, page, scores, tables, videos
+from milozero.reports.figures import GRAY, STYLES
 from milozero.reports.runs import read_runs
 from milozero.reports.scores import build_study
-from milozero.reports.styles import GRAY, MAX_STYLES
 from tests.support import runs as logs
 
 HOSTILE = "<script>alert(1)</script> \"'&$x_1$ {{ 7 }} é漢‮"
@@ -131,20 +131,22 @@ def test_runs_without_measurements_still_give_a_page(tmp_path):
 
 
 def test_worst_methods_are_gray_if_there_are_more_methods_than_styles(tmp_path):
-    for i in range(MAX_STYLES + 2):
+    for i in range(len(STYLES) + 2):
         logs.log_run(tmp_path, f"s.{i:03}", evaluations=[0.0, float(i % 20) + i / 100], gamma=0.5 + i / 100)
     many = study(tmp_path)
-    styles = page.choose_styles(many, page.score_rows(many))
+    styles = page.choose_styles(many, scores.score_rows(many))
     gray = [label for label, style in styles.items() if style.color == GRAY]
     assert gray == ["ppo gamma=0.5", "ppo gamma=0.7"]  # 0 and 20, whose scores are 0 and 0.2
-    assert len(set(styles.values())) == MAX_STYLES + 1
+    assert len(set(styles.values())) == len(STYLES) + 1
     assert "The 2 methods with the lowest final scores are gray." in html(tmp_path)
 
 
 def test_svg_is_well_formed_and_has_a_label_for_screen_readers(whole):
     sweep = study(whole)
     styles = page.choose_styles(sweep, [])
-    svg = figures.render_curves("<A>", page.build_curves(sweep, "Ant-v5", "eval_return"), styles, "evaluation return")
+    svg = figures.render_curves(
+        "<A>", scores.build_curves(sweep, "Ant-v5", "eval_return"), styles, "evaluation return"
+    )
     root = ET.fromstring(svg.replace("<svg", '<svg xmlns="x"', 1))
     assert root.attrib["aria-label"] == "Evaluation return over environment steps on <A>"
     assert "var(--m0)" in svg
@@ -177,10 +179,10 @@ def test_axis_of_a_sweep_is_logarithmic_if_values_span_a_wide_range():
 def test_trials_are_ranked_on_each_environment(whole):
     sweep = study(whole)
     table = tables.trials_table(sweep, sweep.methods, "Ant-v5")
-    assert table.head == ("rank", "trial", "IQM", "seeds", "p_lr")
-    assert [row[1].text for row in table.rows] == ["trial000", "trial001"]  # equal scores keep their order
-    assert [row[4].value for row in table.rows] == [1e-5, 1e-3]
-    assert [row[2].best for row in table.rows] == [True, False]
+    assert list(table.rows[0]) == ["rank", "trial", "IQM", "seeds", "p_lr"]
+    assert [row["trial"].text for row in table.rows] == ["trial000", "trial001"]  # equal scores keep their order
+    assert [row["p_lr"].value for row in table.rows] == [1e-5, 1e-3]
+    assert [row["IQM"].best for row in table.rows] == [True, False]
 
 
 def test_best_trial_is_first_and_best_method_of_each_environment_is_highlighted(tmp_path):
@@ -189,22 +191,21 @@ def test_best_trial_is_first_and_best_method_of_each_environment_is_highlighted(
         logs.log_run(tmp_path, f"s.Ant.trial{trial:03}", "Ant-v5", p_lr=p_lr, evaluations=[0.0, -last])
     sweep = study(tmp_path)
     ranked = tables.trials_table(sweep, sweep.methods, "Hopper-v5").rows
-    assert [[cell.text for cell in row[:3]] for row in ranked] == [
+    assert [[cell.text for cell in list(row.values())[:3]] for row in ranked] == [
         ["1", "trial001", "9.00"],
         ["2", "trial002", "5.00"],
         ["3", "trial000", "2.00"],
     ]
-    highlighted = [
-        row[0].text + row[1].text for row in tables.scores_table(page.score_rows(sweep)).rows if row[3].best
-    ]
-    assert highlighted == ["Ant-v5ppo p_lr=0.1", "Hopper-v5ppo p_lr=0.2"]
+    scored = tables.scores_table(scores.score_rows(sweep)).rows
+    highlighted = [(row["environment"].text, row["method"].text) for row in scored if row["IQM"].best]
+    assert highlighted == [("Ant-v5", "ppo p_lr=0.1"), ("Hopper-v5", "ppo p_lr=0.2")]
 
 
 def test_time_table_has_time_per_run_and_total_time(tmp_path):
     for seed in (0, 1):
         logs.log_run(tmp_path, f"s.{seed}", seed=seed, training=[1.0] * (10 + 10 * seed))
     (row,) = tables.time_table(study(tmp_path)).rows
-    assert [cell.text for cell in row[2:]] == ["2", "1", "15,000", "30 s", "60 s", "500"]
+    assert [cell.text for cell in list(row.values())[2:]] == ["2", "1", "15,000", "30 s", "60 s", "500"]
 
 
 @pytest.mark.parametrize(

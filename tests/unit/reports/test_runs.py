@@ -64,7 +64,7 @@ def test_last_row_of_a_duplicate_step_counts(tmp_path):
 def test_read_run_matches_its_log(tmp_path):
     logs.log_run(tmp_path, "s.trial007.seed03", seed=3, evaluations=[10, 20, 15], p_lr=0.01)
     (run,) = runs.read_runs(tmp_path, "s")
-    assert (run.env_id, run.algo, run.seed, run.trial) == ("Hopper-v5", "ppo", "3", "007")
+    assert (run.env_id, run.algo, run.config["seed"], run.trial) == ("Hopper-v5", "ppo", 3, "007")
     assert (run.state, run.reason, run.problems) == ("finished", "", ())
     assert (run.steps, run.count("iteration"), run.speed) == (6000, 6, 500)
     assert (run.score("eval_return"), run.best("eval_return")) == (15, 20)
@@ -173,8 +173,8 @@ def test_job_that_has_not_started_is_a_run_too(study, tmp_path):
 
 def test_launcher_reports_why_a_job_failed(study, tmp_path):
     logs.write_status(tmp_path / "logs/st.a", "running")
-    study.exit_code_path("st.a").write_text("137")
-    study.output_path("st.a").write_text("error: no memory\n")
+    study.job_file("st.a", ".exit").write_text("137")
+    study.job_file("st.a", ".out").write_text("error: no memory\n")
     assert state(tmp_path, "st.a") == ("failed", "exit code 137: error: no memory")
 
 

@@ -99,8 +99,6 @@ def test_curves_that_share_one_step_or_none():
     assert (steps.tolist(), values.tolist()) == ([10], [[4], [1]])
     later = np.array([30.0, 40.0]), np.array([0.0, 0.0])
     assert statistics.interpolate_curves([line, later])[1].shape == (2, 0)
-    assert statistics.interpolate_curves([line, (np.empty(0), np.empty(0))])[0].shape == (0,)
-    assert statistics.interpolate_curves([])[0].shape == (0,)
 
 
 def test_normalized_scores_range_from_the_worst_run_to_the_best():

@@ -26,9 +26,9 @@ def job_with(folder, job_id="here", status=None, rows="", code=None, output=""):
     if rows:
         (logs / "progress.csv").write_text(rows)
     if code is not None:
-        folder.exit_code_path("s.j").write_text(f"{code}\n")
+        folder.job_file("s.j", ".exit").write_text(f"{code}\n")
     if output:
-        folder.output_path("s.j").write_text(output)
+        folder.job_file("s.j", ".out").write_text(output)
     metadata = StudyMetadata({}, {"s.j": {"settings": SETTINGS, "deployment": "tmux", "job_id": job_id}})
     (job,) = job_status.read_job_status(folder, metadata)
     return job

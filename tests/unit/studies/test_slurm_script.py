@@ -71,7 +71,7 @@ class Scene:
         cluster = Cluster({"short": Caliber("00:00:04", "x", "y")}, **site or {})
         launch_env = LaunchEnv(self.folder, Path(sys.executable), "conda")
         text = slurm.script(Job("j", parse([])), ["--x"], LaunchConfig(clear=clear), cluster, folder, launch_env)
-        path = folder.script_path("j")
+        path = folder.job_file("j", ".sh")
         path.write_text(text)
         environment = (
             os.environ | {"PATH": f"{self.folder}/programs:{os.environ['PATH']}", "SLURM_JOB_ID": "17"} | dict(array)

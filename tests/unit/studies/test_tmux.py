@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from milozero.studies.config import LaunchConfig
 from milozero.studies.folder import StudyFolder
 from milozero.studies.jobs import Job
 from milozero.studies.launchers import tmux
-from milozero.studies.launchers.tmux import Tmux, check_conda, escape, escape_semicolon, process_exists
+from milozero.studies.launchers.tmux import Tmux, check_conda, escape, escape_semicolon
 
 CONDA = """#!/bin/sh
 [ "$*" = "env list --json" ] || exit 3
@@ -61,11 +62,6 @@ def test_failing_conda_is_an_error(conda, text):
         file.write(text)
     with pytest.raises(UserError, match="--conda_env=x: `conda env list` failed"):
         check_conda(conda, "x")
-
-
-def test_process_exists():
-    assert process_exists(1)
-    assert not process_exists(2**22 + 1)  # above Linux's largest id
 
 
 class Server:
@@ -122,7 +118,7 @@ def test_session_is_found_by_the_path_of_its_study(server, folder):
 
 
 def test_job_has_started_once_its_window_is_in_the_queue(server, folder):
-    with folder.window_state_path("j").open("w+") as file:
+    with folder.job_file("j", ".window").open("w+") as file:
         file.write('{"state": "pending"}')
         file.flush()
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -132,7 +128,7 @@ def test_job_has_started_once_its_window_is_in_the_queue(server, folder):
 
 
 def test_job_has_started_if_it_has_already_ended(server, folder):
-    folder.exit_code_path("j").write_text("0\n")
+    folder.job_file("j", ".exit").write_text("0\n")
     assert list(Tmux(folder, LaunchConfig()).start([Job("j", parse([]))])) == [("j", socket.gethostname())]
 
 
@@ -149,7 +145,7 @@ def test_stop_closes_the_session_of_a_study_without_active_jobs(server, folder):
 
 def test_job_that_does_not_stop_is_an_error_and_keeps_the_session(server, folder, monkeypatch):
     monkeypatch.setattr(tmux, "KILL_TIMEOUT_S", 0.1)
-    with folder.window_state_path("j").open("w+") as file:
+    with folder.job_file("j", ".window").open("w+") as file:
         json.dump({"state": "running", "pid": 2**22 + 1, "host": socket.gethostname()}, file)
         file.flush()
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -175,10 +171,10 @@ time.sleep(0.5)
 
 def test_stop_waits_until_the_job_runners_have_exited(server, folder):
     with subprocess.Popen(
-        [sys.executable, "-c", WINDOW, str(folder.window_state_path("j"))], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WINDOW, str(folder.job_file("j", ".window"))], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "ready\n"
         threading.Thread(target=process.wait).start()  # as tmux does
         Tmux(folder, LaunchConfig()).stop({"j": "here"}, 5.0)
-        assert not process_exists(process.pid)
+        assert not os.path.exists(f"/proc/{process.pid}")
     assert server.killed == ["$3"]
