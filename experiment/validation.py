@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from milozero.experiment.settings import EvalConfig, Settings, settings_names
+from milozero.experiment.settings import EvalConfig, Settings, used_settings
 from milozero.helpers.errors import UserError
 from milozero.tracking.names import check_wandb_name, parse_run_path
 
@@ -61,7 +61,7 @@ def _validate_evaluation(config: EvalConfig, *, tensorboard: bool) -> None:
 def _validate_reader(settings: Settings) -> None:
     """Check the settings of tasks that only read: list_envs, demos, report."""
     task = settings.common.task
-    own = settings_names(task, "") - set(vars(settings.common))
+    own = used_settings(task, settings.train.algo).keys() - vars(settings.common).keys()
     if unused := sorted(settings.explicit - own - EVERY_TASK):
         raise UserError(f"--{unused[0]} has no effect on --task={task}")
     if task == "demos" and not settings.imitation.expert_path:
