@@ -195,7 +195,7 @@ def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) 
                 entity=tracking.wandb_entity,
                 name=experiment.name,
                 group=experiment.group,
-                config=experiment.metadata(comm.size),
+                config=experiment.metadata(),
                 data=Path(experiment.settings.common.data_dir),
                 run_id=experiment.run_id,
                 files=[experiment.checkpoints / name for name in ("best.pt", "last.pt", "config.yaml")],

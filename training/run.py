@@ -79,7 +79,7 @@ class Training:
 
     def _content(self, workers: list[Any]) -> dict[str, Any]:
         return {
-            "config": self.experiment.metadata(self.comm.size),
+            "config": self.experiment.metadata(),
             "agent": self.agent.state_dict(),
             "counters": vars(self.counters).copy(),
             "workers": workers,
