@@ -75,7 +75,7 @@ class Training:
             self._pending["last"] = ("last", data)
         self._write()
         if self.comm.rank == 0:
-            self.status.mark_running()
+            self.status.write("running", "", unless_ended=True)
 
     def _content(self, workers: list[Any]) -> dict[str, Any]:
         return {
