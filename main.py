@@ -39,9 +39,9 @@ def train(settings: Settings, launch: Launch) -> None:
 
 def evaluate(settings: Settings, launch: Launch) -> None:
     """Evaluate a checkpoint."""
-    from milozero.evaluation import task
+    from milozero.evaluation import evaluate
 
-    task.evaluate(settings, launch)
+    evaluate.evaluate(settings, launch)
 
 
 def list_envs(settings: Settings, launch: Launch) -> None:
