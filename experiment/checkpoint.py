@@ -212,3 +212,15 @@ def prune(folder: Path, keep: int, iteration: int) -> None:
     for name in iterations[:-keep] if keep else []:
         with contextlib.suppress(OSError):  # the next call tries again
             (folder / file_name(name)).unlink()
+
+
+def read_metadata(checkpoints: Path) -> dict[str, Any] | None:
+    """Return the metadata in a folder of checkpoints; None if it is missing or unreadable."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # written in C, ten times faster
+    try:
+        content = yaml.load((checkpoints / "config.yaml").read_text(), loader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -11,7 +11,7 @@ from typing import Any
 
 from milozero import environments
 from milozero.agents import AGENTS
-from milozero.experiment.metadata import read_metadata
+from milozero.experiment.checkpoint import read_metadata
 from milozero.experiment.settings import (
     TASKS,
     CommonConfig,
