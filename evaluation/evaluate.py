@@ -180,18 +180,16 @@ def track_evaluation(
     settings: Settings, name: str, results: dict[str, Any], folder: Path, cleanup: contextlib.ExitStack
 ) -> None:
     """Log an evaluation to ``--wandb_project`` if it is set, with its videos and ``results.json``."""
-    tracking = settings.tracking
-    if not tracking.wandb_project:
+    if not settings.tracking.wandb_project:
         return
     tracker = WandbTracker(
-        project=tracking.wandb_project,
-        entity=tracking.wandb_entity,
+        settings.tracking,
+        Path(settings.common.data_dir),
+        run_id=secrets.token_hex(4),  # a new run, even if WANDB_RUN_ID names one
+        files=[folder / "results.json"],
         name=f"eval.{name}",
         group="eval",
         config=dataclasses.asdict(settings.evaluation) | {"env_id": results["env_id"], "experiment": name},
-        data=Path(settings.common.data_dir),
-        run_id=secrets.token_hex(4),  # a new run, even if WANDB_RUN_ID names one
-        files=[folder / "results.json"],
     )
     tracker.log({key: results[key] for key in EVALUATION_METRICS}, 0)
     for video in sorted(folder.glob("*.mp4")):

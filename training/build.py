@@ -179,26 +179,23 @@ def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) 
     """Return the trackers; ranks other than 0 have none."""
     if comm.rank != 0:
         return Trackers()
-    trackers: list[Tracker] = [
-        CSVTracker(experiment.logs / "progress.csv", iteration),
-        ConsoleTracker(experiment.name),
-    ]
+    progress = experiment.logs / "progress.csv"
+    trackers: list[Tracker] = [CSVTracker(progress, iteration), ConsoleTracker(experiment.name)]
     tracking = experiment.settings.tracking
     if tracking.tensorboard:
         groups = {name: metric.group for name, metric in get_metrics(experiment.settings.train.algo).items()}
-        progress = experiment.logs / "progress.csv"  # truncated to `iteration` by the CSV tracker
+        # The CSV tracker has truncated `progress` to `iteration`.
         trackers.append(TensorBoardTracker(experiment.logs / "tensorboard", progress, groups))
     if tracking.wandb_project:
         trackers.append(
             WandbTracker(
-                project=tracking.wandb_project,
-                entity=tracking.wandb_entity,
+                tracking,
+                Path(experiment.settings.common.data_dir),
+                experiment.run_id,
+                files=[experiment.checkpoints / name for name in ("best.pt", "last.pt", "config.yaml")],
                 name=experiment.name,
                 group=experiment.group,
                 config=experiment.metadata(),
-                data=Path(experiment.settings.common.data_dir),
-                run_id=experiment.run_id,
-                files=[experiment.checkpoints / name for name in ("best.pt", "last.pt", "config.yaml")],
             )
         )
     return Trackers(trackers)
