@@ -106,21 +106,16 @@ def main(argv: list[str]) -> int:
         return run(argv, time.monotonic())
 
 
-def exit_process(code: int) -> NoReturn:
-    """Exit without waiting for a stuck background thread."""
-    flush_stdio()
-    if any(thread.name == TRACKER_THREAD_NAME for thread in threading.enumerate()):
-        finalize()
-        os._exit(code)
-    sys.exit(code)
-
-
 def cli() -> NoReturn:
     """Run as a program: ``python main.py``, or ``milozero`` if it is installed."""
     # Not main(), which would restore the signals: they stay ignored until the process exits.
     with log_to_terminal():
         code = run(sys.argv[1:], START_TIME)
-    exit_process(code)
+    flush_stdio()
+    if any(thread.name == TRACKER_THREAD_NAME for thread in threading.enumerate()):
+        finalize()
+        os._exit(code)  # without waiting for the stuck thread
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milozero.helpers.errors import UserError
-from milozero.helpers.files import write_bytes
 
 if TYPE_CHECKING:
     from milozero.agents.base import Agent
@@ -33,26 +32,13 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def to_bytes(content: Mapping[str, Any]) -> bytes:
-    """Return the bytes of a checkpoint file.
-
-    Args:
-        content: the `PARTS`; tensors and plain values only.
-    """
+    """Return the bytes of a checkpoint file with the `PARTS`; tensors and plain values only."""
     import torch
 
     buffer = io.BytesIO()
     torch.save({"version": LAYOUT_VERSION, **content}, buffer)
     data = buffer.getvalue()
     return data + CHECKSUM_MARK + hashlib.sha256(data).hexdigest().encode()
-
-
-def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint atomically.
-
-    Raises:
-        OSError: if the file cannot be written.
-    """
-    write_bytes(path, to_bytes(content))
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from milozero.experiment.settings import (
     config_groups,
     used_settings,
 )
-from milozero.experiment.validation import validate, validate_wandb_names
+from milozero.experiment.validation import validate
 from milozero.helpers.config.flags import build_parser, read_flags
 from milozero.helpers.config.params import build
 from milozero.helpers.config.task_file import TaskFile, read_yaml
@@ -68,7 +68,6 @@ def parse(argv: Sequence[str], trial: Mapping[str, Any] | None = None) -> Settin
         **{group: build(cls, flags, values, path) for group, cls in groups.values()}, explicit=explicit
     )
     validate(settings)
-    validate_wandb_names(settings)
     return settings
 
 

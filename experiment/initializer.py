@@ -150,6 +150,8 @@ class ExperimentInitializer:
         return f"{readable}.{git_sha()}.{env}.{train.algo}.workers{workers}.demos{demos:02}.seed{self.seed:02}"
 
     def _create(self, data: Path) -> None:
+        import yaml
+
         resume = self.settings.train.resume != "no"
         for folder in (self.checkpoints, self.logs):
             if os.path.exists(folder) and not resume:
@@ -163,7 +165,9 @@ class ExperimentInitializer:
             if self.checkpoint is None and set(checkpoint.list_checkpoints(self.checkpoints)) - {"best"}:
                 raise UserError(f"another process has just started experiment '{self.name}'; try again")
             checkpoint.remove_leftovers(self.checkpoints)
-            self._write_metadata()
+            text = yaml.safe_dump(self.metadata(), sort_keys=False)
+            for folder in (self.checkpoints, self.logs):
+                write_bytes(folder / "config.yaml", text.encode())
             handler = logging.FileHandler(self.logs / "log.txt")
         except OSError as error:
             raise UserError(f"cannot write to --data_dir={data}: {error.strerror}") from None
@@ -186,10 +190,3 @@ class ExperimentInitializer:
         return [
             f"{name} {value} (was {saved.get(name)})" for name, value in current.items() if value != saved.get(name)
         ]
-
-    def _write_metadata(self) -> None:
-        import yaml
-
-        text = yaml.safe_dump(self.metadata(), sort_keys=False)
-        for folder in (self.checkpoints, self.logs):
-            write_bytes(folder / "config.yaml", text.encode())

@@ -24,6 +24,7 @@ def validate(settings: Settings) -> None:
         _validate_evaluation(settings.evaluation, tensorboard=settings.tracking.tensorboard)
     else:
         _validate_reader(settings)
+    _validate_wandb_names(settings)
 
 
 def _validate_training(settings: Settings) -> None:
@@ -70,12 +71,8 @@ def _validate_reader(settings: Settings) -> None:
         raise UserError("--task=report needs --study=<prefix>, the name of a study or of runs in data/logs")
 
 
-def validate_wandb_names(settings: Settings) -> None:
-    """Check the Weights & Biases names that were set explicitly, rather than read from a checkpoint.
-
-    Raises:
-        UserError: if the server rejects such a name.
-    """
+def _validate_wandb_names(settings: Settings) -> None:
+    """Check the Weights & Biases names that were set explicitly, rather than read from a checkpoint."""
     for name in sorted({"wandb_project", "wandb_entity"} & settings.explicit):
         value = getattr(settings.tracking, name)
         try:

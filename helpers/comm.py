@@ -61,6 +61,8 @@ class Comm:
 
     def mean_(self, array: np.ndarray) -> np.ndarray:
         """Average `array` over all workers, in place, and return it."""
+        array = self.sum_(array)
+        array /= self.size
         return array
 
     def allgather(self, value: Any) -> list[Any]:
@@ -144,12 +146,6 @@ class MPIComm(Comm):
         self._world.Allreduce(self._in_place, array)
         return array
 
-    def mean_(self, array: np.ndarray) -> np.ndarray:
-        """Average `array` over all workers, in place, and return it."""
-        self._world.Allreduce(self._in_place, array)
-        array /= self.size
-        return array
-
     def allgather(self, value: Any) -> list[Any]:
         """Return a list with each worker's `value`, ordered by rank, on every worker."""
         return list(self._world.allgather(value))
@@ -204,10 +200,7 @@ def finalize() -> None:
 
 
 def make_comm(num_workers: int | None = None) -> Comm:
-    """Return the communicator of this run.
-
-    Args:
-        num_workers: expected number of workers; None accepts any.
+    """Return the communicator of this run, with `num_workers` workers; None accepts any number.
 
     Raises:
         UserError: if the number of workers differs from `num_workers`, or from what the launcher reports: a launcher
