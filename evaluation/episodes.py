@@ -78,13 +78,6 @@ def share_episodes(run: Callable[[int, int], T], seed: int, count: int, comm: Co
     return [parts[k % comm.size][k // comm.size] for k in range(count)]
 
 
-def evaluate_policy(
-    agent: Agent, env: gymnasium.Env[Any, Any], seed: int, count: int, comm: Comm
-) -> list[tuple[float, int]]:
-    """Return (return, length) of `count` episodes, in order (collective)."""
-
-    def run(_index: int, seed: int) -> tuple[float, int]:
-        episode = run_episode(agent, env, seed)
-        return episode.return_, len(episode)
-
-    return share_episodes(run, seed, count, comm)
+def evaluate_policy(agent: Agent, env: gymnasium.Env[Any, Any], seed: int, count: int, comm: Comm) -> list[float]:
+    """Return the returns of `count` episodes, in order (collective)."""
+    return share_episodes(lambda _, seed: run_episode(agent, env, seed).return_, seed, count, comm)

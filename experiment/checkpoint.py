@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 LAYOUT_VERSION = 3  # of `PARTS` and of the names of settings
 # part → type: settings; networks, optimizers and normalizers; progress; the state of each worker
 PARTS: dict[str, type] = {"config": dict, "agent": dict, "counters": dict, "workers": list}
-CHECKSUM_MARK = (
-    b"MiloZero sha256 "  # followed by the digest of the file up to here; zip readers ignore trailing bytes
-)
+# Followed by the digest of the file up to here; zip readers ignore trailing bytes.
+CHECKSUM_MARK = b"MiloZero sha256 "
 TRAILER_BYTES = len(CHECKSUM_MARK) + 64
 
 

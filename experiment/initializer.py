@@ -91,10 +91,8 @@ class ExperimentInitializer:
             logging.getLogger().removeHandler(self._log)
             with contextlib.suppress(OSError, ValueError):  # a full disk must not change the exit code
                 self._log.close()
-            self._log = None
         if self._lock is not None:
             self._lock.release()
-            self._lock = None
 
     def _find_checkpoint(self, resume: str) -> tuple[dict[str, Any] | None, float]:
         """Return the newest intact checkpoint, None if there is none to resume, and the return of the best policy."""

@@ -48,8 +48,8 @@ class Training:
     def evaluate(self) -> float:
         """Evaluate the current policy, save it if it is the best, and return the mean return (collective)."""
         config = self.experiment.settings.train
-        episodes = evaluate_policy(self.agent, self.eval_env, self.experiment.seed, config.eval_episodes, self.comm)
-        mean = statistics.fmean(return_ for return_, _ in episodes)
+        returns = evaluate_policy(self.agent, self.eval_env, self.experiment.seed, config.eval_episodes, self.comm)
+        mean = statistics.fmean(returns)
         self.counters.last_eval_return = mean
         if mean > self.counters.best_eval_return:
             self.counters.best_eval_return = mean
