@@ -30,56 +30,35 @@ START_TIME = time.monotonic()  # of this process
 SOLO_ABORT_DELAY_S, COMMON_ABORT_DELAY_S = 2.0, 300.0
 
 
-def train(settings: Settings, launch: Launch) -> None:
-    """Train an agent, or resume training it."""
-    from milozero import orchestrator
+def run_task(settings: Settings, launch: Launch) -> None:
+    """Run a task, which imports only what it needs. All workers train and evaluate; rank 0 does the rest alone."""
+    task, is_root = settings.common.task, launch.comm.rank == 0
+    if task == "train":
+        from milozero import orchestrator
 
-    orchestrator.train(settings, launch)
+        orchestrator.train(settings, launch)
+    elif task == "eval":
+        from milozero.evaluation import evaluate
 
-
-def evaluate(settings: Settings, launch: Launch) -> None:
-    """Evaluate a checkpoint."""
-    from milozero.evaluation import task
-
-    task.evaluate(settings, launch)
-
-
-def list_envs(settings: Settings, launch: Launch) -> None:
-    """List the suites, their environments and whether they are installed, and the bundles."""
-    if launch.comm.rank == 0:
+        evaluate.evaluate(settings, launch)
+    elif task == "list_envs" and is_root:
         from milozero.environments import listing
 
         listing.show(settings.listing.only)
-
-
-def show_demos(settings: Settings, launch: Launch) -> None:
-    """Summarize demonstrations."""
-    if launch.comm.rank == 0:
+    elif task == "demos" and is_root:
         from milozero.demonstrations import table
 
         table.show(settings.imitation)
-
-
-def report(settings: Settings, launch: Launch) -> None:
-    """Write a report on the runs of a study: a page, a picture or a table."""
-    if launch.comm.rank == 0:
+    elif task == "report" and is_root:
         from milozero.reports import report
 
         report.write_report(settings.report, Path(settings.common.data_dir))
 
 
-TASKS = {"train": train, "eval": evaluate, "list_envs": list_envs, "demos": show_demos, "report": report}
-
-
 def run(argv: list[str], start_time: float) -> int:
-    """Run one task.
+    """Run one task and return its exit code: 0 on success, 1 if the run failed, 2 for a user error.
 
-    Args:
-        argv: the arguments.
-        start_time: ``time.monotonic()`` when this launch started.
-
-    Returns:
-        The exit code: 0 on success, 1 if the run failed, 2 for a user error.
+    `start_time` is ``time.monotonic()`` when this launch started.
     """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # runs are parallelized over workers, not threads
@@ -89,7 +68,7 @@ def run(argv: list[str], start_time: float) -> int:
         try:
             settings = parse(argv)
             comm = make_comm(settings.common.num_workers)
-            TASKS[settings.common.task](settings, Launch(comm, cleanup, start_time))
+            run_task(settings, Launch(comm, cleanup, start_time))
         except (UserError, RunError) as error:
             return _fail(error, comm, cleanup)
         except SystemExit:
@@ -127,21 +106,16 @@ def main(argv: list[str]) -> int:
         return run(argv, time.monotonic())
 
 
-def exit_process(code: int) -> NoReturn:
-    """Exit without waiting for a stuck background thread."""
-    flush_stdio()
-    if any(thread.name == TRACKER_THREAD_NAME for thread in threading.enumerate()):
-        finalize()
-        os._exit(code)
-    sys.exit(code)
-
-
 def cli() -> NoReturn:
     """Run as a program: ``python main.py``, or ``milozero`` if it is installed."""
     # Not main(), which would restore the signals: they stay ignored until the process exits.
     with log_to_terminal():
         code = run(sys.argv[1:], START_TIME)
-    exit_process(code)
+    flush_stdio()
+    if any(thread.name == TRACKER_THREAD_NAME for thread in threading.enumerate()):
+        finalize()
+        os._exit(code)  # without waiting for the stuck thread
+    sys.exit(code)
 
 
 if __name__ == "__main__":

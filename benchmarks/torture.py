@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from milozero.agents import config_class  # noqa: E402
-from milozero.experiment.settings import settings_names  # noqa: E402
+from milozero.experiment.settings import used_settings  # noqa: E402
 
 RESULTS = ROOT / "benchmarks/results/torture.json"
 PAGE = ROOT / "docs/reliability.md"
@@ -94,7 +94,7 @@ def expert() -> Path:
 
 def teachers(algo: str) -> tuple[str, ...]:
     """Return the flags for the expert or the demonstrations that an algorithm learns from."""
-    if "expert_model" in settings_names("train", algo):
+    if "expert_model" in used_settings("train", algo):
         return (
             f"--expert_model={expert()}",
             "--expert_iter_num=last",

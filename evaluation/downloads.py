@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from milozero.experiment import checkpoint
+from milozero.experiment.settings import EvalConfig
 from milozero.helpers.errors import UserError
 from milozero.helpers.logging import logger
 from milozero.tracking.names import parse_run_path
@@ -19,25 +20,20 @@ from milozero.tracking.wandb import client_settings, has_key
 HTTP_TIMEOUT_S = 30  # for each response of the server
 
 
-def download_checkpoint(run_path: str, iter_num: str, data: Path, *, replace: bool) -> Path:
-    """Download a checkpoint of a run unless it was downloaded before; return its folder.
-
-    Args:
-        run_path: user/project/run, or the run's URL.
-        iter_num: the checkpoint: ``best``, ``last`` or an iteration.
-        data: folder that contains ``downloads/``.
-        replace: download the checkpoint again.
+def download_checkpoint(config: EvalConfig, data: Path) -> Path:
+    """Download a checkpoint of a run to ``downloads/`` in `data` unless it is there already; return its folder.
 
     Raises:
         UserError: if the run or checkpoint does not exist, the server denies access or does not respond, or the
             download is damaged; an earlier download is kept.
     """
+    run_path, iter_num = config.wandb_run_path, config.iter_num
     names = parse_run_path(run_path)
     if not re.fullmatch("best|last|[0-9]{1,18}", iter_num):
         raise UserError(f"--iter_num={iter_num}: must be best, last or the number of an iteration")
     folder = data / "downloads" / Path(*names)
     file = folder / checkpoint.file_name(iter_num)
-    if file.exists() and not replace and _is_intact(file):
+    if file.exists() and not config.wandb_download_replace and _is_intact(file):
         logger.info(f"using the earlier download {file} (--wandb_download_replace downloads it again)")
         return folder
     try:

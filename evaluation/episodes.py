@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from milozero.agents.base import Agent
     from milozero.helpers.comm import Comm
+
+T = TypeVar("T")
 
 
 def run_episode(
@@ -66,19 +68,16 @@ def episode_seeds(seed: int, count: int) -> list[int]:
     return [integer(seed, Purpose.EVALUATION, k) for k in range(count)]
 
 
-def assign_episodes(comm: Comm, count: int) -> range:
-    """Return the indices of the episodes that this worker runs."""
-    return range(comm.rank, count, comm.size)
+def share_episodes(run: Callable[[int, int], T], seed: int, count: int, comm: Comm) -> list[T]:
+    """Return the results of ``run(k, seed of episode k)`` for `count` episodes, in order (collective).
 
-
-def evaluate_policy(
-    agent: Agent, env: gymnasium.Env[Any, Any], seed: int, count: int, comm: Comm
-) -> list[tuple[float, int]]:
-    """Return (return, length) of `count` episodes, in order (collective); the workers share the episodes."""
+    The workers share the episodes.
+    """
     seeds = episode_seeds(seed, count)
-    mine = {}
-    for k in assign_episodes(comm, count):
-        episode = run_episode(agent, env, seeds[k])
-        mine[k] = (episode.return_, len(episode))
-    results = {k: result for part in comm.allgather(mine) for k, result in part.items()}
-    return [results[k] for k in range(count)]
+    parts = comm.allgather([run(k, seeds[k]) for k in range(comm.rank, count, comm.size)])
+    return [parts[k % comm.size][k // comm.size] for k in range(count)]
+
+
+def evaluate_policy(agent: Agent, env: gymnasium.Env[Any, Any], seed: int, count: int, comm: Comm) -> list[float]:
+    """Return the returns of `count` episodes, in order (collective)."""
+    return share_episodes(lambda _, seed: run_episode(agent, env, seed).return_, seed, count, comm)

@@ -1,29 +1,85 @@
-"""``--task=eval``: evaluate an agent, render or record its episodes, and save them as demonstrations."""
+"""``--task=eval``: evaluate a checkpoint, render or record its episodes, and save them as demonstrations."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import json
+import math
 import os
+import secrets
+import signal
 import statistics
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from milozero import environments
 from milozero.demonstrations import dataset as demos
-from milozero.evaluation.episodes import assign_episodes, episode_seeds, run_episode
-from milozero.evaluation.video import VideoWriter, make_render_error
+from milozero.evaluation.downloads import download_checkpoint
+from milozero.evaluation.episodes import run_episode, share_episodes
+from milozero.evaluation.loading import load_agent
+from milozero.evaluation.video import choose_renderer, make_render_error, write_video
+from milozero.experiment import checkpoint
+from milozero.experiment.hardware import select_device, use_one_thread
+from milozero.experiment.watchdog import SIGNALS
+from milozero.helpers.config.values import from_kwargs
+from milozero.helpers.errors import NonFiniteError, RunError
 from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger, pluralize
+from milozero.tracking.metrics import EVALUATION_METRICS
+from milozero.tracking.wandb import WandbTracker
 
 if TYPE_CHECKING:
     import gymnasium
     from rich.progress import Progress
 
     from milozero.agents.base import Agent
-    from milozero.experiment.settings import EvalConfig
+    from milozero.experiment.launch import Launch
+    from milozero.experiment.settings import EvalConfig, Settings
     from milozero.helpers.comm import Comm
+
+
+def evaluate(settings: Settings, launch: Launch) -> None:
+    """Evaluate a checkpoint, which determines the algorithm, the environment and the networks.
+
+    Raises:
+        UserError: if the checkpoint cannot be used.
+        RunError: if a value is NaN or infinite.
+    """
+    use_one_thread()
+    config, data, comm = settings.evaluation, Path(settings.common.data_dir), launch.comm
+    rendered = config.render or config.record
+    if rendered:
+        choose_renderer()
+    model_path = config.model_path or comm.on_root(lambda: str(download_checkpoint(config, data)))
+    path = checkpoint.find(model_path, config.iter_num)
+    loaded = load_agent(path, settings.common.env_kwargs, select_device(settings, comm), rendered=rendered)
+    trained, env_id = loaded.settings, loaded.env_id
+    seed = (trained if settings.common.seed is None else settings).common.seed or 0
+    name = trained.train.uuid
+    folder = data / "evaluations" / name / path.stem
+    if comm.rank == 0:
+        logger.info(f"{path}: {trained.train.algo} on {env_id}, iteration {loaded.iteration}")
+        if config.render and not os.environ.get("DISPLAY"):
+            logger.info("no display: --render records videos")
+    make = functools.partial(environments.make_env, env_id, kwargs=loaded.env_kwargs)
+    metadata = {"env_id": env_id, "env_kwargs": from_kwargs(loaded.env_kwargs)}
+    try:
+        results = evaluate_checkpoint(loaded.agent, make, config, seed, folder, metadata, comm)
+    except NonFiniteError as error:
+        raise RunError(f"{env_id}, worker {comm.rank}: {error}") from None
+    if comm.rank == 0:
+        mean, std = results["return_mean"], results["return_std"]
+        episodes = pluralize(config.num_trajs, "episode")
+        logger.info(f"return {mean:.2f} ± {std:.2f} over {episodes}, length {results['length_mean']:.0f}")
+        for kind, pattern in (("videos", "*.mp4"), ("trajectories", "*.h5"), ("results", "*.json")):
+            if any(folder.glob(pattern)):
+                logger.info(f"{kind + ':':14}{folder}/{pattern}")
+        track_evaluation(settings, name, results, folder, launch.cleanup)
 
 
 def evaluate_checkpoint(
@@ -44,47 +100,43 @@ def evaluate_checkpoint(
     """
     window = config.render and bool(os.environ.get("DISPLAY"))
     record = config.record or (config.render and not window)
-    mode = "human" if window else "rgb_array" if record else None
-    env = make_env(mode)
+    env = make_env("human" if window else "rgb_array" if record else None)
     folder.mkdir(parents=True, exist_ok=True)
-    seeds = episode_seeds(seed, config.num_trajs)
     if record and comm.rank == 0:
         number = pluralize(config.num_trajs, "episode")
         logger.info(f"recording {number}; without a GPU, 1,000 steps take a minute or two")
     max_steps = env.spec.max_episode_steps if env.spec else None
-    mine = {}
-    with _progress_bar(comm) as bar:
-        for k in assign_episodes(comm, config.num_trajs):
-            task = bar.add_task(f"episode {k}", total=max_steps, completed=-1)  # the reset is not a step
-            callback = None if bar.disable else functools.partial(bar.advance, task)
-            if record:
-                episode = _record_episode(agent, env, seeds[k], folder / f"episode_{k:03}.mp4", callback)
-            else:
-                episode = run_episode(agent, env, seeds[k], callback)
-            bar.remove_task(task)
-            mine[k] = {"return": episode.return_, "length": len(episode), "seed": seeds[k]}
-            if config.save_traj:
-                demos.write_demo(folder / f"episode_{k:03}.h5", episode, {**metadata, "seed": seeds[k]})
-            if comm.rank == 0:
-                logger.info(f"episode {k:3}: return {episode.return_:10.2f}, length {len(episode)}")
-    env.close()
-    by_index = {k: result for part in comm.allgather(mine) for k, result in part.items()}
-    results = {**metadata, **_summarize([by_index[k] for k in range(config.num_trajs)])}
-    if comm.rank == 0:
+
+    def run(index: int, seed: int) -> dict[str, Any]:
+        task = bar.add_task(f"episode {index}", total=max_steps, completed=-1)  # the reset is not a step
+        advance = functools.partial(bar.advance, task)
+        if record:
+            episode = _record_episode(agent, env, seed, folder / f"episode_{index:03}.mp4", advance)
+        else:
+            episode = run_episode(agent, env, seed, advance)
+        bar.remove_task(task)
         if config.save_traj:
-            _remove_old_demos(folder, config.num_trajs)
-        write_bytes(folder / "results.json", json.dumps(results, indent=2).encode())
-    return results
+            demos.write_demo(folder / f"episode_{index:03}.h5", episode, {**metadata, "seed": seed})
+        if comm.rank == 0:
+            logger.info(f"episode {index:3}: return {episode.return_:10.2f}, length {len(episode)}")
+        return {"return": episode.return_, "length": len(episode), "seed": seed}
 
-
-def _summarize(episodes: list[dict[str, Any]]) -> dict[str, Any]:
+    with _progress_bar(comm) as bar:
+        episodes = share_episodes(run, seed, config.num_trajs, comm)
+    env.close()
     returns = [episode["return"] for episode in episodes]
-    return {
+    results = {
+        **metadata,
         "return_mean": statistics.fmean(returns),
         "return_std": statistics.pstdev(returns),
         "length_mean": statistics.fmean(episode["length"] for episode in episodes),
         "episodes": episodes,
     }
+    if comm.rank == 0:
+        if config.save_traj:
+            _remove_old_demos(folder, config.num_trajs)
+        write_bytes(folder / "results.json", json.dumps(results, indent=2).encode())
+    return results
 
 
 def _remove_old_demos(folder: Path, count: int) -> None:
@@ -108,19 +160,42 @@ def _progress_bar(comm: Comm) -> Progress:
 
 
 def _record_episode(
-    agent: Agent, env: gymnasium.Env[Any, Any], seed: int, path: Path, callback: Callable[[], None] | None
+    agent: Agent, env: gymnasium.Env[Any, Any], seed: int, path: Path, advance: Callable[[], None]
 ) -> demos.Episode:
-    fps = int(env.metadata.get("render_fps") or 30)
     try:
         env.reset(seed=seed)
         env.render()
     except Exception as error:  # without EGL and OSMesa, MuJoCo raises various types
         raise make_render_error(error) from None
-    with VideoWriter(path, fps) as video:
+    with write_video(path, fps=int(env.metadata.get("render_fps") or 30)) as add:
 
         def add_frame() -> None:
-            video.add(env.render())
-            if callback is not None:
-                callback()
+            add(env.render())
+            advance()
 
         return run_episode(agent, env, seed, add_frame)
+
+
+def track_evaluation(
+    settings: Settings, name: str, results: dict[str, Any], folder: Path, cleanup: contextlib.ExitStack
+) -> None:
+    """Log an evaluation to ``--wandb_project`` if it is set, with its videos and ``results.json``."""
+    if not settings.tracking.wandb_project:
+        return
+    tracker = WandbTracker(
+        settings.tracking,
+        Path(settings.common.data_dir),
+        run_id=secrets.token_hex(4),  # a new run, even if WANDB_RUN_ID names one
+        files=[folder / "results.json"],
+        name=f"eval.{name}",
+        group="eval",
+        config=dataclasses.asdict(settings.evaluation) | {"env_id": results["env_id"], "experiment": name},
+    )
+    tracker.log({key: results[key] for key in EVALUATION_METRICS}, 0)
+    for video in sorted(folder.glob("*.mp4")):
+        tracker.log_video(video.stem, video)
+    tracker.close()
+    interrupted = threading.Event()
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: interrupted.set())
+    cleanup.callback(lambda: tracker.wait(math.inf, interrupted.is_set))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,29 +44,17 @@ def make_render_error(error: Exception) -> UserError:
     )
 
 
-class VideoWriter:
-    """Writes frames to an mp4 file, at `fps` frames per second; after an exception, removes it."""
+@contextlib.contextmanager
+def write_video(path: Path, fps: int) -> Iterator[Callable[[Any], None]]:
+    """Yield a function that adds a frame (H, W, 3) uint8 to an mp4 file; an exception discards the file."""
+    import imageio.v2
 
-    def __init__(self, path: Path, fps: int) -> None:
-        import imageio.v2
-
-        self._path = path
-        self._temporary = path.with_name(f".{path.name}.tmp.mp4")
+    temporary = path.with_name(f".{path.name}.tmp.mp4")
+    try:
         # H.264 requires even sizes; macro_block_size=2 pads frames to even sizes.
-        self._writer: Any = imageio.v2.get_writer(self._temporary, fps=fps, macro_block_size=2, codec="libx264")
-
-    def add(self, frame: Any) -> None:
-        """Add a frame (H, W, 3) uint8."""
-        self._writer.append_data(frame)
-
-    def __enter__(self) -> VideoWriter:
-        """Return the writer itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Finish the file, or remove it after an exception."""
-        self._writer.close()
-        if kind is None:
-            self._temporary.replace(self._path)
-        else:
-            self._temporary.unlink(missing_ok=True)
+        writer: Any = imageio.v2.get_writer(temporary, fps=fps, macro_block_size=2, codec="libx264")
+        with contextlib.closing(writer):  # its own context stays open after an exception
+            yield writer.append_data
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from milozero import environments
 from milozero.agents import AGENTS
-from milozero.experiment.metadata import read_metadata
+from milozero.experiment.checkpoint import read_metadata
 from milozero.experiment.settings import (
     TASKS,
     CommonConfig,
@@ -19,9 +19,9 @@ from milozero.experiment.settings import (
     TrainConfig,
     all_settings_names,
     config_groups,
-    settings_names,
+    used_settings,
 )
-from milozero.experiment.validation import validate, validate_wandb_names
+from milozero.experiment.validation import validate
 from milozero.helpers.config.flags import build_parser, read_flags
 from milozero.helpers.config.params import build
 from milozero.helpers.config.task_file import TaskFile, read_yaml
@@ -68,7 +68,6 @@ def parse(argv: Sequence[str], trial: Mapping[str, Any] | None = None) -> Settin
         **{group: build(cls, flags, values, path) for group, cls in groups.values()}, explicit=explicit
     )
     validate(settings)
-    validate_wandb_names(settings)
     return settings
 
 
@@ -113,10 +112,10 @@ def _find_env_id(file: TaskFile, values: Mapping[str, Any]) -> str:
 
 def _check_owners(names: Sequence[str], task: str, algo: str) -> None:
     """Check that a task uses all settings that were set; else the UserError names the tasks or algorithms that do."""
-    used = settings_names(task, algo)
+    used = used_settings(task, algo)
     for name in names:
         if name not in used:
-            tasks = [f"--task={other}" for other in TASKS if name in settings_names(other, algo)]
-            algos = [f"--algo={other}" for other in AGENTS if name in settings_names("train", other)]
+            tasks = [f"--task={other}" for other in TASKS if name in used_settings(other, algo)]
+            algos = [f"--algo={other}" for other in AGENTS if name in used_settings("train", other)]
             present = f"--task={task}" if tasks else f"--algo={algo}"
             raise UserError(f"--{name} belongs to {' and '.join(tasks or algos)}, not to {present}")

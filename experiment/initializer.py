@@ -26,20 +26,7 @@ from milozero.helpers.locks import Lock
 if TYPE_CHECKING:
     from milozero.helpers.comm import Comm
 
-ADJECTIVES = [
-    "brave",
-    "calm",
-    "clever",
-    "eager",
-    "gentle",
-    "happy",
-    "keen",
-    "lively",
-    "merry",
-    "nimble",
-    "quick",
-    "wise",
-]
+ADJECTIVES = ["bold", "brave", "calm", "clever", "eager", "happy", "keen", "kind", "lively", "merry", "quick", "wise"]
 ANIMALS = ["badger", "crane", "falcon", "fox", "gecko", "hare", "heron", "ibex", "lynx", "otter", "raven", "wolf"]
 
 
@@ -81,10 +68,7 @@ class ExperimentInitializer:
         self._log: logging.Handler | None = None  # on rank 0
         try:
             if train.resume != "no":
-                result = comm.broadcast(self._find_checkpoint(train.resume) if comm.rank == 0 else None)
-                problem, self.checkpoint, self.best_eval_return = result
-                if problem:
-                    raise UserError(problem)
+                self.checkpoint, self.best_eval_return = comm.on_root(lambda: self._find_checkpoint(train.resume))
             if self.checkpoint is not None:
                 settings = resume_settings(settings, self.checkpoint["config"])
         except BaseException:
@@ -107,40 +91,35 @@ class ExperimentInitializer:
             logging.getLogger().removeHandler(self._log)
             with contextlib.suppress(OSError, ValueError):  # a full disk must not change the exit code
                 self._log.close()
-            self._log = None
         if self._lock is not None:
             self._lock.release()
-            self._lock = None
 
-    def _find_checkpoint(self, resume: str) -> tuple[str, dict[str, Any] | None, float]:
-        """Return (error message or empty, newest intact checkpoint or None, return of the best policy)."""
-        missing = (None, -math.inf)
+    def _find_checkpoint(self, resume: str) -> tuple[dict[str, Any] | None, float]:
+        """Return the newest intact checkpoint, None if there is none to resume, and the return of the best policy."""
+        best = -math.inf
         if not self.name:
-            return "--resume needs --uuid=<experiment>, the name of a folder in data/checkpoints", *missing
+            raise UserError("--resume needs --uuid=<experiment>, the name of a folder in data/checkpoints")
         if not os.path.isdir(self.checkpoints):  # Path.is_dir raises if a parent is not readable
-            hint = f"--resume: there is no experiment {self.checkpoints}; use --resume=auto to start it"
-            return "" if resume == "auto" else hint, *missing
+            if resume == "auto":
+                return None, best
+            raise UserError(f"--resume: there is no experiment {self.checkpoints}; use --resume=auto to start it")
         try:
             self._lock = Lock(self.checkpoints)
             saved = checkpoint.load_newest(self.checkpoints, self.warnings.append)
-        except UserError as error:
-            return str(error), *missing
         except OSError as error:
-            return f"--resume: cannot write to {self.checkpoints}: {error.strerror}", *missing
+            raise UserError(f"--resume: cannot write to {self.checkpoints}: {error.strerror}") from None
         if saved is None and resume != "auto":
-            hint = f"--resume: {self.checkpoints} contains no checkpoints; use --resume=auto to start over"
-            return hint, *missing
-        best = -math.inf
+            raise UserError(f"--resume: {self.checkpoints} contains no checkpoints; use --resume=auto to start over")
         with contextlib.suppress(UserError, KeyError, TypeError, ValueError, OverflowError):
             best = float(checkpoint.load(self.checkpoints / "best.pt")["counters"]["best_eval_return"])
-        return "", saved, best
+        return saved, best
 
     @property
     def group(self) -> str:
         """The name without the seed, shared by runs that differ only in their seed."""
         return self.name.removesuffix(f".seed{self.seed:02}")
 
-    def create(self, env_id: str, metadata: Mapping[str, Any], info: Mapping[str, Any] | None = None) -> None:
+    def create(self, env_id: str, metadata: Mapping[str, Any], info: Mapping[str, Any]) -> None:
         """Create the folders, write the metadata and start log.txt, on rank 0 (collective).
 
         Args:
@@ -153,65 +132,59 @@ class ExperimentInitializer:
         """
         self.env_id = env_id
         self._metadata = self._comm.broadcast({"git_sha": git_sha(), **metadata, **environments.get_versions(env_id)})
-        self._info = dict(info or {})
-        name = self.name or self._generate_name(self._comm.size)
+        self._info = dict(info)
+        name = self.name or self._generate_name()
         run_id = self.run_id if re.fullmatch("[0-9a-f]{8}", self.run_id) else secrets.token_hex(4)
         self.name, self.run_id = self._comm.broadcast((name, run_id))
         data = Path(self.settings.common.data_dir)
         self.checkpoints, self.logs = data / "checkpoints" / self.name, data / "logs" / self.name
-        problem = self._comm.broadcast(self._create(data) if self._comm.rank == 0 else "")
-        if problem:
-            raise UserError(problem)
+        self._comm.on_root(lambda: self._create(data))
 
-    def _generate_name(self, workers: int) -> str:
+    def _generate_name(self) -> str:
         rng = random.SystemRandom()
         readable = f"{rng.choice(ADJECTIVES)}_{rng.choice(ANIMALS)}_{rng.randrange(1000):03}"
-        train, demos = self.settings.train, self.settings.imitation.num_demos
+        train, demos, workers = self.settings.train, self.settings.imitation.num_demos, self._comm.size
         env = self.env_id.replace("/", "_").replace(":", "_")
         return f"{readable}.{git_sha()}.{env}.{train.algo}.workers{workers}.demos{demos:02}.seed{self.seed:02}"
 
-    def _create(self, data: Path) -> str:
+    def _create(self, data: Path) -> None:
+        import yaml
+
         resume = self.settings.train.resume != "no"
         for folder in (self.checkpoints, self.logs):
             if os.path.exists(folder) and not resume:
-                return f"experiment '{self.name}' already exists ({folder}); add --resume, or choose another --uuid"
+                raise UserError(
+                    f"experiment '{self.name}' already exists ({folder}); add --resume, or choose another --uuid"
+                )
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=resume)
             self.logs.mkdir(parents=True, exist_ok=resume)
             self._lock = self._lock or Lock(self.checkpoints)
             if self.checkpoint is None and set(checkpoint.list_checkpoints(self.checkpoints)) - {"best"}:
-                return f"another process has just started experiment '{self.name}'; try again"
+                raise UserError(f"another process has just started experiment '{self.name}'; try again")
             checkpoint.remove_leftovers(self.checkpoints)
-            self._write_metadata()
+            text = yaml.safe_dump(self.metadata(), sort_keys=False)
+            for folder in (self.checkpoints, self.logs):
+                write_bytes(folder / "config.yaml", text.encode())
             handler = logging.FileHandler(self.logs / "log.txt")
         except OSError as error:
-            return f"cannot write to --data_dir={data}: {error.strerror}"
-        except UserError as error:
-            return str(error)
+            raise UserError(f"cannot write to --data_dir={data}: {error.strerror}") from None
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger().addHandler(handler)
         self._log = handler
-        return ""
 
-    def metadata(self, workers: int) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """Return all settings, the full environment id, seed, workers, commit, versions and command."""
         flat = self.settings.flat()
-        flat |= {"env_id": self.env_id, "seed": self.seed, "uuid": self.name, "num_workers": workers}
+        flat |= {"env_id": self.env_id, "seed": self.seed, "uuid": self.name, "num_workers": self._comm.size}
         return flat | {"run_id": self.run_id, "command": " ".join(sys.argv)} | self._metadata | self._info
 
-    def find_differences(self, content: Mapping[str, Any], workers: int) -> list[str]:
+    def find_differences(self, content: Mapping[str, Any]) -> list[str]:
         """Return the differences from the launch that saved a checkpoint; with any, resuming is not bit-exact."""
         train = self.settings.train  # schedules depend on the length of the run
         length = {"num_timesteps": train.num_timesteps, "num_iters": train.num_iters}
-        current = {"workers": workers, **length, **self._metadata}
+        current = {"workers": self._comm.size, **length, **self._metadata}
         saved = content["config"] | {"workers": len(content["workers"])}
         return [
             f"{name} {value} (was {saved.get(name)})" for name, value in current.items() if value != saved.get(name)
         ]
-
-    def _write_metadata(self) -> None:
-        import yaml
-
-        text = yaml.safe_dump(self.metadata(self._comm.size), sort_keys=False)
-        for folder in (self.checkpoints, self.logs):
-            write_bytes(folder / "config.yaml", text.encode())

@@ -7,9 +7,9 @@ from typing import Any
 
 from milozero import environments
 from milozero.agents import AGENTS
-from milozero.experiment.settings import Settings, config_groups
+from milozero.experiment.settings import Settings, config_groups, used_settings
 from milozero.experiment.validation import validate
-from milozero.helpers.config.params import build, declared_settings
+from milozero.helpers.config.params import build
 from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import UserError
 
@@ -48,16 +48,13 @@ def find_conflicts(settings: Settings, metadata: Mapping[str, Any]) -> Iterator[
 
 def immutable_names(settings: Settings) -> set[str]:
     """Return the names of the settings that a resumed run cannot change."""
-    groups = config_groups("train", settings.train.algo).values()
-    return {
-        name for _, cls in groups for name, (_, _, d) in declared_settings(cls).items() if not d.mutable_on_resume
-    }
+    declared = used_settings("train", settings.train.algo)
+    return {name for name, (_, _, param) in declared.items() if not param.mutable_on_resume}
 
 
 def default_values(algo: str) -> dict[str, Any]:
     """Return name → default of every setting of a training run."""
-    groups = config_groups("train", algo).values()
-    return {name: default for _, cls in groups for name, (_, default, _) in declared_settings(cls).items()}
+    return {name: default for name, (_, default, _) in used_settings("train", algo).items()}
 
 
 def settings_from_metadata(metadata: dict[str, Any], explicit: frozenset[str] = frozenset()) -> Settings:

@@ -8,7 +8,7 @@ from typing import Any
 
 from milozero.agents import AGENTS, config_class
 from milozero.demonstrations.dataset import ImitationConfig
-from milozero.helpers.config.params import declared_settings, param, usable_path
+from milozero.helpers.config.params import Param, declared_settings, param, usable_path
 from milozero.helpers.config.values import to_kwargs, to_seconds
 from milozero.tracking.tracker import TrackingConfig
 
@@ -159,14 +159,12 @@ class Settings:
 
     def describe_unused(self) -> list[str]:
         """Return one line per group of imitation flags that were set but that the algorithm ignores."""
-        explicit = [name for name in vars(self.imitation) if name in self.explicit]
-        discriminator_only = ["d_perception_stack"]
-        flags_by_ability = {
-            "LEARNS_FROM_DEMOS": [name for name in explicit if name not in discriminator_only],
-            "HAS_DISCRIMINATOR": [name for name in explicit if name in discriminator_only],
-        }
-        lines = []
-        for ability, flags in flags_by_ability.items():
+        discriminator, lines = {"d_perception_stack"}, []
+        for ability, names in (
+            ("LEARNS_FROM_DEMOS", vars(self.imitation).keys() - discriminator),
+            ("HAS_DISCRIMINATOR", discriminator),
+        ):
+            flags = [name for name in vars(self.imitation) if name in names & self.explicit]
             if flags and not getattr(config_class(self.train.algo), ability):
                 users = ", ".join(name for name in AGENTS if getattr(config_class(name), ability))
                 lines.append(f"{self.train.algo} ignores {', '.join(flags)} (used by {users})")
@@ -195,11 +193,12 @@ def config_groups(task: str, algo: str) -> dict[str, tuple[str, type]]:
     return common | {"--task=train": ("train", TrainConfig)} | algorithm | imitation | tracking
 
 
-def settings_names(task: str, algo: str) -> set[str]:
-    """Return the names of the settings that a task uses."""
-    return {name for _, cls in config_groups(task, algo).values() for name in declared_settings(cls)}
+def used_settings(task: str, algo: str) -> dict[str, tuple[Any, Any, Param]]:
+    """Return name → (type, default, declaration) of the settings that a task uses."""
+    classes = [cls for _, cls in config_groups(task, algo).values()]
+    return {name: declared for cls in classes for name, declared in declared_settings(cls).items()}
 
 
 def all_settings_names() -> set[str]:
     """Return the names of the settings of all tasks and algorithms."""
-    return set().union(*(settings_names(task, algo) for task in TASKS for algo in AGENTS))
+    return set().union(*(used_settings(task, algo) for task in TASKS for algo in AGENTS))

@@ -74,25 +74,21 @@ class Status:
     _ended: bool = False  # only the first final state counts
     _lock: threading.Lock = field(default_factory=threading.Lock)  # the watchdog's thread writes, too
 
-    def mark_running(self) -> None:
-        """Write that the run is running, unless another worker has written that it ended."""
-        self.write("running", "", skip_if=self._has_ended)
-
-    def _has_ended(self) -> bool:
-        return bool(read_status(self.folder).get("state", "running") != "running")
-
-    def write(self, state: str, reason: str, skip_if: Callable[[], bool] | None = None) -> None:
+    def write(self, state: str, reason: str, *, unless_ended: bool = False) -> None:
         """Write the state unless a final one was written before; a failure is only logged.
 
         Args:
             state: ``running``, ``finished``, ``stopped`` or ``failed``.
             reason: why the run ended.
-            skip_if: called right before the file is replaced; if it returns True, the old file stays.
+            unless_ended: also keep a final state that another worker has written.
         """
         with self._lock:
             if not self._ended:
                 self._ended = state != "running"
-                self._write(state, reason, skip_if)
+                self._write(state, reason, self._has_ended if unless_ended else None)
+
+    def _has_ended(self) -> bool:
+        return bool(read_status(self.folder).get("state", "running") != "running")
 
     def _write(self, state: str, reason: str, skip_if: Callable[[], bool] | None) -> None:
         content: dict[str, Any] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from milozero.experiment.settings import EvalConfig, Settings, settings_names
+from milozero.experiment.settings import EvalConfig, Settings, used_settings
 from milozero.helpers.errors import UserError
 from milozero.tracking.names import check_wandb_name, parse_run_path
 
@@ -24,6 +24,7 @@ def validate(settings: Settings) -> None:
         _validate_evaluation(settings.evaluation, tensorboard=settings.tracking.tensorboard)
     else:
         _validate_reader(settings)
+    _validate_wandb_names(settings)
 
 
 def _validate_training(settings: Settings) -> None:
@@ -61,7 +62,7 @@ def _validate_evaluation(config: EvalConfig, *, tensorboard: bool) -> None:
 def _validate_reader(settings: Settings) -> None:
     """Check the settings of tasks that only read: list_envs, demos, report."""
     task = settings.common.task
-    own = settings_names(task, "") - set(vars(settings.common))
+    own = used_settings(task, settings.train.algo).keys() - vars(settings.common).keys()
     if unused := sorted(settings.explicit - own - EVERY_TASK):
         raise UserError(f"--{unused[0]} has no effect on --task={task}")
     if task == "demos" and not settings.imitation.expert_path:
@@ -70,12 +71,8 @@ def _validate_reader(settings: Settings) -> None:
         raise UserError("--task=report needs --study=<prefix>, the name of a study or of runs in data/logs")
 
 
-def validate_wandb_names(settings: Settings) -> None:
-    """Check the Weights & Biases names that were set explicitly, rather than read from a checkpoint.
-
-    Raises:
-        UserError: if the server rejects such a name.
-    """
+def _validate_wandb_names(settings: Settings) -> None:
+    """Check the Weights & Biases names that were set explicitly, rather than read from a checkpoint."""
     for name in sorted({"wandb_project", "wandb_entity"} & settings.explicit):
         value = getattr(settings.tracking, name)
         try:

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ PING_TAG, PONG_TAG = 1, 2
 PING_POLL_INTERVAL_S = 0.05
 OUTPUT_DELAY_S = 0.2  # for the launcher to read this worker's output, which it may drop at an abort
 EAGER_LIMIT_BYTES = 128 * 1024  # fits a gradient of 32,000 parameters
+T = TypeVar("T")
 
 
 def _read_env_int(names: tuple[str, ...], default: int) -> int:
@@ -60,6 +61,8 @@ class Comm:
 
     def mean_(self, array: np.ndarray) -> np.ndarray:
         """Average `array` over all workers, in place, and return it."""
+        array = self.sum_(array)
+        array /= self.size
         return array
 
     def allgather(self, value: Any) -> list[Any]:
@@ -73,6 +76,24 @@ class Comm:
     def broadcast(self, value: Any) -> Any:
         """Return the `value` of rank 0 on every worker."""
         return value
+
+    def on_root(self, call: Callable[[], T]) -> T:
+        """Call a function on rank 0 only, and return its result on every worker.
+
+        Raises:
+            UserError: on every worker, if the call raises it.
+        """
+        result: Any = None
+        problem = ""
+        if self.rank == 0:
+            try:
+                result = call()
+            except UserError as error:
+                problem = str(error)
+        result, problem = self.broadcast((result, problem))
+        if problem:
+            raise UserError(problem)
+        return result
 
     def barrier(self) -> None:
         """Wait until all workers reach this call."""
@@ -123,12 +144,6 @@ class MPIComm(Comm):
     def sum_(self, array: np.ndarray) -> np.ndarray:
         """Sum `array` over all workers, in place, and return it."""
         self._world.Allreduce(self._in_place, array)
-        return array
-
-    def mean_(self, array: np.ndarray) -> np.ndarray:
-        """Average `array` over all workers, in place, and return it."""
-        self._world.Allreduce(self._in_place, array)
-        array /= self.size
         return array
 
     def allgather(self, value: Any) -> list[Any]:
@@ -185,10 +200,7 @@ def finalize() -> None:
 
 
 def make_comm(num_workers: int | None = None) -> Comm:
-    """Return the communicator of this run.
-
-    Args:
-        num_workers: expected number of workers; None accepts any.
+    """Return the communicator of this run, with `num_workers` workers; None accepts any number.
 
     Raises:
         UserError: if the number of workers differs from `num_workers`, or from what the launcher reports: a launcher

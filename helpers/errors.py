@@ -19,11 +19,9 @@ class UserError(ValueError):
 def one_line(text: str) -> str:
     """Return `text` as one printable line, without the middle of a very long text."""
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return (
-        text
-        if len(text) <= MAX_MESSAGE_CHARS
-        else f"{text[: MAX_MESSAGE_CHARS // 2]} [...] {text[-MAX_MESSAGE_CHARS // 2 :]}"
-    )
+    if len(text) > MAX_MESSAGE_CHARS:
+        text = f"{text[: MAX_MESSAGE_CHARS // 2]} [...] {text[-MAX_MESSAGE_CHARS // 2 :]}"
+    return text
 
 
 class RunError(RuntimeError):

@@ -38,9 +38,5 @@ def write_atomically(path: Path, write: Callable[[Path], Any], skip_if: Callable
 
 
 def write_bytes(path: Path, data: bytes, skip_if: Callable[[], bool] | None = None) -> None:
-    """Write `data` to a file, like `write_atomically`.
-
-    Raises:
-        OSError: if the file cannot be written; an older file of that name is kept.
-    """
+    """Write `data` to a file, like `write_atomically`."""
     write_atomically(path, lambda temporary: temporary.write_bytes(data), skip_if)

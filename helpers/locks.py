@@ -40,7 +40,7 @@ class Lock:
 
     def _acquire(self, folder: Path, local_timeout: float, remote_timeout: float) -> None:
         start, host = time.monotonic(), socket.gethostname()
-        while not self._try_lock():
+        while _try_lock(self._file, fcntl.LOCK_EX) is False:  # None: continue without a lock
             holder = os.pread(self._file, 200, 0).decode(errors="replace")
             timeout = local_timeout if holder.endswith(f" on {host}") else remote_timeout
             if time.monotonic() > start + timeout:
@@ -55,15 +55,6 @@ class Lock:
             fcntl.flock(self._file, fcntl.LOCK_UN)
         os.close(self._file)
 
-    def _try_lock(self) -> bool:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # the file system does not support locks: continue without
-            return True
-        return True
-
 
 def is_held(folder: Path) -> bool | None:
     """Return whether a process, on any machine that shares the folder, holds its lock; None if that is unknown."""
@@ -72,11 +63,18 @@ def is_held(folder: Path) -> bool | None:
     except OSError:
         return None
     try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # held for an instant; `Lock` tries again
-    except BlockingIOError:
-        return True
-    except OSError:  # the file system does not support locks
-        return None
+        locked = _try_lock(file, fcntl.LOCK_SH)  # for an instant; `Lock` tries again
     finally:
         os.close(file)
-    return False
+    return None if locked is None else not locked
+
+
+def _try_lock(file: int, kind: int) -> bool | None:
+    """Return whether the file could be locked; None if the file system does not support locks."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True

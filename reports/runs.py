@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from milozero.experiment.metadata import read_metadata
+from milozero.experiment.checkpoint import read_metadata
 from milozero.experiment.status import read_status
 from milozero.helpers.errors import UserError, did_you_mean
 from milozero.helpers.progress import with_progress

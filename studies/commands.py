@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from milozero.experiment.metadata import read_metadata
+from milozero.experiment.checkpoint import read_metadata
 from milozero.experiment.resume import find_conflicts
 from milozero.helpers.errors import UserError
 from milozero.helpers.logging import logger, pluralize

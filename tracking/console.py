@@ -83,18 +83,15 @@ class ConsoleTracker(Tracker):
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Redraw the table, or print a line every `LINE_INTERVAL_S`."""
-        with contextlib.suppress(OSError, ValueError):  # the terminal was closed, or stdout goes to a full disk
-            self._show(metrics)
-
-    def _show(self, metrics: Mapping[str, float]) -> None:
         self._latest.update({k: v for k, v in metrics.items() if not math.isnan(v)})
-        if self._live is not None:
-            self._live.start()  # only now, so that earlier lines stay above the table
-            self._bar.update(self._task, completed=self._latest.get("progress", 0.0))
-            self._live.update(self._render_table(), refresh=True)
-        elif time.monotonic() - self._last_line_time >= LINE_INTERVAL_S:
-            self._last_line_time = time.monotonic()
-            print(self._format_line(), flush=True)
+        with contextlib.suppress(OSError, ValueError):  # the terminal was closed, or stdout goes to a full disk
+            if self._live is not None:
+                self._live.start()  # only now, so that earlier lines stay above the table
+                self._bar.update(self._task, completed=self._latest.get("progress", 0.0))
+                self._live.update(self._render_table(), refresh=True)
+            elif time.monotonic() - self._last_line_time >= LINE_INTERVAL_S:
+                self._last_line_time = time.monotonic()
+                print(self._format_line(), flush=True)
 
     def close(self) -> None:
         """Leave the final values on the screen."""

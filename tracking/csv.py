@@ -54,10 +54,8 @@ class CSVTracker(Tracker):
 
 def truncate_rows(path: Path, iteration: int) -> list[str]:
     """Remove damaged rows and rows after `iteration` from a ``progress.csv``; return its columns."""
-    if not iteration or not path.exists():
-        path.write_bytes(b"")
-        return []
-    header, *rows = path.read_bytes().splitlines(keepends=True) or [b""]
+    content = path.read_bytes() if iteration and path.exists() else b""
+    header, *rows = content.splitlines(keepends=True) or [b""]
     columns = header.decode(errors="replace").strip().split(",")
     if "iteration" not in columns:
         path.write_bytes(b"")

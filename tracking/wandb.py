@@ -20,7 +20,7 @@ from urllib.parse import urlparse
 
 from milozero.helpers.comm import launched_size
 from milozero.helpers.logging import logger
-from milozero.tracking.tracker import TRACKER_THREAD_NAME, Tracker
+from milozero.tracking.tracker import TRACKER_THREAD_NAME, Tracker, TrackingConfig
 
 log_file = logging.getLogger(__name__)  # for messages that go only to log.txt
 
@@ -77,34 +77,16 @@ class WandbTracker(Tracker):
     skips steps that the server already has.
 
     Args:
-        project, entity, name, group, config: passed to ``wandb.init``.
+        tracking: names the project and the entity.
         data: folder that contains ``wandb/``.
-        run_id: id of the run, needed to resume it later; random if None.
+        run_id: id of the run, to resume it later.
         files: files to upload from time to time and at the end, as ``<folder>/<name>``; missing files are skipped.
+        init: other arguments of ``wandb.init``: name, group and config.
     """
 
-    def __init__(
-        self,
-        *,
-        project: str,
-        entity: str,
-        name: str,
-        group: str,
-        config: dict[str, Any],
-        data: Path,
-        run_id: str | None = None,
-        files: Sequence[Path] = (),
-    ) -> None:
-        self._init_kwargs: dict[str, Any] = {
-            "project": project,
-            "entity": entity or None,
-            "name": name,
-            "group": group,
-            "id": run_id,
-            "resume": "allow" if run_id else None,
-            "config": config,
-            "dir": str(data),
-        }
+    def __init__(self, tracking: TrackingConfig, data: Path, run_id: str, files: Sequence[Path], **init: Any) -> None:
+        where = {"project": tracking.wandb_project, "entity": tracking.wandb_entity or None, "dir": str(data)}
+        self._init_kwargs: dict[str, Any] = {"id": run_id, "resume": "allow", **where, **init}
         self._files = files
         self._uploaded = dict[Path, int]()  # file → modification time of its last upload, in ns
         self._last_upload_time = time.monotonic()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +46,14 @@ def build_run(settings: Settings, launch: Launch) -> Training:
     settings, content = experiment.settings, experiment.checkpoint
     if settings.tracking.tensorboard:
         tensorboard.check_installed()
-    env, eval_env = make_envs(settings)
+    env_id, env_kwargs = environments.resolve(settings.train.env_id), to_kwargs(settings.common.env_kwargs)
+    eval_env = environments.make_env(env_id, None, env_kwargs)
+    env = environments.make_vector_env(env_id, settings.train.num_envs, env_kwargs)
     demos = load_demos(settings, env)
     context, expert_return = make_context(experiment, comm, env, demos)
     agent = loading.make_agent(settings, env, env.observation_size, context)
     info = {} if expert_return is None else {"expert_return": expert_return}
-    experiment.create(environments.resolve(settings.train.env_id), describe_launch(settings, context), info)
+    experiment.create(env_id, describe_launch(settings, context), info)
     counters, replay_log = Counters(), ReplayLog()
     status = Status(experiment.logs, counters)
     if content:
@@ -83,17 +84,6 @@ def build_run(settings: Settings, launch: Launch) -> Training:
     return run
 
 
-def make_envs(settings: Settings) -> tuple[VectorEnv, Any]:
-    """Return this worker's vectorized environments, and an environment for evaluation.
-
-    Raises:
-        UserError: if they cannot be made.
-    """
-    env_id, kwargs = environments.resolve(settings.train.env_id), to_kwargs(settings.common.env_kwargs)
-    eval_env = environments.make_env(env_id, None, kwargs)
-    return environments.make_vector_env(env_id, settings.train.num_envs, kwargs), eval_env
-
-
 def load_demos(settings: Settings, env: VectorEnv) -> list[Episode]:
     """Return the demonstrations in ``--expert_path``; empty if it is not set.
 
@@ -118,7 +108,9 @@ def make_context(
     """
     settings, content = experiment.settings, experiment.checkpoint
     device = select_device(settings, comm)
-    compiled = agree_to_compile(settings, comm, device, content, demos)
+    was_compiled = content["config"].get("compiled") if content else None
+    can_benefit = should_compile(settings, comm.size, device, was_compiled, sum(map(len, demos)))
+    compiled = all(comm.allgather(can_benefit))  # all workers must be able to
     expert, expert_return = loading.load_expert(settings, env, device)
     if demos:
         expert_return = float(sum(demo.return_ for demo in demos) / len(demos))
@@ -135,19 +127,6 @@ def make_context(
         reward_model=loading.load_reward(settings, env, device),
     )
     return context, expert_return
-
-
-def agree_to_compile(
-    settings: Settings, comm: Comm, device: str, content: dict[str, Any] | None, demos: Sequence[Episode]
-) -> bool:
-    """Return whether to compile updates, which requires that all workers can (collective).
-
-    Raises:
-        UserError: if ``--compile`` is set and a requirement is missing.
-    """
-    compiled = content["config"].get("compiled") if content else None
-    was_compiled = compiled if isinstance(compiled, bool) else None
-    return all(comm.allgather(should_compile(settings, comm.size, device, was_compiled, sum(map(len, demos)))))
 
 
 def describe_launch(settings: Settings, context: AgentContext) -> dict[str, Any]:
@@ -179,26 +158,23 @@ def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) 
     """Return the trackers; ranks other than 0 have none."""
     if comm.rank != 0:
         return Trackers()
-    trackers: list[Tracker] = [
-        CSVTracker(experiment.logs / "progress.csv", iteration),
-        ConsoleTracker(experiment.name),
-    ]
+    progress = experiment.logs / "progress.csv"
+    trackers: list[Tracker] = [CSVTracker(progress, iteration), ConsoleTracker(experiment.name)]
     tracking = experiment.settings.tracking
     if tracking.tensorboard:
         groups = {name: metric.group for name, metric in get_metrics(experiment.settings.train.algo).items()}
-        progress = experiment.logs / "progress.csv"  # truncated to `iteration` by the CSV tracker
+        # The CSV tracker has truncated `progress` to `iteration`.
         trackers.append(TensorBoardTracker(experiment.logs / "tensorboard", progress, groups))
     if tracking.wandb_project:
         trackers.append(
             WandbTracker(
-                project=tracking.wandb_project,
-                entity=tracking.wandb_entity,
+                tracking,
+                Path(experiment.settings.common.data_dir),
+                experiment.run_id,
+                files=[experiment.checkpoints / name for name in ("best.pt", "last.pt", "config.yaml")],
                 name=experiment.name,
                 group=experiment.group,
-                config=experiment.metadata(comm.size),
-                data=Path(experiment.settings.common.data_dir),
-                run_id=experiment.run_id,
-                files=[experiment.checkpoints / name for name in ("best.pt", "last.pt", "config.yaml")],
+                config=experiment.metadata(),
             )
         )
     return Trackers(trackers)

@@ -48,8 +48,8 @@ class Training:
     def evaluate(self) -> float:
         """Evaluate the current policy, save it if it is the best, and return the mean return (collective)."""
         config = self.experiment.settings.train
-        episodes = evaluate_policy(self.agent, self.eval_env, self.experiment.seed, config.eval_episodes, self.comm)
-        mean = statistics.fmean(return_ for return_, _ in episodes)
+        returns = evaluate_policy(self.agent, self.eval_env, self.experiment.seed, config.eval_episodes, self.comm)
+        mean = statistics.fmean(returns)
         self.counters.last_eval_return = mean
         if mean > self.counters.best_eval_return:
             self.counters.best_eval_return = mean
@@ -75,11 +75,11 @@ class Training:
             self._pending["last"] = ("last", data)
         self._write()
         if self.comm.rank == 0:
-            self.status.mark_running()
+            self.status.write("running", "", unless_ended=True)
 
     def _content(self, workers: list[Any]) -> dict[str, Any]:
         return {
-            "config": self.experiment.metadata(self.comm.size),
+            "config": self.experiment.metadata(),
             "agent": self.agent.state_dict(),
             "counters": vars(self.counters).copy(),
             "workers": workers,

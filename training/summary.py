@@ -13,13 +13,14 @@ from milozero.training.run import Training
 
 def log_header(run: Training, num_demos: int) -> None:
     """Log what is trained and how."""
-    experiment, workers = run.experiment, run.comm.size
+    experiment = run.experiment
     train, checkpoint = experiment.settings.train, experiment.checkpoint
     for warning in experiment.warnings:
         logger.warning(warning)
-    logger.info(f"experiment {experiment.name}: {train.algo} on {experiment.env_id}, {pluralize(workers, 'worker')}")
+    workers = pluralize(run.comm.size, "worker")
+    logger.info(f"experiment {experiment.name}: {train.algo} on {experiment.env_id}, {workers}")
     if checkpoint:
-        differences = experiment.find_differences(checkpoint, workers)
+        differences = experiment.find_differences(checkpoint)
         exactness = f"not bit-exact: {', '.join(differences)}" if differences else "bit-exact"
         logger.info(f"resuming after iteration {run.counters.iteration}, {exactness}")
         if run.replay_log.actions:

@@ -20,18 +20,10 @@ def parse_hidden_sizes(stack: str) -> tuple[int, ...]:
     """
     if not re.fullmatch(r"mlp(_[1-9][0-9]*)+", stack):
         raise UserError(f"'{stack}' is not a perception stack; write mlp_100 (two layers of 100) or mlp_256_128")
-    widths = stack.split("_")[1:]
-    if len(widths) > MAX_LAYERS or max(map(len, widths)) > len(str(MAX_WIDTH)):  # int() rejects very long numbers
-        raise _too_large(stack)
-    sizes = tuple(int(width) for width in widths)
+    sizes = tuple(int(width) for width in stack.split("_")[1:])
     sizes = sizes * 2 if len(sizes) == 1 else sizes
-    if max(sizes) > MAX_WIDTH or sum(a * b for a, b in pairwise(sizes)) > MAX_WIDTH**2:
-        raise _too_large(stack)
+    weights = sum(a * b for a, b in pairwise(sizes))
+    if len(sizes) > MAX_LAYERS or max(sizes) > MAX_WIDTH or weights > MAX_WIDTH**2:
+        limits = f"{MAX_LAYERS} layers of {MAX_WIDTH}, and {MAX_WIDTH**2} weights between them"
+        raise UserError(f"'{stack}' is too large; at most {limits}")
     return sizes
-
-
-def _too_large(stack: str) -> UserError:
-    """Return the error for a network that exhausts the memory of any machine."""
-    return UserError(
-        f"'{stack}' is too large; at most {MAX_LAYERS} layers of {MAX_WIDTH}, and {MAX_WIDTH**2} weights between them"
-    )

@@ -29,66 +29,27 @@ MAX_FLOAT = 3e38  # limit of single precision
 
 @dataclass(frozen=True, kw_only=True)
 class Param:
-    """The declaration of a setting, without its name, type and default. See `param`."""
+    """The declaration of a setting, without its name, type and default."""
 
-    help: str
-    low: float | None
-    high: float | None
-    above: float | None
-    choices: tuple[Any, ...] | Callable[[], Iterable[str]] | None
-    check: Callable[[Any], Any] | None
-    bare: str | None
-    mutable_on_resume: bool
-    alias: str
-    secret: bool
+    help: str  # one line for -h and the docs
+    low: float | None = None  # smallest allowed value
+    high: float | None = None  # largest allowed value
+    above: float | None = None  # exclusive lower bound
+    choices: tuple[Any, ...] | Callable[[], Iterable[str]] | None = None  # allowed values, or a function for them
+    check: Callable[[Any], Any] | None = None  # raises `UserError` if the value is invalid
+    bare: str | None = None  # value of the flag if none follows it; None if the flag requires a value
+    mutable_on_resume: bool = False  # whether a resumed run accepts another value
+    alias: str = ""  # another name of the flag
+    secret: bool = False  # whether error messages must not show the value
 
     def allowed(self) -> tuple[Any, ...] | None:
         """Return the choices; a callable is called each time, because users can extend registries."""
         return tuple(self.choices()) if callable(self.choices) else self.choices
 
 
-def param(
-    default: Any,
-    help: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    choices: tuple[Any, ...] | Callable[[], Iterable[str]] | None = None,
-    check: Callable[[Any], Any] | None = None,
-    bare: str | None = None,
-    mutable_on_resume: bool = False,
-    alias: str = "",
-    secret: bool = False,
-) -> Any:
-    """Declare a setting as a dataclass field.
-
-    Args:
-        default: value if neither the command line nor the task file sets one.
-        help: one line for ``-h`` and the docs.
-        low: smallest allowed value.
-        high: largest allowed value.
-        above: exclusive lower bound.
-        choices: allowed values, or a function that returns them.
-        check: function called with the value; raises `UserError` if the value is invalid.
-        bare: value of the flag if none follows it; None if the flag requires a value.
-        mutable_on_resume: whether a resumed run accepts another value.
-        alias: another name of the flag.
-        secret: whether error messages must not show the value.
-    """
-    declared = Param(
-        help=help,
-        low=low,
-        high=high,
-        above=above,
-        choices=choices,
-        check=check,
-        bare=bare,
-        mutable_on_resume=mutable_on_resume,
-        alias=alias,
-        secret=secret,
-    )
-    return dataclasses.field(default=default, metadata={"param": declared})
+def param(default: Any, help: str, **options: Any) -> Any:
+    """Declare a setting as a dataclass field; `options` are the fields of `Param`."""
+    return dataclasses.field(default=default, metadata={"param": Param(help=help, **options)})
 
 
 @functools.cache

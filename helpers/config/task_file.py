@@ -64,10 +64,9 @@ def read_yaml_lines(path: str) -> list[tuple[Any, Any]]:
     """Return the (name, value) nodes at the top level of a YAML file."""
     import yaml
 
+    content = read_bytes(path)
     try:
-        root = yaml.compose(read_bytes(path), Loader=yaml.SafeLoader)
-    except UserError:
-        raise
+        root = yaml.compose(content, Loader=yaml.SafeLoader)
     except RecursionError:
         raise UserError(f"'{path}' is nested too deeply") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # the latter two: invalid character escapes

@@ -37,12 +37,9 @@ def to_seconds(text: str) -> float:
     if not all(DURATION_PART.fullmatch(part) for part in parts + ([days] if dash else [])) or len(parts) > 3:
         raise UserError(f"invalid duration '{text}'; write D-HH:MM:SS, HH:MM:SS, MM:SS or minutes")
     values = [int(part) for part in parts]
-    if dash:
-        hours, minutes, seconds = values + [0] * (3 - len(values))
-    elif len(values) == 3:
-        hours, minutes, seconds = values
-    else:
-        hours, (minutes, seconds) = 0, [*values, 0][:2]
+    if not dash and len(values) < 3:  # without hours
+        values.insert(0, 0)
+    hours, minutes, seconds = [*values, 0, 0][:3]
     return float(((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 

@@ -34,7 +34,7 @@ def test_resuming_with_other_versions_reports_the_differences(milozero, tmp_path
         content = checkpoint.load(path)
         content["config"]["torch_version"] = "1.0"
         content["config"]["compiled"] = True
-        checkpoint.save(path, content)
+        path.write_bytes(checkpoint.to_bytes(content))
     result = milozero(*train, "--num_iters=2", "--resume", "--no-compile")
     assert result.returncode == 0, result.stderr
     assert "not bit-exact: num_iters 2 (was 1), compiled False (was True), torch_version" in result.stdout
@@ -76,7 +76,7 @@ def test_checkpoints_of_an_older_layout_are_refused_and_kept(milozero, run, tmp_
         for path in paths:
             content = checkpoint.load(path)
             patch.setattr(checkpoint, "LAYOUT_VERSION", 2)
-            checkpoint.save(path, {name: content[name] for name in checkpoint.PARTS})
+            path.write_bytes(checkpoint.to_bytes({name: content[name] for name in checkpoint.PARTS}))
             patch.undo()
     before = [path.read_bytes() for path in paths]
     for command in (["--task=eval", f"--model_path={tmp_path}/data/checkpoints/run"], [*run, "--resume"]):

@@ -5,6 +5,7 @@ import wandb
 
 from milozero.evaluation import downloads
 from milozero.experiment import checkpoint
+from milozero.experiment.settings import EvalConfig
 from milozero.helpers.errors import UserError
 from milozero.helpers.logging import log_to_terminal
 from tests.support.wandb_server import Run, WandbServer
@@ -25,7 +26,8 @@ def server(monkeypatch):
 
 
 def download(tmp_path, path="me/p/run.seed00", iter_num="best", replace=False):
-    return downloads.download_checkpoint(path, iter_num, tmp_path, replace=replace)
+    config = EvalConfig(wandb_run_path=path, iter_num=iter_num, wandb_download_replace=replace)
+    return downloads.download_checkpoint(config, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -33,10 +33,6 @@ class ThreadComm(Comm):
         array[...] = sum(self.allgather(array.copy()))
         return array
 
-    def mean_(self, array: np.ndarray) -> np.ndarray:
-        array[...] = sum(self.allgather(array.copy())) / self.size
-        return array
-
     def gather(self, value: Any) -> list[Any]:
         values = self.allgather(value)
         return values if self.rank == 0 else []

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from milozero.tracking import wandb as tracking
+from milozero.tracking.tracker import TrackingConfig
 from milozero.tracking.wandb import WandbTracker
 
 SMALL = (
@@ -49,9 +50,10 @@ def find_services(process):
     return [pid for pid, (name, _) in parents.items() if name == "wandb-core" and descends(pid)]
 
 
-def make_tracker(data, **more):
-    values = {"project": "p", "entity": "me", "name": "n.seed00", "group": "n", "config": {"gamma": 0.9}}
-    return WandbTracker(data=data, run_id="abcd1234", **values | more)
+def make_tracker(data, files=()):
+    tracking = TrackingConfig(wandb_project="p", wandb_entity="me")
+    init = {"name": "n.seed00", "group": "n", "config": {"gamma": 0.9}}
+    return WandbTracker(tracking, data, "abcd1234", files, **init)
 
 
 def finish(tracker):

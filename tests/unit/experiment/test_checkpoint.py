@@ -17,7 +17,7 @@ CONTENT = {
 
 
 def test_loading_a_checkpoint_returns_what_was_saved(tmp_path):
-    checkpoint.save(tmp_path / "last.pt", CONTENT)
+    (tmp_path / "last.pt").write_bytes(checkpoint.to_bytes(CONTENT))
     loaded = checkpoint.load(tmp_path / "last.pt")
     assert loaded["workers"] == CONTENT["workers"]
     assert torch.equal(loaded["agent"]["weights"], torch.ones(3))
@@ -41,7 +41,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 @pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.99])
 def test_truncated_checkpoint_is_a_user_error(tmp_path, keep):
     path = tmp_path / "last.pt"
-    checkpoint.save(path, CONTENT)
+    path.write_bytes(checkpoint.to_bytes(CONTENT))
     whole = path.read_bytes()
     path.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
     with pytest.raises(UserError, match="damaged"):
@@ -73,7 +73,7 @@ def test_missing_iteration_lists_the_available_ones(tmp_path):
 
 def test_each_flipped_bit_is_detected(tmp_path):
     path = tmp_path / "last.pt"
-    checkpoint.save(path, CONTENT)
+    path.write_bytes(checkpoint.to_bytes(CONTENT))
     whole = path.read_bytes()
     for place in range(0, len(whole), 37):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
@@ -82,7 +82,7 @@ def test_each_flipped_bit_is_detected(tmp_path):
 
 
 def test_torch_can_load_a_checkpoint(tmp_path):
-    checkpoint.save(tmp_path / "last.pt", CONTENT)
+    (tmp_path / "last.pt").write_bytes(checkpoint.to_bytes(CONTENT))
     assert torch.load(tmp_path / "last.pt", weights_only=True)["counters"] == {"iteration": 3}
 
 
@@ -90,14 +90,14 @@ def test_torch_can_load_a_checkpoint(tmp_path):
 def test_other_layouts_are_refused(tmp_path, monkeypatch, version, age):
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "LAYOUT_VERSION", version)
-        checkpoint.save(tmp_path / "other.pt", CONTENT)
+        (tmp_path / "other.pt").write_bytes(checkpoint.to_bytes(CONTENT))
     with pytest.raises(UserError, match=f"layout {version}, of {age} MiloZero; this version reads layout 3"):
         checkpoint.load(tmp_path / "other.pt")
 
 
 @pytest.mark.parametrize("part", [{"config": {"algo": ["ppo"]}}, {"counters": {"iteration": -1}}, {"workers": {}}])
 def test_content_of_another_kind_is_refused(tmp_path, part):
-    checkpoint.save(tmp_path / "other.pt", CONTENT | part)
+    (tmp_path / "other.pt").write_bytes(checkpoint.to_bytes(CONTENT | part))
     with pytest.raises(UserError, match="not a checkpoint of MiloZero"):
         checkpoint.load(tmp_path / "other.pt")
 
@@ -114,12 +114,12 @@ def load_newest(folder):
 
 def test_newest_intact_checkpoint_is_loaded_and_damaged_ones_cause_a_warning(tmp_path):
     assert load_newest(tmp_path) == (None, 0)
-    checkpoint.save(tmp_path / "best.pt", at(9))
+    (tmp_path / "best.pt").write_bytes(checkpoint.to_bytes(at(9)))
     assert load_newest(tmp_path) == (None, 0)  # a run cannot resume from the best policy alone
     for iteration in (5, 10):
-        checkpoint.save(tmp_path / f"iter_{iteration}.pt", at(iteration))
+        (tmp_path / f"iter_{iteration}.pt").write_bytes(checkpoint.to_bytes(at(iteration)))
     assert load_newest(tmp_path) == (10, 0)
-    checkpoint.save(tmp_path / "last.pt", at(5))  # as after a kill between the two files
+    (tmp_path / "last.pt").write_bytes(checkpoint.to_bytes(at(5)))  # as after a kill between the two files
     assert load_newest(tmp_path) == (10, 0)
     (tmp_path / "iter_10.pt").write_bytes(b"half")
     assert load_newest(tmp_path) == (5, 1)

@@ -21,16 +21,16 @@ def test_only_the_first_final_state_counts(tmp_path):
 
 def test_worker_that_wakes_up_does_not_mark_a_failed_run_as_running(tmp_path):
     sleeper, other = Status(tmp_path, Counters()), Status(tmp_path, Counters())
-    sleeper.mark_running()
+    sleeper.write("running", "", unless_ended=True)
     assert state(tmp_path) == "running"
     other.write("failed", "worker 0 is not answering")
-    sleeper.mark_running()
+    sleeper.write("running", "", unless_ended=True)
     assert state(tmp_path) == "failed"
 
 
 def test_worker_that_was_suspended_while_writing_does_not_either(tmp_path, monkeypatch):
     sleeper, other = Status(tmp_path, Counters()), Status(tmp_path, Counters())
-    sleeper.mark_running()
+    sleeper.write("running", "", unless_ended=True)
     fsync = os.fsync
 
     def sleep(file):
@@ -39,7 +39,7 @@ def test_worker_that_was_suspended_while_writing_does_not_either(tmp_path, monke
         fsync(file)
 
     monkeypatch.setattr(os, "fsync", sleep)
-    sleeper.mark_running()
+    sleeper.write("running", "", unless_ended=True)
     assert state(tmp_path) == "failed"
     assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
 

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from milozero.helpers import comm as comms
+from milozero.helpers.errors import UserError
+from tests.support.fakes import on_workers
 
 
 @pytest.fixture
@@ -36,3 +38,23 @@ def test_launcher_provides_the_local_rank(pinned_workers, monkeypatch):
 def test_worker_without_a_local_rank_is_alone_on_its_machine(pinned_workers):
     assert comms.MPIComm().local_rank == 0  # its GPU is the first
     assert pinned_workers == [(0, 1)]
+
+
+def test_every_worker_gets_the_result_or_the_error_of_rank_0():
+    def read(comm, calls, text):
+        calls.append(comm.rank)
+        return int(text)
+
+    calls = []
+    assert on_workers(2, lambda comm: comm.on_root(lambda: read(comm, calls, "7"))) == [7, 7]
+    assert calls == [0]
+
+    def refuse(comm):
+        def fail():
+            raise UserError("no such file")
+
+        with pytest.raises(UserError, match=r"^no such file$"):
+            comm.on_root(fail)
+        return "refused"
+
+    assert on_workers(2, refuse) == ["refused", "refused"]
