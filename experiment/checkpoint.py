@@ -68,7 +68,7 @@ def _is_plain(content: dict[str, Any]) -> bool:
     """Return whether the settings are plain values and the iteration a number."""
     iteration = content["counters"].get("iteration")
     valid = type(iteration) is int and 0 <= iteration < 2**63
-    return valid and all(type(v) in (bool, int, float, str) for v in content["config"].values())
+    return valid and all(isinstance(v, bool | int | float | str | None) for v in content["config"].values())
 
 
 def _read_verified(path: Path) -> bytes:

@@ -9,7 +9,7 @@ from milozero.helpers import files
 from milozero.helpers.errors import UserError
 
 CONTENT = {
-    "config": {"algo": "ppo"},
+    "config": {"algo": "ppo", "num_iters": None},
     "agent": {"weights": torch.ones(3)},
     "counters": {"iteration": 3},
     "workers": [{"agent": {"shuffle": np.random.default_rng(0).bit_generator.state}, "start": 3, "actions": []}],
