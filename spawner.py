@@ -94,14 +94,13 @@ def hide_key(argv: list[str]) -> None:
     flag = "--wandb_api_key"
     for index, word in enumerate(argv):
         name, equals, key = word.partition("=")
-        value = argv[index + 1 : index + 2]
-        if name != flag or (key if equals else [*value, ""][0]) in ("", KEY_FROM_VARIABLE):
-            continue
-        if not equals and value[0].startswith("--"):
-            continue  # the next flag, not a key
-        os.environ[KEY_VARIABLE] = key if equals else value[0]
-        words = [*argv[:index], f"{flag}={KEY_FROM_VARIABLE}", *argv[index + (1 if equals else 2) :]]
-        os.execv(sys.executable, [sys.executable, os.path.abspath(__file__), *words])
+        rest = argv[index + 1 :]
+        if not equals and rest and not rest[0].startswith("--"):  # else the next flag, not a key
+            key, *rest = rest
+        if name == flag and key not in ("", KEY_FROM_VARIABLE):
+            os.environ[KEY_VARIABLE] = key
+            words = [*argv[:index], f"{flag}={KEY_FROM_VARIABLE}", *rest]
+            os.execv(sys.executable, [sys.executable, os.path.abspath(__file__), *words])
 
 
 if __name__ == "__main__":

@@ -58,11 +58,12 @@ RC_PARAMS: Any = {
 
 @dataclass(frozen=True)
 class LineStyle:
-    """Style of a method's lines, the same in all plots."""
+    """Style of a method's lines, the same in all plots, as arguments of matplotlib's lines."""
 
     color: str
-    dash: Any
+    linestyle: Any
     marker: str
+    linewidth: float = 1.7
 
 
 STYLES = [
@@ -109,9 +110,9 @@ def draw_curves(
         if len(curve.seeds) > 1 and len(curve.steps):
             low, high = curve.interval
             axes.fill_between(curve.steps, low, high, color=style.color, alpha=0.14, linewidth=0, zorder=1)
-        line: dict[str, Any] = {"color": style.color, "linestyle": style.dash, "linewidth": 1.7, "zorder": 3}
-        line |= {"marker": style.marker, "markersize": 4, "markevery": 0.16}
-        axes.plot(curve.steps, curve.mean, label=curve.method.label, **line)
+        axes.plot(
+            curve.steps, curve.mean, label=curve.method.label, markersize=4, markevery=0.16, zorder=3, **vars(style)
+        )
     axes.xaxis.set_major_formatter(FuncFormatter(_format_steps))
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.yaxis.set_major_formatter(FuncFormatter(_format_return))
@@ -136,8 +137,7 @@ def render_symbol(style: LineStyle, name: str) -> str:
         figure = Figure(figsize=(0.42, 0.16))
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
-        line = {"color": style.color, "linestyle": style.dash, "linewidth": 1.7, "clip_on": False}
-        axes.plot([0, 0.5, 1], [0, 0, 0], marker=style.marker, markersize=4.5, markevery=[1], **line)
+        axes.plot([0, 0.5, 1], [0, 0, 0], markersize=4.5, markevery=[1], clip_on=False, **vars(style))
         axes.set(xlim=(0, 1), ylim=(-1, 1))
         box, body = _to_svg_parts(figure, name)
     return f'<symbol id="{name}" viewBox="{box}">{body}</symbol>'
@@ -249,10 +249,7 @@ def render_png(panels: Sequence[tuple[str, str, Sequence[Curve], float]], styles
 
 
 def _add_legend(figure: Figure, styles: Mapping[str, LineStyle]) -> None:
-    handles = [
-        Line2D([], [], color=s.color, linestyle=s.dash, marker=s.marker, markersize=4, linewidth=1.7)
-        for s in styles.values()
-    ]
+    handles = [Line2D([], [], markersize=4, **vars(style)) for style in styles.values()]
     labels = [_shorten(label) for label in styles]
     label_width = 0.6 + 0.075 * max(map(len, labels), default=1)  # inches
     columns = max(1, int(figure.get_figwidth() / label_width))

@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from milozero.experiment.settings import ReportConfig
 from milozero.helpers.errors import UserError
 from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger, pluralize
 from milozero.reports.page import RENDERERS
 from milozero.reports.runs import read_runs
 from milozero.reports.scores import build_study
-
-if TYPE_CHECKING:
-    from milozero.experiment.settings import ReportConfig
 
 
 def resolve_format(config: ReportConfig) -> str:

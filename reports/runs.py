@@ -119,15 +119,14 @@ def read_run(data: Path, name: str, launched: LaunchedStudy | None) -> Run:
         problems.append("config.yaml is missing or unreadable")
         config = {}
     columns: dict[str, np.ndarray] = {}
-    num_damaged = 0
     try:
         columns, num_damaged = parse_progress((logs / "progress.csv").read_text(errors="replace"), REPORT_COLUMNS)
+        if num_damaged:
+            problems.append(f"damaged lines in progress.csv: {num_damaged}")
     except FileNotFoundError:
         pass  # the run has not logged anything yet
     except OSError as error:
         problems.append(f"cannot read progress.csv: {error.strerror}")
-    if num_damaged:
-        problems.append(f"damaged lines in progress.csv: {num_damaged}")
     state, reason = infer_state(data, name, config, launched)
     log = logs / "log.txt"
     if not log.exists() and launched and name in launched.jobs:

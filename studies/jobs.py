@@ -118,11 +118,7 @@ def read_benchmark(study: StudyConfig) -> str:
 
 
 def find_ignored_settings(study: StudyConfig) -> list[str]:
-    """Return the task file's settings that the study overrides.
-
-    Raises:
-        UserError: if the file cannot be read.
-    """
+    """Return the task file's settings that the study overrides; raise a UserError if the file cannot be read."""
     return sorted((STUDY_OWNED - {"task"}) & set(_read_task_file(study)))
 
 

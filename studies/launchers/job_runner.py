@@ -31,11 +31,9 @@ from typing import IO
 
 STATE_DONE = "done"  # of a job that has ended, until this program exits
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1)
-SIGNAL_DEBOUNCE_S = 2.0  # signals within this time count as one request
 SAVE_TIMEOUT_S = 300.0  # for an iteration to end and a checkpoint to be written
 MAX_LOCK_ATTEMPTS = 20
 POLL_INTERVAL_S = 0.2  # between checks for free cores
-TERM_TIMEOUT_S = 5.0  # between SIGTERM and SIGKILL
 STATE_BYTES = 512  # of a state file; host names have at most 64
 CLOSE_DELAY_S = 0.5
 # From <linux/prctl.h>: send the job a signal if this program is killed, and adopt the processes it leaves behind.
@@ -93,8 +91,8 @@ class JobRunner:
     folder: Path  # of the study
     job: str
     num_workers: int  # the cores that the job needs; it gets at most those of this machine
-    signal_debounce: float = SIGNAL_DEBOUNCE_S  # signals within this time count as one request
-    term_timeout: float = TERM_TIMEOUT_S  # between SIGTERM and SIGKILL
+    signal_debounce: float = 2.0  # seconds within which signals count as one request
+    term_timeout: float = 5.0  # seconds between SIGTERM and SIGKILL
     _process: subprocess.Popen[bytes] | None = None
     _stop_time: float | None = None  # of the first request
     _kill: bool = False

@@ -164,11 +164,8 @@ class Slurm:
     def stop(self, job_ids: Mapping[str, str], timeout: float) -> None:
         """Ask jobs to save and stop; cancel those that have not stopped after `timeout` seconds; wait for them."""
         states = self.active(job_ids)
-        training = [
-            name
-            for name, state in states.items()
-            if state == "running" and self._folder.read_status(name).get("state") == "running"
-        ]
+        running = [name for name, state in states.items() if state == "running"]
+        training = [name for name in running if self._folder.read_status(name).get("state") == "running"]
         _cancel(job_ids[name] for name in states if name not in training)
         # Signal only the workers: the job's script would requeue the job.
         _cancel((job_ids[name] for name in training), "--signal=USR1")
