@@ -24,7 +24,7 @@ from milozero.agents.policy_config import PolicyConfig
 from milozero.agents.ppo_agent import PPOAgent
 from milozero.agents.rollout import Rollout
 from milozero.demonstrations.dataset import Transitions, subsample_transitions
-from milozero.helpers.seeding import Purpose, generator, integer
+from milozero.helpers.seeding import Purpose, make_rng, make_seed
 
 
 class AdversarialAgent(PPOAgent):
@@ -47,7 +47,7 @@ class AdversarialAgent(PPOAgent):
         self.iterations = context.iteration
         self.d_perception_stack = context.imitation.d_perception_stack
         action_size = int(np.prod(action_space.shape)) if action_space.shape else int(action_space.n)
-        rng = torch.Generator().manual_seed(integer(context.seed, Purpose.PARAMETERS, 1))
+        rng = torch.Generator().manual_seed(make_seed(context.seed, Purpose.PARAMETERS, 1))
         self.discriminator = self.make_discriminator(observation_size, action_size, rng).to(self.device)
         self.d_optimizer = Optimizer(
             self.discriminator,
@@ -57,7 +57,7 @@ class AdversarialAgent(PPOAgent):
             comm=context.comm,
             compile=context.compile,
         )
-        self.d_rng = generator(context.seed, Purpose.DISCRIMINATOR, context.comm.rank, context.iteration)
+        self.d_rng = make_rng(context.seed, Purpose.DISCRIMINATOR, context.comm.rank, context.iteration)
         if context.demos:
             self.expert = self._make_expert(context)
             if config.bc_pretrain_epochs and config.d_ablation == "off" and not context.iteration:
@@ -217,7 +217,7 @@ class AdversarialAgent(PPOAgent):
 
     def _make_expert(self, context: AgentContext) -> Transitions:
         """Return the expert's steps, with every feature permuted separately if ``d_ablation=shuffled``."""
-        rng = generator(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
+        rng = make_rng(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
         first_action = getattr(self.action_space, "start", 0)
         expert = subsample_transitions(context.demos, context.imitation.demo_subsampling, rng, first_action)
         if self.config.d_ablation == "shuffled":

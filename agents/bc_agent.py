@@ -18,7 +18,7 @@ from milozero.agents.policy import PolicyAgent
 from milozero.agents.rollout import Rollout
 from milozero.demonstrations.dataset import Transitions, subsample_transitions
 from milozero.helpers.errors import UserError
-from milozero.helpers.seeding import Purpose, generator
+from milozero.helpers.seeding import Purpose, make_rng
 
 
 class BCBase(PolicyAgent):
@@ -101,7 +101,7 @@ class BCAgent(BCBase):
 
     def _split_demos(self, context: AgentContext, first_action: int) -> None:
         """Split the demonstrations into training and validation steps, and both among the workers (collective)."""
-        rng = generator(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
+        rng = make_rng(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
         demos = subsample_transitions(context.demos, context.imitation.demo_subsampling, rng, first_action)
         order = rng.permutation(len(demos))
         num_validation = int(len(order) * self.config.bc_validation)

@@ -14,7 +14,7 @@ from milozero.agents.nn.mlp import MLP
 from milozero.agents.nn.policies import Actor, Policy, make_head
 from milozero.agents.normalizer import ObservationNormalizer
 from milozero.agents.policy_config import PolicyConfig
-from milozero.helpers.seeding import Purpose, generator, integer
+from milozero.helpers.seeding import Purpose, make_rng, make_seed
 
 
 class PolicyAgent:
@@ -32,7 +32,7 @@ class PolicyAgent:
         self.config = config
         self.comm = context.comm
         self.device = torch.device(context.device)
-        rng = torch.Generator().manual_seed(integer(context.seed, Purpose.PARAMETERS))
+        rng = torch.Generator().manual_seed(make_seed(context.seed, Purpose.PARAMETERS))
         self.network = self.make_network(observation_size, action_space, rng).to(self.device)
         self.optimizer = Optimizer(
             self.network,
@@ -44,7 +44,7 @@ class PolicyAgent:
         )
         self.actor = Actor(self.network)  # after the optimizer, which moves the parameters into one vector
         self.obs_normalizer = ObservationNormalizer(observation_size, config.clip_obs, config.normalize_observations)
-        self.rng = generator(context.seed, Purpose.SHUFFLE, context.comm.rank, context.iteration)
+        self.rng = make_rng(context.seed, Purpose.SHUFFLE, context.comm.rank, context.iteration)
 
     def make_network(self, observation_size: int, action_space: Any, rng: torch.Generator) -> Policy:
         """Return the policy network."""

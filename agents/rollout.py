@@ -12,7 +12,7 @@ import numpy as np
 
 from milozero.helpers.affinity import pin_to_current_core
 from milozero.helpers.errors import NonFiniteError
-from milozero.helpers.seeding import Purpose, generator, integer
+from milozero.helpers.seeding import Purpose, make_rng, make_seed
 
 if TYPE_CHECKING:
     from milozero.environments.vector import VectorEnv
@@ -122,8 +122,8 @@ def rollout_generator(
     needs_reset = True
     while True:
         if needs_reset:
-            obs = env.reset([integer(seed, Purpose.ENVIRONMENT, stream, iteration) for stream in streams])
-            rngs = [generator(seed, Purpose.NOISE, stream, iteration) for stream in streams]
+            obs = env.reset([make_seed(seed, Purpose.ENVIRONMENT, stream, iteration) for stream in streams])
+            rngs = [make_rng(seed, Purpose.NOISE, stream, iteration) for stream in streams]
             done, recorder = np.zeros(env.num_envs, bool), EpisodeStatsRecorder(env.num_envs)
         noise = np.stack([agent.sample_noise(rng, steps) for rng in rngs], axis=1)  # (T, N, ...)
         obs, done = _step_envs(env, agent, rollout, obs, done, noise, next(replay, None), first_env)

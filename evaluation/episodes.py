@@ -10,7 +10,7 @@ import numpy as np
 from milozero.demonstrations.dataset import Episode
 from milozero.environments.vector import to_env_action
 from milozero.helpers.errors import NonFiniteError
-from milozero.helpers.seeding import Purpose, integer
+from milozero.helpers.seeding import Purpose, make_seed
 
 if TYPE_CHECKING:
     import gymnasium
@@ -65,7 +65,7 @@ def _check_finite(name: str, value: Any, seed: int, step: int) -> None:
 
 def episode_seeds(seed: int, count: int) -> list[int]:
     """Return the seeds of the first `count` evaluation episodes of a run, the same during and after training."""
-    return [integer(seed, Purpose.EVALUATION, k) for k in range(count)]
+    return [make_seed(seed, Purpose.EVALUATION, k) for k in range(count)]
 
 
 def share_episodes(run: Callable[[int, int], T], seed: int, count: int, comm: Comm) -> list[T]:

@@ -27,11 +27,11 @@ def _make_sequence(seed: int, purpose: Purpose, index: int, iteration: int) -> n
     return np.random.SeedSequence(seed, spawn_key=(int(purpose), index, iteration))
 
 
-def generator(seed: int, purpose: Purpose, index: int = 0, iteration: int = 0) -> np.random.Generator:
+def make_rng(seed: int, purpose: Purpose, index: int = 0, iteration: int = 0) -> np.random.Generator:
     """Return the random generator of stream (`seed`, `purpose`, `index`), restarted at `iteration`."""
     return np.random.default_rng(_make_sequence(seed, purpose, index, iteration))
 
 
-def integer(seed: int, purpose: Purpose, index: int = 0, iteration: int = 0) -> int:
+def make_seed(seed: int, purpose: Purpose, index: int = 0, iteration: int = 0) -> int:
     """Return a 31-bit seed, for libraries that take an integer."""
     return int(_make_sequence(seed, purpose, index, iteration).generate_state(1)[0] >> 1)

@@ -18,7 +18,7 @@ from milozero.agents.ppo_agent import PPOAgent
 from milozero.agents.ppo_config import PPOConfig
 from milozero.agents.rollout import Rollout
 from milozero.helpers.comm import Comm
-from milozero.helpers.seeding import Purpose, generator
+from milozero.helpers.seeding import Purpose, make_rng
 from tests.support.plain import (
     PlainActorCritic,
     PlainMoments,
@@ -114,7 +114,7 @@ class PPOReference:
 
     def __init__(self, config: PPOConfig, network: PlainActorCritic, *, seed: int, workers: int = 1) -> None:
         self.config, self.network = config, network
-        self.rngs = [generator(seed, Purpose.SHUFFLE, rank) for rank in range(workers)]
+        self.rngs = [make_rng(seed, Purpose.SHUFFLE, rank) for rank in range(workers)]
         named = dict(network.named_parameters())
         self.adam = adam(
             [

@@ -15,7 +15,7 @@ from milozero.agents.base import AgentContext
 from milozero.agents.gail_agent import GAILAgent
 from milozero.demonstrations.dataset import Episode, ImitationConfig
 from milozero.helpers.comm import Comm
-from milozero.helpers.seeding import Purpose, generator
+from milozero.helpers.seeding import Purpose, make_rng
 from tests.support.fakes import on_workers
 from tests.support.plain import (
     PlainActorCritic,
@@ -181,7 +181,7 @@ class AdversarialReference:
         copy_parameters(network, agent.network)
         copy_parameters(plain.agent_network, agent.discriminator)
         self.ppo = PPOReference(agent.config, network, seed=SEED, workers=workers)
-        self.rngs = [generator(SEED, Purpose.DISCRIMINATOR, rank) for rank in range(workers)]
+        self.rngs = [make_rng(SEED, Purpose.DISCRIMINATOR, rank) for rank in range(workers)]
         self.adam = adam([(list(plain.parameters()), agent.config.d_lr)])
         self.demos, self.iteration = demos, 0
         self.ended = [np.zeros(4 // workers, bool) for _ in range(workers)]

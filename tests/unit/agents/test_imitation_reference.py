@@ -12,7 +12,7 @@ from milozero.agents.dagger_agent import DAggerAgent
 from milozero.agents.dagger_config import DAggerConfig
 from milozero.demonstrations.dataset import Episode
 from milozero.helpers.comm import Comm
-from milozero.helpers.seeding import Purpose, generator
+from milozero.helpers.seeding import Purpose, make_rng
 from tests.support.fakes import on_workers
 from tests.support.plain import (
     PlainNormalizer,
@@ -57,7 +57,7 @@ class BCBaseReference:
         copy_parameters(self.policy, begin)
         self.adam = adam([(list(self.policy.parameters()), config.p_lr)])
         self.normalizer = PlainNormalizer(config.clip_obs, config.normalize_observations)
-        self.rngs = [generator(SEED, Purpose.SHUFFLE, rank) for rank in range(workers)]
+        self.rngs = [make_rng(SEED, Purpose.SHUFFLE, rank) for rank in range(workers)]
 
     def set_schedule(self, progress):
         (group,) = self.adam.param_groups
@@ -104,7 +104,7 @@ class BCReference(BCBaseReference):
         episodes = demonstrations(space)
         self.obs = np.concatenate([e.obs[:-1] for e in episodes])
         self.actions = np.concatenate([e.actions for e in episodes])
-        rng = generator(SEED, Purpose.DEMONSTRATIONS)
+        rng = make_rng(SEED, Purpose.DEMONSTRATIONS)
         for _ in episodes:
             rng.integers(1)  # the first step taken from each
         order = rng.permutation(len(self.obs))

@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from milozero.agents.nn.mlp import MLP
 from milozero.agents.nn.policies import Actor, Policy, make_head
-from milozero.helpers.seeding import Purpose, generator, integer
+from milozero.helpers.seeding import Purpose, make_rng, make_seed
 
 DRAWS = 200_000
 BOX, DISCRETE = spaces.Box(-1.0, 1.0, (3,), np.float32), spaces.Discrete(4)
@@ -169,8 +169,8 @@ def test_each_action_depends_on_its_own_observation_and_noise(kind, request):
 def test_random_streams_are_independent():
     """The reference implementations use these streams too, and would not notice if two of them were equal."""
     streams = list(itertools.product((0, 1), Purpose, (0, 1, 2), (0, 1)))
-    drawn = [generator(*stream).standard_normal(2000) for stream in streams]
-    assert len({numbers[0] for numbers in drawn}) == len({integer(*stream) for stream in streams}) == len(streams)
+    drawn = [make_rng(*stream).standard_normal(2000) for stream in streams]
+    assert len({numbers[0] for numbers in drawn}) == len({make_seed(*stream) for stream in streams}) == len(streams)
     correlated = np.corrcoef(drawn)[np.triu_indices(len(streams), 1)]
     assert np.abs(correlated).max() < 5.5 / 2000**0.5  # of 3486 pairs, 4 deviations are to be expected
-    assert generator(3, Purpose.NOISE, 1).random() == generator(3, Purpose.NOISE, 1).random()
+    assert make_rng(3, Purpose.NOISE, 1).random() == make_rng(3, Purpose.NOISE, 1).random()
