@@ -1,17 +1,17 @@
-"""What every test may use. The tiers, from fast to slow: unit, cli, integration, system; see CONTRIBUTING.md."""
+"""Fixtures of all tests. The tiers, from fast to slow: unit, cli, integration, system; see CONTRIBUTING.md."""
 
 import ctypes.util
 import os
 import sys
 from pathlib import Path
 
-# Before anything imports numpy or torch: with more threads than one the tests take several times as long.
+# Set before numpy and torch are imported. With more than one thread, the tests take several times as long.
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-# What the tests start is this environment's, activated or not.
+# Tests start the programs of this virtual environment even if it is not activated.
 os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-# Before anything imports MuJoCo, which chooses what draws then; programs that tests start choose for themselves.
+# MuJoCo selects its renderer when it is imported. Programs that tests start select their own.
 os.environ.setdefault("MUJOCO_GL", "egl" if ctypes.util.find_library("EGL") else "osmesa")
-# No test speaks to the Weights & Biases of whoever runs it.
+# Keep tests away from the developer's Weights & Biases account.
 os.environ |= {"NETRC": os.devnull, "WANDB_API_KEY": "", "WANDB_ERROR_REPORTING": "false"}
 os.environ.pop("WANDB_MODE", None)
 
@@ -36,30 +36,30 @@ def _one_thread():
 
 @pytest.fixture(autouse=True)
 def _signals():
-    """Give signals back that a run within the test took."""
+    """Restore the signal handlers that a run within the test has replaced."""
     with restore_signals():
         yield
 
 
 @pytest.fixture
 def in_process(tmp_path):
-    """Call main.py in this process; returns the result as that of a process."""
+    """Call main.py in this process; returns a CompletedProcess."""
     return functools.partial(programs.call_main, tmp_path)
 
 
 @pytest.fixture
 def milozero(tmp_path):
-    """Run main.py in a process of its own to its end; returns the finished process."""
+    """Run main.py in its own process until it exits; returns the finished process."""
     return functools.partial(programs.run_main, tmp_path)
 
 
 @pytest.fixture
 def started(tmp_path):
-    """Start main.py; returns the running process, which does not outlive the test."""
+    """Start main.py; returns the running process, which is killed after the test."""
     processes = []
 
-    def run(*args, **how):
-        processes.append(programs.start_main(tmp_path, *args, **how))
+    def run(*args, **options):
+        processes.append(programs.start_main(tmp_path, *args, **options))
         return processes[-1]
 
     yield run
@@ -70,7 +70,7 @@ def started(tmp_path):
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """Train CartPole for six iterations, once: the data folder of a finished experiment `run`, to be copied."""
+    """Train the experiment `run` on CartPole for six iterations, once per session; returns the data folder."""
     folder = tmp_path_factory.mktemp("trained")
     result = programs.call_main(folder, *one_run.TRAINED)
     assert result.returncode == 0, result.stderr
@@ -79,29 +79,29 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def run(trained, tmp_path):
-    """Have a finished experiment of six iterations in the test's data folder; returns its flags."""
+    """Copy a finished experiment of six iterations to the test's data folder; returns its flags."""
     shutil.copytree(trained, tmp_path / "data")
     return one_run.TRAINED
 
 
 @pytest.fixture
 def studies(tmp_path):
-    """Call spawner.py, with its data and its tmux server in folders of the test's."""
-    found = Studies(tmp_path)
-    yield found
-    found.close()
+    """Call spawner.py, with its data and tmux server in the test's folder."""
+    result = Studies(tmp_path)
+    yield result
+    result.close()
 
 
 @pytest.fixture
 def server():
-    """Serve the API of Weights & Biases on loopback."""
-    with WandbServer() as found:
-        yield found
+    """Serve the Weights & Biases API on loopback."""
+    with WandbServer() as wandb_server:
+        yield wandb_server
 
 
 @pytest.fixture
 def own_server(server, monkeypatch):
-    """Serve the API of Weights & Biases on loopback, to the clients of this process."""
+    """Serve the Weights & Biases API on loopback, and direct the clients of this process to it."""
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     return server

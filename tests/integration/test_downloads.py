@@ -53,11 +53,11 @@ def test_checkpoint_is_found_by_name_and_by_id(server, tmp_path, path, iter_num)
 
 def test_checkpoint_is_downloaded_again_only_on_request(server, tmp_path):
     (file,) = download(tmp_path).iterdir()
-    asked = len(server.asked)
+    num_requests = len(server.requests)
     kept = checkpoint.to_bytes(CONTENT | {"counters": {"iteration": 8}})
     file.write_bytes(kept)
     download(tmp_path)
-    assert (file.read_bytes(), len(server.asked)) == (kept, asked)
+    assert (file.read_bytes(), len(server.requests)) == (kept, num_requests)
     download(tmp_path, replace=True)
     assert file.read_bytes() == checkpoint.to_bytes(CONTENT)
 
@@ -138,7 +138,7 @@ def test_run_without_checkpoints_and_ambiguous_name_are_reported(server, tmp_pat
 @pytest.mark.parametrize("wrong", [lambda content: content[:-1], lambda content: b"x" * len(content)])
 def test_damaged_download_is_reported_and_keeps_the_earlier_one(server, tmp_path, wrong):
     (file,) = download(tmp_path).iterdir()
-    server.serves = lambda name, content: wrong(content)
+    server.on_download = lambda name, content: wrong(content)
     with pytest.raises(UserError, match=r"damaged|download"):
         download(tmp_path, replace=True)
     assert file.read_bytes() == checkpoint.to_bytes(CONTENT)
@@ -157,10 +157,10 @@ def test_wrong_key_and_missing_key_are_reported(server, tmp_path, monkeypatch):
         download(tmp_path)
     monkeypatch.delenv("WANDB_API_KEY")
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    asked = len(server.asked)
+    num_requests = len(server.requests)
     with pytest.raises(UserError, match="set WANDB_API_KEY"):
         download(tmp_path)
-    assert len(server.asked) == asked
+    assert len(server.requests) == num_requests
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_server_failure_is_a_one_line_error(server, tmp_path, fault, named):
 
 
 def test_checkpoint_that_differs_from_the_servers_checksum_is_refused(server, tmp_path):
-    server.serves = lambda name, content: checkpoint.to_bytes(CONTENT | {"counters": {"iteration": 8}})
+    server.on_download = lambda name, content: checkpoint.to_bytes(CONTENT | {"counters": {"iteration": 8}})
     with pytest.raises(UserError, match=r"download of run\.seed00/best\.pt is damaged"):
         download(tmp_path)
 

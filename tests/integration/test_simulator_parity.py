@@ -1,4 +1,4 @@
-"""Training and evaluation simulate the same task, for every id of MuJoCo and classic control that EnvPool steps."""
+"""Training and evaluation simulate the same task, for each MuJoCo and classic-control id that EnvPool steps."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def test_training_and_evaluation_simulate_the_same_task(env_id, options):
     ("env_id", "options"),
     [
         ("Humanoid-v3", {}),
-        ("Humanoid-v3", {"post_constraint": True}),  # pays for contacts
+        ("Humanoid-v3", {"post_constraint": True}),  # changes the contact cost
         ("Humanoid-v4", {}),
         ("HumanoidStandup-v2", {}),
         ("HumanoidStandup-v4", {}),
@@ -24,17 +24,17 @@ def test_training_and_evaluation_simulate_the_same_task(env_id, options):
         ("Hopper-v4", {"frame_skip": 5}),
         ("Swimmer-v3", {"reset_noise_scale": 0.11}),
         ("Walker2d-v4", {"forward_reward_weight": 1.001}),
-        ("InvertedPendulum-v4", {"healthy_z_max": 0.25}),  # ends later
+        ("InvertedPendulum-v4", {"healthy_z_max": 0.25}),  # terminates later
         ("Pendulum-v1", {}),
     ],
 )
 def test_differences_are_found(env_id, options, monkeypatch):
-    """Without what keeps the two the same, or with one setting a little different, they are not."""
+    """Without our EnvPool options, or with a slightly different one, the comparison fails."""
     check_that_it_differs(env_id, options, monkeypatch)
 
 
 @pytest.mark.skipif(not has_task("Hopper-v5"), reason="EnvPool is not installed")
-def test_what_envpool_steps_is_compared():
+def test_cases_include_every_task_that_envpool_steps():
     ids = {case.values[0] for case in CASES}
     for name in ("Ant", "HalfCheetah", "Hopper", "Humanoid", "Swimmer", "Walker2d"):
         assert {f"{name}-v3", f"{name}-v4", f"{name}-v5"} <= ids

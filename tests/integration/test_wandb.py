@@ -68,7 +68,7 @@ def test_without_a_key_no_request_is_made_and_sync_uploads_the_run(server, in_pr
     no_key = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "", "HOME": str(tmp_path)}
     for length in ("--num_iters=2", "--num_iters=3"):
         assert in_process(*TRAIN, length, "--resume=auto", env=no_key).returncode == 0
-    assert server.asked == []
+    assert server.requests == []
     folders = sorted((tmp_path / "data/wandb").glob("offline-run-*"))
     assert len(folders) == 2
     environment = os.environ | server.environment

@@ -90,7 +90,7 @@ def test_modes_without_server_make_no_request(own_server, tmp_path, monkeypatch,
     tracker = make_tracker(tmp_path)
     tracker.log({"x": 1.0}, 1)
     finish(tracker)
-    assert own_server.asked == []
+    assert own_server.requests == []
     assert (tmp_path / "wandb").exists() == (mode != "disabled")
 
 

@@ -1,4 +1,4 @@
-"""What tests share: stand-ins with known answers, programs as a user starts them, servers on loopback."""
+"""Helpers that tests share: fakes with known answers, programs started as users do, servers on loopback."""
 
 from __future__ import annotations
 

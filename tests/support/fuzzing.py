@@ -1,4 +1,4 @@
-"""What the fuzz tests share. ``MILOZERO_FUZZ=20 pytest -k fuzz`` tries twenty times as many inputs."""
+"""Settings and inputs of the fuzz tests. ``MILOZERO_FUZZ=20 pytest -k fuzz`` tries twenty times as many inputs."""
 
 from __future__ import annotations
 

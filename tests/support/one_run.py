@@ -28,9 +28,9 @@ def iterations(tmp_path):
 
 
 def wait_for(condition, seconds=60):
-    give_up = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < give_up
+        assert time.monotonic() < deadline
         time.sleep(0.02)
 
 

@@ -198,7 +198,7 @@ def make_rollouts(space, count=3, steps=32, num_envs=4, size=3, seed=0, ends=0.1
         terminated[t] = end & mask[t] & np.isin(kind, [0, 1, 4])
         truncated[t] = end & mask[t] & np.isin(kind, [2, 3, 4])
     rewards[~mask] = 0.0
-    parts = [slice(k * steps, (k + 1) * steps) for k in range(count)]
+    slices = [slice(k * steps, (k + 1) * steps) for k in range(count)]
     return [
         Rollout(
             obs[part.start : part.stop + 1],
@@ -209,5 +209,5 @@ def make_rollouts(space, count=3, steps=32, num_envs=4, size=3, seed=0, ends=0.1
             mask[part],
             [],
         )
-        for part in parts
+        for part in slices
     ]

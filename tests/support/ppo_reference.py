@@ -157,8 +157,8 @@ class PPOReference:
             steps = []
             for worker_rows in minibatches(self.rngs, rows, config.batch_size):
                 batch = {
-                    name: torch.cat([of[worker][rows_of_worker] for worker, rows_of_worker in enumerate(worker_rows)])
-                    for name, of in fields.items()
+                    name: torch.cat([values[worker][indices] for worker, indices in enumerate(worker_rows)])
+                    for name, values in fields.items()
                 }
                 steps.append(self._step(batch, len(batch["mask"]) * valid_share))
             epoch_metrics.append({name: np.mean([step[name] for step in steps]) for name in steps[0]})
@@ -182,8 +182,8 @@ class PPOReference:
     @torch.no_grad()
     def _estimates(self, rollouts, rewards, obs) -> tuple[dict[str, list[torch.Tensor]], float]:
         values = [self.network.values(each.flatten(0, 1)).reshape(each.shape[:2]).numpy() for each in obs]
-        of_all = zip(rollouts, rewards, values, strict=True)
-        advantages = [compute_advantages(*each, self.config.gamma, self.config.gae_lambda) for each in of_all]
+        per_worker = zip(rollouts, rewards, values, strict=True)
+        advantages = [compute_advantages(*each, self.config.gamma, self.config.gae_lambda) for each in per_worker]
         olds = [each[:-1] for each in values]
         returns = [a + v for a, v in zip(advantages, olds, strict=True)]
         explained_variances = []
@@ -191,10 +191,10 @@ class PPOReference:
             residuals, targets = (target - old)[rollout.mask], target[rollout.mask]
             explained_variances.append(1.0 - np.mean((residuals - residuals.mean()) ** 2) / np.var(targets))
         if self.config.normalize_advantages:
-            every = np.concatenate([a[rollout.mask] for a, rollout in zip(advantages, rollouts, strict=True)])
-            advantages = [(a - every.mean()) / (every.std() + 1e-8) for a in advantages]
+            valid = np.concatenate([a[rollout.mask] for a, rollout in zip(advantages, rollouts, strict=True)])
+            advantages = [(a - valid.mean()) / (valid.std() + 1e-8) for a in advantages]
         flat = {"advantages": advantages, "returns": returns, "old_values": olds}
-        estimates = {name: [torch.tensor(each.reshape(-1)) for each in of] for name, of in flat.items()}
+        estimates = {name: [torch.tensor(each.reshape(-1)) for each in arrays] for name, arrays in flat.items()}
         return estimates, float(np.mean(explained_variances))
 
     def _step(self, batch: dict[str, torch.Tensor], count: float) -> dict[str, float]:

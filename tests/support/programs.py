@@ -40,7 +40,7 @@ def process_state(folder: Path, argv: list[str], env: Mapping[str, str]) -> Iter
 def call(
     program: Callable[[list[str]], int], folder: Path, words: Iterable[str], env: Mapping[str, str] | None = None
 ) -> Result:
-    """Call ``main(argv)`` of a program in this process, which saves the seconds of a new one.
+    """Call ``main(argv)`` of a program in this process, which avoids the start-up time of a new one.
 
     Args:
         program: main.main or spawner.main.
@@ -93,9 +93,9 @@ def start_main(
     )
 
 
-def run_main(tmp_path: Path, *args: str, timeout: float = 120, **how: Any) -> Result:
+def run_main(tmp_path: Path, *args: str, timeout: float = 120, **options: Any) -> Result:
     """Run main.py as a program until it exits."""
-    with start_main(tmp_path, *args, **how) as process:
+    with start_main(tmp_path, *args, **options) as process:
         try:
             stdout, stderr = process.communicate(timeout=timeout)
         except BaseException:

@@ -1,8 +1,8 @@
-"""Hold EnvPool, which trains, against what evaluates.
+"""Compare EnvPool, which runs the training environments, with the simulators used for evaluation.
 
-Both draw their first states from one random stream and then get the same actions. EnvPool is built with another
-version of MuJoCo, and contacts are chaotic: where an observation has the whole state, the environment of evaluation
-takes EnvPool's after each step, so that what is compared is always one step, however long the episode.
+Both draw their initial states from the same random stream and then receive the same actions. EnvPool is built with
+another version of MuJoCo, and contacts are chaotic. If observations contain the full state, the evaluation
+environment therefore adopts EnvPool's state after each step: each comparison covers a single step.
 """
 
 import gymnasium
@@ -17,31 +17,31 @@ from milozero.environments.pool import EnvPoolVector, has_task, import_envpool
 
 STEPS = 205  # past the time limits of 50, 100 and 200
 SEEDS = [3, 4, 5, 6]
-UNUSED = {"Reacher": 2, "Pusher": 4}  # numbers that gymnasium draws for the target or the object, and throws away
+UNUSED = {"Reacher": 2, "Pusher": 4}  # numbers that gymnasium draws for the target or the object, and discards
 TOUCHING = {"Ant", "HalfCheetah", "Hopper", "Humanoid", "HumanoidStandup", "Pusher", "Walker2d"} | {
     f"dmc:{domain}"
     for domain in ("cheetah", "dog", "hopper", "humanoid", "humanoid_CMU", "manipulator", "quadruped", "walker")
 }
-LONG = {"HalfCheetah", "Swimmer", "HumanoidStandup"}  # whose episodes only end after 1000 steps, as dm_control's do
+LONG = {"HalfCheetah", "Swimmer", "HumanoidStandup"}  # episodes last 1000 steps, like dm_control's
 
-# How far a number may be from the other simulator's: an observed one relative to the largest that it was, a reward
-# relative to itself, both to 1 where they are smaller. EnvPool's rewards are float32.
+# Tolerances, relative to the largest value of an observed number or to the reward, or absolute if those are below 1.
+# EnvPool's rewards are float32.
 OBSERVATION, REWARD = 1e-4, 1e-5
-# 50 iterations of these tasks' solver do not converge, and some steps of gymnasium's own go as far apart when speeds
-# are pushed by 1e-6: limits for 99 % of the steps.
+# The solver's 50 iterations do not converge on these tasks, and some of gymnasium's own steps diverge as far if
+# velocities are perturbed by 1e-6. These tolerances hold for 99 % of the steps.
 UNCONVERGED = {"Humanoid": (1e-2, 2e-3), "HumanoidStandup": (1e-2, 2e-3)}
-# Steps until contacts have driven dm_control's apart, whose observations do not have the whole state; the dog's paws
-# are meshes, which touch in other points in EnvPool's MuJoCo.
+# Steps before contacts make dm_control tasks diverge whose observations lack part of the state. The dog's paws are
+# meshes, whose contact points differ in EnvPool's MuJoCo.
 CHAOTIC = {"dmc:dog": 25, "dmc:humanoid": 60, "dmc:humanoid_CMU": 60}
-LENGTHS = {"CartPole-v1": 505, "dmc:humanoid-run_pure_state": STEPS}  # its time limit is 500; its state is whole
+LENGTHS = {"CartPole-v1": 505, "dmc:humanoid-run_pure_state": STEPS}  # a time limit of 500; the full state
 
 
 class Draws(StdRandom):
-    """EnvPool's random stream in the place of gymnasium's.
+    """EnvPool's random stream, to replace gymnasium's.
 
     Args:
-        seed: of the stream.
-        unused: how many of the last positions and velocities EnvPool does not draw.
+        seed: seed of the stream.
+        unused: number of the last positions and velocities that EnvPool does not draw.
     """
 
     def __init__(self, seed, unused):
@@ -58,7 +58,7 @@ class Draws(StdRandom):
         return np.array([self._normal() for _ in range(size)])
 
     def _normal(self):
-        """Draw by Marsaglia's polar method, which keeps its second number for the next call."""
+        """Draw with Marsaglia's polar method, which keeps its second number for the next call."""
         while not self._normals:
             x, y = 2 * self._one() - 1, 2 * self._one() - 1
             radius = x * x + y * y
@@ -68,7 +68,7 @@ class Draws(StdRandom):
 
 
 class Evaluated:
-    """One environment as evaluation has it, which starts where EnvPool's does and takes its state."""
+    """An evaluation environment that starts in EnvPool's initial state and can adopt its later states."""
 
     def __init__(self, env_id, seed, options):
         self._env = environments.make_env(env_id, None, options)
@@ -81,7 +81,7 @@ class Evaluated:
         else:
             bare.np_random = Draws(seed, UNUSED.get(name_of(env_id), 0))
             self._data = getattr(bare, "data", None)
-        self.touched = 0  # steps after which something touches something
+        self.touched = 0  # number of steps that end with a contact
         self._over = False
 
     def reset(self):
@@ -89,7 +89,7 @@ class Evaluated:
         return self._env.reset()[0]
 
     def step(self, action):
-        """Step, or start the next episode, as a vector does."""
+        """Step, or reset after the end of an episode, as a vector environment does."""
         if self._over:
             return self.reset(), 0.0, False, False
         row = self._env.step(action)[:4]
@@ -98,15 +98,15 @@ class Evaluated:
         return row
 
     def follow(self, own, theirs):
-        """Take the positions and velocities of an observation, if this environment's own show that it has them.
+        """Adopt the positions and velocities in EnvPool's observation, if observations contain them.
 
-        What gymnasium derives from them stays: MuJoCo leaves it as of its last step's start, and so does EnvPool.
-        dm_control derives it anew.
+        Only dm_control recomputes derived quantities. In gymnasium and EnvPool, they are those at the start of the
+        last step.
         """
         if self._data is None:
             return
         nq, state = len(self._data.qpos), np.concatenate([self._data.qpos, self._data.qvel])
-        for hidden in range(min(3, nq)):  # the place on the floor
+        for hidden in range(min(3, nq)):  # the position on the floor
             if np.array_equal(own[: len(state) - hidden], state[hidden:]):
                 self._data.qpos[hidden:] = theirs[: nq - hidden]
                 self._data.qvel[:] = theirs[nq - hidden : len(state) - hidden]
@@ -118,10 +118,10 @@ def name_of(env_id):
     return env_id.rpartition("-")[0]
 
 
-def compared():
-    """Return what EnvPool steps: id and options, among them not to end the episode of who has fallen."""
+def list_cases():
+    """Yield (id, options) of the tasks that EnvPool steps, also without termination of fallen robots."""
     for env_id in registry.list_env_ids():
-        # Whether EnvPool steps one of dm_control's is asked in the test: making all of them takes seconds.
+        # For dm_control, the test checks that EnvPool steps the task: creating every environment here takes seconds.
         if env_id.startswith("dmc:"):
             if env_id not in dmc.ENVPOOL_MISMATCHES and has_task(dmc.to_envpool_name(env_id)):
                 yield pytest.param(env_id, {}, id=env_id)
@@ -131,13 +131,13 @@ def compared():
                 yield pytest.param(env_id, {"terminate_when_unhealthy": False}, id=f"{env_id}-lying")
 
 
-CASES = list(compared())
+CASES = list(list_cases())
 
 
 class Policy:
-    """Four ways to act: at random, at random for ten steps at a time, not at all, and at full strength.
+    """Four ways to act: random, random for ten steps at a time, zero, and at full strength.
 
-    The last one goes with the last number of the observation in classic control, where it is a speed: so cars arrive.
+    In classic control, the last one follows the sign of the last observed number, a speed: so the cars arrive.
     """
 
     def __init__(self, env_id, space):
@@ -152,7 +152,7 @@ class Policy:
             drawn = self._rng.integers(low, high + 1, len(SEEDS))
         else:
             low, high = self._space.low, self._space.high
-            # of few digits, since gymnasium computes with float32 where an action has no more, and EnvPool does not
+            # few digits, because gymnasium computes with float32 actions, and EnvPool does not
             drawn = np.trunc(self._rng.uniform(low, high, (len(SEEDS), *low.shape)) * 64).astype(np.float32) / 64
         if self._steps % 10 == 0:
             self._held = drawn
@@ -162,7 +162,7 @@ class Policy:
 
 
 def play(env_id, options, steps, seeds):
-    """Return what both observe (2, T+1, N, O), rewards and ends (2, T, N), and gymnasium's environments."""
+    """Return both sides' observations (2, T+1, N, O), rewards and ends (2, T, N), and the evaluation environments."""
     vector = environments.make_vector_env(env_id, len(seeds))
     assert isinstance(vector._env, EnvPoolVector)
     vector._env._options |= options
@@ -172,7 +172,7 @@ def play(env_id, options, steps, seeds):
     rewards, ends = [[], []], [[], []]
     for _ in range(steps):
         actions = policy(obs[0][-1]).astype(vector.action_dtype)
-        theirs = [part.copy() for part in vector.step(actions)]
+        theirs = [array.copy() for array in vector.step(actions)]
         own = list(map(np.array, zip(*map(Evaluated.step, evaluated, actions), strict=True)))
         for env, mine, pools in zip(evaluated, own[0], theirs[0], strict=True):
             env.follow(mine, pools)
@@ -185,42 +185,47 @@ def play(env_id, options, steps, seeds):
 
 
 def steps_apart(values, scale):
-    """Return how far EnvPool's values (2, T, ...), the first, are from the evaluation's at each step."""
+    """Return the distance per step between EnvPool's values and the evaluation's, stacked as (2, T, ...)."""
     distance = np.abs(values[0] - values[1]) / np.maximum(1.0, scale)
     return distance.max(axis=-1) if distance.ndim > 2 else distance
 
 
 def compare(env_id, options, steps=STEPS):
-    """Return whether both simulate the same task, how they differ, and what else is told of the episodes."""
+    """Return whether both simulate the same task, their differences, whether an episode ended, and contact counts."""
     name = name_of(env_id)
     steps = LENGTHS.get(env_id, CHAOTIC.get(name, steps))
-    rows = 1 if name == "dmc:dog" else 2 if env_id.startswith("dmc:") else 4  # its models take long to load
+    rows = 1 if name == "dmc:dog" else 2 if env_id.startswith("dmc:") else 4  # dm_control's models load slowly
     obs, rewards, ends, evaluated = play(env_id, options, steps, SEEDS[:rows])
     share = 0.99 if name in UNCONVERGED else 1.0
-    apart = (
+    largest = (
         np.quantile(steps_apart(obs, np.abs(obs[1]).max(axis=(0, 1))), share),
         np.quantile(steps_apart(rewards, np.abs(rewards[1])), share),
     )
     starts = steps_apart(obs[:, :1], 1.0).max()
-    told = {"start": starts, "observations": apart[0], "rewards": apart[1], "other ends": (ends[0] != ends[1]).sum()}
+    differences = {
+        "start": starts,
+        "observations": largest[0],
+        "rewards": largest[1],
+        "other ends": (ends[0] != ends[1]).sum(),
+    }
     limits = UNCONVERGED.get(name, (OBSERVATION, REWARD))
-    same = starts < 1e-7 and apart[0] < limits[0] and apart[1] < limits[1] and not told["other ends"]
-    return same, told, bool(ends.any()), [env.touched for env in evaluated]
+    same = starts < 1e-7 and largest[0] < limits[0] and largest[1] < limits[1] and not differences["other ends"]
+    return same, differences, bool(ends.any()), [env.touched for env in evaluated]
 
 
 def check(env_id, options):
-    """Fail unless both simulate the same task, with the contacts and the ends of episodes that it is known for."""
-    same, told, ended, touched = compare(env_id, options)
-    print(env_id, options, told)
-    assert same, told
+    """Fail unless both simulate the same task, and contacts and ends of episodes occur where expected."""
+    same, differences, ended, touched = compare(env_id, options)
+    print(env_id, options, differences)
+    assert same, differences
     assert all(touched) if name_of(env_id) in TOUCHING else not any(touched)
     assert ended != (name_of(env_id) in LONG or env_id.startswith("dmc:") or bool(options))
 
 
 def check_that_it_differs(env_id, options, monkeypatch):
-    """Fail if the two look alike although `options` replace what keeps them the same."""
+    """Fail if no difference is found although `options` replace the settings that make both equal."""
     monkeypatch.setitem(mujoco.ENVPOOL_OPTIONS, env_id, options)
     monkeypatch.setattr(registered, "ENVPOOL_MISMATCHES", {})
     monkeypatch.setattr(dmc, "ENVPOOL_MISMATCHES", {})
-    same, told, *_ = compare(env_id, {}, steps=80)
-    assert not same, told
+    same, differences, *_ = compare(env_id, {}, steps=80)
+    assert not same, differences

@@ -1,4 +1,4 @@
-"""A pytest plugin: where the variable CI is set, a skipped test fails the run, unless it is marked ``gpu``."""
+"""A pytest plugin: if the variable CI is set, a skipped test fails the run unless it is marked ``gpu``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ SKIPPED = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have a list for the skipped tests, and a plugin that fills it."""
+    """Register the plugin that lists the skipped tests."""
     config.stash[SKIPPED] = []
     config.pluginmanager.register(_Recorder(config.stash[SKIPPED]))
 
 
 class _Recorder:
-    """Notes what is skipped; with pytest-xdist, in the process that the workers report to."""
+    """Records skipped tests; with pytest-xdist, in the controller process."""
 
     def __init__(self, skipped: list[str]) -> None:
         self._skipped = skipped
@@ -40,7 +40,7 @@ def has_gpu() -> bool:
 
 
 def has_renderer() -> bool:
-    """Return whether there is a library that draws without a display."""
+    """Return whether a library that renders without a display is installed."""
     return any(ctypes.util.find_library(name) for name in ("EGL", "OSMesa"))
 
 
@@ -48,23 +48,23 @@ NEEDS = {"gpu": (has_gpu, "there is no GPU"), "renders": (has_renderer, "apt ins
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs something that this machine does not have."""
-    for marker, (is_there, reason) in NEEDS.items():
+    """Skip the tests whose requirements this machine does not meet."""
+    for marker, (is_available, reason) in NEEDS.items():
         marked = [item for item in items if item.get_closest_marker(marker)]
-        if marked and not is_there():
+        if marked and not is_available():
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a run in CI that has left a test out."""
+    """Fail a run in CI if a test was skipped."""
     if os.environ.get("CI") and session.config.stash[SKIPPED] and not hasattr(session.config, "workerinput"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Name what should have run."""
+    """List the skipped tests that CI must run."""
     if os.environ.get("CI") and config.stash[SKIPPED]:
         terminalreporter.section("skipped, but CI must run them", red=True)
         for line in config.stash[SKIPPED]:

@@ -1,4 +1,4 @@
-"""Studies of a test, launched and followed by spawner.py."""
+"""Launch and follow studies with spawner.py in a test."""
 
 import os
 import re

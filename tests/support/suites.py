@@ -1,4 +1,4 @@
-"""Every suite of environments is tried alike."""
+"""Train, evaluate and film an environment: the same checks for every suite."""
 
 import csv
 
@@ -12,25 +12,25 @@ SHORT = (
 
 
 def train_and_film(milozero, tmp_path, env_id, shorter):
-    """Train, evaluate and film on an environment; look whether anything moves in the film.
+    """Train and evaluate on an environment with a video; check that something moves in the video.
 
     Args:
-        milozero: calls or runs main.py.
-        tmp_path: where its data is.
-        env_id: the environment.
-        shorter: --env_kwargs that make the film shorter.
+        milozero: fixture that calls or runs main.py.
+        tmp_path: parent of its data folder.
+        env_id: id of the environment.
+        shorter: --env_kwargs that shorten the episode in the video.
     """
     result = milozero(*SHORT, f"--env_id={env_id}")
     assert result.returncode == 0, result.stderr
     assert len(list(csv.DictReader((tmp_path / "data/logs/x/progress.csv").open()))) == 3
     path = f"--model_path={tmp_path}/data/checkpoints/x"
-    film = ("--num_trajs=1", "--record", f"--env_kwargs={shorter}")  # fewer frames than a whole episode's
-    result = milozero("--task=eval", path, *film, env={"DISPLAY": ""})
+    options = ("--num_trajs=1", "--record", f"--env_kwargs={shorter}")
+    result = milozero("--task=eval", path, *options, env={"DISPLAY": ""})
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     (video,) = (tmp_path / "data/evaluations/x").glob("*/*.mp4")
     frames = np.array(imageio.v2.mimread(video, memtest=False), int)
-    middle = frames[:, 40:]  # without what OpenSim's pictures write above
+    middle = frames[:, 40:]  # without the text at the top of OpenSim's frames
     moved = np.abs(middle[-1] - middle[0]).max(axis=-1) > 60
     assert moved.sum() > 20
     assert len(np.unique(middle[-1].reshape(-1, 3) // 32, axis=0)) > 3

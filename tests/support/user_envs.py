@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Bounded(gymnasium.Env):
-    """Ten steps; the reward is how near the action is to the observation."""
+    """Ten steps; the reward is minus the squared distance between action and observation."""
 
     observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
     action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
@@ -44,7 +44,7 @@ class Breaking(Bounded):
 
 
 class Unfinite(Bounded):
-    """Returns a NaN reward after a while."""
+    """Returns a NaN reward in its 100th step."""
 
     steps = 0
 
@@ -55,7 +55,7 @@ class Unfinite(Bounded):
 
 
 class UnfiniteOnOne(Bounded):
-    """Returns an infinite observation after a while, on rank 1 alone."""
+    """Returns an infinite observation in its 100th step, on rank 1 only."""
 
     steps = 0
 
@@ -67,7 +67,7 @@ class UnfiniteOnOne(Bounded):
 
 
 class Hanging(Bounded):
-    """Never returns from its 40th step on rank 1, or on the only one."""
+    """Hangs in its 40th step, on rank 1 or on the only worker."""
 
     steps = 0
 
@@ -79,7 +79,7 @@ class Hanging(Bounded):
 
 
 class Forgetful(Bounded):
-    """Takes no notice of its seed."""
+    """Ignores its seed."""
 
     def reset(self, *, seed=None, options=None):
         return super().reset(seed=None, options=options)

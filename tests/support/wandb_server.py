@@ -1,7 +1,7 @@
-"""A server on loopback that speaks the part of Weights & Biases' API that MiloZero's calls use.
+"""A server on loopback that implements the part of the Weights & Biases API that MiloZero uses.
 
-The client in the tests is the real one; what it asks for was seen on the wire (wandb 0.31). A fault can be switched
-on at any moment: the server is silent, slow, answers errors or nonsense, or its connections break.
+The client in the tests is the real one; its requests were recorded with wandb 0.31. A fault can be switched on at
+any moment: the server is silent or slow, answers with errors or garbage, or closes its connections.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ KEY = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class Run:
-    """What the server knows of one run."""
+    """The state of one run on the server."""
 
     name: str
     display_name: str
     group: str = ""
     config: dict = field(default_factory=dict)
-    history: list = field(default_factory=list)  # rows as they came
+    history: list = field(default_factory=list)  # rows in the order of their arrival
     summary: dict = field(default_factory=dict)
     files: dict = field(default_factory=dict)  # name → bytes
     state: str = "running"
@@ -40,23 +40,23 @@ class Run:
 
 
 class WandbServer:
-    """`with WandbServer() as server` answers under `server.url` until the block ends.
+    """`with WandbServer() as server` serves requests at `server.url` until the block ends.
 
-    `fault` is one of the names in `FAULTS`, or nothing.
+    `fault` is a name in `FAULTS`, or empty.
     """
 
     def __init__(self):
         self.runs = {}  # (entity, project, id) → Run
-        self.asked = []  # names of the GraphQL operations, and paths of other requests
+        self.requests = []  # names of GraphQL operations, and paths of other requests
         self.fault = ""
         self.slow = 0.0  # seconds before each answer
-        self.serves = lambda name, content: content  # what a download of a file gives
+        self.on_download = lambda name, content: content  # returns the bytes that a download receives
         self._released = threading.Event()
 
     def __enter__(self):
         handler = type("BoundHandler", (Handler,), {"site": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.handle_error = lambda *_: None  # clients hang up as they like
+        self._server.handle_error = lambda *_: None  # clients may disconnect at any time
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
@@ -68,13 +68,13 @@ class WandbServer:
 
     def run(self, entity, project, name):
         """Return a run by its id, or by its display name."""
-        found = self.runs.get((entity, project, name))
-        named = [r for (e, p, _), r in self.runs.items() if (e, p, r.display_name) == (entity, project, name)]
-        return found or (named[0] if named else None)
+        by_id = self.runs.get((entity, project, name))
+        by_name = [r for (e, p, _), r in self.runs.items() if (e, p, r.display_name) == (entity, project, name)]
+        return by_id or (by_name[0] if by_name else None)
 
     @property
     def environment(self):
-        """Variables that send a client here, and keep it from anywhere else."""
+        """Variables that direct a client to this server only."""
         return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": KEY, "WANDB_ERROR_REPORTING": "false"}
 
 
@@ -85,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
     site = None
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self):
         """Serve a file of a run."""
@@ -96,10 +96,10 @@ class Handler(BaseHTTPRequestHandler):
         content = run and run.files.get(file)
         if content is None:
             return self._answer(404, {"errors": ["no such file"]})
-        return self._answer(200, self.site.serves(file, content))
+        return self._answer(200, self.site.on_download(file, content))
 
     def do_PUT(self):
-        """Take a file of a run."""
+        """Store a file of a run."""
         body = self._body()
         if self._faulty():
             return
@@ -108,14 +108,14 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200, {})
 
     def do_POST(self):
-        """Answer GraphQL, and take metrics."""
+        """Answer GraphQL requests, and store metrics."""
         body = self._body()
         path = urlparse(self.path).path
         if path.startswith("/sdk/otel"):  # the client's own telemetry
             return self._answer(200, {})
         request = json.loads(body)
         operation = re.search(r"\b(?:query|mutation) (\w+)", request.get("query", ""))
-        self.site.asked.append(operation[1] if operation else path)
+        self.site.requests.append(operation[1] if operation else path)
         if self._faulty():
             return None
         expected = "Basic " + base64.b64encode(f"api:{KEY}".encode()).decode()
@@ -137,7 +137,7 @@ class Handler(BaseHTTPRequestHandler):
     def _stream(self, run, request):
         files = request.get("files", {})
         if history := files.get("wandb-history.jsonl"):
-            first = history["offset"]  # lines that are there already are written over
+            first = history["offset"]  # replaces lines that were sent before
             run.history[first : first + len(history["content"])] = map(json.loads, history["content"])
         for line in files.get("wandb-summary.json", {}).get("content", []):
             run.summary = json.loads(line)
@@ -158,7 +158,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _faulty(self):
-        """Misbehave, if that is asked for; tell whether the request has had its answer."""
+        """Misbehave if a fault is switched on; return whether that answered the request."""
         time.sleep(self.site.slow)
         if not self.site.fault:
             return False
@@ -172,7 +172,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.close()
 
-    # What GraphQL operations answer, by their names.
+    # The answers to GraphQL operations, by name.
 
     def _Viewer(self, values):
         return {"viewer": {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}}
@@ -198,39 +198,39 @@ class Handler(BaseHTTPRequestHandler):
         return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
 
     def _CreateRunFiles(self, values):
-        place = "/".join(quote(values[key], safe="") for key in ("entity", "project", "run"))
+        path = "/".join(quote(values[key], safe="") for key in ("entity", "project", "run"))
         files = [
-            {"name": file, "uploadUrl": f"{self.site.url}/storage/{place}/{quote(file)}"} for file in values["files"]
+            {"name": file, "uploadUrl": f"{self.site.url}/storage/{path}/{quote(file)}"} for file in values["files"]
         ]
         return {"createRunFiles": {"runID": values["run"], "uploadHeaders": [], "files": files}}
 
     def _Run(self, values):
-        found = self.site.runs.get((values["entity"], values["project"], values["name"]))
-        return {"project": {"run": found and _described(found)}}
+        run = self.site.runs.get((values["entity"], values["project"], values["name"]))
+        return {"project": {"run": run and _described(run)}}
 
     def _Runs(self, values):
-        place = values["entity"], values["project"]
-        if not any(key[:2] == place for key in self.site.runs):
+        project = values["entity"], values["project"]
+        if not any(key[:2] == project for key in self.site.runs):
             return {"project": None}
         wanted = json.loads(values["filters"])["display_name"]
-        found = [r for key, r in self.site.runs.items() if key[:2] == place and r.display_name == wanted]
-        edges = [{"node": _described(run), "cursor": run.name} for run in found]
+        matching = [r for key, r in self.site.runs.items() if key[:2] == project and r.display_name == wanted]
+        edges = [{"node": _described(run), "cursor": run.name} for run in matching]
         page = {"endCursor": None, "hasNextPage": False}
         runs = {"edges": edges, "pageInfo": page}
-        return {"project": {"internalId": "1", "runCount": len(found), "readOnly": False, "runs": runs}}
+        return {"project": {"internalId": "1", "runCount": len(matching), "readOnly": False, "runs": runs}}
 
     def _RunFiles(self, values):
-        place = values["entity"], values["project"], values["name"]
-        run, names = self.site.runs[place], values.get("fileNames")
-        path = "/".join(quote(part, safe="") for part in place)
+        key = values["entity"], values["project"], values["name"]
+        run, names = self.site.runs[key], values.get("fileNames")
+        path = "/".join(quote(part, safe="") for part in key)
         edges = []
         for file, content in sorted(run.files.items()):
             if not names or file in names:
                 url = f"{self.site.url}/storage/{path}/{quote(file)}"
                 edges.append({"node": _described_file(file, content, url), "cursor": file})
         page = {"endCursor": None, "hasNextPage": False}
-        listed = {"fileCount": len(run.files), "files": {"edges": edges, "pageInfo": page}}
-        return {"project": {"internalId": "1", "run": listed}}
+        result = {"fileCount": len(run.files), "files": {"edges": edges, "pageInfo": page}}
+        return {"project": {"internalId": "1", "run": result}}
 
 
 FAULTS = {
@@ -243,7 +243,7 @@ FAULTS = {
 
 
 def _described(run):
-    """Return what the public part of the API tells of a run."""
+    """Return a run as the public API describes it."""
     nothing = dict.fromkeys(("sweepName", "jobType", "commit", "description", "notes"))
     times = dict.fromkeys(("createdAt", "heartbeatAt"), "2026-01-01T00:00:00Z")
     texts = {"config": json.dumps(run.config), "summaryMetrics": json.dumps(run.summary), "systemMetrics": "{}"}
@@ -254,7 +254,7 @@ def _described(run):
 
 
 def _resumed(run):
-    """Return what a client needs to go on with a run."""
+    """Return the fields that a client needs to resume a run."""
     counts = {"historyLineCount": len(run.history), "eventsLineCount": 0, "logLineCount": 0}
     tail = {"historyTail": json.dumps([json.dumps(row) for row in run.history[-1:]]), "eventsTail": "[]"}
     return {
@@ -266,7 +266,7 @@ def _resumed(run):
 
 
 def _described_file(file, content, url):
-    """Return what the public part of the API tells of a file."""
+    """Return a file as the public API describes it."""
     md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
-    facts = {"sizeBytes": str(len(content)), "md5": md5, "mimetype": "", "updatedAt": "2026-01-01T00:00:00Z"}
-    return {"id": file, "name": file, "url": url, "directUrl": url, **facts}
+    metadata = {"sizeBytes": str(len(content)), "md5": md5, "mimetype": "", "updatedAt": "2026-01-01T00:00:00Z"}
+    return {"id": file, "name": file, "url": url, "directUrl": url, **metadata}

@@ -1,4 +1,4 @@
-"""Training and evaluation simulate the same dm_control tasks: each that EnvPool steps; its models load slowly."""
+"""Training and evaluation simulate the same task, for each dm_control id that EnvPool steps; models load slowly."""
 
 import pytest
 
@@ -12,5 +12,5 @@ def test_training_and_evaluation_simulate_the_same_task(env_id, options):
 
 @pytest.mark.parametrize("env_id", ["dmc:finger-turn_easy", "dmc:cartpole-two_poles"])
 def test_differences_are_found(env_id, monkeypatch):
-    """What is left to dm_control is another task in EnvPool."""
+    """EnvPool simulates a different task for the ids that we leave to dm_control."""
     check_that_it_differs(env_id, {}, monkeypatch)

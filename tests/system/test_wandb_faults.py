@@ -52,7 +52,7 @@ def test_hanging_client_does_not_keep_the_program_from_exiting(server, started, 
     path = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
     long = ("--num_iters=200", "--eval_frequency=0", "--epochs=1")
     process = started(*TRAIN, *long, env=server.environment | path, workers=workers)
-    wait_for(lambda: any("file_stream" in asked for asked in server.asked))  # the run has started
+    wait_for(lambda: any("file_stream" in request for request in server.requests))  # the run has started
     (core,) = find_services(process.pid)
     os.kill(core, signal.SIGSTOP)
     stdout, stderr = process.communicate(timeout=120)  # the client inherits the same pipe
