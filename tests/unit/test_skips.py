@@ -1,4 +1,4 @@
-"""Skipped tests fail CI, but for those that need a GPU."""
+"""In CI, a skipped test fails the run unless it needs a GPU."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_renders():
         ((), "", True, False, 0),
     ],
 )
-def test_skipped_test_fails_ci_and_nobody_else(pytester, monkeypatch, workers, ci, missing, renderer, code):
+def test_skipped_test_fails_only_ci(pytester, monkeypatch, workers, ci, missing, renderer, code):
     monkeypatch.setenv("CI", ci)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(

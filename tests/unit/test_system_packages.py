@@ -1,4 +1,4 @@
-"""Installing what the system tests need, with stand-ins for Debian's package manager."""
+"""tests/system_packages.sh with a fake apt-get, dpkg and id."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ def install(tmp_path):
     return run
 
 
-def test_busy_package_manager_is_waited_for(install):
+def test_script_waits_for_a_busy_package_manager(install):
     done, calls = install(busy=2)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("waiting for another package manager: E: Could not get lock") == 2
@@ -48,7 +48,7 @@ def test_package_manager_that_stays_busy_fails_after_a_while(install):
 
 
 @pytest.mark.parametrize("ci", ["true", ""])
-def test_other_failure_is_shown_at_once_and_ends_ci(install, ci):
+def test_other_failure_is_shown_immediately_and_fails_ci(install, ci):
     done, calls = install(message="E: Unable to locate package tmux", busy=10**6, CI=ci)
     assert done.returncode == bool(ci)
     assert ("the tests that need them are skipped" in done.stdout) == (not ci)
@@ -56,7 +56,7 @@ def test_other_failure_is_shown_at_once_and_ends_ci(install, ci):
     assert len(calls) == 1
 
 
-def test_user_who_may_not_install_is_told_what_to_install(install):
+def test_user_without_root_gets_the_install_command(install):
     done, calls = install(user=1000)
     assert done.returncode == 0
     assert f"sudo apt install {PACKAGES}" in done.stdout

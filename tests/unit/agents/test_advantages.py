@@ -1,3 +1,5 @@
+"""Generalized advantage estimates against numbers worked by hand."""
+
 import numpy as np
 
 from milozero.agents.ppo_agent import gae

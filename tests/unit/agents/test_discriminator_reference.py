@@ -1,4 +1,4 @@
-"""GAIL and AIRL against independent implementations: losses, gradients, rewards and whole updates."""
+"""GAIL and AIRL against independent implementations: losses, gradients, rewards and updates."""
 
 import dataclasses
 import math
@@ -188,17 +188,17 @@ class AdversarialReference:
 
     def features(self, obs, actions, next_obs, terminated):
         """Return the features of steps, with the current policy and normalizer."""
-        seen, then = self.ppo.normalizer(obs), self.ppo.normalizer(next_obs)
-        done = torch.tensor(np.clip(actions, -1, 1) if self.space.shape else actions)
-        shape = seen.shape[:-1]
+        normalized, normalized_next = self.ppo.normalizer(obs), self.ppo.normalizer(next_obs)
+        clipped = torch.tensor(np.clip(actions, -1, 1) if self.space.shape else actions)
+        shape = normalized.shape[:-1]
         with torch.no_grad():
-            policy = self.ppo.network.distribution(seen.flatten(0, -2))
-            log_probs = policy.log_prob(done.flatten(0, len(shape) - 1)).reshape(shape)
-        encoded = done.double() if self.space.shape else nn.functional.one_hot(done, int(self.space.n)).double()
-        return self.discriminator.features(seen, encoded, then, torch.tensor(~terminated), log_probs)
+            policy = self.ppo.network.distribution(normalized.flatten(0, -2))
+            log_probs = policy.log_prob(clipped.flatten(0, len(shape) - 1)).reshape(shape)
+        encoded = clipped.double() if self.space.shape else nn.functional.one_hot(clipped, int(self.space.n)).double()
+        return self.discriminator.features(normalized, encoded, normalized_next, torch.tensor(~terminated), log_probs)
 
     def sample_expert(self, rng, count):
-        obs, next_obs = (np.concatenate([e.obs[of] for e in self.demos]) for of in (slice(-1), slice(1, None)))
+        obs, next_obs = (np.concatenate([e.obs[steps] for e in self.demos]) for steps in (slice(-1), slice(1, None)))
         ends = np.concatenate([np.arange(1, len(e) + 1) == (len(e) if e.terminated else 0) for e in self.demos])
         rows = rng.integers(len(obs), size=count)
         actions = np.concatenate([e.actions for e in self.demos])
@@ -211,13 +211,13 @@ class AdversarialReference:
 
     def policy_features(self, worker, rollout):
         inputs = self.features(rollout.obs[:-1], rollout.actions, rollout.obs[1:], rollout.terminated)
-        seen = rollout.mask.copy()
+        valid = rollout.mask.copy()
         if getattr(self.config, "d_absorbing", False):
             for t, n in np.argwhere(~rollout.mask):
                 if rollout.terminated[t - 1, n] if t else self.ended[worker][n]:
-                    inputs[t, n], seen[t, n] = self.discriminator.absorbing, True
+                    inputs[t, n], valid[t, n] = self.discriminator.absorbing, True
             self.ended[worker] = rollout.terminated[-1].copy()
-        return inputs, torch.tensor(seen)
+        return inputs, torch.tensor(valid)
 
     def update(self, rollouts, progress):
         config = self.config
@@ -225,7 +225,7 @@ class AdversarialReference:
         metrics, learned = dict.fromkeys(("d_loss", "d_prob_expert", "d_prob_policy", "d_penalty"), math.nan), None
         if self.iteration % config.g_steps == 0:
             metrics, learned = self._update_discriminator(
-                [inputs[seen] for inputs, seen in own], rollouts[0].mask.size
+                [inputs[valid] for inputs, valid in own], rollouts[0].mask.size
             )
         self.iteration += 1
         mask = [torch.tensor(rollout.mask) for rollout in rollouts]
@@ -263,11 +263,11 @@ class AdversarialReference:
                 if config.d_penalty == "dragan":
                     drawn = torch.tensor(rng.random((*chosen.shape,), np.float32))
                     fields["noise"].append(0.5 * chosen.std(0, correction=0) * drawn)
-            fields = {name: of for name, of in fields.items() if of}
+            fields = {name: parts for name, parts in fields.items() if parts}
             for rows in minibatches(self.rngs, count, config.d_batch_size):
                 batch = {
-                    name: torch.cat([part[indices] for part, indices in zip(of, rows, strict=True)])
-                    for name, of in fields.items()
+                    name: torch.cat([part[indices] for part, indices in zip(parts, rows, strict=True)])
+                    for name, parts in fields.items()
                 }
                 loss, metrics = discriminator_loss(self.discriminator, config, batch)
                 descend(self.adam, loss, 0.0)
@@ -403,15 +403,15 @@ def test_loss_and_gradient_equal_the_references(algorithm, penalty, more):
     assert {name: value.item() for name, value in actual_metrics.items()} == pytest.approx(expected, rel=1e-4)
     for (name, parameter), gradient in zip(plain.agent_network.named_parameters(), gradients, strict=True):
         torch.testing.assert_close(actual[name].double(), gradient, rtol=1e-3, atol=1e-4)
-        place = (0,) * parameter.dim()
-        ends = []
+        index = (0,) * parameter.dim()
+        losses = []
         for step in (1e-6, -2e-6):
             with torch.no_grad():
-                parameter[place] += step
-            ends.append(float(discriminator_loss(plain, agent.config, batch)[0].detach()))
+                parameter[index] += step
+            losses.append(float(discriminator_loss(plain, agent.config, batch)[0].detach()))
         with torch.no_grad():
-            parameter[place] += 1e-6
-        assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(float(gradient[place]), rel=1e-4, abs=1e-6)
+            parameter[index] += 1e-6
+        assert (losses[0] - losses[1]) / 2e-6 == pytest.approx(float(gradient[index]), rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("algorithm", ["gail", "airl"])

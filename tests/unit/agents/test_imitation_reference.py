@@ -306,20 +306,20 @@ def test_every_observation_is_equally_likely_to_be_in_the_buffer():
         rollout.truncated[:], rollout.mask[:] = False, True
         rollout.obs[:-1, :, 2] = 128 * k + np.arange(128).reshape(32, 4)  # index of the observation
     config = DAggerConfig(**LEARNING | {"epochs": 1, "batch_size": 128}, dagger_buffer_size=64)
-    kept, runs = np.zeros(512), 200
+    counts, runs = np.zeros(512), 200
     for seed in range(runs):
         agent = dagger_agent(BOX, config, seed=seed)
         for rollout in rollouts:
             agent.update(rollout, 0.0)
         rows = agent.obs[: agent.buffer_len, 2].astype(int)
         assert len(np.unique(rows)) == 64
-        kept[rows] += 1
+        counts[rows] += 1
     expected = runs / 8
     # A sample of k of n without replacement: the statistic below has n − 1 degrees of freedom.
-    assert ((kept - expected) ** 2 / (expected * (1 - 1 / 8))).sum() < 511 + 4 * np.sqrt(2 * 511)
-    for parts in (4, 16):  # by age
-        by_age = kept.reshape(parts, -1).sum(1) / runs
-        np.testing.assert_allclose(by_age, 64 / parts, rtol=0.06 * np.sqrt(parts / 4))  # four standard deviations
+    assert ((counts - expected) ** 2 / (expected * (1 - 1 / 8))).sum() < 511 + 4 * np.sqrt(2 * 511)
+    for bins in (4, 16):  # by age
+        by_age = counts.reshape(bins, -1).sum(1) / runs
+        np.testing.assert_allclose(by_age, 64 / bins, rtol=0.06 * np.sqrt(bins / 4))  # four standard deviations
 
 
 @pytest.mark.parametrize("beta_iters", [1, 4])

@@ -1,3 +1,5 @@
+"""The observation normalizer and the reward scaler."""
+
 import numpy as np
 
 from milozero.agents.normalizer import ObservationNormalizer, RewardScaler, RunningMoments

@@ -1,3 +1,5 @@
+"""PPO's policy, update, checkpoints and errors."""
+
 import dataclasses
 import itertools
 from pathlib import Path
@@ -249,8 +251,8 @@ def test_value_loss_can_be_clipped():
 def test_advantages_are_standardized_over_all_workers():
     values, mask = np.arange(12.0).reshape(6, 2), np.ones((6, 2), bool)
     mask[5, 1] = False
-    parts = on_workers(2, lambda comm: standardize(values[:, [comm.rank]], mask[:, [comm.rank]], comm))
-    valid = np.concatenate(parts, axis=1)[mask]
+    per_worker = on_workers(2, lambda comm: standardize(values[:, [comm.rank]], mask[:, [comm.rank]], comm))
+    valid = np.concatenate(per_worker, axis=1)[mask]
     assert abs(valid.mean()) < 1e-9
     assert valid.std() == pytest.approx(1.0)
 

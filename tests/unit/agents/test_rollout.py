@@ -1,3 +1,5 @@
+"""Rollouts: padding steps, episode returns, seeds, resuming and non-finite values."""
+
 import copy
 import itertools
 
@@ -97,10 +99,10 @@ def test_nonfinite_error_names_the_first_value_with_its_step_and_environment(par
 
     def broken_step(actions):
         calls.append(1)
-        parts = [np.array(values, float) for values in step(actions)]
+        result = [np.array(values, float) for values in step(actions)]
         if len(calls) == 3:
-            parts[part][1] = np.inf
-        return tuple(parts[:2]) + tuple(values.astype(bool) for values in parts[2:])
+            result[part][1] = np.inf
+        return tuple(result[:2]) + tuple(values.astype(bool) for values in result[2:])
 
     env.step = broken_step
     where = "step 3" if part == 0 else "step 2"  # an observation belongs to the step after it

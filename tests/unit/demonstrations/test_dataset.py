@@ -1,3 +1,5 @@
+"""Reading, writing and checking demonstrations in each file format."""
+
 import pickle
 import shutil
 import zlib

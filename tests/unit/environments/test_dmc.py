@@ -1,3 +1,5 @@
+"""The DeepMind Control suite."""
+
 import gc
 import json
 import os
@@ -24,7 +26,7 @@ def test_all_spellings_resolve_to_one_id(task):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "near"),
+    ("wrong", "suggestion"),
     [
         ("dmc:cheeta-run", "dmc:cheetah-run"),
         ("dm_control/ball_in_cup_catch-v0", "dmc:ball_in_cup-catch"),
@@ -32,8 +34,8 @@ def test_all_spellings_resolve_to_one_id(task):
         ("dmc:", "dmc:domain-task"),
     ],
 )
-def test_unknown_id_suggests_similar_ones(wrong, near):
-    with pytest.raises(UserError, match=near):
+def test_unknown_id_suggests_similar_ones(wrong, suggestion):
+    with pytest.raises(UserError, match=suggestion):
         environments.resolve(wrong)
 
 

@@ -18,8 +18,8 @@ TEXT = (ROOT / "docs" / "environments.md").read_text()
 
 def test_bundles_are_documented():
     for name, (purpose, members) in bundles.BUNDLES.items():
-        listed = ", ".join(f"`{env_id}`" for env_id in members)
-        assert f"| `{name}` | {purpose} | {listed} |" in TEXT
+        ids = ", ".join(f"`{env_id}`" for env_id in members)
+        assert f"| `{name}` | {purpose} | {ids} |" in TEXT
 
 
 def test_envpool_mismatches_are_documented_with_the_reason():
@@ -29,7 +29,7 @@ def test_envpool_mismatches_are_documented_with_the_reason():
         assert f"`{env_id}` ({reason})" in " ".join(TEXT.split())
 
 
-def test_suite_that_the_documentation_makes_works(monkeypatch):
+def test_documented_example_suite_works(monkeypatch):
     code = re.search(r'```python\n("""Tasks of some_simulator.*?)```', TEXT, re.S)[1]
     name = re.search(r'SUITES = {\n    "some": "(.+)",', TEXT)[1]
     module = types.ModuleType(name)

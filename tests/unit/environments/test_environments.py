@@ -1,3 +1,5 @@
+"""Creating environments by id: suites, autoreset, spaces, errors and bundles."""
+
 import re
 
 import gymnasium
@@ -18,9 +20,9 @@ def test_name_without_version_resolves_to_the_newest():
         assert environments.resolve(version) == version
 
 
-@pytest.mark.parametrize(("wrong", "near"), [("Hoper", "Hopper"), ("Hopper-v9", "Hopper-v5")])
-def test_unknown_id_suggests_similar_ones(wrong, near):
-    with pytest.raises(UserError, match=near):
+@pytest.mark.parametrize(("wrong", "suggestion"), [("Hoper", "Hopper"), ("Hopper-v9", "Hopper-v5")])
+def test_unknown_id_suggests_similar_ones(wrong, suggestion):
+    with pytest.raises(UserError, match=suggestion):
         environments.resolve(wrong)
 
 

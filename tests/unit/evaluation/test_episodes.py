@@ -1,3 +1,5 @@
+"""Evaluation episodes of a simple environment."""
+
 import numpy as np
 import pytest
 
@@ -25,19 +27,19 @@ def test_agent_acts_on_each_observation_except_the_last():
     np.testing.assert_array_equal(seen, episode.obs[:-1])
 
 
-@pytest.mark.parametrize(("part", "named"), [(0, "observation"), (1, "reward")])
-def test_non_finite_number_is_reported_with_its_step(part, named):
+@pytest.mark.parametrize(("part", "message"), [(0, "observation"), (1, "reward")])
+def test_non_finite_number_is_reported_with_its_step(part, message):
     env = user_envs.Bounded()
     step = env.step
 
-    def breaks(action):
-        parts = list(step(action))
-        parts[part] = parts[part] * np.nan if env.left == 6 else parts[part]
-        return tuple(parts)
+    def broken_step(action):
+        values = list(step(action))
+        values[part] = values[part] * np.nan if env.left == 6 else values[part]
+        return tuple(values)
 
-    env.step = breaks
+    env.step = broken_step
     where = "step 4" if part == 0 else "step 3"
-    with pytest.raises(NonFiniteError, match=f"infinite {named} .evaluation episode with seed 7, {where}"):
+    with pytest.raises(NonFiniteError, match=f"infinite {message} .evaluation episode with seed 7, {where}"):
         run_episode(Still(), env, seed=7)
 
 

@@ -1,3 +1,5 @@
+"""Checkpoint files: round trips, damage, layouts and pruning."""
+
 import pickle
 
 import numpy as np
@@ -42,8 +44,8 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_truncated_checkpoint_is_a_user_error(tmp_path, keep):
     path = tmp_path / "last.pt"
     path.write_bytes(checkpoint.to_bytes(CONTENT))
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
+    original = path.read_bytes()
+    path.write_bytes(original[: int(keep * len(original)) if isinstance(keep, float) else keep])
     with pytest.raises(UserError, match="damaged"):
         checkpoint.load(path)
 
@@ -74,9 +76,9 @@ def test_missing_iteration_lists_the_available_ones(tmp_path):
 def test_each_flipped_bit_is_detected(tmp_path):
     path = tmp_path / "last.pt"
     path.write_bytes(checkpoint.to_bytes(CONTENT))
-    whole = path.read_bytes()
-    for place in range(0, len(whole), 37):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    original = path.read_bytes()
+    for index in range(0, len(original), 37):
+        path.write_bytes(original[:index] + bytes([original[index] ^ 1]) + original[index + 1 :])
         with pytest.raises(UserError, match="damaged"):
             checkpoint.load(path)
 

@@ -1,4 +1,4 @@
-"""Decide whether to compile the updates of a run."""
+"""Whether a run's updates are compiled."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def test_a_long_run_is_compiled_and_a_short_one_is_not():
     assert not hardware.should_compile(settings("--num_timesteps=10000"), *ON_CPU, 0)
 
 
-def test_length_of_cloning_is_that_of_its_passes_over_the_demonstrations():
+def test_bc_run_length_counts_passes_over_the_demonstrations():
     flags = ("--algo=bc", "--expert_path=demos", "--num_iters=60", "--rollout_len=256", "--num_envs=8")
     assert hardware.should_compile(settings(*flags), *ON_CPU, 16_000)
     assert not hardware.should_compile(settings(*flags), *ON_CPU, 1_000)

@@ -1,3 +1,5 @@
+"""A run's status file."""
+
 import json
 import math
 import os
@@ -28,7 +30,7 @@ def test_worker_that_wakes_up_does_not_mark_a_failed_run_as_running(tmp_path):
     assert state(tmp_path) == "failed"
 
 
-def test_worker_that_was_suspended_while_writing_does_not_either(tmp_path, monkeypatch):
+def test_worker_suspended_while_writing_does_not_mark_a_failed_run_as_running(tmp_path, monkeypatch):
     sleeper, other = Status(tmp_path, Counters()), Status(tmp_path, Counters())
     sleeper.write("running", "", unless_ended=True)
     fsync = os.fsync

@@ -1,3 +1,5 @@
+"""The watchdog: hanging workers, lost launchers, time limits and signals."""
+
 import math
 import os
 import signal
@@ -35,9 +37,9 @@ class Answers(Comm):
     ],
 )
 def test_hanging_worker_is_named(tmp_path, monkeypatch, answers, reason):
-    ends = hang(tmp_path, monkeypatch, Answers(0, 2, answers))
-    assert len(ends) == 1
-    assert reason in ends[0]
+    exits = hang(tmp_path, monkeypatch, Answers(0, 2, answers))
+    assert len(exits) == 1
+    assert reason in exits[0]
 
 
 def test_without_mpi_threads_no_worker_is_blamed_for_not_answering(tmp_path, monkeypatch):
@@ -47,71 +49,71 @@ def test_without_mpi_threads_no_worker_is_blamed_for_not_answering(tmp_path, mon
 
 def test_second_worker_keeps_answering_and_reports_if_the_first_does_not(tmp_path, monkeypatch):
     comm = Answers(1, 2, {0: "", 1: "in step, env.py:3"})
-    began = time.monotonic()
+    started = time.monotonic()
     (reason,) = hang(tmp_path, monkeypatch, comm)
-    assert 0.15 < time.monotonic() - began < 10
+    assert 0.15 < time.monotonic() - started < 10
     assert comm.answered > 1
     assert "worker 1 hangs in step" in reason
 
 
 def hang(folder, monkeypatch, comm):
     """Return the reason that a worker reports for a hanging run."""
-    ends = []
-    monkeypatch.setattr(Watchdog, "_exit", lambda self, state, reason, code: ends.append(reason))
+    exits = []
+    monkeypatch.setattr(Watchdog, "_exit", lambda self, state, reason, code: exits.append(reason))
     Watchdog(comm, Status(folder, Counters()), time.monotonic(), math.inf, 1.0, ping_timeout=0.1)._abort_hanging_job()
-    return ends
+    return exits
 
 
 @pytest.fixture
-def watched(tmp_path, monkeypatch):
+def watchdog_and_exits(tmp_path, monkeypatch):
     """A watchdog with an iteration timeout of 0.3 s, and the calls of its `_exit`."""
-    ends = []
-    monkeypatch.setattr(Watchdog, "_exit", lambda self, *how: ends.append((time.monotonic(), *how)))
+    exits = []
+    monkeypatch.setattr(Watchdog, "_exit", lambda self, *arguments: exits.append((time.monotonic(), *arguments)))
     watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, 0.3, poll_interval=0.02)
     watchdog.start()
-    yield watchdog, ends
+    yield watchdog, exits
     watchdog.close()
 
 
-def test_iteration_ends_after_its_timeout_and_not_before(watched):
-    watchdog, ends = watched
+def test_iteration_ends_after_its_timeout_and_not_before(watchdog_and_exits):
+    watchdog, exits = watchdog_and_exits
     watchdog.start_iteration(7)
-    began = time.monotonic()
-    give_up = began + 20
-    while not ends and time.monotonic() < give_up:
+    started = time.monotonic()
+    deadline = started + 20
+    while not exits and time.monotonic() < deadline:
         time.sleep(0.01)
-    ended_at, state, reason, code = ends[0]
-    assert ended_at - began >= 0.25
+    ended_at, state, reason, code = exits[0]
+    assert ended_at - started >= 0.25
     assert (state, code) == ("failed", 1)
     assert "iteration 7 has not ended after 0 s: worker 0 hangs in " in reason
 
 
 def test_time_of_a_suspended_job_does_not_count(tmp_path, monkeypatch):
-    ends, ahead = [], [0.0]
-    monkeypatch.setattr(Watchdog, "_exit", lambda self, *how: ends.append(how))
-    monkeypatch.setattr(watchdogs, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0]))
+    exits, clock_offset = [], [0.0]
+    monkeypatch.setattr(Watchdog, "_exit", lambda self, *arguments: exits.append(arguments))
+    monkeypatch.setattr(watchdogs, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + clock_offset[0]))
     watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, 1.0, poll_interval=0.01)
     watchdog.start()
     time.sleep(0.1)
-    ahead[0] = 3600.0
+    clock_offset[0] = 3600.0
     time.sleep(0.2)
     watchdog.close()
-    assert ends == []
+    assert exits == []
 
 
-def test_run_that_makes_progress_continues(watched):
-    watchdog, ends = watched
+def test_run_that_makes_progress_continues(watchdog_and_exits):
+    watchdog, exits = watchdog_and_exits
     for number in range(40):
         watchdog.start_iteration(number)
         time.sleep(0.02)
-    assert ends == []
+    assert exits == []
 
 
-def test_disarmed_watchdog_has_no_timeout(watched):
-    watchdog, ends = watched
+def test_disarmed_watchdog_has_no_timeout(watchdog_and_exits):
+    watchdog, exits = watchdog_and_exits
     watchdog.disarm()
     time.sleep(0.5)
-    assert ends == []
+    assert exits == []
 
 
 @pytest.mark.parametrize("parent", [1, 2**22 + 1])  # the new parent of orphans
@@ -127,21 +129,21 @@ def test_run_without_a_launcher_outlives_its_shell(tmp_path, monkeypatch):
 
 def orphaned(folder, monkeypatch, parent, launched=True):
     """Return the calls of `_exit` of a worker whose parent process has changed."""
-    ends = []
+    exits = []
     for name in SIZE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     if launched:
         monkeypatch.setenv(SIZE_VARIABLES[0], "1")
-    monkeypatch.setattr(Watchdog, "_exit", lambda self, *how: ends.append(how))
+    monkeypatch.setattr(Watchdog, "_exit", lambda self, *arguments: exits.append(arguments))
     monkeypatch.setattr(os, "getppid", lambda: parent)
     watchdog = Watchdog(Comm(), Status(folder, Counters()), time.monotonic(), math.inf, math.inf, poll_interval=0.01)
     watchdog.start()
     time.sleep(0.2)
     watchdog.close()
-    return ends
+    return exits
 
 
-def test_clock_of_the_first_worker_decides_about_the_time_limit(tmp_path):
+def test_first_workers_clock_decides_on_the_time_limit(tmp_path):
     def stop_reason(rank):
         comm = Answers(rank, 2, {})
         return Watchdog(comm, Status(tmp_path, Counters()), time.monotonic() - 10, 5.0, math.inf)._get_stop_reason()
@@ -156,8 +158,8 @@ def test_signal_is_received_while_the_main_thread_is_busy(tmp_path):
     try:
         assert watchdog.agree_to_stop() == ""
         signal.raise_signal(signal.SIGUSR1)
-        give_up = time.monotonic() + 5
-        while not watchdog.agree_to_stop() and time.monotonic() < give_up:
+        deadline = time.monotonic() + 5
+        while not watchdog.agree_to_stop() and time.monotonic() < deadline:
             time.sleep(0.01)
         assert watchdog.agree_to_stop() == "SIGUSR1 received by worker 0"
     finally:
@@ -166,35 +168,35 @@ def test_signal_is_received_while_the_main_thread_is_busy(tmp_path):
 
 @pytest.mark.parametrize("others", [[signal.SIGINT], [signal.SIGUSR1], []])
 def test_only_repeating_the_same_signal_stops_immediately(tmp_path, monkeypatch, others):
-    ends = []
-    monkeypatch.setattr(Watchdog, "_exit", lambda self, *how: ends.append(how))
+    exits = []
+    monkeypatch.setattr(Watchdog, "_exit", lambda self, *arguments: exits.append(arguments))
     limits = (time.monotonic(), math.inf, math.inf)
     watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), *limits, signal_debounce=0.0)
     for number in [signal.SIGTERM, *others]:
         watchdog._receive(number)
         time.sleep(0.01)
-    assert ends == []
+    assert exits == []
     watchdog._receive(signal.SIGTERM)
-    assert ends == [("stopped", "immediately, by a second SIGTERM", 128 + signal.SIGTERM)]
+    assert exits == [("stopped", "immediately, by a second SIGTERM", 128 + signal.SIGTERM)]
 
 
 def test_signal_after_the_run_only_sets_interrupted(tmp_path, monkeypatch, capsys):
-    ends = []
-    monkeypatch.setattr(Watchdog, "_exit", lambda *arguments: ends.append(arguments))
+    exits = []
+    monkeypatch.setattr(Watchdog, "_exit", lambda *arguments: exits.append(arguments))
     watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
     watchdog.start()
     try:
         watchdog.disarm()
         signal.raise_signal(signal.SIGTERM)
-        give_up = time.monotonic() + 5
-        while not watchdog.interrupted and time.monotonic() < give_up:
+        deadline = time.monotonic() + 5
+        while not watchdog.interrupted and time.monotonic() < deadline:
             time.sleep(0.01)
         assert watchdog.interrupted
     finally:
         watchdog.close()
     watchdog._signal_time = time.monotonic() - 2 * watchdogs.SIGNAL_DEBOUNCE_S
     watchdog._receive(signal.SIGTERM)
-    assert ends == []
+    assert exits == []
     assert watchdog.agree_to_stop() == ""
     assert capsys.readouterr().err == ""
 

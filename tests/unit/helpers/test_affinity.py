@@ -1,3 +1,5 @@
+"""Pinning threads and workers to cores."""
+
 import contextlib
 import os
 import threading
@@ -14,9 +16,9 @@ def test_all_threads_share_one_core_and_are_released_afterwards():
     thread = threading.Thread(target=stop.wait)
     thread.start()
     with contextlib.suppress(RuntimeError), pin_to_current_core():
-        inside = {tuple(os.sched_getaffinity(who)) for who in (0, thread.native_id)}
+        inside = {tuple(os.sched_getaffinity(thread_id)) for thread_id in (0, thread.native_id)}
         raise RuntimeError("a simulator broke")
-    after = [os.sched_getaffinity(who) for who in (0, thread.native_id)]
+    after = [os.sched_getaffinity(thread_id) for thread_id in (0, thread.native_id)]
     stop.set()
     thread.join()
     assert len(inside) == 1

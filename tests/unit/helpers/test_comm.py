@@ -23,7 +23,7 @@ def pinned_workers(monkeypatch):
     for name in ("OMPI_MCA_btl_sm_eager_limit", "OMPI_MCA_btl_vader_eager_limit", "OMPI_MCA_mpi_yield_when_idle"):
         monkeypatch.setenv(name, "1")  # restored after the test
     pinned = []
-    monkeypatch.setattr(comms, "pin_workers", lambda *place: pinned.append(place))
+    monkeypatch.setattr(comms, "pin_workers", lambda *ranks: pinned.append(ranks))
     return pinned
 
 

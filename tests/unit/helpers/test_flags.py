@@ -46,26 +46,26 @@ from milozero.helpers.errors import UserError
         ("--d-lr", "--d_lr"),  # of another algorithm than the default one
     ],
 )
-def test_flag_of_another_library_gets_our_name(flag, ours):
+def test_flag_of_another_library_suggests_ours(flag, ours):
     with pytest.raises(UserError) as error:
         parse([flag])
     assert str(error.value) == f"unknown argument '{flag.split('=')[0]}': here it is {ours} (see main.py -h)"
 
 
 @pytest.mark.parametrize("flag", ["--log-interval", "--verbose"])
-def test_flag_that_is_not_needed_here_says_why(flag):
+def test_unneeded_flag_of_another_library_explains_why(flag):
     with pytest.raises(UserError, match=rf"^unknown argument '{flag}': not needed, each iteration is logged \(see"):
         parse([flag])
 
 
-def test_each_named_flag_exists():
+def test_each_suggested_flag_exists():
     ours = all_settings_names() | set().union(*(vars(cls()) for cls in spawner.GROUPS.values()))
     for hint in FOREIGN_FLAGS.values():
-        named = [flag.removeprefix("no-") for flag in re.findall(r"--([a-z][\w-]*)", hint)]
-        assert set(named) <= ours, hint
+        suggested = [flag.removeprefix("no-") for flag in re.findall(r"--([a-z][\w-]*)", hint)]
+        assert set(suggested) <= ours, hint
 
 
-def test_no_foreign_name_is_one_of_ours():
+def test_no_foreign_flag_is_one_of_ours():
     assert not set(FOREIGN_FLAGS) & all_settings_names()
 
 
@@ -77,7 +77,7 @@ def test_no_foreign_name_is_one_of_ours():
         ("--exp-name=x", ""),  # spawner.py has no --uuid
     ],
 )
-def test_spawner_only_names_flags_that_it_has(flag, hint):
+def test_spawner_suggests_only_its_own_flags(flag, hint):
     with pytest.raises(UserError) as error:
         read_flags(build_parser("spawner.py", "", "", spawner.GROUPS), [flag])
     assert str(error.value) == f"unknown argument '{flag.split('=')[0]}'{hint} (see spawner.py -h)"
@@ -93,14 +93,14 @@ def test_flag_of_another_algorithm_names_those_that_have_it(tmp_path):
 
 
 @pytest.mark.parametrize("extra", [[], ["--nonsense"], ["--config=missing.yaml"], ["--p_lr=fast"]])
-def test_help_shows_the_flags_of_the_algorithm_whatever_else_is_wrong(capsys, extra):
+def test_help_shows_the_algorithms_flags_despite_other_errors(capsys, extra):
     with pytest.raises(SystemExit) as end:
         parse(["--algo=gail", *extra, "-h"])
     assert end.value.code == 0
-    shown = capsys.readouterr().out
-    assert "--algo=gail:" in shown
-    assert "--d_lr=" in shown
-    assert "--algo=ppo:" not in shown
+    output = capsys.readouterr().out
+    assert "--algo=gail:" in output
+    assert "--d_lr=" in output
+    assert "--algo=ppo:" not in output
 
 
 def test_help_shows_the_flags_of_the_task_files_algorithm(capsys, tmp_path):

@@ -1,3 +1,5 @@
+"""File locks between processes."""
+
 import subprocess
 import sys
 

@@ -1,4 +1,4 @@
-"""Names of hidden layers."""
+"""Hidden sizes parsed from names such as mlp_256_128."""
 
 import pytest
 
@@ -17,7 +17,7 @@ from milozero.helpers.errors import UserError
         ("mlp_16384_16384", (16384, 16384)),
     ],
 )
-def test_one_number_means_two_layers_and_several_mean_one_each(stack, sizes):
+def test_one_width_gives_two_layers_and_several_give_one_each(stack, sizes):
     assert parse_hidden_sizes(stack) == sizes
 
 

@@ -1,3 +1,5 @@
+"""Settings parsed from flags and task files."""
+
 import contextlib
 import math
 

@@ -1,3 +1,5 @@
+"""How runs are grouped into methods and labeled."""
+
 from pathlib import Path
 
 import pytest
@@ -91,7 +93,7 @@ def test_trials_that_differ_in_few_settings_are_labeled_by_them():
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted"),
+    ("value", "expected"),
     [
         (True, "true"),
         (None, "none"),
@@ -103,8 +105,8 @@ def test_trials_that_differ_in_few_settings_are_labeled_by_them():
         ("tanh", "tanh"),
     ],
 )
-def test_values_are_formatted_as_people_write_them(value, wanted):
-    assert methods.format_value(value) == wanted
+def test_values_are_formatted_as_people_write_them(value, expected):
+    assert methods.format_value(value) == expected
 
 
 def test_environments_are_in_natural_order():

@@ -1,4 +1,4 @@
-"""The page and its parts; tests/system/test_report_in_browser.py opens it in a browser."""
+"""The report's page, plots, tables and videos; tests/system/test_report_in_browser.py opens it in a browser."""
 
 import csv
 import io
@@ -48,7 +48,7 @@ def html(tmp_path, name="s"):
 
 
 @pytest.fixture
-def whole(tmp_path):
+def sweep_folder(tmp_path):
     """A sweep with two environments, two trials and two seeds."""
     for env_id in ("Ant-v5", "Hopper-v5"):
         for trial, p_lr in enumerate((1e-5, 1e-3)):
@@ -58,8 +58,8 @@ def whole(tmp_path):
     return tmp_path
 
 
-def test_page_is_self_contained_and_its_references_resolve(whole):
-    text = html(whole)
+def test_page_is_self_contained_and_its_references_resolve(sweep_folder):
+    text = html(sweep_folder)
     reader = Reader(text)
     assert len(reader.ids) == len(set(reader.ids))
     assert all(
@@ -72,15 +72,15 @@ def test_page_is_self_contained_and_its_references_resolve(whole):
         assert section in reader.ids
 
 
-def test_same_runs_give_the_same_page(whole):
+def test_same_runs_give_the_same_page(sweep_folder):
     def undated(text):
         return re.sub(r'class="date">.*?<', "", text)
 
-    assert undated(html(whole)) == undated(html(whole))
+    assert undated(html(sweep_folder)) == undated(html(sweep_folder))
 
 
-def test_page_shows_numbers_worked_by_hand(whole):
-    text = html(whole)
+def test_page_shows_numbers_worked_by_hand(sweep_folder):
+    text = html(sweep_folder)
     row = re.search("<tr><td>Hopper-v5</td>.*?</tr>", text, re.S)[0]
     cells = [re.sub("<.*?>|\n", "", cell).strip() for cell in re.findall("<td.*?</td>", row, re.S)]
     assert cells[:3] == ["Hopper-v5", "ppo p_lr=1e-5", "2"]
@@ -141,8 +141,8 @@ def test_worst_methods_are_gray_if_there_are_more_methods_than_styles(tmp_path):
     assert "The 2 methods with the lowest final scores are gray." in html(tmp_path)
 
 
-def test_svg_is_well_formed_and_has_a_label_for_screen_readers(whole):
-    sweep = study(whole)
+def test_svg_is_well_formed_and_has_a_label_for_screen_readers(sweep_folder):
+    sweep = study(sweep_folder)
     styles = page.choose_styles(sweep, [])
     svg = figures.render_curves(
         "<A>", scores.build_curves(sweep, "Ant-v5", "eval_return"), styles, "evaluation return"
@@ -176,8 +176,8 @@ def test_axis_of_a_sweep_is_logarithmic_if_values_span_a_wide_range():
     assert scale([None, 3])[1] == [1, 0]
 
 
-def test_trials_are_ranked_on_each_environment(whole):
-    sweep = study(whole)
+def test_trials_are_ranked_on_each_environment(sweep_folder):
+    sweep = study(sweep_folder)
     table = tables.trials_table(sweep, sweep.methods, "Ant-v5")
     assert list(table.rows[0]) == ["rank", "trial", "IQM", "seeds", "p_lr"]
     assert [row["trial"].text for row in table.rows] == ["trial000", "trial001"]  # equal scores keep their order
@@ -209,22 +209,22 @@ def test_time_table_has_time_per_run_and_total_time(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted"),
+    ("value", "expected"),
     [(0, "0"), (1234.5, "1,234"), (-123.44, "−123.4"), (9.999, "10.00"), (0.01234, "0.0123"), (float("nan"), "–")],
 )
-def test_numbers_have_about_four_digits(value, wanted):
-    assert tables.number_cell(value).text == wanted
+def test_numbers_have_about_four_digits(value, expected):
+    assert tables.number_cell(value).text == expected
 
 
 @pytest.mark.parametrize(
-    ("seconds", "wanted"),
+    ("seconds", "expected"),
     [
         *((0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "2 h 00 min"), (11_100, "3 h 05 min")),
         *((float("nan"), "–"), (float("inf"), "–")),
     ],
 )
-def test_durations_have_units(seconds, wanted):
-    assert format_duration(seconds) == wanted
+def test_durations_have_units(seconds, expected):
+    assert format_duration(seconds) == expected
 
 
 def write_video(tmp_path, run, age, size=10, episode=0):
@@ -243,12 +243,12 @@ def test_page_shows_one_video_per_environment_and_method_then_the_newest(tmp_pat
         write_video(tmp_path, "s.Ant-v5", age=episode, episode=episode)
     old = write_video(tmp_path, "s.Hopper-v5", age=1000)
     (old.parent / "results.json").write_text('{"episodes": [{"return": 123.4}]}')
-    every = videos.find_videos(tmp_path, study(tmp_path))
-    shown = videos.select_videos(every)
-    assert (len(every), len(shown)) == (9, videos.MAX_VIDEOS)
-    assert [video.path.stem[-1] for video in shown] == ["0", "0", "1", "2", "3", "4"]
-    assert shown[1].path == old
-    assert [video.episode_return for video in shown[:2]] == [None, 123.4]
+    all_videos = videos.find_videos(tmp_path, study(tmp_path))
+    selected = videos.select_videos(all_videos)
+    assert (len(all_videos), len(selected)) == (9, videos.MAX_VIDEOS)
+    assert [video.path.stem[-1] for video in selected] == ["0", "0", "1", "2", "3", "4"]
+    assert selected[1].path == old
+    assert [video.episode_return for video in selected[:2]] == [None, 123.4]
     text = html(tmp_path)
     assert text.count("<video") == videos.MAX_VIDEOS
     assert "return 123.4" in text
@@ -259,8 +259,8 @@ def test_videos_beyond_the_size_limit_are_omitted(tmp_path):
     logs.log_run(tmp_path, "s")
     for episode, size in enumerate((20, 6, 5)):
         write_video(tmp_path, "s", episode, size * 2**20, episode)
-    shown = videos.select_videos(videos.find_videos(tmp_path, study(tmp_path)))
-    assert [video.size >> 20 for video in shown] == [20, 5]
+    selected = videos.select_videos(videos.find_videos(tmp_path, study(tmp_path)))
+    assert [video.size >> 20 for video in selected] == [20, 5]
 
 
 def test_page_counts_omitted_videos_if_all_are_too_large(tmp_path):

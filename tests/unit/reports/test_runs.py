@@ -1,3 +1,5 @@
+"""Selecting the runs of a report, and reading their logs and states."""
+
 import json
 import math
 import socket
@@ -17,7 +19,7 @@ NAMES = ["hop", "hop.a.seed00", "hopper", "walkers.Hopper-v5.seed00", "walkers.H
 
 
 @pytest.mark.parametrize(
-    ("study", "wanted"),
+    ("study", "expected"),
     [
         ("hop", ["hop", "hop.a.seed00"]),
         ("hopper", ["hopper"]),
@@ -29,8 +31,8 @@ NAMES = ["hop", "hop.a.seed00", "hopper", "walkers.Hopper-v5.seed00", "walkers.H
         ("*", NAMES),
     ],
 )
-def test_runs_are_selected_by_name_prefix_or_pattern(study, wanted):
-    assert runs.select_runs(reversed(NAMES), study) == wanted
+def test_runs_are_selected_by_name_prefix_or_pattern(study, expected):
+    assert runs.select_runs(reversed(NAMES), study) == expected
 
 
 def test_unknown_study_is_refused_with_a_suggestion():

@@ -1,3 +1,5 @@
+"""Score tables, aggregates and curves of a report."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""Scores, confidence intervals and curves against numbers worked by hand."""
+
 import numpy as np
 import pytest
 from scipy.stats import trim_mean
@@ -6,7 +8,7 @@ from milozero.reports import statistics
 
 
 @pytest.mark.parametrize(
-    ("values", "wanted"),
+    ("values", "expected"),
     [
         ([7], 7),
         ([1, 2, 3], 3),
@@ -14,8 +16,8 @@ from milozero.reports import statistics
         (range(1, 30), 28.5),  # two of twenty-nine: at most a tenth
     ],
 )
-def test_final_score_is_the_mean_of_the_last_tenth_but_at_least_one(values, wanted):
-    assert statistics.final_score(np.array(list(values), float)) == wanted
+def test_final_score_is_the_mean_of_the_last_tenth_but_at_least_one(values, expected):
+    assert statistics.final_score(np.array(list(values), float)) == expected
 
 
 def test_final_score_of_nothing_is_nan():
@@ -23,7 +25,7 @@ def test_final_score_of_nothing_is_nan():
 
 
 @pytest.mark.parametrize(
-    ("scores", "wanted"),
+    ("scores", "expected"),
     [
         ([1, 2, 9], 4),  # a quarter of three is none
         ([0, 4, 6, 1000], 5),
@@ -31,8 +33,8 @@ def test_final_score_of_nothing_is_nan():
         ([0, 1, 2, 3, 4, 5, 6, 700], 3.5),
     ],
 )
-def test_interquartile_mean_by_hand(scores, wanted):
-    assert statistics.interquartile_mean(np.array(scores, float)) == pytest.approx(wanted)
+def test_interquartile_mean_by_hand(scores, expected):
+    assert statistics.interquartile_mean(np.array(scores, float)) == pytest.approx(expected)
 
 
 def test_interquartile_mean_is_scipys_trimmed_mean():

@@ -1,3 +1,5 @@
+"""Cluster files and the calibers."""
+
 import pytest
 
 from milozero.helpers.errors import UserError
@@ -59,7 +61,7 @@ def test_example_in_the_docstring_is_valid(site):
 
 
 @pytest.mark.parametrize(
-    ("text", "named"),
+    ("text", "message"),
     [
         ("acount: x\n", "did you mean 'account'"),
         ("partitions: {shrt: x}\n", "did you mean 'short'"),
@@ -79,8 +81,8 @@ def test_example_in_the_docstring_is_valid(site):
         ("modules: &a [*a]\n", "nested too deeply"),
     ],
 )
-def test_invalid_file_is_a_one_line_error_that_names_it(site, text, named):
-    with pytest.raises(UserError, match=named) as error:
+def test_invalid_file_is_a_one_line_error_that_names_it(site, text, message):
+    with pytest.raises(UserError, match=message) as error:
         read_cluster(site(text))
     assert "cluster.yaml" in str(error.value)
 

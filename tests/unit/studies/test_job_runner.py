@@ -45,9 +45,9 @@ class Windows:
         time.sleep(0.1)
         return self.processes[job]
 
-    def wait(self, true, seconds=20):
+    def wait(self, condition, seconds=20):
         deadline = time.monotonic() + seconds
-        while not true():
+        while not condition():
             assert time.monotonic() < deadline
             time.sleep(0.02)
 

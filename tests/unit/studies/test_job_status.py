@@ -1,3 +1,5 @@
+"""The state of a job, from its files and its launcher."""
+
 import json
 
 import pytest

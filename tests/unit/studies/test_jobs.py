@@ -1,3 +1,5 @@
+"""The jobs of a study: environments, seeds, demonstrations and sweeps."""
+
 import dataclasses
 import json
 import shutil
@@ -80,7 +82,7 @@ def test_task_files_of_the_repository_are_valid(path, tmp_path):
 
 @pytest.mark.parametrize("algo", AGENTS)
 @pytest.mark.parametrize("method", ARGS_METHODS)
-def test_every_method_gives_the_same_settings(task, tmp_path, monkeypatch, method, algo):
+def test_every_args_method_gives_the_same_settings(task, tmp_path, monkeypatch, method, algo):
     monkeypatch.setattr(
         "milozero.evaluation.loading.load_expert", lambda settings, env, device: None
     )  # there is none
@@ -108,7 +110,7 @@ def test_every_method_gives_the_same_settings(task, tmp_path, monkeypatch, metho
         assert "--no-normalize_rewards" in args
 
 
-def test_settings_of_an_algorithm_are_known_wherever_it_is_named(task, tmp_path):
+def test_algorithms_settings_are_accepted_wherever_algo_is_set(task, tmp_path):
     expert = f"--expert_path={one_demo(tmp_path)}/Hopper-v5"
     with open(task, "a") as file:
         file.write("d_lr: 1e-3\n")
@@ -163,7 +165,7 @@ def test_each_number_of_demonstrations_is_a_job(task, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("more", "named"),
+    ("more", "message"),
     [
         ({"num_demos": (1,)}, "--num_demos requires --demo_dir"),
         ({"num_demos": (1, 1), "demo_dir": "demos"}, "--num_demos: duplicate number"),
@@ -172,10 +174,10 @@ def test_each_number_of_demonstrations_is_a_job(task, tmp_path, monkeypatch):
         ({"demo_dir": "demos", "env_bundle": "mujoco_small"}, "demos/HalfCheetah-v5: no such folder"),
     ],
 )
-def test_missing_demonstrations_are_an_error(task, tmp_path, monkeypatch, more, named):
+def test_missing_demonstrations_are_an_error(task, tmp_path, monkeypatch, more, message):
     one_demo(tmp_path)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=named):
+    with pytest.raises(UserError, match=message):
         build_jobs(build_study(task, tmp_path, **more))
 
 
@@ -222,7 +224,7 @@ def test_study_name_that_is_no_valid_project_is_an_error(task, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "named"),
+    ("text", "message"),
     [
         ("p_lrr: 1\n", "did you mean 'p_lr'"),
         ("gamma: 2\n", "at most 1"),
@@ -232,10 +234,10 @@ def test_study_name_that_is_no_valid_project_is_an_error(task, tmp_path):
         ("rpo_alpha: 0.5\ntarget_kl: 0.02\n", "--target_kl cannot be combined with --rpo_alpha"),
     ],
 )
-def test_study_whose_jobs_could_not_start_is_an_error(tmp_path, text, named):
+def test_study_whose_jobs_could_not_start_is_an_error(tmp_path, text, message):
     path = tmp_path / "wrong.yaml"
     path.write_text(text)
-    with pytest.raises(UserError, match=named):
+    with pytest.raises(UserError, match=message):
         build_jobs(build_study(str(path), tmp_path, env_bundle="Hopper,CartPole"))
     assert not (tmp_path / "its data").exists()
 
@@ -247,7 +249,7 @@ def choices(tmp_path):
     return str(path)
 
 
-def drawn_by(study):
+def sampled(study):
     return [(job.settings.agent.p_lr, job.settings.agent.clip_range) for job in build_jobs(study)]
 
 
@@ -255,7 +257,7 @@ def test_sweep_draws_each_combination_once_for_all_environments_and_seeds(choice
     study = build_study(choices, tmp_path, sweep=True, num_trials=6, num_seeds=2)
     jobs = build_jobs(study)
     assert len(jobs) == 6 * 2 * len(BUNDLES["debug"][1])
-    assert len(set(drawn_by(study))) == 6  # all there are
+    assert len(set(sampled(study))) == 6  # all there are
     for trial in range(6):
         same = [j.settings.agent for j in jobs if f".trial{trial:03}." in j.name]
         assert len(same) == 4
@@ -264,23 +266,23 @@ def test_sweep_draws_each_combination_once_for_all_environments_and_seeds(choice
 
 def test_sweep_depends_on_its_seed_and_extends_a_shorter_one(choices, tmp_path):
     six, three = (build_study(choices, tmp_path, sweep=True, num_trials=n) for n in (6, 3))
-    assert list(dict.fromkeys(drawn_by(six)))[:3] == list(dict.fromkeys(drawn_by(three)))
+    assert list(dict.fromkeys(sampled(six)))[:3] == list(dict.fromkeys(sampled(three)))
     orders = {
-        tuple(drawn_by(build_study(choices, tmp_path, sweep=True, num_trials=6, sweep_seed=s))) for s in range(5)
+        tuple(sampled(build_study(choices, tmp_path, sweep=True, num_trials=6, sweep_seed=s))) for s in range(5)
     }
     assert len(orders) > 1
 
 
 @pytest.mark.parametrize(
-    ("more", "named"),
+    ("more", "message"),
     [
         ({"sweep": True, "num_trials": 7}, "has 6 combinations"),
         ({"num_trials": 3}, "requires --sweep"),
         ({}, "p_lr is a list of choices; only spawner.py --sweep can draw from it"),
     ],
 )
-def test_invalid_sweep_is_an_error(choices, tmp_path, more, named):
-    with pytest.raises(UserError, match=named):
+def test_invalid_sweep_is_an_error(choices, tmp_path, more, message):
+    with pytest.raises(UserError, match=message):
         build_jobs(build_study(choices, tmp_path, **more))
 
 

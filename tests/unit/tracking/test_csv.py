@@ -1,3 +1,5 @@
+"""Writing, resuming and reading progress.csv."""
+
 import math
 
 import numpy as np
@@ -7,7 +9,7 @@ from milozero.tracking.csv import CSVTracker, parse_progress, read_last_values, 
 from tests.support.fakes import FullDisk
 
 
-def lines_of(path):
+def read_lines(path):
     return path.read_text().splitlines()
 
 
@@ -21,9 +23,9 @@ def write(path, iterations, start=0):
 def test_resumed_file_has_each_iteration_once(tmp_path):
     path = tmp_path / "progress.csv"
     write(path, range(1, 8))
-    whole = lines_of(path)
+    uninterrupted = read_lines(path)
     write(path, range(6, 8), start=5)
-    assert lines_of(path) == whole == ["iteration,return,eval", *(f"{k},{k / 2}," for k in range(1, 8))]
+    assert read_lines(path) == uninterrupted == ["iteration,return,eval", *(f"{k},{k / 2}," for k in range(1, 8))]
 
 
 @pytest.mark.parametrize("torn", [b"4,2", b"4,2.0", b"\0\0\0\0", b"4,2.0,\n\0\0", b"x,y,z\n"])
@@ -33,7 +35,7 @@ def test_damaged_rows_are_removed_on_resume(tmp_path, torn):
     with path.open("ab") as file:
         file.write(torn)
     write(path, [4], start=3)
-    assert [row.split(",")[0] for row in lines_of(path)] == ["iteration", "1", "2", "3", "4"]
+    assert [row.split(",")[0] for row in read_lines(path)] == ["iteration", "1", "2", "3", "4"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"nonsense\n1,2\n"])
@@ -41,14 +43,14 @@ def test_invalid_file_is_replaced(tmp_path, content):
     path = tmp_path / "progress.csv"
     path.write_bytes(content)
     write(path, [6], start=5)
-    assert lines_of(path) == ["iteration,return,eval", "6,3.0,"]
+    assert read_lines(path) == ["iteration,return,eval", "6,3.0,"]
 
 
 def test_new_run_removes_the_rows_of_a_run_without_checkpoint(tmp_path):
     path = tmp_path / "progress.csv"
     write(path, range(1, 4))
     write(path, [1])
-    assert lines_of(path) == ["iteration,return,eval", "1,0.5,"]
+    assert read_lines(path) == ["iteration,return,eval", "1,0.5,"]
 
 
 def test_resumed_file_keeps_its_columns(tmp_path):
@@ -57,7 +59,7 @@ def test_resumed_file_keeps_its_columns(tmp_path):
     tracker = CSVTracker(path, 1)
     tracker.log({"new": 1.0, "iteration": 2, "return": 1.0}, 2)
     tracker.close()
-    assert lines_of(path) == ["iteration,return,eval", "1,0.5,", "2,1.0,"]
+    assert read_lines(path) == ["iteration,return,eval", "1,0.5,", "2,1.0,"]
 
 
 def test_rows_that_a_full_disk_rejects_are_written_later(tmp_path, caplog):
@@ -70,12 +72,12 @@ def test_rows_that_a_full_disk_rejects_are_written_later(tmp_path, caplog):
         tracker.log({"iteration": k}, k)
     with pytest.raises(OSError, match="No space"):
         tracker.flush()
-    assert lines_of(path) == ["iteration", "1", "2"]
+    assert read_lines(path) == ["iteration", "1", "2"]
     assert len(caplog.records) == 1
     disk.room = 10**6
     tracker.log({"iteration": 5}, 5)
     tracker.close()
-    assert lines_of(path) == ["iteration", "1", "2", "3", "4", "5"]
+    assert read_lines(path) == ["iteration", "1", "2", "3", "4", "5"]
 
 
 def test_reader_ignores_an_unfinished_last_row():

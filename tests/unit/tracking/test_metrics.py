@@ -1,3 +1,5 @@
+"""docs/metrics.md documents every metric."""
+
 import pytest
 from make_reference import metrics_page
 

@@ -1,3 +1,5 @@
+"""The TensorBoard tracker's event files, read by TensorBoard itself."""
+
 import importlib.util
 import os
 import subprocess
@@ -38,7 +40,7 @@ def run(folder, iterations, iteration=0):
         tracker.close()
 
 
-def whole(last):
+def expected_events(last):
     return {
         "other/iteration": [(100 * k, k) for k in range(1, last + 1)],
         "time/timesteps": [(100 * k, 100 * k) for k in range(1, last + 1)],
@@ -50,7 +52,7 @@ def whole(last):
 
 def test_each_metric_has_its_group_and_nans_are_omitted(tmp_path):
     run(tmp_path, range(1, 8))
-    assert events_in(tmp_path / "tensorboard") == whole(7)
+    assert events_in(tmp_path / "tensorboard") == expected_events(7)
 
 
 def test_event_is_written_immediately(tmp_path):
@@ -63,14 +65,14 @@ def test_run_killed_after_its_checkpoint_and_resumed_twice_has_each_row_once(tmp
     log(start(tmp_path, 5), range(6, 10))  # killed again, before another checkpoint
     run(tmp_path, [6], 5)
     run(tmp_path, range(7, 10), 6)
-    assert events_in(tmp_path / "tensorboard") == whole(9)
+    assert events_in(tmp_path / "tensorboard") == expected_events(9)
     assert len(list((tmp_path / "tensorboard").iterdir())) == 1
 
 
 def test_rows_after_the_checkpoint_are_removed_on_resume(tmp_path):
     log(start(tmp_path), range(1, 8))
     run(tmp_path, [], 5)
-    assert events_in(tmp_path / "tensorboard") == whole(5)
+    assert events_in(tmp_path / "tensorboard") == expected_events(5)
 
 
 def test_damaged_event_file_is_complete_after_resuming(tmp_path):
@@ -79,7 +81,7 @@ def test_damaged_event_file_is_complete_after_resuming(tmp_path):
     path.write_bytes(path.read_bytes()[:-5])
     assert len(events_in(tmp_path / "tensorboard")["train/return"]) == 2
     run(tmp_path, [4], 3)
-    assert events_in(tmp_path / "tensorboard") == whole(4)
+    assert events_in(tmp_path / "tensorboard") == expected_events(4)
 
 
 def test_run_resumed_with_tensorboard_for_the_first_time_has_its_history(tmp_path):
@@ -87,7 +89,7 @@ def test_run_resumed_with_tensorboard_for_the_first_time_has_its_history(tmp_pat
     log([csv], [1, 2])
     csv.close()
     run(tmp_path, [3], 2)
-    assert events_in(tmp_path / "tensorboard") == whole(3)
+    assert events_in(tmp_path / "tensorboard") == expected_events(3)
 
 
 def test_other_files_in_the_folder_are_kept(tmp_path):
@@ -116,7 +118,7 @@ def test_events_that_a_full_disk_rejects_are_written_later(tmp_path, caplog):
     assert "No space left" in caplog.text
     disk.room = 10**6
     tracker.close()
-    assert events_in(tmp_path / "tensorboard") == whole(4)
+    assert events_in(tmp_path / "tensorboard") == expected_events(4)
 
 
 def test_disk_that_stays_full_only_warns(tmp_path, caplog):

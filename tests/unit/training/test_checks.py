@@ -1,3 +1,5 @@
+"""Checks for episodes that cannot end and for workers whose parameters differ."""
+
 import re
 
 import pytest
