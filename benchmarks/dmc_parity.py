@@ -162,7 +162,7 @@ def distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return (np.abs(left - right) / np.maximum(1.0, np.abs(left))).max(axis=-1)
 
 
-def parting(distances: np.ndarray, limit: float = APART) -> int:
+def first_divergence(distances: np.ndarray, limit: float = APART) -> int:
     """Return the first time step at which two episodes have diverged, or their length if they have not."""
     return int(np.argmax(distances > limit)) if (distances > limit).any() else len(distances)
 
@@ -178,21 +178,21 @@ def compare(env_id: str, episodes: int, steps: int) -> dict[str, Any]:
     pool_obs, pool_rewards, terminated, truncated = (
         np.concatenate(part, axis=1) for part in zip(*parts, strict=True)
     )
-    returns, highest, means, distances, reward_errors, partings, twin_partings = [], [], [], [], [], [], []
+    returns, highest, means, distances, reward_errors, divergences, twin_divergences = [], [], [], [], [], [], []
     for k, seed in enumerate(seeds):
         if env_id.startswith("dmc:lqr"):
             env = suite_env(env_id, seed)
         obs, rewards = suite_episode(env, seed, steps)
         apart = distance(obs, pool_obs[:, k])
         distances.append(apart[:11])
-        together = max(parting(apart, TOGETHER) - 1, 0)  # steps
+        together = max(first_divergence(apart, TOGETHER) - 1, 0)  # steps
         reward_errors.append(np.abs(rewards - pool_rewards[:, k])[:together].max(initial=0.0))
-        partings.append(parting(apart))
+        divergences.append(first_divergence(apart))
         returns.append(rewards.sum())
         highest.append(rewards.max())
         means.append(obs.mean(axis=0))
         if k < TWINS:
-            twin_partings.append(parting(distance(obs, suite_episode(env, seed, steps, PUSH)[0])))
+            twin_divergences.append(first_divergence(distance(obs, suite_episode(env, seed, steps, PUSH)[0])))
     pool_means, suite_means = pool_obs.mean(axis=0), np.array(means)  # (N, O)
     error = np.sqrt((pool_means.var(axis=0) + suite_means.var(axis=0)) / episodes)
     z = np.abs(pool_means.mean(axis=0) - suite_means.mean(axis=0)) / np.maximum(error, 1e-9)
@@ -207,10 +207,10 @@ def compare(env_id: str, episodes: int, steps: int) -> dict[str, Any]:
         "after 10 steps": float(np.median(at[:, -1])),
         "reward while together": float(np.max(reward_errors)),
         "highest reward": float(np.max(highest)),
-        "apart": float(np.mean(np.array(partings) <= steps)),
-        "apart at": float(np.median(partings[:TWINS])),
-        "twins apart": float(np.mean(np.array(twin_partings) <= steps)),
-        "twins apart at": float(np.median(twin_partings)),
+        "apart": float(np.mean(np.array(divergences) <= steps)),
+        "apart at": float(np.median(divergences[:TWINS])),
+        "twins apart": float(np.mean(np.array(twin_divergences) <= steps)),
+        "twins apart at": float(np.median(twin_divergences)),
         "return dm_control": [float(np.mean(returns)), float(np.std(returns))],
         "return EnvPool": [float(pool_returns.mean()), float(pool_returns.std())],
         "largest difference of a return": float(np.abs(np.array(returns) - pool_returns).max()),
@@ -237,18 +237,18 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
     rows = json.loads(options.output.read_text()) if options.output.exists() else {}
-    wanted = [env_id for env_id in options.tasks.split(",") if env_id] or dmc.list_env_ids()
-    left = [env_id for env_id in wanted if env_id not in rows]
+    selected = [env_id for env_id in options.tasks.split(",") if env_id] or dmc.list_env_ids()
+    missing = [env_id for env_id in selected if env_id not in rows]
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress, ProcessPoolExecutor(options.processes) as workers:
-        bar = progress.add_task("tasks", total=len(wanted), completed=len(wanted) - len(left))
-        jobs = {workers.submit(compare, env_id, options.episodes, options.steps): env_id for env_id in left}
+        bar = progress.add_task("tasks", total=len(selected), completed=len(selected) - len(missing))
+        jobs = {workers.submit(compare, env_id, options.episodes, options.steps): env_id for env_id in missing}
         for job in as_completed(jobs):
             rows[jobs[job]] = job.result()
             ordered = {env_id: rows[env_id] for env_id in dmc.list_env_ids() if env_id in rows}
             options.output.write_text(json.dumps(ordered, indent=1) + "\n")
             progress.advance(bar)
-    for env_id in wanted:
+    for env_id in selected:
         row = rows[env_id]
         figures = "  ".join(f"{row[key]:9.2g}" for key in ("start", "after 1 step", "after 10 steps"))
         ends = f"{row['apart at']:5.0f} {row['twins apart at']:5.0f}"

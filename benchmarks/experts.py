@@ -81,7 +81,7 @@ class Experts:
         """Train a seed unless the environment has an expert; if the seed is one, save its episodes."""
         if env_id in self.found:
             return
-        wanted, steps = WANTED[env_id][0], self.steps or WANTED[env_id][1]
+        required, steps = WANTED[env_id][0], self.steps or WANTED[env_id][1]
         name = f"expert.{env_id}.seed{seed:02}"
         common, log = (f"--data_dir={self.data}", f"--seed={seed}"), self.data / f"{name}.txt"
         if not finished(self.data / "logs" / name / "status.json"):
@@ -90,17 +90,17 @@ class Experts:
             run("--task=train", *flags, *recipe, *common, f"--execution_time={self.limit}", log=log)
         model = ("--task=eval", f"--model_path={self.data}/checkpoints/{name}", "--iter_num=best")
         run(*model, f"--num_trajs={EPISODES}", "--save_traj", *common, log=log)
-        played = self.data / "evaluations" / name / "best"
-        mean = round(json.loads((played / "results.json").read_text())["return_mean"], 1)
+        evaluation = self.data / "evaluations" / name / "best"
+        mean = round(json.loads((evaluation / "results.json").read_text())["return_mean"], 1)
         with self._lock:
             self.tried[env_id][seed] = mean
             print(f"{env_id}, seed {seed}: {mean}", flush=True)
-            if mean < max(wanted, self.found.get(env_id, {}).get("return_mean", wanted)):
+            if mean < max(required, self.found.get(env_id, {}).get("return_mean", required)):
                 return
             folder = DEMOS / env_id
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            for episode in sorted(played.glob("episode_*.h5")):
+            for episode in sorted(evaluation.glob("episode_*.h5")):
                 shutil.copy(episode, folder)
             with (self.data / "logs" / name / "progress.csv").open() as file:
                 done = int(list(csv.DictReader(file))[-1]["timesteps"])

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainings import ROOT, train_and_play
+from trainings import ROOT, train_and_evaluate
 
 sys.path.insert(0, str(ROOT))
 
@@ -108,11 +108,11 @@ def measure(case: Case, data: Path) -> dict[str, Any]:
     flags += [f"--expert_path={DEMOS / case.env_id}", f"--num_demos={case.demos}", *METHODS[case.method].flags]
     if teacher := case.teacher:
         flags.append(f"--reward_path={data}/checkpoints/{teacher.name}")
-    played, progress = train_and_play(
-        case.name, flags, seed=case.seed, play_seed=case.seed, episodes=EPISODES, data=data
+    evaluation, progress = train_and_evaluate(
+        case.name, flags, seed=case.seed, eval_seed=case.seed, episodes=EPISODES, data=data
     )
     steps, seconds = int(progress[-1]["timesteps"]), round(float(progress[-1]["seconds"]))
-    return {**vars(case), "return": round(played["return_mean"], 1), "steps": steps, "seconds": seconds}
+    return {**vars(case), "return": round(evaluation["return_mean"], 1), "steps": steps, "seconds": seconds}
 
 
 def experts() -> dict[str, float]:
@@ -131,11 +131,11 @@ def table(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> str:
         lines.append(f"| {env_id} | expert | | | {best:,.0f} | 100 | |")
         for method in METHODS:
             for number in METHODS[method].demos:
-                these = [r for r in rows if (r["env_id"], r["method"], r["demos"]) == (env_id, method, number)]
-                if these:
-                    returns = [row["return"] for row in sorted(these, key=lambda row: row["seed"])]
+                runs = [r for r in rows if (r["env_id"], r["method"], r["demos"]) == (env_id, method, number)]
+                if runs:
+                    returns = [row["return"] for row in sorted(runs, key=lambda row: row["seed"])]
                     mean, shares = statistics.fmean(returns), ", ".join(f"{100 * r / best:.0f}" for r in returns)
-                    steps = f"{these[0]['steps']:,}" if not method.startswith("bc") else "–"
+                    steps = f"{runs[0]['steps']:,}" if not method.startswith("bc") else "–"
                     cells = (
                         env_id,
                         method,
@@ -148,7 +148,7 @@ def table(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def picture(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> None:
+def plot(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> None:
     """Plot the percentage of the expert's return against the number of demonstrations."""
     import matplotlib as mpl
 
@@ -160,7 +160,7 @@ def picture(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> None:
     )
     for axes, (env_id, best) in zip(panels[0], expert.items(), strict=True):
         axes.axhline(100, color="black", linewidth=0.9, linestyle=(0, (6, 3)), label="expert")
-        for place, method in enumerate(METHODS):
+        for index, method in enumerate(METHODS):
             if all(row["method"] != method for row in rows):
                 continue
             numbers = sorted({r["demos"] for r in rows if (r["env_id"], r["method"]) == (env_id, method)})
@@ -172,18 +172,20 @@ def picture(rows: Sequence[dict[str, Any]], expert: dict[str, float]) -> None:
                 ]
                 for number in numbers
             ]
-            places = [number * 1.04 ** (place - len(METHODS) / 2) for number in numbers]  # avoid overlaps
-            color = f"C{place}"
+            positions = [number * 1.04 ** (index - len(METHODS) / 2) for number in numbers]  # avoid overlaps
+            color = f"C{index}"
             label = {"marker": "o", "markersize": 4, "color": color, "label": method}
-            axes.plot(places, [statistics.fmean(each) for each in shares], **label)
-            for number, each in zip(places, shares, strict=True):
+            axes.plot(positions, [statistics.fmean(each) for each in shares], **label)
+            for number, each in zip(positions, shares, strict=True):
                 axes.plot([number] * len(each), each, ".", color=color, markersize=3, alpha=0.6)
         axes.set_xscale("log", base=2)
         axes.set_xticks([1, 4, 16], ["1", "4", "16"])
         axes.set(title=env_id, xlabel="demonstrations", xlim=(0.8, 20))
         axes.grid(alpha=0.3)
-    every = [100.0 * row["return"] / expert[row["env_id"]] for row in rows]
-    panels[0][0].set(ylabel="% of the expert's return", ylim=(min(*every, 0.0) * 1.08, max(*every, 100.0) * 1.08))
+    all_shares = [100.0 * row["return"] / expert[row["env_id"]] for row in rows]
+    panels[0][0].set(
+        ylabel="% of the expert's return", ylim=(min(*all_shares, 0.0) * 1.08, max(*all_shares, 100.0) * 1.08)
+    )
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(PICTURE, dpi=150)
 
@@ -214,9 +216,9 @@ def main() -> int:
             RESULTS.write_text("[\n" + ",\n".join(f" {json.dumps(each)}" for each in rows) + "\n]\n")
             print(f"{case.name}: {row['return']}", flush=True)
 
-    wanted = cases(options.only, options.envs, options.demos, options.seeds)
+    selected = cases(options.only, options.envs, options.demos, options.seeds)
     with ThreadPoolExecutor(options.jobs) as pool:
-        for case in wanted:
+        for case in selected:
             if tuple(vars(case).values()) not in done:
                 started[case] = pool.submit(one, case)
     failed = [error for each in started.values() if (error := each.exception())]
@@ -226,7 +228,7 @@ def main() -> int:
     print(table(rows, best))
     PAGE.write_text(TABLE.sub(lambda _: table(rows, best), PAGE.read_text()))
     if rows:
-        picture(rows, best)
+        plot(rows, best)
     return 1 if failed else 0
 
 

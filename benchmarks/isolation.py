@@ -34,11 +34,11 @@ HEAVY = (
 NAMESPACE = ("unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
-class Watch:
+class SelectAndLog:
     """A pytest plugin that selects and orders tests and logs each of their events as a JSON line."""
 
-    def __init__(self, wanted: Sequence[str], log: Path) -> None:
-        self.rank = {test: k for k, test in enumerate(wanted)}
+    def __init__(self, tests: Sequence[str], log: Path) -> None:
+        self.rank = {test: k for k, test in enumerate(tests)}
         self.log = log.open("a", buffering=1)
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
@@ -60,26 +60,27 @@ class Watch:
         print(json.dumps(["failed" if report.failed else "ran", report.nodeid, report.duration]), file=self.log)
 
 
-def attend(ask: dict[str, Any], log: Path) -> dict[str, Any]:
+def run_in_fork(request: dict[str, Any], log: Path) -> dict[str, Any]:
     """Run tests in a fork of this process, the first of its namespace; then kill all remaining processes."""
     import pytest
 
     log.write_text("")
-    began, code = time.monotonic(), None
+    started, code = time.monotonic(), None
     child = os.fork()
     if child == 0:
         try:
             os.setsid()
             for stream in range(3):
                 os.dup2(os.open(os.devnull, os.O_RDWR), stream)
-            files = dict.fromkeys(test.partition("::")[0] for test in ask["tests"])
+            files = dict.fromkeys(test.partition("::")[0] for test in request["tests"])
             # Not --cov=milozero: coverage resolves its links, and would drop all files outside that folder.
-            flags = ["-x"] if not ask["trace"] else ["--cov=.", "--cov-context=test", "--cov-report="]
-            os.environ["COVERAGE_FILE"] = ask["trace"]
-            code = int(pytest.main(["-p", "no:cacheprovider", "--tb=no", *flags, *files], [Watch(ask["tests"], log)]))
+            flags = ["-x"] if not request["trace"] else ["--cov=.", "--cov-context=test", "--cov-report="]
+            os.environ["COVERAGE_FILE"] = request["trace"]
+            plugin = SelectAndLog(request["tests"], log)
+            code = int(pytest.main(["-p", "no:cacheprovider", "--tb=no", *flags, *files], [plugin]))
         finally:
             os._exit(70 if code is None else code)
-    while code is None and time.monotonic() - began < ask["timeout"]:
+    while code is None and time.monotonic() - started < request["timeout"]:
         if select.select([0], [], [], 0.01)[0]:  # the client is gone
             sys.exit(1)
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:  # this process also reaps orphans
@@ -92,12 +93,12 @@ def attend(ask: dict[str, Any], log: Path) -> dict[str, Any]:
         while True:
             os.waitpid(-1, 0)
     events = [json.loads(line) for line in log.read_text().split("\n")[:-1]]
-    return {"code": code, "seconds": time.monotonic() - began, "events": events}
+    return {"code": code, "seconds": time.monotonic() - started, "events": events}
 
 
 def serve() -> int:
     """Import `HEAVY`, then run the tests requested on stdin."""
-    if os.getpid() != 1:  # attend() kills every process it can reach
+    if os.getpid() != 1:  # run_in_fork() kills every process it can reach
         sys.exit("error: isolation.py must be the first process of its namespace")
     with warnings.catch_warnings(action="ignore"):
         for module in HEAVY.split():
@@ -105,11 +106,11 @@ def serve() -> int:
                 importlib.import_module(module)
     print(json.dumps("ready"), flush=True)
     for line in iter(sys.stdin.readline, ""):
-        print(json.dumps(attend(json.loads(line), Path.cwd().parent / "log")), flush=True)
+        print(json.dumps(run_in_fork(json.loads(line), Path.cwd().parent / "log")), flush=True)
     return 0
 
 
-def listed() -> list[str]:
+def list_files() -> list[str]:
     """Return the files of the checkout, including untracked ones, except those that git ignores."""
     command = ["git", "-C", str(ROOT), "ls-files", "-coz", "--exclude-standard"]
     names = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\0")
@@ -121,16 +122,16 @@ class Server:
 
     def __init__(self, folder: Path, cache: Path) -> None:
         self.copy, self.scratch = folder / "copy", folder / "t"
-        for name in listed():
+        for name in list_files():
             (self.copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, self.copy / name)
         compile_dir(self.copy, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)  # copies differ in mtime
-        places = {"TMPDIR": self.scratch, "HOME": self.scratch / "home", "XDG_CACHE_HOME": cache / "compiled"}
-        alone = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        folders = {"TMPDIR": self.scratch, "HOME": self.scratch / "home", "XDG_CACHE_HOME": cache / "compiled"}
+        one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self.process = subprocess.Popen(
             [*NAMESPACE, sys.executable, str(self.copy / "benchmarks" / "isolation.py")],
             cwd=self.copy,
-            env=os.environ | {k: str(v) for k, v in places.items()} | alone | {"PYTHONDONTWRITEBYTECODE": "1"},
+            env=os.environ | {k: str(v) for k, v in folders.items()} | one_thread | {"PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -157,13 +158,13 @@ class Server:
         shutil.rmtree(self.scratch, ignore_errors=True)
         (self.scratch / "home").mkdir(parents=True)
         assert self.process.stdin
-        ask = {"tests": tests, "timeout": timeout, "trace": str(trace or "")}
-        print(json.dumps(ask), file=self.process.stdin, flush=True)
+        request = {"tests": tests, "timeout": timeout, "trace": str(trace or "")}
+        print(json.dumps(request), file=self.process.stdin, flush=True)
         answer = self.answer()
         nothing_collected = 5
         outcome = {None: "timeout", 0: "survived", nothing_collected: "survived"}.get(answer["code"], "killed")
-        at = [test for what, test, _ in answer["events"] if what in ("failed", "began")]
-        return outcome, (at or [""])[-1], answer
+        involved = [test for event, test, _ in answer["events"] if event in ("failed", "began")]
+        return outcome, (involved or [""])[-1], answer
 
     def close(self) -> None:
         """Kill the process and everything that it started."""
@@ -171,7 +172,9 @@ class Server:
         self.process.wait()
 
 
-def spread(work: Sequence[Any], servers: Sequence[Server], do: Callable[[Any, Server], None], title: str) -> None:
+def run_parallel(
+    items: Sequence[Any], servers: Sequence[Server], do: Callable[[Any, Server], None], title: str
+) -> None:
     """Run `do` for each item on the next free server, with a progress bar."""
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -188,10 +191,10 @@ def spread(work: Sequence[Any], servers: Sequence[Server], do: Callable[[Any, Se
 
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as bar, ThreadPoolExecutor(len(servers)) as pool:
-        begun = [pool.submit(one, item) for item in work]
+        futures = [pool.submit(one, item) for item in items]
         try:
-            for each in bar.track(as_completed(begun), len(begun), description=title):
-                each.result()
+            for future in bar.track(as_completed(futures), len(futures), description=title):
+                future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for server in servers:

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainings import ROOT, train_and_play
+from trainings import ROOT, train_and_evaluate
 
 sys.path.insert(0, str(ROOT))
 
@@ -46,7 +46,7 @@ PICTURE = ROOT / "assets" / "images" / "learning.png"
 MADE_BY = "<!-- made by: python benchmarks/learning.py{} -->\n"
 Row = dict[str, Any]  # one run
 MUJOCO, DMC = "tasks/train_mujoco_ppo.yaml", "tasks/train_dmc_ppo.yaml"
-EPISODES, PLAY_SEED = 50, 1000  # first seed of the evaluation episodes, which training never uses
+EPISODES, EVAL_SEED = 50, 1000  # first seed of the evaluation episodes, which training never uses
 POINTS = 60  # per learning curve
 RESAMPLES = 10_000  # for the bootstrap
 
@@ -61,7 +61,7 @@ class Task:
     goal: float  # target for the mean return over seeds
     published: str  # published PPO return with link and protocol; empty if there is none
 
-    def told(self, value: float) -> str:
+    def format_return(self, value: float) -> str:
         """Format a return, with a precision that suits the goal."""
         return format(value, ",.0f" if abs(self.goal) > 100 else ".1f").replace("-", "−")
 
@@ -89,7 +89,7 @@ TASKS = {
 IN_README = ("Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5", "dmc:cheetah-run")
 
 
-def flags_of(env_id: str, changed: Sequence[str]) -> list[str]:
+def build_flags(env_id: str, changed: Sequence[str]) -> list[str]:
     """Return the training flags of an environment: its recipe, with changes such as ``clip_range=0.1``."""
     return [f"--config={ROOT / TASKS[env_id].recipe}", f"--env_id={env_id}", *(f"--{change}" for change in changed)]
 
@@ -100,61 +100,61 @@ def recipe(env_id: str, changed: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         UserError: If main.py does not accept a change.
     """
-    settings = parse(flags_of(env_id, changed))
+    settings = parse(build_flags(env_id, changed))
     kept = sorted(settings.explicit & immutable_names(settings))
     return {name: settings.flat()[name] for name in kept} | {"num_timesteps": TASKS[env_id].steps}
 
 
 @functools.cache
-def present(env_id: str) -> dict[str, Any]:
+def current_recipe(env_id: str) -> dict[str, Any]:
     """Return the current recipe of an environment, completed with main.py's defaults."""
     return parse([]).flat() | recipe(env_id)
 
 
 def changes(row: Row) -> tuple[str, ...]:
     """Return the settings of a run that differ from the current recipe, in the format of ``--change``."""
-    now, then = present(row["env_id"]), parse([]).flat() | row["recipe"]
-    told = []
-    for name, value in then.items():
+    current, settings = current_recipe(row["env_id"]), parse([]).flat() | row["recipe"]
+    result = []
+    for name, value in settings.items():
         if isinstance(value, bool):
             flag = name if value else f"no-{name}"
         else:
             flag = f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-        told += [flag] if now[name] != value else []
-    return tuple(told)
+        result += [flag] if current[name] != value else []
+    return tuple(result)
 
 
 def measure(env_id: str, seed: int, data: Path, changed: Sequence[str] = ()) -> Row:
     """Train a policy, or resume its training, and evaluate it; return its row."""
-    by = recipe(env_id, changed)
-    name = f"{env_id.replace(':', '_')}.{hash_of(by):08x}.seed{seed:02}"  # a different recipe is a different run
-    flags = [*flags_of(env_id, changed), f"--num_timesteps={TASKS[env_id].steps}"]
-    played, progress = train_and_play(
-        name, flags, seed=seed, play_seed=PLAY_SEED + seed, episodes=EPISODES, data=data
+    settings = recipe(env_id, changed)
+    name = f"{env_id.replace(':', '_')}.{hash_values(settings):08x}.seed{seed:02}"  # a new recipe is a new run
+    flags = [*build_flags(env_id, changed), f"--num_timesteps={TASKS[env_id].steps}"]
+    evaluation, progress = train_and_evaluate(
+        name, flags, seed=seed, eval_seed=EVAL_SEED + seed, episodes=EPISODES, data=data
     )
     return {
         "env_id": env_id,
         "seed": seed,
-        "return": round(played["return_mean"], 2),
-        "std": round(played["return_std"], 2),
+        "return": round(evaluation["return_mean"], 2),
+        "std": round(evaluation["return_std"], 2),
         "steps": int(progress[-1]["timesteps"]),
         "seconds": round(float(progress[-1]["seconds"])),
-        "recipe": by,
+        "recipe": settings,
         "curve": curve(progress),
     }
 
 
-def hash_of(values: dict[str, Any]) -> int:
+def hash_values(values: dict[str, Any]) -> int:
     """Return a hash of the values that is stable across processes."""
     return zlib.crc32(json.dumps(values, sort_keys=True).encode())
 
 
 def curve(rows: Sequence[dict[str, str]]) -> list[tuple[int, float]]:
     """Return at most `POINTS` pairs (steps, mean return of training episodes that ended since the previous pair)."""
-    known = [(int(row["timesteps"]), float(row["return_mean"])) for row in rows if row["return_mean"]]
-    size = max(1, math.ceil(len(known) / POINTS))
-    parts = [known[k : k + size] for k in range(0, len(known), size)]
-    return [(part[-1][0], round(statistics.fmean(value for _, value in part), 2)) for part in parts]
+    points = [(int(row["timesteps"]), float(row["return_mean"])) for row in rows if row["return_mean"]]
+    size = max(1, math.ceil(len(points) / POINTS))
+    chunks = [points[k : k + size] for k in range(0, len(points), size)]
+    return [(chunk[-1][0], round(statistics.fmean(value for _, value in chunk), 2)) for chunk in chunks]
 
 
 def interval(returns: Sequence[float]) -> tuple[float, float, float]:
@@ -171,11 +171,11 @@ def interval(returns: Sequence[float]) -> tuple[float, float, float]:
     return float(points["ppo"][0]), float(low), float(high)
 
 
-def by_environment(rows: Sequence[Row]) -> dict[str, tuple[Task, list[Row]]]:
+def group_by_environment(rows: Sequence[Row]) -> dict[str, tuple[Task, list[Row]]]:
     """Return the rows of each environment that has any, sorted by seed."""
     sorted_rows = sorted(rows, key=lambda row: row["seed"])
-    these = {env_id: [row for row in sorted_rows if row["env_id"] == env_id] for env_id in TASKS}
-    return {env_id: (TASKS[env_id], found) for env_id, found in these.items() if found}
+    groups = {env_id: [row for row in sorted_rows if row["env_id"] == env_id] for env_id in TASKS}
+    return {env_id: (TASKS[env_id], group) for env_id, group in groups.items() if group}
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -184,18 +184,18 @@ def table(rows: Sequence[Row]) -> str:
         "| environment | mean | goal | IQM (95 % interval) | each seed | published PPO | steps | minutes |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for env_id, (task, these) in by_environment(rows).items():
-        returns = [row["return"] for row in these]
-        iqm, low, high = (task.told(value) for value in interval(returns))
+    for env_id, (task, group) in group_by_environment(rows).items():
+        returns = [row["return"] for row in group]
+        iqm, low, high = (task.format_return(value) for value in interval(returns))
         cells = (
             env_id,
-            task.told(statistics.fmean(returns)),
-            task.told(task.goal),
+            task.format_return(statistics.fmean(returns)),
+            task.format_return(task.goal),
             f"{iqm} ({low} to {high})",
-            ", ".join(task.told(value) for value in returns),
+            ", ".join(task.format_return(value) for value in returns),
             task.published,
             f"{task.steps // MILLION}M",
-            f"{statistics.fmean(row['seconds'] for row in these) / 60:.0f}",
+            f"{statistics.fmean(row['seconds'] for row in group) / 60:.0f}",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -204,39 +204,39 @@ def table(rows: Sequence[Row]) -> str:
 def summary(rows: Sequence[Row]) -> str:
     """Return the table of README.md, with the environments in `IN_README`."""
     lines = ["| environment | MiloZero | steps | seeds | published PPO |", "|---|---|---|---|---|"]
-    for env_id, (task, these) in by_environment([row for row in rows if row["env_id"] in IN_README]).items():
-        mean = task.told(statistics.fmean(row["return"] for row in these))
-        lines.append(f"| {env_id} | {mean} | {task.steps // MILLION}M | {len(these)} | {task.published} |")
+    for env_id, (task, group) in group_by_environment([row for row in rows if row["env_id"] in IN_README]).items():
+        mean = task.format_return(statistics.fmean(row["return"] for row in group))
+        lines.append(f"| {env_id} | {mean} | {task.steps // MILLION}M | {len(group)} | {task.published} |")
     return "\n".join(lines) + "\n"
 
 
-def table_of_tried(rows: Sequence[Row], as_it_is: Sequence[Row]) -> str:
+def changed_table(rows: Sequence[Row], with_recipe: Sequence[Row]) -> str:
     """Return the table of runs with other settings, beside the current recipe's mean over the same seeds."""
     lines = ["| environment | changed | mean | each seed | recipe, same seeds |", "|---|---|---|---|---|"]
-    for env_id, (task, these) in by_environment(rows).items():
-        for changed in dict.fromkeys(changes(row) for row in these):
-            of_it = [row for row in these if changes(row) == changed]
-            seeds = [row["seed"] for row in of_it]
-            same = [row["return"] for row in as_it_is if row["env_id"] == env_id and row["seed"] in seeds]
+    for env_id, (task, group) in group_by_environment(rows).items():
+        for changed in dict.fromkeys(changes(row) for row in group):
+            runs = [row for row in group if changes(row) == changed]
+            seeds = [row["seed"] for row in runs]
+            same = [row["return"] for row in with_recipe if row["env_id"] == env_id and row["seed"] in seeds]
             cells = (
                 env_id,
                 ", ".join(f"`{change}`" for change in changed),
-                task.told(statistics.fmean(row["return"] for row in of_it)),
-                ", ".join(task.told(row["return"]) for row in of_it),
-                task.told(statistics.fmean(same)) if len(same) == len(seeds) else "–",
+                task.format_return(statistics.fmean(row["return"] for row in runs)),
+                ", ".join(task.format_return(row["return"]) for row in runs),
+                task.format_return(statistics.fmean(same)) if len(same) == len(seeds) else "–",
             )
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def put(page: Path, made: str, options: str = "") -> None:
+def update_page(page: Path, content: str, options: str = "") -> None:
     """Replace the table on a page that is marked as made by this script with these options."""
     mark = MADE_BY.format(options)
-    place = re.compile(f"(?<={re.escape(mark)}).*?(?=<!-- end -->)", re.DOTALL)
-    page.write_text(place.sub(lambda _: made, page.read_text()))
+    block = re.compile(f"(?<={re.escape(mark)}).*?(?=<!-- end -->)", re.DOTALL)
+    page.write_text(block.sub(lambda _: content, page.read_text()))
 
 
-def picture(rows: Sequence[Row]) -> None:
+def plot(rows: Sequence[Row]) -> None:
     """Plot the learning curves: each seed thin, their mean thick, the goal dashed."""
     import matplotlib as mpl
 
@@ -244,19 +244,19 @@ def picture(rows: Sequence[Row]) -> None:
     import numpy as np
     from matplotlib import pyplot as plt
 
-    drawn = [row for row in rows if row["curve"]]
-    known = [env_id for env_id in TASKS if any(row["env_id"] == env_id for row in drawn)]
-    if not known:
+    plotted = [row for row in rows if row["curve"]]
+    shown = [env_id for env_id in TASKS if any(row["env_id"] == env_id for row in plotted)]
+    if not shown:
         return
-    columns = min(4, len(known))
-    lines = math.ceil(len(known) / columns)
+    columns = min(4, len(shown))
+    lines = math.ceil(len(shown) / columns)
     figure, panels = plt.subplots(
         lines, columns, figsize=(3.2 * columns, 2.5 * lines), squeeze=False, layout="constrained"
     )
-    for axes in panels.flat[len(known) :]:
+    for axes in panels.flat[len(shown) :]:
         axes.axis("off")
-    for axes, env_id in zip(panels.flat, known, strict=False):
-        curves = [np.array(row["curve"]).T for row in drawn if row["env_id"] == env_id]
+    for axes, env_id in zip(panels.flat, shown, strict=False):
+        curves = [np.array(row["curve"]).T for row in plotted if row["env_id"] == env_id]
         for steps, returns in curves:
             axes.plot(steps / MILLION, returns, color="C0", linewidth=0.7, alpha=0.4)
         grid = np.linspace(max(c[0][0] for c in curves), min(c[0][-1] for c in curves), POINTS)
@@ -270,26 +270,26 @@ def picture(rows: Sequence[Row]) -> None:
     figure.savefig(PICTURE, dpi=130)
 
 
-def known() -> list[Row]:
+def load_rows() -> list[Row]:
     """Return the saved rows of all known environments."""
     rows: list[Row] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     return [row for row in rows if row["env_id"] in TASKS]
 
 
-def add(row: Row) -> None:
+def save_row(row: Row) -> None:
     """Save a run's row, keeping rows that other instances have saved in the meantime."""
     folder = os.open(RESULTS.parent, os.O_RDONLY)  # lock the folder: the file itself is replaced atomically
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        rows = [*known(), row]
-        rows.sort(key=lambda r: (list(TASKS).index(r["env_id"]), hash_of(r["recipe"]), r["seed"]))
+        rows = [*load_rows(), row]
+        rows.sort(key=lambda r: (list(TASKS).index(r["env_id"]), hash_values(r["recipe"]), r["seed"]))
         text = "[\n" + ",\n".join(f" {json.dumps(each)}" for each in rows) + "\n]\n"
         write_bytes(RESULTS, text.encode())
     finally:
         os.close(folder)
 
 
-def wanted(envs: Sequence[str], seeds: int) -> Iterator[tuple[str, int]]:
+def select_runs(envs: Sequence[str], seeds: int) -> Iterator[tuple[str, int]]:
     """Yield the selected runs, one seed of each environment before the next seed."""
     for seed in range(seeds or max(TASKS[env_id].seeds for env_id in envs)):
         for env_id in envs:
@@ -315,29 +315,29 @@ def main() -> int:
             recipe(env_id, options.change)
     except UserError as error:
         parser.error(str(error))
-    done = {(row["env_id"], row["seed"], hash_of(row["recipe"])) for row in known()}
+    done = {(row["env_id"], row["seed"], hash_values(row["recipe"])) for row in load_rows()}
 
     def one(env_id: str, seed: int) -> None:
         row = measure(env_id, seed, options.data_dir, options.change)
-        add(row)
+        save_row(row)
         print(f"{env_id}, seed {seed}: {row['return']} after {row['seconds']} s", flush=True)
 
     with ThreadPoolExecutor(options.jobs) as pool:
         started = [
             pool.submit(one, env_id, seed)
-            for env_id, seed in wanted(options.envs, options.seeds)
-            if (env_id, seed, hash_of(recipe(env_id, options.change))) not in done
+            for env_id, seed in select_runs(options.envs, options.seeds)
+            if (env_id, seed, hash_values(recipe(env_id, options.change))) not in done
         ]
     failed = [problem for each in started if (problem := each.exception())]
     for problem in failed:
         print(f"a run failed: {problem}", flush=True)
-    by_recipe = [row for row in known() if not changes(row)]
-    others = [row for row in known() if changes(row)]
-    for made, given in ((table(by_recipe), ""), (table_of_tried(others, by_recipe), " --change …")):
+    by_recipe = [row for row in load_rows() if not changes(row)]
+    others = [row for row in load_rows() if changes(row)]
+    for made, given in ((table(by_recipe), ""), (changed_table(others, by_recipe), " --change …")):
         print(made)
-        put(PAGE, made, given)
-    put(README, summary(by_recipe))
-    picture(by_recipe)
+        update_page(PAGE, made, given)
+    update_page(README, summary(by_recipe))
+    plot(by_recipe)
     return 1 if failed else 0
 
 

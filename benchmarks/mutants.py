@@ -36,8 +36,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from isolation import ROOT, Server, listed, spread
-from mutations import Mutant, package, sample, spoiled
+from isolation import ROOT, Server, list_files, run_parallel
+from mutations import Mutant, apply_mutant, package, sample
 
 RESULTS = ROOT / "benchmarks" / "results" / "mutants.json"
 PACKAGES = (
@@ -51,7 +51,7 @@ TARGETS = (
 )
 TESTS = ["tests/unit", "tests/cli"]
 GOAL = 0.9  # required fraction of killed mutants
-FACTOR, PATIENCE = 4.0, 30.0  # timeout: FACTOR times the duration of the tests, plus PATIENCE seconds
+TIMEOUT_FACTOR, TIMEOUT_MARGIN_S = 4.0, 30.0  # timeout: factor · duration of the tests + margin
 KILLED = ("killed", "timeout")
 ALIVE = ("survived", "no tests")
 AGAIN = {"survived": ALIVE, "timeout": ("timeout",), "all": (*KILLED, *ALIVE)}
@@ -60,20 +60,20 @@ Row = dict[str, Any]
 
 def statement(source: str, line: int) -> tuple[range, bool]:
     """Return the lines of the innermost statement at a line, without its body, and whether an import executes it."""
-    found = range(line, line + 1), True
+    result = range(line, line + 1), True
 
-    def look(node: ast.AST, inside: bool) -> None:
-        nonlocal found
+    def visit(node: ast.AST, inside: bool) -> None:
+        nonlocal result
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.stmt | ast.ExceptHandler):
                 first = min([child.lineno, *(each.lineno for each in getattr(child, "decorator_list", []))])
                 body = getattr(child, "body", None)
                 last = max(child.lineno, body[0].lineno - 1) if body else (child.end_lineno or child.lineno)
-                found = (range(first, last + 1), not inside) if first <= line <= last else found
-            look(child, inside or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
+                result = (range(first, last + 1), not inside) if first <= line <= last else result
+            visit(child, inside or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
 
-    look(ast.parse(source), False)
-    return found
+    visit(ast.parse(source), False)
+    return result
 
 
 @dataclass
@@ -85,20 +85,18 @@ class Traces:
     failing: set[str] = field(default_factory=set)
     sound: set[str] = field(default_factory=set)  # tests that killed a mutant and pass without it
 
-    def tests_of(self, mutant: Mutant, source: str, budget: float) -> list[str]:
+    def select_tests(self, mutant: Mutant, source: str, budget: float) -> list[str]:
         """Return the tests that can detect a mutant, in order, taking at most `budget` seconds."""
         lines, at_import = statement(source, mutant.line)
         covered = self.covered.get(mutant.file, {})
-        near = set[str]().union(*(covered.get(line, ()) for line in lines))
-        if at_import or not near:  # the test that happens to import a module first is as good as any
-            near = set[str]().union(*covered.values())
+        covering = set[str]().union(*(covered.get(line, ()) for line in lines))
+        if at_import or not covering:  # every test is a candidate
+            covering = set[str]().union(*covered.values())
         path, unit = Path(mutant.file), Path("tests/unit")
         name = path.parent.name if path.stem == "__init__" else path.stem
-        mirrors = [
-            unit / folder / f"test_{name}" for folder in path.parents
-        ]  # the tests of a package may be one folder
+        mirrors = [unit / folder / f"test_{name}" for folder in path.parents]  # a folder of tests may cover a package
         own = {test for test in self.seconds if test.startswith(tuple(map(str, mirrors)))}
-        ranked = [own, near] if at_import else [near, own]
+        ranked = [own, covering] if at_import else [covering, own]
         tests = [
             t for group in (ranked[0], ranked[1] - ranked[0]) for t in sorted(group, key=self.seconds.__getitem__)
         ]
@@ -107,43 +105,43 @@ class Traces:
         return [test for k, (test, total) in enumerate(zip(tests, spent, strict=True)) if total <= budget or k == 0]
 
 
-def gather(tests: Sequence[str], servers: Sequence[Server], cache: Path) -> Traces:
+def trace_tests(tests: Sequence[str], servers: Sequence[Server], cache: Path) -> Traces:
     """Trace tests without mutants, reusing cached results if the files that they depend on are unchanged."""
     from coverage import CoverageData
 
-    names, lock, traces = listed(), threading.Lock(), Traces()
+    names, lock, traces = list_files(), threading.Lock(), Traces()
     other = re.compile(r"docs/|benchmarks/(?!isolation)|.*\.md$|.*/test_\w+\.py$")
     shared = [(name, hashlib.sha256((ROOT / name).read_bytes()).digest()) for name in names if not other.match(name)]
 
     def trace(name: str, server: Server) -> None:
         key = hashlib.sha256(repr((name, (ROOT / name).read_bytes(), shared)).encode()).hexdigest()[:16]
-        kept, scratch = cache / f"{key}.json", server.copy.parent / "coverage"
-        if not kept.exists():
+        cached, scratch = cache / f"{key}.json", server.copy.parent / "coverage"
+        if not cached.exists():
             scratch.unlink(missing_ok=True)
             outcome, at, answer = server.run([name], timeout=1800, trace=scratch)
             if outcome == "timeout":
                 raise RuntimeError(f"{at} timed out without a mutant")
             if scratch.exists():  # otherwise the file could not be imported
-                shutil.copy2(scratch, kept.with_suffix(".coverage"))
-            write(kept, json.dumps(answer["events"]))
+                shutil.copy2(scratch, cached.with_suffix(".coverage"))
+            write(cached, json.dumps(answer["events"]))
         seconds, failing = Counter[str](), set()
-        for what, test, took in json.loads(kept.read_text()):
-            seconds[test] += took
+        for what, test, duration in json.loads(cached.read_text()):
+            seconds[test] += duration
             failing |= {test} if what == "failed" else set()
-        data = CoverageData(str(kept.with_suffix(".coverage")))
+        data = CoverageData(str(cached.with_suffix(".coverage")))
         data.read()
         with lock:
-            traces.seconds |= {test: took for test, took in seconds.items() if "::" in test}
+            traces.seconds |= {test: duration for test, duration in seconds.items() if "::" in test}
             traces.failing |= failing
             for path in data.measured_files():
-                here = traces.covered.setdefault(path.partition("/copy/")[2], defaultdict(set))
+                covered = traces.covered.setdefault(path.partition("/copy/")[2], defaultdict(set))
                 for line, contexts in data.contexts_by_lineno(path).items():
                     for test, _, when in (context.rpartition("|") for context in contexts if context):
                         # A fixture's setup may be shared by all tests of the file.
-                        here[line] |= {each for each in seconds if "::" in each} if when == "setup" else {test}
+                        covered[line] |= {each for each in seconds if "::" in each} if when == "setup" else {test}
 
     files = [name for name in names if re.search(r"/test_\w+\.py$", name) and name.startswith(tuple(tests))]
-    spread(files, servers, trace, "tests")
+    run_parallel(files, servers, trace, "tests")
     return traces
 
 
@@ -153,13 +151,14 @@ def judge(mutant: Mutant, server: Server, traces: Traces, budget: float) -> Row:
     A failing or hanging test counts only if it passes in the same order without the mutant.
     """
     path = server.copy / mutant.file
-    source, began, outcome, by = path.read_text(), time.monotonic(), "no tests", ""
+    source, started, outcome, by = path.read_text(), time.monotonic(), "no tests", ""
 
     def run(tests: Sequence[str]) -> tuple[str, str, Any]:
-        return server.run(tests, FACTOR * sum(traces.seconds[test] for test in tests) + PATIENCE)
+        duration = sum(traces.seconds[test] for test in tests)
+        return server.run(tests, TIMEOUT_FACTOR * duration + TIMEOUT_MARGIN_S)
 
-    while tests := traces.tests_of(mutant, source, budget):
-        with spoiled(path, mutant):
+    while tests := traces.select_tests(mutant, source, budget):
+        with apply_mutant(path, mutant):
             outcome, by, _ = run(tests)
         if outcome == "survived" or (outcome == "killed" and by in traces.sound):
             break
@@ -176,7 +175,7 @@ def judge(mutant: Mutant, server: Server, traces: Traces, budget: float) -> Row:
         "outcome": outcome if tests else "no tests",
         "by": by if tests and outcome in KILLED else "",
         "tests": len(tests),
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(time.monotonic() - started, 1),
         "why": "",
     }
 
@@ -187,18 +186,18 @@ def verdict(rows: Sequence[Row]) -> tuple[float, list[Row]]:
     return killed / max(1, len(rows)), [row for row in rows if row["outcome"] not in KILLED and not row["why"]]
 
 
-def told(rows: Sequence[Row]) -> str:
+def format_report(rows: Sequence[Row]) -> str:
     """Return the table of packages and the list of surviving mutants."""
     lines = ["| package | mutants | killed | % |", "|---|---|---|---|"]
     names = sorted({package(row["file"]) for row in rows})
-    parts = {name: [row for row in rows if package(row["file"]) == name] for name in names}
-    for name, these in {**parts, "all": rows}.items():
-        share = verdict(these)[0]
-        lines.append(f"| {name} | {len(these)} | {round(share * len(these))} | {100 * share:.0f} |")
+    groups = {name: [row for row in rows if package(row["file"]) == name] for name in names}
+    for name, group in {**groups, "all": rows}.items():
+        share = verdict(group)[0]
+        lines.append(f"| {name} | {len(group)} | {round(share * len(group))} | {100 * share:.0f} |")
     for row in rows:
         if row["outcome"] not in KILLED:
-            place = f"{row['file']}:{row['line']}:{row['operator']}"
-            lines += ["", f"{place} ({row['outcome']}, tests: {row['tests']})"]
+            location = f"{row['file']}:{row['line']}:{row['operator']}"
+            lines += ["", f"{location} ({row['outcome']}, tests: {row['tests']})"]
             lines += [f"  - {line.strip()}" for line in row["before"].splitlines()]
             lines += [f"  + {line.strip()}" for line in row["after"].splitlines()]
             lines += [f"  {row['why'] or 'OPEN'}"]
@@ -207,20 +206,20 @@ def told(rows: Sequence[Row]) -> str:
 
 def explain(rows: Sequence[Row], where: str, why: str) -> int:
     """Record why the mutants at FILE:LINE:OPERATOR survive; return their number."""
-    found = [r for r in rows if f"{r['file']}:{r['line']}:{r['operator']}" == where and r["outcome"] not in KILLED]
-    for row in found:
+    matching = [r for r in rows if f"{r['file']}:{r['line']}:{r['operator']}" == where and r["outcome"] not in KILLED]
+    for row in matching:
         row["why"] = why
-    return len(found)
+    return len(matching)
 
 
 def write(path: Path, text: str) -> None:
     """Write a file atomically."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.write_text(text)
-    beside.replace(path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
 
 
-def keep(path: Path, head: Mapping[str, Any], rows: Iterable[Row]) -> None:
+def save(path: Path, head: Mapping[str, Any], rows: Iterable[Row]) -> None:
     """Save the results, one row per line."""
     lines = ",\n".join(f" {json.dumps(row)}" for row in sorted(rows, key=lambda row: (row["file"], row["line"])))
     write(path, f'{json.dumps(dict(head))[:-1]}, "rows": [\n{lines}\n]}}\n')
@@ -240,7 +239,7 @@ def judge_all(
         for number in range(options.workers):
             servers.append(Server(Path(scratch) / str(number), options.cache))
             stack.callback(servers[-1].close)
-        traces = gather(options.tests, servers, options.cache)
+        traces = trace_tests(options.tests, servers, options.cache)
 
         def one(mutant: Mutant, server: Server) -> None:
             row = judge(mutant, server, traces, options.budget)
@@ -248,9 +247,9 @@ def judge_all(
                 if row["outcome"] not in KILLED:
                     row["why"] = whys.get((row["file"], row["operator"], row["before"], row["after"]), "")
                 rows[mutant.key()] = row
-                keep(options.results, head, rows.values())
+                save(options.results, head, rows.values())
 
-        spread(drawn, servers, one, "mutants")
+        run_parallel(drawn, servers, one, "mutants")
     if traces.failing:
         print("skipped, because they fail without a mutant:", *sorted(traces.failing), sep="\n  ")
 
@@ -270,15 +269,15 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / f"milozero_mutants_{os.getuid()}")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    known: dict[str, Any] = (
+    saved: dict[str, Any] = (
         json.loads(options.results.read_text()) if options.results.exists() else {"rows": [], "count": 0}
     )
-    head = {name: value for name, value in known.items() if name != "rows"}
-    rows = {(row["file"], row["line"], row["operator"], row["after"]): row for row in known["rows"]}
+    head = {name: value for name, value in saved.items() if name != "rows"}
+    rows = {(row["file"], row["line"], row["operator"], row["after"]): row for row in saved["rows"]}
     if options.explain:
-        if not explain(known["rows"], *options.explain):
+        if not explain(saved["rows"], *options.explain):
             parser.error(f"no mutant survives at {options.explain[0]}")
-        keep(options.results, head, rows.values())
+        save(options.results, head, rows.values())
     elif not options.show:
         seed = head.get("seed", 0) if options.seed is None else options.seed
         if seed != head.get("seed", seed):
@@ -290,15 +289,15 @@ def main() -> int:
         commit = subprocess.run(version, check=True, capture_output=True, text=True).stdout.strip()
         head = {"commit": commit, "seed": seed, "count": count, "python": platform.python_version()}
         files = sorted({path for pattern in TARGETS for path in ROOT.glob(pattern)})
-        drawn = sample({path.relative_to(ROOT).as_posix(): path.read_text() for path in files}, count, seed)
+        mutants = sample({path.relative_to(ROOT).as_posix(): path.read_text() for path in files}, count, seed)
         again = AGAIN.get(options.again, ())
-        missing = [each for each in drawn if each.key() not in rows or rows[each.key()]["outcome"] in again]
+        missing = [each for each in mutants if each.key() not in rows or rows[each.key()]["outcome"] in again]
         if missing:
             judge_all(missing, rows, options, head)
-        rows = {each.key(): rows[each.key()] for each in drawn}  # drop mutants of code that has changed
-        keep(options.results, head, rows.values())
+        rows = {each.key(): rows[each.key()] for each in mutants}  # drop mutants of code that has changed
+        save(options.results, head, rows.values())
     share, open_rows = verdict([*rows.values()])
-    print(told([*rows.values()]))
+    print(format_report([*rows.values()]))
     print(f"\n{100 * share:.1f} % of {len(rows)} killed, {len(open_rows)} unexplained survivors")
     return int(share < GOAL or bool(open_rows))
 

@@ -22,7 +22,7 @@ class Mutant:
     file: str
     line: int
     operator: str  # cosmic-ray's
-    occurrence: int  # index among the places in the file that the operator can change
+    occurrence: int  # index among the sites in the file that the operator can change
     before: str
     after: str
 
@@ -31,13 +31,13 @@ class Mutant:
         return self.file, self.line, self.operator, self.after
 
 
-# Calls whose f-strings are messages, and decorators whose removal fails at once or only slows the code down.
+# Calls whose f-strings are messages, and decorators whose removal fails immediately or only slows the code down.
 MESSAGE = re.compile(r"(\w+\.)*(print|warn|log|debug|info|warning|error|exception|\w*Error)")
 PLAIN = re.compile(r"@(\w+\.)*(dataclass|staticmethod|classmethod|property|abstractmethod|overload|\w*cache\w*)\b")
 
 
-def meaningless(node: Any) -> bool:
-    """Return whether a change to this syntax node would show nothing about the tests."""
+def is_meaningless(node: Any) -> bool:
+    """Return whether no test should detect a change to this syntax node."""
     above = [node]
     while above[-1].parent is not None:
         above.append(above[-1].parent)
@@ -65,34 +65,36 @@ def operators() -> dict[str, Any]:
     """Return cosmic-ray's operators, except those that need arguments or create equivalent mutants."""
     from cosmic_ray import plugins
 
-    found = {name.partition("/")[2]: plugins.get_operator(name) for name in plugins.operator_names()}
-    same = ("_Is_Eq", "_IsNot_NotEq", "_Eq_Is", "_NotEq_IsNot")  # for enums, small integers, interned strings
-    return {name: kind() for name, kind in found.items() if not kind.arguments() and not name.endswith(same)}
+    available = {name.partition("/")[2]: plugins.get_operator(name) for name in plugins.operator_names()}
+    equivalent = ("_Is_Eq", "_IsNot_NotEq", "_Eq_Is", "_NotEq_IsNot")  # for enums, small integers, interned strings
+    return {
+        name: kind() for name, kind in available.items() if not kind.arguments() and not name.endswith(equivalent)
+    }
 
 
-def places(source: str) -> dict[tuple[int, int], list[tuple[str, int]]]:
+def find_sites(source: str) -> dict[tuple[int, int], list[tuple[str, int]]]:
     """Return (line, column) → possible changes, as pairs of operator and occurrence in the file."""
     from cosmic_ray.ast import ast_nodes, get_ast
 
-    idle, signs = (
+    ignored, signs = (
         {"name", "newline", "string", "fstring_string", "endmarker"},
         {*["+", "-", "*", "/", "//", "%", "**", ">>", "<<", "|", "&", "^"]},
     )
     nodes = [  # skip leaves that no operator inspects, which are most of the tree
         node
         for node in ast_nodes(get_ast(source))
-        if node.type not in idle and (node.type != "operator" or node.value in signs)
+        if node.type not in ignored and (node.type != "operator" or node.value in signs)
     ]
-    found = defaultdict(list)
+    sites = defaultdict(list)
     for name, operator in operators().items():
-        spots = ((node, start) for node in nodes for start, _ in operator.mutation_positions(node))
-        for occurrence, (node, start) in enumerate(spots):
-            if not meaningless(node):
-                found[start].append((name, occurrence))
-    return dict(found)
+        positions = ((node, start) for node in nodes for start, _ in operator.mutation_positions(node))
+        for occurrence, (node, start) in enumerate(positions):
+            if not is_meaningless(node):
+                sites[start].append((name, occurrence))
+    return dict(sites)
 
 
-def spoil(source: str, operator: str, occurrence: int) -> str:
+def mutate(source: str, operator: str, occurrence: int) -> str:
     """Return the source after one mutation."""
     from cosmic_ray.mutating import mutate_code
 
@@ -102,7 +104,7 @@ def spoil(source: str, operator: str, occurrence: int) -> str:
 def mutant(file: str, source: str, operator: str, occurrence: int) -> Mutant | None:
     """Create a mutant; return None if it is not valid Python or does not differ."""
     try:
-        after = spoil(source, operator, occurrence)
+        after = mutate(source, operator, occurrence)
         if ast.dump(ast.parse(after)) == ast.dump(ast.parse(source)):
             return None
     except (SyntaxError, AttributeError):  # raised inside cosmic-ray for exception names that contain a dot
@@ -125,44 +127,44 @@ def package(file: str) -> str:
 
 
 def sample(sources: Mapping[str, str], count: int, seed: int) -> list[Mutant]:
-    """Sample mutants: at most one per place, and from each package in proportion to the square root of its places.
+    """Sample mutants: at most one per site, and from each package in proportion to the square root of its sites.
 
     The sample depends on the text of lines, not on their numbers: edits elsewhere leave it nearly unchanged, and a
     larger count extends it.
     """
 
-    def chance(*of: Any) -> bytes:
-        return hashlib.sha256(repr((seed, *of)).encode()).digest()
+    def random_key(*values: Any) -> bytes:
+        return hashlib.sha256(repr((seed, *values)).encode()).digest()
 
-    waiting: dict[str, list[Any]] = defaultdict(list)
+    queues: dict[str, list[Any]] = defaultdict(list)
     for file, source in sorted(sources.items()):
         lines, seen = source.splitlines(), Counter[Any]()
-        for (line, column), changes in sorted(places(source).items()):
+        for (line, column), changes in sorted(find_sites(source).items()):
             text = (file, lines[line - 1], column)
             seen[text] += 1
-            spot = (*text, seen[text])
-            ways = sorted((chance(*spot, k, change[0]), change) for k, change in enumerate(changes))
-            waiting[package(file)].append((chance(*spot), file, [change for _, change in ways]))
-    weights = {name: math.sqrt(len(these)) for name, these in waiting.items()}
-    drawn: list[Mutant] = []
-    taken = Counter[str]()
-    for these in waiting.values():
-        these.sort()
-    while len(drawn) < count and any(waiting.values()):
-        name = max((name for name in waiting if waiting[name]), key=lambda name: weights[name] / (taken[name] + 1))
-        _, file, ways = waiting[name].pop()
+            site = (*text, seen[text])
+            shuffled = sorted((random_key(*site, k, change[0]), change) for k, change in enumerate(changes))
+            queues[package(file)].append((random_key(*site), file, [change for _, change in shuffled]))
+    weights = {name: math.sqrt(len(candidates)) for name, candidates in queues.items()}
+    mutants: list[Mutant] = []
+    counts = Counter[str]()
+    for candidates in queues.values():
+        candidates.sort()
+    while len(mutants) < count and any(queues.values()):
+        name = max((name for name in queues if queues[name]), key=lambda name: weights[name] / (counts[name] + 1))
+        _, file, ways = queues[name].pop()
         if found := next(filter(None, (mutant(file, sources[file], *way) for way in ways)), None):
-            drawn.append(found)
-            taken[name] += 1
-    return drawn
+            mutants.append(found)
+            counts[name] += 1
+    return mutants
 
 
 @contextlib.contextmanager
-def spoiled(path: Path, mutant: Mutant) -> Iterator[None]:
+def apply_mutant(path: Path, mutant: Mutant) -> Iterator[None]:
     """Apply a mutant to a file within a `with` block."""
     source = path.read_bytes()
     try:
-        path.write_text(spoil(source.decode(), mutant.operator, mutant.occurrence))
+        path.write_text(mutate(source.decode(), mutant.operator, mutant.occurrence))
         yield
     finally:
         path.write_bytes(source)

@@ -17,7 +17,7 @@ from throughput import ROOT
 ROUNDS, STEPS = 5, 100
 
 
-def pace(env: object, seed: int) -> float:
+def measure_speed(env: object, seed: int) -> float:
     """Return control steps per second with random excitations, including resets."""
     env = env.unwrapped  # type: ignore[attr-defined]
     rng = np.random.default_rng(seed)
@@ -40,11 +40,11 @@ def main() -> None:
     results = {}
     for env_id in TASKS:
         envs = {preset: environments.make_env(env_id, None, {"preset": preset}) for preset in ("train", "accurate")}
-        paces: dict[str, list[float]] = {preset: [] for preset in envs}
+        speeds: dict[str, list[float]] = {preset: [] for preset in envs}
         for seed in range(ROUNDS):
             for preset, env in envs.items():
-                paces[preset].append(pace(env, seed))
-        row = {preset: round(statistics.median(values)) for preset, values in paces.items()}
+                speeds[preset].append(measure_speed(env, seed))
+        row = {preset: round(statistics.median(values)) for preset, values in speeds.items()}
         results[env_id] = row | {"ratio": round(row["train"] / row["accurate"], 2)}
         print(env_id, results[env_id], flush=True)
     text = json.dumps(results, indent=2) + "\n"

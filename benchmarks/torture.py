@@ -92,7 +92,7 @@ def expert() -> Path:
     return data / "checkpoints" / "expert"
 
 
-def teachers(algo: str) -> tuple[str, ...]:
+def teacher_flags(algo: str) -> tuple[str, ...]:
     """Return the flags for the expert or the demonstrations that an algorithm learns from."""
     if "expert_model" in used_settings("train", algo):
         return (
@@ -110,7 +110,7 @@ def command(case: Case, folder: Path, iterations: int) -> list[str]:
     switch = "--compile" if case.compile else "--no-compile"
     flags = [
         *FLAGS,
-        *teachers(case.algo),
+        *teacher_flags(case.algo),
         f"--algo={case.algo}",
         f"--env_id={case.env_id}",
         switch,
@@ -120,17 +120,17 @@ def command(case: Case, folder: Path, iterations: int) -> list[str]:
     return [*launcher, sys.executable, str(ROOT / "main.py"), *flags, "--uuid=run", "--resume=auto"]
 
 
-def workers_of(folder: Path) -> list[int]:
+def find_workers(folder: Path) -> list[int]:
     """Return the process ids of the workers that train in a folder, without their launcher."""
-    found = []
+    pids = []
     for entry in Path("/proc").iterdir():
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
         except OSError:  # the process has ended in the meantime
             continue
         if f"--data_dir={folder}".encode() in words and words[1:2] == [str(ROOT / "main.py").encode()]:
-            found.append(int(entry.name))
-    return found
+            pids.append(int(entry.name))
+    return pids
 
 
 def fingerprint(folder: Path) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from leaves(value, f"{path}/{key}")
 
 
-def to_the_end(case: Case, folder: Path, iterations: int) -> float:
+def run_to_the_end(case: Case, folder: Path, iterations: int) -> float:
     """Run until the end; return the duration in seconds."""
     started = time.monotonic()
     done = subprocess.run(
@@ -197,16 +197,18 @@ def strike(case: Case, folder: Path, iterations: int, after: float, chance: rand
         pass
     else:
         return False
-    workers = workers_of(folder)
+    workers = find_workers(folder)
     how = chance.choice(["a worker", "the launcher", "SIGUSR1"]) if case.how == "anything" else case.how
     victim = chance.choice(workers) if how == "a worker" and workers else process.pid
     with contextlib.suppress(ProcessLookupError):  # the process has just ended
         os.kill(victim, signal.SIGUSR1 if how == "SIGUSR1" else signal.SIGKILL)
     process.wait(120)
-    give_up = time.monotonic() + 60
-    while workers_of(folder):
-        if time.monotonic() > give_up:
-            sys.exit(f"{case.name}: workers of {folder} are still running after the job ended: {workers_of(folder)}")
+    deadline = time.monotonic() + 60
+    while find_workers(folder):
+        if time.monotonic() > deadline:
+            sys.exit(
+                f"{case.name}: workers of {folder} are still running after the job ended: {find_workers(folder)}"
+            )
         time.sleep(0.1)
     return True
 
@@ -248,13 +250,13 @@ def torture(
     with tempfile.TemporaryDirectory() as scratch:
         reference = Path(scratch) / "reference"
         if case.compile:  # fills the cache of compiled code
-            to_the_end(case, Path(scratch) / "first", iterations)
-        seconds = to_the_end(case, reference, iterations)
+            run_to_the_end(case, Path(scratch) / "first", iterations)
+        seconds = run_to_the_end(case, reference, iterations)
         start = seconds - trained_seconds(reference)  # start-up and shutdown
-        wanted = fingerprint(reference)
+        expected = fingerprint(reference)
         if each > 1:
-            to_the_end(case, Path(scratch) / "again", iterations)
-            if fingerprint(Path(scratch) / "again") != wanted:
+            run_to_the_end(case, Path(scratch) / "again", iterations)
+            if fingerprint(Path(scratch) / "again") != expected:
                 sys.exit(f"{case.name}: two runs that were never killed differ")
         equal, early, runs = 0, 0, 0
         resumed_from: list[int] = []
@@ -273,11 +275,11 @@ def torture(
                 reached += [saved_iteration(folder) if struck else iterations]
                 early += reached[-1] == 0
                 resumed_from += [reached[-1]] * (0 < reached[-1] < iterations)
-            to_the_end(case, folder, iterations)
-            found = fingerprint(folder)
-            equal += found == wanted
-            if found != wanted:
-                log(f"DIFFERENT: {case.name}, struck after iterations {reached}: got {found}, expected {wanted}")
+            run_to_the_end(case, folder, iterations)
+            actual = fingerprint(folder)
+            equal += actual == expected
+            if actual != expected:
+                log(f"DIFFERENT: {case.name}, struck after iterations {reached}: got {actual}, expected {expected}")
             log(f"{case.name}, {case.how}: struck; iterations saved at each strike: {reached}")
     return {
         "what": case.name,
@@ -309,12 +311,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def keep(row: dict[str, Any]) -> None:
+def save(row: dict[str, Any]) -> None:
     """Save a row in place of its previous result, and update the table in the docs."""
     rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    places = [place for place, old in enumerate(rows) if (old["what"], old["struck"]) == (row["what"], row["struck"])]
-    place = places[0] if places else len(rows)
-    rows[place : place + 1] = [row]
+    indices = [
+        index for index, old in enumerate(rows) if (old["what"], old["struck"]) == (row["what"], row["struck"])
+    ]
+    index = indices[0] if indices else len(rows)
+    rows[index : index + 1] = [row]
     RESULTS.write_text(json.dumps(rows) + "\n")
     before, mark, rest = PAGE.read_text().partition("<!-- torture -->\n")
     after = rest.partition("<!-- /torture -->")[2]
@@ -337,7 +341,7 @@ def main() -> int:
     for case in cases(options.algos):
         rows.append(torture(case, options.strikes, options.iterations, random.Random(f"{seed} {case}")))
         print(table(rows[-1:]), flush=True)
-        keep(rows[-1])
+        save(rows[-1])
     return int(any(row["equal"] < row["runs"] for row in rows))
 
 

@@ -25,8 +25,8 @@ def finished(status: Path) -> bool:
     return status.exists() and json.loads(status.read_text())["state"] == "finished"
 
 
-def train_and_play(
-    name: str, flags: Sequence[str], *, seed: int, play_seed: int, episodes: int, data: Path
+def train_and_evaluate(
+    name: str, flags: Sequence[str], *, seed: int, eval_seed: int, episodes: int, data: Path
 ) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """Train a policy, or resume its training, and evaluate the last checkpoint.
 
@@ -34,7 +34,7 @@ def train_and_play(
         name: name of the experiment.
         flags: training flags other than the name and seed.
         seed: training seed.
-        play_seed: seed of the evaluation episodes.
+        eval_seed: seed of the evaluation episodes.
         episodes: number of evaluation episodes.
         data: folder of the runs.
 
@@ -51,8 +51,8 @@ def train_and_play(
         if not finished(logs / "status.json"):  # a run that is asked to stop saves a checkpoint and exits with 0
             raise RuntimeError(f"{name} was stopped before its end")
     model = f"--model_path={data}/checkpoints/{name}"
-    playing = ("--iter_num=last", f"--num_trajs={episodes}", f"--seed={play_seed}")
-    run("--task=eval", model, *playing, common, log=log)
-    played = json.loads((data / "evaluations" / name / "last" / "results.json").read_text())
+    options = ("--iter_num=last", f"--num_trajs={episodes}", f"--seed={eval_seed}")
+    run("--task=eval", model, *options, common, log=log)
+    evaluation = json.loads((data / "evaluations" / name / "last" / "results.json").read_text())
     with (logs / "progress.csv").open() as file:
-        return played, list(csv.DictReader(file))
+        return evaluation, list(csv.DictReader(file))

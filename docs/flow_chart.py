@@ -96,8 +96,8 @@ ARROWS = [
 ]
 
 
-def found(step: Step) -> Any:
-    """Return what a step names, from the code.
+def find_in_code(step: Step) -> Any:
+    """Return the object that a step names.
 
     Raises:
         AttributeError: if it does not exist.
@@ -132,12 +132,12 @@ def draw(picture: Path) -> None:
         axes.add_patch(box)
         axes.text(-0.2, top + 0.14, title, va="center", fontsize=9.5, style="italic", color="#555555")
     for step in STEPS:
-        found(step)
+        find_in_code(step)
         axes.add_patch(
             FancyBboxPatch((step.x, step.y), step.width, height, boxstyle="round,pad=0.04", fc="white", ec="#3949ab")
         )
         middle = step.x + step.width / 2
-        call = step.name if found(step).__class__ is type else f"{step.name}()"
+        call = step.name if find_in_code(step).__class__ is type else f"{step.name}()"
         size = min(9.5, 240 / len(call))
         axes.text(
             middle, step.y + 0.2, call, ha="center", va="center", fontsize=size, weight="bold", family="monospace"

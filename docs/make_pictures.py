@@ -3,8 +3,8 @@
     python docs/make_pictures.py [--data_dir=data/pictures] [--num_timesteps=1e6]
     python docs/make_pictures.py --only=opensim
 
-About ten minutes on two cores; what was trained before is not trained again. Needs tmux and chromium. OpenSim's
-environments, for docs/environments.md, take seconds.
+Takes about ten minutes on two cores; existing runs are not trained again. Needs tmux and chromium. The pictures of
+OpenSim's environments, for docs/environments.md, take seconds.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "assets" / "images"
 STUDY, SEEDS, MEMBERS = "walkers", 3, "Hopper,Walker2d"
 CONSOLE = (100, 12)  # columns and rows of the terminal
-CONSOLE_AFTER = 12.0  # seconds of training
-FRAMES = 6  # of an episode, side by side
-OPENSIM_STEPS, EXCITATION = 24, 0.05  # after which the models are drawn, and of every muscle
+CONSOLE_DELAY_S = 12.0  # training time before the console is captured
+FRAMES = 6  # number of frames side by side
+OPENSIM_STEPS, EXCITATION = 24, 0.05  # steps before a model is drawn, excitation of every muscle
 
 
 def run(*words: str) -> None:
-    """Run a command of this program."""
+    """Run main.py or spawner.py."""
     subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
 
 
 def screenshot(page: Path, picture: Path, width: int, height: int) -> None:
-    """Let a browser make a picture of the top of a page."""
+    """Take a screenshot of the top of a page with a browser."""
     browser = shutil.which("chromium") or sys.exit("make_pictures.py needs chromium: apt install chromium")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=4000"]
     command = [browser, *flags, f"--window-size={width},{height}", f"--screenshot={picture}", page.as_uri()]
@@ -42,22 +42,22 @@ def screenshot(page: Path, picture: Path, width: int, height: int) -> None:
 
 
 def train_study(data: Path, steps: str) -> None:
-    """Run the study, one job a core."""
+    """Run the study with one job per core."""
     task = data / "task.yaml"
     task.write_text(f"num_timesteps: {steps}\n")
     flags = [f"--config={task}", f"--prefix={STUDY}", f"--env_bundle={MEMBERS}", f"--num_seeds={SEEDS}"]
     run("spawner.py", *flags, "--num_workers=1", f"--data_dir={data}")
     follow = [sys.executable, "spawner.py", f"--status={STUDY}", f"--data_dir={data}"]
     while True:
-        shown = subprocess.run(follow, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-        summary = shown.strip().splitlines()[-1]
+        output = subprocess.run(follow, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        summary = output.strip().splitlines()[-1]
         if "running" not in summary and "pending" not in summary:
             return print(summary)
         time.sleep(5)
 
 
 def console(data: Path, picture: Path) -> None:
-    """Look at a run in a real terminal, and draw what it shows."""
+    """Capture the console of a run in a real terminal."""
     from rich.console import Console
     from rich.text import Text
 
@@ -74,31 +74,31 @@ def console(data: Path, picture: Path) -> None:
         tmux("new-session", "-d", "-x", str(columns), "-y", str(rows), words)
         while "clip fraction" not in tmux("capture-pane", "-p"):
             time.sleep(1)
-        time.sleep(CONSOLE_AFTER)
+        time.sleep(CONSOLE_DELAY_S)
         screen = tmux("capture-pane", "-e", "-p")
         tmux("kill-server")
-    shown = Console(record=True, width=columns, file=io.StringIO())
-    shown.print(Text.from_ansi(screen.rstrip()))
+    recorder = Console(record=True, width=columns, file=io.StringIO())
+    recorder.print(Text.from_ansi(screen.rstrip()))
     page = data / "console.html"
-    svg = shown.export_svg(title="mpiexec -n 2 python main.py --task=train --env_id=Hopper")
+    svg = recorder.export_svg(title="mpiexec -n 2 python main.py --task=train --env_id=Hopper")
     page.write_text(f"<style>body{{margin:0}}svg{{width:1000px;display:block}}</style>{svg}")
     screenshot(page, picture, 1000, 218)
 
 
 def frames(data: Path, run_name: str, picture: Path) -> None:
-    """Film an episode, and put some of its frames side by side."""
+    """Record an episode, and save some of its frames side by side."""
     import imageio.v2 as imageio
     import numpy as np
 
     run("main.py", "--task=eval", f"--model_path={data}/checkpoints/{run_name}", "--num_trajs=1", "--record",
         f"--data_dir={data}")  # fmt: skip
-    film = imageio.mimread(data / f"evaluations/{run_name}/best/episode_000.mp4", memtest=False)
-    chosen = [film[place] for place in np.linspace(20, min(len(film), 120) - 1, FRAMES).astype(int)]
+    video = imageio.mimread(data / f"evaluations/{run_name}/best/episode_000.mp4", memtest=False)
+    chosen = [video[index] for index in np.linspace(20, min(len(video), 120) - 1, FRAMES).astype(int)]
     imageio.imwrite(picture, np.concatenate([frame[::2, ::2] for frame in chosen], axis=1))
 
 
 def opensim(picture: Path) -> None:
-    """Draw OpenSim's environments, each under its id."""
+    """Draw each OpenSim environment with its id."""
     import numpy as np
     from matplotlib.figure import Figure
 
@@ -121,7 +121,7 @@ def opensim(picture: Path) -> None:
 
 
 def main() -> None:
-    """Make all of them."""
+    """Make the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data_dir", type=Path, default=ROOT / "data" / "pictures")
     parser.add_argument("--num_timesteps", default="1e6")

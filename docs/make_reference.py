@@ -35,41 +35,41 @@ files, job scripts and this page follow from the declaration.
 
 
 def values(kind: Any, declared: Param) -> str:
-    """Return what a setting may be, in Markdown."""
+    """Return the valid values of a setting, in Markdown."""
     if declared.allowed():
         return " ".join(f"`{choice}`" for choice in declared.allowed() or ())
-    several = typing.get_origin(kind) is tuple
-    plain = next((part for part in typing.get_args(kind) if part not in (types.NoneType, ...)), kind)
-    name = {bool: "switch", int: "whole number", float: "number", str: "text"}[plain]
+    is_tuple = typing.get_origin(kind) is tuple
+    base_type = next((part for part in typing.get_args(kind) if part not in (types.NoneType, ...)), kind)
+    name = {bool: "switch", int: "whole number", float: "number", str: "text"}[base_type]
     limits = [
         f"{sign} {limit:,}"
         for sign, limit in (("≥", declared.low), (">", declared.above), ("≤", declared.high))
         if limit is not None
     ]
-    return f"{name}{'s' if several else ''} {', '.join(limits)}".strip()
+    return f"{name}{'s' if is_tuple else ''} {', '.join(limits)}".strip()
 
 
-def default_of(value: Any) -> str:
-    """Return a default as a task file would have it, in Markdown."""
+def format_default(value: Any) -> str:
+    """Return a default as written in a task file, in Markdown."""
     if value is None or value in ("", ()):
         return "–"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def text(markdown: str) -> str:
-    """Return a help line as Markdown: names of flags as code, nothing read as a table's edge."""
+    """Return a help line as Markdown: flags as code, and escaped bars."""
     return re.sub(r"(?<![\w`])(--[a-z_-]+(=[\w.:]+)?)", r"`\1`", markdown.replace("|", "\\|").replace("<", "&lt;"))
 
 
 def parameter_table(cls: type, without: Mapping[str, Any] = MappingProxyType({})) -> str:
-    """Return the settings of a config class as a table; those of `without` with the same default are left out."""
+    """Return the settings of a config class as a table, except those that `without` has with the same default."""
     rows = []
     for name, (kind, default, declared) in declared_settings(cls).items():
         if name in without and without[name][1] == default:
             continue
         mark = " ↻" if declared.mutable_on_resume else ""
         alias = f", `--{declared.alias}`" if declared.alias else ""
-        cells = (f"`{name}`{alias}{mark}", default_of(default), values(kind, declared), text(declared.help))
+        cells = (f"`{name}`{alias}{mark}", format_default(default), values(kind, declared), text(declared.help))
         rows.append(f"| {' | '.join(cells)} |\n")
     return "".join(["| parameter | default | values | what it is |\n| --- | --- | --- | --- |\n", *rows])
 

@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped, starved and damaged: what a cluster does to them."""
+"""Runs that are killed, stopped, hanging or failing."""
 
 import os
 import re
@@ -15,18 +15,18 @@ from tests.support.one_run import FOR_EVER, QUICK, SLOW, iterations, status, wai
 
 
 def test_run_whose_worker_was_killed_ends_with_the_same_bits(started, milozero, tmp_path):
-    """Once; tests/system/test_torture.py has the other algorithms and ways to end, at random moments."""
+    """PPO only; tests/system/test_torture.py covers the other algorithms, and kills at random moments."""
     train = (*SLOW, "--num_iters=30", "--save_frequency=2")
-    whole = milozero(*train, workers=2, data=tmp_path / "whole")
-    assert whole.returncode == 0, whole.stderr
+    uninterrupted = milozero(*train, workers=2, data=tmp_path / "uninterrupted")
+    assert uninterrupted.returncode == 0, uninterrupted.stderr
     process = started(*train, workers=2)
     wait_for(lambda: len(iterations(tmp_path)) >= 3)
-    os.kill(max(torture.workers_of(tmp_path / "data")), signal.SIGKILL)
+    os.kill(max(torture.find_workers(tmp_path / "data")), signal.SIGKILL)
     process.communicate(timeout=30)
     assert process.returncode != 0
     result = milozero(*train, "--resume", workers=2)
     assert re.search(r"resuming after iteration \d*[02468], bit-exact", result.stdout)
-    assert torture.fingerprint(tmp_path / "data") == torture.fingerprint(tmp_path / "whole")
+    assert torture.fingerprint(tmp_path / "data") == torture.fingerprint(tmp_path / "uninterrupted")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
@@ -38,23 +38,23 @@ def test_signal_ends_a_run_with_a_checkpoint_and_exit_code_0(started, tmp_path, 
     assert process.returncode == 0, stderr
     assert f"{number.name}: stopping after this iteration" in stderr
     assert "to resume:" in stdout
-    found = status(tmp_path)
+    final = status(tmp_path)
     last = iterations(tmp_path)[-1]
-    assert (found["state"], found["resumable"], found["saved_iteration"]) == ("stopped", True, last)
-    assert number.name in found["reason"]
+    assert (final["state"], final["resumable"], final["saved_iteration"]) == ("stopped", True, last)
+    assert number.name in final["reason"]
     assert checkpoint.load(tmp_path / "data/checkpoints/run/last.pt")["counters"]["iteration"] == last
 
 
 def test_signal_during_start_up_takes_effect_later(started, tmp_path):
     process = started(*SLOW, FOR_EVER)
-    wait_for(lambda: catches(process.pid, signal.SIGUSR1))
+    wait_for(lambda: has_handler(process.pid, signal.SIGUSR1))
     process.send_signal(signal.SIGUSR1)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 0, stderr
     assert iterations(tmp_path) == [1]
 
 
-def catches(pid, number):
+def has_handler(pid, number):
     """Return whether a process has a handler for a signal."""
     mask = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())[1]
     return bool(int(mask, 16) >> (number - 1) & 1)
@@ -76,7 +76,7 @@ def test_second_signal_stops_immediately(started, tmp_path):
     wait_for(lambda: (tmp_path / "data/logs/run/status.json").exists())
     time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
-    process.send_signal(signal.SIGTERM)  # a launcher's repetition of the first
+    process.send_signal(signal.SIGTERM)  # as a launcher that repeats the signal
     time.sleep(2.5)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
@@ -92,10 +92,10 @@ def test_time_limit_stops_a_run_and_resuming_starts_a_new_one(milozero, in_proce
     result = milozero(*SLOW, FOR_EVER, "--execution_time=00:00:04")
     assert result.returncode == 0, result.stderr
     assert "stopped: execution_time of 4 s used up" in result.stdout
-    enough = iterations(tmp_path)[-1] + 2
-    result = in_process(*SLOW, f"--num_iters={enough}", "--resume", "--execution_time=00:01:00")
-    assert f"finished: num_iters={enough} reached" in result.stdout
-    assert iterations(tmp_path) == list(range(1, enough + 1))
+    num_iters = iterations(tmp_path)[-1] + 2
+    result = in_process(*SLOW, f"--num_iters={num_iters}", "--resume", "--execution_time=00:01:00")
+    assert f"finished: num_iters={num_iters} reached" in result.stdout
+    assert iterations(tmp_path) == list(range(1, num_iters + 1))
 
 
 @pytest.mark.parametrize("target", ["mpiexec", "worker"])
@@ -105,7 +105,7 @@ def test_mpiexec_passes_sigusr1_on_and_one_workers_sigterm_stops_all(started, tm
     if target == "mpiexec":
         process.send_signal(signal.SIGUSR1)
     else:
-        os.kill(max(torture.workers_of(tmp_path / "data")), signal.SIGTERM)
+        os.kill(max(torture.find_workers(tmp_path / "data")), signal.SIGTERM)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 0, stderr
     assert status(tmp_path)["state"] == "stopped"
@@ -118,8 +118,8 @@ def test_workers_notice_within_an_iteration_that_their_launcher_is_gone(started,
     wait_for(lambda: (tmp_path / "data/logs/run/status.json").exists())
     time.sleep(1)
     process.kill()
-    process.communicate()  # closes what the workers write to
-    wait_for(lambda: not torture.workers_of(tmp_path / "data"), 10)
+    process.communicate()  # closes the pipe that the workers write to
+    wait_for(lambda: not torture.find_workers(tmp_path / "data"), 10)
     assert status(tmp_path)["reason"] == "the launcher is gone"
 
 
@@ -131,8 +131,8 @@ def test_hanging_simulator_is_named_and_the_job_ends(milozero, tmp_path, workers
     )
     assert result.returncode != 0
     rank = 1 if workers else 0
-    wanted = rf"error: iteration \d+ has not ended after \d+ s: worker {rank} hangs in step, user_envs\.py:\d+"
-    assert re.search(wanted, result.stderr)
+    expected = rf"error: iteration \d+ has not ended after \d+ s: worker {rank} hangs in step, user_envs\.py:\d+"
+    assert re.search(expected, result.stderr)
     assert status(tmp_path)["state"] == "failed"
     assert "super().step" not in result.stderr  # no traceback
 

@@ -1,4 +1,4 @@
-"""The documentation as a site."""
+"""The documentation site builds without warnings, is self-contained and renders in a browser."""
 
 import importlib.util
 import re
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.xdist_group("docs")
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """Build the site, any warning being an error; returns its folder and what was said."""
+    """Build the site with warnings as errors; returns its folder and the output."""
     site = tmp_path_factory.mktemp("docs") / "site"
     program = Path(sys.executable).parent / "mkdocs"
     done = subprocess.run(
@@ -28,16 +28,16 @@ def built(tmp_path_factory):
 
 
 def test_site_is_built_without_a_warning(built):
-    site, said = built
-    assert "WARNING -" not in said
+    site, output = built
+    assert "WARNING -" not in output
     pages = {path.stem for path in (ROOT / "docs").glob("*.md")} | {"contributing", "changelog"}
     assert {path.parent.name for path in site.glob("*/index.html")} >= pages - {"index"}
 
 
-def test_every_link_and_picture_is_there(built):
+def test_every_link_and_picture_exists(built):
     site, _ = built
     for page in site.rglob("*.html"):
-        if page.name == "404.html":  # its links are from the root of wherever it is put
+        if page.name == "404.html":  # its links start at the root of the published site
             continue
         for link in re.findall(r'(?:href|src)="([^"]+)"', page.read_text()):
             path = link.partition("#")[0].partition("?")[0]
@@ -52,13 +52,13 @@ def test_formulas_need_no_script(built):
     assert not re.search(r"\\\(|\\\[|\$\$|merror", page)
 
 
-def test_nothing_is_fetched_from_anybody(built):
+def test_pages_load_nothing_from_other_sites(built):
     for page in built[0].rglob("*.html"):
         assert not re.search(r'<(script|link|img)[^>]+(src|href)="https?://', page.read_text()), page
 
 
-def test_pages_are_shown_whole(built, tmp_path):
-    """In a real browser: formulas have a height, pictures are loaded, nothing is wider than the window."""
+def test_pages_render_completely(built, tmp_path):
+    """In a real browser, formulas have a height, pictures load, and nothing is wider than the window."""
     browser = shutil.which("chromium")
     if not browser:
         pytest.skip("there is no chromium")
@@ -85,19 +85,19 @@ def test_pages_are_shown_whole(built, tmp_path):
             f"--user-data-dir={tmp_path}",
             page.with_name("probe.html").as_uri(),
         ]
-        shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-        title = re.search(r"<title>(.*?)</title>", shown)[1]
+        document = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        title = re.search(r"<title>(.*?)</title>", document)[1]
         assert '"flat":0,"missing":0,"wide":false' in title.replace("&quot;", '"'), (name, title)
 
 
-def test_flow_chart_is_of_the_code(tmp_path):
-    """Each name in it is there, and it can be drawn; the picture in the repository tells the same."""
+def test_flow_chart_matches_the_code(tmp_path):
+    """Each name in the chart exists, the chart can be drawn, and the picture in the repository is up to date."""
     spec = importlib.util.spec_from_file_location("flow_chart", ROOT / "docs" / "flow_chart.py")
     chart = importlib.util.module_from_spec(spec)
     sys.modules["flow_chart"] = chart
     spec.loader.exec_module(chart)
     for step in chart.STEPS:
-        assert callable(chart.found(step)), step
+        assert callable(chart.find_in_code(step)), step
     names = {step.name for step in chart.STEPS}
     assert {name for arrow in chart.ARROWS for name in arrow} <= names
     chart.draw(tmp_path / "chart.png")

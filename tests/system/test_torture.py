@@ -38,14 +38,14 @@ def test_killed_run_ends_like_one_that_was_not_killed(algo, workers, how, each):
 def test_suspended_worker_is_named_and_the_job_ends(started, tmp_path, victim):
     process = started(*SLOW, FOR_EVER, "--watchdog=00:00:10", "--save_frequency=1", workers=2)
     wait_for(lambda: len(iterations(tmp_path)) >= 2)
-    pid = next(p for p in torture.workers_of(tmp_path / "data") if rank_of(p) == victim)
+    pid = next(p for p in torture.find_workers(tmp_path / "data") if rank_of(p) == victim)
     os.kill(pid, signal.SIGSTOP)
     began = time.monotonic()
     _, stderr = process.communicate(timeout=60)
     assert 9 < time.monotonic() - began < 40
     assert process.returncode != 0
     assert re.search(rf"error: iteration \d+ has not ended after \d+ s: worker {victim} is not answering", stderr)
-    assert not torture.workers_of(tmp_path / "data")
+    assert not torture.find_workers(tmp_path / "data")
     assert (status(tmp_path)["state"], status(tmp_path)["resumable"]) == ("failed", True)
     assert f"worker {victim} is not answering" in status(tmp_path)["reason"]
 

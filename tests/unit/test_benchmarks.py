@@ -1,3 +1,5 @@
+"""The benchmarks' models, tables and bookkeeping, without long runs."""
+
 import json
 import math
 import statistics
@@ -32,7 +34,7 @@ def test_each_round_of_an_all_reduce_costs_a_message_within_or_between_nodes():
     model = network(latency=1e-6, bandwidth=4e10, far_latency=1e-5, far_bandwidth=4e9)
     assert model.all_reduce(1) == 0.0
     assert model.all_reduce(4) == pytest.approx(2 * 2e-6)
-    assert model.all_reduce(16) == pytest.approx(2 * 2 * 2e-6 + 2 * 2e-5)  # in, across, out
+    assert model.all_reduce(16) == pytest.approx(2 * 2 * 2e-6 + 2 * 2e-5)  # reduce within nodes, exchange, broadcast
 
 
 def test_waiting_grows_with_workers_and_shrinks_with_longer_rollouts():
@@ -46,7 +48,7 @@ def test_waiting_grows_with_workers_and_shrinks_with_longer_rollouts():
     assert model.speed(16, 8192) / model.speed(1, 8192) > model.speed(16) / model.speed(1)
 
 
-def test_fits_give_back_what_they_were_fitted_to():
+def test_fits_recover_the_parameters_of_exact_data():
     from scaling import SIZES, fit_minibatch, fit_network
 
     assert fit_minibatch({16: 1.16, 64: 1.64, 256: 3.56}) == pytest.approx((1.0, 0.01))
@@ -54,10 +56,10 @@ def test_fits_give_back_what_they_were_fitted_to():
     assert (latency, bandwidth) == pytest.approx((5e-6, 2e9), rel=0.01)
 
 
-def test_ratios_are_taken_within_a_repeat():
+def test_ratios_are_computed_within_a_repeat():
     from throughput import ratios
 
-    found = {
+    speeds = {
         "MiloZero, 1 worker": [40.0, 20.0, 40.0],
         "MiloZero, 2 workers": [80.0, 40.0, 60.0],
         "SB3, 8 envs": [10.0, 5.0, 10.0],
@@ -67,12 +69,12 @@ def test_ratios_are_taken_within_a_repeat():
         "MiloZero's rollouts": [60.0, 30.0, 60.0],
         "EnvPool alone, 16 envs": [60.0, 30.0, 60.0],
     }
-    result = ratios(found)
+    result = ratios(speeds)
     assert result["1 worker / SB3's better"] == 4.0
     assert result["2 workers / 1 worker"] == 2.0
 
 
-def test_verdict_knows_what_is_better():
+def test_verdict_compares_with_a_lower_or_an_upper_bound():
     from throughput import verdict
 
     assert "reached" in verdict("2 workers / 1 worker", "Hopper-v5", 1.9)
@@ -82,7 +84,7 @@ def test_verdict_knows_what_is_better():
     assert verdict("main.py -h, s", "Ant-v5", 1.3) == "1.30"
 
 
-def test_stopwatch_counts_no_second_twice():
+def test_stopwatch_excludes_nested_timed_calls():
     import time
 
     from profile_iteration import Stopwatch
@@ -103,7 +105,7 @@ def test_stopwatch_counts_no_second_twice():
     assert watch.seconds["out"] == pytest.approx(0.05, abs=0.02)
 
 
-def test_imitation_is_told_as_a_share_of_the_expert_with_each_seed(monkeypatch, tmp_path):
+def test_imitation_table_shows_percentages_of_the_expert_for_each_seed(monkeypatch, tmp_path):
     import imitation
 
     monkeypatch.setattr(imitation, "PICTURE", tmp_path / "picture.png")
@@ -118,11 +120,11 @@ def test_imitation_is_told_as_a_share_of_the_expert_with_each_seed(monkeypatch, 
     assert "| Hopper-v5 | expert | | | 2,000 | 100 | |" in lines
     assert "| Hopper-v5 | gail | 4 | 2 | 1,600 | 80 (50, 110) | 500,000 |" in lines
     assert "| Hopper-v5 | bc | 4 | 1 | 300 | 15 (15) | – |" in lines
-    imitation.picture(rows, expert)
+    imitation.plot(rows, expert)
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 
 
-def test_policy_on_a_learned_reward_waits_for_the_run_that_learns_it():
+def test_run_on_a_learned_reward_comes_after_the_run_that_learns_it():
     import imitation
 
     runs = list(imitation.cases(list(imitation.METHODS), ["Hopper-v5"], [16], 2))
@@ -134,18 +136,18 @@ def test_policy_on_a_learned_reward_waits_for_the_run_that_learns_it():
     assert len({run.name for run in runs}) == len(runs)
 
 
-def test_speeds_of_imitation_are_compared_within_a_repeat():
+def test_imitation_speedups_are_ratios_within_a_repeat():
     import imitation_speed
 
     small, large = map(str, imitation_speed.SETTINGS)
-    found = {small: {"milozero": [40.0, 20.0, 60.0], "imitation": [10.0, 10.0, 10.0]}}
-    found[large] = {"milozero": [9.0] * 3, "imitation": [3.0] * 3}
-    lines = imitation_speed.table(found).splitlines()
+    speeds = {small: {"milozero": [40.0, 20.0, 60.0], "imitation": [10.0, 10.0, 10.0]}}
+    speeds[large] = {"milozero": [9.0] * 3, "imitation": [3.0] * 3}
+    lines = imitation_speed.table(speeds).splitlines()
     assert lines[2].endswith("| 40 | 10 | 4.0 (4.0, 2.0, 6.0) | ≥ 3.5 |")
     assert lines[3].endswith("| 9 | 3 | 3.0 (3.0, 3.0, 3.0) | ≥ 2.3 |")
 
 
-def test_page_has_the_gpu_s_figures_as_they_were_measured():
+def test_performance_page_shows_the_measured_gpu_times():
     import gpu
 
     measured = json.loads(gpu.RESULTS.read_text())
@@ -154,7 +156,7 @@ def test_page_has_the_gpu_s_figures_as_they_were_measured():
     assert measured["machine"]["gpu"] in page
 
 
-def test_update_is_timed_by_the_minibatch(monkeypatch):
+def test_gpu_benchmark_measures_the_time_per_minibatch(monkeypatch):
     import gpu
 
     monkeypatch.setattr(gpu, "ROLLOUT_LEN", 256)
@@ -163,7 +165,7 @@ def test_update_is_timed_by_the_minibatch(monkeypatch):
     assert 0.0 < row["ms_per_minibatch"]["cpu"] < 1000.0
 
 
-def test_gpu_s_benchmark_says_where_there_is_none(monkeypatch, capsys):
+def test_gpu_benchmark_without_a_gpu_is_an_error(monkeypatch, capsys):
     import gpu
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -173,14 +175,14 @@ def test_gpu_s_benchmark_says_where_there_is_none(monkeypatch, capsys):
 
 @pytest.fixture
 def trained(monkeypatch, tmp_path):
-    """Stand in for main.py: return a function that says in which state the next run ends, and what was run."""
+    """Replace main.py; returns a function that sets the final state of runs and returns their arguments."""
     import trainings
 
-    ran = []
+    commands = []
 
-    def end_in(state):
+    def set_final_state(state):
         def run(*arguments, log):
-            ran.append(arguments)
+            commands.append(arguments)
             name = next(a for a in arguments if a.startswith(("--uuid=", "--model_path="))).rpartition("=")[2]
             name = Path(name).name
             for folder in ("logs", "evaluations"):
@@ -188,16 +190,16 @@ def trained(monkeypatch, tmp_path):
             (tmp_path / "logs" / name / "status.json").write_text(json.dumps({"state": state}))
             progress = "timesteps,return_mean,seconds\n" + "".join(f"{k},{k / 2},9.6\n" for k in range(1, 201))
             (tmp_path / "logs" / name / "progress.csv").write_text(progress)
-            played = {"return_mean": 12.345, "return_std": 1.0}
-            (tmp_path / "evaluations" / name / "last" / "results.json").write_text(json.dumps(played))
+            results = {"return_mean": 12.345, "return_std": 1.0}
+            (tmp_path / "evaluations" / name / "last" / "results.json").write_text(json.dumps(results))
 
         monkeypatch.setattr(trainings, "run", run)
-        return ran
+        return commands
 
-    return end_in
+    return set_final_state
 
 
-def test_run_that_was_stopped_is_no_result(trained, tmp_path):
+def test_stopped_run_gives_no_result(trained, tmp_path):
     import imitation
 
     trained("stopped")
@@ -205,18 +207,18 @@ def test_run_that_was_stopped_is_no_result(trained, tmp_path):
         imitation.measure(imitation.Case("bc", "Hopper-v5", 4, 0), tmp_path)
 
 
-def test_run_that_is_finished_is_played_and_not_trained_again(trained, tmp_path):
+def test_finished_run_is_evaluated_but_not_trained_again(trained, tmp_path):
     import imitation
 
-    ran, case = trained("finished"), imitation.Case("ppo on airl's reward", "Hopper-v5", 16, 2)
+    commands, case = trained("finished"), imitation.Case("ppo on airl's reward", "Hopper-v5", 16, 2)
     rows = [imitation.measure(case, tmp_path) for _ in range(2)]
-    assert [arguments[0] for arguments in ran] == ["--task=train", "--task=eval", "--task=eval"]
-    assert f"--reward_path={tmp_path}/checkpoints/{case.teacher.name}" in ran[0]
-    assert {"--seed=2", "--num_demos=16", "--resume=auto"} <= set(ran[0])
+    assert [arguments[0] for arguments in commands] == ["--task=train", "--task=eval", "--task=eval"]
+    assert f"--reward_path={tmp_path}/checkpoints/{case.teacher.name}" in commands[0]
+    assert {"--seed=2", "--num_demos=16", "--resume=auto"} <= set(commands[0])
     assert rows[0] == rows[1] == {**vars(case), "return": 12.3, "steps": 200, "seconds": 10}
 
 
-def test_imitation_says_which_run_failed_and_writes_no_row_of_it(monkeypatch, tmp_path, capsys):
+def test_imitation_reports_the_failed_run_and_saves_no_row_for_it(monkeypatch, tmp_path, capsys):
     import imitation
 
     def measure(case, data):
@@ -233,27 +235,28 @@ def test_imitation_says_which_run_failed_and_writes_no_row_of_it(monkeypatch, tm
     assert not replaced["RESULTS"].exists()
 
 
-def test_learning_is_by_the_recipe_of_its_environment_and_another_one_is_another_run(trained, tmp_path, monkeypatch):
+def test_learning_uses_the_environments_recipe_and_a_new_recipe_is_a_new_run(trained, tmp_path, monkeypatch):
     import learning
 
-    ran = trained("finished")
+    commands = trained("finished")
     row = learning.measure("Swimmer-v5", 1, tmp_path)
     assert row["recipe"]["gamma"] == 0.9999
     assert row["recipe"]["num_timesteps"] == 1_000_000
     assert (row["return"], row["steps"], row["seconds"]) == (12.35, 200, 10)
-    assert [a for a in ran[-1] if a.startswith("--seed")] == ["--seed=1001"]  # of episodes that training had not
+    assert [a for a in commands[-1] if a.startswith("--seed")] == ["--seed=1001"]  # not the training seed
     assert len(row["curve"]) <= learning.POINTS
     assert row["curve"][-1] == (200, pytest.approx(99.25, abs=0.75))
     assert learning.changes(row) == ()
     before = learning.recipe("Swimmer-v5")
-    now = {name: value for name, value in before.items() if name != "gae_lambda"} | {"gamma": 0.99}  # for main.py's
+    # another recipe
+    now = {name: value for name, value in before.items() if name != "gae_lambda"} | {"gamma": 0.99}
     monkeypatch.setattr(learning, "recipe", lambda env_id, changed=(): now)
-    learning.present.cache_clear()
+    learning.current_recipe.cache_clear()
     assert learning.changes(row) == ("gamma=0.9999", "gae_lambda=0.98")
     learning.measure("Swimmer-v5", 1, tmp_path)
-    learning.present.cache_clear()
+    learning.current_recipe.cache_clear()
     names = [
-        next(a for a in arguments if a.startswith("--uuid=")) for arguments in ran if "--task=train" in arguments
+        next(a for a in arguments if a.startswith("--uuid=")) for arguments in commands if "--task=train" in arguments
     ]
     assert len(set(names)) == 2
 
@@ -263,12 +266,12 @@ def test_every_environment_of_the_learning_benchmark_has_a_recipe():
 
     for env_id in learning.TASKS:
         assert learning.recipe(env_id)["algo"] == "ppo"
-    order = list(learning.wanted(["Hopper-v5", "Humanoid-v5"], 0))
+    order = list(learning.select_runs(["Hopper-v5", "Humanoid-v5"], 0))
     assert len(order) == 5 + 3
     assert order[:3] == [("Hopper-v5", 0), ("Humanoid-v5", 0), ("Hopper-v5", 1)]
 
 
-def test_learning_is_told_beside_its_goal(monkeypatch, tmp_path):
+def test_learning_tables_show_returns_beside_the_goal(monkeypatch, tmp_path):
     import learning
 
     monkeypatch.setattr(learning, "PICTURE", tmp_path / "picture.png")
@@ -291,19 +294,19 @@ def test_learning_is_told_beside_its_goal(monkeypatch, tmp_path):
     assert [line.split()[1] for line in summary[2:]] == list(learning.IN_README)
     assert len(learning.IN_README) == 6
     assert all("](https://" in task.published for task in learning.TASKS.values())
-    learning.picture(rows)
+    learning.plot(rows)
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 
 
-def test_learning_says_which_run_failed_and_keeps_the_others(trained, tmp_path, monkeypatch, capsys):
+def test_learning_reports_the_failed_run_and_keeps_the_others(trained, tmp_path, monkeypatch, capsys):
     import learning
 
-    ran = trained("finished")
+    commands = trained("finished")
     results, page = tmp_path / "learning.json", tmp_path / "results.md"
-    place = "<!-- made by: python benchmarks/learning.py{} -->\nold\n<!-- end -->\n"
-    page.write_text(f"before\n{place.format('')}{place.format(' --change …')}after\n")
-    by = {**learning.recipe("Hopper-v5"), "gamma": 0.5, "normalize_rewards": False}  # a recipe that is no more
-    old = {"env_id": "Hopper-v5", "seed": 0, "return": 1.0, "recipe": by, "curve": []}
+    block = "<!-- made by: python benchmarks/learning.py{} -->\nold\n<!-- end -->\n"
+    page.write_text(f"before\n{block.format('')}{block.format(' --change …')}after\n")
+    old_recipe = {**learning.recipe("Hopper-v5"), "gamma": 0.5, "normalize_rewards": False}  # an earlier recipe
+    old = {"env_id": "Hopper-v5", "seed": 0, "return": 1.0, "recipe": old_recipe, "curve": []}
     results.write_text(json.dumps([old, {**old, "env_id": "Gone-v1"}]))
     readme = tmp_path / "README.md"
     readme.write_text(page.read_text())
@@ -334,17 +337,17 @@ def test_learning_says_which_run_failed_and_keeps_the_others(trained, tmp_path, 
     assert "| 12, 12 |" in page.read_text()
     assert "| Hopper-v5 | `gamma=0.5`, `no-normalize_rewards` | 1 | 1 | 12 |" in page.read_text()
     assert readme.read_text().count("| Hopper-v5 | 12 | 1M | 2 |") == 1
-    count = len(ran)
+    count = len(commands)
     monkeypatch.setattr(learning, "measure", measured)
-    assert learning.main() == 0  # the missing one alone
-    assert next(a for a in ran[count:] if "--task=train" in a)[1].endswith("seed01")
-    assert len(ran) == count + 2
+    assert learning.main() == 0  # only trains the missing run
+    assert next(a for a in commands[count:] if "--task=train" in a)[1].endswith("seed01")
+    assert len(commands) == count + 2
 
 
-def test_what_is_changed_is_told_beside_the_recipe_with_the_same_seeds(trained, tmp_path, monkeypatch, capsys):
+def test_changed_settings_are_compared_with_the_recipe_on_the_same_seeds(trained, tmp_path, monkeypatch, capsys):
     import learning
 
-    ran = trained("finished")
+    commands = trained("finished")
     page = tmp_path / "results.md"
     page.write_text("<!-- made by: python benchmarks/learning.py --change … -->\nold\n<!-- end -->\nafter\n")
     for name, path in {
@@ -355,15 +358,15 @@ def test_what_is_changed_is_told_beside_the_recipe_with_the_same_seeds(trained, 
     }.items():
         monkeypatch.setattr(learning, name, path)
     monkeypatch.setattr(learning, "interval", lambda each: (statistics.median(each), min(each), max(each)))
-    as_it_is = [{**learning.measure("Hopper-v5", seed, tmp_path), "return": 3000.0 + seed} for seed in (0, 1, 4)]
-    learning.RESULTS.write_text(json.dumps(as_it_is))
+    with_recipe = [{**learning.measure("Hopper-v5", seed, tmp_path), "return": 3000.0 + seed} for seed in (0, 1, 4)]
+    learning.RESULTS.write_text(json.dumps(with_recipe))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     command = ["learning.py", "--envs", "Hopper-v5", "--seeds=2", f"--data_dir={tmp_path}", "--change"]
     monkeypatch.setattr(sys, "argv", [*command, "clip_range=0.1", "log_std_init=-1"])
     assert learning.main() == 0
-    flags = next(a for a in reversed(ran) if "--task=train" in a)
+    flags = next(a for a in reversed(commands) if "--task=train" in a)
     assert flags.index("--clip_range=0.1") > flags.index("--env_id=Hopper-v5")
-    assert learning.main() == 0  # nothing is missing
+    assert learning.main() == 0  # trains nothing
     row = "| Hopper-v5 | `log_std_init=-1`, `clip_range=0.1` | 12 | 12, 12 | 3,000 |"
     assert row in page.read_text()
     assert page.read_text().endswith("<!-- end -->\nafter\n")

@@ -1,3 +1,5 @@
+"""Mutation testing: sampling and applying mutants, selecting tests, and the verdict."""
+
 import itertools
 import json
 import sys
@@ -56,15 +58,15 @@ def traces(**changes):
     return Traces(**({"seconds": seconds, "covered": covered} | changes)), near, far, own
 
 
-def test_only_places_whose_change_means_something_are_changed(mutations):
-    lines = {line for line, _ in mutations.places(CODE)}
+def test_meaningless_mutations_are_skipped(mutations):
+    lines = {line for line, _ in mutations.find_sites(CODE)}
     text = CODE.splitlines()
     assert [text[line - 1].strip() for line in sorted(lines)] == [
         "LIMIT: int | None = 3",
         "if low is not None and x < low:",
         "return min(x, LIMIT) + 1",
     ]
-    names = [name for changes in mutations.places(CODE).values() for name, _ in changes]
+    names = [name for changes in mutations.find_sites(CODE).values() for name, _ in changes]
     assert not any(name.startswith("ReplaceBinaryOperator_BitOr") for name in names)
 
 
@@ -74,18 +76,18 @@ def test_sample_is_reproducible_and_bounded(mutations):
     assert drawn == mutations.sample(sources, 5, seed=1)
     assert drawn != mutations.sample(sources, 5, seed=2)
     assert len(drawn) == len({mutant.key() for mutant in drawn}) == 5
-    assert len(mutations.sample(sources, 10**6, seed=1)) <= 2 * len(mutations.places(CODE))
+    assert len(mutations.sample(sources, 10**6, seed=1)) <= 2 * len(mutations.find_sites(CODE))
     assert mutations.sample({}, 5, seed=1) == []
 
 
-def test_larger_sample_holds_the_smaller_one_and_edits_elsewhere_leave_it(mutations):
+def test_larger_sample_extends_a_smaller_one_and_ignores_edits_elsewhere(mutations):
     small = mutations.sample({"agents/a.py": CODE}, 3, seed=1)
     assert mutations.sample({"agents/a.py": CODE}, 6, seed=1)[:3] == small
     moved = mutations.sample({"agents/a.py": f"\n\n{CODE}"}, 3, seed=1)
     assert [(m.line - 2, m.operator, m.after) for m in moved] == [(m.line, m.operator, m.after) for m in small]
 
 
-def test_each_package_has_its_share(mutations):
+def test_sample_draws_from_each_package_in_proportion_to_the_root_of_its_size(mutations):
     sources = {f"helpers/{name}.py": CODE for name in "abcd"} | {"agents/a.py": CODE, "spawner.py": CODE}
     found = [mutations.package(mutant.file) for mutant in mutations.sample(sources, 12, seed=0)]
     assert {name: found.count(name) for name in found} == {"helpers": 6, "agents": 3, "programs": 3}
@@ -95,17 +97,17 @@ def test_mutant_is_applied_exactly_and_undone(mutations, tmp_path):
     path = tmp_path / "a.py"
     path.write_text(CODE)
     for mutant in mutations.sample({"a.py": CODE}, 100, seed=3):
-        with mutations.spoiled(path, mutant):
+        with mutations.apply_mutant(path, mutant):
             old, new = CODE.splitlines(), path.read_text().splitlines()
             assert [k + 1 for k, (a, b) in enumerate(zip(old, new, strict=True)) if a != b] == [mutant.line]
             assert (old[mutant.line - 1], new[mutant.line - 1]) == (mutant.before, mutant.after)
         assert path.read_text() == CODE
-    with pytest.raises(KeyError), mutations.spoiled(path, mutant):
+    with pytest.raises(KeyError), mutations.apply_mutant(path, mutant):
         raise KeyError
     assert path.read_text() == CODE
 
 
-def test_decorator_is_taken_away_and_named(mutations):
+def test_decorator_is_removed_and_named(mutations):
     code = "import torch\n\n\n@torch.no_grad()\ndef act(x):\n    return x\n"
     (mutant,) = mutations.sample({"agents/a.py": code}, 9, seed=0)
     assert (mutant.line, mutant.before, mutant.after) == (4, "@torch.no_grad()", "")
@@ -116,7 +118,7 @@ def test_decorator_is_taken_away_and_named(mutations):
     [
         (1, [1], True),  # a constant
         (4, [3, 4], True),  # defaults
-        (6, [5, 6], False),  # a condition of several lines, without what depends on it
+        (6, [5, 6], False),  # a condition that spans lines, without its body
         (7, [7], False),
         (8, [8], False),
         (9, [9], False),
@@ -126,26 +128,26 @@ def test_statement_at_a_line(line, lines, at_import):
     from mutants import statement
 
     code = "A = 1\n\ndef f(\n    x=1):\n    if (x and\n            A):\n        x = 2\n    elif x:\n        pass\n"
-    found, imported = statement(code, line)
-    assert (list(found), imported) == (lines, at_import)
+    result, imported = statement(code, line)
+    assert (list(result), imported) == (lines, at_import)
 
 
-def test_tests_that_execute_a_line_come_first_the_fastest_of_them_at_the_head():
+def test_tests_that_execute_the_line_run_first_and_fastest_first():
     from mutations import Mutant
 
     code = "A = 1\ndef f(x):\n    x += 1\n    return (\n        x)\n"
     known, near, far, own = traces()
-    assert known.tests_of(Mutant("agents/a.py", 3, "", 0, "", ""), code, 60) == [far, near, own]
-    assert known.tests_of(Mutant("agents/a.py", 1, "", 0, "", ""), code, 60) == [own, far, near]  # run by imports
-    assert known.tests_of(Mutant("agents/a.py", 5, "", 0, "", ""), code, 60) == [far, near, own]  # by nobody
-    assert known.tests_of(Mutant("agents/a.py", 3, "", 0, "", ""), code, 1.5) == [far, near]  # what time allows
+    assert known.select_tests(Mutant("agents/a.py", 3, "", 0, "", ""), code, 60) == [far, near, own]
+    assert known.select_tests(Mutant("agents/a.py", 1, "", 0, "", ""), code, 60) == [own, far, near]  # at import
+    assert known.select_tests(Mutant("agents/a.py", 5, "", 0, "", ""), code, 60) == [far, near, own]  # not executed
+    assert known.select_tests(Mutant("agents/a.py", 3, "", 0, "", ""), code, 1.5) == [far, near]  # in the budget
     known.failing.add(far)
-    assert known.tests_of(Mutant("agents/a.py", 3, "", 0, "", ""), code, 60) == [near, own]
-    assert traces(seconds={}, covered={})[0].tests_of(Mutant("agents/a.py", 3, "", 0, "", ""), code, 60) == []
+    assert known.select_tests(Mutant("agents/a.py", 3, "", 0, "", ""), code, 60) == [near, own]
+    assert traces(seconds={}, covered={})[0].select_tests(Mutant("agents/a.py", 3, "", 0, "", ""), code, 60) == []
 
 
 class Server:
-    """Each test fails where the file holds some text; "" is in any file."""
+    """A fake server: a test fails if the file contains its text in `fails`; "" is in every file."""
 
     def __init__(self, folder, fails):
         self.copy, self.fails = folder, fails
@@ -164,7 +166,7 @@ class Server:
     [
         ({"slow": "2"}, "killed", "tests/unit/test_a.py::test_slow"),
         ({}, "survived", ""),
-        ({"quick": ""}, "survived", ""),  # which fails without the mutant, too
+        ({"quick": ""}, "survived", ""),  # fails without the mutant, too
         ({"quick": "", "slow": "2"}, "killed", "tests/unit/test_a.py::test_slow"),
         ({"quick": "", "slow": ""}, "no tests", ""),
     ],
@@ -176,21 +178,21 @@ def test_only_a_test_that_passes_without_the_mutant_kills_it(mutations, tmp_path
     known = Traces(dict.fromkeys(tests, 1.0), {"a.py": {1: set(tests)}})
     server = Server(tmp_path, fails)
     mutant = mutations.mutant("a.py", "x = 1\n", "NumberReplacer", 0)
-    found = judge(mutant, server, known, budget=60)
-    assert (found["outcome"], found["by"]) == (outcome, by)
+    result = judge(mutant, server, known, budget=60)
+    assert (result["outcome"], result["by"]) == (outcome, by)
     assert (tmp_path / "a.py").read_text() == "x = 1\n"
 
 
 def test_survivor_without_an_explanation_is_open():
-    from mutants import explain, told, verdict
+    from mutants import explain, format_report, verdict
 
     rows = [row("killed"), row("timeout"), row(line=5), row("no tests", line=7, why="never run")]
     assert verdict(rows) == (0.5, [rows[2]])
-    assert "OPEN" in told(rows)
-    assert "| agents | 4 | 2 | 50 |" in told(rows)
+    assert "OPEN" in format_report(rows)
+    assert "| agents | 4 | 2 | 50 |" in format_report(rows)
     assert explain(rows, "agents/a.py:5:AddNot", "x is always true") == 1
     assert verdict(rows) == (0.5, [])
-    assert "OPEN" not in told(rows)
+    assert "OPEN" not in format_report(rows)
     assert explain(rows, "agents/a.py:1:AddNot", "it was killed") == 0
 
 
@@ -203,11 +205,11 @@ def test_survivor_without_an_explanation_is_open():
         ([], 1),
     ],
 )
-def test_too_many_or_unexplained_survivors_are_the_exit_code(tmp_path, monkeypatch, capsys, rows, code):
+def test_too_many_or_unexplained_survivors_give_exit_code_1(tmp_path, monkeypatch, capsys, rows, code):
     import mutants
 
     rows = [each | {"line": number} for number, each in zip(itertools.count(1), rows, strict=False)]
-    mutants.keep(tmp_path / "mutants.json", {"seed": 0, "count": len(rows)}, rows)
+    mutants.save(tmp_path / "mutants.json", {"seed": 0, "count": len(rows)}, rows)
     assert json.loads((tmp_path / "mutants.json").read_text()) == {"seed": 0, "count": len(rows), "rows": rows}
     monkeypatch.setattr(sys, "argv", ["mutants.py", "--show", f"--results={tmp_path / 'mutants.json'}"])
     assert mutants.main() == code
