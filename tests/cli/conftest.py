@@ -1,9 +1,9 @@
-"""Commands as the user gives them, called in the test's own process: a third of a second each, not three."""
+"""Run commands in the test's own process, which takes a third of a second each instead of three seconds."""
 
 import pytest
 
 
 @pytest.fixture
 def milozero(in_process):
-    """Call main.py in this process; returns the result as that of a process."""
+    """Call main.py in this process; returns a CompletedProcess."""
     return in_process

@@ -1,4 +1,4 @@
-"""Imitation learning, from the expert to a policy that no longer needs it."""
+"""Imitation learning from the command line: AIRL's reward, DAgger's expert, and errors."""
 
 import re
 import shutil
@@ -13,24 +13,24 @@ SHORT = ("--num_iters=2", "--num_envs=2", "--rollout_len=256", "--eval_episodes=
 HOPPER = ("--task=train", "--env_id=Hopper-v3", *SHORT)
 
 
-def plays(milozero, tmp_path, name):
+def can_evaluate(milozero, tmp_path, name):
     result = milozero("--task=eval", f"--model_path={tmp_path}/data/checkpoints/{name}", "--num_trajs=1")
     return result.returncode == 0
 
 
-def test_reward_that_airl_learned_teaches_another_policy(milozero, tmp_path):
+def test_new_policy_trains_on_the_reward_that_airl_learned(milozero, tmp_path):
     demos = (f"--expert_path={SHIPPED}", "--num_demos=2", "--d_perception_stack=mlp_16")
     result = milozero(*HOPPER, "--algo=airl", *demos, "--bc_pretrain_epochs=1", "--uuid=airl")
     assert result.returncode == 0, result.stderr
-    assert plays(milozero, tmp_path, "airl")
+    assert can_evaluate(milozero, tmp_path, "airl")
     learn = (*HOPPER, "--algo=ppo", "--reward_path=data/checkpoints/airl", "--uuid=fresh")
     result = milozero(*learn)
     assert result.returncode == 0, result.stderr
-    record = yaml.safe_load((tmp_path / "data/checkpoints/fresh/config.yaml").read_text())
-    assert record["reward_iter_num"] == "last"
-    assert record["reward"] != "0"
+    config = yaml.safe_load((tmp_path / "data/checkpoints/fresh/config.yaml").read_text())
+    assert config["reward_iter_num"] == "last"
+    assert config["reward"] != "0"
     shutil.rmtree(tmp_path / "data/checkpoints/airl")
-    assert plays(milozero, tmp_path, "fresh")
+    assert can_evaluate(milozero, tmp_path, "fresh")
     result = milozero(*learn, "--resume", "--num_iters=3")
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
     assert "--reward_path=data/checkpoints/airl: no such folder" in result.stderr
@@ -51,10 +51,10 @@ def test_any_checkpoint_can_be_the_expert(milozero, monkeypatch, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "not bit-exact: num_iters 3 (was 2)\n" in result.stdout
     shutil.rmtree(tmp_path / "data/checkpoints/expert")
-    assert plays(milozero, tmp_path, "run")
+    assert can_evaluate(milozero, tmp_path, "run")
 
 
-def test_unusable_teacher_is_one_line(milozero):
+def test_unusable_expert_or_reward_is_a_one_line_error(milozero):
     assert milozero("--task=train", "--env_id=CartPole", *SHORT, "--uuid=pole").returncode == 0
     wrong = {
         ("--algo=dagger",): "--algo=dagger queries an expert: --expert_model=",

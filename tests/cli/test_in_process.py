@@ -48,7 +48,7 @@ def test_handlers_lock_and_log_are_restored(milozero, tmp_path, code, arguments)
     assert {is_held(folder) for folder in (tmp_path / "data/checkpoints").iterdir()} == {False}
 
 
-def test_run_that_raises_restores_them_too(milozero, tmp_path, monkeypatch):
+def test_run_that_raises_restores_handlers_lock_and_log(milozero, tmp_path, monkeypatch):
     before = state()
 
     def fail(*_):

@@ -19,7 +19,7 @@ def colors(picture):
     return len(np.unique(picture.reshape(-1, 3), axis=0))
 
 
-def test_png_and_csv_of_the_same_runs(milozero, study, tmp_path):
+def test_report_writes_a_png_and_a_csv(milozero, study, tmp_path):
     assert milozero("--task=report", "--study=w", "--format=png", data=study).returncode == 0
     picture = imageio.v2.imread(study / "reports/w.png")
     assert picture.shape[1] > 1.5 * picture.shape[0] > 500
@@ -37,7 +37,7 @@ def test_png_and_csv_of_the_same_runs(milozero, study, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("args", "wanted"),
+    ("args", "message"),
     [
         (("--study=",), "--task=report needs --study=<prefix>"),
         ((), "--task=report needs --study=<prefix>"),
@@ -53,11 +53,11 @@ def test_png_and_csv_of_the_same_runs(milozero, study, tmp_path):
         (("--task=train", "--study=w"), "--study belongs to --task=report"),
     ],
 )
-def test_invalid_flags_are_a_one_line_error_and_nothing_is_written(milozero, study, args, wanted):
+def test_invalid_flags_are_a_one_line_error_and_nothing_is_written(milozero, study, args, message):
     before = sorted(study.rglob("*"))
     done = milozero("--task=report", *args, data=study)
     assert done.returncode == 2
-    assert wanted in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
     assert sorted(study.rglob("*")) == before

@@ -18,7 +18,7 @@ TEACHERS = {
 }
 
 
-def test_environment_that_its_seed_does_not_determine_causes_a_warning(milozero, tmp_path):
+def test_resuming_with_a_nondeterministic_environment_warns(milozero, tmp_path):
     flags = [flag for flag in SLOW if "env_id" not in flag]
     train = (*flags, "--env_id=tests.support.user_envs:Forgetful-v0")
     assert milozero(*train, "--num_iters=3").returncode == 0
@@ -41,7 +41,7 @@ def test_resuming_with_other_versions_reports_the_differences(milozero, tmp_path
 
 
 def test_damaged_newest_checkpoint_is_skipped_with_a_warning(milozero, run, tmp_path):
-    whole = parameters(tmp_path)
+    before = parameters(tmp_path)
     for name in ("last.pt", "iter_6.pt"):
         path = tmp_path / "data/checkpoints/run" / name
         path.write_bytes(path.read_bytes()[:-1000])
@@ -49,17 +49,17 @@ def test_damaged_newest_checkpoint_is_skipped_with_a_warning(milozero, run, tmp_
     assert result.returncode == 0
     assert result.stderr.count("warning: skipped:") == 2
     assert "resuming after iteration 4, bit-exact" in result.stdout
-    assert torch.equal(parameters(tmp_path), whole)
+    assert torch.equal(parameters(tmp_path), before)
 
 
 def test_status_names_each_checkpoint_as_soon_as_it_is_written(milozero, monkeypatch, tmp_path):
     save, seen = Training.save, []
 
-    def save_and_look(run):
+    def save_and_read_status(run):
         save(run)
         seen.append((run.counters.iteration, status(tmp_path)["saved_iteration"]))
 
-    monkeypatch.setattr(Training, "save", save_and_look)
+    monkeypatch.setattr(Training, "save", save_and_read_status)
     assert milozero("--task=train", *QUICK, "--uuid=run", "--save_frequency=1", "--num_iters=3").returncode == 0
     assert seen[:2] == [(1, 1), (2, 2)]
 
@@ -139,7 +139,7 @@ def test_weights_and_biases_continues_the_same_run(milozero, tmp_path):
 
 @pytest.mark.parametrize("algo", sorted(AGENTS))
 def test_killed_and_resumed_run_ends_with_the_same_bits(milozero, tmp_path, algo):
-    """As after a kill in iteration 4: the newest checkpoint is of iteration 2, and iteration 3 was logged."""
+    """Simulate a kill in iteration 4: the newest checkpoint is of iteration 2, and iteration 3 was logged."""
     flags = ("--task=train", "--num_iters=5", "--num_envs=4", "--rollout_len=128", "--batch_size=32", "--epochs=2")
     flags += (f"--algo={algo}", "--save_frequency=2", "--eval_frequency=2", "--eval_episodes=1", "--no-compile")
     flags += ("--env_id=Hopper", *TEACHERS.get(algo, ()))
@@ -153,19 +153,21 @@ def test_killed_and_resumed_run_ends_with_the_same_bits(milozero, tmp_path, algo
             "--uuid=expert",
         )
         assert milozero(*teach).returncode == 0
-    for name in ("whole", "parts"):
+    for name in ("uninterrupted", "resumed"):
         result = milozero(*flags, f"--uuid={name}")
         assert result.returncode == 0, result.stderr
     for name in ("iter_4.pt", "iter_5.pt", "last.pt"):
-        (tmp_path / "data/checkpoints/parts" / name).unlink()
-    log = tmp_path / "data/logs/parts/progress.csv"
+        (tmp_path / "data/checkpoints/resumed" / name).unlink()
+    log = tmp_path / "data/logs/resumed/progress.csv"
     log.write_text("".join(log.read_text().splitlines(keepends=True)[:4]))
-    result = milozero(*flags, "--uuid=parts", "--resume")
+    result = milozero(*flags, "--uuid=resumed", "--resume")
     assert "resuming after iteration 2, bit-exact" in result.stdout
-    whole, parts = (checkpoint.load(tmp_path / f"data/checkpoints/{name}/last.pt") for name in ("whole", "parts"))
-    assert_equal(parts["agent"], whole["agent"])
-    assert_equal(parts["workers"], whole["workers"])
-    assert rows(tmp_path, "parts") == rows(tmp_path, "whole")
+    uninterrupted, resumed = (
+        checkpoint.load(tmp_path / f"data/checkpoints/{name}/last.pt") for name in ("uninterrupted", "resumed")
+    )
+    assert_equal(resumed["agent"], uninterrupted["agent"])
+    assert_equal(resumed["workers"], uninterrupted["workers"])
+    assert rows(tmp_path, "resumed") == rows(tmp_path, "uninterrupted")
 
 
 def assert_equal(actual, expected):
@@ -185,7 +187,7 @@ def assert_equal(actual, expected):
 
 
 def rows(tmp_path, name):
-    """Return what a run logged, without its times."""
+    """Return the rows that a run logged, without timings."""
     text = (tmp_path / f"data/logs/{name}/progress.csv").read_text()
     times = {"seconds", "steps_per_second", "time_left"}
     return [{k: v for k, v in row.items() if k not in times} for row in csv.DictReader(text.splitlines())]

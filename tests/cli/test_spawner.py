@@ -16,7 +16,7 @@ from tests.support import ROOT, programs
 
 
 @pytest.mark.parametrize(
-    ("flags", "named"),
+    ("flags", "message"),
     [
         (["--env_bundle=mujoco_smal"], "env_bundle=mujoco_smal: no bundle of that name; did you mean 'mujoco_small'"),
         (["--env_bundle=Hopper,Walkr2d"], "did you mean 'Walker2d"),
@@ -39,13 +39,13 @@ from tests.support import ROOT, programs
         (["--status=../x"], "--status=../x: must be a name, not a path"),
     ],
 )
-def test_invalid_command_is_a_one_line_error_and_writes_nothing(studies, flags, named):
+def test_invalid_command_is_a_one_line_error_and_writes_nothing(studies, flags, message):
     config = [] if flags[0].startswith(("--config", "--status", "--stop")) else [studies.task("")]
-    assert named in studies.run(*config, *flags, fails=True, PATH=only(studies, "tmux"))
+    assert message in studies.run(*config, *flags, fails=True, PATH=path_with(studies, "tmux"))
     assert not studies.data.exists()
 
 
-def only(studies, *programs):
+def path_with(studies, *programs):
     """Return a PATH with only these programs."""
     folder = studies.folder / "programs"
     folder.mkdir()
@@ -56,7 +56,7 @@ def only(studies, *programs):
 
 
 def test_missing_tmux_is_an_error(studies):
-    assert "tmux is not installed" in studies.run(studies.task(""), fails=True, PATH=only(studies))
+    assert "tmux is not installed" in studies.run(studies.task(""), fails=True, PATH=path_with(studies))
 
 
 def test_ignored_settings_of_the_task_file_are_listed(studies):
@@ -103,7 +103,7 @@ ONE = ("--prefix=x", "--env_bundle=Hopper", "--num_workers=1", "--num_seeds=1")
 
 @pytest.fixture
 def started(monkeypatch):
-    """Replace tmux by one whose jobs end at once; returns the names of the jobs it started."""
+    """Replace tmux by a fake whose jobs end immediately; returns the names of the jobs that it started."""
     names = []
 
     def start(self, jobs):
@@ -184,13 +184,13 @@ def test_resubmit_without_a_key(studies, started):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tasks").glob("*.yaml")), ids=lambda path: path.stem)
-def test_task_file_fits_its_environments(studies, path):
+def test_task_file_is_valid_for_its_environments(studies, path):
     bundle = next(name for part, name in BUNDLES_OF.items() if part in path.stem)
     sweep = ["--sweep", "--num_trials=2"] if path.stem.endswith("_hps") else []
     demos = [f"--demo_dir={ROOT / 'data' / 'demos'}", "--num_demos", "4"] if path.stem.endswith("_gail") else []
-    shown = studies.run(f"--config={path}", f"--env_bundle={bundle}", "--no-deploy_now", *sweep, *demos)
+    output = studies.run(f"--config={path}", f"--env_bundle={bundle}", "--no-deploy_now", *sweep, *demos)
     jobs = len(bundles.BUNDLES[bundle][1]) * (2 if sweep else 1)
-    assert f"{jobs} written" in shown
+    assert f"{jobs} written" in output
 
 
 # part of a task file's name → bundle

@@ -46,7 +46,7 @@ def test_resuming_with_other_env_kwargs_is_rejected(milozero):
     )
 
 
-def test_list_of_one_suite(milozero):
+def test_list_envs_shows_one_suite(milozero):
     result = milozero("--task=list_envs", "--only=opensim")
     assert result.returncode == 0
     assert [line.split()[0] for line in result.stdout.splitlines() if "yes" in line] == sorted(OPENSIM)

@@ -81,7 +81,7 @@ def test_evaluation_renders_and_keeps_trajectories(milozero, tmp_path):
     assert any((tmp_path / "data/wandb").iterdir())
     result = milozero("--task=eval", path, "--iter_num=4", "--num_trajs=1", "--save_traj")
     assert "removed 1 episode of an earlier evaluation" in result.stdout
-    assert [each.name for each in folder.glob("*.h5")] == ["episode_000.h5"]  # all of one policy
+    assert [each.name for each in folder.glob("*.h5")] == ["episode_000.h5"]  # the earlier evaluation's are removed
 
 
 def test_policy_is_evaluated_every_eval_frequency_iterations_and_at_the_end(milozero, tmp_path):
@@ -107,16 +107,16 @@ def test_same_seed_gives_the_same_run_and_another_seed_another(milozero, tmp_pat
 
 
 def test_compile_without_a_compiler_is_an_error_and_off_by_default(milozero, tmp_path):
-    nothing = {"PATH": str(tmp_path), "CXX": "nothing"}
+    no_compiler = {"PATH": str(tmp_path), "CXX": "nothing"}
     flags = ("--task=train", "--env_id=CartPole", "--eval_episodes=1", "--execution_time=00:00:01")
-    result = milozero(*flags, "--compile", env=nothing)
+    result = milozero(*flags, "--compile", env=no_compiler)
     assert result.returncode == 2
     assert "--compile needs a C++ compiler" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "data").exists()
-    by_default = milozero(*flags, env=nothing)
-    assert by_default.returncode == 0, by_default.stderr
-    assert "compiling the update" not in by_default.stdout
+    default = milozero(*flags, env=no_compiler)
+    assert default.returncode == 0, default.stderr
+    assert "compiling the update" not in default.stdout
 
 
 def test_help_shows_which_flags_take_a_value(milozero):

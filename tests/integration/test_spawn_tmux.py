@@ -22,13 +22,13 @@ def test_jobs_run_in_order_and_are_not_started_twice(studies):
     assert "2 jobs; 2 started" in studies.run(*command)
     jobs = {f"{name}.{env_id}.seed00" for env_id in ("InvertedPendulum-v5", "Hopper-v5")}
     assert set(windows(studies)) == jobs
-    at_once, order = 0, []
+    max_running, order = 0, []
     while {"pending", "running"} & set((states := studies.states(name)).values()):
         assert set(states) == jobs
         time.sleep(0.05)
-        at_once = max(at_once, list(states.values()).count("running"))
+        max_running = max(max_running, list(states.values()).count("running"))
         order += [job for job, state in states.items() if state == "running" and job not in order]
-    assert at_once == 1  # each takes all cores
+    assert max_running == 1  # each takes all cores
     assert order == [job for job in states if job in order]
     assert set(states.values()) == {"finished"}
     wait_for(lambda: windows(studies) == dict.fromkeys(jobs, "0"))
@@ -67,8 +67,8 @@ def test_failed_job_shows_its_reason_and_can_be_restarted(studies):
     states = studies.wait_for_end("s")
     assert set(states.values()) == {"failed"}
     wait_for(lambda: set(windows(studies).values()) == {"1"})
-    shown = studies.run("--status=s")
-    assert re.search("^s.Hopper-v5.seed00 failed: .*iteration 1", shown, re.M)
+    output = studies.run("--status=s")
+    assert re.search("^s.Hopper-v5.seed00 failed: .*iteration 1", output, re.M)
     assert "error" in studies.outputs("s")["s.Hopper-v5.seed00.out"]
     assert "1 started" in studies.run("--resubmit=s")
     assert set(windows(studies)) == set(states)  # replaced the old ones

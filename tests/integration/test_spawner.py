@@ -1,4 +1,4 @@
-"""spawner.py as a process: its help, its scripts, and the key it hides."""
+"""spawner.py as a process: its help, its job scripts, and hiding the W&B key."""
 
 import re
 import subprocess
@@ -13,13 +13,13 @@ from tests.support import ROOT
 
 
 def test_help_lists_flags_bundles_and_calibers():
-    shown = subprocess.run([sys.executable, ROOT / "spawner.py", "-h"], capture_output=True, text=True).stdout
+    output = subprocess.run([sys.executable, ROOT / "spawner.py", "-h"], capture_output=True, text=True).stdout
     flags = """prefix config conda_env env_bundle args_method demo_dir num_workers num_trials deployment num_seeds
         caliber deploy_now sweep clear wandb_upgrade num_demos list wandb_base_url wandb_api_key wandb_entity
         wandb_project docker docker_image"""
     for flag in flags.split():
-        assert re.search(rf"--{flag}\b", shown), flag
-    words = " ".join(shown.split())
+        assert re.search(rf"--{flag}\b", output), flag
+    words = " ".join(output.split())
     for line in bundles.format_bundles():
         assert " ".join(line.split()) in words
     for name, caliber in CALIBERS.items():
@@ -30,11 +30,11 @@ def test_help_lists_flags_bundles_and_calibers():
 def test_plan_is_shown_and_its_scripts_train(studies, method):
     task = studies.task("num_iters: 2\np_lr: [1e-4, 3e-4]\n")
     flags = ("--sweep", "--num_trials=2", "--prefix=tiny", "--num_workers=1", f"--args_method={method}")
-    shown = studies.run(task, *flags, "--no-deploy_now", "--clear")
-    rows = [line.split() for line in shown.splitlines() if line.startswith("  tiny.")]
+    output = studies.run(task, *flags, "--no-deploy_now", "--clear")
+    rows = [line.split() for line in output.splitlines() if line.startswith("  tiny.")]
     assert len(rows) == 4
     assert {row[4] for row in rows} == {"p_lr=0.0001", "p_lr=0.0003"}  # the drawn values
-    assert "4 written" in shown
+    assert "4 written" in output
     assert studies.run("--status=tiny").count("not started") == 5  # each job, and their sum
     job = studies.files("tiny") / "tiny.InvertedPendulum-v5.trial001.seed00.sh"
     environment = studies.env | {"PATH": "/usr/bin:/bin"}
@@ -49,13 +49,13 @@ def test_key_is_hidden_from_the_process_list_and_all_files_but_one(studies):
     command = [sys.executable, ROOT / "spawner.py", "--prefix=x", f"--data_dir={studies.data}", studies.task("")]
     command += ["--no-deploy_now", "--wandb_api_key", "VERYSECRET", "--wandb_entity=me"]
     with subprocess.Popen(command, env=studies.env, cwd=studies.folder, stdout=subprocess.PIPE, text=True) as process:
-        seen = []
+        command_lines = []
         while process.poll() is None:
-            seen.append(Path(f"/proc/{process.pid}/cmdline").read_bytes())
+            command_lines.append(Path(f"/proc/{process.pid}/cmdline").read_bytes())
         printed = process.stdout.read()
     assert process.returncode == 0
-    assert b"--wandb_api_key=-" in seen[len(seen) // 2]
-    assert b"VERYSECRET" not in seen[len(seen) // 2]
+    assert b"--wandb_api_key=-" in command_lines[len(command_lines) // 2]
+    assert b"VERYSECRET" not in command_lines[len(command_lines) // 2]
     assert "VERYSECRET" not in printed
     with_key = [path for path in studies.data.rglob("*") if path.is_file() and b"VERYSECRET" in path.read_bytes()]
     assert with_key == [studies.files("x") / ".wandb_api_key"]

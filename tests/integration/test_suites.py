@@ -1,4 +1,4 @@
-"""Suites of environments in processes of their own: with two workers, and without a renderer."""
+"""Environment suites in separate processes: with two workers, without a renderer, with a user's environment."""
 
 import json
 
@@ -7,14 +7,14 @@ import pytest
 from tests.support.suites import SHORT
 
 
-def test_two_workers_learn_on_the_real_simulator_and_agree(milozero, in_process, tmp_path):
+def test_two_workers_train_in_sync_on_the_real_simulator(milozero, in_process, tmp_path):
     short = (*SHORT, "--rollout_len=16", "--batch_size=8", "--sync_check_frequency=1")
     result = milozero(*short, "--env_id=OsimArm2D", "--env_kwargs=frame_skip=10", workers=2)
     assert result.returncode == 0, result.stderr
     assert not (tmp_path / "opensim.log").exists()
     path = f"--model_path={tmp_path}/data/checkpoints/x"
-    how = "--env_kwargs=preset=accurate"  # on top of the frame skip that it was trained with
-    result = in_process("--task=eval", path, "--iter_num=last", "--num_trajs=1", how)
+    options = "--env_kwargs=preset=accurate"  # in addition to the training run's frame skip
+    result = in_process("--task=eval", path, "--iter_num=last", "--num_trajs=1", options)
     assert result.returncode == 0, result.stderr
     results = json.loads((tmp_path / "data/evaluations/x/last/results.json").read_text())
     assert results["env_kwargs"] == "frame_skip=10,preset=accurate"
@@ -31,7 +31,7 @@ def test_missing_renderer_is_one_line_for_the_suite(milozero, in_process, tmp_pa
 
 
 @pytest.mark.renders
-def test_users_environment_that_draws_with_mujoco_is_filmed_without_a_display(milozero, tmp_path):
+def test_users_mujoco_environment_is_recorded_without_a_display(milozero, tmp_path):
     assert milozero(*SHORT, "--env_id=tests.support.user_mujoco:Drawn-v0").returncode == 0
     path = f"--model_path={tmp_path}/data/checkpoints/x"
     result = milozero("--task=eval", path, "--num_trajs=1", "--record", env={"DISPLAY": ""})

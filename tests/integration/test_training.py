@@ -19,14 +19,14 @@ from milozero.agents.registry import get_metrics
 from tests.support import ROOT, programs
 from tests.support.fakes import check_events
 
-# One worker of pytest has the trained run.
+# Run these in one pytest worker, which trains once.
 pytestmark = pytest.mark.xdist_group("hopper")
 FAST = ("--num_envs=4", "--rollout_len=256", "--no-compile", "--eval_episodes=2", "--num_iters=4")
 
 
 @pytest.fixture(scope="module")
 def hopper(tmp_path_factory):
-    """The folder of a short Hopper run with two workers, and what it printed."""
+    """Train on Hopper briefly with two workers; returns the data folder and stdout."""
     folder = tmp_path_factory.mktemp("trained")
     flags = (
         *FAST,
@@ -42,7 +42,7 @@ def hopper(tmp_path_factory):
     return folder, result.stdout
 
 
-def test_run_leaves_checkpoints_config_csv_log_and_picture(hopper):
+def test_run_writes_checkpoints_config_csv_log_and_learning_curve(hopper):
     folder, printed = hopper
     checkpoints, logs = folder / "checkpoints/hop.seed05", folder / "logs/hop.seed05"
     names = {path.name for path in checkpoints.iterdir()}
@@ -56,11 +56,11 @@ def test_run_leaves_checkpoints_config_csv_log_and_picture(hopper):
     assert "num_iters=4 reached" in (logs / "log.txt").read_text()
 
 
-def test_csv_has_a_row_an_iteration_with_raw_returns(hopper):
+def test_csv_has_one_row_per_iteration_with_unscaled_returns(hopper):
     rows = list(csv.DictReader((hopper[0] / "logs/hop.seed05/progress.csv").open()))
     assert [int(row["iteration"]) for row in rows] == [1, 2, 3, 4]
     assert int(rows[-1]["timesteps"]) == 4 * 2 * 256
-    assert float(rows[0]["return_mean"]) > 3  # a Hopper gets about 1 a step; a scaled one would not
+    assert float(rows[0]["return_mean"]) > 3  # unscaled rewards are about 1 per step
     columns = "steps_per_second time_left policy_loss value_loss approx_kl clip_fraction entropy explained_variance"
     assert {*columns.split(), "eval_return"} <= set(rows[0])
     assert not rows[0]["eval_return"]
@@ -68,7 +68,7 @@ def test_csv_has_a_row_an_iteration_with_raw_returns(hopper):
 
 
 def test_columns_are_the_documented_metrics(hopper):
-    """A run that logs anything else fails here; docs/metrics.md is made from the same table."""
+    """Fails if a run logs other metrics; docs/metrics.md is generated from the same table."""
     header = (hopper[0] / "logs/hop.seed05/progress.csv").read_text().splitlines()[0].split(",")
     assert len(header) == len(set(header))
     assert set(header) == set(get_metrics("ppo"))
@@ -80,7 +80,7 @@ def test_two_workers_write_tensorboards_events_once(hopper):
     assert len(list((logs / "tensorboard").iterdir())) == 1
 
 
-def test_evaluation_gives_what_training_reported(hopper, milozero, in_process):
+def test_evaluation_reproduces_the_return_of_training(hopper, milozero, in_process):
     folder, _ = hopper
     row = list(csv.DictReader((folder / "logs/hop.seed05/progress.csv").open()))[-1]
     path = f"--model_path={folder}/checkpoints/hop.seed05"
@@ -99,14 +99,14 @@ def test_progress_of_an_episode_is_shown_only_on_a_terminal(in_process, tmp_path
     command = [sys.executable, "main.py", *flags, f"--data_dir={tmp_path}/shown"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=program, env=environment)
     os.close(program)
-    shown = b""
-    with contextlib.suppress(OSError):  # which ends what a terminal gives
-        while part := os.read(terminal, 4096):
-            shown += part
+    output = b""
+    with contextlib.suppress(OSError):  # raised at the end of the output
+        while chunk := os.read(terminal, 4096):
+            output += chunk
     os.close(terminal)
     assert process.wait(60) == 0
-    assert b"/500" in shown
-    assert b"over 1 episode, " in shown
+    assert b"/500" in output
+    assert b"over 1 episode, " in output
     assert "/500" not in in_process(*flags).stdout
 
 

@@ -28,17 +28,17 @@ def test_run_and_its_files_are_uploaded_and_can_be_evaluated_from_there(server, 
         assert run.files[f"some.seed00/{name}"] == (data / f"checkpoints/some.seed00/{name}").read_bytes()
 
     # The README's command, with the name of the run.
-    elsewhere = tmp_path / "elsewhere"
+    other_data = tmp_path / "elsewhere"
     start = "python main.py --task=eval --wandb_project=SOME_NAME --wandb_run_path"
     _python, _main, *flags = readme.command(start, "$WANDB_RUN_PATH", "me/p/some.seed00")
     assert "--wandb_download_replace" in flags
-    result = in_process(*flags, data=elsewhere, env=server.environment)
+    result = in_process(*flags, data=other_data, env=server.environment)
     assert result.returncode == 0, result.stderr
-    downloaded = elsewhere / "downloads/me/p/some.seed00/best.pt"
+    downloaded = other_data / "downloads/me/p/some.seed00/best.pt"
     assert downloaded.read_bytes() == run.files["some.seed00/best.pt"]
-    results = json.loads((elsewhere / "evaluations/some.seed00/best/results.json").read_text())
+    results = json.loads((other_data / "evaluations/some.seed00/best/results.json").read_text())
     assert len(results["episodes"]) == 16
-    (evaluation,) = (run for place, run in server.runs.items() if place[1] == "SOME_NAME")
+    (evaluation,) = (run for key, run in server.runs.items() if key[1] == "SOME_NAME")
     assert evaluation.rows("return_mean") == [results["return_mean"]]
     assert json.loads(evaluation.files["best/results.json"]) == results
 

@@ -1,4 +1,4 @@
-"""The tracker with the real client and a server that misbehaves; test_wandb.py tests whole runs."""
+"""The W&B tracker with the real client and a failing server; test_wandb.py tests complete runs."""
 
 import contextlib
 import subprocess
@@ -45,10 +45,10 @@ def test_changed_file_is_uploaded_again(own_server, tmp_path, monkeypatch):
     path.write_bytes(b"old")
     tracker = make_tracker(tmp_path, files=[path])
     run = None
-    give_up = time.monotonic() + 30
+    deadline = time.monotonic() + 30
     step = 0
     while not (run and "n/best.pt" in run.files):
-        assert time.monotonic() < give_up
+        assert time.monotonic() < deadline
         step += 1
         tracker.log({"x": 1.0}, step)
         run = own_server.runs.get(("me", "p", "abcd1234"))

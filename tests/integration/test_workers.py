@@ -1,3 +1,5 @@
+"""Training with several MPI workers: equal gradients, synchronized parameters and failures."""
+
 import os
 import shutil
 import subprocess
@@ -15,19 +17,19 @@ from tests.support.first_gradient import CASES, first_gradients
 from tests.support.one_run import PENDULUM
 
 
-def test_two_workers_with_one_environment_have_the_gradient_of_one_with_two(tmp_path):
+def test_two_workers_with_one_environment_each_have_the_gradient_of_one_with_two(tmp_path):
     path = tmp_path / "gradients.npz"
     program = [sys.executable, str(ROOT / "tests/support/first_gradient.py"), str(path)]
     environment = os.environ | programs.AS_ROOT | {"PYTHONPATH": str(ROOT)}
     subprocess.run([shutil.which("mpiexec"), "-n", "2", *program], check=True, env=environment, timeout=120)
-    of_two, of_one = np.load(path), first_gradients(Comm())
-    assert set(of_two.files) == set(of_one) == set(CASES)
-    for name, gradient in of_one.items():
+    two_workers, one_worker = np.load(path), first_gradients(Comm())
+    assert set(two_workers.files) == set(one_worker) == set(CASES)
+    for name, gradient in one_worker.items():
         assert np.linalg.norm(gradient) > 1e-4
-        assert np.linalg.norm(gradient - of_two[name]) / np.linalg.norm(gradient) < 1e-5, name
+        assert np.linalg.norm(gradient - two_workers[name]) / np.linalg.norm(gradient) < 1e-5, name
 
 
-def test_all_workers_train_as_one(milozero, tmp_path):
+def test_workers_stay_in_sync_and_shuffle_differently(milozero, tmp_path):
     result = milozero(
         *PENDULUM, "--num_iters=3", "--uuid=two", "--sync_check_frequency=1", "--num_workers=2", workers=2
     )
@@ -48,10 +50,10 @@ def test_worker_that_raises_ends_the_job_within_ten_seconds_with_its_traceback(m
     assert result.returncode != 0
     assert "RuntimeError: the simulator broke" in result.stderr
     assert "worker 1 of 2 failed" in result.stderr
-    assert time.monotonic() - started < 20  # start-up included
+    assert time.monotonic() - started < 20  # including start-up
 
 
-def test_non_finite_reward_names_itself_and_keeps_the_checkpoint(milozero, tmp_path):
+def test_non_finite_reward_is_reported_and_keeps_the_checkpoint(milozero, tmp_path):
     flags = ("--env_id=tests.support.user_envs:Unfinite-v0", "--num_iters=50", "--save_frequency=1", "--uuid=nan")
     result = milozero(*PENDULUM, *flags, "--rollout_len=64", "--batch_size=64")
     assert result.returncode == 1
@@ -78,7 +80,7 @@ def test_infinite_observation_on_one_of_two_workers_ends_both_and_keeps_the_chec
     assert counters["iteration"] >= 1
 
 
-def test_other_number_of_workers_than_asked_for_is_an_error(milozero, tmp_path):
+def test_wrong_number_of_workers_is_an_error(milozero, tmp_path):
     result = milozero(*PENDULUM, "--num_workers=3", workers=2)
     assert result.returncode == 2
     assert "--num_workers=3, but 2 started" in result.stderr
@@ -86,7 +88,7 @@ def test_other_number_of_workers_than_asked_for_is_an_error(milozero, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-def test_foreign_mpiexec_that_starts_single_worlds_is_noticed(milozero, tmp_path):
+def test_mpiexec_of_another_mpi_is_an_error(milozero, tmp_path):
     result = milozero(*PENDULUM, env={"PMI_SIZE": "2", "PMI_RANK": "0"})
     assert result.returncode == 2
     assert "world of 1" in result.stderr

@@ -1,4 +1,4 @@
-"""Compiled updates learn what plain ones do; compiling takes up to a minute each."""
+"""Compiled updates equal plain ones; each compilation takes up to a minute."""
 
 import shutil
 from pathlib import Path
@@ -21,14 +21,14 @@ from tests.support.steps import SIZE, N, expert, rollout
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_compiled_and_plain_updates_agree(milozero, tmp_path, workers):
-    found = []
+    parameters = []
     for switch in ("--compile", "--no-compile"):
         flags = [flag for flag in PENDULUM if flag != "--no-compile"]
         result = milozero(*flags, switch, "--num_iters=3", f"--uuid={switch}", workers=workers, timeout=280)
         assert result.returncode == 0, result.stderr
         state = torch.load(tmp_path / f"data/checkpoints/{switch}/last.pt", weights_only=True)
-        found.append(state["agent"]["optimizer"]["parameters"])
-    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=0)
+        parameters.append(state["agent"]["optimizer"]["parameters"])
+    torch.testing.assert_close(parameters[0], parameters[1], atol=1e-4, rtol=0)
     assert yaml.safe_load((tmp_path / "data/logs/--compile/config.yaml").read_text())["compile"] is True
 
 
@@ -58,28 +58,28 @@ def source(command):
     [(BOX, {"clip_value_loss": True, "recompute_advantages": True}), (DISCRETE, {"ent_coef": 0.05})],
     ids=["box", "discrete"],
 )
-def test_compiled_updates_are_those_of_the_reference(space, options):
-    """Of plain numpy and torch's Adam, as the uncompiled ones are in tests/unit/agents/test_ppo_reference.py."""
+def test_compiled_updates_equal_the_references(space, options):
+    """The reference is the one of tests/unit/agents/test_ppo_reference.py."""
     counts = train_with_reference(space, compile=True, **options).counts
     assert min(counts[case] for case in ("above, good", "above, bad", "below, good", "below, bad")) > 0
     assert min(counts["gradient clipped"], counts["gradient not clipped"]) > 0
 
 
-def test_two_compiled_optimizers_do_not_take_each_others_code():
+def test_two_compiled_optimizers_do_not_share_code():
     from milozero.agents.learning.optimizer import Optimizer, PackedBatch
 
     torch._dynamo.config.suppress_errors = False
-    found = []
+    gradients = []
     for slope in (2.0, -3.0):
         network = torch.nn.Linear(1, 1, bias=False)
         loss = lambda params, batch, slope=slope: (params["weight"].sum() * slope, {"x": batch["x"].sum()})  # noqa: E731
         optimizer = Optimizer(network, loss, lambda _: 0.1, clip_norm=0.0, comm=Comm(), compile=True)
         optimizer.run_epoch(PackedBatch({"x": torch.ones(2)}), 2, np.random.default_rng(0))
-        found.append((optimizer.moment1 / 0.1).item())
-    assert found == pytest.approx([2.0, -3.0], rel=1e-5)
+        gradients.append((optimizer.moment1 / 0.1).item())
+    assert gradients == pytest.approx([2.0, -3.0], rel=1e-5)
 
 
-def test_all_reduce_that_fails_within_compiled_steps_stops_them_and_says_why(capfd):
+def test_failing_all_reduce_stops_compiled_steps_with_its_error(capfd):
     from milozero.agents.learning.optimizer import Optimizer, PackedBatch
 
     class Broken(Comm):
@@ -99,20 +99,20 @@ def test_all_reduce_that_fails_within_compiled_steps_stops_them_and_says_why(cap
 NETWORKS = {"p_perception_stack": "mlp_8", "v_perception_stack": "mlp_8", "batch_size": 16, "epochs": 1}
 
 
-def test_compiled_discriminator_learns_what_it_learns_otherwise():
+def test_compiled_and_plain_discriminators_agree():
     def make(compile):
         imitation = ImitationConfig(d_perception_stack="mlp_16")
-        setting = AgentContext(
+        context = AgentContext(
             Comm(), seed=1, num_envs=N, demos=[expert(terminated=True)], imitation=imitation, compile=compile
         )
         config = AIRLConfig(**NETWORKS, d_batch_size=16, d_steps=2, d_batch_norm=True, d_penalty_coef=10)
-        return AIRLAgent(config, SIZE, steps.BOX, setting)
+        return AIRLAgent(config, SIZE, steps.BOX, context)
 
     plain, compiled = make(False), make(True)
     for k in range(3):
-        told, also = (agent.update(rollout(k, [(3, 1)]), 0.0) for agent in (plain, compiled))
-        assert also == pytest.approx(told, rel=2e-3, abs=2e-4, nan_ok=True)
-    inputs, _ = plain.rollout_features(rollout(9))
+        expected, actual = (agent.update(rollout(k, [(3, 1)]), 0.0) for agent in (plain, compiled))
+        assert actual == pytest.approx(expected, rel=2e-3, abs=2e-4, nan_ok=True)
+    features, _ = plain.rollout_features(rollout(9))
     np.testing.assert_allclose(
-        compiled.logits(inputs), plain.logits(inputs), atol=2e-2
+        compiled.logits(features), plain.logits(features), atol=2e-2
     )  # single precision, over 96 steps

@@ -1,3 +1,5 @@
+"""Training and evaluation on a GPU."""
+
 import pytest
 import torch
 
@@ -22,7 +24,7 @@ def parameters(milozero, tmp_path, name, *flags, workers=0):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("switch", ["--compile", "--no-compile"])
-def test_gpu_learns_what_the_processor_learns(milozero, tmp_path, switch, workers):
+def test_gpu_and_cpu_training_agree(milozero, tmp_path, switch, workers):
     host = parameters(milozero, tmp_path, "host", "--no-compile", workers=workers)
     gpu = parameters(milozero, tmp_path, "gpu", "--cuda", switch, workers=workers)
     assert gpu.device.type == "cpu"

@@ -1,4 +1,4 @@
-"""What docs/extending.md adds works as it stands there."""
+"""The examples of docs/extending.md and docs/environments.md work as written."""
 
 import contextlib
 import csv
@@ -15,7 +15,7 @@ import pytest
 from tests.support import ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text()
-# The two programs, with the page's files in their packages and its lines in their tables.
+# Starts a program after adding the page's files to its packages and the page's entries to its tables.
 WRAPPER = """
 import sys
 from milozero import {program}, agents
@@ -32,7 +32,7 @@ sys.exit({program}.main(sys.argv[1:]))
 
 @pytest.fixture
 def added(tmp_path):
-    """Write the page's code into a folder that Python looks into; returns how to run the programs with it."""
+    """Write the page's code to a folder on Python's path; returns a function that runs a program with it."""
     files = {
         "vpg_config": '"""Hyper-parameters',
         "vpg_agent": '"""Policy gradient',
@@ -58,13 +58,13 @@ def added(tmp_path):
         return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=180)
 
     yield run
-    for record in tmp_path.glob("data/spawn/*/study.json"):  # what a failed test has left at work
+    for record in tmp_path.glob("data/spawn/*/study.json"):  # jobs that a failed test has left running
         for job in json.loads(record.read_text())["jobs"].values():
             with contextlib.suppress(ProcessLookupError, ValueError):
                 os.killpg(int(job["job_id"]), signal.SIGKILL)
 
 
-def test_environment(added, tmp_path):
+def test_documented_environment_trains_and_records_a_video(added, tmp_path):
     page = (ROOT / "docs" / "environments.md").read_text()
     (tmp_path / "my_envs.py").write_text(re.search(r"```python\n(# my_envs.py\n.*?)```", page, re.DOTALL)[1])
     flags = ("--task=train", "--env_id=my_envs:Reach-v0", "--num_envs=4", "--num_timesteps=4e4", "--uuid=reach")
@@ -72,14 +72,14 @@ def test_environment(added, tmp_path):
     assert trained.returncode == 0, trained.stderr
     rows = (tmp_path / "data" / "logs" / "reach" / "progress.csv").read_text().splitlines()
     returns = [float(row["return_mean"]) for row in csv.DictReader(rows) if row["return_mean"]]
-    assert returns[-1] > 0.5 * returns[0]  # negative: the distance, which has halved
+    assert returns[-1] > 0.5 * returns[0]  # returns are negative distances: these have halved
     model = tmp_path / "data" / "checkpoints" / "reach"
-    filmed = added("main", "--task=eval", f"--model_path={model}", "--num_trajs=1", "--record")
-    assert filmed.returncode == 0, filmed.stderr
+    evaluated = added("main", "--task=eval", f"--model_path={model}", "--num_trajs=1", "--record")
+    assert evaluated.returncode == 0, evaluated.stderr
     assert (tmp_path / "data" / "evaluations" / "reach" / "best" / "episode_000.mp4").stat().st_size > 1000
 
 
-def test_algorithm(added, tmp_path):
+def test_documented_algorithm_trains_resumes_and_evaluates(added, tmp_path):
     flags = (
         "--task=train",
         "--algo=vpg",
@@ -89,25 +89,25 @@ def test_algorithm(added, tmp_path):
         "--batch_size=512",
     )
     flags += ("--lr_schedule=constant", "--save_frequency=2")
-    whole = added("main", *flags, "--num_iters=4", "--uuid=whole", workers=2)
-    assert whole.returncode == 0, whole.stderr
-    added("main", *flags, "--num_iters=2", "--uuid=parts", workers=2)
-    parts = added("main", *flags, "--num_iters=4", "--uuid=parts", "--resume", workers=2)
-    assert parts.returncode == 0, parts.stderr
-    once, twice = (last_row(tmp_path, name) for name in ("whole", "parts"))
-    assert once["policy_loss"]
-    assert "clip_fraction" not in once
-    timing = {"seconds", "steps_per_second", "time_left", "best_eval_return"}  # the parts were evaluated once more
-    assert {k: v for k, v in once.items() if k not in timing} == {k: v for k, v in twice.items() if k not in timing}
-    played = added("main", "--task=eval", f"--model_path={tmp_path}/data/checkpoints/whole", "--num_trajs=2")
-    assert played.returncode == 0, played.stderr
+    uninterrupted = added("main", *flags, "--num_iters=4", "--uuid=uninterrupted", workers=2)
+    assert uninterrupted.returncode == 0, uninterrupted.stderr
+    added("main", *flags, "--num_iters=2", "--uuid=resumed", workers=2)
+    resumed = added("main", *flags, "--num_iters=4", "--uuid=resumed", "--resume", workers=2)
+    assert resumed.returncode == 0, resumed.stderr
+    first, second = (last_row(tmp_path, name) for name in ("uninterrupted", "resumed"))
+    assert first["policy_loss"]
+    assert "clip_fraction" not in first
+    timing = {"seconds", "steps_per_second", "time_left", "best_eval_return"}  # one more evaluation if resumed
+    assert {k: v for k, v in first.items() if k not in timing} == {k: v for k, v in second.items() if k not in timing}
+    result = added("main", "--task=eval", f"--model_path={tmp_path}/data/checkpoints/uninterrupted", "--num_trajs=2")
+    assert result.returncode == 0, result.stderr
     assert "--batch_size" in added("main", "--algo=vpg", "-h").stdout
 
 
-def test_algorithm_learns(added, tmp_path):
-    """CartPole is balanced far longer than by chance (some 20 steps): to the end, 500 steps, by each of 24 seeds.
+def test_documented_algorithm_learns(added, tmp_path):
+    """A random policy balances CartPole for about 20 steps; each of 24 seeds learned to balance it for all 500.
 
-    What a seed leads to differs between processors, which is why no seed may be a weak one.
+    The result of a seed differs between processors, so every seed must learn.
     """
     flags = (
         "--num_timesteps=200000",
@@ -124,7 +124,7 @@ def test_algorithm_learns(added, tmp_path):
     assert float(last_row(tmp_path, "learns")["eval_return"]) > 300
 
 
-def test_launcher(added, tmp_path):
+def test_documented_launcher_runs_jobs(added, tmp_path):
     task = tmp_path / "task.yaml"
     task.write_text("rollout_len: 256\nnum_envs: 4\nnum_iters: 1\n")
     study = (f"--config={task}", "--env_bundle=CartPole", "--num_workers=1", "--deployment=processes")
@@ -137,7 +137,7 @@ def test_launcher(added, tmp_path):
     assert (refused.returncode, refused.stderr) == (2, "error: --deployment=processes does not support --docker\n")
 
 
-def test_launcher_stops_its_jobs(added, tmp_path):
+def test_documented_launcher_stops_and_resubmits_jobs(added, tmp_path):
     task = tmp_path / "task.yaml"
     task.write_text("rollout_len: 256\nnum_envs: 4\nnum_timesteps: 1e9\n")
     study = (f"--config={task}", "--env_bundle=CartPole", "--num_workers=1", "--deployment=processes")
@@ -154,19 +154,19 @@ def test_launcher_stops_its_jobs(added, tmp_path):
 
 
 def last_row(tmp_path, name):
-    """Return what a run logged of its last iteration."""
+    """Return the metrics of a run's last iteration."""
     names, *_, last = (tmp_path / "data" / "logs" / name / "progress.csv").read_text().splitlines()
     return dict(zip(names.split(","), last.split(","), strict=True))
 
 
 def states(added, tmp_path, study, until, within=60.0):
-    """Return what the jobs of a study have come to, once all of them say `until`."""
-    give_up = time.monotonic() + within
+    """Wait until all jobs of a study are in the state `until`; return the states."""
+    deadline = time.monotonic() + within
     while True:
-        found = {}
+        result = {}
         for path in (tmp_path / "data" / "logs").glob(f"{study}.*/status.json"):
-            found[path.parent.name] = json.loads(path.read_text())["state"]
+            result[path.parent.name] = json.loads(path.read_text())["state"]
         jobs = json.loads((tmp_path / "data" / "spawn" / study / "study.json").read_text())["jobs"]
-        if (len(found) == len(jobs) and set(found.values()) == {until}) or time.monotonic() > give_up:
-            return found
+        if (len(result) == len(jobs) and set(result.values()) == {until}) or time.monotonic() > deadline:
+            return result
         time.sleep(0.2)

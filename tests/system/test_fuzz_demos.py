@@ -49,7 +49,7 @@ def layout(other, shape=(LENGTH, 3)):
     return virtual
 
 
-# name → writes something else in place of an array; `other` is the path of a valid demonstration
+# name → writes something else instead of an array; `other` is the path of a valid demonstration
 HOSTILE = {
     "missing": lambda file, key, other: None,
     "group": lambda file, key, other: file.create_group(key),
@@ -142,11 +142,11 @@ def test_fuzz_demonstration_of_hostile_content(folder, other, changes):
 
 
 MUTATIONS = st.tuples(
-    st.integers(0, 2**16),  # where
+    st.integers(0, 2**16),  # position
     st.sampled_from(["set", "copy", "insert", "delete", "cut"]),
     st.sampled_from([b"\0", b"\xff", b"\x01", b"\x80", b"\xff" * 8, b"\0" * 8, b"\x7f" + b"\xff" * 7])
     | st.binary(max_size=8),
-    st.integers(0, 2**16),  # from where
+    st.integers(0, 2**16),  # position to copy from
 )
 
 

@@ -25,7 +25,7 @@ FINE = st.sampled_from(
 FLAGS = FINE | FLAG_VALUES | st.sampled_from([*NAMES, "help"]).map("--{}".format) | VALUES
 SMALL = {"num_envs": 1, "p_perception_stack": "mlp_4", "v_perception_stack": "mlp_4"}
 BASE = (*(f"--{name}={value}" for name, value in SMALL.items()), "--rollout_len=16", "--batch_size=8", "--no-compile")
-# The others may have any value: these would write elsewhere, as asked, or make much that this test does not need.
+# Settings that may have any value. The others would write to another folder, or create more than this test needs.
 FREE = [name for name in NAMES if name not in {"data_dir", "wandb_project", *SMALL}]
 TASK_FLAGS = (
     st.builds("--{}={}".format, st.sampled_from(FREE), VALUES)
@@ -56,56 +56,56 @@ TASK_FLAGS = (
 
 
 def run(arguments):
-    """Run main.py; its exit code is 0 or 2, its stderr empty or one line. Returns the code."""
+    """Run main.py, check its exit code (0 or 2) and stderr (empty or one line); return the exit code."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             code = main.main(arguments)
         except SystemExit as end:
             code = ("help", end.code)
-    said = err.buffer.getvalue().decode()
+    stderr = err.buffer.getvalue().decode()
     if code == 2:
-        assert said.startswith("error: ")
-        assert said.endswith("\n")
-        assert is_one_line(said[len("error: ") : -1])
+        assert stderr.startswith("error: ")
+        assert stderr.endswith("\n")
+        assert is_one_line(stderr[len("error: ") : -1])
     else:
         assert code in (0, ("help", 0))
-        assert said == ""
+        assert stderr == ""
     return code
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Return a working folder in a folder of its own; what a command writes must stay within."""
-    place = tmp_path_factory.mktemp("main") / "work"
-    (place / "broken").mkdir(parents=True)
-    (place / "broken" / "last.pt").write_bytes(b"PK\x03\x04 no checkpoint")
-    (place / "broken" / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n no episode")
-    (place / "good").mkdir()
-    write_demo(place / "good" / "a.h5", Episode(np.ones((3, 1)), np.ones((2, 1)), np.ones(2), True, False), {})
-    (place / "file").write_text("a file")
+def work_folder(tmp_path_factory):
+    """Change to a working folder, which commands may write to; nothing else in its parent may change."""
+    work_folder = tmp_path_factory.mktemp("main") / "work"
+    (work_folder / "broken").mkdir(parents=True)
+    (work_folder / "broken" / "last.pt").write_bytes(b"PK\x03\x04 no checkpoint")
+    (work_folder / "broken" / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n no episode")
+    (work_folder / "good").mkdir()
+    write_demo(work_folder / "good" / "a.h5", Episode(np.ones((3, 1)), np.ones((2, 1)), np.ones(2), True, False), {})
+    (work_folder / "file").write_text("a file")
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
+        patch.chdir(work_folder)
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            patch.setenv(name, "1")  # main.py does, for good
-        yield place
+            patch.setenv(name, "1")  # main.py sets them permanently
+        yield work_folder
     torch.set_num_threads(threads)
 
 
 @fuzz(600)
 @given(arguments=st.lists(FLAGS, max_size=3))
-def test_fuzz_main_up_to_its_task(place, arguments):
-    before = tree(place.parent)
+def test_fuzz_main_up_to_its_task(work_folder, arguments):
+    before = tree(work_folder.parent)
     with pytest.MonkeyPatch.context() as patch:
         for task in ("milozero.orchestrator.train", "milozero.evaluation.evaluate.evaluate"):
             patch.setattr(task, lambda *_: None)
         run(arguments)
-    assert tree(place.parent) == before
+    assert tree(work_folder.parent) == before
 
 
-def untrained(patch):
-    """Let a training run end where its first step would be, on an environment that needs no simulator."""
+def skip_training(patch):
+    """End training runs before their first step, and replace the environment by one without a simulator."""
     env = CountingEnv([3])
     env.observation_space, env.close, env.spec = spaces.Box(-np.inf, np.inf, (1,)), lambda: None, None
     for name in ("make_env", "make_vector_env"):
@@ -118,18 +118,18 @@ def untrained(patch):
 
 @fuzz(150)
 @given(arguments=st.lists(TASK_FLAGS, max_size=3))
-def test_fuzz_main_up_to_its_first_step(place, arguments):
-    before = tree(place.parent)
+def test_fuzz_main_up_to_its_first_step(work_folder, arguments):
+    before = tree(work_folder.parent)
     with pytest.MonkeyPatch.context() as patch:
-        untrained(patch)
+        skip_training(patch)
         code = run([*BASE, *arguments])
         for handler in logging.getLogger().handlers:
             handler.close()
-    after = tree(place.parent)
+    after = tree(work_folder.parent)
     new = [path for path in after if path not in before]
     assert all(after[path] == before[path] for path in before)
     if code != 0:
         assert new == []
-    assert all(path.startswith((f"{place}/data", f"{place}/deep")) for path in new)
+    assert all(path.startswith((f"{work_folder}/data", f"{work_folder}/deep")) for path in new)
     for folder in ("data", "deep"):
-        shutil.rmtree(place / folder, ignore_errors=True)
+        shutil.rmtree(work_folder / folder, ignore_errors=True)

@@ -132,7 +132,7 @@ def test_fuzz_command_line_of_real_flags_and_junk(capsys, arguments):
 @pytest.mark.parametrize(
     ("line", "name", "value"),
     [
-        ("execution_time: 1:30:00", "execution_time", "1:30:00"),  # YAML 1.1 reads 5400, which were 90 hours
+        ("execution_time: 1:30:00", "execution_time", "1:30:00"),  # YAML 1.1 would read 5400, i.e. 90 hours
         ("uuid: 2024-01-01", "uuid", "2024-01-01"),
         ("uuid: 007", "uuid", "007"),
         ("uuid: yes", "uuid", "yes"),
@@ -151,9 +151,9 @@ def test_value_in_a_file_is_its_literal_text(file, line, name, value):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("uuid: 2024-99-99\np_lr: x", "expected a number"),  # a date that is none
+        ("uuid: 2024-99-99\np_lr: x", "expected a number"),  # an invalid date
         ("p_lr: !!int ''", "expected a number"),
-        ("uuid: !env HOME", "must be one number or text"),  # no tag is passed over in silence
+        ("uuid: !env HOME", "must be one number or text"),  # tags are not ignored
         ("p_lr: !!python/object/apply:os.getcwd []", "must be one number or text"),
         ("p_lr: 1\np_lr: 2", "duplicate parameter"),
         ("? [a]\n: 1", "unknown parameter '\\?'"),
@@ -174,7 +174,7 @@ def test_value_in_a_file_is_its_literal_text(file, line, name, value):
         ("data_dir: " + "x" * 256, "at most 255"),
         ("data_dir: " + "x/" * 2000, "at most 3000 bytes"),
         ("uuid: " + "x" * 201, "at most 200 bytes long"),
-        ("env_id: Hopper-v" + "9" * 5000, "at most 3000 bytes"),  # more digits than int() takes
+        ("env_id: Hopper-v" + "9" * 5000, "at most 3000 bytes"),  # more digits than int() accepts
     ],
 )
 def test_junk_in_a_file_is_one_line(file, text, message):
@@ -188,7 +188,7 @@ def test_aliases_of_aliases_do_not_fill_the_memory(file):
     others = [name for name in NAMES if name != "task"][:12]
     lines = [f"{others[0]}: &{others[0]} [x]"]
     lines += [f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in itertools.pairwise(others)]
-    file.write_text("\n".join([*lines, f"task: *{others[-1]}"]))  # a value of 9**11 parts
+    file.write_text("\n".join([*lines, f"task: *{others[-1]}"]))  # expands to 9**11 items
     assert outcome([f"--config={file}"]) is None
 
 
@@ -205,4 +205,4 @@ def test_path_with_a_nul_is_a_user_error():
 
 def test_number_too_large_for_a_float_is_a_user_error():
     with pytest.raises(ValueError, match="finite"):
-        coerce(10**400, float)  # as a checkpoint's record may hold it
+        coerce(10**400, float)  # such as in a checkpoint's config

@@ -1,4 +1,4 @@
-"""`pip install .`, away from the checkout, beside modules of the user's that have our folders' names."""
+"""`pip install .` works outside the checkout, even if the user has modules named like our folders."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ from tests.support import ROOT
 from tests.support.one_run import TRAINED
 
 PROGRAM = """
-import helpers, environments  # the user's own
+import helpers, environments  # the user's modules
 import milozero
 
 agent = milozero.load_agent("data/checkpoints/run")
@@ -21,10 +21,10 @@ print(helpers.MINE, environments.MINE, agent.env_id, agent.predict([0.0] * agent
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """Build the package and unpack it; returns the folder that has it."""
+    """Build the wheel and unpack it; returns its folder."""
     folder = tmp_path_factory.mktemp("installed")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-    for name in filter(None, listed.decode().split("\0")):
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in filter(None, tracked.decode().split("\0")):
         if not name.startswith(("data/", "tests/", "benchmarks/")):
             target = folder / "source" / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def run(installed, folder, *command):
     )
 
 
-def test_every_module_is_in_the_package_under_one_name(installed):
+def test_package_contains_every_module_under_one_name(installed):
     ours = {path.relative_to(ROOT) for path in (ROOT / "milozero").glob("*") if path.name != "__pycache__"}
     assert {path.name for path in installed.iterdir() if "dist-info" not in path.name} == {"milozero"}
     assert {f"milozero/{path.name}" for path in (installed / "milozero").iterdir()} == set(map(str, ours))
@@ -52,7 +52,7 @@ def test_every_module_is_in_the_package_under_one_name(installed):
     assert "milozero = milozero.main:cli" in entry
 
 
-def test_installed_package_trains_and_its_agent_acts_in_a_program_of_the_users(installed, tmp_path):
+def test_installed_package_trains_and_its_agent_works_in_a_user_program(installed, tmp_path):
     (tmp_path / "helpers.py").write_text("MINE = 'my helpers'\n")
     (tmp_path / "environments.py").write_text("MINE = 'my environments'\n")
     command = "import sys; from milozero.main import cli; sys.argv[0] = 'milozero'; cli()"

@@ -1,4 +1,4 @@
-"""`super_linter.sh`, in a small project of its own."""
+"""`super_linter.sh` on a small project."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from tests.support import ROOT
 
 @pytest.fixture
 def project(tmp_path):
-    """Make a project with this one's rules and nothing to complain of; returns its folder."""
+    """Create a clean project with this repository's rules; returns its folder."""
     shutil.copy(ROOT / "super_linter.sh", tmp_path)
     rules = (ROOT / "pyproject.toml").read_text()
     assert rules.count("\npackages = [") == 1  # mypy's
@@ -30,29 +30,29 @@ def lint(project, *flags, path=None):
     )
 
 
-def test_nothing_to_rework(project):
+def test_clean_project_passes(project):
     done = lint(project)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "files to rework" not in done.stdout
 
 
-def test_names_the_files_and_repairs_what_can_be(project):
+def test_linter_lists_files_to_rework_and_fix_repairs_them(project):
     (project / "untidy.py").write_text('"""Untidy."""\n\nimport os\nx = [1,2]\n')
     (project / "types.sh").write_text("#!/bin/bash\necho $1\n")
     (project / "good.py").write_text('"""Good no more."""\n\nx: int = "one"\n')
     done = lint(project)
     assert done.returncode == 1
-    listed = done.stdout.split("files to rework")[1].splitlines()[1:]
-    assert [line.split()[0] for line in listed] == ["good.py", "types.sh", "untidy.py"]
+    rework = done.stdout.split("files to rework")[1].splitlines()[1:]
+    assert [line.split()[0] for line in rework] == ["good.py", "types.sh", "untidy.py"]
 
     repaired = lint(project, "--fix")
-    assert repaired.returncode == 1  # what only a person can mend is left
+    assert repaired.returncode == 1  # some problems need a person
     assert (project / "untidy.py").read_text() == '"""Untidy."""\n\nx = [1, 2]\n'
-    listed = repaired.stdout.split("files to rework")[1].splitlines()[1:]
-    assert [line.split()[0] for line in listed] == ["good.py", "types.sh"]
+    rework = repaired.stdout.split("files to rework")[1].splitlines()[1:]
+    assert [line.split()[0] for line in rework] == ["good.py", "types.sh"]
 
 
-def test_file_that_is_no_python(project):
+def test_invalid_python_is_listed_and_not_changed(project):
     (project / "broken.py").write_text("def f(:\n")
     done = lint(project, "--fix")
     assert done.returncode == 1
@@ -60,15 +60,15 @@ def test_file_that_is_no_python(project):
     assert (project / "broken.py").read_text() == "def f(:\n"
 
 
-def test_tool_that_is_missing(project, tmp_path):
-    only = tmp_path / "bin"
-    only.mkdir()
+def test_missing_tool_is_an_error(project, tmp_path):
+    programs = tmp_path / "bin"
+    programs.mkdir()
     for name in ("bash", "dirname", "env"):
-        (only / name).symlink_to(shutil.which(name))
-    done = lint(project, path=str(only))
+        (programs / name).symlink_to(shutil.which(name))
+    done = lint(project, path=str(programs))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: ruff is missing; run: pip install -r requirements-dev.txt\n"
 
 
-def test_flag_that_it_does_not_know(project):
+def test_unknown_flag_is_an_error(project):
     assert lint(project, "--repair").returncode == 2

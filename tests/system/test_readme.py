@@ -1,4 +1,4 @@
-"""Every command in the documentation is run by a test, or by hand; its flags, terms and numbers are there."""
+"""Every documented command is run by a test or by hand; documented flags, terms and numbers exist."""
 
 import json
 import os
@@ -28,26 +28,24 @@ CONTRACT = "test_readme.py::test_contracts_training_and_evaluation_commands_run_
 WANDB = "test_wandb.py::test_run_and_its_files_are_uploaded_and_can_be_evaluated_from_there"
 STOPPED = "test_spawn_tmux.py::test_stop_saves_and_leaves_no_process_and_resubmit_resumes"
 SLURM = "test_spawn_slurm.py::test_study_is_one_array_and_is_not_started_twice"
-RECIPES = "test_spawner.py::test_task_file_fits_its_environments"
+RECIPES = "test_spawner.py::test_task_file_is_valid_for_its_environments"
 STUDY = "python spawner.py --config tasks"
 MUJOCO = f"{STUDY}/train_mujoco_ppo.yaml"
 TRAINING = "python main.py --task=train"
 EVALUATION = "python main.py --task=eval"
-# How a command begins → the test that runs it.
+# The start of a command → the test that runs it.
 RUN_BY = {
     # README, training
     "make train": "test_readme.py::test_make_train",
     "mpiexec -n 2 python main.py": "test_readme.py::test_first_training_command",
     "mpiexec -n 3 python main.py": CONTRACT,
     f"{TRAINING} --algo=bc": "test_demos.py::test_imitation_agent_is_evaluated_without_demonstrations",
-    f"{TRAINING} --algo=airl": "test_imitation.py::test_reward_that_airl_learned_teaches_another_policy",
-    f"{TRAINING} --algo=ppo": "test_imitation.py::test_reward_that_airl_learned_teaches_another_policy",
+    f"{TRAINING} --algo=airl": "test_imitation.py::test_new_policy_trains_on_the_reward_that_airl_learned",
+    f"{TRAINING} --algo=ppo": "test_imitation.py::test_new_policy_trains_on_the_reward_that_airl_learned",
     f"{TRAINING} --algo=dagger": "test_imitation.py::test_any_checkpoint_can_be_the_expert",
     f"{TRAINING} --resume": "test_resuming.py::test_killed_and_resumed_run_ends_with_the_same_bits",
-    "PYTHONPATH=. python main.py": "test_extending.py::test_environment",
-    "milozero --task=train": (
-        "test_install.py::test_installed_package_trains_and_its_agent_acts_in_a_program_of_the_users"
-    ),
+    "PYTHONPATH=. python main.py": "test_extending.py::test_documented_environment_trains_and_records_a_video",
+    "milozero --task=train": ("test_install.py::test_installed_package_trains_and_its_agent_works_in_a_user_program"),
     "exec mpiexec": "test_slurm.py::test_job_stops_with_a_checkpoint_and_the_next_one_resumes",
     # studies
     f"{MUJOCO} --env_bundle mujoco_small": "test_readme.py::test_first_study_command",
@@ -70,13 +68,13 @@ RUN_BY = {
     "wandb leet": "test_wandb_faults.py::test_offline_run_can_be_viewed_in_the_terminal",
     "python main.py --task=report": "test_report_in_browser.py::test_report_of_real_runs",
     "python main.py --task=demos": "test_demos.py::test_shipped_demonstrations_are_summarized",
-    "python main.py --task=list_envs": "test_suites.py::test_list_of_one_suite",
+    "python main.py --task=list_envs": "test_suites.py::test_list_envs_shows_one_suite",
     # installation, development
     "./setup_env_baobab.sh": "test_cluster_setup.py::test_environment_on_a_cluster",
     "./setup_env.sh": f"{BY_HAND}: make train and make test run it",
     "python -m venv venv": f"{BY_HAND}: setup_env.sh does the same",
     "source venv/bin/activate": f"{BY_HAND}: setup_env.sh does the same",
-    "source .venv/bin/activate": f"{BY_HAND}: it changes the shell alone",
+    "source .venv/bin/activate": f"{BY_HAND}: only changes the shell",
     "pip install": f"{BY_HAND}: setup_env.sh does the same",
     "conda": f"{BY_HAND}: needs conda",
     "git clone": f"{BY_HAND}: needs the network",
@@ -84,7 +82,7 @@ RUN_BY = {
     "sudo": f"{BY_HAND}: needs root",
     "docker": f"{BY_HAND}: tests/container.sh, without Docker's daemon",
     "apptainer": f"{BY_HAND}: needs Apptainer",
-    "./super_linter.sh": "test_linter.py::test_names_the_files_and_repairs_what_can_be",
+    "./super_linter.sh": "test_linter.py::test_linter_lists_files_to_rework_and_fix_repairs_them",
     "make test": f"{BY_HAND}: this is it",
     "make mutants": f"{BY_HAND}: half an hour",
     ".venv/bin/python -m pytest": f"{BY_HAND}: this is it",
@@ -93,21 +91,21 @@ RUN_BY = {
 
 
 def test_every_command_of_the_documentation_is_run_by_a_test():
-    shown = [command for page in readme.PAGES for command in readme.commands(page)]
-    for command in shown:
+    commands = [command for page in readme.PAGES for command in readme.commands(page)]
+    for command in commands:
         runners = [test for start, test in RUN_BY.items() if command.startswith(start)]
         assert runners, f"no test runs: {command}"
         for runner in runners:
             if not runner.startswith(BY_HAND):
                 file, name = runner.split("::")
-                (found,) = (path for path in (ROOT / "tests").rglob(file) if f"def {name}(" in path.read_text())
-                assert found, runner
-    idle = [start for start in RUN_BY if not any(command.startswith(start) for command in shown)]
-    assert not idle, "no page shows these"
+                (path,) = (path for path in (ROOT / "tests").rglob(file) if f"def {name}(" in path.read_text())
+                assert path, runner
+    unused = [start for start in RUN_BY if not any(command.startswith(start) for command in commands)]
+    assert not unused, "no page shows these"
 
 
 @pytest.mark.parametrize("page", readme.PAGES, ids=lambda path: path.name)
-def test_flags_that_the_documentation_shows_are_there(page):
+def test_documented_flags_exist(page):
     for command in readme.commands(page):
         for program in ("main.py", "spawner.py"):
             _, named, rest = command.partition(f"python {program} ")
@@ -122,7 +120,7 @@ def test_flags_that_the_documentation_shows_are_there(page):
             read_flags(build_parser(program, "", "", groups), words)
 
 
-def test_flags_and_metrics_of_the_glossary_are_there():
+def test_flags_and_metrics_of_the_glossary_exist():
     known = all_settings_names()
     known |= {name for cls in spawner.GROUPS.values() for name in declared_settings(cls)}
     metrics = set().union(*(get_metrics(algo) for algo in AGENTS))
@@ -166,7 +164,7 @@ def environment():
 
 
 def run(command, timeout=200):
-    """Run a command to its end, with all that it starts; returns what it printed."""
+    """Run a command and its child processes until they exit; returns the output."""
     how = {"cwd": ROOT, "env": environment(), "text": True, "start_new_session": True}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how) as process:
         try:
@@ -179,7 +177,7 @@ def run(command, timeout=200):
 
 
 def test_make_train(tmp_path):
-    """Fewer steps, its data elsewhere, and the environment that the test runs in: nothing is installed."""
+    """With fewer steps, a temporary data folder and this environment: nothing is installed."""
     printed = run(["make", "-o", "setup", "train", "STEPS=8192", f"DATA={tmp_path}"])
     for kind in ("learning curve", "video"):
         path = re.search(rf"^{kind}:\s+(.*)$", printed, flags=re.MULTILINE)[1]
@@ -204,7 +202,7 @@ def test_first_study_command(tmp_path):
 
 
 def test_contracts_training_and_evaluation_commands_run_as_written(tmp_path):
-    """From the documentation: the docker part and comments aside, the project's name and the times shortened."""
+    """As documented, except for the docker part, comments, the project's name and shorter times."""
     train = readme.command("mpiexec -n 3 python main.py", "--execution_time=4-00:00:00", "--execution_time=0:25")
     assert "--num_demos=16" in train
     environment = os.environ | {
@@ -214,7 +212,7 @@ def test_contracts_training_and_evaluation_commands_run_as_written(tmp_path):
         "WANDB_API_KEY": "",
         "DISPLAY": "",
     }
-    for path in ROOT.iterdir():  # the commands' relative paths, in a folder of the test's own
+    for path in ROOT.iterdir():  # so that the commands' relative paths work in the test's folder
         if path.name not in (".git", "data", ".venv"):
             (tmp_path / path.name).symlink_to(path)
     (tmp_path / "data").mkdir()

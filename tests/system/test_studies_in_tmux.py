@@ -69,10 +69,10 @@ def test_two_studies_share_the_cores(studies):
     while True:
         time.sleep(0.05)
         before, other, after = (studies.states(name) for name in ("a", "b", "a"))
-        # Reading the states takes a moment: a job that ran before and after the other study's, ran meanwhile.
-        at_once = [job for job in after if before[job] == after[job] == "running"]
-        at_once += [job for job in other if other[job] == "running"]
-        assert len(at_once) <= 1
+        # Reading states takes time: a job that runs before and after the other study is read also runs in between.
+        running = [job for job in after if before[job] == after[job] == "running"]
+        running += [job for job in other if other[job] == "running"]
+        assert len(running) <= 1
         states = [*other.values(), *after.values()]
         if not {"pending", "running"} & set(states):
             break
@@ -81,7 +81,7 @@ def test_two_studies_share_the_cores(studies):
 
 
 def test_contracts_example_runs_as_written(studies, tmp_path):
-    """From docs/studies.md, with a docker that runs the command here, shorter, and the user's own names filled in."""
+    """The command of docs/studies.md with names filled in, shorter runs, and a fake docker that runs it here."""
     words = readme.command("python spawner.py --config tasks/train_mujoco_ppo.yaml --env_bundle debug", "", "")
     for name, value in (("BASE_URL", "http://127.0.0.1:9"), ("API_KEY", "VERYSECRET"), ("ENTITY", "me")):
         words[words.index(f"[YOUR_WANDB_{name}]")] = value
@@ -123,7 +123,7 @@ def test_conda_environment_is_activated(studies, tmp_path):
 
 
 def test_wandb_is_upgraded_before_jobs_start(studies):
-    """Without an index, pip takes the installed version for the newest."""
+    """Without an index, pip treats the installed version as the newest."""
     task = studies.task("num_iters: 1\n")
     output = studies.run(task, "--wandb_upgrade", "--num_workers=1", PIP_NO_INDEX="1")
     assert output.splitlines()[0] == "upgrading wandb"
@@ -134,14 +134,14 @@ def test_wandb_is_upgraded_before_jobs_start(studies):
 
 
 def test_sessions_of_other_studies_and_of_the_user_are_left_alone(studies):
-    """Two folders, two names that are the same to tmux, and a session of the user."""
+    """Two data folders, two study names that are equal for tmux, and a session of the user."""
     tmux(studies, "new-session", "-d", "-s", "a_b", "cat")
     task = studies.task(ENDLESS)
-    elsewhere = f"--data_dir={studies.folder}/o"
+    other_data = f"--data_dir={studies.folder}/o"
     flags = ("--num_workers=1", "--env_bundle=InvertedPendulum")
     studies.run(task, "--prefix=a_b", *flags)
     studies.run(task, "--prefix=a.b", *flags)
-    assert "attach -t =a_b-4" in studies.run(task, "--prefix=a.b", *flags, elsewhere)
+    assert "attach -t =a_b-4" in studies.run(task, "--prefix=a.b", *flags, other_data)
     sessions = tmux(studies, "list-sessions", "-F", "#{session_name}").split()
     assert sorted(sessions) == ["a_b", "a_b-2", "a_b-3", "a_b-4"]
     studies.run("--stop=a.b")
@@ -149,7 +149,7 @@ def test_sessions_of_other_studies_and_of_the_user_are_left_alone(studies):
     sessions = tmux(studies, "list-sessions", "-F", "#{session_name}").split()
     assert sorted(sessions) == ["a_b", "a_b-2", "a_b-4"]
     studies.run("--stop=a_b")
-    studies.run("--stop=a.b", elsewhere)
+    studies.run("--stop=a.b", other_data)
     assert tmux(studies, "list-sessions", "-F", "#{session_name}").split() == ["a_b"]
 
 

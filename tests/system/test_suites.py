@@ -1,4 +1,4 @@
-"""Every suite of environments as a user meets it: train, evaluate, film."""
+"""Train, evaluate and record a video on more tasks of each environment suite."""
 
 import pytest
 
@@ -15,11 +15,11 @@ IDS = {
 @pytest.mark.renders
 @pytest.mark.parametrize(("env_id", "shorter"), sorted(IDS.items()))
 def test_task_trains_and_evaluates_with_a_video(in_process, tmp_path, env_id, shorter):
-    """Those that tests/cli/test_suites.py does not have."""
+    """The tasks that tests/cli/test_suites.py does not cover."""
     train_and_film(in_process, tmp_path, env_id, shorter)
 
 
-def test_pictures_that_need_no_opengl_do_without(milozero, tmp_path):
+def test_opensim_videos_need_no_opengl(milozero, tmp_path):
     assert milozero(*SHORT, "--env_id=OsimArm2D", "--env_kwargs=frame_skip=10").returncode == 0
     path = f"--model_path={tmp_path}/data/checkpoints/x"
     result = milozero("--task=eval", path, "--num_trajs=1", "--record", env={"MUJOCO_GL": "nothing", "DISPLAY": ""})

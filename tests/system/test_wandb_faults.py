@@ -1,4 +1,4 @@
-"""The real Weights & Biases client if its server or the client fails; each test takes seconds to minutes."""
+"""Runs with the real Weights & Biases client while it or its server fails; each test takes seconds to minutes."""
 
 import json
 import os

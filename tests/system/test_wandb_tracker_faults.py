@@ -1,4 +1,4 @@
-"""The tracker with the real client and a server that fails."""
+"""The W&B tracker with the real client and a failing server."""
 
 import time
 
@@ -17,9 +17,9 @@ def test_failing_server_never_blocks(own_server, tmp_path, caplog, monkeypatch, 
         monkeypatch.setattr(tracking, name, 3.0)
     own_server.fault = "" if late else fault
     tracker = make_tracker(tmp_path)
-    give_up = time.monotonic() + 20
+    deadline = time.monotonic() + 20
     while late and not own_server.runs:
-        assert time.monotonic() < give_up
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     own_server.fault = fault
     began = time.monotonic()
