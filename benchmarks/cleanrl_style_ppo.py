@@ -75,9 +75,9 @@ def train(env_id: str, num_envs: int, iterations: int) -> float:
             obs[t], dones[t] = next_obs, next_done
             with torch.no_grad():
                 actions[t], log_probs[t], _, values[t] = agent(next_obs)
-            found, reward, terminated, truncated, _ = envs.step(actions[t].numpy())
+            new_obs, reward, terminated, truncated, _ = envs.step(actions[t].numpy())
             rewards[t] = torch.as_tensor(reward)
-            next_obs = torch.tensor(found, dtype=torch.float32)
+            next_obs = torch.tensor(new_obs, dtype=torch.float32)
             next_done = torch.tensor(terminated | truncated, dtype=torch.float32)
         with torch.no_grad():
             next_value, trace = agent.value(next_obs).squeeze(1), torch.zeros(num_envs)

@@ -73,13 +73,13 @@ class Experts:
 
     def __init__(self, data: Path, steps: int, limit: str) -> None:
         self.data, self.steps, self.limit = data, steps, limit
-        self.found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        self.experts: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         self.tried: dict[str, dict[int, float]] = {env_id: {} for env_id in WANTED}
         self._lock = threading.Lock()
 
     def train(self, env_id: str, seed: int) -> None:
         """Train a seed unless the environment has an expert; if the seed is one, save its episodes."""
-        if env_id in self.found:
+        if env_id in self.experts:
             return
         required, steps = WANTED[env_id][0], self.steps or WANTED[env_id][1]
         name = f"expert.{env_id}.seed{seed:02}"
@@ -95,7 +95,7 @@ class Experts:
         with self._lock:
             self.tried[env_id][seed] = mean
             print(f"{env_id}, seed {seed}: {mean}", flush=True)
-            if mean < max(required, self.found.get(env_id, {}).get("return_mean", required)):
+            if mean < max(required, self.experts.get(env_id, {}).get("return_mean", required)):
                 return
             folder = DEMOS / env_id
             shutil.rmtree(folder, ignore_errors=True)
@@ -104,15 +104,15 @@ class Experts:
                 shutil.copy(episode, folder)
             with (self.data / "logs" / name / "progress.csv").open() as file:
                 done = int(list(csv.DictReader(file))[-1]["timesteps"])
-            self.found[env_id] = {"seed": seed, "steps": done, "return_mean": mean}
+            self.experts[env_id] = {"seed": seed, "steps": done, "return_mean": mean}
             self.write()
 
     def write(self) -> None:
         """Save the experts found and the returns of the other seeds."""
-        for env_id, row in self.found.items():
+        for env_id, row in self.experts.items():
             if values := self.tried[env_id]:
                 row["others"] = [value for seed, value in sorted(values.items()) if seed != row["seed"]]
-        RESULTS.write_text(json.dumps(dict(sorted(self.found.items())), indent=1) + "\n")
+        RESULTS.write_text(json.dumps(dict(sorted(self.experts.items())), indent=1) + "\n")
 
 
 def main() -> None:
@@ -132,12 +132,12 @@ def main() -> None:
         if error := each.exception():
             print(f"a run failed: {error}", flush=True)
     experts.write()
-    found = experts.found
+    rows = experts.experts
     lines = [
         "| environment | mean return of 16 episodes | PPO's seed | steps | other seeds tried |",
         "|---|---|---|---|---|",
     ]
-    for env_id, row in sorted(found.items()):
+    for env_id, row in sorted(rows.items()):
         others = ", ".join(f"{value:,.0f}" for value in row["others"]) or "–"
         lines.append(f"| {env_id} | {row['return_mean']:,.1f} | {row['seed']} | {row['steps']:,} | {others} |")
     page = DEMOS / "README.md"

@@ -100,17 +100,17 @@ def main() -> int:
     parser.add_argument("--against", type=Path, help="compare with this JSON file; exit code 1 if they differ")
     options = parser.parse_args()
     before = json.loads(options.against.read_text()) if options.against else {}
-    found, changed = {}, []
+    results, changed = {}, []
     with tempfile.TemporaryDirectory() as folder:
         for name in RUNS:
-            found[name] = train(options.checkout, Path(folder), name)
-            same = "" if not before else "missing" if name not in before else "equal"
-            if same == "equal" and before[name] != found[name]:
-                same = "DIFFERENT"
-            changed += [name] if same in ("missing", "DIFFERENT") else []
-            print(f"{name:26} {found[name]['agent']}  {found[name]['progress']}  {same}", flush=True)
+            results[name] = train(options.checkout, Path(folder), name)
+            verdict = "" if not before else "missing" if name not in before else "equal"
+            if verdict == "equal" and before[name] != results[name]:
+                verdict = "DIFFERENT"
+            changed += [name] if verdict in ("missing", "DIFFERENT") else []
+            print(f"{name:26} {results[name]['agent']}  {results[name]['progress']}  {verdict}", flush=True)
     if options.out:
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
+        options.out.write_text(json.dumps(results, indent=1) + "\n")
     return 1 if changed else 0
 
 

@@ -76,18 +76,18 @@ def milozero(steps: int, batch_size: int, epochs: int) -> float:
     return (int(last["timesteps"]) - int(first["timesteps"])) / (float(last["seconds"]) - float(first["seconds"]))
 
 
-def table(found: dict[str, dict[str, list[float]]]) -> str:
+def table(speeds: dict[str, dict[str, list[float]]]) -> str:
     """Return the medians, and the ratio within each repeat, as a Markdown table."""
     lines = [
         "| steps, minibatch, epochs | MiloZero, steps/s | `imitation`, steps/s | ratio (of each repeat) | wanted |",
         "|---|---|---|---|---|",
     ]
-    for settings, wanted in SETTINGS.items():
-        ours, theirs = (found[str(settings)][who] for who in ("milozero", "imitation"))
+    for settings, target in SETTINGS.items():
+        ours, theirs = (speeds[str(settings)][who] for who in ("milozero", "imitation"))
         ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
         each = ", ".join(f"{ratio:.1f}" for ratio in ratios)
         numbers = (f"{statistics.median(of):,.0f}" for of in (ours, theirs))
-        cells = (", ".join(map(str, settings)), *numbers, f"{statistics.median(ratios):.1f} ({each})", f"≥ {wanted}")
+        cells = (", ".join(map(str, settings)), *numbers, f"{statistics.median(ratios):.1f} ({each})", f"≥ {target}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     install()
-    found: dict[str, dict[str, list[float]]] = {str(s): {"milozero": [], "imitation": []} for s in SETTINGS}
+    speeds: dict[str, dict[str, list[float]]] = {str(s): {"milozero": [], "imitation": []} for s in SETTINGS}
     with tempfile.TemporaryDirectory() as folder:
         demos = Path(folder, "demos.npz")
         episodes = read_demos(str(DEMOS), 0)
@@ -110,11 +110,11 @@ def main() -> None:
         np.savez(demos, **fields)
         for _ in track(range(options.repeats), "measuring"):
             for settings in SETTINGS:
-                found[str(settings)]["milozero"].append(milozero(*settings))
-                found[str(settings)]["imitation"].append(library(demos, *settings))
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-    print(table(found))
-    PAGE.write_text(TABLE.sub(lambda _: table(found), PAGE.read_text()))
+                speeds[str(settings)]["milozero"].append(milozero(*settings))
+                speeds[str(settings)]["imitation"].append(library(demos, *settings))
+    RESULTS.write_text(json.dumps(speeds, indent=1) + "\n")
+    print(table(speeds))
+    PAGE.write_text(TABLE.sub(lambda _: table(speeds), PAGE.read_text()))
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class SelectAndLog:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Log the start of a test, to identify it if it hangs or crashes the process."""
-        print(json.dumps(["began", nodeid, 0.0]), file=self.log)
+        print(json.dumps(["started", nodeid, 0.0]), file=self.log)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Log the outcome of a test's setup, call or teardown."""
@@ -163,7 +163,7 @@ class Server:
         answer = self.answer()
         nothing_collected = 5
         outcome = {None: "timeout", 0: "survived", nothing_collected: "survived"}.get(answer["code"], "killed")
-        involved = [test for event, test, _ in answer["events"] if event in ("failed", "began")]
+        involved = [test for event, test, _ in answer["events"] if event in ("failed", "started")]
         return outcome, (involved or [""])[-1], answer
 
     def close(self) -> None:

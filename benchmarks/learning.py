@@ -101,8 +101,8 @@ def recipe(env_id: str, changed: Sequence[str] = ()) -> dict[str, Any]:
         UserError: If main.py does not accept a change.
     """
     settings = parse(build_flags(env_id, changed))
-    kept = sorted(settings.explicit & immutable_names(settings))
-    return {name: settings.flat()[name] for name in kept} | {"num_timesteps": TASKS[env_id].steps}
+    names = sorted(settings.explicit & immutable_names(settings))
+    return {name: settings.flat()[name] for name in names} | {"num_timesteps": TASKS[env_id].steps}
 
 
 @functools.cache
@@ -245,17 +245,17 @@ def plot(rows: Sequence[Row]) -> None:
     from matplotlib import pyplot as plt
 
     plotted = [row for row in rows if row["curve"]]
-    shown = [env_id for env_id in TASKS if any(row["env_id"] == env_id for row in plotted)]
-    if not shown:
+    env_ids = [env_id for env_id in TASKS if any(row["env_id"] == env_id for row in plotted)]
+    if not env_ids:
         return
-    columns = min(4, len(shown))
-    lines = math.ceil(len(shown) / columns)
+    columns = min(4, len(env_ids))
+    lines = math.ceil(len(env_ids) / columns)
     figure, panels = plt.subplots(
         lines, columns, figsize=(3.2 * columns, 2.5 * lines), squeeze=False, layout="constrained"
     )
-    for axes in panels.flat[len(shown) :]:
+    for axes in panels.flat[len(env_ids) :]:
         axes.axis("off")
-    for axes, env_id in zip(panels.flat, shown, strict=False):
+    for axes, env_id in zip(panels.flat, env_ids, strict=False):
         curves = [np.array(row["curve"]).T for row in plotted if row["env_id"] == env_id]
         for steps, returns in curves:
             axes.plot(steps / MILLION, returns, color="C0", linewidth=0.7, alpha=0.4)

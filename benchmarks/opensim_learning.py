@@ -55,10 +55,10 @@ def measure(folder: Path) -> dict[str, Any]:
     agent = make_agent(
         settings, env, env.observation_space.shape[0], AgentContext(Comm(), seed=settings.common.seed or 0)
     )
-    found = {"before": performance(agent, env)}
+    result = {"before": performance(agent, env)}
     checkpoint.restore_agent(agent, content["agent"])
-    found["after"] = performance(agent, env)
-    return found | {"steps": content["counters"]["timesteps"], "seconds": round(content["counters"]["seconds"])}
+    result["after"] = performance(agent, env)
+    return result | {"steps": content["counters"]["timesteps"], "seconds": round(content["counters"]["seconds"])}
 
 
 def performance(agent: Any, env: Any) -> dict[str, float]:
@@ -75,10 +75,10 @@ def performance(agent: Any, env: Any) -> dict[str, float]:
         lengths.append(len(episode))
         last.append(distances[-1])
         throughout.append(statistics.fmean(distances))
-    found = {"return": statistics.fmean(returns), "length": statistics.fmean(lengths)}
+    result = {"return": statistics.fmean(returns), "length": statistics.fmean(lengths)}
     if not math.isnan(last[0]):
-        found |= {"distance_at_end_m": statistics.fmean(last), "distance_throughout_m": statistics.fmean(throughout)}
-    return {key: round(value, 4) for key, value in found.items()}
+        result |= {"distance_at_end_m": statistics.fmean(last), "distance_throughout_m": statistics.fmean(throughout)}
+    return {key: round(value, 4) for key, value in result.items()}
 
 
 def curve(logs: Path) -> list[dict[str, float]]:
@@ -102,11 +102,11 @@ def draw(results: dict[str, Any]) -> None:
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     panels = figure.subplots(1, len(results), squeeze=False)[0]
-    for axes, (name, found) in zip(panels, results.items(), strict=True):
-        steps = [point["steps"] for point in found["curve"]]
-        axes.plot(steps, [point["return"] for point in found["curve"]], label="training episodes (sampled actions)")
-        ends = [found[when]["return"] for when in ("before", "after")]
-        axes.plot([0, found["steps"]], ends, "o", label="first and last policy (deterministic)")
+    for axes, (name, result) in zip(panels, results.items(), strict=True):
+        steps = [point["steps"] for point in result["curve"]]
+        axes.plot(steps, [point["return"] for point in result["curve"]], label="training episodes (sampled actions)")
+        returns = [result[when]["return"] for when in ("before", "after")]
+        axes.plot([0, result["steps"]], returns, "o", label="first and last policy (deterministic)")
         axes.set(xlabel="environment steps", ylabel="episode return", title=TASKS[name])
         axes.grid(alpha=0.3)
         axes.legend(loc="lower right", frameon=False)
@@ -126,9 +126,9 @@ def main() -> None:
             continue
         date = time.strftime("%Y-%m-%d")
         folder = train(name, options.data_dir.absolute())
-        found = measure(folder)
+        result = measure(folder)
         logs = options.data_dir / "logs" / folder.name
-        results[name] = {"commit": git_sha(), "date": date, "task": TASKS[name], **found, "curve": curve(logs)}
+        results[name] = {"commit": git_sha(), "date": date, "task": TASKS[name], **result, "curve": curve(logs)}
         write_bytes(RESULTS, (json.dumps(results, indent=2) + "\n").encode())
         print(json.dumps({key: results[name][key] for key in ("before", "after", "steps", "seconds")}, indent=2))
     draw(results)

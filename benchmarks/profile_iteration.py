@@ -41,9 +41,9 @@ class Stopwatch:
             try:
                 return function(*args, **kwargs)
             finally:
-                took = time.perf_counter() - started
-                self.seconds[part] += took - self._inside.pop()
-                self._inside[-1] += took
+                elapsed = time.perf_counter() - started
+                self.seconds[part] += elapsed - self._inside.pop()
+                self._inside[-1] += elapsed
 
         setattr(owner, name, timed)
 

@@ -114,14 +114,14 @@ def together(env_id: str, way: str, workers: int) -> float:
 
 def compare(env_id: str, repeats: int) -> dict[str, dict[str, float]]:
     """Return median steps per second and ratios, for one worker and for one worker on every core."""
-    found = {}
+    results = {}
     for workers in (1, len(os.sched_getaffinity(0))):
         rows = [{way: together(env_id, way, workers) for way in WAYS} for _ in range(repeats)]
         medians = {way: statistics.median(row[way] for row in rows) for way in WAYS}
         medians["rollout / envpool"] = statistics.median(row["rollout"] / row["envpool"] for row in rows)
         medians["halves / rollout"] = statistics.median(row["halves"] / row["rollout"] for row in rows)
-        found[f"{workers} worker(s)"] = medians
-    return found
+        results[f"{workers} worker(s)"] = medians
+    return results
 
 
 def main() -> None:
@@ -135,10 +135,10 @@ def main() -> None:
     if args.way:
         print(measure(args.envs[0], args.way))
         return
-    found = {env_id: compare(env_id, args.repeats) for env_id in args.envs}
+    results = {env_id: compare(env_id, args.repeats) for env_id in args.envs}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "rollout.json").write_text(json.dumps(found, indent=2) + "\n")
-    for env_id, rows in found.items():
+    (RESULTS / "rollout.json").write_text(json.dumps(results, indent=2) + "\n")
+    for env_id, rows in results.items():
         for workers, medians in rows.items():
             speeds = ", ".join(f"{way} {medians[way]:,.0f}" for way in WAYS)
             ratios = ", ".join(f"{name} {value:.2f}" for name, value in medians.items() if "/" in name)

@@ -200,24 +200,24 @@ def measure_model(args: argparse.Namespace) -> tuple[Model, dict[str, float]]:
         a rollout for several numbers of environments.
     """
     this = [sys.executable, str(Path(__file__)), f"--env_id={args.env_id}"]
-    found = json.loads(_run([*this, "--worker"]).splitlines()[-1])
+    measured = json.loads(_run([*this, "--worker"]).splitlines()[-1])
     latency, bandwidth = fit_network(json.loads(_run(["mpiexec", "-n", "2", *this, "--all_reduce"]).splitlines()[-1]))
-    a, b = fit_minibatch({int(size): seconds for size, seconds in found["minibatches"].items()})
+    a, b = fit_minibatch({int(size): seconds for size, seconds in measured["minibatches"].items()})
     model = Model(
-        step=found["step"],
-        rollout_deviation=found["rollout_deviation"],
+        step=measured["step"],
+        rollout_deviation=measured["rollout_deviation"],
         minibatch=a,
         row=b,
-        minibatch_deviation=found["minibatch_deviation"],
+        minibatch_deviation=measured["minibatch_deviation"],
         operator=OPERATOR,
         latency=latency,
         bandwidth=bandwidth,
         far_latency=args.latency_us * 1e-6,
         far_bandwidth=args.bandwidth_gbs * 1e9,
         cores=args.cores,
-        parameters=found["parameters"],
+        parameters=measured["parameters"],
     )
-    return model, found["step_of_num_envs"]
+    return model, measured["step_of_num_envs"]
 
 
 def scale(args: argparse.Namespace) -> None:
@@ -274,9 +274,9 @@ def learn(env_id: str, workers: int, batch_size: int, seed: int, steps: float) -
         flags += [f"--env_id={env_id}", f"--num_timesteps={steps}", f"--seed={seed}", f"--data_dir={folder}"]
         flags += ["--uuid=x", "--eval_frequency=0", "--eval_episodes=50"]
         printed = _run([sys.executable, "main.py", "--task=train", *flags])
-    found = re.search(r"evaluation return: last (\S+),", printed)
-    assert found, printed
-    return float(found[1])
+    match = re.search(r"evaluation return: last (\S+),", printed)
+    assert match, printed
+    return float(match[1])
 
 
 def study_learning(args: argparse.Namespace) -> None:
@@ -285,14 +285,14 @@ def study_learning(args: argparse.Namespace) -> None:
     One run per core. Saved results are kept, so that an interrupted study resumes.
     """
     path = RESULTS / "scaling_learning.json"
-    found: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+    results: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
 
     def run(seed: int, workers: int, batch_size: int) -> None:
         name = f"{args.env_id}, {args.steps:g} steps, {workers} worker(s), batch_size {batch_size}"
-        returns = found.setdefault(name, {})
+        returns = results.setdefault(name, {})
         if str(seed) not in returns:
             returns[str(seed)] = learn(args.env_id, workers, batch_size, seed, args.steps)
-            path.write_text(json.dumps(found, indent=2) + "\n")
+            path.write_text(json.dumps(results, indent=2) + "\n")
         print(f"{workers} worker(s), batch_size {batch_size}, seed {seed}: {returns[str(seed)]:.0f}", flush=True)
 
     RESULTS.mkdir(exist_ok=True)

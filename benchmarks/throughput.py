@@ -132,19 +132,19 @@ def compare(env_ids: list[str], repeats: int, iterations: int) -> dict[str, Any]
     """Measure all cases alternately; return environment → case → list of steps per second."""
     from rich.progress import Progress
 
-    found: dict[str, dict[str, list[float]]] = {e: {name: [] for name in cases(iterations)} for e in env_ids}
+    speeds: dict[str, dict[str, list[float]]] = {e: {name: [] for name in cases(iterations)} for e in env_ids}
     with Progress() as progress:
         task = progress.add_task("measuring", total=repeats * len(env_ids) * len(cases(iterations)))
         for _ in range(repeats):
             for env_id in env_ids:
                 for name, measure in cases(iterations).items():
                     progress.update(task, description=f"{env_id}: {name}")
-                    found[env_id][name].append(measure(env_id))
+                    speeds[env_id][name].append(measure(env_id))
                     progress.advance(task)
-    return found
+    return speeds
 
 
-def ratios(found: dict[str, list[float]]) -> dict[str, float]:
+def ratios(speeds: dict[str, list[float]]) -> dict[str, float]:
     """Return the main ratios: the median over repeats of the ratio within each repeat."""
     pairs = {
         "1 worker / SB3's better": ("MiloZero, 1 worker", ("SB3, 8 envs", "SB3, 1 env")),
@@ -155,7 +155,7 @@ def ratios(found: dict[str, list[float]]) -> dict[str, float]:
     }
     result = {}
     for name, (above, below) in pairs.items():
-        rows = zip(found[above], *(found[case] for case in below), strict=True)
+        rows = zip(speeds[above], *(speeds[case] for case in below), strict=True)
         result[name] = statistics.median(row[0] / max(row[1:]) for row in rows)
     return result
 
@@ -184,7 +184,7 @@ def verdict(name: str, env_id: str, value: float) -> str:
     return f"{value:.2f} ({'at most' if most else 'at least'} {bound:g}: {'reached' if reached else 'MISSED'})"
 
 
-def report(found: dict[str, dict[str, list[float]]], extra: dict[str, dict[str, float]], folder: Path) -> None:
+def report(speeds: dict[str, dict[str, list[float]]], extra: dict[str, dict[str, float]], folder: Path) -> None:
     """Print the tables; save throughput.json and throughput.png."""
     from matplotlib.figure import Figure
     from rich.console import Console
@@ -192,12 +192,12 @@ def report(found: dict[str, dict[str, list[float]]], extra: dict[str, dict[str, 
 
     folder.mkdir(exist_ok=True)
     content: dict[str, Any] = {
-        e: {"steps_per_second": rows, "ratios": ratios(rows), "costs": extra.get(e, {})} for e, rows in found.items()
+        e: {"steps_per_second": rows, "ratios": ratios(rows), "costs": extra.get(e, {})} for e, rows in speeds.items()
     }
     (folder / "throughput.json").write_text(json.dumps(content, indent=2) + "\n")
     console = Console()
-    figure = Figure(figsize=(9, 2.6 * len(found)), layout="constrained")
-    for axes, (env_id, rows) in zip(figure.subplots(len(found), squeeze=False)[:, 0], found.items(), strict=True):
+    figure = Figure(figsize=(9, 2.6 * len(speeds)), layout="constrained")
+    for axes, (env_id, rows) in zip(figure.subplots(len(speeds), squeeze=False)[:, 0], speeds.items(), strict=True):
         table = Table("steps per second", "median", "min", "max", title=env_id)
         medians = {name: statistics.median(values) for name, values in rows.items()}
         for name, values in rows.items():
@@ -233,8 +233,8 @@ def main() -> None:
         for env_id in args.envs:
             profile(env_id)
     else:
-        found = compare(args.envs, args.repeats, args.iterations)
-        report(found, {args.envs[0]: costs(args.envs[0])}, RESULTS)
+        speeds = compare(args.envs, args.repeats, args.iterations)
+        report(speeds, {args.envs[0]: costs(args.envs[0])}, RESULTS)
 
 
 if __name__ == "__main__":

@@ -40,11 +40,11 @@ def run(seed: int, steps: int, workers: int, flags: list[str], variables: dict[s
         command = [*launcher, sys.executable, str(ROOT / "main.py"), "--task=train", "--env_id=Hopper"]
         command += ["--compile", f"--seed={seed}", f"--num_timesteps={steps}", f"--data_dir={data}", "--uuid=run"]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-        began = time.monotonic()
+        started = time.monotonic()
         subprocess.run(
             [*command, "--eval_frequency=0", *flags], env=clean | variables, check=True, capture_output=True
         )
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - started
         with Path(data, "logs/run/progress.csv").open() as file:
             rows = list(csv.DictReader(file))
     first, last = rows[WARM_UP - 1], rows[-1]
@@ -58,11 +58,11 @@ def table(runs: list[dict[str, Any]]) -> str:
         "| workers | W&B | steps/s | of the speed without | seconds more, the whole command |",
         "|---|---|---|---|---|",
     ]
-    found = {(row["workers"], row["turn"], row["kind"]): row for row in runs}
+    by_key = {(row["workers"], row["turn"], row["kind"]): row for row in runs}
     for workers in sorted({row["workers"] for row in runs}):
-        whole = [turn for n, turn, kind in found if n == workers and kind == KINDS[-1]]
-        for kind in KINDS if whole else ():
-            pairs = [(found[workers, turn, kind], found[workers, turn, "without"]) for turn in whole]
+        complete = [turn for n, turn, kind in by_key if n == workers and kind == KINDS[-1]]
+        for kind in KINDS if complete else ():
+            pairs = [(by_key[workers, turn, kind], by_key[workers, turn, "without"]) for turn in complete]
             ratios = [a["steps_per_second"] / b["steps_per_second"] for a, b in pairs]
             more = statistics.median(a["seconds"] - b["seconds"] for a, b in pairs)
             low, high = f"{min(ratios):.1%}", f"{max(ratios):.1%}"

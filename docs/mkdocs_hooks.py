@@ -40,8 +40,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def on_page_content(content: str, **_: Any) -> str:
     """Draw the formulas."""
 
-    def draw(found: re.Match[str]) -> str:
-        display = "block" if found[2] == "[" else "inline"
-        return convert(html.unescape(found[3]), display=display)
+    def draw(match: re.Match[str]) -> str:
+        display = "block" if match[2] == "[" else "inline"
+        return convert(html.unescape(match[3]), display=display)
 
     return FORMULA.sub(draw, content)
