@@ -64,7 +64,7 @@ def test_run_that_raises_restores_handlers_lock_and_log(milozero, tmp_path, monk
 
 
 def test_wakeup_descriptor_of_the_caller_is_restored(milozero):
-    """asyncio has one, and would not receive signals anymore."""
+    """Otherwise asyncio, which sets one, would no longer receive signals."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.setblocking(False)
@@ -91,7 +91,7 @@ def test_run_can_be_resumed_by_the_process_that_started_it(milozero, tmp_path):
 
 
 def test_time_limit_counts_from_the_call(milozero, tmp_path, monkeypatch):
-    monkeypatch.setattr(main, "START_TIME", time.monotonic() - 1e6)  # of the process
+    monkeypatch.setattr(main, "START_TIME", time.monotonic() - 1e6)  # when the process started
     result = milozero(*TRAIN, "--uuid=run", "--num_iters=2", "--execution_time=01:00:00")
     assert "finished: num_iters=2 reached" in result.stdout
 

@@ -86,7 +86,7 @@ def test_study_with_the_name_of_another_is_an_error(studies):
     one = (studies.task("num_iters: 1\n"), "--prefix=x", "--num_workers=1", "--no-deploy_now")
     studies.run(*one)
     script = studies.files("x") / "x.InvertedPendulum-v5.seed00.sh"
-    words = shlex.split(re.search("main.py (.*)", script.read_text())[1])  # as the script does, in this process
+    words = shlex.split(re.search("main.py (.*)", script.read_text())[1])  # run the script's command in this process
     assert programs.call(main.main, ROOT, words, studies.env).returncode == 0
     assert "1 written, 1 already finished" in studies.run(*one)
     before = script.read_bytes()

@@ -3,7 +3,7 @@
 import pytest
 
 from milozero.environments.opensim.suite import TASKS as OPENSIM
-from tests.support.suites import SHORT, train_and_film
+from tests.support.suites import SHORT, train_and_record
 
 SUITES = [
     ("CartPole-v1", ""),
@@ -16,7 +16,7 @@ SUITES = [
 @pytest.mark.parametrize(("env_id", "shorter"), SUITES)
 def test_every_suite_trains_and_evaluates_with_a_video(milozero, tmp_path, env_id, shorter):
     """One task per suite; tests/system/test_suites.py covers more."""
-    train_and_film(milozero, tmp_path, env_id, shorter)
+    train_and_record(milozero, tmp_path, env_id, shorter)
 
 
 def test_order_of_env_kwargs_does_not_matter_when_resuming(milozero):

@@ -3,7 +3,7 @@
 import pytest
 
 from milozero.environments.pool import has_task
-from tests.support.simulator_parity import CASES, check, check_that_it_differs
+from tests.support.simulator_parity import CASES, check, check_differs
 
 
 @pytest.mark.parametrize(("env_id", "options"), [c for c in CASES if not c.id.startswith("dmc:")])
@@ -30,7 +30,7 @@ def test_training_and_evaluation_simulate_the_same_task(env_id, options):
 )
 def test_differences_are_found(env_id, options, monkeypatch):
     """Without our EnvPool options, or with a slightly different one, the comparison fails."""
-    check_that_it_differs(env_id, options, monkeypatch)
+    check_differs(env_id, options, monkeypatch)
 
 
 @pytest.mark.skipif(not has_task("Hopper-v5"), reason="EnvPool is not installed")
@@ -43,5 +43,5 @@ def test_cases_include_every_task_that_envpool_steps():
     assert {"Acrobot-v1", "CartPole-v0", "CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0"} <= ids
     assert "Pendulum-v1" not in ids
     assert len([env_id for env_id in ids if env_id.startswith("dmc:")]) == 39
-    fallen = {case.values[0] for case in CASES if case.values[1]}
-    assert {f"{name}-v{n}" for name in ("Ant", "Hopper", "Humanoid", "Walker2d") for n in (3, 4, 5)} == fallen
+    lying = {case.values[0] for case in CASES if case.values[1]}
+    assert {f"{name}-v{n}" for name in ("Ant", "Hopper", "Humanoid", "Walker2d") for n in (3, 4, 5)} == lying

@@ -62,11 +62,11 @@ def test_changed_file_is_uploaded_again(own_server, tmp_path, monkeypatch):
 @pytest.mark.alone
 def test_slow_server_gets_everything_without_blocking(own_server, tmp_path, caplog):
     own_server.slow = 0.3
-    began = time.monotonic()
+    start = time.monotonic()
     tracker = make_tracker(tmp_path)
     for step in range(100):
         tracker.log({"x": float(step)}, step)
-    assert time.monotonic() - began < 0.2
+    assert time.monotonic() - start < 0.2
     finish(tracker)
     assert own_server.runs["me", "p", "abcd1234"].rows("x") == list(range(100))
     assert logged(caplog) == []
@@ -124,12 +124,12 @@ def test_importing_the_tracker_does_not_import_the_client():
 def test_close_returns_immediately_and_wait_ends_after_its_timeout(own_server, tmp_path, caplog, capsys):
     own_server.slow = 1.0
     tracker = make_tracker(tmp_path)
-    began = time.monotonic()
+    start = time.monotonic()
     tracker.close()
-    assert time.monotonic() - began < 0.1
+    assert time.monotonic() - start < 0.1
     with log_to_terminal():
         tracker.wait(0.5)
-    assert 0.4 < time.monotonic() - began < 2.0
+    assert 0.4 < time.monotonic() - start < 2.0
     join(tracker)
     (line,) = logged(caplog)
     assert "timed out; the run was not created; progress.csv has all metrics" in line
@@ -141,10 +141,10 @@ def test_close_returns_immediately_and_wait_ends_after_its_timeout(own_server, t
 def test_wait_can_be_interrupted(own_server, tmp_path):
     own_server.fault = "silent"
     tracker = make_tracker(tmp_path)
-    began = time.monotonic()
+    start = time.monotonic()
     tracker.close()
-    tracker.wait(interrupted=lambda: time.monotonic() - began > 0.5)
-    assert time.monotonic() - began < 2.0
+    tracker.wait(interrupted=lambda: time.monotonic() - start > 0.5)
+    assert time.monotonic() - start < 2.0
     join(tracker)
 
 

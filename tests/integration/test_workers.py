@@ -54,7 +54,7 @@ def test_worker_that_raises_ends_the_job_within_ten_seconds_with_its_traceback(m
 
 
 def test_non_finite_reward_is_reported_and_keeps_the_checkpoint(milozero, tmp_path):
-    flags = ("--env_id=tests.support.user_envs:Unfinite-v0", "--num_iters=50", "--save_frequency=1", "--uuid=nan")
+    flags = ("--env_id=tests.support.user_envs:NonFinite-v0", "--num_iters=50", "--save_frequency=1", "--uuid=nan")
     result = milozero(*PENDULUM, *flags, "--rollout_len=64", "--batch_size=64")
     assert result.returncode == 1
     assert "NaN or infinite reward" in result.stderr
@@ -66,14 +66,14 @@ def test_non_finite_reward_is_reported_and_keeps_the_checkpoint(milozero, tmp_pa
 
 def test_infinite_observation_on_one_of_two_workers_ends_both_and_keeps_the_checkpoint(milozero, tmp_path):
     flags = (
-        "--env_id=tests.support.user_envs:UnfiniteOnOne-v0",
+        "--env_id=tests.support.user_envs:NonFiniteOnOne-v0",
         "--num_iters=50",
         "--save_frequency=1",
         "--uuid=inf",
     )
     result = milozero(*PENDULUM, *flags, "--rollout_len=64", "--batch_size=64", workers=2, timeout=60)
     assert result.returncode == 1
-    assert "tests.support.user_envs:UnfiniteOnOne-v0" in result.stderr
+    assert "tests.support.user_envs:NonFiniteOnOne-v0" in result.stderr
     assert "worker 1: the environment returned a NaN or infinite observation (environment" in result.stderr
     assert result.stderr.count("error:") == 1
     counters = checkpoint.load(tmp_path / "data/checkpoints/inf/last.pt")["counters"]

@@ -94,5 +94,5 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def is_one_line(message: str) -> bool:
-    """Return whether any terminal shows the message on one (if long) line."""
+    """Return whether a message is a single printable line of limited length."""
     return message.isprintable() and len(message) <= MAX_MESSAGE_CHARS + 10

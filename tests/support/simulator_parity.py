@@ -18,15 +18,15 @@ from milozero.environments.pool import EnvPoolVector, has_task, import_envpool
 STEPS = 205  # past the time limits of 50, 100 and 200
 SEEDS = [3, 4, 5, 6]
 UNUSED = {"Reacher": 2, "Pusher": 4}  # numbers that gymnasium draws for the target or the object, and discards
-TOUCHING = {"Ant", "HalfCheetah", "Hopper", "Humanoid", "HumanoidStandup", "Pusher", "Walker2d"} | {
+WITH_CONTACTS = {"Ant", "HalfCheetah", "Hopper", "Humanoid", "HumanoidStandup", "Pusher", "Walker2d"} | {
     f"dmc:{domain}"
     for domain in ("cheetah", "dog", "hopper", "humanoid", "humanoid_CMU", "manipulator", "quadruped", "walker")
 }
-LONG = {"HalfCheetah", "Swimmer", "HumanoidStandup"}  # episodes last 1000 steps, like dm_control's
+FIXED_LENGTH = {"HalfCheetah", "Swimmer", "HumanoidStandup"}  # episodes last 1000 steps, like dm_control's
 
 # Tolerances, relative to the largest value of an observed number or to the reward, or absolute if those are below 1.
 # EnvPool's rewards are float32.
-OBSERVATION, REWARD = 1e-4, 1e-5
+OBS_TOLERANCE, REWARD_TOLERANCE = 1e-4, 1e-5
 # The solver's 50 iterations do not converge on these tasks, and some of gymnasium's own steps diverge as far if
 # velocities are perturbed by 1e-6. These tolerances hold for 99 % of the steps.
 UNCONVERGED = {"Humanoid": (1e-2, 2e-3), "HumanoidStandup": (1e-2, 2e-3)}
@@ -36,7 +36,7 @@ CHAOTIC = {"dmc:dog": 25, "dmc:humanoid": 60, "dmc:humanoid_CMU": 60}
 LENGTHS = {"CartPole-v1": 505, "dmc:humanoid-run_pure_state": STEPS}  # a time limit of 500; the full state
 
 
-class Draws(StdRandom):
+class EnvPoolRandom(StdRandom):
     """EnvPool's random stream, to replace gymnasium's.
 
     Args:
@@ -67,7 +67,7 @@ class Draws(StdRandom):
         return self._normals.pop()
 
 
-class Evaluated:
+class EvaluationEnv:
     """An evaluation environment that starts in EnvPool's initial state and can adopt its later states."""
 
     def __init__(self, env_id, seed, options):
@@ -79,25 +79,25 @@ class Evaluated:
             self._physics = bare._env.physics
             self._data = self._physics.data
         else:
-            bare.np_random = Draws(seed, UNUSED.get(name_of(env_id), 0))
+            bare.np_random = EnvPoolRandom(seed, UNUSED.get(base_name(env_id), 0))
             self._data = getattr(bare, "data", None)
-        self.touched = 0  # number of steps that end with a contact
-        self._over = False
+        self.num_contacts = 0  # number of steps that end with a contact
+        self._done = False
 
     def reset(self):
-        self._over = False
+        self._done = False
         return self._env.reset()[0]
 
     def step(self, action):
         """Step, or reset after the end of an episode, as a vector environment does."""
-        if self._over:
+        if self._done:
             return self.reset(), 0.0, False, False
         row = self._env.step(action)[:4]
-        self._over = row[2] or row[3]
-        self.touched += self._data is not None and self._data.ncon > 0
+        self._done = row[2] or row[3]
+        self.num_contacts += self._data is not None and self._data.ncon > 0
         return row
 
-    def follow(self, own, theirs):
+    def adopt_state(self, env_obs, pool_obs):
         """Adopt the positions and velocities in EnvPool's observation, if observations contain them.
 
         Only dm_control recomputes derived quantities. In gymnasium and EnvPool, they are those at the start of the
@@ -107,14 +107,14 @@ class Evaluated:
             return
         nq, state = len(self._data.qpos), np.concatenate([self._data.qpos, self._data.qvel])
         for hidden in range(min(3, nq)):  # the position on the floor
-            if np.array_equal(own[: len(state) - hidden], state[hidden:]):
-                self._data.qpos[hidden:] = theirs[: nq - hidden]
-                self._data.qvel[:] = theirs[nq - hidden : len(state) - hidden]
+            if np.array_equal(env_obs[: len(state) - hidden], state[hidden:]):
+                self._data.qpos[hidden:] = pool_obs[: nq - hidden]
+                self._data.qvel[:] = pool_obs[nq - hidden : len(state) - hidden]
                 if self._physics is not None:
                     self._physics.forward()
 
 
-def name_of(env_id):
+def base_name(env_id):
     return env_id.rpartition("-")[0]
 
 
@@ -141,7 +141,7 @@ class Policy:
     """
 
     def __init__(self, env_id, space):
-        self._pumps = environments.find_suite(env_id) is registry.get_suite("gymnasium")
+        self._is_classic = environments.find_suite(env_id) is registry.get_suite("gymnasium")
         self._space = space
         self._rng = np.random.default_rng(1)
         self._steps = 0
@@ -157,26 +157,26 @@ class Policy:
         if self._steps % 10 == 0:
             self._held = drawn
         self._steps += 1
-        forward = obs[3, -1] > 0 if self._pumps else self._held[3] > 0
+        forward = obs[3, -1] > 0 if self._is_classic else self._held[3] > 0
         return np.stack([drawn[0], self._held[1], np.zeros_like(drawn[2]), np.where(forward, high, low)])[: len(obs)]
 
 
-def play(env_id, options, steps, seeds):
+def run_both(env_id, options, steps, seeds):
     """Return both sides' observations (2, T+1, N, O), rewards and ends (2, T, N), and the evaluation environments."""
     vector = environments.make_vector_env(env_id, len(seeds))
     assert isinstance(vector._env, EnvPoolVector)
     vector._env._options |= options
-    evaluated = [Evaluated(env_id, seed, options) for seed in seeds]
+    evaluated = [EvaluationEnv(env_id, seed, options) for seed in seeds]
     policy = Policy(env_id, vector.action_space)
     obs = [[vector.reset(seeds).copy()], [np.array([env.reset() for env in evaluated])]]
     rewards, ends = [[], []], [[], []]
     for _ in range(steps):
         actions = policy(obs[0][-1]).astype(vector.action_dtype)
-        theirs = [array.copy() for array in vector.step(actions)]
-        own = list(map(np.array, zip(*map(Evaluated.step, evaluated, actions), strict=True)))
-        for env, mine, pools in zip(evaluated, own[0], theirs[0], strict=True):
-            env.follow(mine, pools)
-        for side, (after, reward, terminated, truncated) in enumerate((theirs, own)):
+        pool_step = [array.copy() for array in vector.step(actions)]
+        env_step = list(map(np.array, zip(*map(EvaluationEnv.step, evaluated, actions), strict=True)))
+        for env, env_obs, pool_obs in zip(evaluated, env_step[0], pool_step[0], strict=True):
+            env.adopt_state(env_obs, pool_obs)
+        for side, (after, reward, terminated, truncated) in enumerate((pool_step, env_step)):
             obs[side].append(after)
             rewards[side].append(reward)
             ends[side].append(terminated + 2 * truncated)
@@ -192,10 +192,10 @@ def steps_apart(values, scale):
 
 def compare(env_id, options, steps=STEPS):
     """Return whether both simulate the same task, their differences, whether an episode ended, and contact counts."""
-    name = name_of(env_id)
+    name = base_name(env_id)
     steps = LENGTHS.get(env_id, CHAOTIC.get(name, steps))
     rows = 1 if name == "dmc:dog" else 2 if env_id.startswith("dmc:") else 4  # dm_control's models load slowly
-    obs, rewards, ends, evaluated = play(env_id, options, steps, SEEDS[:rows])
+    obs, rewards, ends, evaluated = run_both(env_id, options, steps, SEEDS[:rows])
     share = 0.99 if name in UNCONVERGED else 1.0
     largest = (
         np.quantile(steps_apart(obs, np.abs(obs[1]).max(axis=(0, 1))), share),
@@ -208,21 +208,21 @@ def compare(env_id, options, steps=STEPS):
         "rewards": largest[1],
         "other ends": (ends[0] != ends[1]).sum(),
     }
-    limits = UNCONVERGED.get(name, (OBSERVATION, REWARD))
+    limits = UNCONVERGED.get(name, (OBS_TOLERANCE, REWARD_TOLERANCE))
     same = starts < 1e-7 and largest[0] < limits[0] and largest[1] < limits[1] and not differences["other ends"]
-    return same, differences, bool(ends.any()), [env.touched for env in evaluated]
+    return same, differences, bool(ends.any()), [env.num_contacts for env in evaluated]
 
 
 def check(env_id, options):
     """Fail unless both simulate the same task, and contacts and ends of episodes occur where expected."""
-    same, differences, ended, touched = compare(env_id, options)
+    same, differences, ended, num_contacts = compare(env_id, options)
     print(env_id, options, differences)
     assert same, differences
-    assert all(touched) if name_of(env_id) in TOUCHING else not any(touched)
-    assert ended != (name_of(env_id) in LONG or env_id.startswith("dmc:") or bool(options))
+    assert all(num_contacts) if base_name(env_id) in WITH_CONTACTS else not any(num_contacts)
+    assert ended != (base_name(env_id) in FIXED_LENGTH or env_id.startswith("dmc:") or bool(options))
 
 
-def check_that_it_differs(env_id, options, monkeypatch):
+def check_differs(env_id, options, monkeypatch):
     """Fail if no difference is found although `options` replace the settings that make both equal."""
     monkeypatch.setitem(mujoco.ENVPOOL_OPTIONS, env_id, options)
     monkeypatch.setattr(registered, "ENVPOOL_MISMATCHES", {})

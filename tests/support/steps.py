@@ -11,7 +11,7 @@ BOX = spaces.Box(-1.0, 1.0, (2,))
 
 
 def rollout(seed=0, terminated=()):
-    """Return a random rollout with padding steps after terminations, and rewards that no policy may learn from."""
+    """Return a random rollout with padding steps after terminations, and large rewards that imitation must ignore."""
     rng = np.random.default_rng(seed)
     done = np.zeros((T, N), bool)
     mask = np.ones((T, N), bool)

@@ -1,4 +1,4 @@
-"""Train, evaluate and film an environment: the same checks for every suite."""
+"""Train, evaluate and record a video of an environment: the same checks for every suite."""
 
 import csv
 
@@ -11,7 +11,7 @@ SHORT = (
 )
 
 
-def train_and_film(milozero, tmp_path, env_id, shorter):
+def train_and_record(milozero, tmp_path, env_id, shorter):
     """Train and evaluate on an environment with a video; check that something moves in the video.
 
     Args:

@@ -3,7 +3,7 @@
 import os
 import subprocess
 
-ENDLESS = "num_timesteps: 1e9\nsave_frequency: 5\n"  # of a task file
+ENDLESS = "num_timesteps: 1e9\nsave_frequency: 5\n"  # settings of a task file
 CORES = len(os.sched_getaffinity(0))
 
 

@@ -43,7 +43,7 @@ class Breaking(Bounded):
         return super().step(action)
 
 
-class Unfinite(Bounded):
+class NonFinite(Bounded):
     """Returns a NaN reward in its 100th step."""
 
     steps = 0
@@ -54,7 +54,7 @@ class Unfinite(Bounded):
         return obs, float("nan") if self.steps == 100 else reward, *rest
 
 
-class UnfiniteOnOne(Bounded):
+class NonFiniteOnOne(Bounded):
     """Returns an infinite observation in its 100th step, on rank 1 only."""
 
     steps = 0
@@ -106,5 +106,5 @@ SLOW_TRAINING = (
     "--eval_episodes=1",
 )
 
-for cls in (Bounded, Breaking, Unfinite, UnfiniteOnOne, Hanging, Forgetful, Slow):
+for cls in (Bounded, Breaking, NonFinite, NonFiniteOnOne, Hanging, Forgetful, Slow):
     gymnasium.register(f"{cls.__name__}-v0", cls, max_episode_steps=7 if cls is Bounded else None)

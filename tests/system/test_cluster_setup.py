@@ -96,7 +96,7 @@ def fails_with(done, *words):
 
 
 @pytest.mark.timeout(1200)
-def test_environment_on_a_cluster(tree, tmp_path):
+def test_script_installs_an_environment_on_a_cluster(tree, tmp_path):
     """Installs against the modules' MPI and checks two workers; a second run only checks."""
     venv = tmp_path / "venv"
     done = set_up(tree, venv, timeout=1100)
@@ -109,7 +109,7 @@ def test_environment_on_a_cluster(tree, tmp_path):
 
     python = venv / "bin" / "python"
     (mpi,) = (venv / "lib").glob("python3*/site-packages/mpi4py/MPI*.so")
-    assert mpi.name.startswith("MPI.cpython")  # built here; a wheel has one for each MPI implementation
+    assert mpi.name.startswith("MPI.cpython")  # built from source; wheels contain one module per MPI implementation
     assert not (venv / "bin" / "mpiexec").exists()
 
     environment = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -130,7 +130,7 @@ def test_environment_on_a_cluster(tree, tmp_path):
     assert "installing" not in again.stdout
     assert "\n2 workers, Open MPI v" in again.stdout
     assert (venv / "bin" / "python").lstat().st_ctime_ns == kept
-    shutil.rmtree(venv)  # gigabytes, which pytest would keep
+    shutil.rmtree(venv)  # pytest would keep these gigabytes
 
 
 def test_missing_module_is_an_error(tree, tmp_path):
@@ -150,7 +150,7 @@ def test_program_that_no_module_provides_is_an_error(tree, tmp_path, modules, mi
     assert fails_with(set_up(tree, tmp_path / "venv", modules=modules), f"there is no {missing}")
 
 
-def test_without_a_module_command(tree, tmp_path):
+def test_missing_module_command_is_reported(tree, tmp_path):
     done = set_up(tree, tmp_path / "venv", module=False)
     assert "there are no environment modules here" in done.stdout
     assert fails_with(done, "there is no python3")
@@ -166,7 +166,7 @@ def test_folder_that_the_script_has_not_created_is_kept(tree, tmp_path, name):
 
 @pytest.mark.parametrize("broken", ["venv", "pip"])
 def test_interrupted_installation_is_repeated(tree, tmp_path, broken):
-    """A partial installation neither counts as complete nor gets in the way of a new one."""
+    """A partial installation does not count as complete and does not prevent a new one."""
     venv = tmp_path / "venv"
     script(tree / broken / "bin" / "mpicc", "exit 0")
     script(

@@ -70,7 +70,7 @@ RUN_BY = {
     "python main.py --task=demos": "test_demos.py::test_shipped_demonstrations_are_summarized",
     "python main.py --task=list_envs": "test_suites.py::test_list_envs_shows_one_suite",
     # installation, development
-    "./setup_env_baobab.sh": "test_cluster_setup.py::test_environment_on_a_cluster",
+    "./setup_env_baobab.sh": "test_cluster_setup.py::test_script_installs_an_environment_on_a_cluster",
     "./setup_env.sh": f"{BY_HAND}: make train and make test run it",
     "python -m venv venv": f"{BY_HAND}: setup_env.sh does the same",
     "source venv/bin/activate": f"{BY_HAND}: setup_env.sh does the same",

@@ -57,7 +57,7 @@ def browser(tmp_path):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """The page of `write_study`, which no test changes."""
+    """The report of `write_study`; tests must not change it."""
     data = tmp_path_factory.mktemp("data")
     logs.write_study(data)
     command = [sys.executable, str(ROOT / "main.py"), "--task=report", "--study=w", f"--data_dir={data}"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.simulator_parity import CASES, check, check_that_it_differs
+from tests.support.simulator_parity import CASES, check, check_differs
 
 
 @pytest.mark.parametrize(("env_id", "options"), [case for case in CASES if case.id.startswith("dmc:")])
@@ -13,4 +13,4 @@ def test_training_and_evaluation_simulate_the_same_task(env_id, options):
 @pytest.mark.parametrize("env_id", ["dmc:finger-turn_easy", "dmc:cartpole-two_poles"])
 def test_differences_are_found(env_id, monkeypatch):
     """EnvPool simulates a different task for the ids that we leave to dm_control."""
-    check_that_it_differs(env_id, {}, monkeypatch)
+    check_differs(env_id, {}, monkeypatch)

@@ -3,7 +3,7 @@
 import pytest
 
 from milozero.environments.opensim.suite import TASKS as OPENSIM
-from tests.support.suites import SHORT, train_and_film
+from tests.support.suites import SHORT, train_and_record
 
 IDS = {
     **dict.fromkeys(("Hopper-v3", "Hopper-v4", "Humanoid-v5", "Pusher"), ""),
@@ -16,7 +16,7 @@ IDS = {
 @pytest.mark.parametrize(("env_id", "shorter"), sorted(IDS.items()))
 def test_task_trains_and_evaluates_with_a_video(in_process, tmp_path, env_id, shorter):
     """The tasks that tests/cli/test_suites.py does not cover."""
-    train_and_film(in_process, tmp_path, env_id, shorter)
+    train_and_record(in_process, tmp_path, env_id, shorter)
 
 
 def test_opensim_videos_need_no_opengl(milozero, tmp_path):

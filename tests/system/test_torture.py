@@ -24,7 +24,7 @@ from tests.support.one_run import FOR_EVER, QUICK, SLOW, iterations, status, wai
         *((algo, 2, "a worker", 1) for algo in sorted(AGENTS) if algo != "ppo"),
     ],
 )
-def test_killed_run_ends_like_one_that_was_not_killed(algo, workers, how, each):
+def test_killed_and_resumed_run_equals_an_uninterrupted_one(algo, workers, how, each):
     seed = random.SystemRandom().randrange(10**6)
     print(f"moments from seed {seed}")  # shown on failure
     row = torture.torture(
@@ -40,9 +40,9 @@ def test_suspended_worker_is_named_and_the_job_ends(started, tmp_path, victim):
     wait_for(lambda: len(iterations(tmp_path)) >= 2)
     pid = next(p for p in torture.find_workers(tmp_path / "data") if rank_of(p) == victim)
     os.kill(pid, signal.SIGSTOP)
-    began = time.monotonic()
+    start = time.monotonic()
     _, stderr = process.communicate(timeout=60)
-    assert 9 < time.monotonic() - began < 40
+    assert 9 < time.monotonic() - start < 40
     assert process.returncode != 0
     assert re.search(rf"error: iteration \d+ has not ended after \d+ s: worker {victim} is not answering", stderr)
     assert not torture.find_workers(tmp_path / "data")

@@ -70,10 +70,10 @@ def test_signal_ends_the_wait_for_the_server_only(server, started, tmp_path):
     for line in process.stdout:
         if line.startswith("waiting for Weights & Biases"):
             break
-    began = time.monotonic()
+    start = time.monotonic()
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=60)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - start < 5
     assert process.returncode == 0
     assert "timed out; " in stderr
     assert (tmp_path / "data/logs/some.seed00/learning_curve.png").exists()

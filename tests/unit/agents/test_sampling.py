@@ -167,10 +167,10 @@ def test_each_action_depends_on_its_own_observation_and_noise(kind, request):
 
 
 def test_random_streams_are_independent():
-    """The reference implementations use these streams too, and would not notice if two of them were equal."""
+    """The reference implementations use the same streams, so they cannot detect that two streams are equal."""
     streams = list(itertools.product((0, 1), Purpose, (0, 1, 2), (0, 1)))
     drawn = [make_rng(*stream).standard_normal(2000) for stream in streams]
     assert len({numbers[0] for numbers in drawn}) == len({make_seed(*stream) for stream in streams}) == len(streams)
     correlated = np.corrcoef(drawn)[np.triu_indices(len(streams), 1)]
-    assert np.abs(correlated).max() < 5.5 / 2000**0.5  # of 3486 pairs, 4 deviations are to be expected
+    assert np.abs(correlated).max() < 5.5 / 2000**0.5  # expect 4 deviations among 3486 pairs
     assert make_rng(3, Purpose.NOISE, 1).random() == make_rng(3, Purpose.NOISE, 1).random()

@@ -134,7 +134,7 @@ def test_first_observation_outside_its_space_is_rejected(first, message, monkeyp
 
 
 def test_dictionary_observation_is_flattened_in_the_order_of_its_space():
-    space = spaces.Dict({"b": BOX, "a": spaces.Discrete(3)})  # which sorts by name
+    space = spaces.Dict({"b": BOX, "a": spaces.Discrete(3)})  # sorted by name
     made = _make_fake_env(space, CHOICE, {"b": np.array([0.5, -0.5]), "a": 1})
     env = gymnasium.wrappers.FlattenObservation(made)
     np.testing.assert_array_equal(env.reset()[0], [0, 1, 0, 0.5, -0.5])

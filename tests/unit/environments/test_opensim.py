@@ -106,7 +106,7 @@ def test_map_marks_the_end_of_the_path():
     env = make_unwrapped("OsimL2Run-v0")
     env.reset(seed=0)
     figure, dots = stick_figure.StickFigure(env.simulator, 3.0, {}), []
-    for x, y in ((0.0, 0.0), (5.0, 0.0), (0.0, 5.0)):  # forward is up on the map, leftward to the left
+    for x, y in ((0.0, 0.0), (5.0, 0.0), (0.0, 5.0)):  # forward is up on the map
         frame = figure.draw((0.0, 0.8), "", [], ([(0.0, 0.0), (1.0, 1.0), (x, y)], []))
         dots.append(find_center(stick_figure.POSITION_COLOR, frame))
     quarter = stick_figure.MAP_SIZE_PX / 4
@@ -195,7 +195,7 @@ def test_unphysical_speeds_truncate_with_the_last_valid_observation(env_id):
         model.coordinates[coordinate].setSpeedValue(model.state, 1e6)
     started = time.process_time()
     obs, reward, terminated, truncated, info = env.step(np.zeros(env.action_space.shape))
-    assert time.process_time() - started < 5.0  # on a slow machine
+    assert time.process_time() - started < 5.0  # even on a slow machine
     assert (terminated, truncated) == (False, True)
     assert info["simulation_failed"]
     assert reward == 0.0
@@ -222,7 +222,7 @@ def test_failure_during_frame_skip_keeps_the_earlier_rewards(monkeypatch):
     _, reward, _, truncated, info = env.step(np.zeros(6))
     assert truncated
     assert info["simulation_failed"] == "diverged"
-    assert 1.0 < reward < 2.0  # from two steps
+    assert 1.0 < reward < 2.0  # the sum of two steps
 
 
 def test_frame_skip_equals_repeated_actions():

@@ -144,7 +144,7 @@ def test_any_command_line_gives_settings_or_a_user_error(arguments):
 
 
 @pytest.mark.parametrize("arguments", [["--p_lrr", "0.5"], ["--p_lrr=0.5", "--seeed=1"]])
-def test_first_unknown_flag_is_named_and_not_what_follows_it(arguments):
+def test_error_names_the_first_unknown_flag_but_not_what_follows(arguments):
     with pytest.raises(UserError, match=r"^unknown argument '--p_lrr'.*--p_lr\b"):
         parse(arguments)
 

@@ -35,7 +35,7 @@ def test_section_of_the_environment_overrides_the_rest(write):
     config = write(FILE)
     ant, hopper = parse([config, "--env_id=Ant-v5"]), parse([config, "--env_id=Hopper"])
     assert (ant.agent.log_std_init, ant.agent.epochs, ant.train.num_envs) == (-1.0, 10, 32)
-    assert (hopper.agent.log_std_init, hopper.agent.epochs, hopper.train.num_envs) == (-0.5, 10, 16)  # of v5
+    assert (hopper.agent.log_std_init, hopper.agent.epochs, hopper.train.num_envs) == (-0.5, 10, 16)  # v5 section
     assert parse([config, "--env_id=Hopper-v4"]).agent.epochs == 5
     assert parse([config, "--env_id=Ant", "--log_std_init=0"]).agent.log_std_init == 0.0  # flags override sections
 
@@ -78,7 +78,7 @@ def test_resumed_run_gets_the_section_of_its_own_environment(write, tmp_path):
     assert parse([*again, "--resume"]).agent.log_std_init == -1.0
     assert parse([*again, "--resume=auto"]).agent.log_std_init == -1.0
     assert parse([*again]).agent.log_std_init == -0.5
-    assert parse([*again[:1], "--uuid=y", *again[2:], "--resume=auto"]).agent.log_std_init == -0.5  # there is none
+    assert parse([*again[:1], "--uuid=y", *again[2:], "--resume=auto"]).agent.log_std_init == -0.5  # no run to resume
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_percentage_is_the_final_score_over_the_expert_return_and_ablations_have
     }
 
 
-def test_without_ablations_there_are_no_columns_for_them(tmp_path):
+def test_ablation_columns_are_omitted_without_ablations(tmp_path):
     gail(tmp_path, "a", 1000.0)
     logs.log_run(tmp_path, "s.ppo", evaluations=[1.0, 2500.0], **EXPERT)
     head, rows = texts(tmp_path)
@@ -52,7 +52,7 @@ def test_without_ablations_there_are_no_columns_for_them(tmp_path):
     assert rows == {"gail": ["all", "2,000", "1,000", "50.0"], "ppo": ["all", "2,000", "2,500", "125.0"]}
 
 
-def test_runs_without_an_expert_and_experts_without_a_positive_return(tmp_path):
+def test_percentages_are_omitted_without_an_expert_or_a_positive_expert_return(tmp_path):
     logs.log_run(tmp_path, "s.ppo", evaluations=[1.0, 2.0])
     ppo = study(tmp_path)
     assert tables.imitation_table(score_rows(ppo)) is None

@@ -136,7 +136,7 @@ def test_worst_methods_are_gray_if_there_are_more_methods_than_styles(tmp_path):
     many = study(tmp_path)
     styles = page.choose_styles(many, scores.score_rows(many))
     gray = [label for label, style in styles.items() if style.color == GRAY]
-    assert gray == ["ppo gamma=0.5", "ppo gamma=0.7"]  # 0 and 20, whose scores are 0 and 0.2
+    assert gray == ["ppo gamma=0.5", "ppo gamma=0.7"]  # trials 0 and 20, with scores 0 and 0.2
     assert len(set(styles.values())) == len(STYLES) + 1
     assert "The 2 methods with the lowest final scores are gray." in html(tmp_path)
 

@@ -16,7 +16,7 @@ from milozero.reports import statistics
         (range(1, 30), 28.5),  # two of twenty-nine: at most a tenth
     ],
 )
-def test_final_score_is_the_mean_of_the_last_tenth_but_at_least_one(values, expected):
+def test_final_score_averages_the_last_tenth_but_at_least_one_value(values, expected):
     assert statistics.final_score(np.array(list(values), float)) == expected
 
 
@@ -33,7 +33,7 @@ def test_final_score_of_nothing_is_nan():
         ([0, 1, 2, 3, 4, 5, 6, 700], 3.5),
     ],
 )
-def test_interquartile_mean_by_hand(scores, expected):
+def test_interquartile_mean_equals_numbers_worked_by_hand(scores, expected):
     assert statistics.interquartile_mean(np.array(scores, float)) == pytest.approx(expected)
 
 
@@ -94,7 +94,7 @@ def test_curves_are_interpolated_where_all_seeds_have_data():
     np.testing.assert_allclose(values[1], 1 + (steps - 10) / 5)
 
 
-def test_curves_that_share_one_step_or_none():
+def test_curves_may_share_one_step_or_none():
     point = np.array([10.0]), np.array([4.0])
     line = np.array([0.0, 20.0]), np.array([0.0, 2.0])
     steps, values = statistics.interpolate_curves([point, line])

@@ -18,7 +18,7 @@ def site(tmp_path):
     return write
 
 
-def test_defaults_without_a_file(tmp_path, monkeypatch):
+def test_cluster_has_defaults_without_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert read_cluster("") == Cluster()
 

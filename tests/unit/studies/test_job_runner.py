@@ -196,14 +196,14 @@ def test_lock_folder_of_another_user_is_not_used(windows):
     assert windows.open("j", 1, "true").wait(10) == 1
 
 
-def test_reader_finds_a_windows_state_whole_while_it_changes(tmp_path):
+def test_reader_never_sees_a_partial_window_state(tmp_path):
     window = job_runner.JobRunner(tmp_path, "j", 1)
     assert window._lock_job()
     window._write_state("pending")
-    over = threading.Event()
+    stop = threading.Event()
 
     def change():
-        while not over.is_set():
+        while not stop.is_set():
             for state in ("running", "over", "pending"):
                 window._write_state(state)
 
@@ -213,5 +213,5 @@ def test_reader_finds_a_windows_state_whole_while_it_changes(tmp_path):
         for _ in range(3000):
             assert json.loads((tmp_path / "j.window").read_text())["pid"] == os.getpid()
     finally:
-        over.set()
+        stop.set()
         writer.join()

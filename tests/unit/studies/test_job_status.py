@@ -72,7 +72,7 @@ def test_launcher_overrides_the_files_of_an_active_job(study, monkeypatch):
         "milozero.studies.launchers.tmux.Tmux.active", lambda self, job_ids: dict.fromkeys(job_ids, "pending")
     )
     assert job_with(study, status={"state": "stopped"}).state == "pending"
-    assert job_with(study, status={"state": "finished", "timesteps": 1000}).state == "pending"  # and extended
+    assert job_with(study, status={"state": "finished", "timesteps": 1000}).state == "pending"  # extended
 
 
 def test_progress_is_read_from_the_rows_if_they_are_newer_than_the_status(study):
@@ -84,7 +84,7 @@ def test_progress_is_read_from_the_rows_if_they_are_newer_than_the_status(study)
     assert job.metrics == {"iteration": 4, "timesteps": 400, "return_mean": 1.5, "steps_per_second": 8}
 
 
-def test_last_row_of_a_long_file_and_half_a_row(tmp_path):
+def test_last_complete_row_of_a_long_file_is_read(tmp_path):
     path = tmp_path / "progress.csv"
     path.write_text("iteration,loss\n" + "".join(f"{i},{i / 2}\n" for i in range(20_000)) + "20000")
     assert read_last_values(path) == {"iteration": 19_999, "loss": 19_999 / 2}
@@ -97,13 +97,13 @@ def test_damaged_files_are_ignored(study):
     assert (job.state, job.metrics) == ("failed", {})
 
 
-def test_run_has_finished_if_it_is_as_long_as_the_settings_ask_for(study):
+def test_run_that_reached_its_configured_length_has_finished(study):
     job_with(study, status={"state": "finished", "timesteps": 1000, "iteration": 5})
     assert job_status.has_finished(study, "s.j", SETTINGS)
     assert not job_status.has_finished(study, "s.j", SETTINGS | {"num_timesteps": 2000})
 
 
-def test_run_whose_agent_has_converged_has_finished(study):
+def test_converged_run_has_finished(study):
     job_with(study, status={"state": "finished", "timesteps": 500, "iteration": 2, "learned": True})
     assert job_status.has_finished(study, "s.j", SETTINGS | {"num_timesteps": 2000})
 

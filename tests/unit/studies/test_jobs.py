@@ -85,7 +85,7 @@ def test_task_files_of_the_repository_are_valid(path, tmp_path):
 def test_every_args_method_gives_the_same_settings(task, tmp_path, monkeypatch, method, algo):
     monkeypatch.setattr(
         "milozero.evaluation.loading.load_expert", lambda settings, env, device: None
-    )  # there is none
+    )  # there is no file
     own = {
         "ppo": "gamma: 0.99",
         "bc": "bc_loss: mse",
@@ -257,7 +257,7 @@ def test_sweep_draws_each_combination_once_for_all_environments_and_seeds(choice
     study = build_study(choices, tmp_path, sweep=True, num_trials=6, num_seeds=2)
     jobs = build_jobs(study)
     assert len(jobs) == 6 * 2 * len(BUNDLES["debug"][1])
-    assert len(set(sampled(study))) == 6  # all there are
+    assert len(set(sampled(study))) == 6  # all combinations
     for trial in range(6):
         same = [j.settings.agent for j in jobs if f".trial{trial:03}." in j.name]
         assert len(same) == 4
