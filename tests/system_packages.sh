@@ -3,12 +3,12 @@
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C  # BUSY matches English messages
 BUSY="Could not get lock|is held by process|Unable to acquire|Unable to lock"
-PATIENCE_S=${PATIENCE_S:-600}  # how long to wait for another package manager's locks
+LOCK_TIMEOUT_S=${LOCK_TIMEOUT_S:-600}  # how long to wait for another package manager's locks
 POLL_S=${POLL_S:-5}
 
 # Run apt-get; if another package manager holds a lock, wait and retry.
 apt() {
-  local deadline=$((SECONDS + PATIENCE_S)) output
+  local deadline=$((SECONDS + LOCK_TIMEOUT_S)) output
   until output=$(apt-get -qq -o DPkg::Lock::Timeout=0 "$@" 2>&1); do
     if ! grep -qE "$BUSY" <<< "$output" || ((SECONDS >= deadline)); then
       echo "$output" >&2

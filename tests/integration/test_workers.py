@@ -17,7 +17,7 @@ from tests.support.first_gradient import CASES, first_gradients
 from tests.support.one_run import PENDULUM
 
 
-def test_two_workers_with_one_environment_each_have_the_gradient_of_one_with_two(tmp_path):
+def test_gradient_of_two_workers_equals_that_of_one_with_both_environments(tmp_path):
     path = tmp_path / "gradients.npz"
     program = [sys.executable, str(ROOT / "tests/support/first_gradient.py"), str(path)]
     environment = os.environ | programs.AS_ROOT | {"PYTHONPATH": str(ROOT)}
@@ -64,7 +64,7 @@ def test_non_finite_reward_is_reported_and_keeps_the_checkpoint(milozero, tmp_pa
     assert (tmp_path / "data/checkpoints/nan/last.pt").exists()
 
 
-def test_infinite_observation_on_one_of_two_workers_ends_both_and_keeps_the_checkpoint(milozero, tmp_path):
+def test_infinite_observation_on_one_worker_ends_all_and_keeps_the_checkpoint(milozero, tmp_path):
     flags = (
         "--env_id=tests.support.user_envs:NonFiniteOnOne-v0",
         "--num_iters=50",

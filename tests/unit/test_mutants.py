@@ -87,7 +87,7 @@ def test_larger_sample_extends_a_smaller_one_and_ignores_edits_elsewhere(mutatio
     assert [(m.line - 2, m.operator, m.after) for m in moved] == [(m.line, m.operator, m.after) for m in small]
 
 
-def test_sample_draws_from_each_package_in_proportion_to_the_root_of_its_size(mutations):
+def test_sample_weights_packages_by_the_root_of_their_size(mutations):
     sources = {f"helpers/{name}.py": CODE for name in "abcd"} | {"agents/a.py": CODE, "spawner.py": CODE}
     found = [mutations.package(mutant.file) for mutant in mutations.sample(sources, 12, seed=0)]
     assert {name: found.count(name) for name in found} == {"helpers": 6, "agents": 3, "programs": 3}

@@ -41,7 +41,7 @@ def test_script_waits_for_a_busy_package_manager(install):
 
 
 def test_package_manager_that_stays_busy_fails_after_a_while(install):
-    done, calls = install(busy=10**6, PATIENCE_S="0", CI="true")
+    done, calls = install(busy=10**6, LOCK_TIMEOUT_S="0", CI="true")
     assert done.returncode == 1
     assert LOCKED in done.stderr
     assert len(calls) == 1

@@ -28,7 +28,7 @@ def texts(tmp_path):
     return list(table.rows[0]), rows
 
 
-def test_percentage_is_the_final_score_over_the_expert_return_and_ablations_have_columns(tmp_path):
+def test_scores_are_percentages_of_the_expert_return_and_ablations_have_columns(tmp_path):
     for seed, score in enumerate((1800.0, 1900.0, 2000.0)):
         gail(tmp_path, f"a.seed{seed}", score, seed=seed, num_demos=4)
     gail(tmp_path, "shuffled", 300.0, num_demos=4, d_ablation="shuffled")
@@ -52,7 +52,7 @@ def test_ablation_columns_are_omitted_without_ablations(tmp_path):
     assert rows == {"gail": ["all", "2,000", "1,000", "50.0"], "ppo": ["all", "2,000", "2,500", "125.0"]}
 
 
-def test_percentages_are_omitted_without_an_expert_or_a_positive_expert_return(tmp_path):
+def test_percentages_require_a_positive_expert_return(tmp_path):
     logs.log_run(tmp_path, "s.ppo", evaluations=[1.0, 2.0])
     ppo = study(tmp_path)
     assert tables.imitation_table(score_rows(ppo)) is None

@@ -153,7 +153,7 @@ def test_second_window_of_a_job_exits(windows):
     (windows.folder / "go").touch()
 
 
-def test_stop_request_reaches_the_job_as_usr1_and_a_second_one_kills_all_its_processes(windows):
+def test_stop_request_sends_usr1_and_a_second_one_kills_all_processes(windows):
     script = """
     trap 'echo asked >>FOLDER/started' USR1
     setsid bash -c 'trap "" TERM; while true; do sleep 0.1; done' FOLDER-child &
