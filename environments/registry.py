@@ -6,7 +6,6 @@ To add a suite, add one module with the names of `milozero.environments.base.Sui
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 from collections.abc import Mapping
 from importlib import metadata
@@ -111,14 +110,17 @@ def make_vector_env(env_id: str, num_envs: int, kwargs: Mapping[str, Any] | None
     """
     from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-    from milozero.environments.vector import VectorEnv, check_first_obs  # imports gymnasium
+    from milozero.environments.vector import CopiedObservations, VectorEnv, check_first_obs  # imports gymnasium
 
     suite, env_kwargs = find_suite(env_id), dict(kwargs or {})
     single_env = make_env(env_id, None, kwargs)
     check_first_obs(env_id, single_env, bool(kwargs))
     env = suite.make_vector(env_id, num_envs, single_env, env_kwargs)
     if env is None:  # step the environments sequentially: parallelism comes from the workers
-        make = functools.partial(suite.make_env, env_id, None, env_kwargs)
+
+        def make() -> CopiedObservations:
+            return CopiedObservations(suite.make_env(env_id, None, env_kwargs))
+
         env = SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
     single_env.close()
     observation_space: Any = single_env.observation_space

@@ -77,6 +77,14 @@ def check_first_obs(env_id: str, env: gymnasium.Env[Any, Any], has_kwargs: bool)
         raise UserError(f"{env_id}: the first observation is not finite: {array}")
 
 
+class CopiedObservations(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """Copies each observation: a vector collects those of all environments, which may write them into one array."""
+
+    def observation(self, observation: Any) -> np.ndarray:
+        """Return a copy."""
+        return np.array(observation)
+
+
 class VectorEnv:
     """`num_envs` environments stepped together, each reset on the step after its episode ends.
 

@@ -36,7 +36,8 @@ def run_episode(
         NonFiniteError: if an observation, action or reward is NaN or infinite.
     """
     first, _ = env.reset(seed=seed)
-    obs, actions, rewards = [np.asarray(first)], list[Any](), list[float]()
+    # Copies: an environment may return the same array every time, or change the action it receives.
+    obs, actions, rewards = [np.array(first)], list[Any](), list[float]()
     done = False
     while not done:
         if callback is not None:
@@ -45,10 +46,11 @@ def run_episode(
         predicted = agent.predict(obs[-1])
         _check_finite("action", predicted, seed, len(actions))
         action = to_env_action(predicted, env.action_space)
+        kept_action = np.array(action)
         next_obs, reward, terminated, truncated, _ = env.step(action)
         _check_finite("reward", reward, seed, len(actions))
-        obs.append(np.asarray(next_obs))
-        actions.append(action)
+        obs.append(np.array(next_obs))
+        actions.append(kept_action)
         rewards.append(float(reward))
         done = terminated or truncated
     _check_finite("observation", obs[-1], seed, len(actions))

@@ -93,6 +93,26 @@ class Slow(Bounded):
         return super().step(action)
 
 
+class SameArray(Bounded):
+    """Observes the step, in one array that all instances write into, and zeroes the action it receives."""
+
+    state = np.zeros(2, np.float32)
+
+    def _obs(self):
+        return self.state
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state[:] = 0
+        return self.state, {}
+
+    def step(self, action):
+        _, reward, terminated, truncated, info = super().step(action)
+        self.state[:] = 10 - self.left
+        action *= 0
+        return self.state, reward, terminated, truncated, info
+
+
 # Small iterations of `Slow`, a sixth of a second each.
 SLOW_TRAINING = (
     "--task=train",
@@ -106,5 +126,5 @@ SLOW_TRAINING = (
     "--eval_episodes=1",
 )
 
-for cls in (Bounded, Breaking, Unfinite, UnfiniteOnOne, Hanging, Forgetful, Slow):
+for cls in (Bounded, Breaking, Unfinite, UnfiniteOnOne, Hanging, Forgetful, Slow, SameArray):
     gymnasium.register(f"{cls.__name__}-v0", cls, max_episode_steps=7 if cls is Bounded else None)

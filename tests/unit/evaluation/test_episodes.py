@@ -25,6 +25,14 @@ def test_agent_acts_on_each_observation_except_the_last():
     np.testing.assert_array_equal(seen, episode.obs[:-1])
 
 
+def test_episode_is_kept_if_the_environment_reuses_its_arrays():
+    agent = Still()
+    agent.predict = lambda obs: np.full(2, 0.5)
+    episode = run_episode(agent, user_envs.SameArray(), seed=0)
+    np.testing.assert_array_equal(episode.obs[:, 0], np.arange(11))
+    np.testing.assert_array_equal(episode.actions, np.full((10, 2), 0.5))
+
+
 @pytest.mark.parametrize(("part", "named"), [(0, "observation"), (1, "reward")])
 def test_non_finite_number_is_reported_with_its_step(part, named):
     env = user_envs.Bounded()
