@@ -19,9 +19,9 @@ from milozero.experiment.initializer import ExperimentInitializer
 from milozero.experiment.launch import Launch
 from milozero.experiment.settings import Settings
 from milozero.experiment.status import Counters, Status
-from milozero.experiment.watchdog import Watchdog
+from milozero.experiment.watchdog import Watchdog, start_watchdog
 from milozero.helpers.comm import Comm
-from milozero.helpers.config.values import to_kwargs, to_seconds
+from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import UserError
 from milozero.tracking import tensorboard
 from milozero.tracking.console import ConsoleTracker
@@ -29,7 +29,7 @@ from milozero.tracking.csv import CSVTracker
 from milozero.tracking.tensorboard import TensorBoardTracker
 from milozero.tracking.tracker import Tracker, Trackers
 from milozero.tracking.wandb import WandbTracker
-from milozero.training.run import Training, restore
+from milozero.training.run import Training, restore, restore_unevaluated
 from milozero.training.summary import log_header
 
 WANDB_EXIT_TIMEOUT_S = 20.0  # for uploads of a run that was asked to stop
@@ -54,16 +54,18 @@ def build_run(settings: Settings, launch: Launch) -> Training:
     agent = loading.make_agent(settings, env, env.observation_size, context)
     info = {} if expert_return is None else {"expert_return": expert_return}
     experiment.create(env_id, describe_launch(settings, context), info)
-    counters, replay_log = Counters(), ReplayLog()
+    counters, replay_log, unevaluated = Counters(), ReplayLog(), dict[str, float]()
     status = Status(experiment.logs, counters)
     if content:
         replay_log = restore(content, agent, counters, env, comm, settings.train.rollout_len)
+        unevaluated = restore_unevaluated(content)
         status.saved_iteration = counters.iteration
     try:
-        tracker = make_tracker(experiment, comm, counters.iteration)
+        # An iteration that was interrupted in its evaluation is logged again.
+        tracker = make_tracker(experiment, comm, counters.iteration - bool(unevaluated))
     except OSError as error:
         raise UserError(f"cannot write to {experiment.logs}: {error.strerror}") from None
-    watchdog = start_watchdog(settings, launch, status)
+    watchdog = start_watchdog(settings.common, launch, status)
     cleanup.callback(lambda: wait_for_uploads(tracker, watchdog))
     run = Training(
         experiment=experiment,
@@ -76,6 +78,7 @@ def build_run(settings: Settings, launch: Launch) -> Training:
         tracker=tracker,
         watchdog=watchdog,
         replay_log=replay_log,
+        unevaluated=unevaluated,
         expert_return=expert_return,
         compiled=context.compile,
     )
@@ -136,16 +139,6 @@ def describe_launch(settings: Settings, context: AgentContext) -> dict[str, Any]
         metadata["demonstrations"] = dataset.checksum(context.demos)
     teachers: dict[str, Agent | None] = {"expert": context.expert, "reward": context.reward_model}
     return metadata | {name: f"{agent.parameter_hash():x}" for name, agent in teachers.items() if agent is not None}
-
-
-def start_watchdog(settings: Settings, launch: Launch, status: Status) -> Watchdog:
-    """Start a watchdog; the cleanup closes it."""
-    time_limit = to_seconds(settings.train.execution_time)
-    iteration_timeout = to_seconds(settings.train.watchdog) or math.inf
-    watchdog = Watchdog(launch.comm, status, launch.start_time, time_limit, iteration_timeout)
-    watchdog.start()
-    launch.cleanup.callback(watchdog.close)
-    return watchdog
 
 
 def wait_for_uploads(tracker: Tracker, watchdog: Watchdog) -> None:

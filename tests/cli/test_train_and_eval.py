@@ -90,6 +90,32 @@ def test_policy_is_evaluated_every_eval_frequency_iterations_and_at_the_end(milo
     assert columns["iteration"][~np.isnan(columns["eval_return"])].tolist() == [2, 4, 5]
 
 
+ENDLESS = (
+    *("--env_id=tests.support.user_envs:Endless-v0", "--num_envs=2", "--rollout_len=64", "--batch_size=64"),
+    *("--epochs=1", "--no-compile", "--num_iters=2", "--uuid=x"),
+)
+
+
+def test_evaluation_cuts_off_episodes_of_an_environment_without_a_time_limit(milozero, tmp_path):
+    result = milozero("--task=train", *ENDLESS, "--eval_episodes=2", "--eval_max_steps=30")
+    assert result.returncode == 0, result.stderr
+    assert "has no time limit: evaluations cut off episodes after 30 steps (--eval_max_steps)" in result.stdout
+    assert "evaluation: 2 of 2 episodes cut off after 30 steps" in result.stderr
+    evaluate = ("--task=eval", f"--model_path={tmp_path}/data/checkpoints/x", "--num_trajs=1")
+    result = milozero(*evaluate, "--save_traj")
+    assert "length 30" in result.stdout
+    assert "1 of 1 episode cut off after 30 steps" in result.stderr
+    assert "length 20" in milozero(*evaluate, "--eval_max_steps=20").stdout
+
+
+def test_zero_eval_episodes_never_evaluate(milozero, tmp_path):
+    result = milozero("--task=train", *ENDLESS, "--eval_episodes=0", "--eval_frequency=1")
+    assert result.returncode == 0, result.stderr
+    assert "time limit" not in result.stdout
+    assert np.isnan(read_progress(tmp_path / "data/logs/x/progress.csv")["eval_return"]).all()
+    assert not (tmp_path / "data/checkpoints/x/best.pt").exists()
+
+
 @pytest.mark.usefixtures("run")
 def test_status_has_the_iteration_of_the_newest_checkpoint(tmp_path):
     status = json.loads((tmp_path / "data/logs/run/status.json").read_text())

@@ -113,6 +113,14 @@ class SameArray(Bounded):
         return self.state, reward, terminated, truncated, info
 
 
+class Endless(Bounded):
+    """Its episodes never end."""
+
+    def step(self, action):
+        obs, reward, *_ = super().step(action)
+        return obs, reward, False, False, {}
+
+
 # Small iterations of `Slow`, a sixth of a second each.
 SLOW_TRAINING = (
     "--task=train",
@@ -126,5 +134,5 @@ SLOW_TRAINING = (
     "--eval_episodes=1",
 )
 
-for cls in (Bounded, Breaking, Unfinite, UnfiniteOnOne, Hanging, Forgetful, Slow, SameArray):
+for cls in (Bounded, Breaking, Unfinite, UnfiniteOnOne, Hanging, Forgetful, Slow, SameArray, Endless):
     gymnasium.register(f"{cls.__name__}-v0", cls, max_episode_steps=7 if cls is Bounded else None)

@@ -207,6 +207,14 @@ def test_run_should_exit_soon_after_a_signal_or_near_its_time_limit(tmp_path, li
     assert watchdog.should_exit_soon() == soon
 
 
+def test_evaluation_is_interrupted_by_a_signal_or_some_time_after_the_time_limit(tmp_path):
+    watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic() - 10, 5.0, math.inf)
+    assert watchdog.should_interrupt()
+    assert not watchdog.should_interrupt(grace_s=20)
+    watchdog._receive(signal.SIGTERM)
+    assert watchdog.should_interrupt(grace_s=20)
+
+
 def test_repetition_of_the_signal_that_stopped_a_run_does_not_interrupt(tmp_path):
     watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
     watchdog._receive(signal.SIGUSR1)
