@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import time
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from milozero.agents.rollout import Rollout, obs_checksum, rollout_generator
 from milozero.experiment.hardware import use_one_thread
 from milozero.experiment.launch import Launch
-from milozero.experiment.settings import Settings, TrainConfig
+from milozero.experiment.settings import Settings
 from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import NonFiniteError, RunError
 from milozero.helpers.logging import logger
@@ -30,14 +31,13 @@ def train(settings: Settings, launch: Launch) -> None:
         RunError: if the run fails; its last checkpoint is kept.
     """
     use_one_thread()
-    run = build_run(settings, launch)
-    try:
-        state, reason = run_training(run)
-    finally:
-        run.watchdog.disarm()
-        run.tracker.close()
-    run.env.close()
-    run.eval_env.close()
+    with contextlib.ExitStack() as envs:  # closes them also if the run fails
+        run = build_run(settings, launch, envs)
+        try:
+            state, reason = run_training(run)
+        finally:
+            run.watchdog.disarm()
+            run.tracker.close()
     if run.comm.rank == 0:
         for line in write_summary(run, state, reason):
             logger.info(line)
@@ -124,7 +124,7 @@ def end_iteration(run: Training, metrics: dict[str, float], finished: str, stopp
     """
     config, counters, eval_return = run.experiment.settings.train, run.counters, NAN
     counters.seconds = time.monotonic() - run.start_time
-    if run.unevaluated or is_evaluation_due(config, counters.iteration, is_last=bool(finished)):
+    if run.unevaluated or is_evaluation_due(run, is_last=bool(finished)):
         if not run.unevaluated:
             run.unevaluated = metrics
             run.save(only_last=True)
@@ -142,9 +142,11 @@ def end_iteration(run: Training, metrics: dict[str, float], finished: str, stopp
     return stopped
 
 
-def is_evaluation_due(config: TrainConfig, iteration: int, *, is_last: bool) -> bool:
-    """Return whether to evaluate: every ``--eval_frequency`` iterations and after the last one."""
-    at_interval = config.eval_frequency > 0 and iteration % config.eval_frequency == 0
+def is_evaluation_due(run: Training, *, is_last: bool) -> bool:
+    """Return whether to evaluate: every ``--eval_frequency`` iterations, if it is possible then, and at the end."""
+    config = run.experiment.settings.train
+    at_interval = config.eval_frequency > 0 and run.counters.iteration % config.eval_frequency == 0
+    at_interval &= run.eval_env is not None
     return config.eval_episodes > 0 and (is_last or at_interval)
 
 

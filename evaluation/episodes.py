@@ -50,12 +50,11 @@ class Limits(NamedTuple):
 NO_LIMITS = Limits()
 
 
-def choose_max_steps(max_steps: int | None, env: gymnasium.Env[Any, Any]) -> float:
-    """Return the steps after which an evaluation cuts off an episode, before the environment's own time limit."""
-    limit = env.spec.max_episode_steps if env.spec else None
+def choose_max_steps(max_steps: int | None, time_limit: int | None) -> float:
+    """Return the steps after which an evaluation cuts off an episode, before the environment's own `time_limit`."""
     if max_steps is None:
-        return math.inf if limit else DEFAULT_EVAL_MAX_STEPS
-    return math.inf if limit and limit <= max_steps else max_steps
+        return math.inf if time_limit else DEFAULT_EVAL_MAX_STEPS
+    return math.inf if time_limit and time_limit <= max_steps else max_steps
 
 
 def run_episode(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from milozero import environments
 from milozero.demonstrations import dataset as demos
+from milozero.environments.vector import close_env, get_time_limit
 from milozero.evaluation.downloads import download_checkpoint
 from milozero.evaluation.episodes import Limits, choose_max_steps, describe_cut_off, run_episode, share_episodes
 from milozero.evaluation.loading import load_agent
@@ -110,13 +111,14 @@ def evaluate_checkpoint(
     """
     window = config.render and bool(os.environ.get("DISPLAY"))
     record = config.record or (config.render and not window)
-    env = make_env("human" if window else "rgb_array" if record else None)
     folder.mkdir(parents=True, exist_ok=True)
     if record and comm.rank == 0:
         number = pluralize(config.num_trajs, "episode")
         logger.info(f"recording {number}; without a GPU, 1,000 steps take a minute or two")
-    limits = Limits(choose_max_steps(max_steps, env), watchdog.should_interrupt if watchdog else lambda: False)
-    total = min(env.spec.max_episode_steps or math.inf if env.spec else math.inf, limits.max_steps)
+    env = make_env("human" if window else "rgb_array" if record else None)
+    time_limit = get_time_limit(env)
+    limits = Limits(choose_max_steps(max_steps, time_limit), watchdog.should_interrupt if watchdog else lambda: False)
+    total = min(time_limit or math.inf, limits.max_steps)
 
     def run(index: int, seed: int) -> dict[str, Any]:
         if watchdog:
@@ -135,9 +137,11 @@ def evaluate_checkpoint(
         cut_off = {"cut_off": True} if limits.has_cut_off(episode) else {}
         return {"return": episode.return_, "length": len(episode), "seed": seed} | cut_off
 
-    with _progress_bar(comm) as bar:
-        episodes = share_episodes(run, seed, config.num_trajs, comm)
-    env.close()
+    try:
+        with _progress_bar(comm) as bar:
+            episodes = share_episodes(run, seed, config.num_trajs, comm)
+    finally:
+        close_env(env)
     if watchdog and len(episodes) < config.num_trajs:
         reason = watchdog.agree_to_stop() or "time limit reached"
         if not episodes:

@@ -12,7 +12,7 @@ import numpy as np
 
 from milozero import environments
 from milozero.agents import agent_class
-from milozero.environments.vector import check_first_obs, to_env_action
+from milozero.environments.vector import check_first_obs, close_env, to_env_action
 from milozero.evaluation.video import check_renderer
 from milozero.experiment import checkpoint
 from milozero.experiment.resume import settings_from_metadata
@@ -80,10 +80,12 @@ def load_agent(
         check_renderer()
     kwargs = to_kwargs(trained.common.env_kwargs) | to_kwargs(env_kwargs)
     env = environments.make_env(env_id, None, kwargs)
-    check_first_obs(env_id, env, bool(kwargs))
-    size, space = int(cast("Any", env.observation_space).shape[0]), env.action_space
-    agent = make_agent(trained, env, size, AgentContext(Comm(), device=device, imitation=trained.imitation))
-    env.close()
+    try:
+        check_first_obs(env_id, env, bool(kwargs))
+        size, space = int(cast("Any", env.observation_space).shape[0]), env.action_space
+        agent = make_agent(trained, env, size, AgentContext(Comm(), device=device, imitation=trained.imitation))
+    finally:
+        close_env(env)
     checkpoint.restore_agent(agent, content["agent"])
     counters = Counters()
     with checkpoint.convert_errors():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from milozero import environments
 from milozero.agents.base import Agent, AgentContext
@@ -12,7 +14,7 @@ from milozero.agents.registry import get_metrics
 from milozero.agents.rollout import ReplayLog
 from milozero.demonstrations import dataset
 from milozero.demonstrations.episode import Episode
-from milozero.environments.vector import VectorEnv
+from milozero.environments.vector import VectorEnv, close_env
 from milozero.evaluation import loading
 from milozero.experiment.hardware import select_device, should_compile
 from milozero.experiment.initializer import ExperimentInitializer
@@ -32,11 +34,14 @@ from milozero.tracking.wandb import WandbTracker
 from milozero.training.run import Training, restore, restore_unevaluated
 from milozero.training.summary import log_header
 
+if TYPE_CHECKING:
+    import gymnasium
+
 WANDB_EXIT_TIMEOUT_S = 20.0  # for uploads of a run that was asked to stop
 
 
-def build_run(settings: Settings, launch: Launch) -> Training:
-    """Set up a training run, or restore one from its checkpoint (collective).
+def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) -> Training:
+    """Set up a training run, or restore one from its checkpoint (collective). `envs` closes its environments.
 
     Raises:
         UserError: if the settings or their inputs are invalid; nothing has been written then.
@@ -47,8 +52,7 @@ def build_run(settings: Settings, launch: Launch) -> Training:
     if settings.tracking.tensorboard:
         tensorboard.check_installed()
     env_id, env_kwargs = environments.resolve(settings.train.env_id), to_kwargs(settings.common.env_kwargs)
-    eval_env = environments.make_env(env_id, None, env_kwargs)
-    env = environments.make_vector_env(env_id, settings.train.num_envs, env_kwargs)
+    env, eval_env = open_envs(env_id, settings.train.num_envs, env_kwargs, envs)
     demos = load_demos(settings, env)
     context, expert_return = make_context(experiment, comm, env, demos)
     agent = loading.make_agent(settings, env, env.observation_size, context)
@@ -72,6 +76,8 @@ def build_run(settings: Settings, launch: Launch) -> Training:
         agent=agent,
         env=env,
         eval_env=eval_env,
+        make_eval_env=functools.partial(environments.make_env, env_id, None, env_kwargs),
+        envs=envs,
         comm=comm,
         counters=counters,
         status=status,
@@ -85,6 +91,28 @@ def build_run(settings: Settings, launch: Launch) -> Training:
     if comm.rank == 0:
         log_header(run, len(demos))
     return run
+
+
+def open_envs(
+    env_id: str, num_envs: int, env_kwargs: dict[str, Any], envs: contextlib.ExitStack
+) -> tuple[VectorEnv, gymnasium.Env[Any, Any] | None]:
+    """Return this worker's environments and one to evaluate in, which is None if it cannot exist beside them.
+
+    Raises:
+        UserError: if they cannot be made.
+    """
+    eval_env: gymnasium.Env[Any, Any] | None = environments.make_env(env_id, None, env_kwargs)
+    try:
+        env = environments.make_vector_env(env_id, num_envs, env_kwargs, eval_env)
+    except Exception:  # environments raise arbitrary exceptions
+        close_env(eval_env)
+        eval_env = None
+    if eval_env is None:  # raises again unless the two exclude each other
+        env = environments.make_vector_env(env_id, num_envs, env_kwargs)
+    for opened in (env, eval_env):
+        if opened is not None:
+            envs.callback(close_env, opened)
+    return env, eval_env
 
 
 def load_demos(settings: Settings, env: VectorEnv) -> list[Episode]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 
 from milozero.agents.base import Agent
 from milozero.agents.rollout import ReplayLog
-from milozero.environments.vector import VectorEnv
+from milozero.environments.vector import VectorEnv, close_env
 from milozero.evaluation.episodes import Limits, choose_max_steps, describe_cut_off, evaluate_policy
 from milozero.experiment import checkpoint
 from milozero.experiment.initializer import ExperimentInitializer
@@ -34,7 +35,9 @@ class Training:
     experiment: ExperimentInitializer
     agent: Agent
     env: VectorEnv  # of this worker
-    eval_env: gymnasium.Env[Any, Any]
+    eval_env: gymnasium.Env[Any, Any] | None  # None if it cannot exist beside `env`
+    make_eval_env: Callable[[], gymnasium.Env[Any, Any]]
+    envs: contextlib.ExitStack  # closes the environments
     comm: Comm
     counters: Counters
     status: Status
@@ -54,15 +57,22 @@ class Training:
     def evaluate(self) -> float | None:
         """Evaluate the current policy and save it if it is the best (collective).
 
+        If no other environment can exist beside `env`, `env` is closed: the run must end.
+
         Returns:
             The mean return; None if a signal or the time limit interrupted the evaluation.
         """
         if any(self.comm.allgather(self.watchdog.should_interrupt(EVALUATION_GRACE_S))):
             return None
-        settings, env = self.experiment.settings, self.eval_env
-        count, max_steps = settings.train.eval_episodes, choose_max_steps(settings.common.eval_max_steps, env)
+        if self.eval_env is None:
+            self.envs.close()
+            self.eval_env = self.make_eval_env()
+            self.envs.callback(close_env, self.eval_env)
+        settings = self.experiment.settings
+        count = settings.train.eval_episodes
+        max_steps = choose_max_steps(settings.common.eval_max_steps, self.env.time_limit)
         limits = Limits(max_steps, lambda: self.watchdog.should_interrupt(EVALUATION_GRACE_S))
-        results = evaluate_policy(self.agent, env, self.experiment.seed, count, self.comm, limits)
+        results = evaluate_policy(self.agent, self.eval_env, self.experiment.seed, count, self.comm, limits)
         if len(results) < count:
             return None
         num_cut_off = sum(result.cut_off for result in results)

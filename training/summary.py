@@ -34,9 +34,13 @@ def log_header(run: Training, num_demos: int) -> None:
         logger.info(f"expert return (target): {run.expert_return:.1f}")
     for line in experiment.settings.describe_unused():
         logger.info(line)
-    limit = run.eval_env.spec.max_episode_steps if run.eval_env.spec else None
+    if run.eval_env is None and train.eval_episodes:
+        logger.info(
+            f"warning: only one {experiment.env_id} can exist at a time: the run is evaluated only at its end"
+        )
+    limit = run.env.time_limit
     if not limit and train.eval_episodes:
-        max_steps = choose_max_steps(experiment.settings.common.eval_max_steps, run.eval_env)
+        max_steps = choose_max_steps(experiment.settings.common.eval_max_steps, limit)
         logger.info(
             f"warning: {experiment.env_id} has no time limit: evaluations cut off episodes after "
             f"{max_steps:,.0f} steps (--eval_max_steps)"

@@ -121,6 +121,27 @@ class Endless(Bounded):
         return obs, reward, False, False, {}
 
 
+class Counted(Bounded):
+    """Counts the instances that are open."""
+
+    num_open = 0
+    max_open = 100
+
+    def __init__(self):
+        if self.num_open >= self.max_open:
+            raise RuntimeError("the port is in use")
+        type(self).num_open += 1
+
+    def close(self):
+        type(self).num_open -= 1
+
+
+class Single(Counted):
+    """Only one can exist at a time."""
+
+    max_open = 1
+
+
 # Small iterations of `Slow`, a sixth of a second each.
 SLOW_TRAINING = (
     "--task=train",
@@ -134,5 +155,17 @@ SLOW_TRAINING = (
     "--eval_episodes=1",
 )
 
-for cls in (Bounded, Breaking, Unfinite, UnfiniteOnOne, Hanging, Forgetful, Slow, SameArray, Endless):
+for cls in (
+    Bounded,
+    Breaking,
+    Unfinite,
+    UnfiniteOnOne,
+    Hanging,
+    Forgetful,
+    Slow,
+    SameArray,
+    Endless,
+    Counted,
+    Single,
+):
     gymnasium.register(f"{cls.__name__}-v0", cls, max_episode_steps=7 if cls is Bounded else None)
