@@ -57,8 +57,9 @@ def evaluate(settings: Settings, launch: Launch) -> None:
     rendered = config.render or config.record
     if rendered:
         choose_renderer()
-    model_path = config.model_path or comm.on_root(lambda: str(download_checkpoint(config, data)))
-    path = checkpoint.find(model_path, config.iter_num)
+    is_default = "iter_num" not in settings.explicit
+    model_path = config.model_path or comm.on_root(lambda: str(download_checkpoint(config, data, is_default)))
+    path = checkpoint.find(model_path, config.iter_num, is_default=is_default)
     loaded = load_agent(path, settings.common.env_kwargs, select_device(settings, comm), rendered=rendered)
     trained, env_id = loaded.settings, loaded.env_id
     seed = (trained if settings.common.seed is None else settings).common.seed or 0

@@ -120,7 +120,10 @@ class EvalConfig:
         check=usable_path,
     )
     wandb_download_replace: bool = param(False, "download again, replacing an earlier download")
-    iter_num: str = param("best", "checkpoint to evaluate: an iteration, best or last")
+    iter_num: str = param(
+        "best",
+        "checkpoint to evaluate: an iteration, best or last (default: best, or last if the run was not evaluated)",
+    )
     num_trajs: int = param(10, "number of episodes", low=1, high=MAX_EPISODES)
     render: bool = param(False, "show the episodes in a window; without a display, record videos")
     record: bool = param(False, "record mp4 videos of the episodes")

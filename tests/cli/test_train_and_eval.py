@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 
 import imageio.v2
 import numpy as np
@@ -9,7 +10,10 @@ import pytest
 import torch
 
 from milozero.demonstrations import dataset as demos
+from milozero.experiment import checkpoint
+from milozero.experiment.watchdog import Watchdog
 from milozero.tracking.csv import read_progress
+from milozero.training.run import Training
 from tests.support import user_envs
 from tests.support.one_run import PENDULUM
 
@@ -154,6 +158,32 @@ def test_environments_of_a_failed_run_are_closed(milozero, tmp_path, monkeypatch
     assert result.returncode == (broken != "close")
     assert "broken" in result.stderr
     assert user_envs.Counted.num_open == 0
+
+
+@pytest.mark.parametrize(("ended_by", "used"), [("time", "best"), ("signal", "last")])
+def test_run_that_ends_before_its_first_evaluation_can_be_evaluated(milozero, tmp_path, monkeypatch, ended_by, used):
+    save = Training.save
+
+    def end(run, **how):
+        save(run, **how)
+        if ended_by == "signal":
+            run.watchdog._receive(signal.SIGTERM)
+
+    flags = (*ONE, "--env_id=tests.support.user_envs:Bounded-v0", "--save_frequency=1", "--num_iters=9")
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "save", end)
+        if ended_by == "time":
+            patch.setattr(Watchdog, "remaining_seconds", lambda self: -1.0)
+        result = milozero(*flags)
+    assert result.returncode == 0, result.stderr
+    assert "stopped: " in result.stdout
+    assert ("evaluation return" in result.stdout) == (ended_by == "time")
+    last = checkpoint.load(tmp_path / "data/checkpoints/x/last.pt")["counters"]
+    assert last["best_eval_return"] == -np.inf  # the resumed run ends as if it had not been evaluated here
+    result = milozero("--task=eval", f"--model_path={tmp_path}/data/checkpoints/x", "--num_trajs=1")
+    assert result.returncode == 0, result.stderr
+    assert f"checkpoints/x/{used}.pt: ppo on" in result.stdout
+    assert ("using last.pt" in result.stdout) == (used == "last")
 
 
 def test_zero_eval_episodes_never_evaluate(milozero, tmp_path):
