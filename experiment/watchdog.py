@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from milozero.helpers.comm import Comm
 
 log_file = logging.getLogger(__name__)  # for log.txt only
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+# Requests to stop: SIGHUP if the terminal is closed or the connection drops, SIGUSR2 and SIGXCPU from batch systems.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 POLL_INTERVAL_S = 1.0
 SIGNAL_DEBOUNCE_S = 2.0  # launchers often forward the same request repeatedly
 EXIT_SOON_S = 120.0  # before the time limit
@@ -54,8 +55,9 @@ def restore_signals(*more: signal.Signals) -> Iterator[None]:
 
 
 def catch_early_signals() -> None:
-    """Keep a SIGUSR1, which would end the process, for the watchdog that starts later."""
-    signal.signal(signal.SIGUSR1, lambda number, frame: _early_signals.append(number))
+    """Keep the signals of batch systems, which would end the process, for the watchdog that starts later."""
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, lambda number, frame: _early_signals.append(number))
 
 
 class Watchdog:
@@ -112,7 +114,8 @@ class Watchdog:
         self._sender.setblocking(False)
         self._previous_wakeup_fd = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         for number in SIGNALS:
-            signal.signal(number, _ignore_signal)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
+                signal.signal(number, _ignore_signal)
         while _early_signals:
             self._sender.send(bytes([_early_signals.pop()]))
         self._thread.start()
@@ -187,7 +190,7 @@ class Watchdog:
             self._signal, self._signal_time = number.name, now
             if self._comm.rank == 0:
                 logger.warning(f"{number.name}: stopping after this {self._unit}; repeat it to stop immediately")
-        elif number.name == self._signal and repeated:
+        elif number.name == self._signal and repeated and number != signal.SIGXCPU:  # repeated by the system
             self._exit("stopped", f"immediately, by a second {number.name}", 128 + number)
 
     def _abort_hanging_job(self) -> None:

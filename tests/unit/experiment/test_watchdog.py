@@ -164,6 +164,43 @@ def test_signal_is_received_while_the_main_thread_is_busy(tmp_path):
         watchdog.close()
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2, signal.SIGXCPU])
+def test_other_signals_that_would_end_the_process_ask_to_stop(tmp_path, number):
+    watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
+    watchdog.start()
+    try:
+        signal.raise_signal(number)
+        give_up = time.monotonic() + 5
+        while not watchdog.agree_to_stop() and time.monotonic() < give_up:
+            time.sleep(0.01)
+        assert watchdog.agree_to_stop() == f"{number.name} received by worker 0"
+    finally:
+        watchdog.close()
+
+
+def test_run_that_nohup_started_ignores_a_closed_terminal(tmp_path):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
+    watchdog.start()
+    try:
+        signal.raise_signal(signal.SIGHUP)
+        time.sleep(0.1)
+        assert watchdog.agree_to_stop() == ""
+    finally:
+        watchdog.close()
+
+
+def test_signal_that_the_system_repeats_does_not_stop_immediately(tmp_path, monkeypatch):
+    ends = []
+    monkeypatch.setattr(Watchdog, "_exit", lambda self, *how: ends.append(how))
+    limits = (time.monotonic(), math.inf, math.inf)
+    watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), *limits, signal_debounce=0.0)
+    for _ in range(3):
+        watchdog._receive(signal.SIGXCPU)
+        time.sleep(0.01)
+    assert ends == []
+
+
 @pytest.mark.parametrize("others", [[signal.SIGINT], [signal.SIGUSR1], []])
 def test_only_repeating_the_same_signal_stops_immediately(tmp_path, monkeypatch, others):
     ends = []
