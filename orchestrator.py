@@ -94,7 +94,7 @@ def iterate(run: Training) -> tuple[str, str]:
             check_param_sync(run.agent, comm)
         finished = budget_exhausted(counters, config) or run.agent.early_stop()
         stopped = end_iteration(run, metrics, finished, run.watchdog.agree_to_stop())
-    if stopped and config.eval_episodes and not math.isfinite(counters.best_eval_return):
+    if stopped and config.eval_episodes and not run.unevaluated and not math.isfinite(counters.best_eval_return):
         run.evaluate()  # once saved, for best.pt; the resumed run does not count it
     check_param_sync(run.agent, comm)
     if run.save_error:

@@ -121,6 +121,8 @@ class Training:
         """Write pending checkpoints on rank 0. A failure only logs a warning; the next call retries."""
         folder, problem, written = self.experiment.checkpoints, "", None
         try:
+            if self.comm.rank == 0:
+                self.experiment.write_metadata(only_missing=True)  # its folders may have been removed
             self.tracker.flush()  # first, so that a checkpoint is never ahead of progress.csv
             for kind, (name, iteration, data) in list(self._pending.items()):
                 write_bytes(folder / checkpoint.file_name(name), data)

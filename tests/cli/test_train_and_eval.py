@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 
 import imageio.v2
@@ -15,6 +16,7 @@ from milozero.experiment.watchdog import Watchdog
 from milozero.tracking.csv import read_progress
 from milozero.training.run import Training
 from tests.support import user_envs
+from tests.support.fakes import check_events
 from tests.support.one_run import PENDULUM
 
 FAST = ("--num_envs=4", "--rollout_len=256", "--no-compile", "--eval_episodes=2", "--num_iters=4")
@@ -184,6 +186,31 @@ def test_run_that_ends_before_its_first_evaluation_can_be_evaluated(milozero, tm
     assert result.returncode == 0, result.stderr
     assert f"checkpoints/x/{used}.pt: ppo on" in result.stdout
     assert ("using last.pt" in result.stdout) == (used == "last")
+
+
+@pytest.mark.parametrize("folder", ["logs", "checkpoints", ""])
+def test_folders_that_are_removed_during_a_run_are_written_again(milozero, tmp_path, monkeypatch, folder):
+    save = Training.save
+
+    def remove_and_save(run, **how):
+        if run.counters.iteration == 2:
+            shutil.rmtree(tmp_path / "data" / folder)
+        save(run, **how)
+
+    monkeypatch.setattr(Training, "save", remove_and_save)
+    env = "--env_id=tests.support.user_envs:Bounded-v0"
+    flags = (*ONE, env, "--save_frequency=1", "--num_iters=3", "--tensorboard")
+    result = milozero(*flags)
+    assert result.returncode == 0, result.stderr
+    logs, checkpoints = tmp_path / "data/logs/x", tmp_path / "data/checkpoints/x"
+    assert read_progress(logs / "progress.csv")["iteration"].tolist() == [1, 2, 3]
+    assert check_events(logs) == [1, 2, 3]
+    assert "experiment x: ppo on" in (logs / "log.txt").read_text()
+    assert json.loads((logs / "status.json").read_text())["state"] == "finished"
+    for file in (logs / "config.yaml", logs / "learning_curve.png", checkpoints / "config.yaml"):
+        assert file.exists()
+    assert checkpoint.load(checkpoints / "last.pt")["counters"]["iteration"] == 3
+    assert milozero("--task=eval", f"--model_path={checkpoints}", "--num_trajs=1").returncode == 0
 
 
 def test_zero_eval_episodes_never_evaluate(milozero, tmp_path):
