@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import time
@@ -30,14 +31,13 @@ def train(settings: Settings, launch: Launch) -> None:
         RunError: if the run fails; its last checkpoint is kept.
     """
     use_one_thread()
-    run = build_run(settings, launch)
-    try:
-        state, reason = run_training(run)
-    finally:
-        run.watchdog.disarm()
-        run.tracker.close()
-    run.env.close()
-    run.eval_env.close()
+    with contextlib.ExitStack() as envs:  # closes them also if the run fails
+        run = build_run(settings, launch, envs)
+        try:
+            state, reason = run_training(run)
+        finally:
+            run.watchdog.disarm()
+            run.tracker.close()
     if run.comm.rank == 0:
         for line in write_summary(run, state, reason):
             logger.info(line)
@@ -81,26 +81,25 @@ def iterate(run: Training) -> tuple[str, str]:
     config, counters, comm = run.experiment.settings.train, run.counters, run.comm
     rollouts = make_rollouts(run)
     finished, stopped = budget_exhausted(counters, config) or run.agent.early_stop(), ""
-    if run.replay_log.actions and not finished:
+    run.start_time = time.monotonic() - counters.seconds
+    if run.unevaluated:  # the run was interrupted while it evaluated
+        stopped = end_iteration(run, run.unevaluated, finished, stopped)
+    if run.replay_log.actions and not finished and not stopped:
         stopped = replay(run, rollouts)
-    previous_seconds, start = counters.seconds, time.monotonic()
+        run.start_time = time.monotonic() - counters.seconds
     while not finished and not stopped:
         run.watchdog.start_iteration(counters.iteration + 1)
         metrics = do_iteration(rollouts, run)
         if config.sync_check_frequency and counters.iteration % config.sync_check_frequency == 0:
             check_param_sync(run.agent, comm)
         finished = budget_exhausted(counters, config) or run.agent.early_stop()
-        stopped = run.watchdog.agree_to_stop()
-        metrics |= evaluate_if_due(run, is_last=bool(finished))
-        counters.seconds = previous_seconds + time.monotonic() - start
-        metrics |= throughput(counters, config, run.watchdog.remaining_seconds())
-        run.tracker.log(metrics, counters.timesteps)
-        if counters.iteration % config.save_frequency == 0 or finished or stopped:
-            run.save()
+        stopped = end_iteration(run, metrics, finished, run.watchdog.agree_to_stop())
+    if stopped and config.eval_episodes and not run.unevaluated and not math.isfinite(counters.best_eval_return):
+        run.evaluate()  # once saved, for best.pt; the resumed run does not count it
     check_param_sync(run.agent, comm)
     if run.save_error:
         raise RunError(f"the last {run.save_error}", everywhere=True)
-    return ("finished", finished) if finished else ("stopped", stopped)
+    return ("finished", finished) if finished and not run.unevaluated else ("stopped", stopped)
 
 
 def make_rollouts(run: Training) -> Iterator[Rollout]:
@@ -117,13 +116,40 @@ def make_rollouts(run: Training) -> Iterator[Rollout]:
     )
 
 
-def evaluate_if_due(run: Training, *, is_last: bool) -> dict[str, float]:
-    """Evaluate the agent every ``--eval_frequency`` iterations and after the last one; return the metrics."""
-    frequency, counters = run.experiment.settings.train.eval_frequency, run.counters
-    due = is_last or (frequency and counters.iteration % frequency == 0)
-    eval_return = run.evaluate() if due else NAN
+def end_iteration(run: Training, metrics: dict[str, float], finished: str, stopped: str) -> str:
+    """Evaluate the agent if it is time to, log the metrics, and save (collective).
+
+    If the evaluation is interrupted, the resumed run evaluates and logs this iteration again.
+
+    Returns:
+        Why to stop: `stopped`, or what interrupted the evaluation; empty if the run continues.
+    """
+    config, counters, eval_return = run.experiment.settings.train, run.counters, NAN
+    counters.seconds = time.monotonic() - run.start_time
+    if run.unevaluated or is_evaluation_due(run, is_last=bool(finished)):
+        if not run.unevaluated:
+            run.unevaluated = metrics
+            run.save(only_last=True)
+        if (result := run.evaluate()) is None:
+            stopped = stopped or run.watchdog.agree_to_stop()
+        else:
+            eval_return, run.unevaluated = result, {}
+        counters.seconds = time.monotonic() - run.start_time
     best = counters.best_eval_return
-    return {"eval_return": eval_return, "best_eval_return": best if math.isfinite(best) else NAN}
+    metrics = metrics | {"eval_return": eval_return, "best_eval_return": best if math.isfinite(best) else NAN}
+    metrics |= throughput(counters, config, run.watchdog.remaining_seconds())
+    run.tracker.log(metrics, counters.timesteps)
+    if counters.iteration % config.save_frequency == 0 or finished or stopped:
+        run.save()
+    return stopped
+
+
+def is_evaluation_due(run: Training, *, is_last: bool) -> bool:
+    """Return whether to evaluate: every ``--eval_frequency`` iterations, if it is possible then, and at the end."""
+    config = run.experiment.settings.train
+    at_interval = config.eval_frequency > 0 and run.counters.iteration % config.eval_frequency == 0
+    at_interval &= run.eval_env is not None
+    return config.eval_episodes > 0 and (is_last or at_interval)
 
 
 def do_iteration(rollouts: Iterator[Rollout], run: Training) -> dict[str, float]:

@@ -15,6 +15,7 @@ from rich.table import Column, Table
 
 from milozero.environments import bundles, registry
 from milozero.environments.pool import EnvPoolVector
+from milozero.environments.vector import get_time_limit
 from milozero.helpers.errors import UserError, did_you_mean
 
 PIPE_WIDTH = 200  # columns, if stdout is not a terminal: keeps each row on one line
@@ -63,7 +64,7 @@ def inspect_env(env_id: str) -> EnvInfo:
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         return EnvInfo(env_id, "", "", "", "", " ".join(text.split()))
     simulator = "EnvPool" if isinstance(vector, EnvPoolVector) else "SyncVectorEnv"
-    max_steps = env.spec.max_episode_steps if env.spec else None
+    max_steps = get_time_limit(env)
     size = (env.observation_space.shape or ())[0]
     info = EnvInfo(env_id, str(size), _format_space(env.action_space), str(max_steps or "–"), simulator, "")
     env.close()

@@ -16,7 +16,7 @@ from gymnasium.envs import registration
 
 from milozero.environments import registry
 from milozero.environments.pool import EnvPoolVector, has_same_spaces, has_task
-from milozero.environments.vector import check_spaces
+from milozero.environments.vector import check_spaces, close_env
 from milozero.helpers.errors import UserError, did_you_mean
 
 PACKAGES: tuple[str, ...] = ("gymnasium", "envpool")
@@ -103,9 +103,13 @@ def make_env(
             raise _no_rendering(env_id, render_mode) from None
         raise
     if render_mode is not None and not {render_mode, "rgb_array"} & set(env.metadata.get("render_modes") or ()):
-        env.close()  # with rgb_array, Gymnasium itself opens a window
+        close_env(env)  # with rgb_array, Gymnasium itself opens a window
         raise _no_rendering(env_id, render_mode)
-    check_spaces(env_id, env.observation_space, env.action_space)
+    try:
+        check_spaces(env_id, env.observation_space, env.action_space)
+    except UserError:
+        close_env(env)
+        raise
     if not isinstance(env.observation_space, spaces.Box):
         env = gymnasium.wrappers.FlattenObservation(env)
     return env

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, cast
 
@@ -102,25 +102,61 @@ def make_env(
     return env
 
 
-def make_vector_env(env_id: str, num_envs: int, kwargs: Mapping[str, Any] | None = None) -> VectorEnv:
+def make_vector_env(
+    env_id: str,
+    num_envs: int,
+    kwargs: Mapping[str, Any] | None = None,
+    single_env: gymnasium.Env[Any, Any] | None = None,
+) -> VectorEnv:
     """Return one worker's `num_envs` environments; `VectorEnv.reset` seeds them.
+
+    Their spaces are those of `single_env`. By default, one is made and closed before the others are made.
 
     Raises:
         UserError: if the environment cannot be made, its spaces are not supported, or its first observation is not
             in its observation space.
     """
-    from gymnasium.vector import AutoresetMode, SyncVectorEnv
-
-    from milozero.environments.vector import VectorEnv, check_first_obs  # imports gymnasium
+    from milozero.environments.vector import (  # imports gymnasium
+        VectorEnv,
+        check_first_obs,
+        close_env,
+        get_time_limit,
+    )
 
     suite, env_kwargs = find_suite(env_id), dict(kwargs or {})
-    single_env = make_env(env_id, None, kwargs)
-    check_first_obs(env_id, single_env, bool(kwargs))
-    env = suite.make_vector(env_id, num_envs, single_env, env_kwargs)
+    with contextlib.ExitStack() as opened:
+        if single_env is None:
+            single_env = make_env(env_id, None, kwargs)
+            opened.callback(close_env, single_env)
+        check_first_obs(env_id, single_env, bool(kwargs))
+        env = suite.make_vector(env_id, num_envs, single_env, env_kwargs)
+        observation_space: Any = single_env.observation_space
+        action_space: Any = single_env.action_space
+        time_limit = get_time_limit(single_env)
     if env is None:  # step the environments sequentially: parallelism comes from the workers
-        make = functools.partial(suite.make_env, env_id, None, env_kwargs)
-        env = SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
-    single_env.close()
-    observation_space: Any = single_env.observation_space
-    action_space: Any = single_env.action_space
-    return VectorEnv(env, observation_space, action_space, num_envs)
+        env = _make_sync_vector(env_id, lambda: suite.make_env(env_id, None, env_kwargs), num_envs)
+    return VectorEnv(env, observation_space, action_space, num_envs, time_limit)
+
+
+def _make_sync_vector(env_id: str, make: Callable[[], gymnasium.Env[Any, Any]], num_envs: int) -> Any:
+    """Return Gymnasium's vector of `num_envs` environments; if one cannot be made, the others are closed."""
+    from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+    from milozero.environments.vector import CopiedObservations, close_env
+
+    envs: list[CopiedObservations] = []
+    try:
+        for _ in range(num_envs):
+            envs.append(CopiedObservations(make()))
+    except BaseException as error:
+        for env in envs:
+            close_env(env)
+        if envs and isinstance(error, Exception):
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{env_id}: only {len(envs)} of --num_envs={num_envs} environments can exist at a time: {reason}"
+            ) from None
+        raise
+    return SyncVectorEnv(
+        [functools.partial(lambda env: env, env) for env in envs], autoreset_mode=AutoresetMode.NEXT_STEP
+    )

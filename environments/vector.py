@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from milozero.helpers.errors import UserError
+from milozero.helpers.logging import logger
 
 
 def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
@@ -77,6 +78,27 @@ def check_first_obs(env_id: str, env: gymnasium.Env[Any, Any], has_kwargs: bool)
         raise UserError(f"{env_id}: the first observation is not finite: {array}")
 
 
+def close_env(env: Any) -> None:
+    """Close an environment or a vector of them. An exception of a user's ``close()`` is only logged."""
+    try:
+        env.close()
+    except Exception as error:  # environments raise arbitrary exceptions
+        logger.warning(f"close() of the environment failed: {type(error).__name__}: {error}")
+
+
+def get_time_limit(env: gymnasium.Env[Any, Any]) -> int | None:
+    """Return the steps after which an environment truncates its episodes; None if it has no time limit."""
+    return env.spec.max_episode_steps if env.spec else None
+
+
+class CopiedObservations(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """Copies each observation: a vector collects those of all environments, which may write them into one array."""
+
+    def observation(self, observation: Any) -> np.ndarray:
+        """Return a copy."""
+        return np.array(observation)
+
+
 class VectorEnv:
     """`num_envs` environments stepped together, each reset on the step after its episode ends.
 
@@ -84,9 +106,15 @@ class VectorEnv:
     """
 
     def __init__(
-        self, env: Any, observation_space: spaces.Box, action_space: spaces.Box | spaces.Discrete, num_envs: int
+        self,
+        env: Any,
+        observation_space: spaces.Box,
+        action_space: spaces.Box | spaces.Discrete,
+        num_envs: int,
+        time_limit: int | None = None,
     ) -> None:
         self._env = env
+        self.time_limit = time_limit  # in steps of an episode
         # Whether a single background thread simulates while the caller waits.
         self.single_threaded = bool(getattr(env, "single_threaded", False))
         self.num_envs = num_envs
@@ -115,7 +143,8 @@ class VectorEnv:
 
     def close(self) -> None:
         """Free the simulators."""
-        self._env.close()
+        for env in getattr(self._env, "envs", [self._env]):
+            close_env(env)
 
 
 def to_env_action(action: Any, space: spaces.Space[Any]) -> Any:

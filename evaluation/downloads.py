@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -20,18 +21,20 @@ from milozero.tracking.wandb import client_settings, has_key
 HTTP_TIMEOUT_S = 30  # for each response of the server
 
 
-def download_checkpoint(config: EvalConfig, data: Path) -> Path:
+def download_checkpoint(config: EvalConfig, data: Path, is_default: bool = False) -> Path:
     """Download a checkpoint of a run to ``downloads/`` in `data` unless it is there already; return its folder.
+
+    If ``iter_num`` `is_default`, the last checkpoint replaces the best one of a run that was not evaluated.
 
     Raises:
         UserError: if the run or checkpoint does not exist, the server denies access or does not respond, or the
             download is damaged; an earlier download is kept.
     """
     run_path, iter_num = config.wandb_run_path, config.iter_num
-    names = parse_run_path(run_path)
+    owner_project_run = parse_run_path(run_path)
     if not re.fullmatch("best|last|[0-9]{1,18}", iter_num):
         raise UserError(f"--iter_num={iter_num}: must be best, last or the number of an iteration")
-    folder = data / "downloads" / Path(*names)
+    folder = data / "downloads" / Path(*owner_project_run)
     file = folder / checkpoint.file_name(iter_num)
     if file.exists() and not config.wandb_download_replace and _is_intact(file):
         logger.info(f"using the earlier download {file} (--wandb_download_replace downloads it again)")
@@ -44,11 +47,12 @@ def download_checkpoint(config: EvalConfig, data: Path) -> Path:
             raise UserError("--wandb_run_path requires a Weights & Biases key: set WANDB_API_KEY, or `wandb login`")
         api = wandb.Api(timeout=HTTP_TIMEOUT_S)
         try:
-            run = _find_run(api, *names)
+            run = _find_run(api, *owner_project_run)
         except UserError as error:
             raise UserError(f"{error}{_server_hint(run_path, client)}") from None
-        remote = _find_file(run, file.name, run_path, iter_num)
-        _download(remote, file, run_path)
+        names = [file.name, "last.pt"] if is_default else [file.name]
+        remote = _find_file(run, names, run_path, iter_num)
+        _download(remote, folder / Path(remote.name).name, run_path)
     except UserError:
         raise
     except OSError as error:
@@ -100,10 +104,11 @@ def _find_run(api: Any, user: str, project: str, name: str) -> Any:
     return runs[0]
 
 
-def _find_file(run: Any, name: str, run_path: str, iter_num: str) -> Any:
-    """Return the file of a run's checkpoint; if there is none, the UserError lists the run's checkpoints."""
+def _find_file(run: Any, accepted: Sequence[str], run_path: str, iter_num: str) -> Any:
+    """Return the first of these checkpoints that a run has; if it has none, the UserError lists those it has."""
     files = [file for file in run.files() if file.name.endswith(".pt")]
-    candidates = [file for file in files if file.name.rpartition("/")[2] == name]
+    by_name = {name: [file for file in files if file.name.rpartition("/")[2] == name] for name in accepted}
+    name, candidates = next((item for item in by_name.items() if item[1]), ("", []))
     if not candidates:
         names = {file.name.rpartition("/")[2].removesuffix(".pt").removeprefix("iter_") for file in files}
         raise UserError(

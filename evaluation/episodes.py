@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from milozero.demonstrations.dataset import Episode
 from milozero.environments.vector import to_env_action
+from milozero.experiment.settings import DEFAULT_EVAL_MAX_STEPS
 from milozero.helpers.errors import NonFiniteError
+from milozero.helpers.logging import pluralize
 from milozero.helpers.seeding import Purpose, make_seed
 
 if TYPE_CHECKING:
@@ -21,8 +25,44 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class InterruptedEpisodeError(Exception):
+    """An episode was interrupted before its end."""
+
+
+class EpisodeResult(NamedTuple):
+    """The result of an evaluation episode."""
+
+    return_: float
+    cut_off: bool  # after the maximum number of steps
+
+
+class Limits(NamedTuple):
+    """What ends an evaluation that would take too long."""
+
+    max_steps: float = math.inf  # of an episode, which is then truncated
+    should_stop: Callable[[], bool] = lambda: False  # asked before each step; the episode is then discarded
+
+    def has_cut_off(self, episode: Episode) -> bool:
+        """Return whether an episode was cut off after the maximum number of steps."""
+        return len(episode) >= self.max_steps and not episode.terminated
+
+
+NO_LIMITS = Limits()
+
+
+def choose_max_steps(max_steps: int | None, time_limit: int | None) -> float:
+    """Return the steps after which an evaluation cuts off an episode, before the environment's own `time_limit`."""
+    if max_steps is None:
+        return math.inf if time_limit else DEFAULT_EVAL_MAX_STEPS
+    return math.inf if time_limit and time_limit <= max_steps else max_steps
+
+
 def run_episode(
-    agent: Agent, env: gymnasium.Env[Any, Any], seed: int, callback: Callable[[], None] | None = None
+    agent: Agent,
+    env: gymnasium.Env[Any, Any],
+    seed: int,
+    callback: Callable[[], None] | None = None,
+    limits: Limits = NO_LIMITS,
 ) -> Episode:
     """Run one episode with the deterministic policy.
 
@@ -31,25 +71,32 @@ def run_episode(
         env: a single environment.
         seed: seed of the environment's reset.
         callback: called after the reset and after each step, e.g. to render a frame.
+        limits: when to end the episode early.
 
     Raises:
+        InterruptedEpisodeError: if `limits` ask to stop.
         NonFiniteError: if an observation, action or reward is NaN or infinite.
     """
     first, _ = env.reset(seed=seed)
-    obs, actions, rewards = [np.asarray(first)], list[Any](), list[float]()
+    # Copies: an environment may return the same array every time, or change the action it receives.
+    obs, actions, rewards = [np.array(first)], list[Any](), list[float]()
     done = False
     while not done:
+        if limits.should_stop():
+            raise InterruptedEpisodeError
         if callback is not None:
             callback()
         _check_finite("observation", obs[-1], seed, len(actions))
         predicted = agent.predict(obs[-1])
         _check_finite("action", predicted, seed, len(actions))
         action = to_env_action(predicted, env.action_space)
+        kept_action = np.array(action)
         next_obs, reward, terminated, truncated, _ = env.step(action)
         _check_finite("reward", reward, seed, len(actions))
-        obs.append(np.asarray(next_obs))
-        actions.append(action)
+        obs.append(np.array(next_obs))
+        actions.append(kept_action)
         rewards.append(float(reward))
+        truncated = truncated or len(actions) >= limits.max_steps
         done = terminated or truncated
     _check_finite("observation", obs[-1], seed, len(actions))
     if callback is not None:
@@ -71,13 +118,31 @@ def episode_seeds(seed: int, count: int) -> list[int]:
 def share_episodes(run: Callable[[int, int], T], seed: int, count: int, comm: Comm) -> list[T]:
     """Return the results of ``run(k, seed of episode k)`` for `count` episodes, in order (collective).
 
-    The workers share the episodes.
+    The workers share the episodes. A worker whose episode is interrupted runs no more: the results are then fewer.
     """
-    seeds = episode_seeds(seed, count)
-    parts = comm.allgather([run(k, seeds[k]) for k in range(comm.rank, count, comm.size)])
-    return [parts[k % comm.size][k // comm.size] for k in range(count)]
+    seeds, results = episode_seeds(seed, count), dict[int, T]()
+    for k in range(comm.rank, count, comm.size):
+        try:
+            results[k] = run(k, seeds[k])
+        except InterruptedEpisodeError:
+            break
+    parts = comm.allgather(list(results.items()))
+    return [result for _, result in sorted(itertools.chain(*parts), key=lambda item: item[0])]
 
 
-def evaluate_policy(agent: Agent, env: gymnasium.Env[Any, Any], seed: int, count: int, comm: Comm) -> list[float]:
-    """Return the returns of `count` episodes, in order (collective)."""
-    return share_episodes(lambda _, seed: run_episode(agent, env, seed).return_, seed, count, comm)
+def evaluate_policy(
+    agent: Agent, env: gymnasium.Env[Any, Any], seed: int, count: int, comm: Comm, limits: Limits = NO_LIMITS
+) -> list[EpisodeResult]:
+    """Return the results of `count` episodes, in order; fewer if `limits` ask to stop (collective)."""
+
+    def run(_: int, seed: int) -> EpisodeResult:
+        episode = run_episode(agent, env, seed, limits=limits)
+        return EpisodeResult(episode.return_, limits.has_cut_off(episode))
+
+    return share_episodes(run, seed, count, comm)
+
+
+def describe_cut_off(num_cut_off: int, count: int, max_steps: float) -> str:
+    """Return a message about the episodes of an evaluation that were cut off."""
+    episodes = pluralize(count, "episode")
+    return f"evaluation: {num_cut_off} of {episodes} cut off after {max_steps:,.0f} steps (--eval_max_steps)"

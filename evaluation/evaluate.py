@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import json
 import math
 import os
 import secrets
-import signal
 import statistics
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milozero import environments
 from milozero.demonstrations import dataset as demos
+from milozero.environments.vector import close_env, get_time_limit
 from milozero.evaluation.downloads import download_checkpoint
-from milozero.evaluation.episodes import run_episode, share_episodes
+from milozero.evaluation.episodes import Limits, choose_max_steps, describe_cut_off, run_episode, share_episodes
 from milozero.evaluation.loading import load_agent
 from milozero.evaluation.video import choose_renderer, make_render_error, write_video
 from milozero.experiment import checkpoint
 from milozero.experiment.hardware import select_device, use_one_thread
-from milozero.experiment.watchdog import SIGNALS
+from milozero.experiment.status import NoStatus
+from milozero.experiment.watchdog import start_watchdog
 from milozero.helpers.config.values import from_kwargs
 from milozero.helpers.errors import NonFiniteError, RunError
 from milozero.helpers.files import write_bytes
@@ -40,26 +39,31 @@ if TYPE_CHECKING:
     from milozero.agents.base import Agent
     from milozero.experiment.launch import Launch
     from milozero.experiment.settings import EvalConfig, Settings
+    from milozero.experiment.watchdog import Watchdog
     from milozero.helpers.comm import Comm
 
 
 def evaluate(settings: Settings, launch: Launch) -> None:
     """Evaluate a checkpoint, which determines the algorithm, the environment and the networks.
 
+    A signal or ``--execution_time`` ends the evaluation early, with the results of the finished episodes.
+
     Raises:
         UserError: if the checkpoint cannot be used.
-        RunError: if a value is NaN or infinite.
+        RunError: if a value is NaN or infinite, or the evaluation was stopped before an episode ended.
     """
     use_one_thread()
     config, data, comm = settings.evaluation, Path(settings.common.data_dir), launch.comm
     rendered = config.render or config.record
     if rendered:
         choose_renderer()
-    model_path = config.model_path or comm.on_root(lambda: str(download_checkpoint(config, data)))
-    path = checkpoint.find(model_path, config.iter_num)
+    is_default = "iter_num" not in settings.explicit
+    model_path = config.model_path or comm.on_root(lambda: str(download_checkpoint(config, data, is_default)))
+    path = checkpoint.find(model_path, config.iter_num, is_default=is_default)
     loaded = load_agent(path, settings.common.env_kwargs, select_device(settings, comm), rendered=rendered)
     trained, env_id = loaded.settings, loaded.env_id
     seed = (trained if settings.common.seed is None else settings).common.seed or 0
+    max_steps = settings.common.eval_max_steps or trained.common.eval_max_steps
     name = trained.train.uuid
     folder = data / "evaluations" / name / path.stem
     if comm.rank == 0:
@@ -68,18 +72,22 @@ def evaluate(settings: Settings, launch: Launch) -> None:
             logger.info("no display: --render records videos")
     make = functools.partial(environments.make_env, env_id, kwargs=loaded.env_kwargs)
     metadata = {"env_id": env_id, "env_kwargs": from_kwargs(loaded.env_kwargs)}
+    watchdog = start_watchdog(settings.common, launch, NoStatus(), unit="episode")
     try:
-        results = evaluate_checkpoint(loaded.agent, make, config, seed, folder, metadata, comm)
+        results = evaluate_checkpoint(loaded.agent, make, config, seed, folder, metadata, comm, max_steps, watchdog)
     except NonFiniteError as error:
         raise RunError(f"{env_id}, worker {comm.rank}: {error}") from None
+    finally:
+        watchdog.disarm()
     if comm.rank == 0:
         mean, std = results["return_mean"], results["return_std"]
-        episodes = pluralize(config.num_trajs, "episode")
+        episodes = pluralize(len(results["episodes"]), "episode")
         logger.info(f"return {mean:.2f} ± {std:.2f} over {episodes}, length {results['length_mean']:.0f}")
         for kind, pattern in (("videos", "*.mp4"), ("trajectories", "*.h5"), ("results", "*.json")):
             if any(folder.glob(pattern)):
                 logger.info(f"{kind + ':':14}{folder}/{pattern}")
-        track_evaluation(settings, name, results, folder, launch.cleanup)
+        if tracker := track_evaluation(settings, name, results, folder):
+            launch.cleanup.callback(lambda: tracker.wait(math.inf, lambda: watchdog.interrupted))
 
 
 def evaluate_checkpoint(
@@ -90,40 +98,60 @@ def evaluate_checkpoint(
     folder: Path,
     metadata: Mapping[str, Any],
     comm: Comm,
+    max_steps: int | None = None,
+    watchdog: Watchdog | None = None,
 ) -> dict[str, Any]:
     """Run `num_trajs` episodes, write ``results.json`` and the requested videos and demonstrations (collective).
 
-    Each file holds the `metadata`: ``env_id`` and ``env_kwargs``. Returns the content of ``results.json``.
+    Each file holds the `metadata`: ``env_id`` and ``env_kwargs``. Episodes are cut off after `max_steps`; the default
+    depends on the environment. The `watchdog` can end the evaluation early. Returns the content of ``results.json``.
 
     Raises:
         UserError: if rendering is requested but impossible on this machine.
+        RunError: if the evaluation was stopped before an episode ended.
     """
     window = config.render and bool(os.environ.get("DISPLAY"))
     record = config.record or (config.render and not window)
-    env = make_env("human" if window else "rgb_array" if record else None)
     folder.mkdir(parents=True, exist_ok=True)
     if record and comm.rank == 0:
         number = pluralize(config.num_trajs, "episode")
         logger.info(f"recording {number}; without a GPU, 1,000 steps take a minute or two")
-    max_steps = env.spec.max_episode_steps if env.spec else None
+    env = make_env("human" if window else "rgb_array" if record else None)
+    time_limit = get_time_limit(env)
+    limits = Limits(choose_max_steps(max_steps, time_limit), watchdog.should_interrupt if watchdog else lambda: False)
+    total = min(time_limit or math.inf, limits.max_steps)
 
     def run(index: int, seed: int) -> dict[str, Any]:
-        task = bar.add_task(f"episode {index}", total=max_steps, completed=-1)  # the reset is not a step
+        if watchdog:
+            watchdog.start_iteration(index)
+        task = bar.add_task(f"episode {index}", total=total, completed=-1)  # the reset is not a step
         advance = functools.partial(bar.advance, task)
         if record:
-            episode = _record_episode(agent, env, seed, folder / f"episode_{index:03}.mp4", advance)
+            episode = _record_episode(agent, env, seed, folder / f"episode_{index:03}.mp4", advance, limits)
         else:
-            episode = run_episode(agent, env, seed, advance)
+            episode = run_episode(agent, env, seed, advance, limits)
         bar.remove_task(task)
         if config.save_traj:
             demos.write_demo(folder / f"episode_{index:03}.h5", episode, {**metadata, "seed": seed})
         if comm.rank == 0:
             logger.info(f"episode {index:3}: return {episode.return_:10.2f}, length {len(episode)}")
-        return {"return": episode.return_, "length": len(episode), "seed": seed}
+        cut_off = {"cut_off": True} if limits.has_cut_off(episode) else {}
+        return {"return": episode.return_, "length": len(episode), "seed": seed} | cut_off
 
-    with _progress_bar(comm) as bar:
-        episodes = share_episodes(run, seed, config.num_trajs, comm)
-    env.close()
+    try:
+        with _progress_bar(comm) as bar:
+            episodes = share_episodes(run, seed, config.num_trajs, comm)
+    finally:
+        close_env(env)
+    if watchdog and len(episodes) < config.num_trajs:
+        reason = watchdog.agree_to_stop() or "time limit reached"
+        if not episodes:
+            raise RunError(f"evaluation stopped before an episode ended: {reason}", everywhere=True)
+        if comm.rank == 0:
+            logger.warning(f"evaluation stopped after {len(episodes)} of {config.num_trajs} episodes: {reason}")
+    num_cut_off = sum("cut_off" in episode for episode in episodes)
+    if num_cut_off and comm.rank == 0:
+        logger.warning(describe_cut_off(num_cut_off, len(episodes), limits.max_steps))
     returns = [episode["return"] for episode in episodes]
     results = {
         **metadata,
@@ -160,7 +188,7 @@ def _progress_bar(comm: Comm) -> Progress:
 
 
 def _record_episode(
-    agent: Agent, env: gymnasium.Env[Any, Any], seed: int, path: Path, advance: Callable[[], None]
+    agent: Agent, env: gymnasium.Env[Any, Any], seed: int, path: Path, advance: Callable[[], None], limits: Limits
 ) -> demos.Episode:
     try:
         env.reset(seed=seed)
@@ -173,15 +201,17 @@ def _record_episode(
             add(env.render())
             advance()
 
-        return run_episode(agent, env, seed, add_frame)
+        return run_episode(agent, env, seed, add_frame, limits)
 
 
-def track_evaluation(
-    settings: Settings, name: str, results: dict[str, Any], folder: Path, cleanup: contextlib.ExitStack
-) -> None:
-    """Log an evaluation to ``--wandb_project`` if it is set, with its videos and ``results.json``."""
+def track_evaluation(settings: Settings, name: str, results: dict[str, Any], folder: Path) -> WandbTracker | None:
+    """Log an evaluation to ``--wandb_project`` if it is set, with its videos and ``results.json``.
+
+    Returns:
+        The closed tracker, which may still upload.
+    """
     if not settings.tracking.wandb_project:
-        return
+        return None
     tracker = WandbTracker(
         settings.tracking,
         Path(settings.common.data_dir),
@@ -195,7 +225,4 @@ def track_evaluation(
     for video in sorted(folder.glob("*.mp4")):
         tracker.log_video(video.stem, video)
     tracker.close()
-    interrupted = threading.Event()
-    for number in SIGNALS:
-        signal.signal(number, lambda *_: interrupted.set())
-    cleanup.callback(lambda: tracker.wait(math.inf, interrupted.is_set))
+    return tracker

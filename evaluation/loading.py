@@ -12,7 +12,7 @@ import numpy as np
 
 from milozero import environments
 from milozero.agents import agent_class
-from milozero.environments.vector import check_first_obs, to_env_action
+from milozero.environments.vector import check_first_obs, close_env, to_env_action
 from milozero.evaluation.video import check_renderer
 from milozero.experiment import checkpoint
 from milozero.experiment.resume import settings_from_metadata
@@ -80,10 +80,12 @@ def load_agent(
         check_renderer()
     kwargs = to_kwargs(trained.common.env_kwargs) | to_kwargs(env_kwargs)
     env = environments.make_env(env_id, None, kwargs)
-    check_first_obs(env_id, env, bool(kwargs))
-    size, space = int(cast("Any", env.observation_space).shape[0]), env.action_space
-    agent = make_agent(trained, env, size, AgentContext(Comm(), device=device, imitation=trained.imitation))
-    env.close()
+    try:
+        check_first_obs(env_id, env, bool(kwargs))
+        size, space = int(cast("Any", env.observation_space).shape[0]), env.action_space
+        agent = make_agent(trained, env, size, AgentContext(Comm(), device=device, imitation=trained.imitation))
+    finally:
+        close_env(env)
     checkpoint.restore_agent(agent, content["agent"])
     counters = Counters()
     with checkpoint.convert_errors():
@@ -103,9 +105,12 @@ def load_expert(settings: Settings, env: Any, device: str) -> tuple[Agent | None
     folder = getattr(settings.agent, "expert_model", "")
     if not folder:
         return None, None
-    iter_num = settings.agent.expert_iter_num
-    loaded = _load_matching(("expert_model", "expert_iter_num"), folder, iter_num, env, device)
-    eval_return = loaded.best_return if iter_num == "best" else loaded.last_return
+    flags = ("expert_model", "expert_iter_num")
+    path = checkpoint.find(
+        folder, settings.agent.expert_iter_num, flags, is_default=flags[1] not in settings.explicit
+    )
+    loaded = _load_matching(flags, path, env, device)
+    eval_return = loaded.best_return if path.stem == "best" else loaded.last_return
     return loaded.agent, eval_return if math.isfinite(eval_return) else None
 
 
@@ -118,20 +123,20 @@ def load_reward(settings: Settings, env: Any, device: str) -> Agent | None:
     folder = getattr(settings.agent, "reward_path", "")
     if not folder:
         return None
-    iter_num = settings.agent.reward_iter_num
-    loaded = _load_matching(("reward_path", "reward_iter_num"), folder, iter_num, env, device)
+    flags = ("reward_path", "reward_iter_num")
+    loaded = _load_matching(flags, checkpoint.find(folder, settings.agent.reward_iter_num, flags), env, device)
     if not hasattr(loaded.agent, "learned_reward"):
         raise UserError(f"--reward_path={folder}: {loaded.settings.train.algo} learns no reward; airl does")
     return loaded.agent
 
 
-def _load_matching(flags: tuple[str, str], folder: str, iter_num: str, env: Any, device: str) -> LoadedAgent:
-    """Load the agent that two flags name; its spaces must equal those of `env`."""
-    loaded = load_agent(checkpoint.find(folder, iter_num, flags), device=device)
+def _load_matching(flags: tuple[str, str], path: Path, env: Any, device: str) -> LoadedAgent:
+    """Load the agent in a checkpoint that two flags name; its spaces must equal those of `env`."""
+    loaded = load_agent(path, device=device)
     if (loaded.observation_size, loaded.action_space) != (env.observation_size, env.action_space):
         raise UserError(
-            f"--{flags[0]}={folder}: trained on {loaded.env_id}, with {loaded.observation_size} observations and "
-            f"actions {loaded.action_space}, but the environment has {env.observation_size} observations and actions "
-            f"{env.action_space}"
+            f"--{flags[0]}={path.parent}: trained on {loaded.env_id}, with {loaded.observation_size} observations "
+            f"and actions {loaded.action_space}, but the environment has {env.observation_size} observations "
+            f"and actions {env.action_space}"
         )
     return loaded

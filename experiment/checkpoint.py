@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from milozero.helpers.comm import launched_rank
 from milozero.helpers.errors import UserError
+from milozero.helpers.logging import logger
 
 if TYPE_CHECKING:
     from milozero.agents.base import Agent
@@ -144,10 +146,13 @@ def list_checkpoints(folder: Path) -> list[str]:
     return sorted(numbers, key=int) + sorted(set(names) - numbers)
 
 
-def find(model_path: str, iter_num: str, flags: tuple[str, str] = ("model_path", "iter_num")) -> Path:
+def find(
+    model_path: str, iter_num: str, flags: tuple[str, str] = ("model_path", "iter_num"), *, is_default: bool = False
+) -> Path:
     """Return the file of a checkpoint, an iteration, ``best`` or ``last``, in the folder `model_path`.
 
-    Error messages name the `flags` of the folder and the checkpoint.
+    If `iter_num` `is_default`, ``last`` replaces the ``best`` of a run that was not evaluated. Error messages name
+    the `flags` of the folder and the checkpoint.
 
     Raises:
         UserError: if there is no such checkpoint; the message lists the existing ones.
@@ -158,6 +163,12 @@ def find(model_path: str, iter_num: str, flags: tuple[str, str] = ("model_path",
     names = list_checkpoints(folder)
     if not names:
         raise UserError(f"--{flags[0]}={model_path}: the folder contains no checkpoints")
+    if iter_num not in names and is_default and "last" in names:
+        if launched_rank() == 0:
+            logger.info(
+                f"{model_path} has no {file_name(iter_num)}, because the run was not evaluated: using last.pt"
+            )
+        iter_num = "last"
     if iter_num not in names:
         raise UserError(f"--{flags[1]}={iter_num}: no such checkpoint in {model_path}; available: {', '.join(names)}")
     return folder / file_name(iter_num)

@@ -22,6 +22,7 @@ from milozero.experiment.settings import Settings
 from milozero.helpers.errors import UserError
 from milozero.helpers.files import write_bytes
 from milozero.helpers.locks import Lock
+from milozero.tracking.appended import AppendedFile
 
 if TYPE_CHECKING:
     from milozero.helpers.comm import Comm
@@ -37,6 +38,27 @@ def git_sha() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "nogit"
+
+
+class LogFileHandler(logging.Handler):
+    """Appends log messages to a file.
+
+    Raises:
+        OSError: if the file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._file = AppendedFile(path)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one message."""
+        self._file.append(f"{self.format(record)}\n".encode(errors="backslashreplace"))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
 
 
 class ExperimentInitializer:
@@ -148,8 +170,6 @@ class ExperimentInitializer:
         return f"{readable}.{git_sha()}.{env}.{train.algo}.workers{workers}.demos{demos:02}.seed{self.seed:02}"
 
     def _create(self, data: Path) -> None:
-        import yaml
-
         resume = self.settings.train.resume != "no"
         for folder in (self.checkpoints, self.logs):
             if os.path.exists(folder) and not resume:
@@ -163,15 +183,25 @@ class ExperimentInitializer:
             if self.checkpoint is None and set(checkpoint.list_checkpoints(self.checkpoints)) - {"best"}:
                 raise UserError(f"another process has just started experiment '{self.name}'; try again")
             checkpoint.remove_leftovers(self.checkpoints)
-            text = yaml.safe_dump(self.metadata(), sort_keys=False)
-            for folder in (self.checkpoints, self.logs):
-                write_bytes(folder / "config.yaml", text.encode())
-            handler = logging.FileHandler(self.logs / "log.txt")
+            self.write_metadata()
+            handler = LogFileHandler(self.logs / "log.txt")
         except OSError as error:
             raise UserError(f"cannot write to --data_dir={data}: {error.strerror}") from None
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger().addHandler(handler)
         self._log = handler
+
+    def write_metadata(self, *, only_missing: bool = False) -> None:
+        """Write config.yaml to the folders of checkpoints and logs.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        import yaml
+
+        for path in (self.checkpoints / "config.yaml", self.logs / "config.yaml"):
+            if not only_missing or not path.exists():
+                write_bytes(path, yaml.safe_dump(self.metadata(), sort_keys=False).encode())
 
     def metadata(self) -> dict[str, Any]:
         """Return all settings, the full environment id, seed, workers, commit, versions and command."""

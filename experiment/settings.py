@@ -15,6 +15,7 @@ from milozero.tracking.tracker import TrackingConfig
 TASKS = ("train", "eval", "list_envs", "demos", "report")
 # Upper bounds that catch typos before they exhaust the machine.
 MAX_ENVS, MAX_ROLLOUT_LEN, MAX_EPISODES = 65_536, 2**24, 1_000_000
+DEFAULT_EVAL_MAX_STEPS = 10_000  # of an environment without a time limit: seconds, not hours
 INPUT_PATHS = ("expert_path", "expert_model", "reward_path")  # settings of a training run that name its inputs
 
 
@@ -36,6 +37,25 @@ class CommonConfig:
         "",
         "keyword arguments of the environment: name=value,name=value (eval: added to those of the checkpoint)",
         check=to_kwargs,
+    )
+    execution_time: str = param(
+        "",
+        "wall-clock time limit: D-HH:MM:SS or HH:MM:SS; training saves and stops, eval keeps the finished episodes",
+        check=to_seconds,
+        mutable_on_resume=True,
+    )
+    watchdog: str = param(
+        "01:00:00",
+        "maximum duration of an iteration (eval: of an episode), after which the job is ended; 0 disables it",
+        check=to_seconds,
+        mutable_on_resume=True,
+    )
+    eval_max_steps: int | None = param(
+        None,
+        f"steps after which an evaluation cuts off an episode (default: {DEFAULT_EVAL_MAX_STEPS} if the environment "
+        "has no time limit; eval: that of the checkpoint)",
+        low=1,
+        mutable_on_resume=True,
     )
 
 
@@ -59,12 +79,6 @@ class TrainConfig:
     num_iters: int | None = param(
         None, "maximum number of iterations (default: no limit)", low=1, mutable_on_resume=True
     )
-    execution_time: str = param(
-        "",
-        "wall-clock time limit, after which a run saves and stops: D-HH:MM:SS or HH:MM:SS",
-        check=to_seconds,
-        mutable_on_resume=True,
-    )
     resume: str = param(
         "no",
         "resume experiment --uuid; auto: start it if it does not exist",
@@ -76,16 +90,12 @@ class TrainConfig:
     keep_checkpoints: int = param(
         0, "number of latest checkpoints to keep, plus best and last; 0 keeps all", low=0, mutable_on_resume=True
     )
-    watchdog: str = param(
-        "01:00:00",
-        "maximum duration of an iteration, after which the job is ended; 0 disables it",
-        check=to_seconds,
-        mutable_on_resume=True,
-    )
     eval_frequency: int = param(
         25, "iterations between evaluations; 0 evaluates only at the end", low=0, mutable_on_resume=True
     )
-    eval_episodes: int = param(10, "episodes per evaluation, with the deterministic policy", low=1, high=MAX_EPISODES)
+    eval_episodes: int = param(
+        10, "episodes per evaluation, with the deterministic policy; 0 never evaluates", low=0, high=MAX_EPISODES
+    )
     sync_check_frequency: int = param(
         10,
         "iterations between checks that all workers have the same parameters; 0 checks only at the end",
@@ -110,7 +120,10 @@ class EvalConfig:
         check=usable_path,
     )
     wandb_download_replace: bool = param(False, "download again, replacing an earlier download")
-    iter_num: str = param("best", "checkpoint to evaluate: an iteration, best or last")
+    iter_num: str = param(
+        "best",
+        "checkpoint to evaluate: an iteration, best or last (default: best, or last if the run was not evaluated)",
+    )
     num_trajs: int = param(10, "number of episodes", low=1, high=MAX_EPISODES)
     render: bool = param(False, "show the episodes in a window; without a display, record videos")
     record: bool = param(False, "record mp4 videos of the episodes")

@@ -59,6 +59,13 @@ class Counters:
         return min(max(self.timesteps / config.num_timesteps, self.iteration / (config.num_iters or math.inf)), 1.0)
 
 
+class NoStatus:
+    """Writes no state: of an evaluation."""
+
+    def write(self, state: str, reason: str, *, unless_ended: bool = False) -> None:
+        """Do nothing."""
+
+
 @dataclass
 class Status:
     """Writes the state of a run to status.json.

@@ -19,14 +19,18 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from milozero.helpers import comm as comms
+from milozero.helpers.config.values import to_seconds
 from milozero.helpers.logging import flush_stdio, logger
 
 if TYPE_CHECKING:
-    from milozero.experiment.status import Status
+    from milozero.experiment.launch import Launch
+    from milozero.experiment.settings import CommonConfig
+    from milozero.experiment.status import NoStatus, Status
     from milozero.helpers.comm import Comm
 
 log_file = logging.getLogger(__name__)  # for log.txt only
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+# Requests to stop: SIGHUP if the terminal is closed or the connection drops, SIGUSR2 and SIGXCPU from batch systems.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 POLL_INTERVAL_S = 1.0
 SIGNAL_DEBOUNCE_S = 2.0  # launchers often forward the same request repeatedly
 EXIT_SOON_S = 120.0  # before the time limit
@@ -51,8 +55,9 @@ def restore_signals(*more: signal.Signals) -> Iterator[None]:
 
 
 def catch_early_signals() -> None:
-    """Keep a SIGUSR1, which would end the process, for the watchdog that starts later."""
-    signal.signal(signal.SIGUSR1, lambda number, frame: _early_signals.append(number))
+    """Keep the signals of batch systems, which would end the process, for the watchdog that starts later."""
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, lambda number, frame: _early_signals.append(number))
 
 
 class Watchdog:
@@ -67,6 +72,7 @@ class Watchdog:
         start_time: ``time.monotonic()`` when this launch of the run started.
         time_limit: seconds for this launch.
         iteration_timeout: seconds after which an iteration counts as hanging; infinity disables the check.
+        unit: what is watched instead of iterations.
         poll_interval: seconds between checks.
         ping_timeout: seconds in which a worker must answer a ping.
         signal_debounce: seconds in which a repeated signal counts as the same request.
@@ -75,11 +81,12 @@ class Watchdog:
     def __init__(
         self,
         comm: Comm,
-        status: Status,
+        status: Status | NoStatus,
         start_time: float,
         time_limit: float,
         iteration_timeout: float,
         *,
+        unit: str = "iteration",
         poll_interval: float = POLL_INTERVAL_S,
         ping_timeout: float = PING_TIMEOUT_S,
         signal_debounce: float = SIGNAL_DEBOUNCE_S,
@@ -90,6 +97,7 @@ class Watchdog:
         self._deadline = start_time + time_limit
         self._time_limit = time_limit
         self._iteration_timeout = iteration_timeout
+        self._unit = unit
         self._iteration = 0
         self._idle_seconds = 0.0  # since the iteration began, without the time in which this process was suspended
         self._signal = ""  # name of the first signal
@@ -106,7 +114,8 @@ class Watchdog:
         self._sender.setblocking(False)
         self._previous_wakeup_fd = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         for number in SIGNALS:
-            signal.signal(number, _ignore_signal)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
+                signal.signal(number, _ignore_signal)
         while _early_signals:
             self._sender.send(bytes([_early_signals.pop()]))
         self._thread.start()
@@ -135,6 +144,10 @@ class Watchdog:
     def should_exit_soon(self) -> bool:
         """Return whether a stop was requested, or the time limit is close."""
         return bool(self._signal) or self.remaining_seconds() < EXIT_SOON_S
+
+    def should_interrupt(self, grace_s: float = 0.0) -> bool:
+        """Return whether this worker must stop now: after a signal, or `grace_s` after the time limit."""
+        return bool(self._signal) or self.remaining_seconds() < -grace_s
 
     def _get_stop_reason(self) -> str:
         """Return why this worker wants to stop; empty if it does not."""
@@ -176,8 +189,8 @@ class Watchdog:
         elif not self._signal:
             self._signal, self._signal_time = number.name, now
             if self._comm.rank == 0:
-                logger.warning(f"{number.name}: stopping after this iteration; repeat it to stop immediately")
-        elif number.name == self._signal and repeated:
+                logger.warning(f"{number.name}: stopping after this {self._unit}; repeat it to stop immediately")
+        elif number.name == self._signal and repeated and number != signal.SIGXCPU:  # repeated by the system
             self._exit("stopped", f"immediately, by a second {number.name}", 128 + number)
 
     def _abort_hanging_job(self) -> None:
@@ -192,7 +205,7 @@ class Watchdog:
         elif not problems:
             problems = ["all workers wait for each other" if self._comm.can_ping else "waiting for other workers"]
         seconds = self._idle_seconds
-        reason = f"iteration {self._iteration} has not ended after {seconds:.0f} s: {'; '.join(problems)}"
+        reason = f"{self._unit} {self._iteration} has not ended after {seconds:.0f} s: {'; '.join(problems)}"
         # The first worker that answers reports this and ends the job; if it does not, the others do so a bit later.
         deadline = time.monotonic() + (0.0 if self._comm.rank == min(answers) else 2 * self._ping_timeout)
         while time.monotonic() < deadline:
@@ -213,6 +226,17 @@ class Watchdog:
                 self._comm.abort(code)
         finally:
             os._exit(code)
+
+
+def start_watchdog(
+    config: CommonConfig, launch: Launch, status: Status | NoStatus, unit: str = "iteration"
+) -> Watchdog:
+    """Start a watchdog with the limits in `config`; the cleanup of `launch` closes it."""
+    time_limit, timeout = to_seconds(config.execution_time), to_seconds(config.watchdog) or math.inf
+    watchdog = Watchdog(launch.comm, status, launch.start_time, time_limit, timeout, unit=unit)
+    watchdog.start()
+    launch.cleanup.callback(watchdog.close)
+    return watchdog
 
 
 def _ignore_signal(number: int, frame: FrameType | None) -> None:

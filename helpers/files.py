@@ -11,6 +11,8 @@ from typing import Any
 def write_atomically(path: Path, write: Callable[[Path], Any], skip_if: Callable[[], bool] | None = None) -> None:
     """Call ``write(temporary)`` and move the result to `path`: readers see either the old or the new file.
 
+    The folder is created if it is missing, e.g. because it was removed during a run.
+
     Args:
         path: the file.
         write: writes the content to a temporary path.
@@ -21,6 +23,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any], skip_if: Callable
         OSError: if the file cannot be written; an older file of that name is kept.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         write(temporary)
         with temporary.open("rb") as file:

@@ -1,4 +1,4 @@
-"""A file that a run appends to, even if the disk is temporarily full."""
+"""A file that a run appends to, even if the disk is temporarily full or the file is removed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ logger = logging.getLogger(__name__)
 class AppendedFile:
     """Appends bytes to a file; buffers what a full disk rejects and writes it later.
 
+    A file that is removed meanwhile is written again, with its content, and so is its folder.
+
     Raises:
         OSError: if the file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)
+        self._path = path
+        self._file = path.open("a+b", buffering=0)
         self._pending = b""  # not yet in the file
         self._warned = False
 
@@ -28,15 +31,41 @@ class AppendedFile:
         try:
             self._write()
         except OSError as error:
-            if not self._warned:
-                logger.warning("cannot write to %s (%s); buffering until it works", self._file.name, error.strerror)
-            self._warned = True
+            warned, self._warned = self._warned, True  # first: the log itself may be such a file
+            if not warned:
+                logger.warning("cannot write to %s (%s); buffering until it works", self._path, error.strerror)
         else:
             self._warned = False
 
+    def is_empty(self) -> bool:
+        """Return whether nothing has been written, or someone has emptied the file."""
+        if self._pending:
+            return False
+        try:
+            return self._path.stat().st_size == 0
+        except FileNotFoundError:  # its content will be written again
+            return os.fstat(self._file.fileno()).st_size == 0
+        except OSError:
+            return False
+
     def _write(self) -> None:
+        self._restore()
         while self._pending:  # a full disk accepts only a part
             self._pending = self._pending[self._file.write(self._pending) :]
+
+    def _restore(self) -> None:
+        """Create the file again if it was removed. Continue the new one if it was replaced, as some editors do."""
+        try:
+            if os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
+                return
+            content = b""
+        except FileNotFoundError:
+            fd = self._file.fileno()
+            content = os.pread(fd, os.fstat(fd).st_size, 0)  # still there while it is open
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        removed, self._file = self._file, self._path.open("a+b", buffering=0)
+        removed.close()
+        self._pending = content + self._pending
 
     def sync(self) -> None:
         """Flush to the physical disk, so that a power cut loses nothing.

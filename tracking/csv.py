@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from milozero.helpers.files import write_bytes
+from milozero.helpers.logging import logger, pluralize
 from milozero.tracking.appended import AppendedFile
 from milozero.tracking.tracker import Tracker
 
@@ -26,18 +27,27 @@ class CSVTracker(Tracker):
     """
 
     def __init__(self, path: Path, iteration: int = 0) -> None:
-        self._columns = truncate_rows(path, iteration)
+        self._columns, num_rows = truncate_rows(path, iteration)
+        if num_rows < iteration:
+            lost = pluralize(iteration - num_rows, "row")
+            logger.warning(
+                f"{path} lacks {lost} of the {iteration:,} iterations so far, which are not measured again"
+            )
+        self._path, self._num_logged = path, num_rows
         self._file = AppendedFile(path)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Write one row immediately, so that a killed run keeps it; a NaN becomes an empty cell."""
         text = io.StringIO(newline="")
-        if not self._columns:
-            self._columns = list(metrics)
+        self._columns = self._columns or list(metrics)
+        if self._file.is_empty():
+            if self._num_logged:
+                logger.warning(f"{self._path} was emptied: it begins with iteration {metrics.get('iteration')}")
             csv.DictWriter(text, self._columns).writeheader()
         cells = {k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in metrics.items()}
         csv.DictWriter(text, self._columns, extrasaction="ignore").writerow(cells)
         self._file.append(text.getvalue().encode())
+        self._num_logged += 1
 
     def flush(self) -> None:
         """Flush all rows to the physical disk; called before a checkpoint that relies on them.
@@ -52,23 +62,24 @@ class CSVTracker(Tracker):
         self._file.close()
 
 
-def truncate_rows(path: Path, iteration: int) -> list[str]:
-    """Remove damaged rows and rows after `iteration` from a ``progress.csv``; return its columns."""
+def truncate_rows(path: Path, iteration: int) -> tuple[list[str], int]:
+    """Remove damaged rows and rows after `iteration` from a ``progress.csv``; return its columns and row count."""
     content = path.read_bytes() if iteration and path.exists() else b""
     header, *rows = content.splitlines(keepends=True) or [b""]
     columns = header.decode(errors="replace").strip().split(",")
     if "iteration" not in columns:
         path.write_bytes(b"")
-        return []
+        return [], 0
     index = columns.index("iteration")
 
     def keep(row: bytes) -> bool:
         cell = row.split(b",")[index] if row.count(b",") == len(columns) - 1 and row.endswith(b"\n") else b""
         return cell.isdigit() and int(cell) <= iteration
 
-    if not all(map(keep, rows)):
-        write_bytes(path, b"".join([header, *filter(keep, rows)]))
-    return columns
+    kept = list(filter(keep, rows))
+    if len(kept) < len(rows):
+        write_bytes(path, b"".join([header, *kept]))
+    return columns, len(kept)
 
 
 def parse_progress(text: str, names: Collection[str] | None = None) -> tuple[dict[str, np.ndarray], int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from milozero import environments
 from milozero.agents.base import Agent, AgentContext
@@ -12,16 +14,16 @@ from milozero.agents.registry import get_metrics
 from milozero.agents.rollout import ReplayLog
 from milozero.demonstrations import dataset
 from milozero.demonstrations.episode import Episode
-from milozero.environments.vector import VectorEnv
+from milozero.environments.vector import VectorEnv, close_env
 from milozero.evaluation import loading
 from milozero.experiment.hardware import select_device, should_compile
 from milozero.experiment.initializer import ExperimentInitializer
 from milozero.experiment.launch import Launch
 from milozero.experiment.settings import Settings
 from milozero.experiment.status import Counters, Status
-from milozero.experiment.watchdog import Watchdog
+from milozero.experiment.watchdog import Watchdog, start_watchdog
 from milozero.helpers.comm import Comm
-from milozero.helpers.config.values import to_kwargs, to_seconds
+from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import UserError
 from milozero.tracking import tensorboard
 from milozero.tracking.console import ConsoleTracker
@@ -29,14 +31,17 @@ from milozero.tracking.csv import CSVTracker
 from milozero.tracking.tensorboard import TensorBoardTracker
 from milozero.tracking.tracker import Tracker, Trackers
 from milozero.tracking.wandb import WandbTracker
-from milozero.training.run import Training, restore
+from milozero.training.run import Training, restore, restore_unevaluated
 from milozero.training.summary import log_header
+
+if TYPE_CHECKING:
+    import gymnasium
 
 WANDB_EXIT_TIMEOUT_S = 20.0  # for uploads of a run that was asked to stop
 
 
-def build_run(settings: Settings, launch: Launch) -> Training:
-    """Set up a training run, or restore one from its checkpoint (collective).
+def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) -> Training:
+    """Set up a training run, or restore one from its checkpoint (collective). `envs` closes its environments.
 
     Raises:
         UserError: if the settings or their inputs are invalid; nothing has been written then.
@@ -47,41 +52,67 @@ def build_run(settings: Settings, launch: Launch) -> Training:
     if settings.tracking.tensorboard:
         tensorboard.check_installed()
     env_id, env_kwargs = environments.resolve(settings.train.env_id), to_kwargs(settings.common.env_kwargs)
-    eval_env = environments.make_env(env_id, None, env_kwargs)
-    env = environments.make_vector_env(env_id, settings.train.num_envs, env_kwargs)
+    env, eval_env = open_envs(env_id, settings.train.num_envs, env_kwargs, envs)
     demos = load_demos(settings, env)
     context, expert_return = make_context(experiment, comm, env, demos)
     agent = loading.make_agent(settings, env, env.observation_size, context)
     info = {} if expert_return is None else {"expert_return": expert_return}
     experiment.create(env_id, describe_launch(settings, context), info)
-    counters, replay_log = Counters(), ReplayLog()
+    counters, replay_log, unevaluated = Counters(), ReplayLog(), dict[str, float]()
     status = Status(experiment.logs, counters)
     if content:
         replay_log = restore(content, agent, counters, env, comm, settings.train.rollout_len)
+        unevaluated = restore_unevaluated(content)
         status.saved_iteration = counters.iteration
     try:
-        tracker = make_tracker(experiment, comm, counters.iteration)
+        # An iteration that was interrupted in its evaluation is logged again.
+        tracker = make_tracker(experiment, comm, counters.iteration - bool(unevaluated))
     except OSError as error:
         raise UserError(f"cannot write to {experiment.logs}: {error.strerror}") from None
-    watchdog = start_watchdog(settings, launch, status)
+    watchdog = start_watchdog(settings.common, launch, status)
     cleanup.callback(lambda: wait_for_uploads(tracker, watchdog))
     run = Training(
         experiment=experiment,
         agent=agent,
         env=env,
         eval_env=eval_env,
+        make_eval_env=functools.partial(environments.make_env, env_id, None, env_kwargs),
+        envs=envs,
         comm=comm,
         counters=counters,
         status=status,
         tracker=tracker,
         watchdog=watchdog,
         replay_log=replay_log,
+        unevaluated=unevaluated,
         expert_return=expert_return,
         compiled=context.compile,
     )
     if comm.rank == 0:
         log_header(run, len(demos))
     return run
+
+
+def open_envs(
+    env_id: str, num_envs: int, env_kwargs: dict[str, Any], envs: contextlib.ExitStack
+) -> tuple[VectorEnv, gymnasium.Env[Any, Any] | None]:
+    """Return this worker's environments and one to evaluate in, which is None if it cannot exist beside them.
+
+    Raises:
+        UserError: if they cannot be made.
+    """
+    eval_env: gymnasium.Env[Any, Any] | None = environments.make_env(env_id, None, env_kwargs)
+    try:
+        env = environments.make_vector_env(env_id, num_envs, env_kwargs, eval_env)
+    except Exception:  # environments raise arbitrary exceptions
+        close_env(eval_env)
+        eval_env = None
+    if eval_env is None:  # raises again unless the two exclude each other
+        env = environments.make_vector_env(env_id, num_envs, env_kwargs)
+    for opened in (env, eval_env):
+        if opened is not None:
+            envs.callback(close_env, opened)
+    return env, eval_env
 
 
 def load_demos(settings: Settings, env: VectorEnv) -> list[Episode]:
@@ -136,16 +167,6 @@ def describe_launch(settings: Settings, context: AgentContext) -> dict[str, Any]
         metadata["demonstrations"] = dataset.checksum(context.demos)
     teachers: dict[str, Agent | None] = {"expert": context.expert, "reward": context.reward_model}
     return metadata | {name: f"{agent.parameter_hash():x}" for name, agent in teachers.items() if agent is not None}
-
-
-def start_watchdog(settings: Settings, launch: Launch, status: Status) -> Watchdog:
-    """Start a watchdog; the cleanup closes it."""
-    time_limit = to_seconds(settings.train.execution_time)
-    iteration_timeout = to_seconds(settings.train.watchdog) or math.inf
-    watchdog = Watchdog(launch.comm, status, launch.start_time, time_limit, iteration_timeout)
-    watchdog.start()
-    launch.cleanup.callback(watchdog.close)
-    return watchdog
 
 
 def wait_for_uploads(tracker: Tracker, watchdog: Watchdog) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +14,8 @@ import torch
 
 from milozero.agents.base import Agent
 from milozero.agents.rollout import ReplayLog
-from milozero.environments.vector import VectorEnv
-from milozero.evaluation.episodes import evaluate_policy
+from milozero.environments.vector import VectorEnv, close_env
+from milozero.evaluation.episodes import Limits, choose_max_steps, describe_cut_off, evaluate_policy
 from milozero.experiment import checkpoint
 from milozero.experiment.initializer import ExperimentInitializer
 from milozero.experiment.status import Counters, Status
@@ -24,6 +25,8 @@ from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger
 from milozero.tracking.tracker import Tracker
 
+EVALUATION_GRACE_S = 30.0  # for an evaluation at the end of a run whose time is used up
+
 
 @dataclass
 class Training:
@@ -32,7 +35,9 @@ class Training:
     experiment: ExperimentInitializer
     agent: Agent
     env: VectorEnv  # of this worker
-    eval_env: gymnasium.Env[Any, Any]
+    eval_env: gymnasium.Env[Any, Any] | None  # None if it cannot exist beside `env`
+    make_eval_env: Callable[[], gymnasium.Env[Any, Any]]
+    envs: contextlib.ExitStack  # closes the environments
     comm: Comm
     counters: Counters
     status: Status
@@ -41,26 +46,51 @@ class Training:
     replay_log: ReplayLog  # of the environments of this worker
     expert_return: float | None = None  # mean return of the expert
     compiled: bool = False
+    start_time: float = 0.0  # ``time.monotonic()`` when training started, without interruptions
+    # metrics of an iteration that was saved before its evaluation; empty once it is evaluated
+    unevaluated: dict[str, float] = field(default_factory=dict)
     save_error: str = ""  # why the last checkpoint could not be written; empty on success
-    # kind → name and bytes of checkpoints not written yet, e.g. because the disk is full
-    _pending: dict[str, tuple[int | str, bytes]] = field(default_factory=dict)
+    # kind → name, iteration and bytes of checkpoints not written yet, e.g. because the disk is full
+    _pending: dict[str, tuple[int | str, int, bytes]] = field(default_factory=dict)
+    _num_cut_off: int = 0  # episodes of the last evaluation
 
-    def evaluate(self) -> float:
-        """Evaluate the current policy, save it if it is the best, and return the mean return (collective)."""
-        config = self.experiment.settings.train
-        returns = evaluate_policy(self.agent, self.eval_env, self.experiment.seed, config.eval_episodes, self.comm)
-        mean = statistics.fmean(returns)
+    def evaluate(self) -> float | None:
+        """Evaluate the current policy and save it if it is the best (collective).
+
+        If no other environment can exist beside `env`, `env` is closed: the run must end.
+
+        Returns:
+            The mean return; None if a signal or the time limit interrupted the evaluation.
+        """
+        if any(self.comm.allgather(self.watchdog.should_interrupt(EVALUATION_GRACE_S))):
+            return None
+        if self.eval_env is None:
+            self.envs.close()
+            self.eval_env = self.make_eval_env()
+            self.envs.callback(close_env, self.eval_env)
+        settings = self.experiment.settings
+        count = settings.train.eval_episodes
+        max_steps = choose_max_steps(settings.common.eval_max_steps, self.env.time_limit)
+        limits = Limits(max_steps, lambda: self.watchdog.should_interrupt(EVALUATION_GRACE_S))
+        results = evaluate_policy(self.agent, self.eval_env, self.experiment.seed, count, self.comm, limits)
+        if len(results) < count:
+            return None
+        num_cut_off = sum(result.cut_off for result in results)
+        if num_cut_off != self._num_cut_off and self.comm.rank == 0:
+            logger.warning(describe_cut_off(num_cut_off, count, max_steps))
+        self._num_cut_off = num_cut_off
+        mean = statistics.fmean(result.return_ for result in results)
         self.counters.last_eval_return = mean
         if mean > self.counters.best_eval_return:
             self.counters.best_eval_return = mean
             # Evaluations of a resumed run may differ from before; best.pt must not get a worse policy.
             if self.comm.rank == 0 and not mean < self.experiment.best_eval_return:
-                self._pending["best"] = ("best", checkpoint.to_bytes(self._content([])))
+                self._pending["best"] = ("best", 0, checkpoint.to_bytes(self._content([])))
             self._write()
         return mean
 
-    def save(self) -> None:
-        """Write a checkpoint of this iteration (collective)."""
+    def save(self, *, only_last: bool = False) -> None:
+        """Write a checkpoint of this iteration, as ``last`` and, unless `only_last`, by its number (collective)."""
         actions = [torch.from_numpy(actions) for actions in self.replay_log.actions]
         rank_state = {
             "agent": self.agent.rank_state_dict(),
@@ -70,9 +100,10 @@ class Training:
         }
         workers = self.comm.gather(rank_state)
         if self.comm.rank == 0:
-            data = checkpoint.to_bytes(self._content(workers))
-            self._pending["iteration"] = (self.counters.iteration, data)
-            self._pending["last"] = ("last", data)
+            iteration, data = self.counters.iteration, checkpoint.to_bytes(self._content(workers))
+            if not only_last:
+                self._pending["iteration"] = (iteration, iteration, data)
+            self._pending["last"] = ("last", iteration, data)
         self._write()
         if self.comm.rank == 0:
             self.status.write("running", "", unless_ended=True)
@@ -83,16 +114,19 @@ class Training:
             "agent": self.agent.state_dict(),
             "counters": vars(self.counters).copy(),
             "workers": workers,
+            "unevaluated": to_plain(self.unevaluated),
         }
 
     def _write(self) -> None:
         """Write pending checkpoints on rank 0. A failure only logs a warning; the next call retries."""
         folder, problem, written = self.experiment.checkpoints, "", None
         try:
+            if self.comm.rank == 0:
+                self.experiment.write_metadata(only_missing=True)  # its folders may have been removed
             self.tracker.flush()  # first, so that a checkpoint is never ahead of progress.csv
-            for kind, (name, data) in list(self._pending.items()):
+            for kind, (name, iteration, data) in list(self._pending.items()):
                 write_bytes(folder / checkpoint.file_name(name), data)
-                written = name if kind == "iteration" else written
+                written = written if kind == "best" else iteration
                 del self._pending[kind]
         except OSError as error:
             problem = f"checkpoint of iteration {self.counters.iteration} not written: {error.strerror} ({folder})"
@@ -135,3 +169,19 @@ def restore(
             raise ValueError(f"{num_replays} iterations from {state['start']} do not end at {counters.iteration}")
         agent.load_rank_state_dict(state["agent"])
         return ReplayLog(state["start"], [actions.numpy() for actions in state["actions"]], state["last_obs"])
+
+
+def restore_unevaluated(content: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics of an iteration that was saved before its evaluation; empty if there are none.
+
+    Raises:
+        UserError: if they are not numbers by name.
+    """
+    metrics = content.get("unevaluated", {})
+    with checkpoint.convert_errors():
+        return to_plain(metrics)
+
+
+def to_plain(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return metrics as Python's own numbers."""
+    return {str(name): value if isinstance(value, int) else float(value) for name, value in metrics.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from milozero.evaluation.episodes import choose_max_steps
 from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.logging import logger, pluralize
 from milozero.tracking.plots import plot_learning_curve
@@ -33,7 +34,17 @@ def log_header(run: Training, num_demos: int) -> None:
         logger.info(f"expert return (target): {run.expert_return:.1f}")
     for line in experiment.settings.describe_unused():
         logger.info(line)
-    limit = run.eval_env.spec.max_episode_steps if run.eval_env.spec else None
+    if run.eval_env is None and train.eval_episodes:
+        logger.info(
+            f"warning: only one {experiment.env_id} can exist at a time: the run is evaluated only at its end"
+        )
+    limit = run.env.time_limit
+    if not limit and train.eval_episodes:
+        max_steps = choose_max_steps(experiment.settings.common.eval_max_steps, limit)
+        logger.info(
+            f"warning: {experiment.env_id} has no time limit: evaluations cut off episodes after "
+            f"{max_steps:,.0f} steps (--eval_max_steps)"
+        )
     if warning := warn_if_truncated(train, to_kwargs(experiment.settings.common.env_kwargs), limit):
         logger.info(f"warning: {warning}")  # on stdout: the run is valid
 

@@ -122,7 +122,7 @@ class OsimEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         truncated = not terminated and (bool(failure) or self.control_steps >= self.MAX_CONTROL_STEPS)
         if failure:
             self._failed = True
-            obs, info = self._obs, {"simulation_failed": failure}
+            obs, info = self._obs.copy(), {"simulation_failed": failure}
         else:
             obs, info = self._get_obs(), self._get_info()
         self._obs = None if terminated or truncated else obs

@@ -1,6 +1,7 @@
 """Resuming runs: from which checkpoint, with which settings, and how exactly."""
 
 import csv
+import signal
 
 import pytest
 import torch
@@ -55,8 +56,8 @@ def test_damaged_newest_checkpoint_is_skipped_with_a_warning(milozero, run, tmp_
 def test_status_names_each_checkpoint_as_soon_as_it_is_written(milozero, monkeypatch, tmp_path):
     save, seen = Training.save, []
 
-    def save_and_read_status(run):
-        save(run)
+    def save_and_read_status(run, **options):
+        save(run, **options)
         seen.append((run.counters.iteration, status(tmp_path)["saved_iteration"]))
 
     monkeypatch.setattr(Training, "save", save_and_read_status)
@@ -168,6 +169,34 @@ def test_killed_and_resumed_run_ends_with_the_same_bits(milozero, tmp_path, algo
     assert_equal(resumed["agent"], uninterrupted["agent"])
     assert_equal(resumed["workers"], uninterrupted["workers"])
     assert rows(tmp_path, "resumed") == rows(tmp_path, "uninterrupted")
+
+
+@pytest.mark.parametrize("last", [4, 5])  # an evaluation amid the run, and the final one
+def test_run_interrupted_in_an_evaluation_evaluates_when_it_is_resumed(milozero, tmp_path, monkeypatch, last):
+    flags = ("--task=train", *QUICK, "--num_iters=5", "--eval_frequency=4", "--save_frequency=3")
+    assert milozero(*flags, "--uuid=whole").returncode == 0
+    evaluate, saved = Training.evaluate, []
+
+    def interrupted(run):
+        if run.counters.iteration == last:
+            saved.append(checkpoint.load(run.experiment.checkpoints / "last.pt")["counters"]["iteration"])
+            run.watchdog._receive(signal.SIGTERM)
+        return evaluate(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "evaluate", interrupted)
+        result = milozero(*flags, "--uuid=parts")
+    assert result.returncode == 0, result.stderr
+    assert f"stopped: SIGTERM received by worker 0 after {last} iterations" in result.stdout
+    assert saved == [last]  # before the evaluation, which may hang
+    assert len(rows(tmp_path, "parts")) == last
+    result = milozero(*flags, "--uuid=parts", "--resume")
+    assert f"resuming after iteration {last}, bit-exact" in result.stdout
+    whole, parts = (checkpoint.load(tmp_path / f"data/checkpoints/{name}/last.pt") for name in ("whole", "parts"))
+    for content in (whole, parts):
+        del content["config"], content["counters"]["seconds"]
+    assert_equal(parts, whole)
+    assert rows(tmp_path, "parts") == rows(tmp_path, "whole")
 
 
 def assert_equal(actual, expected):

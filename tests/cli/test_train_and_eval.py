@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import signal
 
 import imageio.v2
 import numpy as np
@@ -9,7 +11,12 @@ import pytest
 import torch
 
 from milozero.demonstrations import dataset as demos
+from milozero.experiment import checkpoint
+from milozero.experiment.watchdog import Watchdog
 from milozero.tracking.csv import read_progress
+from milozero.training.run import Training
+from tests.support import user_envs
+from tests.support.fakes import check_events
 from tests.support.one_run import PENDULUM
 
 FAST = ("--num_envs=4", "--rollout_len=256", "--no-compile", "--eval_episodes=2", "--num_iters=4")
@@ -88,6 +95,130 @@ def test_policy_is_evaluated_every_eval_frequency_iterations_and_at_the_end(milo
     assert milozero(*PENDULUM, "--num_iters=5", "--eval_frequency=2", "--uuid=x").returncode == 0
     columns = read_progress(tmp_path / "data/logs/x/progress.csv")
     assert columns["iteration"][~np.isnan(columns["eval_return"])].tolist() == [2, 4, 5]
+
+
+ENDLESS = (
+    *("--env_id=tests.support.user_envs:Endless-v0", "--num_envs=2", "--rollout_len=64", "--batch_size=64"),
+    *("--epochs=1", "--no-compile", "--num_iters=2", "--uuid=x"),
+)
+
+
+def test_evaluation_cuts_off_episodes_of_an_environment_without_a_time_limit(milozero, tmp_path):
+    result = milozero("--task=train", *ENDLESS, "--eval_episodes=2", "--eval_max_steps=30")
+    assert result.returncode == 0, result.stderr
+    assert "has no time limit: evaluations cut off episodes after 30 steps (--eval_max_steps)" in result.stdout
+    assert "evaluation: 2 of 2 episodes cut off after 30 steps" in result.stderr
+    evaluate = ("--task=eval", f"--model_path={tmp_path}/data/checkpoints/x", "--num_trajs=1")
+    result = milozero(*evaluate, "--save_traj")
+    assert "length 30" in result.stdout
+    assert "1 of 1 episode cut off after 30 steps" in result.stderr
+    assert "length 20" in milozero(*evaluate, "--eval_max_steps=20").stdout
+
+
+ONE = ("--task=train", *ENDLESS, "--num_envs=1", "--eval_episodes=1")
+
+
+@pytest.mark.parametrize("name", ["Counted", "Single"])
+def test_environments_are_closed_before_others_open_and_at_the_end(milozero, tmp_path, name):
+    env = getattr(user_envs, name)
+    result = milozero(*ONE, f"--env_id=tests.support.user_envs:{name}-v0", "--eval_frequency=1")
+    assert result.returncode == 0, result.stderr
+    assert ("the run is evaluated only at its end" in result.stdout) == (name == "Single")
+    returns = read_progress(tmp_path / "data/logs/x/progress.csv")["eval_return"]
+    assert np.isfinite(returns).tolist() == [name == "Counted", True]
+    assert env.num_open == 0
+    result = milozero("--task=eval", f"--model_path={tmp_path}/data/checkpoints/x", "--num_trajs=1")
+    assert result.returncode == 0, result.stderr
+    assert env.num_open == 0
+
+
+def test_more_environments_than_can_exist_are_a_one_line_error(milozero, tmp_path):
+    result = milozero(*ONE, "--env_id=tests.support.user_envs:Single-v0", "--num_envs=2")
+    assert result.returncode == 2
+    assert "only 1 of --num_envs=2 environments can exist at a time: the port is in use" in result.stderr
+    assert user_envs.Single.num_open == 0
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("broken", ["step", "reset", "close"])
+@pytest.mark.parametrize("task", ["train", "eval"])
+def test_environments_of_a_failed_run_are_closed(milozero, tmp_path, monkeypatch, task, broken):
+    flags = {
+        "train": (*ONE, "--env_id=tests.support.user_envs:Counted-v0"),
+        "eval": ("--task=eval", f"--model_path={tmp_path}/data/checkpoints/x", "--num_trajs=1"),
+    }
+    if task == "eval":
+        assert milozero(*flags["train"]).returncode == 0
+    intact = getattr(user_envs.Counted, broken)
+
+    def fail(env, *args, **kwargs):
+        intact(env, *args, **kwargs)
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(user_envs.Counted, broken, fail)
+    result = milozero(*flags[task])
+    assert result.returncode == (broken != "close")
+    assert "broken" in result.stderr
+    assert user_envs.Counted.num_open == 0
+
+
+@pytest.mark.parametrize(("ended_by", "used"), [("time", "best"), ("signal", "last")])
+def test_run_that_ends_before_its_first_evaluation_can_be_evaluated(milozero, tmp_path, monkeypatch, ended_by, used):
+    save = Training.save
+
+    def end(run, **how):
+        save(run, **how)
+        if ended_by == "signal":
+            run.watchdog._receive(signal.SIGTERM)
+
+    flags = (*ONE, "--env_id=tests.support.user_envs:Bounded-v0", "--save_frequency=1", "--num_iters=9")
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "save", end)
+        if ended_by == "time":
+            patch.setattr(Watchdog, "remaining_seconds", lambda self: -1.0)
+        result = milozero(*flags)
+    assert result.returncode == 0, result.stderr
+    assert "stopped: " in result.stdout
+    assert ("evaluation return" in result.stdout) == (ended_by == "time")
+    last = checkpoint.load(tmp_path / "data/checkpoints/x/last.pt")["counters"]
+    assert last["best_eval_return"] == -np.inf  # the resumed run ends as if it had not been evaluated here
+    result = milozero("--task=eval", f"--model_path={tmp_path}/data/checkpoints/x", "--num_trajs=1")
+    assert result.returncode == 0, result.stderr
+    assert f"checkpoints/x/{used}.pt: ppo on" in result.stdout
+    assert ("using last.pt" in result.stdout) == (used == "last")
+
+
+@pytest.mark.parametrize("folder", ["logs", "checkpoints", ""])
+def test_folders_that_are_removed_during_a_run_are_written_again(milozero, tmp_path, monkeypatch, folder):
+    save = Training.save
+
+    def remove_and_save(run, **how):
+        if run.counters.iteration == 2:
+            shutil.rmtree(tmp_path / "data" / folder)
+        save(run, **how)
+
+    monkeypatch.setattr(Training, "save", remove_and_save)
+    env = "--env_id=tests.support.user_envs:Bounded-v0"
+    flags = (*ONE, env, "--save_frequency=1", "--num_iters=3", "--tensorboard")
+    result = milozero(*flags)
+    assert result.returncode == 0, result.stderr
+    logs, checkpoints = tmp_path / "data/logs/x", tmp_path / "data/checkpoints/x"
+    assert read_progress(logs / "progress.csv")["iteration"].tolist() == [1, 2, 3]
+    assert check_events(logs) == [1, 2, 3]
+    assert "experiment x: ppo on" in (logs / "log.txt").read_text()
+    assert json.loads((logs / "status.json").read_text())["state"] == "finished"
+    for file in (logs / "config.yaml", logs / "learning_curve.png", checkpoints / "config.yaml"):
+        assert file.exists()
+    assert checkpoint.load(checkpoints / "last.pt")["counters"]["iteration"] == 3
+    assert milozero("--task=eval", f"--model_path={checkpoints}", "--num_trajs=1").returncode == 0
+
+
+def test_zero_eval_episodes_never_evaluate(milozero, tmp_path):
+    result = milozero("--task=train", *ENDLESS, "--eval_episodes=0", "--eval_frequency=1")
+    assert result.returncode == 0, result.stderr
+    assert "time limit" not in result.stdout
+    assert np.isnan(read_progress(tmp_path / "data/logs/x/progress.csv")["eval_return"]).all()
+    assert not (tmp_path / "data/checkpoints/x/best.pt").exists()
 
 
 @pytest.mark.usefixtures("run")

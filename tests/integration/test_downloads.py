@@ -62,6 +62,15 @@ def test_checkpoint_is_downloaded_again_only_on_request(server, tmp_path):
     assert file.read_bytes() == checkpoint.to_bytes(CONTENT)
 
 
+def test_last_checkpoint_replaces_the_best_one_only_by_default(server, tmp_path):
+    files = server.runs["me", "p", "abcd1234"].files
+    files["run.seed00/last.pt"] = files.pop("run.seed00/best.pt")
+    with pytest.raises(UserError, match="no such checkpoint; it has 50, last"):
+        download(tmp_path)
+    folder = downloads.download_checkpoint(EvalConfig(wandb_run_path="me/p/run.seed00"), tmp_path, is_default=True)
+    assert [path.name for path in folder.iterdir()] == ["last.pt"]
+
+
 def test_damaged_earlier_download_is_replaced(server, tmp_path, capsys):
     (file,) = download(tmp_path).iterdir()
     file.write_bytes(file.read_bytes()[:-10])

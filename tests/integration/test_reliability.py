@@ -29,7 +29,7 @@ def test_run_whose_worker_was_killed_ends_with_the_same_bits(started, milozero, 
     assert torture.fingerprint(tmp_path / "data") == torture.fingerprint(tmp_path / "uninterrupted")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_signal_ends_a_run_with_a_checkpoint_and_exit_code_0(started, tmp_path, number):
     process = started(*SLOW, FOR_EVER)
     wait_for(lambda: len(iterations(tmp_path)) >= 2)

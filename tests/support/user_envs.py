@@ -93,6 +93,55 @@ class Slow(Bounded):
         return super().step(action)
 
 
+class SameArray(Bounded):
+    """Observes the step, in one array that all instances write into, and zeroes the action it receives."""
+
+    state = np.zeros(2, np.float32)
+
+    def _obs(self):
+        return self.state
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state[:] = 0
+        return self.state, {}
+
+    def step(self, action):
+        _, reward, terminated, truncated, info = super().step(action)
+        self.state[:] = 10 - self.left
+        action *= 0
+        return self.state, reward, terminated, truncated, info
+
+
+class Endless(Bounded):
+    """Its episodes never end."""
+
+    def step(self, action):
+        obs, reward, *_ = super().step(action)
+        return obs, reward, False, False, {}
+
+
+class Counted(Bounded):
+    """Counts the instances that are open."""
+
+    num_open = 0
+    max_open = 100
+
+    def __init__(self):
+        if self.num_open >= self.max_open:
+            raise RuntimeError("the port is in use")
+        type(self).num_open += 1
+
+    def close(self):
+        type(self).num_open -= 1
+
+
+class Single(Counted):
+    """Only one can exist at a time."""
+
+    max_open = 1
+
+
 # Small iterations of `Slow`, a sixth of a second each.
 SLOW_TRAINING = (
     "--task=train",
@@ -106,5 +155,17 @@ SLOW_TRAINING = (
     "--eval_episodes=1",
 )
 
-for cls in (Bounded, Breaking, NonFinite, NonFiniteOnOne, Hanging, Forgetful, Slow):
+for cls in (
+    Bounded,
+    Breaking,
+    NonFinite,
+    NonFiniteOnOne,
+    Hanging,
+    Forgetful,
+    Slow,
+    SameArray,
+    Endless,
+    Counted,
+    Single,
+):
     gymnasium.register(f"{cls.__name__}-v0", cls, max_episode_steps=7 if cls is Bounded else None)

@@ -133,6 +133,32 @@ def test_first_observation_outside_its_space_is_rejected(first, message, monkeyp
         environments.make_vector_env("Odd-v0", 1)
 
 
+class OneArray(gymnasium.Env):
+    """Observes its seed; all instances write into the same array."""
+
+    observation_space, action_space = spaces.Box(-10, 10, (1,), np.float32), spaces.Box(-1, 1, (1,), np.float32)
+    shared = np.zeros(1, np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        self.seed = seed
+        return self._observe(), {}
+
+    def step(self, action):
+        return self._observe(), 0.0, False, False, {}
+
+    def _observe(self):
+        self.shared[:] = self.seed
+        return self.shared
+
+
+def test_environments_that_write_into_one_array_keep_their_own_observations(monkeypatch):
+    spec = gymnasium.envs.registration.EnvSpec("OneArray-v0", OneArray)
+    monkeypatch.setitem(gymnasium.registry, "OneArray-v0", spec)
+    env = environments.make_vector_env("OneArray-v0", 3)
+    np.testing.assert_array_equal(env.reset([4, 5, 6])[:, 0], [4, 5, 6])
+    np.testing.assert_array_equal(env.step(np.zeros((3, 1)))[0][:, 0], [4, 5, 6])
+
+
 def test_dictionary_observation_is_flattened_in_the_order_of_its_space():
     space = spaces.Dict({"b": BOX, "a": spaces.Discrete(3)})  # sorted by name
     made = _make_fake_env(space, CHOICE, {"b": np.array([0.5, -0.5]), "a": 1})

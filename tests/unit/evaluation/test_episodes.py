@@ -1,11 +1,14 @@
 """Evaluation episodes of a simple environment."""
 
+import math
+
 import numpy as np
 import pytest
 
-from milozero.evaluation.episodes import run_episode
+from milozero.evaluation.episodes import Limits, choose_max_steps, run_episode, share_episodes
 from milozero.helpers.errors import NonFiniteError
 from tests.support import user_envs
+from tests.support.fakes import on_workers
 
 
 class Still:
@@ -25,6 +28,42 @@ def test_agent_acts_on_each_observation_except_the_last():
     episode = run_episode(agent, user_envs.Bounded(), seed=0)
     assert len(np.unique(episode.obs, axis=0)) == 11
     np.testing.assert_array_equal(seen, episode.obs[:-1])
+
+
+def test_episode_is_kept_if_the_environment_reuses_its_arrays():
+    agent = Still()
+    agent.predict = lambda obs: np.full(2, 0.5)
+    episode = run_episode(agent, user_envs.SameArray(), seed=0)
+    np.testing.assert_array_equal(episode.obs[:, 0], np.arange(11))
+    np.testing.assert_array_equal(episode.actions, np.full((10, 2), 0.5))
+
+
+def test_episode_without_an_end_is_cut_off():
+    limits = Limits(max_steps=25)
+    episode = run_episode(Still(), user_envs.Endless(), seed=0, limits=limits)
+    assert (len(episode), episode.terminated, episode.truncated) == (25, False, True)
+    assert limits.has_cut_off(episode)
+    assert not limits.has_cut_off(run_episode(Still(), user_envs.Bounded(), seed=0, limits=limits))
+
+
+@pytest.mark.parametrize(
+    ("time_limit", "max_steps", "expected"),
+    [(None, None, 10_000), (None, 50, 50), (200, None, math.inf), (200, 50, 50), (200, 500, math.inf)],
+)
+def test_episodes_of_environments_without_a_time_limit_are_cut_off_by_default(time_limit, max_steps, expected):
+    assert choose_max_steps(max_steps, time_limit) == expected
+
+
+def test_interrupted_evaluation_keeps_the_finished_episodes_of_all_workers():
+    def run(comm):
+        steps = iter(range(25))  # of rank 0, until it is asked to stop
+        limits = Limits(should_stop=lambda: comm.rank == 0 and next(steps, None) is None)
+        return share_episodes(
+            lambda k, seed: (k, len(run_episode(Still(), user_envs.Bounded(), seed, limits=limits))), 0, 8, comm
+        )
+
+    kept = [(0, 10), (1, 10), (2, 10), (3, 10), (5, 10), (7, 10)]
+    assert on_workers(2, run) == [kept, kept]
 
 
 @pytest.mark.parametrize(("part", "message"), [(0, "observation"), (1, "reward")])

@@ -3,15 +3,19 @@
 import io
 import re
 import sys
+from types import SimpleNamespace
 
 import gymnasium
+import numpy as np
 import pytest
 import rich
 
 from milozero.evaluation.evaluate import evaluate_checkpoint
 from milozero.experiment.settings import EvalConfig
 from milozero.helpers.comm import Comm
+from milozero.helpers.errors import RunError
 from milozero.helpers.logging import log_to_terminal
+from tests.support import user_envs
 
 
 class Pushing:
@@ -19,6 +23,11 @@ class Pushing:
 
     def predict(self, obs):
         return 1
+
+
+class Still:
+    def predict(self, obs):
+        return np.zeros(2)
 
 
 class Terminal(io.StringIO):
@@ -45,6 +54,27 @@ def test_terminal_shows_the_progress_of_an_episode(printed, tmp_path):
     rich.get_console()  # rich keeps its first console, here of an output that is no terminal
     text = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", printed(Terminal(), tmp_path))
     assert re.search(r"episode 0 ━+ +-1/500 steps", text)
+
+
+def test_interrupted_evaluation_reports_the_finished_episodes(tmp_path, caplog):
+    steps = iter(range(25))  # two episodes of ten steps
+    watchdog = SimpleNamespace(
+        should_interrupt=lambda: next(steps, None) is None,
+        start_iteration=lambda number: None,
+        agree_to_stop=lambda: "execution_time of 5 s used up",
+    )
+
+    def evaluate(folder):
+        config, agent = EvalConfig(num_trajs=5, save_traj=True), Still()
+        make = lambda mode: user_envs.Bounded()  # noqa: E731
+        return evaluate_checkpoint(agent, make, config, 0, folder, {}, Comm(), None, watchdog)
+
+    assert len(evaluate(tmp_path / "some")["episodes"]) == 2
+    assert "evaluation stopped after 2 of 5 episodes: execution_time of 5 s used up" in caplog.text
+    assert len(list((tmp_path / "some").glob("*.h5"))) == 2
+    with pytest.raises(RunError, match="stopped before an episode ended: execution_time of 5 s used up"):
+        evaluate(tmp_path / "none")
+    assert not (tmp_path / "none/results.json").exists()
 
 
 def test_redirected_output_has_only_the_results(printed, tmp_path):

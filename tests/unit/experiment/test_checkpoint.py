@@ -18,6 +18,18 @@ CONTENT = {
 }
 
 
+def test_last_checkpoint_replaces_the_best_one_only_by_default(tmp_path, caplog):
+    caplog.set_level("INFO")
+    for name in ("iter_3.pt", "last.pt"):
+        (tmp_path / name).touch()
+    assert checkpoint.find(str(tmp_path), "best", is_default=True) == tmp_path / "last.pt"
+    assert "has no best.pt, because the run was not evaluated: using last.pt" in caplog.text
+    with pytest.raises(UserError, match=r"no such checkpoint in .*; available: 3, last"):
+        checkpoint.find(str(tmp_path), "best")
+    (tmp_path / "best.pt").touch()
+    assert checkpoint.find(str(tmp_path), "best", is_default=True) == tmp_path / "best.pt"
+
+
 def test_loading_a_checkpoint_returns_what_was_saved(tmp_path):
     (tmp_path / "last.pt").write_bytes(checkpoint.to_bytes(CONTENT))
     loaded = checkpoint.load(tmp_path / "last.pt")

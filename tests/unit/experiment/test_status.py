@@ -58,7 +58,8 @@ def test_run_is_resumable_from_its_first_checkpoint_to_its_end(tmp_path):
 
 
 def test_failed_write_only_causes_a_warning(tmp_path, caplog):
-    Status(tmp_path / "nowhere", Counters()).write("running", "")
+    (tmp_path / "file").touch()
+    Status(tmp_path / "file/logs", Counters()).write("running", "")
     assert "cannot write status.json" in caplog.text
 
 

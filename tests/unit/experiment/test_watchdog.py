@@ -166,6 +166,43 @@ def test_signal_is_received_while_the_main_thread_is_busy(tmp_path):
         watchdog.close()
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2, signal.SIGXCPU])
+def test_other_signals_that_would_end_the_process_ask_to_stop(tmp_path, number):
+    watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
+    watchdog.start()
+    try:
+        signal.raise_signal(number)
+        give_up = time.monotonic() + 5
+        while not watchdog.agree_to_stop() and time.monotonic() < give_up:
+            time.sleep(0.01)
+        assert watchdog.agree_to_stop() == f"{number.name} received by worker 0"
+    finally:
+        watchdog.close()
+
+
+def test_run_that_nohup_started_ignores_a_closed_terminal(tmp_path):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
+    watchdog.start()
+    try:
+        signal.raise_signal(signal.SIGHUP)
+        time.sleep(0.1)
+        assert watchdog.agree_to_stop() == ""
+    finally:
+        watchdog.close()
+
+
+def test_signal_that_the_system_repeats_does_not_stop_immediately(tmp_path, monkeypatch):
+    ends = []
+    monkeypatch.setattr(Watchdog, "_exit", lambda self, *how: ends.append(how))
+    limits = (time.monotonic(), math.inf, math.inf)
+    watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), *limits, signal_debounce=0.0)
+    for _ in range(3):
+        watchdog._receive(signal.SIGXCPU)
+        time.sleep(0.01)
+    assert ends == []
+
+
 @pytest.mark.parametrize("others", [[signal.SIGINT], [signal.SIGUSR1], []])
 def test_only_repeating_the_same_signal_stops_immediately(tmp_path, monkeypatch, others):
     exits = []
@@ -207,6 +244,14 @@ def test_run_should_exit_soon_after_a_signal_or_near_its_time_limit(tmp_path, li
     if asked:
         watchdog._receive(signal.SIGUSR1)
     assert watchdog.should_exit_soon() == soon
+
+
+def test_evaluation_is_interrupted_by_a_signal_or_some_time_after_the_time_limit(tmp_path):
+    watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic() - 10, 5.0, math.inf)
+    assert watchdog.should_interrupt()
+    assert not watchdog.should_interrupt(grace_s=20)
+    watchdog._receive(signal.SIGTERM)
+    assert watchdog.should_interrupt(grace_s=20)
 
 
 def test_repetition_of_the_signal_that_stopped_a_run_does_not_interrupt(tmp_path):

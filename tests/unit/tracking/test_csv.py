@@ -1,6 +1,7 @@
 """Writing, resuming and reading progress.csv."""
 
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -84,6 +85,47 @@ def test_reader_ignores_an_unfinished_last_row():
     columns, num_damaged = parse_progress("iteration,timesteps,return_mean\n1,1000,5.5\n2,2000,61")
     assert columns["return_mean"].tolist() == [5.5]
     assert num_damaged == 0
+
+
+@pytest.mark.parametrize("removed", ["file", "folder", "content"])
+def test_rows_are_kept_if_the_file_is_removed_during_a_run(tmp_path, removed):
+    path = tmp_path / "logs/progress.csv"
+    path.parent.mkdir()
+    tracker = CSVTracker(path)
+    for iteration in (1, 2):
+        tracker.log({"iteration": iteration}, 0)
+    if removed == "file":
+        path.unlink()
+    elif removed == "folder":
+        shutil.rmtree(path.parent)
+    else:
+        path.write_bytes(b"")
+    tracker.log({"iteration": 3}, 0)
+    assert read_progress(path)["iteration"].tolist() == ([3] if removed == "content" else [1, 2, 3])
+    path.unlink()
+    tracker.close()
+    assert read_progress(path)["iteration"].tolist()[-1] == 3
+
+
+def test_rows_that_an_editor_has_saved_as_a_new_file_appear_once(tmp_path):
+    path = tmp_path / "progress.csv"
+    tracker = CSVTracker(path)
+    tracker.log({"iteration": 1}, 0)
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)
+    tracker.log({"iteration": 2}, 0)
+    assert read_progress(path)["iteration"].tolist() == [1, 2]
+
+
+def test_resuming_reports_missing_rows(tmp_path, caplog):
+    path = tmp_path / "progress.csv"
+    CSVTracker(path, 1_200)
+    assert f"{path} lacks 1,200 rows of the 1,200 iterations so far" in caplog.text
+    caplog.clear()
+    path.write_bytes(b"iteration,return\r\n1,5\r\n2,5\r\n3,5\r\n")
+    CSVTracker(path, 2)
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("names", [None, ("timesteps", "return_mean", "eval_return", "missing")])
