@@ -37,6 +37,11 @@ class CommonConfig:
         "keyword arguments of the environment: name=value,name=value (eval: added to those of the checkpoint)",
         check=to_kwargs,
     )
+    env_module: str = param(
+        "",
+        "modules with environments of your own, separated by commas, to import for a checkpoint that uses them",
+        mutable_on_resume=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
