@@ -140,3 +140,41 @@ def test_study_imports_only_modules_that_it_names(studies, payload, tmp_path):
     finally:
         sys.path.remove(str(studies.data))
     assert "from which nothing is imported" in error
+
+
+def files(tmp_path):
+    return {path: path.read_bytes() for path in tmp_path.glob("data/*/*/*.*") if path.name != ".lock"}
+
+
+@pytest.mark.parametrize("name", ["last.pt", "best.pt", "*.pt", "all"])
+def test_checkpoints_of_another_run_are_not_adopted(milozero, run, tmp_path, name):
+    """The other run has the same environment and observations; only its id differs."""
+    assert milozero(*TRAIN, "--uuid=other", "--seed=5", "--num_iters=8", "--save_frequency=2").returncode == 0
+    folder, other = (tmp_path / "data/checkpoints" / each for each in ("run", "other"))
+    for path in other.glob("*" if name == "all" else name):
+        shutil.copyfile(path, folder / path.name)
+    before = files(tmp_path)
+    for resume in ("--resume", "--resume=auto"):
+        result = milozero("--task=train", "--uuid=run", resume, "--num_iters=9")
+        assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+        assert " is of another run (CartPole-v1, run " in result.stderr
+    assert files(tmp_path) == before
+
+
+def test_folder_that_was_moved_or_copied_resumes(milozero, run, tmp_path):
+    for kind in ("checkpoints", "logs"):
+        shutil.copytree(tmp_path / "data" / kind / "run", tmp_path / "data" / kind / "copy")
+    result = milozero("--task=train", "--uuid=copy", "--resume", "--num_iters=7")
+    assert result.returncode == 0, result.stderr
+
+
+def test_run_that_starts_over_keeps_its_id_and_its_best_checkpoint(milozero, run, tmp_path):
+    """As after a kill between the first evaluation and the first save."""
+    folder = tmp_path / "data/checkpoints/run"
+    for path in set(folder.glob("*.pt")) - {folder / "best.pt"}:
+        path.unlink()
+    before = checkpoint.load(folder / "best.pt")["config"]["run_id"]
+    for num_iters in (1, 2):
+        flags = [flag for flag in run if "num_iters" not in flag]
+        assert milozero(*flags, "--resume=auto", f"--num_iters={num_iters}").returncode == 0
+    assert {checkpoint.load(path)["config"]["run_id"] for path in folder.glob("*.pt")} == {before}
