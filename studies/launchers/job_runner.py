@@ -255,6 +255,14 @@ def find_children() -> list[int]:
     return children
 
 
+def has_finished(folder: Path, job: str) -> bool:
+    """Return whether the job's run has used up its steps, so that it needs its key no more."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        text = (folder.parent.parent / "logs" / job / "status.json").read_text()
+        return json.loads(text).get("state") == "finished"
+    return False
+
+
 def close_terminal() -> None:
     """Close the window's terminal a moment before this program exits.
 
@@ -273,9 +281,9 @@ def main(argv: list[str]) -> int:
     """Run one job and return its exit code."""
     folder, job, num_workers = Path(argv[0]), argv[1], int(argv[2])
     code = JobRunner(folder, job, num_workers).run()
-    if "--clear" in argv[3:]:
-        for suffix in ("sh", "yaml"):
-            (folder / f"{job}.{suffix}").unlink(missing_ok=True)
+    suffixes = ["sh", "yaml"] if "--clear" in argv[3:] else []
+    for suffix in [*suffixes, "key"] if has_finished(folder, job) else suffixes:
+        (folder / f"{job}.{suffix}").unlink(missing_ok=True)
     close_terminal()
     return code
 

@@ -196,6 +196,31 @@ def test_lock_folder_of_another_user_is_not_used(windows):
     assert windows.open("j", 1, "true").wait(10) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "kept"),
+    [
+        ('{"state": "finished"}', False),
+        ('{"state": "stopped"}', True),
+        ('{"state": "failed"}', True),
+        ("[]", True),
+        ("", True),
+        (None, True),
+    ],
+)
+def test_key_is_removed_when_the_run_has_finished(tmp_path, monkeypatch, status, kept):
+    folder, logs = tmp_path / "data/spawn/s", tmp_path / "data/logs/j"
+    for path in (folder, logs):
+        path.mkdir(parents=True)
+    for suffix in ("sh", "key"):
+        (folder / f"j.{suffix}").touch()
+    if status is not None:
+        (logs / "status.json").write_text(status)
+    monkeypatch.setattr(job_runner.JobRunner, "run", lambda self: 0)
+    monkeypatch.setattr(job_runner, "close_terminal", lambda: None)
+    assert job_runner.main([str(folder), "j", "1"]) == 0
+    assert {path.suffix for path in folder.iterdir()} == {".sh", ".window", *([".key"] if kept else [])}
+
+
 def test_reader_finds_a_windows_state_whole_while_it_changes(tmp_path):
     window = job_runner.JobRunner(tmp_path, "j", 1)
     assert window._lock_job()
