@@ -22,6 +22,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any], skip_if: Callable
         OSError: if the file cannot be written; an older file of that name is kept.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)  # of a killed process with this id, or a link to a file that must not change
     try:
         write(temporary)
         with temporary.open("rb") as file:

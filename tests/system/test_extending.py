@@ -74,7 +74,9 @@ def test_environment(added, tmp_path):
     returns = [float(row["return_mean"]) for row in csv.DictReader(rows) if row["return_mean"]]
     assert returns[-1] > 0.5 * returns[0]  # negative: the distance, which has halved
     model = tmp_path / "data" / "checkpoints" / "reach"
-    filmed = added("main", "--task=eval", f"--model_path={model}", "--num_trajs=1", "--record")
+    filmed = added(
+        "main", "--task=eval", f"--model_path={model}", "--env_module=my_envs", "--num_trajs=1", "--record"
+    )
     assert filmed.returncode == 0, filmed.stderr
     assert (tmp_path / "data" / "evaluations" / "reach" / "best" / "episode_000.mp4").stat().st_size > 1000
 
