@@ -5,10 +5,31 @@ The flags ``--status``, ``--stop`` and ``--resubmit`` use its files in ``data/sp
 
 from __future__ import annotations
 
-import functools
 import os
-import signal
 import sys
+
+KEY_VARIABLE, KEY_FROM_VARIABLE = "WANDB_API_KEY", "-"  # the value of --wandb_api_key that refers to the variable
+
+
+def hide_key(argv: list[str]) -> None:
+    """Replace this process by one without the Weights & Biases key in its arguments, which all users can see."""
+    flag = "--wandb_api_key"
+    for index, word in enumerate(argv):
+        name, equals, key = word.partition("=")
+        rest = argv[index + 1 :]
+        if not equals and rest and not rest[0].startswith("--"):  # else the next flag, not a key
+            key, *rest = rest
+        if name == flag and key not in ("", KEY_FROM_VARIABLE):
+            os.environ[KEY_VARIABLE] = key
+            words = [*argv[:index], f"{flag}={KEY_FROM_VARIABLE}", *rest]
+            os.execv(sys.executable, [sys.executable, os.path.abspath(__file__), *words])
+
+
+if __name__ == "__main__":
+    hide_key(sys.argv[1:])  # before the other imports, which take a second
+
+import functools
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +51,6 @@ EXAMPLES = (
     "python spawner.py --status big",
 )
 GROUPS = {"study": StudyConfig, "launch": LaunchConfig, "a launched study": FollowConfig}
-KEY_VARIABLE, KEY_FROM_VARIABLE = "WANDB_API_KEY", "-"  # the value of --wandb_api_key that refers to the variable
 
 
 def build_epilog() -> str:
@@ -89,22 +109,7 @@ def main(argv: list[str]) -> int:
         return 0
 
 
-def hide_key(argv: list[str]) -> None:
-    """Replace this process by one without the Weights & Biases key in its arguments, which all users can see."""
-    flag = "--wandb_api_key"
-    for index, word in enumerate(argv):
-        name, equals, key = word.partition("=")
-        rest = argv[index + 1 :]
-        if not equals and rest and not rest[0].startswith("--"):  # else the next flag, not a key
-            key, *rest = rest
-        if name == flag and key not in ("", KEY_FROM_VARIABLE):
-            os.environ[KEY_VARIABLE] = key
-            words = [*argv[:index], f"{flag}={KEY_FROM_VARIABLE}", *rest]
-            os.execv(sys.executable, [sys.executable, os.path.abspath(__file__), *words])
-
-
 if __name__ == "__main__":
-    hide_key(sys.argv[1:])
     code = main(sys.argv[1:])
     flush_stdio()
     sys.exit(code)

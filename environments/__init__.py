@@ -1,5 +1,23 @@
 """Environments by suite: MuJoCo, DeepMind Control, OpenSim, and any environment registered with Gymnasium."""
 
-from milozero.environments.registry import check_env_id, find_suite, get_versions, make_env, make_vector_env, resolve
+from milozero.environments.registry import (
+    check_env_id,
+    find_suite,
+    get_versions,
+    import_module,
+    import_module_of,
+    make_env,
+    make_vector_env,
+    resolve,
+)
 
-__all__ = ["check_env_id", "find_suite", "get_versions", "make_env", "make_vector_env", "resolve"]
+__all__ = [
+    "check_env_id",
+    "find_suite",
+    "get_versions",
+    "import_module",
+    "import_module_of",
+    "make_env",
+    "make_vector_env",
+    "resolve",
+]

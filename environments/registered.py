@@ -6,7 +6,6 @@ EnvPool steps them in training if it has an equivalent task; Gymnasium evaluates
 from __future__ import annotations
 
 import contextlib
-import importlib
 import warnings
 from typing import Any
 
@@ -14,7 +13,7 @@ import gymnasium
 from gymnasium import spaces
 from gymnasium.envs import registration
 
-from milozero.environments import registry
+from milozero.environments import modules, registry
 from milozero.environments.pool import EnvPoolVector, has_same_spaces, has_task
 from milozero.environments.vector import check_spaces, close_env
 from milozero.helpers.errors import UserError, did_you_mean
@@ -43,20 +42,12 @@ def list_env_ids() -> list[str]:
 
 
 def resolve(env_id: str) -> str:
-    """Return the full id: the newest version if none is given; ``module:Id`` imports the module first.
+    """Return the full id: the newest version if none is given; the module of ``module:Id`` must have been imported.
 
     Raises:
-        UserError: if the module cannot be imported or the id is not registered; the message suggests similar ids.
+        UserError: if the module has not been imported or the id is not registered; the message suggests similar ids.
     """
-    module, colon, name = env_id.rpartition(":")
-    if colon:
-        registered_before = set(gymnasium.registry)
-        try:
-            importlib.import_module(module)
-        except (Exception, SystemExit) as error:  # a user's module raises arbitrary exceptions
-            raise UserError(
-                f"cannot import '{module}' of --env_id={env_id}: {type(error).__name__}: {error}"
-            ) from None
+    name, module = modules.remove_module(env_id), env_id.rpartition(":")[0]
     if name in gymnasium.registry:
         return env_id
     newest = None
@@ -65,7 +56,7 @@ def resolve(env_id: str) -> str:
     base_name, _, version = name.rpartition("-v")
     if newest is not None and not (base_name and version.isdigit()):
         return f"{env_id}-v{newest}"
-    if colon and (new_ids := sorted(set(gymnasium.registry) - registered_before)):
+    if new_ids := modules.new_ids.get(module):
         raise UserError(f"no environment '{env_id}'; '{module}' registers {', '.join(new_ids)}")
     base_names = {spec.name for spec in gymnasium.registry.values()}
     hint = did_you_mean(name, base_names | set(registry.list_env_ids())) or "; --task=list_envs lists all ids"
@@ -83,11 +74,12 @@ def make_env(
     Raises:
         UserError: if the simulator is not installed, or the environment rejects `kwargs` or cannot be rendered.
     """
+    name = modules.remove_module(name or env_id)  # Gymnasium would import the module
     mode = {} if render_mode is None else {"render_mode": render_mode}  # not every class takes the argument
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "out of date, consider v5": the user chose the version
-            env = gymnasium.make(name or env_id, **mode, **(default_kwargs | kwargs))  # type: ignore[arg-type]
+            env = gymnasium.make(name, **mode, **(default_kwargs | kwargs))  # type: ignore[arg-type]
     except (ImportError, gymnasium.error.Error) as error:
         raise UserError(f"cannot make {env_id}: {' '.join(str(error).split())}") from None
     except UserError:

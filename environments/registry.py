@@ -67,6 +67,24 @@ def resolve(env_id: str) -> str:
     return find_suite(env_id).resolve(env_id)
 
 
+def import_module(module: str, source: str, data_dir: str) -> None:
+    """Import a module that registers environments, because the user named it with the flag `source`.
+
+    Raises:
+        UserError: if it cannot be imported, or lies in the data folder.
+    """
+    from milozero.environments import modules  # imports gymnasium
+
+    modules.import_module(module, source, data_dir)
+
+
+def import_module_of(env_id: str, source: str, data_dir: str) -> None:
+    """Import the module of an id ``module:Id`` that the user gave; other ids have none. Raises as `import_module`."""
+    module, colon, _ = env_id.rpartition(":")
+    if colon and find_suite(env_id) is get_suite("gymnasium"):
+        import_module(module, source, data_dir)
+
+
 def check_env_id(env_id: str) -> None:
     """Check that an environment exists, with or without a version, even if its simulator is not installed.
 

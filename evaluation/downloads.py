@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import re
+import shutil
+import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -14,11 +17,37 @@ from urllib.parse import urlparse
 from milozero.experiment import checkpoint
 from milozero.experiment.settings import EvalConfig
 from milozero.helpers.errors import UserError
+from milozero.helpers.locks import Lock
 from milozero.helpers.logging import logger
 from milozero.tracking.names import parse_run_path
 from milozero.tracking.wandb import client_settings, has_key
 
 HTTP_TIMEOUT_S = 30  # for each response of the server
+LOOKUP_TIMEOUT_S = 40.0  # to find the run and its file, over all responses
+DOWNLOAD_TIMEOUT_S = 20.0  # for the file, in addition to the time that a slow connection needs for its size
+MIN_BYTES_PER_S = 100_000  # of a slow connection
+MAX_BYTES = 8 * 2**30  # of a checkpoint, whatever size the server declares
+CHUNK_BYTES = 2**16
+
+
+class TimeLimitError(BaseException):
+    """The time limit of a block has passed. Not an `Exception`, which the client would catch to try again."""
+
+
+@contextlib.contextmanager
+def limit_time(seconds: float) -> Iterator[None]:
+    """Raise a `TimeLimitError` if the block takes longer, whatever it waits for. For the main thread only."""
+
+    def stop(*_: object) -> None:
+        raise TimeLimitError
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again each second, in case the error is ignored
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 def download_checkpoint(config: EvalConfig, data: Path, is_default: bool = False) -> Path:
@@ -27,8 +56,8 @@ def download_checkpoint(config: EvalConfig, data: Path, is_default: bool = False
     If ``iter_num`` `is_default`, the last checkpoint replaces the best one of a run that was not evaluated.
 
     Raises:
-        UserError: if the run or checkpoint does not exist, the server denies access or does not respond, or the
-            download is damaged; an earlier download is kept.
+        UserError: if the run or checkpoint does not exist, the server denies access or does not respond in time, or
+            the download is damaged; an earlier download is kept.
     """
     run_path, iter_num = config.wandb_run_path, config.iter_num
     owner_project_run = parse_run_path(run_path)
@@ -45,16 +74,20 @@ def download_checkpoint(config: EvalConfig, data: Path, is_default: bool = False
         client = client_settings()
         if not has_key(client.base_url):
             raise UserError("--wandb_run_path requires a Weights & Biases key: set WANDB_API_KEY, or `wandb login`")
-        api = wandb.Api(timeout=HTTP_TIMEOUT_S)
-        try:
-            run = _find_run(api, *owner_project_run)
-        except UserError as error:
-            raise UserError(f"{error}{_server_hint(run_path, client)}") from None
-        names = [file.name, "last.pt"] if is_default else [file.name]
-        remote = _find_file(run, names, run_path, iter_num)
-        _download(remote, folder / Path(remote.name).name, run_path)
+        with limit_time(LOOKUP_TIMEOUT_S):
+            api = wandb.Api(timeout=HTTP_TIMEOUT_S)
+            try:
+                run = _find_run(api, *owner_project_run)
+            except UserError as error:
+                raise UserError(f"{error}{_server_hint(run_path, client)}") from None
+            names = [file.name, "last.pt"] if is_default else [file.name]
+            remote = _find_file(run, names, run_path, iter_num)
+        key = api.api_key if _same_server(remote.url, client.base_url) else None
+        _download(remote, folder / Path(remote.name).name, run_path, key)
     except UserError:
         raise
+    except TimeLimitError:
+        raise UserError(f"--wandb_run_path={run_path}: the server took too long; try again") from None
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror or error}") from None
     except Exception as error:  # the client raises various types, including parser errors for an invalid response
@@ -118,18 +151,53 @@ def _find_file(run: Any, accepted: Sequence[str], run_path: str, iter_num: str) 
     return next((file for file in candidates if file.name == f"{run.display_name}/{name}"), candidates[0])
 
 
-def _download(remote: Any, file: Path, run_path: str) -> None:
+def _same_server(url: str, other: str) -> bool:
+    """Return whether two URLs belong to one server, so that the key of one is meant for the other."""
+    one, two = urlparse(url), urlparse(other)
+    return (one.scheme, one.netloc) == (two.scheme, two.netloc)
+
+
+def _download(remote: Any, file: Path, run_path: str, key: str | None) -> None:
     """Download a checkpoint to a temporary folder, verify it, and move it into place."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".download-") as folder:
-        download = Path(remote.download(root=folder, replace=True).name)
-        data = download.read_bytes()
-        if len(data) != remote.size or (remote.md5 and base64.b64decode(remote.md5) != hashlib.md5(data).digest()):
-            raise UserError(
-                f"{run_path}: download of {remote.name} is damaged ({len(data)} of {remote.size} bytes); try again"
-            )
-        try:
-            checkpoint.load(download)
-        except UserError as error:
-            raise UserError(str(error).replace(str(download), f"{run_path}: {remote.name}")) from None
-        download.replace(file)
+    lock = Lock(file.parent, local_timeout=DOWNLOAD_TIMEOUT_S, remote_timeout=DOWNLOAD_TIMEOUT_S)
+    try:
+        for leftover in file.parent.glob(".download-*"):  # of a process that was killed
+            shutil.rmtree(leftover)
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".download-") as folder:
+            download = Path(folder) / file.name
+            size = max(0, min(remote.size, MAX_BYTES))
+            with limit_time(DOWNLOAD_TIMEOUT_S + size / MIN_BYTES_PER_S):
+                digest = _fetch(remote.url, download, size, key)
+            written = download.stat().st_size
+            if written != remote.size or (remote.md5 and base64.b64decode(remote.md5) != digest):
+                raise UserError(
+                    f"{run_path}: download of {remote.name} is damaged ({written} of {remote.size} bytes); try again"
+                )
+            try:
+                checkpoint.load(download)
+            except UserError as error:
+                raise UserError(str(error).replace(str(download), f"{run_path}: {remote.name}")) from None
+            download.replace(file)
+    finally:
+        lock.release()
+
+
+def _fetch(url: str, path: Path, size: int, key: str | None) -> bytes:
+    """Write what a URL returns to a file, at most one chunk more than `size` bytes; return its MD5 digest.
+
+    The client itself would write any number of bytes.
+    """
+    import requests
+
+    digest, written = hashlib.md5(), 0
+    auth = ("api", key) if key else None  # requests drops it when redirected to another host
+    with requests.get(url, auth=auth, stream=True, timeout=HTTP_TIMEOUT_S) as response, path.open("wb") as file:
+        response.raise_for_status()
+        for chunk in response.iter_content(CHUNK_BYTES):
+            file.write(chunk)
+            digest.update(chunk)
+            written += len(chunk)
+            if written > size:
+                break
+    return digest.digest()

@@ -174,26 +174,48 @@ def find(
     return folder / file_name(iter_num)
 
 
+def run_id(metadata: Mapping[str, Any]) -> str:
+    """Return the id of a run; empty if its metadata have no valid one."""
+    value = str(metadata.get("run_id", ""))
+    return value if re.fullmatch("[0-9a-f]{8}", value) else ""
+
+
+def check_same_run(file: Path, metadata: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Check that the metadata in a file are those of the run with the metadata `own`: same id, same environment.
+
+    Raises:
+        UserError: if they are of another run; resuming would mix both, and overwrite one of them.
+    """
+    here, there = ((run_id(each), str(each.get("env_id", ""))) for each in (own, metadata))
+    if any(one and other and one != other for one, other in zip(here, there, strict=True)):
+        this, other = (f"{env_id or 'unknown environment'}, run {run or '?'}" for run, env_id in (here, there))
+        raise UserError(f"{file} is of another run ({other}) than its folder ({this}); move one of them elsewhere")
+
+
 def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
     """Return the content of the newest intact checkpoint; None if there are no checkpoints to resume from.
 
     Calls `warn` with a message for each damaged checkpoint that is skipped.
 
     Raises:
-        UserError: if there are checkpoints, but none can be used.
+        UserError: if there are checkpoints, but none can be used, or one of them is of another run.
     """
     names = list_checkpoints(folder)
     newest: dict[str, Any] | None = None
-    problem = ""
+    problem, own = "", read_metadata(folder)
     for name in ["last"] * ("last" in names) + [name for name in reversed(names) if name.isdecimal()]:
         # A run that is killed between writing both files leaves an iteration that is newer than `last`.
         if newest is not None and int(name) <= newest["counters"]["iteration"]:
             break
         try:
-            newest = load(folder / file_name(name))
+            content = load(folder / file_name(name))
         except UserError as error:
             problem = str(error)
             warn(f"skipped: {problem}")
+            continue
+        own = own or content["config"]
+        check_same_run(folder / file_name(name), content["config"], own)
+        newest = content
     if newest is None and problem:
         raise UserError(f"none of the checkpoints in {folder} can be used: {problem}")
     return newest

@@ -59,7 +59,9 @@ def parse(argv: Sequence[str], trial: Mapping[str, Any] | None = None) -> Settin
     file, trial = _read_task_file(path, lists=trial is not None), dict(trial or {})
     if "config" in file.settings:
         raise UserError(f"{path}: config: a task file cannot name another task file")
-    values = file.for_env(_find_env_id(file, file.settings | trial | flags)) | trial
+    given = file.settings | trial | flags
+    _import_modules(given)
+    values = file.for_env(_find_env_id(file, given)) | trial
     task, algo = build(CommonConfig, flags, values, path).task, build(TrainConfig, flags, values, path).algo
     _check_owners([*flags, *trial, *file.names()], task, algo)
     groups = config_groups(task, algo)
@@ -91,6 +93,15 @@ def _read_task_file(path: str, *, lists: bool) -> TaskFile:
     if not path:
         return TaskFile({}, {})
     return read_yaml(path, all_settings_names(), environments.check_env_id, lists=lists)
+
+
+def _import_modules(given: Mapping[str, Any]) -> None:
+    """Import the modules that the user named. Ids that are read from checkpoints and config.yaml import nothing."""
+    data_dir = str(given.get("data_dir") or CommonConfig().data_dir)
+    modules, env_id = (str(given.get(name) or "") for name in ("env_module", "env_id"))
+    for module in filter(None, modules.replace(",", " ").split()):
+        environments.import_module(module, f"--env_module={modules}", data_dir)
+    environments.import_module_of(env_id, f"--env_id={env_id}", data_dir)
 
 
 def _find_env_id(file: TaskFile, values: Mapping[str, Any]) -> str:

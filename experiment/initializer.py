@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import random
-import re
 import secrets
 import subprocess
 import sys
@@ -84,13 +83,15 @@ class ExperimentInitializer:
         self.logs = data / "logs" / self.name
         self.checkpoint: dict[str, Any] | None = None  # to resume from
         self.best_eval_return = -math.inf  # of best.pt, which may be newer than the checkpoint
+        self.run_id = ""  # if it is not new
         self.warnings: list[str] = []  # about resuming, on rank 0
         self._metadata: dict[str, Any] = {}  # what affects the results in addition to the settings
         self._info: dict[str, Any] = {}  # what does not
         self._log: logging.Handler | None = None  # on rank 0
         try:
             if train.resume != "no":
-                self.checkpoint, self.best_eval_return = comm.on_root(lambda: self._find_checkpoint(train.resume))
+                found = comm.on_root(lambda: self._find_checkpoint(train.resume))
+                self.checkpoint, self.best_eval_return, self.run_id = found
             if self.checkpoint is not None:
                 settings = resume_settings(settings, self.checkpoint["config"])
         except BaseException:
@@ -99,7 +100,6 @@ class ExperimentInitializer:
         self.settings = settings
         self.seed = settings.common.seed or 0
         self.env_id = settings.train.env_id
-        self.run_id = str(self.checkpoint["config"].get("run_id", "")) if self.checkpoint else ""
 
     def __enter__(self) -> Self:
         return self
@@ -116,14 +116,14 @@ class ExperimentInitializer:
         if self._lock is not None:
             self._lock.release()
 
-    def _find_checkpoint(self, resume: str) -> tuple[dict[str, Any] | None, float]:
-        """Return the newest intact checkpoint, None if there is none to resume, and the return of the best policy."""
+    def _find_checkpoint(self, resume: str) -> tuple[dict[str, Any] | None, float, str]:
+        """Return the newest intact checkpoint, or None, the return of the best policy, and the run's id, if any."""
         best = -math.inf
         if not self.name:
             raise UserError("--resume needs --uuid=<experiment>, the name of a folder in data/checkpoints")
         if not os.path.isdir(self.checkpoints):  # Path.is_dir raises if a parent is not readable
             if resume == "auto":
-                return None, best
+                return None, best, ""
             raise UserError(f"--resume: there is no experiment {self.checkpoints}; use --resume=auto to start it")
         try:
             self._lock = Lock(self.checkpoints)
@@ -132,9 +132,16 @@ class ExperimentInitializer:
             raise UserError(f"--resume: cannot write to {self.checkpoints}: {error.strerror}") from None
         if saved is None and resume != "auto":
             raise UserError(f"--resume: {self.checkpoints} contains no checkpoints; use --resume=auto to start over")
-        with contextlib.suppress(UserError, KeyError, TypeError, ValueError, OverflowError):
-            best = float(checkpoint.load(self.checkpoints / "best.pt")["counters"]["best_eval_return"])
-        return saved, best
+        best_content: dict[str, Any] = {"config": {}}
+        with contextlib.suppress(UserError):  # missing or damaged: the next evaluation writes it
+            best_content = checkpoint.load(self.checkpoints / "best.pt")
+        with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
+            best = float(best_content["counters"]["best_eval_return"])
+        own = saved["config"] if saved else checkpoint.read_metadata(self.checkpoints) or {}
+        checkpoint.check_same_run(self.checkpoints / "best.pt", best_content["config"], own)
+        if saved is not None:
+            checkpoint.check_same_run(self.logs / "config.yaml", checkpoint.read_metadata(self.logs) or {}, own)
+        return saved, best, checkpoint.run_id(own if saved else best_content["config"])
 
     @property
     def group(self) -> str:
@@ -156,7 +163,7 @@ class ExperimentInitializer:
         self._metadata = self._comm.broadcast({"git_sha": git_sha(), **metadata, **environments.get_versions(env_id)})
         self._info = dict(info)
         name = self.name or self._generate_name()
-        run_id = self.run_id if re.fullmatch("[0-9a-f]{8}", self.run_id) else secrets.token_hex(4)
+        run_id = self.run_id or secrets.token_hex(4)
         self.name, self.run_id = self._comm.broadcast((name, run_id))
         data = Path(self.settings.common.data_dir)
         self.checkpoints, self.logs = data / "checkpoints" / self.name, data / "logs" / self.name

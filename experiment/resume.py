@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -39,11 +40,18 @@ def find_conflicts(settings: Settings, metadata: Mapping[str, Any]) -> Iterator[
         saved = metadata.get(name, defaults[name])  # missing if the setting is newer than the run
         equal = current[name] == saved
         if name == "env_id":
-            equal = environments.resolve(current[name]) == environments.resolve(str(saved))
+            equal = _find_full_id(current[name]) == _find_full_id(str(saved))
         if name == "env_kwargs":
             equal = to_kwargs(current[name]) == to_kwargs(str(saved))
         if not equal:
             yield name, saved
+
+
+def _find_full_id(env_id: str) -> str:
+    """Return the full id of an environment, or the id itself if its module has not been imported."""
+    with contextlib.suppress(UserError):
+        return environments.resolve(env_id)
+    return env_id
 
 
 def immutable_names(settings: Settings) -> set[str]:

@@ -57,6 +57,11 @@ class CommonConfig:
         low=1,
         mutable_on_resume=True,
     )
+    env_module: str = param(
+        "",
+        "modules with environments of your own, separated by commas, to import for a checkpoint that uses them",
+        mutable_on_resume=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

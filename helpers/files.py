@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any], skip_if: Callable
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.unlink(missing_ok=True)  # of a killed process with this id, or a link to a file that must not change
     try:
         write(temporary)
         with temporary.open("rb") as file:
@@ -38,6 +40,12 @@ def write_atomically(path: Path, write: Callable[[Path], Any], skip_if: Callable
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def is_private(folder: Path) -> bool:
+    """Return whether a path is a folder that belongs to this user and that no other user can write to."""
+    status = folder.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
 def write_bytes(path: Path, data: bytes, skip_if: Callable[[], bool] | None = None) -> None:

@@ -130,16 +130,16 @@ def check_same_settings(folder: StudyFolder, jobs: Sequence[Job]) -> None:
 
 
 def write_files(folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job], launcher: Launcher) -> None:
-    """Write the jobs' scripts and settings files, and the key that the scripts read, or raise a UserError."""
+    """Write the jobs' scripts, their settings files and the keys that they read, or raise a UserError."""
     import yaml
 
-    if launch.wandb_api_key:
-        folder.write(folder.key_path, launch.wandb_api_key, mode=0o600)
     for job in with_progress(jobs, "writing"):
         settings_path = folder.job_file(job.name, ".yaml")
         if launch.args_method == "yaml":
             folder.write(settings_path, yaml.safe_dump(job.to_dict(), sort_keys=False))
         arguments = build_arguments(job, launch.args_method, settings_path)
+        if launch.wandb_api_key:
+            folder.write(folder.job_file(job.name, ".key"), launch.wandb_api_key, mode=0o600)
         folder.write(folder.job_file(job.name, ".sh"), launcher.script(job, arguments))
         if launch.deploy_now:
             folder.archive_previous(job.name)
@@ -189,6 +189,8 @@ def show_status(folder: StudyFolder) -> bool:
     for job in jobs:
         if job.reason:
             logger.info(f"{job.name} {job.state}: {job.reason}")
+        if job.state == "finished":  # its runner may have been killed, or started by hand
+            folder.job_file(job.name, ".key").unlink(missing_ok=True)
     logger.info(f"study {folder.name}: {pluralize(len(jobs), 'job')}: {job_status.summarize(jobs)}")
     return any(job.state != "finished" for job in jobs)
 
@@ -213,7 +215,7 @@ def resubmit_study(folder: StudyFolder, key: str) -> None:
     metadata = folder.read_metadata()
     if not any(job["settings"].get("wandb_project") for job in metadata.jobs.values()):
         key = ""
-    elif not key and folder.key_path.exists():
-        key = folder.key_path.read_text()
+    elif not key:
+        key = folder.read_key()
     launch = metadata.launch_config(deploy_now=True, wandb_api_key=key)
     start_jobs(folder, launch, [Job.from_dict(name, job["settings"]) for name, job in metadata.jobs.items()])

@@ -25,6 +25,7 @@ JobSuffix = Literal[
     ".yaml",  # the task file (``--args_method=yaml``)
     ".out",  # stdout and stderr on SLURM, stderr in tmux
     ".exit",  # the exit code
+    ".key",  # of Weights & Biases; only its owner can read it, and it goes when the run is finished
     ".window",  # locked by the job's tmux window while the job is pending or running
 ]
 
@@ -52,7 +53,6 @@ class StudyFolder:
         self.data_dir = Path(data_dir).absolute()
         self.name = name
         self.path = self.data_dir / "spawn" / name
-        self.key_path = self.path / ".wandb_api_key"  # of Weights & Biases; only its owner can read it
 
     def job_file(self, job: str, suffix: JobSuffix) -> Path:
         """Return the path of a job's file."""
@@ -68,6 +68,10 @@ class StudyFolder:
             return int(self.job_file(job, ".exit").read_text())
         except (OSError, ValueError):
             return None
+
+    def read_key(self) -> str:
+        """Return the Weights & Biases key of the jobs that have not finished; empty if there is none."""
+        return next((path.read_text() for path in sorted(self.path.glob("*.key"))), "")
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -66,7 +66,7 @@ def build_jobs(study: StudyConfig, project: str = "") -> list[Job]:
     """
     if not study.config:
         raise UserError("--config is missing; pass a task file, e.g. --config=tasks/train_mujoco_ppo.yaml")
-    env_ids = resolve_bundle(study.env_bundle or read_benchmark(study))
+    env_ids = resolve_bundle(study.env_bundle or read_benchmark(study), study.data_dir)
     demo_counts: tuple[int | None, ...] = study.num_demos or (None,)
     if len(set(demo_counts)) < len(demo_counts):
         raise UserError("--num_demos: duplicate number")
@@ -90,16 +90,21 @@ def build_jobs(study: StudyConfig, project: str = "") -> list[Job]:
     return jobs
 
 
-def resolve_bundle(bundle: str) -> tuple[str, ...]:
+def resolve_bundle(bundle: str, data_dir: str) -> tuple[str, ...]:
     """Return the full ids of a bundle's environments, or of a comma-separated list of environments.
+
+    Modules of a user's environments are imported, unless they lie in the data folder.
 
     Raises:
         UserError: if there is neither a bundle nor an environment of that name.
     """
     if bundle in BUNDLES:
         return BUNDLES[bundle][1]
+    env_ids = [env_id.strip() for env_id in bundle.split(",")]
     try:
-        return tuple(dict.fromkeys(environments.resolve(env_id.strip()) for env_id in bundle.split(",")))
+        for env_id in env_ids:
+            environments.import_module_of(env_id, f"--env_id={env_id}", data_dir)
+        return tuple(dict.fromkeys(map(environments.resolve, env_ids)))
     except UserError as error:
         hint = did_you_mean(bundle, BUNDLES)
         raise UserError(f"--env_bundle={bundle}: no bundle of that name{hint}, and {error}") from None

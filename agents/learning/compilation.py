@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import platform
+import tempfile
 import traceback
 import types
 import zlib
@@ -15,13 +17,14 @@ from typing import Any
 import torch
 
 from milozero.helpers.comm import Comm
+from milozero.helpers.files import is_private
 
 _library: Any = torch.library.Library("milozero", "DEF")  # type: ignore[no-untyped-call]
 _operator_ids = itertools.count()  # names depend on the order of creation only, so they are the same in every run
 
 
 def cache_folder() -> Path | None:
-    """Return the folder that caches compiled code between runs; None if it is not writable.
+    """Return the folder that caches compiled code between runs; None if this user cannot write to it, or others can.
 
     Every processor model has its own folder: compiled code uses all instructions of the processor, and the nodes of a
     cluster may share a home directory.
@@ -35,10 +38,25 @@ def cache_folder() -> Path | None:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     folder = cache / "milozero" / "compiled" / f"{platform.machine()}_{zlib.crc32(model.encode()):08x}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder if is_private(folder) and os.access(folder, os.W_OK) else None
     except OSError:
         return None
-    return folder if os.access(folder, os.W_OK) else None
+
+
+@functools.cache
+def temporary_cache() -> tempfile.TemporaryDirectory[str]:
+    """Return a private folder for compiled code that exists as long as this process."""
+    return tempfile.TemporaryDirectory(prefix="milozero-compiled-")
+
+
+def use_private_cache() -> None:
+    """Let torch load compiled code only from a folder of this user's, unless TORCHINDUCTOR_CACHE_DIR names another.
+
+    By default, torch may use one in the folder of temporary files, whose name another user can take first.
+    """
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_folder() or temporary_cache().name)
 
 
 def compile_method(method: Any, device: str) -> Any:
@@ -49,8 +67,7 @@ def compile_method(method: Any, device: str) -> Any:
     otherwise, with so few guards, torch could reuse the code of another network.
     """
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no process pool under MPI
-    if (folder := cache_folder()) is not None:
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    use_private_cache()
     function = method.__func__
     copied = types.FunctionType(
         function.__code__.replace(),

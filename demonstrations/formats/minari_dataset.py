@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -44,11 +45,24 @@ def _read_episode(dataset: Any, path: Path, number: int) -> Episode:
     return episode
 
 
+def _check_spaces(path: Path) -> None:
+    """Raise a ValueError unless a dataset describes its spaces.
+
+    Otherwise, Minari would make the environment that the dataset names, and run any code on the import path.
+    """
+    folder = _find_data_folder(path)
+    assert folder is not None
+    metadata = json.loads((folder / "metadata.json").read_bytes())
+    for name in ("observation_space", "action_space"):
+        if not metadata.get(name):
+            raise ValueError(f"its metadata.json has no {name}")
+
+
 def open_episodes(path: Path) -> tuple[int, Callable[[int], Episode]]:
     """Return the number of episodes in a dataset and a function that reads one.
 
     Raises:
-        UserError: if Minari is not installed, or the dataset is damaged or empty.
+        UserError: if Minari is not installed, or the dataset is damaged, empty, or does not describe its spaces.
     """
     try:
         from minari import MinariDataset
@@ -56,6 +70,7 @@ def open_episodes(path: Path) -> tuple[int, Callable[[int], Episode]]:
         raise UserError("Minari datasets require minari (pip install -r requirements.txt)") from None
     logging.getLogger("minari").setLevel(logging.ERROR)
     try:
+        _check_spaces(path)
         dataset = MinariDataset(_find_data_folder(path))
         count = int(dataset.total_episodes)
     except Exception as error:  # Minari raises arbitrary exceptions on damaged bytes

@@ -18,6 +18,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -52,9 +53,37 @@ def print_line(line: str) -> None:
         print(line, flush=True)
 
 
+def is_private(folder: Path) -> bool:
+    """Return whether a path is a folder that belongs to this user and that no other user can write to."""
+    status = folder.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
+
+
+def find_lock_folder(parent: Path) -> Path:
+    """Return the folder of this user's locks in a folder that all users share; create it if necessary.
+
+    Others can create a folder of that name first. Then its name has a number.
+
+    Raises:
+        OSError: if the folder cannot be created.
+    """
+    folder = parent / f"milozero-{os.getuid()}"
+    for new in (folder, folder.with_name(f"{folder.name}-{time.time_ns()}")):
+        with contextlib.suppress(FileExistsError):
+            new.mkdir(mode=0o700)
+        if private := [path for path in sorted(parent.glob(f"{folder.name}*")) if is_private(path)]:
+            return private[0]  # the first one for all windows that create one at the same time
+    raise PermissionError(f"{new} is not private")
+
+
+def open_lock(path: Path) -> IO[str]:
+    """Return a file, opened to be locked: created if necessary, without following a link or clearing its content."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "r+")
+
+
 def try_to_lock(path: Path) -> IO[str] | None:
     """Lock a file; return it open, which holds the lock, or None if another process holds it."""
-    file = path.open("w")
+    file = open_lock(path)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -66,7 +95,7 @@ def try_to_lock(path: Path) -> IO[str] | None:
 @contextlib.contextmanager
 def core_queue(locks: Path) -> Iterator[None]:
     """Wait for the processes that queued earlier, and make those that queue later wait until the block ends."""
-    with (locks / "queue").open("w") as queue:
+    with open_lock(locks / "queue") as queue:
         fcntl.flock(queue, fcntl.LOCK_EX)  # so that each entry is locked before the next is created
         entry = locks / f"entry-{time.time_ns():020}-{os.getpid()}"
         file = try_to_lock(entry)
@@ -99,7 +128,7 @@ class JobRunner:
 
     def __post_init__(self) -> None:
         path = self.folder / f"{self.job}.window"
-        self._state_file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._state_file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
 
     def run(self) -> int:
         """Wait for cores, run the job, and return its exit code."""
@@ -118,7 +147,7 @@ class JobRunner:
         except StoppedError:
             print_line("stopped before it began")
             code = 0
-        except OSError as error:  # e.g. the lock folder belongs to another user, or the disk is full
+        except OSError as error:  # e.g. the disk is full
             line = f"error: {error}"
             print_line(line)
             with contextlib.suppress(OSError), (self.folder / f"{self.job}.out").open("a") as file:
@@ -167,10 +196,7 @@ class JobRunner:
     @contextlib.contextmanager
     def _acquire_cores(self) -> Iterator[list[int]]:
         """Wait in the queue until enough cores are free, and hold their locks."""
-        locks = Path(tempfile.gettempdir()) / f"milozero-{os.getuid()}"
-        locks.mkdir(mode=0o700, exist_ok=True)
-        if locks.lstat().st_uid != os.getuid():
-            raise PermissionError(f"{locks} belongs to another user")
+        locks = find_lock_folder(Path(tempfile.gettempdir()))
         cores = sorted(os.sched_getaffinity(0))
         num_cores = min(self.num_workers, len(cores))
         print_line(f"waiting for {num_cores} of {len(cores)} cores")
@@ -248,11 +274,19 @@ def find_children() -> list[int]:
     """Return the ids of this process's children."""
     pid = os.getpid()
     children = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError):
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
-                children.append(int(stat.parent.name))
+            if int(path.read_text().rpartition(")")[2].split()[1]) == pid:
+                children.append(int(path.parent.name))
     return children
+
+
+def has_finished(folder: Path, job: str) -> bool:
+    """Return whether the job's run has used up its steps, so that it needs its key no more."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        text = (folder.parent.parent / "logs" / job / "status.json").read_text()
+        return json.loads(text).get("state") == "finished"
+    return False
 
 
 def close_terminal() -> None:
@@ -273,9 +307,9 @@ def main(argv: list[str]) -> int:
     """Run one job and return its exit code."""
     folder, job, num_workers = Path(argv[0]), argv[1], int(argv[2])
     code = JobRunner(folder, job, num_workers).run()
-    if "--clear" in argv[3:]:
-        for suffix in ("sh", "yaml"):
-            (folder / f"{job}.{suffix}").unlink(missing_ok=True)
+    suffixes = ["sh", "yaml"] if "--clear" in argv[3:] else []
+    for suffix in [*suffixes, "key"] if has_finished(folder, job) else suffixes:
+        (folder / f"{job}.{suffix}").unlink(missing_ok=True)
     close_terminal()
     return code
 

@@ -62,14 +62,14 @@ def quote(word: object) -> str:
     return shlex.quote(str(word))
 
 
-def setup_lines(launch: LaunchConfig, folder: StudyFolder, env: LaunchEnv) -> list[str]:
+def setup_lines(job: Job, launch: LaunchConfig, folder: StudyFolder, env: LaunchEnv) -> list[str]:
     """Return the lines that set a job's working directory, variables and Python environment."""
     lines = [f"cd {quote(env.root)}"]
     lines += [f"export {name}={quote(value)}" for name, value in env.variables.items()]
     if launch.wandb_base_url:
         lines.append(f"export WANDB_BASE_URL={quote(launch.wandb_base_url)}")
     if launch.wandb_api_key:  # from a file: other users can see scripts and process lists
-        lines += [f"WANDB_API_KEY=$(<{quote(folder.key_path)})", "export WANDB_API_KEY"]
+        lines += [f"WANDB_API_KEY=$(<{quote(folder.job_file(job.name, '.key'))})", "export WANDB_API_KEY"]
     if launch.docker:
         return lines
     if launch.conda_env:

@@ -77,20 +77,22 @@ def script(
         missing = "{ echo 'error: neither apptainer nor singularity is installed on this node' >&2; exit 1; }"
         find_container = [f"container=$(command -v apptainer || command -v singularity) || {missing}"]
     # A terminated job may have been requeued and still needs its files.
-    clear = '; [ "$code" = 143 ] || rm -f "$job.sh" "$job.yaml"' if launch.clear else ""
+    cleanup = '; [ "$code" = 143 ] || rm -f "$job.sh" "$job.yaml"' if launch.clear else ""
+    if launch.wandb_api_key:
+        cleanup += '; ! grep -qs \'"state": "finished"\' "$status" || rm -f "$job.key"'
     lines = [
         *header(job.name, job, launch, cluster, folder.job_file(job.name, ".out")),
         "set -eo pipefail",
         f"job={quote(folder.path / job.name)}",
+        f"status={quote(folder.data_dir / 'logs' / job.name / 'status.json')}",
         'rm -f "$job.exit"',
-        f'write_exit_code() {{ code=$?; echo "$code" >"$job.exit"{clear}; }}',
+        f'write_exit_code() {{ code=$?; echo "$code" >"$job.exit"{cleanup}; }}',
         "trap write_exit_code EXIT",
         "trap 'exit 143' TERM",
         *(f"module load {quote(module)}" for module in cluster.modules),
         *cluster.commands,
-        *job_script.setup_lines(launch, folder, env),
+        *job_script.setup_lines(job, launch, folder, env),
         *find_container,
-        f"status={quote(folder.data_dir / 'logs' / job.name / 'status.json')}",
         f"grace_s={cluster.calibers[launch.caliber].signal_lead_s // 2}",
     ]
     _, _, body = Path(__file__).with_name("slurm_job.sh").read_text().partition("\n\n")

@@ -55,7 +55,8 @@ def script(job: Job, arguments: Sequence[str], launch: LaunchConfig, folder: Stu
             *job_script.container_command(command, launch),
         ]
     no_binding = [f"export {name}={value}" for name, value in NO_BINDING.items()]
-    lines = ["#!/usr/bin/env bash", "set -eo pipefail", *no_binding, *job_script.setup_lines(launch, folder, env)]
+    setup = job_script.setup_lines(job, launch, folder, env)
+    lines = ["#!/usr/bin/env bash", "set -eo pipefail", *no_binding, *setup]
     return "\n".join([*lines, f"exec {shlex.join(command)}", ""])
 
 

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -172,7 +174,7 @@ def test_resubmit_uses_a_new_key_or_else_the_old_one(studies, started, old, new,
     studies.run(*one, "--no-deploy_now", WANDB_API_KEY=old)
     studies.run("--resubmit=x", WANDB_API_KEY=new)
     assert len(started) == 1
-    assert (studies.files("x") / ".wandb_api_key").read_text() == used
+    assert [path.read_text() for path in studies.files("x").glob("*.key")] == [used]
 
 
 def test_resubmit_without_a_key(studies, started):
@@ -180,7 +182,38 @@ def test_resubmit_without_a_key(studies, started):
     studies.run(*one, "--no-deploy_now")
     studies.run("--resubmit=x")
     assert len(started) == 1
-    assert not (studies.files("x") / ".wandb_api_key").exists()
+    assert not list(studies.files("x").glob("*.key"))
+
+
+def test_status_removes_the_keys_of_finished_runs(studies):
+    """As after a script that was started by hand."""
+    studies.run(
+        studies.task(""), *ONE, "--wandb_entity=me", "--no-deploy_now", "--num_seeds=2", WANDB_API_KEY="SECRET"
+    )
+    keys = sorted(studies.files("x").glob("*.key"))
+    assert [path.stat().st_mode & 0o777 for path in keys] == [0o600, 0o600]
+    logs = studies.data / "logs" / keys[0].stem
+    logs.mkdir(parents=True)
+    (logs / "status.json").write_text('{"state": "finished", "timesteps": 10000000, "iteration": 1}')
+    studies.run("--status=x")
+    assert sorted(studies.files("x").glob("*.key")) == keys[1:]
+
+
+HIDING = """
+import os, runpy, sys
+sys.path.insert(0, os.path.dirname(sys.argv[1]))
+sys.argv = [sys.argv[1], "--wandb_api_key=SECRET"]
+def execv(program, words):
+    print(words[-1], "milozero" in sys.modules)
+    os._exit(0)
+os.execv = execv
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_key_is_hidden_before_anything_is_imported():
+    command = [sys.executable, "-c", HIDING, str(ROOT / "spawner.py")]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == f"{HIDDEN} False\n"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tasks").glob("*.yaml")), ids=lambda path: path.stem)

@@ -1,5 +1,9 @@
 """Download checkpoints with the real Weights & Biases client from a local server."""
 
+import itertools
+import os
+import time
+
 import pytest
 import wandb
 
@@ -48,11 +52,11 @@ def test_checkpoint_is_found_by_name_and_by_id(server, tmp_path, path, iter_num)
     folder = download(tmp_path, path, iter_num)
     assert folder.parent == tmp_path / "downloads/me/p"
     assert checkpoint.load(checkpoint.find(str(folder), iter_num))["counters"] == CONTENT["counters"]
-    assert [path.name for path in folder.iterdir()] == [checkpoint.file_name(iter_num)]
+    assert set(os.listdir(folder)) == {checkpoint.file_name(iter_num), ".lock"}
 
 
 def test_checkpoint_is_downloaded_again_only_on_request(server, tmp_path):
-    (file,) = download(tmp_path).iterdir()
+    file = download(tmp_path) / "best.pt"
     num_requests = len(server.requests)
     kept = checkpoint.to_bytes(CONTENT | {"counters": {"iteration": 8}})
     file.write_bytes(kept)
@@ -72,7 +76,7 @@ def test_last_checkpoint_replaces_the_best_one_only_by_default(server, tmp_path)
 
 
 def test_damaged_earlier_download_is_replaced(server, tmp_path, capsys):
-    (file,) = download(tmp_path).iterdir()
+    file = download(tmp_path) / "best.pt"
     file.write_bytes(file.read_bytes()[:-10])
     with log_to_terminal():
         download(tmp_path)
@@ -146,12 +150,12 @@ def test_run_without_checkpoints_and_ambiguous_name_are_reported(server, tmp_pat
 
 @pytest.mark.parametrize("wrong", [lambda content: content[:-1], lambda content: b"x" * len(content)])
 def test_damaged_download_is_reported_and_keeps_the_earlier_one(server, tmp_path, wrong):
-    (file,) = download(tmp_path).iterdir()
+    file = download(tmp_path) / "best.pt"
     server.on_download = lambda name, content: wrong(content)
     with pytest.raises(UserError, match=r"damaged|download"):
         download(tmp_path, replace=True)
     assert file.read_bytes() == checkpoint.to_bytes(CONTENT)
-    assert [path.name for path in file.parent.iterdir()] == ["best.pt"]
+    assert set(os.listdir(file.parent)) == {"best.pt", ".lock"}
 
 
 def test_file_that_is_not_a_checkpoint_is_reported(server, tmp_path):
@@ -199,3 +203,70 @@ def test_checkpoint_that_differs_from_the_servers_checksum_is_refused(server, tm
 def test_file_in_the_experiments_folder_takes_precedence(server, tmp_path):
     server.runs["me", "p", "abcd1234"].files["zzz/best.pt"] = checkpoint.to_bytes(CONTENT | {"agent": {"a": 1}})
     assert checkpoint.load(download(tmp_path) / "best.pt")["agent"] == {}
+
+
+def drip(content):
+    for byte in content:
+        time.sleep(0.05)
+        yield bytes([byte])
+
+
+BODIES = {
+    "hangs": (lambda content: iter([content[:9], *(time.sleep(3) for _ in "x")]), "took too long"),
+    "drips": (drip, "took too long"),
+    "endless": (lambda content: itertools.repeat(content), "is damaged"),
+    "endless zeros": (lambda content: itertools.repeat(bytes(2**20)), "is damaged"),
+    "short": (lambda content: iter([content[:-1]]), "is damaged"),
+}
+
+
+@pytest.mark.parametrize(("body", "named"), BODIES.values(), ids=BODIES)
+def test_download_is_limited_in_time_and_size(server, tmp_path, monkeypatch, body, named):
+    monkeypatch.setattr(downloads, "DOWNLOAD_TIMEOUT_S", 0.5)
+    earlier = download(tmp_path) / "best.pt"
+    written, fetch = [], downloads._fetch
+
+    def measure(url, path, *args):
+        digest = fetch(url, path, *args)
+        written.append(path.stat().st_size)
+        return digest
+
+    monkeypatch.setattr(downloads, "_fetch", measure)
+    server.serves = lambda name, content: body(content)
+    start = time.monotonic()
+    with pytest.raises(UserError, match=named):
+        download(tmp_path, replace=True)
+    assert time.monotonic() - start < 2.5
+    assert all(size <= earlier.stat().st_size + downloads.CHUNK_BYTES for size in written)
+    assert earlier.read_bytes() == checkpoint.to_bytes(CONTENT)
+    assert set(os.listdir(earlier.parent)) == {"best.pt", ".lock"}
+
+
+@pytest.mark.parametrize("path", ["me/p/abcd1234", "me/p/run.seed00"])
+def test_endless_list_is_limited_in_time(server, tmp_path, monkeypatch, path):
+    monkeypatch.setattr(downloads, "LOOKUP_TIMEOUT_S", 1.0)
+    server.endless = True
+    with pytest.raises(UserError, match="took too long"):
+        download(tmp_path, path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_failing_storage_is_a_one_line_error(server, tmp_path):
+    server.storage = f"{server.url}/nowhere"
+    with pytest.raises(UserError, match=r"404|500") as error:
+        download(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_key_goes_to_its_own_server_only(server, tmp_path):
+    download(tmp_path)
+    server.storage = server.url.replace("127.0.0.1", "localhost")
+    download(tmp_path, replace=True)
+    assert [bool(key) for key in server.keys] == [True, False]
+
+
+def test_leftovers_of_a_killed_download_are_removed(server, tmp_path):
+    leftover = tmp_path / "downloads/me/p/run.seed00/.download-x"
+    leftover.mkdir(parents=True)
+    (leftover / "best.pt").write_bytes(b"half")
+    assert set(os.listdir(download(tmp_path))) == {"best.pt", ".lock"}

@@ -109,4 +109,4 @@ def test_key_reaches_the_jobs_but_no_process_list_or_screen(studies):
         assert "VERYSECRET" not in screen
     studies.run("--stop=s")
     with_key = [path for path in studies.data.rglob("*") if path.is_file() and b"VERYSECRET" in path.read_bytes()]
-    assert with_key == [studies.files("s") / ".wandb_api_key"]
+    assert with_key == [studies.files("s") / "s.Hopper-v5.seed00.key"]

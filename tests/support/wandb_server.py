@@ -51,6 +51,9 @@ class WandbServer:
         self.fault = ""
         self.slow = 0.0  # seconds before each answer
         self.on_download = lambda name, content: content  # returns the bytes that a download receives
+        self.storage = self.url = ""  # where files are said to be, if not here; where this server is
+        self.endless = False  # whether each page of a list names a next one
+        self.keys = []  # of the downloads: their Authorization headers
         self._released = threading.Event()
 
     def __enter__(self):
@@ -89,6 +92,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         """Serve a file of a run."""
+        self.site.keys.append(self.headers.get("Authorization"))
         if self._faulty():
             return
         entity, project, name, file = (unquote(part) for part in urlparse(self.path).path.split("/", 5)[2:])
@@ -96,7 +100,8 @@ class Handler(BaseHTTPRequestHandler):
         content = run and run.files.get(file)
         if content is None:
             return self._answer(404, {"errors": ["no such file"]})
-        return self._answer(200, self.site.on_download(file, content))
+        content = self.site.on_download(file, content)
+        return self._answer(200, content) if isinstance(content, bytes) else self._send(content)
 
     def do_PUT(self):
         """Store a file of a run."""
@@ -157,6 +162,21 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(body)
 
+    def _send(self, chunks):
+        """Send a body of unknown length, until the client hangs up."""
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.send_response(200)
+            self.end_headers()
+            for chunk in chunks:
+                self.wfile.write(chunk)
+
+    def _page(self):
+        return {
+            "endCursor": str(len(self.site.requests)) if self.site.endless else None,
+            "hasNextPage": self.site.endless,
+        }
+
     def _faulty(self):
         """Misbehave if a fault is switched on; return whether that answered the request."""
         time.sleep(self.site.slow)
@@ -215,8 +235,7 @@ class Handler(BaseHTTPRequestHandler):
         wanted = json.loads(values["filters"])["display_name"]
         matching = [r for key, r in self.site.runs.items() if key[:2] == project and r.display_name == wanted]
         edges = [{"node": _described(run), "cursor": run.name} for run in matching]
-        page = {"endCursor": None, "hasNextPage": False}
-        runs = {"edges": edges, "pageInfo": page}
+        runs = {"edges": edges, "pageInfo": self._page()}
         return {"project": {"internalId": "1", "runCount": len(matching), "readOnly": False, "runs": runs}}
 
     def _RunFiles(self, values):
@@ -226,10 +245,9 @@ class Handler(BaseHTTPRequestHandler):
         edges = []
         for file, content in sorted(run.files.items()):
             if not names or file in names:
-                url = f"{self.site.url}/storage/{path}/{quote(file)}"
+                url = f"{self.site.storage or self.site.url}/storage/{path}/{quote(file)}"
                 edges.append({"node": _described_file(file, content, url), "cursor": file})
-        page = {"endCursor": None, "hasNextPage": False}
-        result = {"fileCount": len(run.files), "files": {"edges": edges, "pageInfo": page}}
+        result = {"fileCount": len(run.files), "files": {"edges": edges, "pageInfo": self._page()}}
         return {"project": {"internalId": "1", "run": result}}
 
 

@@ -74,7 +74,9 @@ def test_documented_environment_trains_and_records_a_video(added, tmp_path):
     returns = [float(row["return_mean"]) for row in csv.DictReader(rows) if row["return_mean"]]
     assert returns[-1] > 0.5 * returns[0]  # returns are negative distances: these have halved
     model = tmp_path / "data" / "checkpoints" / "reach"
-    evaluated = added("main", "--task=eval", f"--model_path={model}", "--num_trajs=1", "--record")
+    evaluated = added(
+        "main", "--task=eval", f"--model_path={model}", "--env_module=my_envs", "--num_trajs=1", "--record"
+    )
     assert evaluated.returncode == 0, evaluated.stderr
     assert (tmp_path / "data" / "evaluations" / "reach" / "best" / "episode_000.mp4").stat().st_size > 1000
 

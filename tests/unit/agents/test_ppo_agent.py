@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -360,3 +362,21 @@ def test_cache_folder_that_is_not_writable_is_not_used(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert cache_folder() is None
+
+
+def test_compiled_code_is_not_loaded_from_a_folder_that_others_can_write_to(tmp_path, monkeypatch):
+    from milozero.agents.learning import compilation
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    folder = compilation.cache_folder()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)
+    assert compilation.cache_folder() is None
+    compilation.temporary_cache.cache_clear()
+    compilation.use_private_cache()
+    used = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    assert used.parent == tmp_path
+    assert used.stat().st_mode & 0o777 == 0o700

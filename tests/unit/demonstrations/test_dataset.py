@@ -1,5 +1,6 @@
 """Reading, writing and checking demonstrations in each file format."""
 
+import json
 import pickle
 import shutil
 import zlib
@@ -288,6 +289,25 @@ def test_damaged_minari_dataset_is_a_user_error(dataset, tmp_path, file):
     (copy / "data" / file).write_bytes((copy / "data" / file).read_bytes()[:100])
     with pytest.raises(UserError, match="cannot read"):
         demos.read_demos(str(copy), 0)
+
+
+@pytest.mark.parametrize("value", [..., None, ""])
+@pytest.mark.parametrize("space", ["observation_space", "action_space"])
+def test_minari_dataset_runs_no_code(dataset, tmp_path, monkeypatch, space, value):
+    """Without a space, Minari would make the environment that the dataset names."""
+    path = shutil.copytree(dataset, tmp_path / "copy") / "data/metadata.json"
+    (tmp_path / "minari_payload.py").write_text("open(__file__ + '.ran', 'w').close()")
+    monkeypatch.syspath_prepend(tmp_path)
+    metadata = json.loads(path.read_text())
+    spec = json.loads(metadata["env_spec"]) | {"entry_point": "minari_payload:Env"}
+    metadata |= {"env_spec": json.dumps(spec), "eval_env_spec": json.dumps(spec)}
+    path.write_text(json.dumps(metadata))
+    assert len(demos.read_demos(str(tmp_path / "copy"), 0)) == 3
+    metadata.pop(space)
+    path.write_text(json.dumps(metadata if value is ... else metadata | {space: value}))
+    with pytest.raises(UserError, match=f"no {space}"):
+        demos.read_demos(str(tmp_path / "copy"), 0)
+    assert not (tmp_path / "minari_payload.py.ran").exists()
 
 
 def test_minari_dataset_with_dictionary_observations_is_rejected(tmp_path, monkeypatch):

@@ -188,13 +188,14 @@ def test_failed_module_import_is_a_one_line_error(env_id, message, monkeypatch, 
     (tmp_path / "leaves.py").write_text("import sys\nsys.exit(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=message):
-        environments.resolve(env_id)
+        environments.import_module_of(env_id, f"--env_id={env_id}", "data")
 
 
 def test_unknown_id_of_a_module_lists_the_ids_it_registers(monkeypatch, tmp_path):
     code = "import gymnasium\nfor v in (2, 3):\n    gymnasium.register(f'Mine-v{v}', gymnasium.Env)\n"
     (tmp_path / "registers_two.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
+    environments.import_module("registers_two", "--env_module=registers_two", "data")
     try:
         with pytest.raises(UserError, match=r"'registers_two' registers Mine-v2, Mine-v3$"):
             environments.resolve("registers_two:Nope-v0")

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from milozero.experiment import checkpoint
 from milozero.helpers import files
@@ -142,6 +143,31 @@ def test_newest_intact_checkpoint_is_loaded_and_damaged_ones_cause_a_warning(tmp
     (tmp_path / "iter_5.pt").write_bytes(b"x")
     with pytest.raises(UserError, match="none of the checkpoints"):
         load_newest(tmp_path)
+
+
+OWN = {"run_id": "0123abcd", "env_id": "Hopper-v5"}
+
+
+def of(iteration, **config):
+    return at(iteration) | {"config": OWN | config}
+
+
+@pytest.mark.parametrize("config", [{"run_id": "ffffffff"}, {"env_id": "Ant-v5"}])
+@pytest.mark.parametrize(("described", "last", "own"), [(True, 9, 5), (True, 5, 9), (False, 5, 9)])
+def test_checkpoint_of_another_run_is_refused(tmp_path, config, described, last, own):
+    if described:
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(OWN))
+    (tmp_path / f"iter_{own}.pt").write_bytes(checkpoint.to_bytes(of(own)))
+    (tmp_path / "last.pt").write_bytes(checkpoint.to_bytes(of(last, **config)))
+    with pytest.raises(UserError, match=r"\.pt is of another run \((Hopper|Ant)-v5, run .*move one of them"):
+        load_newest(tmp_path)
+
+
+@pytest.mark.parametrize("described", [{}, {"run_id": ""}, {"run_id": "not an id"}, {"env_id": ""}, OWN])
+def test_missing_run_ids_and_environments_fit_any_checkpoint(tmp_path, described):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(described))
+    (tmp_path / "last.pt").write_bytes(checkpoint.to_bytes(of(5)))
+    assert load_newest(tmp_path) == (5, 0)
 
 
 def test_prune_removes_the_oldest_checkpoints_and_keeps_best_and_last(tmp_path):

@@ -1,12 +1,13 @@
 """File locks between processes."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 from milozero.helpers.errors import UserError
-from milozero.helpers.locks import Lock
+from milozero.helpers.locks import Lock, is_held
 
 HOLD = """
 import sys, time, pathlib
@@ -25,3 +26,16 @@ def test_process_holds_the_lock_until_it_ends_even_if_it_is_killed(tmp_path):
     holder.kill()
     holder.wait()
     Lock(tmp_path)
+
+
+def test_lock_does_not_write_through_a_link(tmp_path):
+    (tmp_path / "precious").write_text("data")
+    (tmp_path / ".lock").symlink_to("precious")
+    with pytest.raises(OSError, match="symbolic"):
+        Lock(tmp_path)
+    assert (tmp_path / "precious").read_text() == "data"
+
+
+def test_pipe_in_place_of_the_lock_does_not_block_its_readers(tmp_path):
+    os.mkfifo(tmp_path / ".lock")
+    assert is_held(tmp_path) is False

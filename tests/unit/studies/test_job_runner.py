@@ -139,7 +139,8 @@ def test_second_request_does_not_interrupt_the_cleanup(windows):
 
 
 def test_system_error_is_written_as_the_jobs_result(windows):
-    (windows.folder / f"milozero-{os.getuid()}").write_text("no folder")
+    (windows.folder / f"milozero-{os.getuid()}").mkdir(mode=0o700)
+    (windows.folder / f"milozero-{os.getuid()}" / "queue").mkdir()
     process = windows.open("j", 1, "true")
     assert process.wait(10) == 1
     assert "error: " in (windows.folder / "j.out").read_text()
@@ -188,12 +189,92 @@ def test_stderr_of_the_job_is_kept(windows):
     assert (windows.folder / "j.exit").read_text() == "137\n"
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
-def test_lock_folder_of_another_user_is_not_used(windows):
-    locks = windows.folder / "milozero-0"
-    locks.mkdir()
-    os.chown(locks, 12345, 12345)
-    assert windows.open("j", 1, "true").wait(10) == 1
+def of_another_user(path):
+    path.mkdir()
+    os.chown(path, 12345, 12345)
+
+
+UNSAFE = {
+    "another user's": of_another_user,
+    "all may write": lambda path: (path.mkdir(), path.chmod(0o777)),
+    "group may write": lambda path: (path.mkdir(), path.chmod(0o770)),
+    "a link": lambda path: ((path.parent / "elsewhere").mkdir(), path.symlink_to("elsewhere")),
+    "a dangling link": lambda path: path.symlink_to("elsewhere"),
+    "a file": lambda path: path.write_text("mine"),
+}
+
+
+@pytest.mark.parametrize("make", UNSAFE.values(), ids=UNSAFE)
+def test_name_that_others_took_neither_blocks_the_locks_nor_holds_them(tmp_path, make):
+    if make is of_another_user and os.getuid() != 0:
+        pytest.skip("only root can give a folder away")
+    taken = tmp_path / f"milozero-{os.getuid()}"
+    make(taken)
+    folder = job_runner.find_lock_folder(tmp_path)
+    assert folder.name.startswith(f"{taken.name}-")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert job_runner.find_lock_folder(tmp_path) == folder  # all windows use the same one
+    (tmp_path / f"{taken.name}-0").mkdir(mode=0o777)
+    (tmp_path / f"{taken.name}-0").chmod(0o777)
+    assert job_runner.find_lock_folder(tmp_path) == folder
+
+
+def test_private_lock_folder_has_the_plain_name(tmp_path):
+    folder = tmp_path / f"milozero-{os.getuid()}"
+    assert job_runner.find_lock_folder(tmp_path) == job_runner.find_lock_folder(tmp_path) == folder
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_job_runs_if_another_user_has_taken_the_name_of_the_lock_folder(windows):
+    UNSAFE["all may write"](windows.folder / f"milozero-{os.getuid()}")
+    assert windows.open("j", 1, "true").wait(10) == 0
+
+
+@pytest.mark.parametrize("target", ["precious", "missing"])
+def test_locks_do_not_write_through_links(tmp_path, target):
+    (tmp_path / "precious").write_text("data")
+    for name in ("queue", "core-0", "j.window"):
+        (tmp_path / name).symlink_to(target)
+    with pytest.raises(OSError, match="symbolic"), job_runner.core_queue(tmp_path):
+        pass
+    with pytest.raises(OSError, match="symbolic"):
+        job_runner.try_to_lock(tmp_path / "core-0")
+    with pytest.raises(OSError, match="symbolic"):
+        job_runner.JobRunner(tmp_path, "j", 1)
+    assert (tmp_path / "precious").read_text() == "data"
+    assert not (tmp_path / "missing").exists()
+
+
+def test_lock_keeps_the_content_of_its_file(tmp_path):
+    (tmp_path / "precious").write_text("data")
+    (tmp_path / "core-0").hardlink_to(tmp_path / "precious")
+    job_runner.try_to_lock(tmp_path / "core-0").close()
+    assert (tmp_path / "precious").read_text() == "data"
+
+
+@pytest.mark.parametrize(
+    ("status", "kept"),
+    [
+        ('{"state": "finished"}', False),
+        ('{"state": "stopped"}', True),
+        ('{"state": "failed"}', True),
+        ("[]", True),
+        ("", True),
+        (None, True),
+    ],
+)
+def test_key_is_removed_when_the_run_has_finished(tmp_path, monkeypatch, status, kept):
+    folder, logs = tmp_path / "data/spawn/s", tmp_path / "data/logs/j"
+    for path in (folder, logs):
+        path.mkdir(parents=True)
+    for suffix in ("sh", "key"):
+        (folder / f"j.{suffix}").touch()
+    if status is not None:
+        (logs / "status.json").write_text(status)
+    monkeypatch.setattr(job_runner.JobRunner, "run", lambda self: 0)
+    monkeypatch.setattr(job_runner, "close_terminal", lambda: None)
+    assert job_runner.main([str(folder), "j", "1"]) == 0
+    assert {path.suffix for path in folder.iterdir()} == {".sh", ".window", *([".key"] if kept else [])}
 
 
 def test_reader_never_sees_a_partial_window_state(tmp_path):

@@ -56,7 +56,7 @@ class Scene:
             (folder / name).mkdir(parents=True)
         self.processes = []
 
-    def start(self, clear=False, requeue=0, site=None, array=(), **run):
+    def start(self, clear=False, key="", requeue=0, site=None, array=(), **run):
         run = {"saved": 5, "saves": 7, "lasts": 30, "iteration": 0, "code": 0, "state": "stopped", **run}
         self.write_checkpoint(run["saved"])
         programs = {
@@ -70,7 +70,10 @@ class Scene:
         folder = StudyFolder(str(self.folder / "data"), "s")
         cluster = Cluster({"short": Caliber("00:00:04", "x", "y")}, **site or {})
         launch_env = LaunchEnv(self.folder, Path(sys.executable), "conda")
-        text = slurm.script(Job("j", parse([])), ["--x"], LaunchConfig(clear=clear), cluster, folder, launch_env)
+        launch = LaunchConfig(clear=clear, wandb_api_key=key)
+        if key:
+            folder.job_file("j", ".key").write_text(key)
+        text = slurm.script(Job("j", parse([])), ["--x"], launch, cluster, folder, launch_env)
         path = folder.job_file("j", ".sh")
         path.write_text(text)
         environment = (
@@ -146,6 +149,15 @@ def test_run_that_finishes_or_fails_at_the_time_limit_is_not_requeued(scene, sta
     process.send_signal(signal.SIGUSR1)
     assert process.wait(20) == code
     assert scene.result == (code, 0)
+
+
+@pytest.mark.parametrize(("state", "code"), [("finished", 0), ("stopped", 0), ("failed", 1)])
+@pytest.mark.parametrize("clear", [True, False])
+def test_key_is_removed_when_the_run_has_finished(scene, state, code, clear):
+    process = scene.start_and_wait(state=state, code=code, key="SECRET", clear=clear, requeue=1)
+    process.send_signal(signal.SIGUSR1)
+    process.wait(20)
+    assert (scene.folder / "data/spawn/s/j.key").exists() == (state != "finished")
 
 
 @pytest.mark.parametrize("saved", [5, None])

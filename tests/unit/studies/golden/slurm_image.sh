@@ -11,13 +11,13 @@
 #SBATCH --gpus=1
 set -eo pipefail
 job='/scratch/my data/spawn/it'"'"'s $HOME/it'"'"'s $HOME.Hopper-v5.seed01'
+status='/scratch/my data/logs/it'"'"'s $HOME.Hopper-v5.seed01/status.json'
 rm -f "$job.exit"
 write_exit_code() { code=$?; echo "$code" >"$job.exit"; }
 trap write_exit_code EXIT
 trap 'exit 143' TERM
 cd /home/me/MiloZero
 container=$(command -v apptainer || command -v singularity) || { echo 'error: neither apptainer nor singularity is installed on this node' >&2; exit 1; }
-status='/scratch/my data/logs/it'"'"'s $HOME.Hopper-v5.seed01/status.json'
 grace_s=300
 saved_iteration() { sed -n 's/.*"saved_iteration": \([0-9]*\).*/\1/p' "$status" 2>/dev/null || true; }
 requeue() {

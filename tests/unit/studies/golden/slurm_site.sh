@@ -15,8 +15,9 @@
 #SBATCH --exclude=cpu001
 set -eo pipefail
 job='/scratch/my data/spawn/it'"'"'s $HOME/it'"'"'s $HOME.Hopper-v5.seed01'
+status='/scratch/my data/logs/it'"'"'s $HOME.Hopper-v5.seed01/status.json'
 rm -f "$job.exit"
-write_exit_code() { code=$?; echo "$code" >"$job.exit"; [ "$code" = 143 ] || rm -f "$job.sh" "$job.yaml"; }
+write_exit_code() { code=$?; echo "$code" >"$job.exit"; [ "$code" = 143 ] || rm -f "$job.sh" "$job.yaml"; ! grep -qs '"state": "finished"' "$status" || rm -f "$job.key"; }
 trap write_exit_code EXIT
 trap 'exit 143' TERM
 module load GCC/12.3.0
@@ -24,10 +25,9 @@ module load OpenMPI/4.1.5
 ulimit -c 0
 cd /home/me/MiloZero
 export WANDB_BASE_URL=https://wandb.example.org
-WANDB_API_KEY=$(<'/scratch/my data/spawn/it'"'"'s $HOME/.wandb_api_key')
+WANDB_API_KEY=$(<'/scratch/my data/spawn/it'"'"'s $HOME/it'"'"'s $HOME.Hopper-v5.seed01.key')
 export WANDB_API_KEY
 export PATH=/home/me/venv/bin:$PATH
-status='/scratch/my data/logs/it'"'"'s $HOME.Hopper-v5.seed01/status.json'
 grace_s=30
 saved_iteration() { sed -n 's/.*"saved_iteration": \([0-9]*\).*/\1/p' "$status" 2>/dev/null || true; }
 requeue() {

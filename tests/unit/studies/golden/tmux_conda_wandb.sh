@@ -4,7 +4,7 @@ export PRTE_MCA_hwloc_default_binding_policy=none
 export OMPI_MCA_hwloc_base_binding_policy=none
 cd /home/me/MiloZero
 export WANDB_BASE_URL=https://wandb.example.org
-WANDB_API_KEY=$(<'/scratch/my data/spawn/it'"'"'s $HOME/.wandb_api_key')
+WANDB_API_KEY=$(<'/scratch/my data/spawn/it'"'"'s $HOME/it'"'"'s $HOME.Hopper-v5.seed01.key')
 export WANDB_API_KEY
 eval "$(/opt/conda/bin/conda shell.bash hook)"
 conda activate 'py torch'

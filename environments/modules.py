@@ -1,0 +1,73 @@
+"""Import users' modules, which register environments: those that the user named, none that a file names."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+from milozero.helpers.errors import UserError
+
+new_ids: dict[str, list[str]] = {}  # module → ids that it registered
+
+
+class _Guard:
+    """A finder that refuses a module, and the packages above it, if they lie in a folder: importing runs them all."""
+
+    def __init__(self, module: str, source: str, folder: str) -> None:
+        self._module, self._source, self._folder = module, source, Path(folder)
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """Return what the other finders find; raise a UserError if it lies in the folder."""
+        if not f"{self._module}.".startswith(f"{name}."):
+            return None
+        specs = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next((spec for spec in specs if spec is not None), None)
+        if spec is not None and spec.has_location and spec.origin and self._contains(Path(spec.origin)):
+            raise UserError(
+                f"{self._source}: {spec.origin} lies in --data_dir={self._folder}, from which nothing is imported"
+            )
+        return spec
+
+    def _contains(self, file: Path) -> bool:
+        folders = (self._folder.absolute(), self._folder.resolve())
+        return any(path.is_relative_to(each) for path in (file.absolute(), file.resolve()) for each in folders)
+
+
+def import_module(module: str, source: str, data_dir: str) -> None:
+    """Import a module that `source`, a flag and its value, names, unless it has been imported.
+
+    Raises:
+        UserError: if the module cannot be imported, or lies in the data folder, where others put files.
+    """
+    registered_before = set(gymnasium.registry)
+    guard = _Guard(module, source, data_dir)
+    sys.meta_path.insert(0, guard)
+    try:
+        importlib.import_module(module)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # a user's module raises arbitrary exceptions
+        raise UserError(f"cannot import '{module}' of {source}: {type(error).__name__}: {error}") from None
+    finally:
+        sys.meta_path.remove(guard)
+    new_ids.setdefault(module, sorted(set(gymnasium.registry) - registered_before))
+
+
+def remove_module(env_id: str) -> str:
+    """Return an id without its module, which must have been imported.
+
+    Raises:
+        UserError: if it has not been, because only a file names it, such as a checkpoint.
+    """
+    module, colon, name = env_id.rpartition(":")
+    if colon and module not in sys.modules:
+        raise UserError(
+            f"environment '{env_id}' needs the module '{module}', whose code runs only if you ask for it: "
+            f"add --env_module={module} if you trust it (in Python, import it first)"
+        )
+    return name
