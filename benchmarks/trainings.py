@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -52,7 +53,9 @@ def train_and_play(
             raise RuntimeError(f"{name} was stopped before its end")
     model = f"--model_path={data}/checkpoints/{name}"
     playing = ("--iter_num=last", f"--num_trajs={episodes}", f"--seed={play_seed}")
+    folder = data / "evaluations" / name / "last"
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier start
     run("--task=eval", model, *playing, common, log=log)
-    played = json.loads((data / "evaluations" / name / "last" / "results.json").read_text())
+    played = json.loads((folder / "results.json").read_text())
     with (logs / "progress.csv").open() as file:
         return played, list(csv.DictReader(file))

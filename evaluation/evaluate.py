@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import math
 import os
@@ -27,7 +28,7 @@ from milozero.experiment import checkpoint
 from milozero.experiment.hardware import select_device, use_one_thread
 from milozero.experiment.watchdog import SIGNALS
 from milozero.helpers.config.values import from_kwargs
-from milozero.helpers.errors import NonFiniteError, RunError
+from milozero.helpers.errors import NonFiniteError, RunError, UserError
 from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger, pluralize
 from milozero.tracking.metrics import EVALUATION_METRICS
@@ -47,7 +48,7 @@ def evaluate(settings: Settings, launch: Launch) -> None:
     """Evaluate a checkpoint, which determines the algorithm, the environment and the networks.
 
     Raises:
-        UserError: if the checkpoint cannot be used.
+        UserError: if the checkpoint cannot be used, or the evaluation's folder cannot be created.
         RunError: if a value is NaN or infinite.
     """
     use_one_thread()
@@ -61,17 +62,23 @@ def evaluate(settings: Settings, launch: Launch) -> None:
     trained, env_id = loaded.settings, loaded.env_id
     seed = (trained if settings.common.seed is None else settings).common.seed or 0
     name = trained.train.uuid
-    folder = data / "evaluations" / name / path.stem
     if comm.rank == 0:
         logger.info(f"{path}: {trained.train.algo} on {env_id}, iteration {loaded.iteration}")
         if config.render and not os.environ.get("DISPLAY"):
             logger.info("no display: --render records videos")
     make = functools.partial(environments.make_env, env_id, kwargs=loaded.env_kwargs)
-    metadata = {"env_id": env_id, "env_kwargs": from_kwargs(loaded.env_kwargs)}
+    metadata: dict[str, Any] = {"env_id": env_id, "env_kwargs": from_kwargs(loaded.env_kwargs)}
+    metadata |= {"checkpoint": path.name, "iteration": loaded.iteration}
+    parent = data / "evaluations" / name
+    folder = comm.on_root(lambda: create_folder(parent, path.stem, config.eval_name))
     try:
         results = evaluate_checkpoint(loaded.agent, make, config, seed, folder, metadata, comm)
-    except NonFiniteError as error:
-        raise RunError(f"{env_id}, worker {comm.rank}: {error}") from None
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # if it is empty
+        if isinstance(error, NonFiniteError):
+            raise RunError(f"{env_id}, worker {comm.rank}: {error}") from None
+        raise
     if comm.rank == 0:
         mean, std = results["return_mean"], results["return_std"]
         episodes = pluralize(config.num_trajs, "episode")
@@ -80,6 +87,29 @@ def evaluate(settings: Settings, launch: Launch) -> None:
             if any(folder.glob(pattern)):
                 logger.info(f"{kind + ':':14}{folder}/{pattern}")
         track_evaluation(settings, name, results, folder, launch.cleanup)
+
+
+def create_folder(parent: Path, checkpoint: str, name: str = "") -> Path:
+    """Create and return a folder for one evaluation, so that its files never mix with those of another.
+
+    Args:
+        parent: holds the evaluations of one experiment.
+        checkpoint: names the folder; a repeated evaluation adds ``-2``, ``-3``, ...
+        name: replaces the name of the checkpoint, unless it is empty.
+
+    Raises:
+        UserError: if the folder `name` exists, or no folder can be created.
+    """
+    numbered = (f"{checkpoint}-{number}" for number in itertools.count(2))
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for candidate in [name] if name else itertools.chain([checkpoint], numbered):
+            with contextlib.suppress(FileExistsError):
+                (parent / candidate).mkdir()
+                return parent / candidate
+    except OSError as error:
+        raise UserError(f"cannot write to {parent}: {error.strerror}") from None
+    raise UserError(f"--eval_name={name}: {parent / name} already exists; choose another name")
 
 
 def evaluate_checkpoint(
@@ -93,7 +123,8 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Run `num_trajs` episodes, write ``results.json`` and the requested videos and demonstrations (collective).
 
-    Each file holds the `metadata`: ``env_id`` and ``env_kwargs``. Returns the content of ``results.json``.
+    Results and demonstrations hold the `metadata`: environment and checkpoint. Returns the content of
+    ``results.json``.
 
     Raises:
         UserError: if rendering is requested but impossible on this machine.
@@ -101,7 +132,6 @@ def evaluate_checkpoint(
     window = config.render and bool(os.environ.get("DISPLAY"))
     record = config.record or (config.render and not window)
     env = make_env("human" if window else "rgb_array" if record else None)
-    folder.mkdir(parents=True, exist_ok=True)
     if record and comm.rank == 0:
         number = pluralize(config.num_trajs, "episode")
         logger.info(f"recording {number}; without a GPU, 1,000 steps take a minute or two")
@@ -133,20 +163,8 @@ def evaluate_checkpoint(
         "episodes": episodes,
     }
     if comm.rank == 0:
-        if config.save_traj:
-            _remove_old_demos(folder, config.num_trajs)
         write_bytes(folder / "results.json", json.dumps(results, indent=2).encode())
     return results
-
-
-def _remove_old_demos(folder: Path, count: int) -> None:
-    """Remove the extra demonstrations of a longer, earlier evaluation: a folder holds those of one policy."""
-    numbers = {path: path.stem.partition("_")[2] for path in folder.glob("episode_*.h5")}
-    old = [path for path, number in numbers.items() if number.isdecimal() and int(number) >= count]
-    for path in old:
-        path.unlink()
-    if old:
-        logger.info(f"removed {pluralize(len(old), 'episode')} of an earlier evaluation from {folder}")
 
 
 def _progress_bar(comm: Comm) -> Progress:

@@ -8,7 +8,7 @@ from typing import Any
 
 from milozero.agents import AGENTS, config_class
 from milozero.demonstrations.dataset import ImitationConfig
-from milozero.helpers.config.params import Param, declared_settings, param, usable_path
+from milozero.helpers.config.params import Param, declared_settings, param, usable_name, usable_path
 from milozero.helpers.config.values import to_kwargs, to_seconds
 from milozero.tracking.tracker import TrackingConfig
 
@@ -48,7 +48,9 @@ class TrainConfig:
     benchmark: str = param(
         "", "bundle of a task file: the default of spawner.py --env_bundle", mutable_on_resume=True
     )
-    uuid: str = param("", "name of the experiment (default: a random readable name)", mutable_on_resume=True)
+    uuid: str = param(
+        "", "name of the experiment (default: a random readable name)", check=usable_name, mutable_on_resume=True
+    )
     num_envs: int = param(16, "environments per worker", low=1, high=MAX_ENVS)
     rollout_len: int = param(
         2048, "environment steps per worker and iteration, summed over its environments", low=1, high=MAX_ROLLOUT_LEN
@@ -115,6 +117,9 @@ class EvalConfig:
     render: bool = param(False, "show the episodes in a window; without a display, record videos")
     record: bool = param(False, "record mp4 videos of the episodes")
     save_traj: bool = param(False, "save the episodes as demonstrations (HDF5)")
+    eval_name: str = param(
+        "", "folder of this evaluation (default: the checkpoint, with a number if repeated)", check=usable_name
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,9 @@ from typing import Any
 from milozero.helpers.config.values import coerce
 from milozero.helpers.errors import UserError
 
-MAX_NAME_BYTES = 255  # of one component of a path
+MAX_COMPONENT_BYTES = 255  # of a path
 MAX_FLOAT = 3e38  # limit of single precision
+MAX_NAME_BYTES = 200  # of an experiment or evaluation, whose files have longer names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,20 @@ def usable_path(text: str) -> None:
     Raises:
         UserError: if a component is too long for any file system.
     """
-    if max(len(os.fsencode(name)) for name in text.split("/")) > MAX_NAME_BYTES:
-        raise UserError(f"each component of a path has at most {MAX_NAME_BYTES} bytes")
+    if max(len(os.fsencode(name)) for name in text.split("/")) > MAX_COMPONENT_BYTES:
+        raise UserError(f"each component of a path has at most {MAX_COMPONENT_BYTES} bytes")
+
+
+def usable_name(text: str) -> None:
+    """Check the name of a folder; empty if there is none. A `check` for `param`.
+
+    Raises:
+        UserError: if it is a path, or too long.
+    """
+    if os.path.basename(text) != text or text in (".", ".."):
+        raise UserError("must be a name, not a path")
+    if len(text.encode()) > MAX_NAME_BYTES:
+        raise UserError(f"must be at most {MAX_NAME_BYTES} bytes long")
 
 
 def build(cls: type, flags: Mapping[str, Any], file: Mapping[str, Any], path: str = "") -> Any:

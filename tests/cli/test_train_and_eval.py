@@ -1,5 +1,6 @@
 """Training and evaluation from the command line."""
 
+import functools
 import json
 import re
 
@@ -79,9 +80,60 @@ def test_evaluation_renders_and_keeps_trajectories(milozero, tmp_path):
         assert not np.array_equal(frames[0], frames[-1])
     assert len(demos.read_demos(str(folder), 2)) == 2
     assert any((tmp_path / "data/wandb").iterdir())
-    result = milozero("--task=eval", path, "--iter_num=4", "--num_trajs=1", "--save_traj")
-    assert "removed 1 episode of an earlier evaluation" in result.stdout
-    assert [each.name for each in folder.glob("*.h5")] == ["episode_000.h5"]  # all of one policy
+
+
+def read_files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.usefixtures("run")
+def test_evaluations_do_not_mix(milozero, tmp_path):
+    folder = tmp_path / "data/evaluations/run"
+    evaluate = functools.partial(milozero, "--task=eval", "--model_path=data/checkpoints/run", "--iter_num=4")
+    assert evaluate("--num_trajs=2", "--save_traj").returncode == 0
+    (folder / "iter_4/episode_000.mp4").write_bytes(b"a film")  # as --record writes it
+    before = read_files(folder)
+    assert set(before) == {
+        f"iter_4/{name}" for name in ("results.json", "episode_000.h5", "episode_001.h5", "episode_000.mp4")
+    }
+    second = evaluate("--num_trajs=1", "--seed=7")
+    third = evaluate("--num_trajs=1", "--save_traj", "--eval_name=demos")
+    assert read_files(folder).items() >= before.items()
+    assert {path.name for path in (folder / "iter_4-2").iterdir()} == {"results.json"}
+    assert {path.name for path in (folder / "demos").iterdir()} == {"results.json", "episode_000.h5"}
+    assert "iter_4-2/*.json" in second.stdout
+    assert "*.mp4" not in second.stdout + third.stdout
+    assert "*.h5" not in second.stdout
+    results = json.loads((folder / "demos/results.json").read_text())
+    assert (results["checkpoint"], results["iteration"]) == ("iter_4.pt", 4)
+
+
+def test_evaluation_that_fails_leaves_no_empty_folder(milozero, tmp_path):
+    environment = "--env_id=tests.support.user_envs:Unfinite-v0"  # NaN in the 100th step
+    assert milozero("--task=train", environment, "--uuid=x", *FAST, "--num_iters=1").returncode == 0
+    result = milozero("--task=eval", f"--model_path={tmp_path}/data/checkpoints/x", "--num_trajs=11")
+    assert result.returncode == 1
+    assert "NaN or infinite reward" in result.stderr
+    assert list((tmp_path / "data/evaluations/x").iterdir()) == []
+
+
+@pytest.mark.usefixtures("run")
+def test_name_of_an_evaluation_is_new_and_no_path(milozero, tmp_path):
+    evaluate = functools.partial(milozero, "--task=eval", "--model_path=data/checkpoints/run", "--num_trajs=1")
+    assert evaluate("--eval_name=mine").returncode == 0
+    before = read_files(tmp_path)
+    for name, message in (
+        ("mine", "evaluations/run/mine already exists; choose another name"),
+        ("../mine", "--eval_name=../mine: must be a name, not a path"),
+        ("..", "must be a name, not a path"),
+        ("a/", "must be a name, not a path"),
+        ("x" * 201, "must be at most 200 bytes long"),
+    ):
+        result = evaluate(f"--eval_name={name}")
+        assert result.returncode == 2
+        assert message in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+    assert read_files(tmp_path) == before
 
 
 def test_policy_is_evaluated_every_eval_frequency_iterations_and_at_the_end(milozero, tmp_path):

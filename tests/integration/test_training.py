@@ -84,10 +84,10 @@ def test_evaluation_gives_what_training_reported(hopper, milozero, in_process):
     folder, _ = hopper
     row = list(csv.DictReader((folder / "logs/hop.seed05/progress.csv").open()))[-1]
     path = f"--model_path={folder}/checkpoints/hop.seed05"
-    for evaluate in (in_process, functools.partial(milozero, workers=2)):
+    for name, evaluate in (("last", in_process), ("last-2", functools.partial(milozero, workers=2))):
         result = evaluate("--task=eval", path, "--iter_num=last", "--num_trajs=2", data=folder)
         assert result.returncode == 0, result.stderr
-        results = json.loads((folder / "evaluations/hop.seed05/last/results.json").read_text())
+        results = json.loads((folder / "evaluations/hop.seed05" / name / "results.json").read_text())
         assert results["return_mean"] == float(row["eval_return"])
 
 

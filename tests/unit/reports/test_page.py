@@ -255,6 +255,13 @@ def test_page_shows_one_video_per_environment_and_method_then_the_newest(tmp_pat
     assert "3 older or larger videos omitted" in text
 
 
+def test_video_that_is_being_recorded_is_not_shown(tmp_path):
+    logs.log_run(tmp_path, "s")
+    video = write_video(tmp_path, "s", age=0)
+    video.rename(video.with_name(f".{video.name}.tmp.mp4"))
+    assert videos.find_videos(tmp_path, study(tmp_path)) == []
+
+
 def test_videos_beyond_the_size_limit_are_omitted(tmp_path):
     logs.log_run(tmp_path, "s")
     for episode, size in enumerate((20, 6, 5)):
