@@ -1,7 +1,8 @@
-"""Atomic file writes."""
+"""Atomic file writes, and reading JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,19 @@ def write_atomically(path: Path, write: Callable[[Path], Any], skip_if: Callable
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(path.read_text())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def write_bytes(path: Path, data: bytes, skip_if: Callable[[], bool] | None = None) -> None:

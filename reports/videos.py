@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from milozero.helpers.files import read_json
 from milozero.reports.runs import Run
 from milozero.reports.scores import Study
 
@@ -37,9 +37,9 @@ class Video:
         """The return of the episode, if ``results.json`` has it."""
         number = re.search(r"[0-9]+$", self.path.stem)
         try:
-            results = json.loads((self.path.parent / "results.json").read_text())
+            results = read_json(self.path.parent / "results.json")
             return float(results["episodes"][int(number[0] if number else 0)]["return"])
-        except (OSError, ValueError, TypeError, KeyError, IndexError):
+        except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError):
             return None
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from milozero.experiment.status import read_status
 from milozero.helpers.config.params import MAX_NAME_BYTES, build
 from milozero.helpers.errors import UserError, did_you_mean
-from milozero.helpers.files import write_atomically
+from milozero.helpers.files import read_json, write_atomically
 from milozero.helpers.locks import Lock
 from milozero.studies.config import LAUNCHERS, LaunchConfig
 
@@ -110,12 +110,12 @@ class StudyFolder:
             UserError: if the file cannot be read.
         """
         path = self.path / METADATA_FILE
-        if not path.exists():
-            return StudyMetadata()
         try:
-            metadata = StudyMetadata(**json.loads(path.read_text()))
+            metadata = StudyMetadata(**read_json(path))
             for job in metadata.jobs.values():
-                _ = job["settings"]["uuid"], LAUNCHERS[job["deployment"]], job["job_id"]
+                _ = dict(job["settings"])["uuid"], LAUNCHERS[job["deployment"]], job["job_id"]
+        except (FileNotFoundError, NotADirectoryError):
+            return StudyMetadata()
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"cannot read {path} ({error}); remove it to start the study from scratch") from None
         return metadata

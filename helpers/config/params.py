@@ -20,11 +20,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from milozero.helpers.config.values import coerce
+from milozero.helpers.config.values import MAX_FLOAT, coerce
 from milozero.helpers.errors import UserError
 
 MAX_COMPONENT_BYTES = 255  # of a path
-MAX_FLOAT = 3e38  # limit of single precision
 MAX_NAME_BYTES = 200  # of an experiment or evaluation, whose files have longer names
 
 

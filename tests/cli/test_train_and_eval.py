@@ -177,3 +177,18 @@ def test_help_shows_which_flags_take_a_value(milozero):
     assert re.search(r"--rollout_len=\w", result.stdout)
     assert re.search(r"--cuda(?!=)\b", result.stdout)
     assert "--cuda=" not in result.stdout
+
+
+def test_picture_never_fails_a_finished_run(milozero, tmp_path, monkeypatch):
+    assert milozero(*PENDULUM, "--num_iters=1", "--uuid=pay$$").returncode == 0
+    assert imageio.v2.imread(tmp_path / "data/logs/pay$$/learning_curve.png").any()
+
+    def fail(*args):
+        raise RuntimeError("latex\nwas not found")
+
+    monkeypatch.setattr("milozero.training.summary.plot_learning_curve", fail)
+    result = milozero(*PENDULUM, "--num_iters=1", "--uuid=x")
+    assert result.returncode == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("warning: cannot draw ")
+    assert line.endswith(r"learning_curve.png: RuntimeError: latex\nwas not found")

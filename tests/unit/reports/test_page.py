@@ -8,8 +8,10 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import imageio.v2
+import matplotlib as mpl
 import pytest
 
+from milozero.helpers.errors import UserError
 from milozero.helpers.logging import format_duration
 from milozero.reports import figures, page, scores, tables, videos
 from milozero.reports.figures import GRAY, STYLES
@@ -72,10 +74,11 @@ def test_page_is_self_contained_and_its_references_resolve(whole):
         assert section in reader.ids
 
 
-def test_same_runs_give_the_same_page(whole):
-    def undated(text):
-        return re.sub(r'class="date">.*?<', "", text)
+def undated(text):
+    return re.sub(r'class="date">.*?<', "", text)
 
+
+def test_same_runs_give_the_same_page(whole):
     assert undated(html(whole)) == undated(html(whole))
 
 
@@ -102,6 +105,27 @@ def test_user_input_never_becomes_markup(tmp_path):
     (first, _) = csv.DictReader(io.StringIO(tables.runs_to_csv(study(tmp_path)).decode(), newline=""))
     assert first["reason"] == f"</td></table>{HOSTILE}"
     assert first["activation"] == "<b>0"
+
+
+@pytest.mark.parametrize("usetex", [True, False])
+def test_figures_ignore_the_users_matplotlib(whole, usetex):
+    page_before, picture_before = html(whole), page.render_png(study(whole), "s", whole)
+    with mpl.rc_context({"text.usetex": usetex, "font.size": 30, "savefig.bbox": "tight", "lines.marker": "x"}):
+        assert undated(html(whole)) == undated(page_before)
+        assert page.render_png(study(whole), "s", whole) == picture_before
+
+
+def test_figure_that_cannot_be_drawn_is_a_note(whole, monkeypatch, caplog):
+    def fail(*args):
+        raise RuntimeError("no <font>")
+
+    monkeypatch.setattr(figures, "draw_curves", fail)
+    text = html(whole)
+    assert text.count("This figure cannot be drawn: RuntimeError: no &lt;font&gt;") == 4
+    assert "3.00 … 4.00" in text  # the scores
+    assert "cannot draw a figure: RuntimeError: no <font>" in caplog.text
+    with pytest.raises(UserError, match="cannot draw the learning curves: RuntimeError: no <font>"):
+        page.render_png(study(whole), "s", whole)
 
 
 def test_page_notes_that_one_seed_has_no_interval(tmp_path):
