@@ -14,7 +14,7 @@ import signal
 import statistics
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,7 @@ def evaluate(settings: Settings, launch: Launch) -> None:
 
     Raises:
         UserError: if the checkpoint cannot be used, or the evaluation's folder cannot be created.
-        RunError: if a value is NaN or infinite.
+        RunError: if a value is NaN or infinite, or a file cannot be written.
     """
     use_one_thread()
     config, data, comm = settings.evaluation, Path(settings.common.data_dir), launch.comm
@@ -128,6 +128,7 @@ def evaluate_checkpoint(
 
     Raises:
         UserError: if rendering is requested but impossible on this machine.
+        RunError: if a file cannot be written.
     """
     window = config.render and bool(os.environ.get("DISPLAY"))
     record = config.record or (config.render and not window)
@@ -146,7 +147,8 @@ def evaluate_checkpoint(
             episode = run_episode(agent, env, seed, advance)
         bar.remove_task(task)
         if config.save_traj:
-            demos.write_demo(folder / f"episode_{index:03}.h5", episode, {**metadata, "seed": seed})
+            with _convert_write_errors(folder):
+                demos.write_demo(folder / f"episode_{index:03}.h5", episode, {**metadata, "seed": seed})
         if comm.rank == 0:
             logger.info(f"episode {index:3}: return {episode.return_:10.2f}, length {len(episode)}")
         return {"return": episode.return_, "length": len(episode), "seed": seed}
@@ -163,8 +165,17 @@ def evaluate_checkpoint(
         "episodes": episodes,
     }
     if comm.rank == 0:
-        write_bytes(folder / "results.json", json.dumps(results, indent=2).encode())
+        with _convert_write_errors(folder):
+            write_bytes(folder / "results.json", json.dumps(results, indent=2).encode())
     return results
+
+
+@contextlib.contextmanager
+def _convert_write_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot write to {folder}: {error.strerror or error}") from None
 
 
 def _progress_bar(comm: Comm) -> Progress:

@@ -23,13 +23,13 @@ class CommonConfig:
     """Settings of all tasks."""
 
     task: str = param("train", "what to do", choices=TASKS, mutable_on_resume=True)
-    config: str = param("", "YAML task file; flags override its settings", mutable_on_resume=True)
+    config: str = param("", "YAML task file; flags override its settings", is_path=True, mutable_on_resume=True)
     seed: int | None = param(None, "random seed (default: 0; eval: the seed of the checkpoint)", low=0)
     num_workers: int | None = param(
         None, "fail unless mpiexec -n started this many workers (default: any number)", low=1, mutable_on_resume=True
     )
     data_dir: str = param(
-        "data", "folder for checkpoints, logs and evaluations", check=usable_path, mutable_on_resume=True
+        "data", "folder for checkpoints, logs and evaluations", is_path=True, mutable_on_resume=True
     )
     cuda: bool = param(False, "put the networks on the GPU", mutable_on_resume=True)
     env_kwargs: str = param(
@@ -104,7 +104,7 @@ class EvalConfig:
     """Settings of an evaluation. Algorithm, environment and networks come from the checkpoint."""
 
     model_path: str = param(
-        "", "folder with the checkpoints to evaluate: data/checkpoints/<experiment>", check=usable_path
+        "", "folder with the checkpoints to evaluate: data/checkpoints/<experiment>", is_path=True
     )
     wandb_run_path: str = param(
         "",
@@ -139,7 +139,7 @@ class ReportConfig:
     format: str = param(
         "", "file format (default: the extension of --out, else html)", choices=("html", "png", "csv")
     )
-    out: str = param("", "output file (default: data/reports/<study>.<format>)", check=usable_path)
+    out: str = param("", "output file (default: data/reports/<study>.<format>)", is_path=True)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ class Param:
     mutable_on_resume: bool = False  # whether a resumed run accepts another value
     alias: str = ""  # another name of the flag
     secret: bool = False  # whether error messages must not show the value
+    is_path: bool = False  # whether it is a path on this machine, in which ~ is the home folder
 
     def allowed(self) -> tuple[Any, ...] | None:
         """Return the choices; a callable is called each time, because users can extend registries."""
@@ -59,8 +60,21 @@ def declared_settings(cls: type) -> Mapping[str, tuple[Any, Any, Param]]:
     return {f.name: (kinds[f.name], f.default, f.metadata["param"]) for f in dataclasses.fields(cls)}
 
 
+def expand_path(text: str) -> str:
+    """Return a path, which need not exist, with ``~`` expanded: shells do not expand it in ``--data_dir=~/data``.
+
+    Raises:
+        UserError: if there is no such home folder, or a component is too long for any file system.
+    """
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        raise UserError(f"there is no home folder {path.split('/')[0]}; write ./{path} for a file of that name")
+    usable_path(path)
+    return path
+
+
 def usable_path(text: str) -> None:
-    """Check a path, which need not exist; a `check` for `param`.
+    """Check a path or an address; a `check` for `param`.
 
     Raises:
         UserError: if a component is too long for any file system.
@@ -109,6 +123,8 @@ def _convert(name: str, value: Any, kind: Any, declared: Param, source: str) -> 
         return tuple(_convert(name, element, typing.get_args(kind)[0], declared, source) for element in values)
     try:
         value = coerce(value, kind)
+        if declared.is_path:
+            value = expand_path(value)
         if value is not None:
             _check_range(value, declared)
     except ValueError as error:

@@ -1,6 +1,9 @@
 """Training and evaluation from the command line."""
 
+import contextlib
+import errno
 import functools
+import io
 import json
 import re
 
@@ -9,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from milozero import main
 from milozero.demonstrations import dataset as demos
 from milozero.tracking.csv import read_progress
 from tests.support.one_run import PENDULUM
 
+ABORTING = ("--task=train", "--env_id=tests.support.user_envs:Aborting-v0")
 FAST = ("--num_envs=4", "--rollout_len=256", "--no-compile", "--eval_episodes=2", "--num_iters=4")
 
 
@@ -33,12 +38,22 @@ def test_other_environments_train_and_evaluate(milozero, tmp_path, env_id):
         (["--task=train", "--expert_path=nowhere"], "no such folder"),
         (["--task=train", "--data_dir=/proc/nowhere", "--num_iters=1"], "cannot write"),
         (["--task=eval", "--model_path=nowhere"], "no such folder"),
+        (["--task=eval", "--model_path=~/nowhere"], "/nowhere: no such folder"),
+        (["--task=eval", "--model_path=~nobody_at_all/x"], "no home folder ~nobody_at_all; write ./~nobody_at_all/x"),
+        ([*ABORTING, "--env_kwargs=where=init"], "ends the whole process (SIGABRT) with --env_kwargs=where=init"),
+        ([*ABORTING, "--env_kwargs=where=reset"], "ends the whole process (SIGABRT) with --env_kwargs=where=reset"),
+        ([*ABORTING, "--env_kwargs=where=init,how=exit"], "ends the whole process (exit code 7)"),
+        (
+            ["--task=train", "--env_id=Hopper", "--env_kwargs=render_mode=human"],
+            "(SIGABRT) with --env_kwargs=render_mode=human; a window needs a display, and DISPLAY is ''",
+        ),
     ],
 )
 def test_error_is_one_line_and_exit_code_2_and_nothing_is_written(
     milozero, tmp_path, monkeypatch, arguments, message
 ):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.delenv("DISPLAY", raising=False)
     result = milozero(*arguments)
     assert result.returncode == 2
     assert message in result.stderr
@@ -192,3 +207,50 @@ def test_picture_never_fails_a_finished_run(milozero, tmp_path, monkeypatch):
     (line,) = result.stderr.splitlines()
     assert line.startswith("warning: cannot draw ")
     assert line.endswith(r"learning_curve.png: RuntimeError: latex\nwas not found")
+
+
+def test_tilde_is_the_home_folder(milozero, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/task.yaml").write_text("uuid: x\ndata_dir: ~/elsewhere\nenv_id: CartPole\n")
+    result = milozero("--task=train", *FAST, "--config=~/task.yaml", "--data_dir=~/data", "--num_iters=1")
+    assert result.returncode == 0, result.stderr
+    assert {path.name for path in (tmp_path / "home").iterdir()} == {"task.yaml", "data"}
+    result = milozero("--task=eval", "--data_dir=~/data", "--model_path=~/data/checkpoints/x", "--num_trajs=1")
+    assert result.returncode == 0, result.stderr
+    assert not list(tmp_path.glob("**/~*"))
+
+
+@pytest.mark.usefixtures("run")
+def test_evaluation_that_cannot_write_is_one_line(milozero, tmp_path, monkeypatch):
+    flags = ("--task=eval", f"--model_path={tmp_path}/data/checkpoints/run", "--num_trajs=1")
+    for data in ("/proc/nowhere", str(tmp_path / "file")):
+        (tmp_path / "file").write_text("")
+        result = milozero(*flags, data=data)
+        assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+        assert f"cannot write to {data}/evaluations/run: " in result.stderr
+
+    def write(path, data, skip_if=None):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("milozero.demonstrations.formats.hdf5.write_bytes", write)
+    result = milozero(*flags, "--save_traj")
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    folder = tmp_path / "data/evaluations/run"
+    assert result.stderr == f"error: cannot write to {folder}/best: No space left on device\n"
+    assert list(folder.iterdir()) == []
+    monkeypatch.setattr("milozero.evaluation.evaluate.write_bytes", write)
+    result = milozero(*flags)
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+
+
+@pytest.mark.usefixtures("run")
+def test_output_that_cannot_encode_a_character_is_complete(tmp_path):
+    flags = ["--task=eval", f"--model_path={tmp_path}/data/checkpoints/run", "--num_trajs=1"]
+    outputs = [io.TextIOWrapper(io.BytesIO(), encoding="ascii") for _ in range(2)]
+    with contextlib.redirect_stdout(outputs[0]), contextlib.redirect_stderr(outputs[1]):
+        assert main.main([*flags, f"--data_dir={tmp_path}/data"]) == 0
+        assert main.main(["--task=train", "--uuid=ä/", f"--data_dir={tmp_path}/data"]) == 2
+    out, err = (output.buffer.getvalue().decode("ascii") for output in outputs)
+    assert r"return 9.00 \xb1 0.00 over 1 episode" in re.sub(r"return [0-9.]+ ", "return 9.00 ", out)
+    assert "must be a name, not a path" in err

@@ -121,6 +121,14 @@ def test_missing_renderer_is_one_line_and_evaluation_without_video_works(hopper,
     assert without.returncode == 0, without.stderr
 
 
+def test_invalid_renderer_is_one_line_even_without_video(milozero, tmp_path):
+    result = milozero("--task=train", "--env_id=Hopper", "--num_iters=1", env={"MUJOCO_GL": "nothing"}, timeout=30)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: cannot make Hopper-v5: MUJOCO_GL=nothing: invalid value")
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "data").exists()
+
+
 @pytest.mark.alone
 def test_help_answers_in_under_a_second():
     seconds = []
