@@ -15,6 +15,8 @@ import sys
 import traceback
 from collections.abc import Iterator
 
+from milozero.helpers.errors import UserError
+
 logger = logging.getLogger("milozero")
 
 
@@ -45,6 +47,15 @@ def _open_streams() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict" and mode == "w":
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def convert_output_errors() -> Iterator[None]:
+    """Convert the error of a full disk behind stdout into a `UserError`; also a decorator."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write to stdout: {error.strerror}") from None
 
 
 @contextlib.contextmanager

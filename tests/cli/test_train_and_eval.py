@@ -15,6 +15,7 @@ import torch
 from milozero import main
 from milozero.demonstrations import dataset as demos
 from milozero.tracking.csv import read_progress
+from tests.support import ROOT
 from tests.support.one_run import PENDULUM
 
 ABORTING = ("--task=train", "--env_id=tests.support.user_envs:Aborting-v0")
@@ -254,3 +255,17 @@ def test_output_that_cannot_encode_a_character_is_complete(tmp_path):
     out, err = (output.buffer.getvalue().decode("ascii") for output in outputs)
     assert r"return 9.00 \xb1 0.00 over 1 episode" in re.sub(r"return [0-9.]+ ", "return 9.00 ", out)
     assert "must be a name, not a path" in err
+
+
+class FullOutput(io.StringIO):
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "flags", [("list_envs", "--only=CartPole"), ("demos", f"--expert_path={ROOT}/data/demos/Hopper-v3")]
+)
+def test_full_disk_behind_stdout_is_one_line(flags, capsys):
+    with contextlib.redirect_stdout(FullOutput()):
+        assert main.main([f"--task={flags[0]}", *flags[1:]]) == 2
+    assert capsys.readouterr().err == "error: cannot write to stdout: No space left on device\n"
