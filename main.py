@@ -13,6 +13,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from milozero.helpers.installation import require_packages
+
+if __name__ == "__main__":
+    require_packages()  # before it imports them
+
 from milozero.experiment.command_line import parse
 from milozero.experiment.launch import Launch
 from milozero.experiment.watchdog import catch_early_signals, restore_signals

@@ -33,6 +33,11 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from milozero.helpers.installation import require_packages
+
+if __name__ == "__main__":
+    require_packages()  # before it imports them
+
 from milozero.environments import bundles
 from milozero.experiment.watchdog import restore_signals
 from milozero.helpers.config.flags import build_parser, read_flags

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from milozero.agents.bc_config import BC_METRICS, BCBaseConfig
-from milozero.helpers.config.params import param, usable_path
+from milozero.helpers.config.params import param
 from milozero.tracking.metrics import Metric
 
 DAGGER_METRICS = {
@@ -46,7 +46,7 @@ class DAggerConfig(BCBaseConfig):
 
     METRICS: ClassVar[Mapping[str, Metric]] = DAGGER_METRICS
 
-    expert_model: str = param("", "checkpoint folder of the expert, trained by any algorithm", check=usable_path)
+    expert_model: str = param("", "checkpoint folder of the expert, trained by any algorithm", is_path=True)
     expert_iter_num: str = param("best", "which checkpoint of --expert_model: an iteration, best or last")
     dagger_beta_iters: int = param(
         1,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from milozero.agents.policy_config import GRAD_NORM, LEARNING_RATE, PolicyConfig
 from milozero.helpers.config.mlp import parse_hidden_sizes
-from milozero.helpers.config.params import param, usable_path
+from milozero.helpers.config.params import param
 from milozero.helpers.errors import UserError
 from milozero.tracking.metrics import Metric
 
@@ -119,6 +119,6 @@ class RewardModelPPOConfig(PPOConfig):
     reward_path: str = param(
         "",
         "checkpoint folder of a run of --algo=airl, whose learned reward replaces the environment's reward",
-        check=usable_path,
+        is_path=True,
     )
     reward_iter_num: str = param("last", "which checkpoint of --reward_path: an iteration, best or last")

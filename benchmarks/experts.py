@@ -88,9 +88,10 @@ class Experts:
             flags = (f"--env_id={env_id}", f"--uuid={name}", f"--num_timesteps={steps}", "--resume=auto")
             recipe = (*RECIPE, *INSTEAD.get(env_id, ()))
             run("--task=train", *flags, *recipe, *common, f"--execution_time={self.limit}", log=log)
+        evaluation = self.data / "evaluations" / name / "best"
+        shutil.rmtree(evaluation, ignore_errors=True)  # of an earlier start
         model = ("--task=eval", f"--model_path={self.data}/checkpoints/{name}", "--iter_num=best")
         run(*model, f"--num_trajs={EPISODES}", "--save_traj", *common, log=log)
-        evaluation = self.data / "evaluations" / name / "best"
         mean = round(json.loads((evaluation / "results.json").read_text())["return_mean"], 1)
         with self._lock:
             self.tried[env_id][seed] = mean

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -52,7 +53,9 @@ def train_and_evaluate(
             raise RuntimeError(f"{name} was stopped before its end")
     model = f"--model_path={data}/checkpoints/{name}"
     options = ("--iter_num=last", f"--num_trajs={episodes}", f"--seed={eval_seed}")
+    folder = data / "evaluations" / name / "last"
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier start
     run("--task=eval", model, *options, common, log=log)
-    evaluation = json.loads((data / "evaluations" / name / "last" / "results.json").read_text())
+    evaluation = json.loads((folder / "results.json").read_text())
     with (logs / "progress.csv").open() as file:
         return evaluation, list(csv.DictReader(file))

@@ -17,7 +17,7 @@ from milozero.demonstrations.episode import Episode
 from milozero.demonstrations.formats import hdf5, minari_dataset, npz
 from milozero.demonstrations.formats.hdf5 import read_demo, write_demo
 from milozero.helpers.config.mlp import parse_hidden_sizes
-from milozero.helpers.config.params import param, usable_path
+from milozero.helpers.config.params import param
 from milozero.helpers.errors import UserError
 
 __all__ = ["Episode", "ImitationConfig", "Transitions", "check_compatible", "read_demo", "read_demos", "write_demo"]
@@ -34,7 +34,7 @@ class ImitationConfig:
     expert_path: str = param(
         "",
         "expert demonstrations: a folder with one HDF5 file per episode, an .npz file, or a Minari dataset folder",
-        check=usable_path,
+        is_path=True,
         mutable_on_resume=True,
     )
     num_demos: int = param(0, "number of demonstrations, in name order; 0 uses all", low=0)

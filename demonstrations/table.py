@@ -13,17 +13,19 @@ from rich.text import Text
 
 from milozero.demonstrations.dataset import Episode, ImitationConfig, read_demos
 from milozero.helpers.errors import UserError
+from milozero.helpers.logging import convert_output_errors
 from milozero.helpers.progress import with_progress
 
 MAX_ROWS = 60  # of the table; the summary covers all demonstrations
 PIPE_WIDTH = 118  # columns, if stdout is not a terminal
 
 
+@convert_output_errors()
 def show(config: ImitationConfig) -> None:
     """Print one row per demonstration and a summary.
 
     Raises:
-        UserError: if the demonstrations do not exist or cannot be read.
+        UserError: if the demonstrations do not exist or cannot be read, or stdout cannot be written.
     """
     episodes = read_demos(config.expert_path, config.num_demos, with_progress)
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False)

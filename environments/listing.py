@@ -17,6 +17,7 @@ from milozero.environments import bundles, registry
 from milozero.environments.pool import EnvPoolVector
 from milozero.environments.vector import get_time_limit
 from milozero.helpers.errors import UserError, did_you_mean
+from milozero.helpers.logging import convert_output_errors
 
 PIPE_WIDTH = 200  # columns, if stdout is not a terminal: keeps each row on one line
 
@@ -80,11 +81,12 @@ def _format_space(space: spaces.Space[Any]) -> str:
     return f"{space.shape[0]} in {bounds}"
 
 
+@convert_output_errors()
 def show(only: str = "") -> None:
     """Print a table for each suite, and the bundles.
 
     Raises:
-        UserError: if no suite or id contains `only`.
+        UserError: if no suite or id contains `only`, or stdout cannot be written.
     """
     env_ids = {name: filter_env_ids(name, only) for name in registry.SUITES}
     total = sum(map(len, env_ids.values()))

@@ -8,10 +8,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import os
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, cast
 
+from milozero.environments.probe import find_crash
+from milozero.helpers.config.values import from_kwargs
 from milozero.helpers.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ SUITES = {
     "mujoco": "milozero.environments.mujoco",
     "gymnasium": "milozero.environments.registered",
 }
+_survivors: set[str] = set()  # what `_check_survival` has tried
 
 
 def get_suite(name: str) -> Suite:
@@ -107,17 +111,51 @@ def make_env(
     """Return one environment with Gymnasium's API and a flat observation vector; for the arguments, see `Suite`.
 
     Raises:
-        UserError: if the environment cannot be made or its spaces are not supported.
+        UserError: if the environment cannot be made, would end this process, or its spaces are not supported.
     """
     from milozero.environments.vector import check_spaces  # imports gymnasium
 
     suite = find_suite(env_id)
     try:
+        if kwargs or render_mode == "human":
+            _check_survival(env_id, render_mode, dict(kwargs or {}))
         env = suite.make_env(env_id, render_mode, dict(kwargs or {}))
     except ModuleNotFoundError as error:
         raise UserError(f"{env_id} requires {error.name or error} ({suite.INSTALL})") from None
+    except UserError:
+        raise
+    except Exception:
+        if problem := _find_renderer_problem():
+            raise UserError(f"cannot make {env_id}: {problem}") from None
+        raise
     check_spaces(env_id, env.observation_space, env.action_space)
     return env
+
+
+def _check_survival(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> None:
+    """Check, once and in a child process, that making and resetting an environment does not end the process."""
+    key = f"{env_id} {render_mode} {kwargs}"
+    if key in _survivors:
+        return
+    if crash := find_crash(lambda: find_suite(env_id).make_env(env_id, render_mode, kwargs).reset(seed=0)):
+        windows = "human" in (render_mode, kwargs.get("render_mode"))
+        display = f"; a window needs a display, and DISPLAY is '{os.environ.get('DISPLAY', '')}'" if windows else ""
+        cause = f"--env_kwargs={from_kwargs(kwargs)}" if kwargs else "--render"
+        raise UserError(f"{env_id} ends the whole process ({crash}) with {cause}{display}")
+    _survivors.add(key)
+
+
+def _find_renderer_problem() -> str:
+    """Return why MuJoCo cannot be imported with the renderer that MUJOCO_GL names; empty if it can."""
+    name = os.environ.get("MUJOCO_GL")
+    try:
+        if name:
+            import mujoco  # noqa: F401
+    except ModuleNotFoundError:
+        return ""
+    except Exception as error:  # PyOpenGL and MuJoCo raise various types
+        return f"MUJOCO_GL={name}: {' '.join(str(error).split())}; unset MUJOCO_GL, or set it to egl or osmesa"
+    return ""
 
 
 def make_vector_env(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import math
 import os
 import secrets
 import statistics
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +28,7 @@ from milozero.experiment.hardware import select_device, use_one_thread
 from milozero.experiment.status import NoStatus
 from milozero.experiment.watchdog import start_watchdog
 from milozero.helpers.config.values import from_kwargs
-from milozero.helpers.errors import NonFiniteError, RunError
+from milozero.helpers.errors import NonFiniteError, RunError, UserError
 from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger, pluralize
 from milozero.tracking.metrics import EVALUATION_METRICS
@@ -49,8 +51,9 @@ def evaluate(settings: Settings, launch: Launch) -> None:
     A signal or ``--execution_time`` ends the evaluation early, with the results of the finished episodes.
 
     Raises:
-        UserError: if the checkpoint cannot be used.
-        RunError: if a value is NaN or infinite, or the evaluation was stopped before an episode ended.
+        UserError: if the checkpoint cannot be used, or the evaluation's folder cannot be created.
+        RunError: if a value is NaN or infinite, a file cannot be written, or the evaluation was stopped before an
+            episode ended.
     """
     use_one_thread()
     config, data, comm = settings.evaluation, Path(settings.common.data_dir), launch.comm
@@ -65,18 +68,24 @@ def evaluate(settings: Settings, launch: Launch) -> None:
     seed = (trained if settings.common.seed is None else settings).common.seed or 0
     max_steps = settings.common.eval_max_steps or trained.common.eval_max_steps
     name = trained.train.uuid
-    folder = data / "evaluations" / name / path.stem
     if comm.rank == 0:
         logger.info(f"{path}: {trained.train.algo} on {env_id}, iteration {loaded.iteration}")
         if config.render and not os.environ.get("DISPLAY"):
             logger.info("no display: --render records videos")
     make = functools.partial(environments.make_env, env_id, kwargs=loaded.env_kwargs)
-    metadata = {"env_id": env_id, "env_kwargs": from_kwargs(loaded.env_kwargs)}
+    metadata: dict[str, Any] = {"env_id": env_id, "env_kwargs": from_kwargs(loaded.env_kwargs)}
+    metadata |= {"checkpoint": path.name, "iteration": loaded.iteration}
+    parent = data / "evaluations" / name
+    folder = comm.on_root(lambda: create_folder(parent, path.stem, config.eval_name))
     watchdog = start_watchdog(settings.common, launch, NoStatus(), unit="episode")
     try:
         results = evaluate_checkpoint(loaded.agent, make, config, seed, folder, metadata, comm, max_steps, watchdog)
-    except NonFiniteError as error:
-        raise RunError(f"{env_id}, worker {comm.rank}: {error}") from None
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # if it is empty
+        if isinstance(error, NonFiniteError):
+            raise RunError(f"{env_id}, worker {comm.rank}: {error}") from None
+        raise
     finally:
         watchdog.disarm()
     if comm.rank == 0:
@@ -88,6 +97,29 @@ def evaluate(settings: Settings, launch: Launch) -> None:
                 logger.info(f"{kind + ':':14}{folder}/{pattern}")
         if tracker := track_evaluation(settings, name, results, folder):
             launch.cleanup.callback(lambda: tracker.wait(math.inf, lambda: watchdog.interrupted))
+
+
+def create_folder(parent: Path, checkpoint: str, name: str = "") -> Path:
+    """Create and return a folder for one evaluation, so that its files never mix with those of another.
+
+    Args:
+        parent: holds the evaluations of one experiment.
+        checkpoint: names the folder; a repeated evaluation adds ``-2``, ``-3``, ...
+        name: replaces the name of the checkpoint, unless it is empty.
+
+    Raises:
+        UserError: if the folder `name` exists, or no folder can be created.
+    """
+    numbered = (f"{checkpoint}-{number}" for number in itertools.count(2))
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for candidate in [name] if name else itertools.chain([checkpoint], numbered):
+            with contextlib.suppress(FileExistsError):
+                (parent / candidate).mkdir()
+                return parent / candidate
+    except OSError as error:
+        raise UserError(f"cannot write to {parent}: {error.strerror}") from None
+    raise UserError(f"--eval_name={name}: {parent / name} already exists; choose another name")
 
 
 def evaluate_checkpoint(
@@ -103,16 +135,16 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Run `num_trajs` episodes, write ``results.json`` and the requested videos and demonstrations (collective).
 
-    Each file holds the `metadata`: ``env_id`` and ``env_kwargs``. Episodes are cut off after `max_steps`; the default
-    depends on the environment. The `watchdog` can end the evaluation early. Returns the content of ``results.json``.
+    Results and demonstrations hold the `metadata`: environment and checkpoint. Episodes end after `max_steps`,
+    whose default depends on the environment. The `watchdog` can end the evaluation early. Returns the content of
+    ``results.json``.
 
     Raises:
         UserError: if rendering is requested but impossible on this machine.
-        RunError: if the evaluation was stopped before an episode ended.
+        RunError: if a file cannot be written, or the evaluation was stopped before an episode ended.
     """
     window = config.render and bool(os.environ.get("DISPLAY"))
     record = config.record or (config.render and not window)
-    folder.mkdir(parents=True, exist_ok=True)
     if record and comm.rank == 0:
         number = pluralize(config.num_trajs, "episode")
         logger.info(f"recording {number}; without a GPU, 1,000 steps take a minute or two")
@@ -132,7 +164,8 @@ def evaluate_checkpoint(
             episode = run_episode(agent, env, seed, advance, limits)
         bar.remove_task(task)
         if config.save_traj:
-            demos.write_demo(folder / f"episode_{index:03}.h5", episode, {**metadata, "seed": seed})
+            with _convert_write_errors(folder):
+                demos.write_demo(folder / f"episode_{index:03}.h5", episode, {**metadata, "seed": seed})
         if comm.rank == 0:
             logger.info(f"episode {index:3}: return {episode.return_:10.2f}, length {len(episode)}")
         cut_off = {"cut_off": True} if limits.has_cut_off(episode) else {}
@@ -161,20 +194,17 @@ def evaluate_checkpoint(
         "episodes": episodes,
     }
     if comm.rank == 0:
-        if config.save_traj:
-            _remove_old_demos(folder, config.num_trajs)
-        write_bytes(folder / "results.json", json.dumps(results, indent=2).encode())
+        with _convert_write_errors(folder):
+            write_bytes(folder / "results.json", json.dumps(results, indent=2).encode())
     return results
 
 
-def _remove_old_demos(folder: Path, count: int) -> None:
-    """Remove the extra demonstrations of a longer, earlier evaluation: a folder holds those of one policy."""
-    numbers = {path: path.stem.partition("_")[2] for path in folder.glob("episode_*.h5")}
-    old = [path for path, number in numbers.items() if number.isdecimal() and int(number) >= count]
-    for path in old:
-        path.unlink()
-    if old:
-        logger.info(f"removed {pluralize(len(old), 'episode')} of an earlier evaluation from {folder}")
+@contextlib.contextmanager
+def _convert_write_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot write to {folder}: {error.strerror or error}") from None
 
 
 def _progress_bar(comm: Comm) -> Progress:

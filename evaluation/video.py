@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from milozero.helpers.errors import UserError
+from milozero.helpers.errors import RunError, UserError
 
 
 def choose_renderer() -> None:
@@ -46,15 +46,34 @@ def make_render_error(error: Exception) -> UserError:
 
 @contextlib.contextmanager
 def write_video(path: Path, fps: int) -> Iterator[Callable[[Any], None]]:
-    """Yield a function that adds a frame (H, W, 3) uint8 to an mp4 file; an exception discards the file."""
+    """Yield a function that adds a frame (H, W, 3) uint8 to an mp4 file; an exception discards the file.
+
+    Raises:
+        RunError: if the file cannot be written.
+    """
     import imageio.v2
+    import imageio_ffmpeg
+
+    failure = RunError(f"cannot write {path}: ffmpeg failed; is the disk full or read-only?")
+
+    def add(frame: Any) -> None:
+        try:
+            writer.append_data(frame)
+        except OSError:
+            raise failure from None
 
     temporary = path.with_name(f".{path.name}.tmp.mp4")
     try:
         # H.264 requires even sizes; macro_block_size=2 pads frames to even sizes.
-        writer: Any = imageio.v2.get_writer(temporary, fps=fps, macro_block_size=2, codec="libx264")
+        writer: Any = imageio.v2.get_writer(
+            temporary, fps=fps, macro_block_size=2, codec="libx264", ffmpeg_log_level="quiet"
+        )
         with contextlib.closing(writer):  # its own context stays open after an exception
-            yield writer.append_data
+            yield add
+        try:
+            imageio_ffmpeg.count_frames_and_secs(str(temporary))  # the exit code of ffmpeg is not available
+        except RuntimeError:
+            raise failure from None
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

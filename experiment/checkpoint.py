@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milozero.helpers.comm import launched_rank
+from milozero.helpers.config.values import is_plain
 from milozero.helpers.errors import UserError
 from milozero.helpers.logging import logger
 
@@ -23,6 +24,7 @@ LAYOUT_VERSION = 3  # of `PARTS` and of the names of settings
 PARTS: dict[str, type] = {"config": dict, "agent": dict, "counters": dict, "workers": list}
 # Followed by the digest of the file up to here; zip readers ignore trailing bytes.
 CHECKSUM_MARK = b"MiloZero sha256 "
+MAX_YAML_DEPTH = 20  # of metadata, which is flat
 TRAILER_BYTES = len(CHECKSUM_MARK) + 64
 
 
@@ -233,12 +235,18 @@ def prune(folder: Path, keep: int, iteration: int) -> None:
 
 
 def read_metadata(checkpoints: Path) -> dict[str, Any] | None:
-    """Return the metadata in a folder of checkpoints; None if it is missing or unreadable."""
+    """Return the plain values of the metadata in a folder of checkpoints; None if it is missing or unreadable."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # written in C, ten times faster
+    depth = 0
     try:
-        content = yaml.load((checkpoints / "config.yaml").read_text(), loader)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        text = (checkpoints / "config.yaml").read_text()
+        for event in yaml.parse(text, loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_YAML_DEPTH:  # the loader would exhaust the stack
+                return None
+        content = yaml.load(text, loader)
+    except Exception:  # yaml raises arbitrary exceptions on invalid values
         return None
-    return content if isinstance(content, dict) else None
+    return {name: value for name, value in content.items() if is_plain(value)} if isinstance(content, dict) else None

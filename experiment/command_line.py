@@ -23,7 +23,7 @@ from milozero.experiment.settings import (
 )
 from milozero.experiment.validation import validate
 from milozero.helpers.config.flags import build_parser, read_flags
-from milozero.helpers.config.params import build
+from milozero.helpers.config.params import build, expand_path
 from milozero.helpers.config.task_file import TaskFile, read_yaml
 from milozero.helpers.errors import UserError
 
@@ -92,7 +92,7 @@ def _print_help(flags: Mapping[str, Any]) -> None:
 def _read_task_file(path: str, *, lists: bool) -> TaskFile:
     if not path:
         return TaskFile({}, {})
-    return read_yaml(path, all_settings_names(), environments.check_env_id, lists=lists)
+    return read_yaml(expand_path(path), all_settings_names(), environments.check_env_id, lists=lists)
 
 
 def _import_modules(given: Mapping[str, Any]) -> None:
@@ -113,7 +113,7 @@ def _find_env_id(file: TaskFile, values: Mapping[str, Any]) -> str:
         return ""
     env_id = values.get("env_id")
     if not env_id and values.get("resume", "no") != "no" and values.get("uuid"):
-        folder = Path(str(values.get("data_dir", CommonConfig().data_dir)))
+        folder = Path(expand_path(str(values.get("data_dir", CommonConfig().data_dir))))
         env_id = (read_metadata(folder / "checkpoints" / str(values["uuid"])) or {}).get("env_id")
     env_id = str(env_id or TrainConfig().env_id)
     with contextlib.suppress(ValueError):  # reported where the environment is made

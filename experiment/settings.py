@@ -8,7 +8,7 @@ from typing import Any
 
 from milozero.agents import AGENTS, config_class
 from milozero.demonstrations.dataset import ImitationConfig
-from milozero.helpers.config.params import Param, declared_settings, param, usable_path
+from milozero.helpers.config.params import Param, declared_settings, param, usable_name, usable_path
 from milozero.helpers.config.values import to_kwargs, to_seconds
 from milozero.tracking.tracker import TrackingConfig
 
@@ -24,13 +24,13 @@ class CommonConfig:
     """Settings of all tasks."""
 
     task: str = param("train", "what to do", choices=TASKS, mutable_on_resume=True)
-    config: str = param("", "YAML task file; flags override its settings", mutable_on_resume=True)
+    config: str = param("", "YAML task file; flags override its settings", is_path=True, mutable_on_resume=True)
     seed: int | None = param(None, "random seed (default: 0; eval: the seed of the checkpoint)", low=0)
     num_workers: int | None = param(
         None, "fail unless mpiexec -n started this many workers (default: any number)", low=1, mutable_on_resume=True
     )
     data_dir: str = param(
-        "data", "folder for checkpoints, logs and evaluations", check=usable_path, mutable_on_resume=True
+        "data", "folder for checkpoints, logs and evaluations", is_path=True, mutable_on_resume=True
     )
     cuda: bool = param(False, "put the networks on the GPU", mutable_on_resume=True)
     env_kwargs: str = param(
@@ -73,7 +73,9 @@ class TrainConfig:
     benchmark: str = param(
         "", "bundle of a task file: the default of spawner.py --env_bundle", mutable_on_resume=True
     )
-    uuid: str = param("", "name of the experiment (default: a random readable name)", mutable_on_resume=True)
+    uuid: str = param(
+        "", "name of the experiment (default: a random readable name)", check=usable_name, mutable_on_resume=True
+    )
     num_envs: int = param(16, "environments per worker", low=1, high=MAX_ENVS)
     rollout_len: int = param(
         2048, "environment steps per worker and iteration, summed over its environments", low=1, high=MAX_ROLLOUT_LEN
@@ -117,7 +119,7 @@ class EvalConfig:
     """Settings of an evaluation. Algorithm, environment and networks come from the checkpoint."""
 
     model_path: str = param(
-        "", "folder with the checkpoints to evaluate: data/checkpoints/<experiment>", check=usable_path
+        "", "folder with the checkpoints to evaluate: data/checkpoints/<experiment>", is_path=True
     )
     wandb_run_path: str = param(
         "",
@@ -133,6 +135,9 @@ class EvalConfig:
     render: bool = param(False, "show the episodes in a window; without a display, record videos")
     record: bool = param(False, "record mp4 videos of the episodes")
     save_traj: bool = param(False, "save the episodes as demonstrations (HDF5)")
+    eval_name: str = param(
+        "", "folder of this evaluation (default: the checkpoint, with a number if repeated)", check=usable_name
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +157,7 @@ class ReportConfig:
     format: str = param(
         "", "file format (default: the extension of --out, else html)", choices=("html", "png", "csv")
     )
-    out: str = param("", "output file (default: data/reports/<study>.<format>)", check=usable_path)
+    out: str = param("", "output file (default: data/reports/<study>.<format>)", is_path=True)
 
 
 @dataclass(frozen=True)

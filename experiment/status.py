@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milozero.experiment.checkpoint import check_structure
-from milozero.helpers.files import write_bytes
+from milozero.helpers.config.values import is_plain
+from milozero.helpers.files import read_json, write_bytes
 
 if TYPE_CHECKING:
     from milozero.experiment.settings import TrainConfig
@@ -24,11 +25,12 @@ logger = logging.getLogger(__name__)
 
 
 def read_status(folder: Path) -> dict[str, Any]:
-    """Return the ``status.json`` in a run's log folder; empty if it cannot be read."""
+    """Return the plain values of the ``status.json`` in a run's log folder; empty if it cannot be read."""
     try:
-        return dict(json.loads((folder / "status.json").read_text()))
+        content = dict(read_json(folder / "status.json"))
     except (OSError, ValueError, TypeError):
         return {}
+    return {name: value for name, value in content.items() if is_plain(value)}
 
 
 @dataclass

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from milozero.experiment.settings import EvalConfig, Settings, used_settings
 from milozero.helpers.errors import UserError
 from milozero.tracking.names import check_wandb_name, parse_run_path
 
-MAX_NAME_BYTES = 200  # of an experiment's name; file systems allow 255
 EVERY_TASK = {"task", "config", "num_workers", "data_dir"}  # common settings that all tasks use
 
 
@@ -40,10 +37,6 @@ def _validate_training(settings: Settings) -> None:
         raise UserError(f"--algo={train.algo} learns from demonstrations: --expert_path=data/demos/<environment>")
     if getattr(agent, "expert_model", None) == "":
         raise UserError(f"--algo={train.algo} queries an expert: --expert_model=data/checkpoints/<experiment>")
-    if Path(train.uuid).name != train.uuid or train.uuid in (".", ".."):
-        raise UserError(f"--uuid={train.uuid}: must be a name, not a path")
-    if len(train.uuid.encode()) > MAX_NAME_BYTES:
-        raise UserError(f"--uuid={train.uuid}: must be at most {MAX_NAME_BYTES} bytes long")
 
 
 def _validate_evaluation(config: EvalConfig, *, tensorboard: bool) -> None:

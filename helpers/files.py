@@ -1,7 +1,8 @@
-"""Atomic file writes."""
+"""Atomic file writes, and reading JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Callable
@@ -46,6 +47,19 @@ def is_private(folder: Path) -> bool:
     """Return whether a path is a folder that belongs to this user and that no other user can write to."""
     status = folder.lstat()
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(path.read_text())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def write_bytes(path: Path, data: bytes, skip_if: Callable[[], bool] | None = None) -> None:

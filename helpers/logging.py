@@ -7,12 +7,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import math
 import os
 import sys
 import traceback
 from collections.abc import Iterator
+
+from milozero.helpers.errors import UserError
 
 logger = logging.getLogger("milozero")
 
@@ -32,9 +35,33 @@ class TerminalHandler(logging.Handler):
             print("\n".join(lines), file=sys.stderr if prefix else sys.stdout, flush=True)
 
 
+def _open_streams() -> None:
+    """Make stdin, stdout and stderr usable even if they are closed or cannot encode all characters."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes this number; otherwise, the next file would, and get all output
+        stream = getattr(sys, name)
+        if stream is None:  # it was closed when Python started
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict" and mode == "w":
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def convert_output_errors() -> Iterator[None]:
+    """Convert the error of a full disk behind stdout into a `UserError`; also a decorator."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write to stdout: {error.strerror}") from None
+
+
 @contextlib.contextmanager
 def log_to_terminal() -> Iterator[None]:
     """Print log messages to the terminal; on exit, restore the previous logging configuration."""
+    _open_streams()
     root = logging.getLogger()
     level, handlers, raises = root.level, list(root.handlers), logging.raiseExceptions
     captured = logging._warnings_showwarning is not None  # type: ignore[attr-defined]

@@ -12,12 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+
+from milozero.helpers.drawing import own_style  # first: it imports matplotlib
+
+# isort: split
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from milozero.reports.methods import format_value, natural_sort_key
 from milozero.reports.scores import Aggregate, Curve
@@ -125,7 +128,7 @@ def render_curves(
     env_id: str, curves: Sequence[Curve], styles: Mapping[str, LineStyle], ylabel: str, expert: float = math.nan
 ) -> str:
     """Return the learning curves of one environment as SVG."""
-    with mpl.rc_context(RC_PARAMS):
+    with own_style(RC_PARAMS):
         figure = Figure(figsize=(4.2, 2.9), layout="constrained")
         draw_curves(figure.subplots(), curves, styles, ylabel, expert)
         return to_svg(figure, f"{ylabel.capitalize()} over environment steps on {env_id}")
@@ -133,7 +136,7 @@ def render_curves(
 
 def render_symbol(style: LineStyle, name: str) -> str:
     """Return a sample of a method's line as an SVG symbol, for legends and tables."""
-    with mpl.rc_context(RC_PARAMS):
+    with own_style(RC_PARAMS):
         figure = Figure(figsize=(0.42, 0.16))
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
@@ -145,7 +148,7 @@ def render_symbol(style: LineStyle, name: str) -> str:
 
 def render_aggregates(aggregates: Sequence[Aggregate], styles: Mapping[str, LineStyle]) -> str:
     """Return the normalized scores of methods and their intervals as SVG, the best method on top."""
-    with mpl.rc_context(RC_PARAMS):
+    with own_style(RC_PARAMS):
         figure = Figure(figsize=(6.4, 0.7 + 0.3 * len(aggregates)), layout="constrained")
         axes = figure.subplots()
         for y, aggregate in enumerate(reversed(aggregates)):
@@ -153,7 +156,7 @@ def render_aggregates(aggregates: Sequence[Aggregate], styles: Mapping[str, Line
             axes.plot(aggregate.interval, [y, y], color=style.color, linewidth=5, alpha=0.35, solid_capstyle="butt")
             axes.plot(aggregate.iqm, y, color=style.color, marker=style.marker or "o", markersize=6)
         labels = [_shorten(aggregate.method.label) for aggregate in reversed(aggregates)]
-        axes.set_yticks(range(len(labels)), labels, parse_math=False)
+        axes.set_yticks(range(len(labels)), labels)
         axes.set(xlabel="normalized score (IQM and 95 % interval)", ylim=(-0.6, len(labels) - 0.4))
         axes.grid(axis="x", linewidth=0.6)
         return to_svg(figure, "Interquartile mean of the normalized scores of each method")
@@ -161,14 +164,14 @@ def render_aggregates(aggregates: Sequence[Aggregate], styles: Mapping[str, Line
 
 def render_sweep(setting: str, values: Sequence[Any], scores: Sequence[float], env_id: str) -> str:
     """Return the final scores of trials over the values of one setting as SVG, with the best trial highlighted."""
-    with mpl.rc_context(RC_PARAMS):
+    with own_style(RC_PARAMS):
         figure = Figure(figsize=(2.9, 2.3), layout="constrained")
         axes = figure.subplots()
         positions = _scale_x_axis(axes, values)
         best = int(np.argmax(scores))
         axes.scatter(positions, scores, s=22, color=COLORS[0], alpha=0.6, linewidth=0)
         axes.scatter([positions[best]], [scores[best]], s=110, marker="*", color=COLORS[1], zorder=3)
-        axes.set_xlabel(setting, parse_math=False)
+        axes.set_xlabel(setting)
         axes.set_ylabel("final score")
         axes.margins(y=0.12)
         axes.yaxis.set_major_formatter(FuncFormatter(_format_return))
@@ -182,12 +185,14 @@ def _scale_x_axis(axes: Axes, values: Sequence[Any]) -> list[float]:
     """Set scale and ticks of the horizontal axis; return the position of each value."""
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
         names = sorted(set(map(format_value, values)), key=natural_sort_key)
-        axes.set_xticks(range(len(names)), names, parse_math=False, rotation=20 * (len("".join(names)) > 16))
+        axes.set_xticks(range(len(names)), names, rotation=20 * (len("".join(names)) > 16))
         axes.set_xlim(-0.5, len(names) - 0.5)
         return [float(names.index(format_value(value))) for value in values]
     ticks = sorted(set(values))
     if ticks[0] > 0 and ticks[-1] > MIN_LOG_RATIO * ticks[0]:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_value(value)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     elif min(np.diff(ticks), default=0) >= 0.15 * (ticks[-1] - ticks[0]):  # the labels do not overlap
         axes.set_xticks(ticks, [format_value(value) for value in ticks])
     else:
@@ -232,13 +237,13 @@ def render_png(panels: Sequence[tuple[str, str, Sequence[Curve], float]], styles
     """
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    with mpl.rc_context(RC_PARAMS):
+    with own_style(RC_PARAMS):
         figure = Figure(figsize=(max(4.6 * columns, 6), 3.4 * rows + 0.4), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # type: ignore[union-attr, call-arg]
         grid = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, (env_id, ylabel, curves, expert) in zip(grid, panels, strict=False):
             draw_curves(axes, curves, styles, ylabel, expert)
-            axes.set_title(env_id, parse_math=False)
+            axes.set_title(env_id)
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         drawn = {curve.method.label for _, _, curves, _ in panels for curve in curves}
@@ -253,6 +258,4 @@ def _add_legend(figure: Figure, styles: Mapping[str, LineStyle]) -> None:
     labels = [_shorten(label) for label in styles]
     label_width = 0.6 + 0.075 * max(map(len, labels), default=1)  # inches
     columns = max(1, int(figure.get_figwidth() / label_width))
-    legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)

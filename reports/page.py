@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import math
 import time
 from collections import Counter
@@ -14,8 +15,8 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from milozero.helpers.errors import UserError
-from milozero.helpers.logging import format_duration, pluralize
+from milozero.helpers.errors import UserError, one_line
+from milozero.helpers.logging import format_duration, logger, pluralize
 from milozero.helpers.progress import with_progress
 from milozero.reports import figures, scores, tables, videos
 from milozero.reports.figures import GRAY, STYLES, LineStyle
@@ -46,9 +47,19 @@ def build_panels(study: Study, column: str, styles: Mapping[str, LineStyle]) -> 
     for env_id in with_progress(study.environments, f"drawing {YLABELS[column]}s"):
         if curves := scores.build_curves(study, env_id, column):
             expert = _expert_return(study, env_id)
-            svg = figures.render_curves(env_id, curves, styles, YLABELS[column], expert)
+            svg = draw(figures.render_curves, env_id, curves, styles, YLABELS[column], expert)
             panels.append({"env_id": env_id, "svg": svg, "notes": describe_curves(curves)})
     return panels
+
+
+def draw(render: Callable[..., str], *args: Any) -> str:
+    """Return a figure as HTML, or a note that it cannot be drawn: the rest of the page is worth having."""
+    try:
+        return render(*args)
+    except Exception as error:  # matplotlib raises arbitrary exceptions
+        reason = one_line(f"{type(error).__name__}: {error}")
+        logger.warning(f"cannot draw a figure: {reason}")
+        return f'<p class="note">This figure cannot be drawn: {html.escape(reason)}</p>'
 
 
 def _expert_return(study: Study, env_id: str) -> float:
@@ -86,7 +97,7 @@ def build_sweeps(study: Study) -> list[dict[str, Any]]:
             methods = [row.method for row in rows]
             iqms = [row.iqm for row in rows]
             plots = [
-                figures.render_sweep(name, [get_setting(method.runs[0], name) for method in methods], iqms, env_id)
+                draw(figures.render_sweep, name, [get_setting(m.runs[0], name) for m in methods], iqms, env_id)
                 for name in scores.find_swept_settings(methods)
             ]
             table = tables.trials_table(study, methods, env_id)
@@ -134,7 +145,7 @@ def render_page(study: Study, name: str, data: Path) -> bytes:
         "imitation": tables.imitation_table(rows),
         "has_ablations": any(map(tables.get_ablation, study.methods)),
         "aggregates": tables.aggregates_table(aggregates) if aggregates else None,
-        "aggregate_plot": figures.render_aggregates(aggregates, styles) if aggregates else "",
+        "aggregate_plot": draw(figures.render_aggregates, aggregates, styles) if aggregates else "",
         "incomplete": join_names([method.label for method in incomplete]),
         "sweeps": build_sweeps(study),
         "time": tables.time_table(study),
@@ -169,7 +180,7 @@ def render_png(study: Study, name: str, data: Path) -> bytes:
     """Return the learning curves as PNG: evaluation returns, or training returns if there are none.
 
     Raises:
-        UserError: if there is nothing to plot.
+        UserError: if there is nothing to plot, or it cannot be drawn.
     """
     styles = choose_styles(study, scores.score_rows(study))
     panels = []
@@ -180,7 +191,10 @@ def render_png(study: Study, name: str, data: Path) -> bytes:
                 break
     if not panels:
         raise UserError(f"--study={name}: nothing to plot yet; no run has two measurements of its return")
-    return figures.render_png(panels, styles)
+    try:
+        return figures.render_png(panels, styles)
+    except Exception as error:  # matplotlib raises arbitrary exceptions
+        raise UserError(f"cannot draw the learning curves: {type(error).__name__}: {error}") from None
 
 
 RENDERERS: dict[str, Callable[[Study, str, Path], bytes]] = {

@@ -33,7 +33,7 @@ class LaunchedStudy:
         """Name → status of its jobs; empty if the launcher does not respond."""
         try:
             return {job.name: job for job in read_job_status(self._folder, self.metadata)}
-        except (UserError, OSError):  # e.g. Slurm is not available on this machine
+        except Exception:  # e.g. Slurm is not available on this machine, or study.json was edited
             return {}
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from milozero.experiment.checkpoint import read_metadata
 from milozero.experiment.status import read_status
+from milozero.helpers.config.values import is_plain
 from milozero.helpers.errors import UserError, did_you_mean
 from milozero.helpers.progress import with_progress
 from milozero.reports.run_states import LaunchedStudy, find_launched_jobs, infer_state
@@ -114,7 +115,9 @@ def mean_expert_return(runs: Sequence[Run]) -> float:
 def read_run(data: Path, name: str, launched: LaunchedStudy | None) -> Run:
     """Read a run from its logs; unreadable files become its `problems`."""
     logs, problems = data / "logs" / name, list[str]()
-    config = read_metadata(logs) or (launched.metadata.jobs[name]["settings"] if launched else {})
+    config = read_metadata(logs) or {}
+    if not config and launched:
+        config = {key: value for key, value in launched.metadata.jobs[name]["settings"].items() if is_plain(value)}
     if not isinstance(config.get("env_id"), str) or not isinstance(config.get("algo"), str):
         problems.append("config.yaml is missing or unreadable")
         config = {}

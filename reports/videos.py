@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from milozero.helpers.files import read_json
 from milozero.reports.runs import Run
 from milozero.reports.scores import Study
 
@@ -37,9 +37,9 @@ class Video:
         """The return of the episode, if ``results.json`` has it."""
         number = re.search(r"[0-9]+$", self.path.stem)
         try:
-            results = json.loads((self.path.parent / "results.json").read_text())
+            results = read_json(self.path.parent / "results.json")
             return float(results["episodes"][int(number[0] if number else 0)]["return"])
-        except (OSError, ValueError, TypeError, KeyError, IndexError):
+        except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError):
             return None
 
 
@@ -48,7 +48,7 @@ def find_videos(data: Path, study: Study) -> list[Video]:
     videos = []
     for method in study.methods:
         for run in method.runs:
-            for path in (data / "evaluations" / run.name).glob("*/*.mp4"):
+            for path in (data / "evaluations" / run.name).glob("*/episode_*.mp4"):  # not one that is being recorded
                 if os.access(path, os.R_OK):  # it may have been deleted meanwhile
                     stat = path.stat()
                     videos.append(Video(run, method.label, path, stat.st_mtime, stat.st_size))

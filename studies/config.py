@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from milozero.helpers.config.params import param, usable_path
+from milozero.helpers.config.params import param
 from milozero.helpers.config.values import to_seconds
 from milozero.helpers.errors import UserError
 from milozero.tracking.names import check_wandb_name
@@ -54,7 +54,7 @@ class StudyConfig:
     """What a study runs over."""
 
     prefix: str = param("study", "name of the study, and prefix of its jobs' names")
-    config: str = param("", "task file of every job", check=usable_path)
+    config: str = param("", "task file of every job", is_path=True)
     env_bundle: str = param(
         "",
         "environments: the name of a bundle, or comma-separated ids (default: the task file's `benchmark`, else "
@@ -65,7 +65,7 @@ class StudyConfig:
         (), "numbers of demonstrations, one job for each; 0 uses all of them", low=0, alias="list"
     )
     demo_dir: str = param(
-        "", "folder with one folder of demonstrations per environment, such as data/demos", check=usable_path
+        "", "folder with one folder of demonstrations per environment, such as data/demos", is_path=True
     )
     num_workers: int | None = param(
         None, f"workers per job (default: the task file's num_workers, else {DEFAULT_NUM_WORKERS})", low=1
@@ -73,7 +73,7 @@ class StudyConfig:
     sweep: bool = param(False, "hyper-parameter search: each trial draws one value from each list in the task file")
     num_trials: int = param(1, "trials of a sweep, each over all environments and seeds", low=1, high=MAX_JOBS)
     sweep_seed: int = param(0, "seed for drawing the trials", low=0)
-    data_dir: str = param("data", "folder for the files and results of the jobs", check=usable_path)
+    data_dir: str = param("data", "folder for the files and results of the jobs", is_path=True)
     wandb_entity: str = param("", "Weights & Biases user or team", check=check_wandb_name)
     wandb_project: str = param(
         "",
@@ -106,10 +106,10 @@ class LaunchConfig:
     cluster: str = param(
         "",
         "SLURM: YAML file with the site's partitions, modules, ... (default: cluster.yaml if it exists)",
-        check=usable_path,
+        is_path=True,
     )
     docker: bool = param(False, "run the jobs in a container: Docker with tmux, Apptainer or Singularity with SLURM")
-    docker_image: str = param("", "Docker image; with SLURM, the path or address of an image")
+    docker_image: str = param("", "Docker image; with SLURM, the path or address of an image", is_path=True)
     wandb_upgrade: bool = param(False, "upgrade the wandb package first; in a container, when each job starts")
     wandb_base_url: str = param("", "Weights & Biases server, if it is self-hosted", check=check_url)
     wandb_api_key: str = param("", "Weights & Biases key; prefer the environment variable WANDB_API_KEY", secret=True)

@@ -10,16 +10,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from milozero.experiment import validation
 from milozero.experiment.status import read_status
-from milozero.helpers.config.params import build
+from milozero.helpers.config.params import MAX_NAME_BYTES, build
 from milozero.helpers.errors import UserError, did_you_mean
-from milozero.helpers.files import write_atomically
+from milozero.helpers.files import read_json, write_atomically
 from milozero.helpers.locks import Lock
 from milozero.studies.config import LAUNCHERS, LaunchConfig
 
 METADATA_FILE = "study.json"
-MAX_NAME_BYTES = validation.MAX_NAME_BYTES // 2  # leaves room for environment, trial and seed
+MAX_STUDY_NAME_BYTES = MAX_NAME_BYTES // 2  # leaves room for environment, trial and seed
 JobSuffix = Literal[
     ".sh",  # the script
     ".yaml",  # the task file (``--args_method=yaml``)
@@ -115,12 +114,12 @@ class StudyFolder:
             UserError: if the file cannot be read.
         """
         path = self.path / METADATA_FILE
-        if not path.exists():
-            return StudyMetadata()
         try:
-            metadata = StudyMetadata(**json.loads(path.read_text()))
+            metadata = StudyMetadata(**read_json(path))
             for job in metadata.jobs.values():
-                _ = job["settings"]["uuid"], LAUNCHERS[job["deployment"]], job["job_id"]
+                _ = dict(job["settings"])["uuid"], LAUNCHERS[job["deployment"]], job["job_id"]
+        except (FileNotFoundError, NotADirectoryError):
+            return StudyMetadata()
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"cannot read {path} ({error}); remove it to start the study from scratch") from None
         return metadata
@@ -142,5 +141,5 @@ def check_study_name(name: str, flag: str = "prefix") -> None:
     """Raise a UserError unless the name of a study, given by `flag`, is a valid folder name."""
     if not name or Path(name).name != name or name in (".", ".."):
         raise UserError(f"--{flag}={name}: must be a name, not a path")
-    if len(name.encode()) > MAX_NAME_BYTES:
-        raise UserError(f"--{flag}={name}: must be at most {MAX_NAME_BYTES} bytes long")
+    if len(name.encode()) > MAX_STUDY_NAME_BYTES:
+        raise UserError(f"--{flag}={name}: must be at most {MAX_STUDY_NAME_BYTES} bytes long")

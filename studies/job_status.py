@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from milozero.helpers.logging import convert_output_errors
 from milozero.studies.folder import StudyFolder, StudyMetadata
 from milozero.studies.jobs import Job
 from milozero.studies.launchers.base import Launcher, launcher_class
@@ -177,8 +178,13 @@ def relative(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
+@convert_output_errors()
 def print_table(table: Table) -> None:
-    """Print a table as wide as the terminal; untruncated if stdout is not a terminal."""
+    """Print a table as wide as the terminal; untruncated if stdout is not a terminal.
+
+    Raises:
+        UserError: if stdout cannot be written.
+    """
     console = Console()
     if not console.is_terminal:
         console = Console(width=1000)

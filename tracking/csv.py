@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from milozero.helpers.config.values import MAX_FLOAT
 from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger, pluralize
 from milozero.tracking.appended import AppendedFile
@@ -90,13 +91,15 @@ def parse_progress(text: str, names: Collection[str] | None = None) -> tuple[dic
         names: metrics to parse, all by default. Parsing a few is faster.
 
     Returns:
-        metric → values (rows,), NaN if a cell is not a number; and the number of damaged lines, which it skips.
+        metric → values (rows,), NaN if a cell is not a number of single precision; and the number of damaged
+        lines, which it skips.
     """
     lines = text.split("\n")[:-1]
     header = [name.strip() for name in lines[0].split(",")] if lines else []
     rows = [line for line in lines[1:] if line and line.count(",") == len(header) - 1]
     indices = {name: index for index, name in enumerate(header) if names is None or name in names}
     table = _parse_cells(rows, list(indices.values()))
+    table[np.abs(table) > MAX_FLOAT] = math.nan  # sums of larger numbers would be infinite
     return dict(zip(indices, table.T, strict=True)), max(len(lines) - 1, 0) - len(rows)
 
 

@@ -6,6 +6,7 @@ import math
 
 from milozero.evaluation.episodes import choose_max_steps
 from milozero.helpers.config.values import to_kwargs
+from milozero.helpers.errors import one_line
 from milozero.helpers.logging import logger, pluralize
 from milozero.tracking.plots import plot_learning_curve
 from milozero.training.checks import warn_if_truncated
@@ -66,8 +67,8 @@ def write_summary(run: Training, state: str, reason: str) -> list[str]:
     try:
         plot_learning_curve(experiment.logs / "progress.csv", picture, experiment.name, run.expert_return)
         lines.append(f"learning curve:    {picture}")
-    except OSError as error:
-        lines.append(f"learning curve:    cannot be written: {error.strerror}")
+    except Exception as error:  # a run that has finished must not fail because of its picture
+        logger.warning(one_line(f"cannot draw {picture}: {type(error).__name__}: {error}"))
     if state == "stopped":
         lines.append(f"to resume:         the same command with --resume --uuid={experiment.name}")
     return lines

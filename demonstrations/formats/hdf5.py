@@ -6,6 +6,7 @@ The layout is that of ``data/demos/Hopper-v3``, which related older projects als
 from __future__ import annotations
 
 import functools
+import io
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -17,14 +18,18 @@ import numpy as np
 from milozero import environments
 from milozero.demonstrations.episode import END_FLAGS, Episode, build_episode, check_numbers
 from milozero.helpers.errors import UserError
-from milozero.helpers.files import write_atomically
+from milozero.helpers.files import write_bytes
 
 KEYS = ("obs0", "acs", "obs1", "dones1", "env_rews", "ep_lens", "ep_env_rets")
 MAX_FIELD_BYTES = 2**30  # a million steps of a humanoid
 
 
 def write_demo(path: Path, episode: Episode, attributes: Mapping[str, Any]) -> None:
-    """Write one episode atomically, with `attributes` (environment, seed, ...) and package versions as metadata."""
+    """Write one episode atomically, with `attributes` (environment, seed, ...) and package versions as metadata.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
     import h5py
 
     length = len(episode)
@@ -40,16 +45,15 @@ def write_demo(path: Path, episode: Episode, attributes: Mapping[str, Any]) -> N
         "env_rews": episode.rewards.astype(np.float32),
     }
 
-    def write(temporary: Path) -> None:
-        with h5py.File(temporary, "w") as file:
-            for name, values in fields.items():
-                file.create_dataset(name, data=values, compression="gzip", shuffle=True)
-            file["ep_lens"] = np.array([length])
-            file["ep_env_rets"] = np.array([episode.return_])
-            file.attrs.update(attributes)
-            file.attrs.update(environments.get_versions(str(attributes.get("env_id", ""))))
-
-    write_atomically(path, write)
+    content = io.BytesIO()  # the library would not report a full disk reliably
+    with h5py.File(content, "w") as file:
+        for name, values in fields.items():
+            file.create_dataset(name, data=values, compression="gzip", shuffle=True)
+        file["ep_lens"] = np.array([length])
+        file["ep_env_rets"] = np.array([episode.return_])
+        file.attrs.update(attributes)
+        file.attrs.update(environments.get_versions(str(attributes.get("env_id", ""))))
+    write_bytes(path, content.getvalue())
 
 
 def read_demo(path: Path) -> Episode:

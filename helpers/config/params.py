@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from milozero.helpers.config.values import coerce
+from milozero.helpers.config.values import MAX_FLOAT, coerce
 from milozero.helpers.errors import UserError
 
-MAX_NAME_BYTES = 255  # of one component of a path
-MAX_FLOAT = 3e38  # limit of single precision
+MAX_COMPONENT_BYTES = 255  # of a path
+MAX_NAME_BYTES = 200  # of an experiment or evaluation, whose files have longer names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,7 @@ class Param:
     mutable_on_resume: bool = False  # whether a resumed run accepts another value
     alias: str = ""  # another name of the flag
     secret: bool = False  # whether error messages must not show the value
+    is_path: bool = False  # whether it is a path on this machine, in which ~ is the home folder
 
     def allowed(self) -> tuple[Any, ...] | None:
         """Return the choices; a callable is called each time, because users can extend registries."""
@@ -59,14 +60,39 @@ def declared_settings(cls: type) -> Mapping[str, tuple[Any, Any, Param]]:
     return {f.name: (kinds[f.name], f.default, f.metadata["param"]) for f in dataclasses.fields(cls)}
 
 
+def expand_path(text: str) -> str:
+    """Return a path, which need not exist, with ``~`` expanded: shells do not expand it in ``--data_dir=~/data``.
+
+    Raises:
+        UserError: if there is no such home folder, or a component is too long for any file system.
+    """
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        raise UserError(f"there is no home folder {path.split('/')[0]}; write ./{path} for a file of that name")
+    usable_path(path)
+    return path
+
+
 def usable_path(text: str) -> None:
-    """Check a path, which need not exist; a `check` for `param`.
+    """Check a path or an address; a `check` for `param`.
 
     Raises:
         UserError: if a component is too long for any file system.
     """
-    if max(len(os.fsencode(name)) for name in text.split("/")) > MAX_NAME_BYTES:
-        raise UserError(f"each component of a path has at most {MAX_NAME_BYTES} bytes")
+    if max(len(os.fsencode(name)) for name in text.split("/")) > MAX_COMPONENT_BYTES:
+        raise UserError(f"each component of a path has at most {MAX_COMPONENT_BYTES} bytes")
+
+
+def usable_name(text: str) -> None:
+    """Check the name of a folder; empty if there is none. A `check` for `param`.
+
+    Raises:
+        UserError: if it is a path, or too long.
+    """
+    if os.path.basename(text) != text or text in (".", ".."):
+        raise UserError("must be a name, not a path")
+    if len(text.encode()) > MAX_NAME_BYTES:
+        raise UserError(f"must be at most {MAX_NAME_BYTES} bytes long")
 
 
 def build(cls: type, flags: Mapping[str, Any], file: Mapping[str, Any], path: str = "") -> Any:
@@ -97,6 +123,8 @@ def _convert(name: str, value: Any, kind: Any, declared: Param, source: str) -> 
         return tuple(_convert(name, element, typing.get_args(kind)[0], declared, source) for element in values)
     try:
         value = coerce(value, kind)
+        if declared.is_path:
+            value = expand_path(value)
         if value is not None:
             _check_range(value, declared)
     except ValueError as error:

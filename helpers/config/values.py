@@ -18,6 +18,7 @@ DURATION_PART = re.compile("[0-9]{1,9}")
 INT_KWARG = re.compile("[+-]?(0|[1-9][0-9]{0,17})")
 FLOAT_KWARG = re.compile(r"[+-]?((0|[1-9][0-9]*)([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]{1,3})?")
 KWARG_CONSTANTS = {"true": True, "false": False, "null": None}
+MAX_FLOAT = 3e38  # limit of single precision
 MAX_INT = 2**63 - 1  # int64, as arrays and random generators use it
 MAX_TEXT_BYTES = 3000  # Linux allows paths of 4095 bytes, and experiments append file names
 
@@ -79,6 +80,13 @@ def from_kwargs(kwargs: Mapping[str, Any]) -> str:
         f"{name}={words[value] if value is None or isinstance(value, bool) else value}"
         for name, value in kwargs.items()
     )
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value is text, a switch, None or a number of single precision, as settings and metrics are."""
+    if isinstance(value, int | float):
+        return not abs(value) > MAX_FLOAT
+    return value is None or isinstance(value, str)
 
 
 def coerce(value: Any, kind: Any) -> Any:

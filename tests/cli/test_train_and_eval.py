@@ -1,5 +1,9 @@
 """Training and evaluation from the command line."""
 
+import contextlib
+import errno
+import functools
+import io
 import json
 import re
 import shutil
@@ -10,15 +14,17 @@ import numpy as np
 import pytest
 import torch
 
+from milozero import main
 from milozero.demonstrations import dataset as demos
 from milozero.experiment import checkpoint
 from milozero.experiment.watchdog import Watchdog
 from milozero.tracking.csv import read_progress
 from milozero.training.run import Training
-from tests.support import user_envs
+from tests.support import ROOT, user_envs
 from tests.support.fakes import check_events
 from tests.support.one_run import PENDULUM
 
+ABORTING = ("--task=train", "--env_id=tests.support.user_envs:Aborting-v0")
 FAST = ("--num_envs=4", "--rollout_len=256", "--no-compile", "--eval_episodes=2", "--num_iters=4")
 
 
@@ -39,12 +45,22 @@ def test_other_environments_train_and_evaluate(milozero, tmp_path, env_id):
         (["--task=train", "--expert_path=nowhere"], "no such folder"),
         (["--task=train", "--data_dir=/proc/nowhere", "--num_iters=1"], "cannot write"),
         (["--task=eval", "--model_path=nowhere"], "no such folder"),
+        (["--task=eval", "--model_path=~/nowhere"], "/nowhere: no such folder"),
+        (["--task=eval", "--model_path=~nobody_at_all/x"], "no home folder ~nobody_at_all; write ./~nobody_at_all/x"),
+        ([*ABORTING, "--env_kwargs=where=init"], "ends the whole process (SIGABRT) with --env_kwargs=where=init"),
+        ([*ABORTING, "--env_kwargs=where=reset"], "ends the whole process (SIGABRT) with --env_kwargs=where=reset"),
+        ([*ABORTING, "--env_kwargs=where=init,how=exit"], "ends the whole process (exit code 7)"),
+        (
+            ["--task=train", "--env_id=Hopper", "--env_kwargs=render_mode=human"],
+            "(SIGABRT) with --env_kwargs=render_mode=human; a window needs a display, and DISPLAY is ''",
+        ),
     ],
 )
 def test_error_is_one_line_and_exit_code_2_and_nothing_is_written(
     milozero, tmp_path, monkeypatch, arguments, message
 ):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.delenv("DISPLAY", raising=False)
     result = milozero(*arguments)
     assert result.returncode == 2
     assert message in result.stderr
@@ -86,9 +102,60 @@ def test_evaluation_renders_and_keeps_trajectories(milozero, tmp_path):
         assert not np.array_equal(frames[0], frames[-1])
     assert len(demos.read_demos(str(folder), 2)) == 2
     assert any((tmp_path / "data/wandb").iterdir())
-    result = milozero("--task=eval", path, "--iter_num=4", "--num_trajs=1", "--save_traj")
-    assert "removed 1 episode of an earlier evaluation" in result.stdout
-    assert [each.name for each in folder.glob("*.h5")] == ["episode_000.h5"]  # the earlier evaluation's are removed
+
+
+def read_files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.usefixtures("run")
+def test_evaluations_do_not_mix(milozero, tmp_path):
+    folder = tmp_path / "data/evaluations/run"
+    evaluate = functools.partial(milozero, "--task=eval", "--model_path=data/checkpoints/run", "--iter_num=4")
+    assert evaluate("--num_trajs=2", "--save_traj").returncode == 0
+    (folder / "iter_4/episode_000.mp4").write_bytes(b"a film")  # as --record writes it
+    before = read_files(folder)
+    assert set(before) == {
+        f"iter_4/{name}" for name in ("results.json", "episode_000.h5", "episode_001.h5", "episode_000.mp4")
+    }
+    second = evaluate("--num_trajs=1", "--seed=7")
+    third = evaluate("--num_trajs=1", "--save_traj", "--eval_name=demos")
+    assert read_files(folder).items() >= before.items()
+    assert {path.name for path in (folder / "iter_4-2").iterdir()} == {"results.json"}
+    assert {path.name for path in (folder / "demos").iterdir()} == {"results.json", "episode_000.h5"}
+    assert "iter_4-2/*.json" in second.stdout
+    assert "*.mp4" not in second.stdout + third.stdout
+    assert "*.h5" not in second.stdout
+    results = json.loads((folder / "demos/results.json").read_text())
+    assert (results["checkpoint"], results["iteration"]) == ("iter_4.pt", 4)
+
+
+def test_evaluation_that_fails_leaves_no_empty_folder(milozero, tmp_path):
+    environment = "--env_id=tests.support.user_envs:NonFinite-v0"  # NaN in the 100th step
+    assert milozero("--task=train", environment, "--uuid=x", *FAST, "--num_iters=1").returncode == 0
+    result = milozero("--task=eval", f"--model_path={tmp_path}/data/checkpoints/x", "--num_trajs=11")
+    assert result.returncode == 1
+    assert "NaN or infinite reward" in result.stderr
+    assert list((tmp_path / "data/evaluations/x").iterdir()) == []
+
+
+@pytest.mark.usefixtures("run")
+def test_name_of_an_evaluation_is_new_and_no_path(milozero, tmp_path):
+    evaluate = functools.partial(milozero, "--task=eval", "--model_path=data/checkpoints/run", "--num_trajs=1")
+    assert evaluate("--eval_name=mine").returncode == 0
+    before = read_files(tmp_path)
+    for name, message in (
+        ("mine", "evaluations/run/mine already exists; choose another name"),
+        ("../mine", "--eval_name=../mine: must be a name, not a path"),
+        ("..", "must be a name, not a path"),
+        ("a/", "must be a name, not a path"),
+        ("x" * 201, "must be at most 200 bytes long"),
+    ):
+        result = evaluate(f"--eval_name={name}")
+        assert result.returncode == 2
+        assert message in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+    assert read_files(tmp_path) == before
 
 
 def test_policy_is_evaluated_every_eval_frequency_iterations_and_at_the_end(milozero, tmp_path):
@@ -256,3 +323,79 @@ def test_help_shows_which_flags_take_a_value(milozero):
     assert re.search(r"--rollout_len=\w", result.stdout)
     assert re.search(r"--cuda(?!=)\b", result.stdout)
     assert "--cuda=" not in result.stdout
+
+
+def test_picture_never_fails_a_finished_run(milozero, tmp_path, monkeypatch):
+    assert milozero(*PENDULUM, "--num_iters=1", "--uuid=pay$$").returncode == 0
+    assert imageio.v2.imread(tmp_path / "data/logs/pay$$/learning_curve.png").any()
+
+    def fail(*args):
+        raise RuntimeError("latex\nwas not found")
+
+    monkeypatch.setattr("milozero.training.summary.plot_learning_curve", fail)
+    result = milozero(*PENDULUM, "--num_iters=1", "--uuid=x")
+    assert result.returncode == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("warning: cannot draw ")
+    assert line.endswith(r"learning_curve.png: RuntimeError: latex\nwas not found")
+
+
+def test_tilde_is_the_home_folder(milozero, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/task.yaml").write_text("uuid: x\ndata_dir: ~/elsewhere\nenv_id: CartPole\n")
+    result = milozero("--task=train", *FAST, "--config=~/task.yaml", "--data_dir=~/data", "--num_iters=1")
+    assert result.returncode == 0, result.stderr
+    assert {path.name for path in (tmp_path / "home").iterdir()} == {"task.yaml", "data"}
+    result = milozero("--task=eval", "--data_dir=~/data", "--model_path=~/data/checkpoints/x", "--num_trajs=1")
+    assert result.returncode == 0, result.stderr
+    assert not list(tmp_path.glob("**/~*"))
+
+
+@pytest.mark.usefixtures("run")
+def test_evaluation_that_cannot_write_is_one_line(milozero, tmp_path, monkeypatch):
+    flags = ("--task=eval", f"--model_path={tmp_path}/data/checkpoints/run", "--num_trajs=1")
+    for data in ("/proc/nowhere", str(tmp_path / "file")):
+        (tmp_path / "file").write_text("")
+        result = milozero(*flags, data=data)
+        assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+        assert f"cannot write to {data}/evaluations/run: " in result.stderr
+
+    def write(path, data, skip_if=None):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("milozero.demonstrations.formats.hdf5.write_bytes", write)
+    result = milozero(*flags, "--save_traj")
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    folder = tmp_path / "data/evaluations/run"
+    assert result.stderr == f"error: cannot write to {folder}/best: No space left on device\n"
+    assert list(folder.iterdir()) == []
+    monkeypatch.setattr("milozero.evaluation.evaluate.write_bytes", write)
+    result = milozero(*flags)
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+
+
+@pytest.mark.usefixtures("run")
+def test_output_that_cannot_encode_a_character_is_complete(tmp_path):
+    flags = ["--task=eval", f"--model_path={tmp_path}/data/checkpoints/run", "--num_trajs=1"]
+    outputs = [io.TextIOWrapper(io.BytesIO(), encoding="ascii") for _ in range(2)]
+    with contextlib.redirect_stdout(outputs[0]), contextlib.redirect_stderr(outputs[1]):
+        assert main.main([*flags, f"--data_dir={tmp_path}/data"]) == 0
+        assert main.main(["--task=train", "--uuid=ä/", f"--data_dir={tmp_path}/data"]) == 2
+    out, err = (output.buffer.getvalue().decode("ascii") for output in outputs)
+    assert r"return 9.00 \xb1 0.00 over 1 episode" in re.sub(r"return [0-9.]+ ", "return 9.00 ", out)
+    assert "must be a name, not a path" in err
+
+
+class FullOutput(io.StringIO):
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "flags", [("list_envs", "--only=CartPole"), ("demos", f"--expert_path={ROOT}/data/demos/Hopper-v3")]
+)
+def test_full_disk_behind_stdout_is_one_line(flags, capsys):
+    with contextlib.redirect_stdout(FullOutput()):
+        assert main.main([f"--task={flags[0]}", *flags[1:]]) == 2
+    assert capsys.readouterr().err == "error: cannot write to stdout: No space left on device\n"

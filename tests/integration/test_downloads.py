@@ -232,7 +232,7 @@ def test_download_is_limited_in_time_and_size(server, tmp_path, monkeypatch, bod
         return digest
 
     monkeypatch.setattr(downloads, "_fetch", measure)
-    server.serves = lambda name, content: body(content)
+    server.on_download = lambda name, content: body(content)
     start = time.monotonic()
     with pytest.raises(UserError, match=named):
         download(tmp_path, replace=True)

@@ -84,10 +84,10 @@ def test_evaluation_reproduces_the_return_of_training(hopper, milozero, in_proce
     folder, _ = hopper
     row = list(csv.DictReader((folder / "logs/hop.seed05/progress.csv").open()))[-1]
     path = f"--model_path={folder}/checkpoints/hop.seed05"
-    for evaluate in (in_process, functools.partial(milozero, workers=2)):
+    for name, evaluate in (("last", in_process), ("last-2", functools.partial(milozero, workers=2))):
         result = evaluate("--task=eval", path, "--iter_num=last", "--num_trajs=2", data=folder)
         assert result.returncode == 0, result.stderr
-        results = json.loads((folder / "evaluations/hop.seed05/last/results.json").read_text())
+        results = json.loads((folder / "evaluations/hop.seed05" / name / "results.json").read_text())
         assert results["return_mean"] == float(row["eval_return"])
 
 
@@ -119,6 +119,14 @@ def test_missing_renderer_is_one_line_and_evaluation_without_video_works(hopper,
     assert not (tmp_path / "data").exists()
     without = milozero(*flags, workers=workers, env={"DISPLAY": ""})
     assert without.returncode == 0, without.stderr
+
+
+def test_invalid_renderer_is_one_line_even_without_video(milozero, tmp_path):
+    result = milozero("--task=train", "--env_id=Hopper", "--num_iters=1", env={"MUJOCO_GL": "nothing"}, timeout=30)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: cannot make Hopper-v5: MUJOCO_GL=nothing: invalid value")
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.alone

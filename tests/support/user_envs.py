@@ -155,6 +155,23 @@ SLOW_TRAINING = (
     "--eval_episodes=1",
 )
 
+
+class Aborting(Bounded):
+    """Ends its process where a simulator's C code would: in its constructor or its first reset."""
+
+    def __init__(self, where="", how="abort"):
+        self.where, self.how = where, how
+        self._end("init")
+
+    def _end(self, place):
+        if self.where == place:
+            os.abort() if self.how == "abort" else os._exit(7)
+
+    def reset(self, *, seed=None, options=None):
+        self._end("reset")
+        return super().reset(seed=seed)
+
+
 for cls in (
     Bounded,
     Breaking,
@@ -167,5 +184,6 @@ for cls in (
     Endless,
     Counted,
     Single,
+    Aborting,
 ):
     gymnasium.register(f"{cls.__name__}-v0", cls, max_episode_steps=7 if cls is Bounded else None)

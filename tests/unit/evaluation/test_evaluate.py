@@ -1,4 +1,4 @@
-"""The progress bar of an evaluation."""
+"""The folder and the progress bar of an evaluation."""
 
 import io
 import re
@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import rich
 
-from milozero.evaluation.evaluate import evaluate_checkpoint
+from milozero.evaluation.evaluate import create_folder, evaluate_checkpoint
 from milozero.experiment.settings import EvalConfig
 from milozero.helpers.comm import Comm
-from milozero.helpers.errors import RunError
+from milozero.helpers.errors import RunError, UserError
 from milozero.helpers.logging import log_to_terminal
 from tests.support import user_envs
 
@@ -81,3 +81,18 @@ def test_redirected_output_has_only_the_results(printed, tmp_path):
     text = printed(io.StringIO(), tmp_path)
     assert text.startswith("episode   0: return ")
     assert len(text.splitlines()) == 1
+
+
+def test_each_evaluation_has_its_own_folder(tmp_path):
+    names = [create_folder(tmp_path / "run", *how).name for how in (["best"], ["best"], ["best", "x"], ["best"])]
+    assert names == ["best", "best-2", "x", "best-3"]
+    with pytest.raises(UserError, match="run/x already exists; choose another name"):
+        create_folder(tmp_path / "run", "best", "x")
+
+
+def test_folder_that_cannot_be_created_is_an_error(tmp_path):
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "file").write_text("")
+    for name in ("dangling", "file"):
+        with pytest.raises(UserError, match=f"cannot write to .*{name}"):
+            create_folder(tmp_path / name, "best")

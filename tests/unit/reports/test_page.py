@@ -8,8 +8,10 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import imageio.v2
+import matplotlib as mpl
 import pytest
 
+from milozero.helpers.errors import UserError
 from milozero.helpers.logging import format_duration
 from milozero.reports import figures, page, scores, tables, videos
 from milozero.reports.figures import GRAY, STYLES
@@ -72,10 +74,11 @@ def test_page_is_self_contained_and_its_references_resolve(sweep_folder):
         assert section in reader.ids
 
 
-def test_same_runs_give_the_same_page(sweep_folder):
-    def undated(text):
-        return re.sub(r'class="date">.*?<', "", text)
+def undated(text):
+    return re.sub(r'class="date">.*?<', "", text)
 
+
+def test_same_runs_give_the_same_page(sweep_folder):
     assert undated(html(sweep_folder)) == undated(html(sweep_folder))
 
 
@@ -102,6 +105,27 @@ def test_user_input_never_becomes_markup(tmp_path):
     (first, _) = csv.DictReader(io.StringIO(tables.runs_to_csv(study(tmp_path)).decode(), newline=""))
     assert first["reason"] == f"</td></table>{HOSTILE}"
     assert first["activation"] == "<b>0"
+
+
+@pytest.mark.parametrize("usetex", [True, False])
+def test_figures_ignore_the_users_matplotlib(sweep_folder, usetex):
+    page_before, picture_before = html(sweep_folder), page.render_png(study(sweep_folder), "s", sweep_folder)
+    with mpl.rc_context({"text.usetex": usetex, "font.size": 30, "savefig.bbox": "tight", "lines.marker": "x"}):
+        assert undated(html(sweep_folder)) == undated(page_before)
+        assert page.render_png(study(sweep_folder), "s", sweep_folder) == picture_before
+
+
+def test_figure_that_cannot_be_drawn_is_a_note(sweep_folder, monkeypatch, caplog):
+    def fail(*args):
+        raise RuntimeError("no <font>")
+
+    monkeypatch.setattr(figures, "draw_curves", fail)
+    text = html(sweep_folder)
+    assert text.count("This figure cannot be drawn: RuntimeError: no &lt;font&gt;") == 4
+    assert "3.00 … 4.00" in text  # the scores
+    assert "cannot draw a figure: RuntimeError: no <font>" in caplog.text
+    with pytest.raises(UserError, match="cannot draw the learning curves: RuntimeError: no <font>"):
+        page.render_png(study(sweep_folder), "s", sweep_folder)
 
 
 def test_page_notes_that_one_seed_has_no_interval(tmp_path):
@@ -253,6 +277,13 @@ def test_page_shows_one_video_per_environment_and_method_then_the_newest(tmp_pat
     assert text.count("<video") == videos.MAX_VIDEOS
     assert "return 123.4" in text
     assert "3 older or larger videos omitted" in text
+
+
+def test_video_that_is_being_recorded_is_not_shown(tmp_path):
+    logs.log_run(tmp_path, "s")
+    video = write_video(tmp_path, "s", age=0)
+    video.rename(video.with_name(f".{video.name}.tmp.mp4"))
+    assert videos.find_videos(tmp_path, study(tmp_path)) == []
 
 
 def test_videos_beyond_the_size_limit_are_omitted(tmp_path):

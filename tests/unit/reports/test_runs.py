@@ -10,7 +10,8 @@ import pytest
 from milozero.experiment.status import Counters, Status, read_status
 from milozero.helpers.errors import UserError
 from milozero.helpers.locks import Lock
-from milozero.reports import run_states, runs
+from milozero.reports import page, run_states, runs
+from milozero.reports.scores import build_study
 from milozero.studies.folder import StudyFolder, StudyMetadata
 from milozero.tracking.csv import parse_progress
 from tests.support import runs as logs
@@ -203,3 +204,58 @@ def test_heartbeat_of_a_real_status_file(tmp_path):
     assert run_states.last_heartbeat(tmp_path, {"time": "yesterday"}) == 0
     (tmp_path / "status.json").write_text(json.dumps([1]))
     assert read_status(tmp_path) == {}
+
+
+HUGE = "9" * 400
+COLUMNS = "iteration,timesteps,return_mean,eval_return"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("config.yaml", "[" * 200_000, "config.yaml is missing or unreadable"),
+        ("config.yaml", "- " * 200_000, "config.yaml is missing or unreadable"),
+        ("config.yaml", "{a: " * 100_000, "config.yaml is missing or unreadable"),
+        ("config.yaml", "algo: !!int ''", "config.yaml is missing or unreadable"),
+        ("config.yaml", "algo: !!bool x", "config.yaml is missing or unreadable"),
+        ("config.yaml", f"algo: ppo\nenv_id: Hopper-v5\np_lr: {HUGE}\nexpert_return: {HUGE}\nnum_workers: [[]]", ""),
+        ("config.yaml", "algo: ppo\nenv_id: Hopper-v5\np_lr: 1e+308\nexpert_return: .inf", ""),
+        ("status.json", "[" * 100_000, ""),
+        ("status.json", '{"state": ' * 100_000, ""),
+        ("status.json", f'{{"state": "stopped", "timesteps": {HUGE}, "reason": [[]]}}', ""),
+        ("progress.csv", f"{COLUMNS}\n1,1e308,1e308,-1e308\n2,2e308,1e308,1e308\n", ""),
+        ("progress.csv", f"{COLUMNS}\n{HUGE},{HUGE},{HUGE},{HUGE}\n", ""),
+    ],
+    ids=lambda text: text[:30],
+)  # fmt: skip
+def test_broken_run_does_not_break_the_report_of_others(tmp_path, name, content, problem):
+    logs.log_run(tmp_path, "s.good", evaluations=[1.0, 2.0])
+    folder = logs.log_run(tmp_path, "s.bad", seed=1, evaluations=[1.0, 3.0])
+    (folder / name).write_text(content)
+    bad, good = runs.read_runs(tmp_path, "s")
+    assert good.series("eval_return")[1].tolist() == [1.0, 2.0]
+    assert problem in " ".join(bad.problems)
+    assert not any(bad.series("eval_return")[1] > 10)
+    whole = build_study([bad, good])
+    for render in page.RENDERERS.values():
+        assert render(whole, "s", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [pytest.param("[" * 100_000, id="deep"), '{"jobs": {"st.b": {"settings": "", "deployment": "tmux"}}}']
+)
+def test_unreadable_study_does_not_break_the_report_of_others(tmp_path, content):
+    logs.log_run(tmp_path, "s", evaluations=[1.0, 2.0])
+    folder = StudyFolder(str(tmp_path), "st")
+    folder.path.mkdir(parents=True)
+    (folder.path / "study.json").write_text(content)
+    assert state(tmp_path) == ("finished", "")
+
+
+@pytest.mark.parametrize("setting", [{"num_timesteps": "many"}, {"num_timesteps": {}}, {"num_iters": -0.0}])
+def test_job_with_odd_settings_does_not_break_the_report(study, tmp_path, setting):
+    path = study.path / "study.json"
+    content = json.loads(path.read_text())
+    content["jobs"]["st.a"]["settings"] |= setting
+    path.write_text(json.dumps(content))
+    assert [run.name for run in runs.read_runs(tmp_path, "st")] == ["st.a", "st.b"]

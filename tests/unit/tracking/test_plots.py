@@ -1,0 +1,35 @@
+"""The learning curve of a run, whatever its name, its numbers and the user's matplotlib."""
+
+import imageio.v2
+import matplotlib as mpl
+import pytest
+
+from milozero.tracking.plots import plot_learning_curve
+
+ROWS = ("1,100,1.0,", "2,200,2.0,3.0", "3,300,4.0,5.0")
+
+
+@pytest.fixture
+def draw(tmp_path):
+    def draw(title="a", rows=ROWS):
+        (tmp_path / "progress.csv").write_text("\n".join(["iteration,timesteps,return_mean,eval_return", *rows, ""]))
+        plot_learning_curve(tmp_path / "progress.csv", tmp_path / "a.png", title, expert_return=6.0)
+        return imageio.v2.imread(tmp_path / "a.png")
+
+    return draw
+
+
+@pytest.mark.parametrize("name", ["pay$$", "$x_1$", "$\\frac$", "100%_{", "漢字 é"])
+def test_name_is_text_and_not_math(draw, name):
+    assert draw(name).shape == draw().shape == (540, 960, 4)
+
+
+def test_users_style_changes_nothing(draw):
+    expected = draw()
+    with mpl.rc_context({"text.usetex": True, "savefig.dpi": 10, "savefig.bbox": "tight", "axes.facecolor": "k"}):
+        assert (draw() == expected).all()
+
+
+@pytest.mark.parametrize("value", ["1e308", "-1e308", "inf", "1e39", "3e38"])
+def test_huge_number_is_not_drawn(draw, value):
+    assert draw(rows=[*ROWS, f"4,400,{value},{value}"]).shape == (540, 960, 4)
