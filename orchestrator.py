@@ -126,15 +126,16 @@ def end_iteration(run: Training, metrics: dict[str, float], finished: str, stopp
     """
     config, counters, eval_return = run.experiment.settings.train, run.counters, NAN
     counters.seconds = time.monotonic() - run.start_time
-    if run.unevaluated or is_evaluation_due(run, is_last=bool(finished)):
-        if not run.unevaluated:
-            run.unevaluated = metrics
-            run.save(only_last=True)
-        if (result := run.evaluate()) is None:
-            stopped = stopped or run.watchdog.agree_to_stop()
-        else:
-            eval_return, run.unevaluated = result, {}
-        counters.seconds = time.monotonic() - run.start_time
+    due = is_evaluation_due(run, is_last=bool(finished))
+    if due and not run.unevaluated:
+        run.unevaluated = metrics
+        run.save(only_last=True)
+    result = run.evaluate() if due else NAN
+    if result is None:
+        stopped = stopped or run.watchdog.agree_to_stop()
+    else:
+        eval_return, run.unevaluated = result, {}
+    counters.seconds = time.monotonic() - run.start_time
     best = counters.best_eval_return
     metrics = metrics | {"eval_return": eval_return, "best_eval_return": best if math.isfinite(best) else NAN}
     metrics |= throughput(counters, config, run.watchdog.remaining_seconds())

@@ -103,6 +103,7 @@ class Watchdog:
         self._signal = ""  # name of the first signal
         self._signal_time = -math.inf
         self._disarmed = False
+        self.env_processes: set[int] = set()  # of environments, to be ended if the job ends immediately
         self.interrupted = False  # whether a signal arrived after `disarm`
         self._has_launcher = any(name in os.environ for name in comms.SIZE_VARIABLES)  # mpiexec or srun
         self._receiver, self._sender = socket.socketpair()  # signals write their number to the sender
@@ -221,11 +222,23 @@ class Watchdog:
             if self._comm.rank == 0 or state == "failed":
                 logger.log(logging.ERROR if state == "failed" else logging.WARNING, reason)
                 self._status.write(state, reason)
+            for pid in self.env_processes & list_children():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
             flush_stdio()
             if self._comm.size > 1 and state == "failed":
                 self._comm.abort(code)
         finally:
             os._exit(code)
+
+
+def list_children() -> set[int]:
+    """Return the ids of the processes that this process has started and that still run."""
+    children: set[int] = set()
+    for task in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            children.update(map(int, task.read_text().split()))
+    return children
 
 
 def start_watchdog(

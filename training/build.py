@@ -21,7 +21,7 @@ from milozero.experiment.initializer import ExperimentInitializer
 from milozero.experiment.launch import Launch
 from milozero.experiment.settings import Settings
 from milozero.experiment.status import Counters, Status
-from milozero.experiment.watchdog import Watchdog, start_watchdog
+from milozero.experiment.watchdog import Watchdog, list_children, start_watchdog
 from milozero.helpers.comm import Comm
 from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import UserError
@@ -52,7 +52,9 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
     if settings.tracking.tensorboard:
         tensorboard.check_installed()
     env_id, env_kwargs = environments.resolve(settings.train.env_id), to_kwargs(settings.common.env_kwargs)
+    other_processes = list_children()
     env, eval_env = open_envs(env_id, settings.train.num_envs, env_kwargs, envs)
+    env_processes = list_children() - other_processes
     demos = load_demos(settings, env)
     context, expert_return = make_context(experiment, comm, env, demos)
     agent = loading.make_agent(settings, env, env.observation_size, context)
@@ -70,6 +72,7 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
     except OSError as error:
         raise UserError(f"cannot write to {experiment.logs}: {error.strerror}") from None
     watchdog = start_watchdog(settings.common, launch, status)
+    watchdog.env_processes = env_processes
     cleanup.callback(lambda: wait_for_uploads(tracker, watchdog))
     run = Training(
         experiment=experiment,

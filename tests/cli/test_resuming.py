@@ -199,6 +199,23 @@ def test_run_interrupted_in_an_evaluation_evaluates_when_it_is_resumed(milozero,
     assert rows(tmp_path, "parts") == rows(tmp_path, "whole")
 
 
+def test_longer_run_continues_after_an_interrupted_final_evaluation(milozero, tmp_path, monkeypatch):
+    single = ("--env_id=tests.support.user_envs:Single-v0", "--num_envs=1", "--rollout_len=64", "--batch_size=64")
+    flags = ("--task=train", "--epochs=1", "--no-compile", "--eval_episodes=1", "--uuid=run", *single)
+    evaluate = Training.evaluate
+
+    def interrupted(run):
+        run.watchdog._receive(signal.SIGTERM)
+        return evaluate(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "evaluate", interrupted)
+        assert "stopped: SIGTERM" in milozero(*flags, "--num_iters=2").stdout
+    result = milozero(*flags, "--num_iters=4", "--resume")
+    assert result.returncode == 0, result.stderr
+    assert [row["iteration"] for row in rows(tmp_path, "run")] == ["1", "2", "3", "4"]
+
+
 def assert_equal(actual, expected):
     """Compare nested dictionaries and lists of tensors and values, bit for bit."""
     if isinstance(expected, dict):

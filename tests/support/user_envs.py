@@ -126,13 +126,19 @@ class Counted(Bounded):
 
     num_open = 0
     max_open = 100
+    closed = False
 
     def __init__(self):
         if self.num_open >= self.max_open:
             raise RuntimeError("the port is in use")
         type(self).num_open += 1
 
+    def step(self, action):
+        assert not self.closed
+        return super().step(action)
+
     def close(self):
+        self.closed = True
         type(self).num_open -= 1
 
 

@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import subprocess
 import time
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import pytest
 
 from milozero.experiment import watchdog as watchdogs
 from milozero.experiment.status import Counters, Status
-from milozero.experiment.watchdog import Watchdog
+from milozero.experiment.watchdog import Watchdog, list_children
 from milozero.helpers.comm import SIZE_VARIABLES, Comm
 
 
@@ -215,6 +216,25 @@ def test_only_repeating_the_same_signal_stops_immediately(tmp_path, monkeypatch,
     assert exits == []
     watchdog._receive(signal.SIGTERM)
     assert exits == [("stopped", "immediately, by a second SIGTERM", 128 + signal.SIGTERM)]
+
+
+def test_processes_of_environments_end_with_the_job(tmp_path, monkeypatch):
+    ends = []
+    monkeypatch.setattr(os, "_exit", ends.append)
+    before = list_children()
+    of_env, other = (subprocess.Popen(["sleep", "60"]) for _ in range(2))
+    watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
+    assert list_children() - before == {of_env.pid, other.pid}
+    watchdog.env_processes = {of_env.pid}
+    try:
+        watchdog._exit("stopped", "immediately", 143)
+        assert of_env.wait(timeout=5) == -signal.SIGTERM
+        assert other.poll() is None
+        watchdog._exit("stopped", "immediately", 143)  # the process is gone
+    finally:
+        other.kill()
+        other.wait()
+    assert ends == [143, 143]
 
 
 def test_signal_after_the_run_only_sets_interrupted(tmp_path, monkeypatch, capsys):
