@@ -182,17 +182,23 @@ def _fetch(url: str, path: Path, size: int, key: str | None) -> bytes:
     """Write what a URL returns to a file, at most one chunk more than `size` bytes; return its MD5 digest.
 
     The client itself would write any number of bytes.
+
+    Raises:
+        UserError: if the server does not send the file.
     """
     import requests
 
     digest, written = hashlib.md5(), 0
     auth = ("api", key) if key else None  # requests drops it when redirected to another host
-    with requests.get(url, auth=auth, stream=True, timeout=HTTP_TIMEOUT_S) as response, path.open("wb") as file:
-        response.raise_for_status()
-        for chunk in response.iter_content(CHUNK_BYTES):
-            file.write(chunk)
-            digest.update(chunk)
-            written += len(chunk)
-            if written > size:
-                break
+    try:
+        with requests.get(url, auth=auth, stream=True, timeout=HTTP_TIMEOUT_S) as response, path.open("wb") as file:
+            response.raise_for_status()
+            for chunk in response.iter_content(CHUNK_BYTES):
+                file.write(chunk)
+                digest.update(chunk)
+                written += len(chunk)
+                if written > size:
+                    break
+    except requests.RequestException as error:  # an OSError, but not of the disk
+        raise UserError(f"the download failed: {' '.join(str(error).split())[:300]}") from None
     return digest.digest()

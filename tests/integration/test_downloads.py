@@ -244,8 +244,15 @@ def test_endless_list_is_limited_in_time(server, tmp_path, monkeypatch, path):
 
 def test_failing_storage_is_a_one_line_error(server, tmp_path):
     server.storage = f"{server.url}/nowhere"
-    with pytest.raises(UserError, match=r"404|500") as error:
+    with pytest.raises(UserError, match=r"^the download failed: 404 Client Error") as error:
         download(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "file:///etc", "ftp://127.0.0.1", "no url", ""])
+def test_file_of_no_web_server_is_a_one_line_error(tmp_path, url):
+    with pytest.raises(UserError, match=r"^the download failed: ") as error:
+        downloads._fetch(url, tmp_path / "file", 9, "key")
     assert "\n" not in str(error.value)
 
 
