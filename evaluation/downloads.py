@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 from milozero.experiment import checkpoint
 from milozero.experiment.settings import EvalConfig
 from milozero.helpers.errors import UserError
-from milozero.helpers.locks import Lock
+from milozero.helpers.locks import Lock, is_held
 from milozero.helpers.logging import logger
 from milozero.tracking.names import parse_run_path
 from milozero.tracking.wandb import client_settings, has_key
@@ -155,11 +155,12 @@ def _same_server(url: str, other: str) -> bool:
 def _download(remote: Any, file: Path, run_path: str, key: str | None) -> None:
     """Download a checkpoint to a temporary folder, verify it, and move it into place."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    lock = Lock(file.parent, local_timeout=DOWNLOAD_TIMEOUT_S, remote_timeout=DOWNLOAD_TIMEOUT_S)
-    try:
-        for leftover in file.parent.glob(".download-*"):  # of a process that was killed
-            shutil.rmtree(leftover)
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".download-") as folder:
+    for leftover in file.parent.glob(".download-*"):
+        if not is_held(leftover):  # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".download-") as folder:
+        lock = Lock(Path(folder))
+        try:
             download = Path(folder) / file.name
             size = max(0, min(remote.size, MAX_BYTES))
             with limit_time(DOWNLOAD_TIMEOUT_S + size / MIN_BYTES_PER_S):
@@ -174,8 +175,8 @@ def _download(remote: Any, file: Path, run_path: str, key: str | None) -> None:
             except UserError as error:
                 raise UserError(str(error).replace(str(download), f"{run_path}: {remote.name}")) from None
             download.replace(file)
-    finally:
-        lock.release()
+        finally:
+            lock.release()
 
 
 def _fetch(url: str, path: Path, size: int, key: str | None) -> bytes:

@@ -11,6 +11,7 @@ from milozero.evaluation import downloads
 from milozero.experiment import checkpoint
 from milozero.experiment.settings import EvalConfig
 from milozero.helpers.errors import UserError
+from milozero.helpers.locks import Lock
 from milozero.helpers.logging import log_to_terminal
 from tests.support.wandb_server import Run, WandbServer
 
@@ -52,7 +53,7 @@ def test_checkpoint_is_found_by_name_and_by_id(server, tmp_path, path, iter_num)
     folder = download(tmp_path, path, iter_num)
     assert folder.parent == tmp_path / "downloads/me/p"
     assert checkpoint.load(checkpoint.find(str(folder), iter_num))["counters"] == CONTENT["counters"]
-    assert set(os.listdir(folder)) == {checkpoint.file_name(iter_num), ".lock"}
+    assert set(os.listdir(folder)) == {checkpoint.file_name(iter_num)}
 
 
 def test_checkpoint_is_downloaded_again_only_on_request(server, tmp_path):
@@ -146,7 +147,7 @@ def test_damaged_download_is_reported_and_keeps_the_earlier_one(server, tmp_path
     with pytest.raises(UserError, match=r"damaged|download"):
         download(tmp_path, replace=True)
     assert file.read_bytes() == checkpoint.to_bytes(CONTENT)
-    assert set(os.listdir(file.parent)) == {"best.pt", ".lock"}
+    assert set(os.listdir(file.parent)) == {"best.pt"}
 
 
 def test_file_that_is_not_a_checkpoint_is_reported(server, tmp_path):
@@ -230,7 +231,7 @@ def test_download_is_limited_in_time_and_size(server, tmp_path, monkeypatch, bod
     assert time.monotonic() - start < 2.5
     assert all(size <= earlier.stat().st_size + downloads.CHUNK_BYTES for size in written)
     assert earlier.read_bytes() == checkpoint.to_bytes(CONTENT)
-    assert set(os.listdir(earlier.parent)) == {"best.pt", ".lock"}
+    assert set(os.listdir(earlier.parent)) == {"best.pt"}
 
 
 @pytest.mark.parametrize("path", ["me/p/abcd1234", "me/p/run.seed00"])
@@ -263,8 +264,14 @@ def test_key_goes_to_its_own_server_only(server, tmp_path):
     assert [bool(key) for key in server.keys] == [True, False]
 
 
-def test_leftovers_of_a_killed_download_are_removed(server, tmp_path):
-    leftover = tmp_path / "downloads/me/p/run.seed00/.download-x"
-    leftover.mkdir(parents=True)
-    (leftover / "best.pt").write_bytes(b"half")
-    assert set(os.listdir(download(tmp_path))) == {"best.pt", ".lock"}
+@pytest.mark.parametrize("locked", [True, False])
+def test_leftovers_of_a_killed_download_are_removed(server, tmp_path, locked):
+    folder = tmp_path / "downloads/me/p/run.seed00"
+    for name in (".download-used", ".download-left"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "best.pt").write_bytes(b"half")
+    if locked:
+        Lock(folder / ".download-left").release()
+    used = Lock(folder / ".download-used")  # of another process
+    assert set(os.listdir(download(tmp_path))) == {"best.pt", ".download-used"}
+    used.release()
