@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 from milozero.experiment import checkpoint
 from milozero.experiment.settings import EvalConfig
 from milozero.helpers.errors import UserError
-from milozero.helpers.locks import Lock
+from milozero.helpers.locks import Lock, is_held
 from milozero.helpers.logging import logger
 from milozero.tracking.names import parse_run_path
 from milozero.tracking.wandb import client_settings, has_key
@@ -160,11 +160,12 @@ def _same_server(url: str, other: str) -> bool:
 def _download(remote: Any, file: Path, run_path: str, key: str | None) -> None:
     """Download a checkpoint to a temporary folder, verify it, and move it into place."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    lock = Lock(file.parent, local_timeout=DOWNLOAD_TIMEOUT_S, remote_timeout=DOWNLOAD_TIMEOUT_S)
-    try:
-        for leftover in file.parent.glob(".download-*"):  # of a process that was killed
-            shutil.rmtree(leftover)
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".download-") as folder:
+    for leftover in file.parent.glob(".download-*"):
+        if not is_held(leftover):  # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".download-") as folder:
+        lock = Lock(Path(folder))
+        try:
             download = Path(folder) / file.name
             size = max(0, min(remote.size, MAX_BYTES))
             with limit_time(DOWNLOAD_TIMEOUT_S + size / MIN_BYTES_PER_S):
@@ -179,25 +180,31 @@ def _download(remote: Any, file: Path, run_path: str, key: str | None) -> None:
             except UserError as error:
                 raise UserError(str(error).replace(str(download), f"{run_path}: {remote.name}")) from None
             download.replace(file)
-    finally:
-        lock.release()
+        finally:
+            lock.release()
 
 
 def _fetch(url: str, path: Path, size: int, key: str | None) -> bytes:
     """Write what a URL returns to a file, at most one chunk more than `size` bytes; return its MD5 digest.
 
     The client itself would write any number of bytes.
+
+    Raises:
+        UserError: if the server does not send the file.
     """
     import requests
 
     digest, written = hashlib.md5(), 0
     auth = ("api", key) if key else None  # requests drops it when redirected to another host
-    with requests.get(url, auth=auth, stream=True, timeout=HTTP_TIMEOUT_S) as response, path.open("wb") as file:
-        response.raise_for_status()
-        for chunk in response.iter_content(CHUNK_BYTES):
-            file.write(chunk)
-            digest.update(chunk)
-            written += len(chunk)
-            if written > size:
-                break
+    try:
+        with requests.get(url, auth=auth, stream=True, timeout=HTTP_TIMEOUT_S) as response, path.open("wb") as file:
+            response.raise_for_status()
+            for chunk in response.iter_content(CHUNK_BYTES):
+                file.write(chunk)
+                digest.update(chunk)
+                written += len(chunk)
+                if written > size:
+                    break
+    except requests.RequestException as error:  # an OSError, but not of the disk
+        raise UserError(f"the download failed: {' '.join(str(error).split())[:300]}") from None
     return digest.digest()

@@ -68,7 +68,8 @@ def load_agent(
         rendered: check that the environment can be rendered.
 
     Raises:
-        UserError: if the checkpoint or its environment cannot be used, or cannot be rendered on this machine.
+        UserError: if the checkpoint or its environment cannot be used, e.g. because the environment's module has not
+            been imported, or if it cannot be rendered on this machine.
     """
     from milozero.agents.base import AgentContext
 

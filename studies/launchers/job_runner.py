@@ -55,7 +55,10 @@ def print_line(line: str) -> None:
 
 def is_private(folder: Path) -> bool:
     """Return whether a path is a folder that belongs to this user and that no other user can write to."""
-    status = folder.lstat()
+    try:
+        status = folder.lstat()
+    except FileNotFoundError:  # removed meanwhile
+        return False
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 

@@ -11,6 +11,7 @@ from milozero.evaluation import downloads
 from milozero.experiment import checkpoint
 from milozero.experiment.settings import EvalConfig
 from milozero.helpers.errors import UserError
+from milozero.helpers.locks import Lock
 from milozero.helpers.logging import log_to_terminal
 from tests.support.wandb_server import Run, WandbServer
 
@@ -52,7 +53,7 @@ def test_checkpoint_is_found_by_name_and_by_id(server, tmp_path, path, iter_num)
     folder = download(tmp_path, path, iter_num)
     assert folder.parent == tmp_path / "downloads/me/p"
     assert checkpoint.load(checkpoint.find(str(folder), iter_num))["counters"] == CONTENT["counters"]
-    assert set(os.listdir(folder)) == {checkpoint.file_name(iter_num), ".lock"}
+    assert set(os.listdir(folder)) == {checkpoint.file_name(iter_num)}
 
 
 def test_checkpoint_is_downloaded_again_only_on_request(server, tmp_path):
@@ -155,7 +156,7 @@ def test_damaged_download_is_reported_and_keeps_the_earlier_one(server, tmp_path
     with pytest.raises(UserError, match=r"damaged|download"):
         download(tmp_path, replace=True)
     assert file.read_bytes() == checkpoint.to_bytes(CONTENT)
-    assert set(os.listdir(file.parent)) == {"best.pt", ".lock"}
+    assert set(os.listdir(file.parent)) == {"best.pt"}
 
 
 def test_file_that_is_not_a_checkpoint_is_reported(server, tmp_path):
@@ -239,7 +240,7 @@ def test_download_is_limited_in_time_and_size(server, tmp_path, monkeypatch, bod
     assert time.monotonic() - start < 2.5
     assert all(size <= earlier.stat().st_size + downloads.CHUNK_BYTES for size in written)
     assert earlier.read_bytes() == checkpoint.to_bytes(CONTENT)
-    assert set(os.listdir(earlier.parent)) == {"best.pt", ".lock"}
+    assert set(os.listdir(earlier.parent)) == {"best.pt"}
 
 
 @pytest.mark.parametrize("path", ["me/p/abcd1234", "me/p/run.seed00"])
@@ -253,8 +254,15 @@ def test_endless_list_is_limited_in_time(server, tmp_path, monkeypatch, path):
 
 def test_failing_storage_is_a_one_line_error(server, tmp_path):
     server.storage = f"{server.url}/nowhere"
-    with pytest.raises(UserError, match=r"404|500") as error:
+    with pytest.raises(UserError, match=r"^the download failed: 404 Client Error") as error:
         download(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "file:///etc", "ftp://127.0.0.1", "no url", ""])
+def test_file_of_no_web_server_is_a_one_line_error(tmp_path, url):
+    with pytest.raises(UserError, match=r"^the download failed: ") as error:
+        downloads._fetch(url, tmp_path / "file", 9, "key")
     assert "\n" not in str(error.value)
 
 
@@ -265,8 +273,14 @@ def test_key_goes_to_its_own_server_only(server, tmp_path):
     assert [bool(key) for key in server.keys] == [True, False]
 
 
-def test_leftovers_of_a_killed_download_are_removed(server, tmp_path):
-    leftover = tmp_path / "downloads/me/p/run.seed00/.download-x"
-    leftover.mkdir(parents=True)
-    (leftover / "best.pt").write_bytes(b"half")
-    assert set(os.listdir(download(tmp_path))) == {"best.pt", ".lock"}
+@pytest.mark.parametrize("locked", [True, False])
+def test_leftovers_of_a_killed_download_are_removed(server, tmp_path, locked):
+    folder = tmp_path / "downloads/me/p/run.seed00"
+    for name in (".download-used", ".download-left"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "best.pt").write_bytes(b"half")
+    if locked:
+        Lock(folder / ".download-left").release()
+    used = Lock(folder / ".download-used")  # of another process
+    assert set(os.listdir(download(tmp_path))) == {"best.pt", ".download-used"}
+    used.release()

@@ -84,7 +84,10 @@ def test_clear_removes_the_files_of_ended_jobs(studies):
         "--args_method=yaml",
         "--wandb_entity=me",
     )
+    studies.env |= {"WANDB_API_KEY": "VERYSECRET", "WANDB_MODE": "disabled"}
     studies.run(studies.task("num_iters: 2\n"), *flags)
+    assert [path.read_text() for path in studies.files("s").glob("*.key")] == ["VERYSECRET"]
+    wait_for(lambda: not list(studies.files("s").glob("*.key")))
     studies.wait_for_end("s")
     wait_for(lambda: not list(studies.files("s").glob("*.sh")))
     assert not list(studies.files("s").glob("*.yaml"))

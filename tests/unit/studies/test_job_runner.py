@@ -219,6 +219,12 @@ def test_name_that_others_took_neither_blocks_the_locks_nor_holds_them(tmp_path,
     assert job_runner.find_lock_folder(tmp_path) == folder
 
 
+def test_folder_that_another_user_removes_meanwhile_does_not_block_the_locks(tmp_path, monkeypatch):
+    glob = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda path, pattern: [*glob(path, pattern), path / "milozero-removed"])
+    assert job_runner.find_lock_folder(tmp_path).name == f"milozero-{os.getuid()}"
+
+
 def test_private_lock_folder_has_the_plain_name(tmp_path):
     folder = tmp_path / f"milozero-{os.getuid()}"
     assert job_runner.find_lock_folder(tmp_path) == job_runner.find_lock_folder(tmp_path) == folder
