@@ -133,11 +133,18 @@ def make_env(
 
 
 def _check_survival(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> None:
-    """Check, once and in a child process, that making and resetting an environment does not end the process."""
+    """Check, once and in a child process, that making, resetting and rendering an environment do not end it."""
+
+    def try_out() -> None:
+        env = find_suite(env_id).make_env(env_id, render_mode, kwargs)
+        env.reset(seed=0)
+        if render_mode is not None:
+            env.render()
+
     key = f"{env_id} {render_mode} {kwargs}"
     if key in _survivors:
         return
-    if crash := find_crash(lambda: find_suite(env_id).make_env(env_id, render_mode, kwargs).reset(seed=0)):
+    if crash := find_crash(try_out):
         windows = "human" in (render_mode, kwargs.get("render_mode"))
         display = f"; a window needs a display, and DISPLAY is '{os.environ.get('DISPLAY', '')}'" if windows else ""
         cause = f"--env_kwargs={from_kwargs(kwargs)}" if kwargs else "--render"

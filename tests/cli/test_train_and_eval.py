@@ -399,3 +399,18 @@ def test_full_disk_behind_stdout_is_one_line(flags, capsys):
     with contextlib.redirect_stdout(FullOutput()):
         assert main.main([f"--task={flags[0]}", *flags[1:]]) == 2
     assert capsys.readouterr().err == "error: cannot write to stdout: No space left on device\n"
+
+
+def test_film_that_would_end_the_process_is_an_error(milozero, tmp_path):
+    assert milozero(*ABORTING, "--uuid=x", *FAST, "--num_iters=1").returncode == 0
+    flags = (
+        "--task=eval",
+        f"--model_path={tmp_path}/data/checkpoints/x",
+        "--num_trajs=1",
+        "--env_kwargs=where=render",
+    )
+    result = milozero(*flags, "--record")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "Aborting-v0 ends the whole process (SIGABRT) with --env_kwargs=where=render" in result.stderr
+    assert milozero(*flags).returncode == 0
+    assert [path.name for path in (tmp_path / "data/evaluations/x").iterdir()] == ["best"]

@@ -163,10 +163,12 @@ SLOW_TRAINING = (
 
 
 class Aborting(Bounded):
-    """Ends its process where a simulator's C code would: in its constructor or its first reset."""
+    """Ends its process where a simulator's C code would: in its constructor, its first reset or where it draws."""
 
-    def __init__(self, where="", how="abort"):
-        self.where, self.how = where, how
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+    def __init__(self, where="", how="abort", render_mode=None):
+        self.where, self.how, self.render_mode = where, how, render_mode
         self._end("init")
 
     def _end(self, place):
@@ -176,6 +178,10 @@ class Aborting(Bounded):
     def reset(self, *, seed=None, options=None):
         self._end("reset")
         return super().reset(seed=seed)
+
+    def render(self):
+        self._end("render")
+        return np.zeros((64, 64, 3), np.uint8)
 
 
 for cls in (
