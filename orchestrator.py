@@ -95,7 +95,8 @@ def iterate(run: Training) -> tuple[str, str]:
         counters.seconds = previous_seconds + time.monotonic() - start
         metrics |= throughput(counters, config, run.watchdog.remaining_seconds())
         run.tracker.log(metrics, counters.timesteps)
-        if counters.iteration % config.save_frequency == 0 or finished or stopped:
+        is_first = counters.iteration == 1  # saved, so that a run that is killed early can be resumed
+        if is_first or counters.iteration % config.save_frequency == 0 or finished or stopped:
             run.save()
     check_param_sync(run.agent, comm)
     if run.save_error:

