@@ -7,6 +7,7 @@ import fcntl
 import itertools
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -92,17 +93,19 @@ class Tmux:
         """Open a window for each job; yield (name, job id) once it is in the queue."""
         try:
             session = self._find_session() or self._create_session()
-            for job in jobs:
-                self._open_window(session, job)
-                yield job.name, socket.gethostname()
-            for window in session.windows.filter(window_name=PLACEHOLDER_WINDOW):
-                window.kill()
+            try:
+                for job in jobs:
+                    self._open_window(session, job)
+                    yield job.name, socket.gethostname()
+            finally:  # without windows, the session closes
+                for window in session.windows.filter(window_name=PLACEHOLDER_WINDOW):
+                    window.kill()
         except libtmux.exc.LibTmuxException as error:
             raise UserError(f"tmux: {' '.join(str(error).split())}") from None
 
     def _find_session(self) -> libtmux.Session | None:
         """Return this study's session; studies in other folders may have the same name."""
-        server = libtmux.Server()
+        server = find_server()
         for line in server.cmd("list-sessions", "-F", f"#{{session_id}} #{{{STUDY_OPTION}}}").stdout:
             session_id, _, path = line.partition(" ")
             if path == str(self._folder.path):
@@ -111,15 +114,22 @@ class Tmux:
 
     def _create_session(self) -> libtmux.Session:
         columns, rows = WINDOW_SIZE
-        server = libtmux.Server()
+        server = find_server()
         taken = set(server.cmd("list-sessions", "-F", "#{session_name}").stdout)
         numbered = (f"{self._session_name}-{number}" for number in itertools.count(2))
         name = next(name for name in itertools.chain([self._session_name], numbered) if name not in taken)
-        session = server.new_session(
-            escape(name), window_name=PLACEHOLDER_WINDOW, window_command="cat", x=columns, y=rows
-        )
-        session.cmd("set-option", STUDY_OPTION, escape_semicolon(str(self._folder.path)))
-        return session
+        options = ["-d", "-P", "-F", "#{session_id}", "-s", escape(name), "-n", PLACEHOLDER_WINDOW]
+        # Not Server.new_session, which ignores the server that this process runs in.
+        result = server.cmd("new-session", *options, "-x", columns, "-y", rows, "cat")
+        if result.returncode:
+            raise UserError(f"tmux: {' '.join(result.stderr)}")
+        (session_id,) = result.stdout
+        try:
+            server.cmd("set-option", STUDY_OPTION, escape_semicolon(str(self._folder.path)), target=session_id)
+            return libtmux.Session.from_session_id(server, session_id)
+        except BaseException:
+            server.cmd("kill-session", target=session_id)
+            raise
 
     def _open_window(self, session: libtmux.Session, job: Job) -> None:
         windows = [window for window in session.windows if window.window_name == job.name]
@@ -191,7 +201,23 @@ class Tmux:
         """Return the command that shows the active jobs."""
         session = self._find_session()
         name = session.session_name if session else self._session_name
-        return f"tmux attach -t {quote(f'={name}')}"
+        path = find_server().socket_path
+        return f"tmux {f'-S {quote(path)} ' if path else ''}attach -t {quote(f'={name}')}"
+
+
+def find_server() -> libtmux.Server:
+    """Return the tmux server that this process runs in, else the user's default one.
+
+    Without a UTF-8 locale, tmux would replace characters in what it prints, so this process gets one.
+    """
+    locale = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
+    if not re.search("utf-?8", locale, re.IGNORECASE):  # the test that tmux makes
+        os.environ["LC_ALL"] = "C.UTF-8"
+    path = os.environ.get("TMUX", "").rsplit(",", 2)[0]
+    default = os.path.realpath(f"{os.environ.get('TMUX_TMPDIR') or '/tmp'}/tmux-{os.getuid()}/default")
+    if os.path.exists(path) and os.path.realpath(path) != default:
+        return libtmux.Server(socket_path=path)
+    return libtmux.Server()
 
 
 def escape_semicolon(word: str) -> str:
@@ -208,7 +234,8 @@ def check_conda(conda: str, name: str) -> None:
     """Raise a UserError, which suggests similar names, unless a conda environment exists."""
     try:
         result = subprocess.run([conda, "env", "list", "--json"], capture_output=True, text=True, check=True)
-        paths = json.loads(result.stdout)["envs"]
+        text = result.stdout  # may have a banner around it
+        paths = json.loads(text[text.index("{") : text.rindex("}") + 1])["envs"]
     except (OSError, subprocess.CalledProcessError, ValueError, KeyError) as error:
         raise UserError(f"--conda_env={name}: `conda env list` failed ({error})") from None
     names = {path.rsplit("/", 1)[-1] for path in paths}

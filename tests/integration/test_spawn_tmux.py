@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -60,6 +61,34 @@ def test_stop_saves_and_leaves_no_process_and_resubmit_resumes(studies):
     wait_for(lambda: "resuming after iteration" in (studies.data / f"logs/{job}/log.txt").read_text())
     studies.run("--stop=s")
     assert studies.processes() == []
+
+
+def test_study_starts_without_a_utf8_locale_in_the_tmux_that_the_user_is_in(studies):
+    socket = studies.folder / "t/mine"
+    subprocess.run(["tmux", "-S", socket, "new-session", "-d", "-s", "mine", "cat"], env=studies.env, check=True)
+    try:
+        studies.env |= {"TMUX": f"{socket},1,0", "LC_ALL": "C"}
+        command = (studies.task(ENDLESS), "--prefix=größe", "--num_workers=1", "--env_bundle=Hopper")
+        shown = studies.run(*command)
+        assert f"tmux -S {socket} attach -t '=größe'" in shown
+        studies.wait("größe", is_running)
+        assert "1 already active" in studies.run(*command)  # the session is found again
+        assert tmux(studies, "-u", "list-sessions", "-F", "#{session_name}").split() == ["größe", "mine"]
+        studies.run("--stop=größe")
+        assert tmux(studies, "-u", "list-sessions", "-F", "#{session_name}").split() == ["mine"]
+        assert not list((studies.folder / "t").glob("tmux-*/default"))
+    finally:
+        subprocess.run(["tmux", "-S", socket, "kill-server"], env=studies.env)
+
+
+def test_session_of_a_study_whose_first_job_does_not_start_is_closed(studies, monkeypatch):
+    def fail(*_):
+        raise ValueError("no window")
+
+    monkeypatch.setattr("milozero.studies.launchers.tmux.Tmux._open_window", fail)
+    with pytest.raises(ValueError, match="no window"):
+        studies.run(studies.task(ENDLESS), "--prefix=s", "--num_workers=1", "--env_bundle=Hopper")
+    assert tmux(studies, "list-sessions") == ""
 
 
 def test_failed_job_shows_its_reason_and_can_be_restarted(studies):
