@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
+import sys
 import warnings
 from typing import Any
 
@@ -51,11 +53,15 @@ def resolve(env_id: str) -> str:
     module, colon, name = env_id.rpartition(":")
     if colon:
         registered_before = set(gymnasium.registry)
+        with contextlib.suppress(OSError):  # the working directory was removed
+            if (folder := os.getcwd()) not in sys.path:
+                sys.path.append(folder)  # last, so that it hides no other module
         try:
             importlib.import_module(module)
         except (Exception, SystemExit) as error:  # a user's module raises arbitrary exceptions
+            hint = "; add the folder of its file to PYTHONPATH" if isinstance(error, ModuleNotFoundError) else ""
             raise UserError(
-                f"cannot import '{module}' of --env_id={env_id}: {type(error).__name__}: {error}"
+                f"cannot import '{module}' of --env_id={env_id}: {type(error).__name__}: {error}{hint}"
             ) from None
     if name in gymnasium.registry:
         return env_id
@@ -68,7 +74,9 @@ def resolve(env_id: str) -> str:
     if colon and (new_ids := sorted(set(gymnasium.registry) - registered_before)):
         raise UserError(f"no environment '{env_id}'; '{module}' registers {', '.join(new_ids)}")
     base_names = {spec.name for spec in gymnasium.registry.values()}
-    hint = did_you_mean(name, base_names | set(registry.list_env_ids())) or "; --task=list_envs lists all ids"
+    hint = did_you_mean(name, base_names | set(registry.list_env_ids())) or (
+        "; --task=list_envs lists all ids; your own is module:Env-v0, with the folder of module.py in PYTHONPATH"
+    )
     raise UserError(f"no environment '{env_id}'{hint}")
 
 

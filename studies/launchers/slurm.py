@@ -73,7 +73,7 @@ def script(
     job: Job, arguments: Sequence[str], launch: LaunchConfig, cluster: Cluster, folder: StudyFolder, env: LaunchEnv
 ) -> str:
     """Return the text of a job's script."""
-    words = ["python", "main.py", *arguments]
+    words = ["python", job_script.main_path(launch, env), *arguments]
     command = shlex.join(words)
     find_container = []
     if launch.docker:
@@ -96,7 +96,7 @@ def script(
         "trap 'exit 143' TERM",
         *(f"module load {quote(module)}" for module in cluster.modules),
         *cluster.commands,
-        *job_script.setup_lines(launch, folder, env),
+        *job_script.setup_lines(job, launch, folder, env),
         *find_container,
         f"status={quote(folder.data_dir / 'logs' / job.name / 'status.json')}",
         f"grace_s={cluster.calibers[launch.caliber].signal_lead_s // 2}",

@@ -39,7 +39,7 @@ CONTAINER_ENV = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE")  # passed on t
 
 def script(job: Job, arguments: Sequence[str], launch: LaunchConfig, folder: StudyFolder, env: LaunchEnv) -> str:
     """Return the text of a job's script, which execs ``mpiexec`` or ``docker`` so that it receives the signals."""
-    command = ["mpiexec", "-n", str(job.num_workers), "python", "main.py", *arguments]
+    command = ["mpiexec", "-n", str(job.num_workers), "python", job_script.main_path(launch, env), *arguments]
     if launch.docker:
         variables = {"OMPI_MCA_plm_rsh_agent": "sh", **ALLOW_ROOT, **NO_BINDING}
         variables["XDG_CACHE_HOME"] = f"{folder.data_dir}/cache"  # keeps compiled code after the container is removed
@@ -54,7 +54,12 @@ def script(job: Job, arguments: Sequence[str], launch: LaunchConfig, folder: Stu
             *job_script.container_command(command, launch),
         ]
     no_binding = [f"export {name}={value}" for name, value in NO_BINDING.items()]
-    lines = ["#!/usr/bin/env bash", "set -eo pipefail", *no_binding, *job_script.setup_lines(launch, folder, env)]
+    lines = [
+        "#!/usr/bin/env bash",
+        "set -eo pipefail",
+        *no_binding,
+        *job_script.setup_lines(job, launch, folder, env),
+    ]
     return "\n".join([*lines, f"exec {shlex.join(command)}", ""])
 
 
