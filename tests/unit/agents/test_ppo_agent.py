@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+import os
 from pathlib import Path
 
 import numpy as np
@@ -357,4 +358,15 @@ def test_cache_folder_that_is_not_writable_is_not_used(tmp_path, monkeypatch):
 
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert cache_folder() is None
+
+
+def test_cache_folder_that_the_compiler_cannot_use_is_not_used(tmp_path, monkeypatch):
+    """Torch does not quote it, and a user without a home has none."""
+    from milozero.agents.learning.compilation import cache_folder
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "my home"))
+    assert cache_folder() is None
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     assert cache_folder() is None

@@ -14,6 +14,7 @@ rm -f "$job.exit"
 write_exit_code() { code=$?; echo "$code" >"$job.exit"; }
 trap write_exit_code EXIT
 trap 'exit 143' TERM
+export HOME
 cd '/home/me/my experiments'
 export PATH=/home/me/venv/bin:$PATH
 status='/scratch/my data/logs/it'"'"'s $HOME.Hopper-v5.seed01/status.json'

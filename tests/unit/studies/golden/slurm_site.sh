@@ -22,6 +22,7 @@ trap 'exit 143' TERM
 module load GCC/12.3.0
 module load OpenMPI/4.1.5
 ulimit -c 0
+export HOME
 cd '/home/me/my experiments'
 export WANDB_BASE_URL=https://wandb.example.org
 WANDB_API_KEY=$(<'/scratch/my data/spawn/it'"'"'s $HOME/.wandb_api_key')

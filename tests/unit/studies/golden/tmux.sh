@@ -2,6 +2,7 @@
 set -eo pipefail
 export PRTE_MCA_hwloc_default_binding_policy=none
 export OMPI_MCA_hwloc_base_binding_policy=none
+export HOME
 cd '/home/me/my experiments'
 export PYTHONPATH='/home/me/my modules'
 export PATH=/home/me/venv/bin:$PATH
