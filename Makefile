@@ -33,7 +33,7 @@ setup:
 	@./setup_env.sh
 
 train: setup
-	mpiexec -n $(WORKERS) python main.py --task=train --algo=ppo --env_id=$(ENV) --seed=$(SEED) \
+	python main.py --task=train --num_workers=$(WORKERS) --algo=ppo --env_id=$(ENV) --seed=$(SEED) \
 	  --num_timesteps=$(STEPS) --uuid=$(NAME) --data_dir=$(DATA)
 	python main.py --task=eval --model_path=$(DATA)/checkpoints/$(NAME) --iter_num=best --num_trajs=1 --record \
 	  --data_dir=$(DATA)

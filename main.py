@@ -21,9 +21,10 @@ if __name__ == "__main__":
 from milozero.experiment.command_line import parse
 from milozero.experiment.launch import Launch
 from milozero.experiment.watchdog import catch_early_signals, restore_signals
-from milozero.helpers.comm import Comm, finalize, launched_rank, launched_size, make_comm
+from milozero.helpers.comm import Comm, finalize, has_launcher, launched_rank, launched_size, make_comm
 from milozero.helpers.errors import RunError, UserError
 from milozero.helpers.logging import flush_stdio, log_to_terminal, logger
+from milozero.helpers.mpiexec import INTERRUPTED_EXIT_CODE, run_workers
 from milozero.tracking.tracker import TRACKER_THREAD_NAME
 
 if TYPE_CHECKING:
@@ -60,10 +61,13 @@ def run_task(settings: Settings, launch: Launch) -> None:
         report.write_report(settings.report, Path(settings.common.data_dir))
 
 
-def run(argv: list[str], start_time: float) -> int:
+def run(argv: list[str], start_time: float, *, is_program: bool = False) -> int:
     """Run one task and return its exit code: 0 on success, 1 if the run failed, 2 for a user error.
 
-    `start_time` is ``time.monotonic()`` when this launch started.
+    Args:
+        argv: the arguments.
+        start_time: ``time.monotonic()`` when this launch started.
+        is_program: whether this process only runs the task and exits, so that it may become the launcher of workers.
     """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # runs are parallelized over workers, not threads
@@ -72,18 +76,25 @@ def run(argv: list[str], start_time: float) -> int:
     with contextlib.ExitStack() as cleanup:
         try:
             settings = parse(argv)
+            num_workers = settings.common.num_workers or 1
+            if is_program and num_workers > 1 and not has_launcher():
+                return run_workers(num_workers, [sys.executable, os.path.abspath(__file__), *argv])
             comm = make_comm(settings.common.num_workers)
             run_task(settings, Launch(comm, cleanup, start_time))
         except (UserError, RunError) as error:
             return _fail(error, comm, cleanup)
         except SystemExit:
             raise
+        except KeyboardInterrupt:  # before a run catches signals, or in a task that has nothing to save
+            logger.error("interrupted")
+            if comm.size > 1:
+                comm.abort(INTERRUPTED_EXIT_CODE)
+            return INTERRUPTED_EXIT_CODE
         except BaseException as error:
             logger.error(f"worker {comm.rank} of {launched_size()} failed: {error}", exc_info=True)
-            code = 130 if isinstance(error, KeyboardInterrupt) else 1
             if comm.size > 1:
-                comm.abort(code)
-            return code
+                comm.abort(1)
+            return 1
     return 0
 
 
@@ -115,7 +126,7 @@ def cli() -> NoReturn:
     """Run as a program: ``python main.py``, or ``milozero`` if it is installed."""
     # Not main(), which would restore the signals: they stay ignored until the process exits.
     with log_to_terminal():
-        code = run(sys.argv[1:], START_TIME)
+        code = run(sys.argv[1:], START_TIME, is_program=True)
     flush_stdio()
     if any(thread.name == TRACKER_THREAD_NAME for thread in threading.enumerate()):
         finalize()

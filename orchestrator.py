@@ -140,7 +140,8 @@ def end_iteration(run: Training, metrics: dict[str, float], finished: str, stopp
     metrics = metrics | {"eval_return": eval_return, "best_eval_return": best if math.isfinite(best) else NAN}
     metrics |= throughput(counters, config, run.watchdog.remaining_seconds())
     run.tracker.log(metrics, counters.timesteps)
-    if counters.iteration % config.save_frequency == 0 or finished or stopped:
+    is_first = counters.iteration == 1  # saved, so that a run that is killed early can be resumed
+    if is_first or counters.iteration % config.save_frequency == 0 or finished or stopped:
         run.save()
     return stopped
 

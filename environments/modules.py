@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -45,6 +47,9 @@ def import_module(module: str, source: str, data_dir: str) -> None:
         UserError: if the module cannot be imported, or lies in the data folder, where others put files.
     """
     registered_before = set(gymnasium.registry)
+    with contextlib.suppress(OSError):  # the working directory was removed
+        if (working_dir := os.getcwd()) not in sys.path:
+            sys.path.append(working_dir)  # last, so that it hides no other module
     guard = _Guard(module, source, data_dir)
     sys.meta_path.insert(0, guard)
     try:
@@ -52,7 +57,8 @@ def import_module(module: str, source: str, data_dir: str) -> None:
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # a user's module raises arbitrary exceptions
-        raise UserError(f"cannot import '{module}' of {source}: {type(error).__name__}: {error}") from None
+        hint = "; add the folder of its file to PYTHONPATH" if isinstance(error, ModuleNotFoundError) else ""
+        raise UserError(f"cannot import '{module}' of {source}: {type(error).__name__}: {error}{hint}") from None
     finally:
         sys.meta_path.remove(guard)
     new_ids.setdefault(module, sorted(set(gymnasium.registry) - registered_before))

@@ -27,12 +27,10 @@ from milozero.helpers.config.params import build, expand_path
 from milozero.helpers.config.task_file import TaskFile, read_yaml
 from milozero.helpers.errors import UserError
 
-DESCRIPTION = (
-    "Train and evaluate reinforcement and imitation learning agents, on one worker or, with mpiexec, on many."
-)
+DESCRIPTION = "Train and evaluate reinforcement and imitation learning agents, on one worker or on many."
 EPILOG = """Examples:
   python main.py --task=train --env_id=Hopper --num_timesteps=1e6
-  mpiexec -n 2 python main.py --task=train --config=tasks/train_mujoco_ppo.yaml --seed=1
+  python main.py --task=train --num_workers=2 --config=tasks/train_mujoco_ppo.yaml --seed=1
   python main.py --task=eval --model_path=data/checkpoints/NAME --iter_num=best --num_trajs=1 --record
   python main.py --task=list_envs --only=dmc
   python main.py --task=demos --expert_path=data/demos/Hopper-v3

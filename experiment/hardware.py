@@ -10,9 +10,13 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from milozero.helpers.comm import launched_rank
 from milozero.helpers.errors import UserError
+from milozero.helpers.logging import logger
 
 if TYPE_CHECKING:
+    import torch
+
     from milozero.experiment.settings import Settings
     from milozero.helpers.comm import Comm
 
@@ -51,6 +55,29 @@ def can_compile(device: str) -> bool:
     return compiler is not None and headers and triton
 
 
+def try_to_compile(device: str) -> str:
+    """Compile a small function as updates are; return why that failed, empty if it worked.
+
+    A compiler may be installed and not work: torch does not quote all paths with spaces for it, disks are full, ...
+    """
+    import torch
+
+    from milozero.agents.learning.compilation import compile_method
+
+    try:
+        compile_method(_Probe().double, device)(torch.ones(8, device=device))
+    except Exception as error:  # of torch, of the compiler, of the system
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        causes = [line for line in lines if "error: " in line]  # of the compiler; torch's own say Error
+        return (causes or lines or [type(error).__name__])[0]
+    return ""
+
+
+class _Probe:
+    def double(self, values: torch.Tensor) -> torch.Tensor:
+        return 2 * values
+
+
 def should_compile(
     settings: Settings, workers: int, device: str, was_compiled: bool | None, expert_steps: int
 ) -> bool:
@@ -63,9 +90,23 @@ def should_compile(
         was_compiled: whether a resumed run was compiled, which it stays if possible; None for a new run.
         expert_steps: steps per epoch over all workers, for algorithms that learn from demonstrations only.
 
+    If the default cannot be compiled, a warning says why, and the run is not compiled.
+
     Raises:
-        UserError: if ``--compile`` is set and a requirement is missing.
+        UserError: if ``--compile`` is set and a requirement is missing or does not work.
     """
+    wanted = _wants_to_compile(settings, workers, device, was_compiled, expert_steps)
+    problem = try_to_compile(device) if wanted else ""
+    if problem and settings.train.compile:
+        raise UserError(f"--compile does not work here: {problem}; remove the flag to train without")
+    if problem and launched_rank() == 0:
+        logger.warning(f"the update is not compiled, which makes it slower: {problem}")
+    return wanted and not problem
+
+
+def _wants_to_compile(
+    settings: Settings, workers: int, device: str, was_compiled: bool | None, expert_steps: int
+) -> bool:
     train, agent = settings.train, settings.agent
     possible = can_compile(device)
     if train.compile and not possible:

@@ -18,6 +18,7 @@ from milozero import environments
 from milozero.experiment import checkpoint
 from milozero.experiment.resume import resume_settings
 from milozero.experiment.settings import Settings
+from milozero.experiment.status import read_status
 from milozero.helpers.errors import UserError
 from milozero.helpers.files import write_bytes
 from milozero.helpers.locks import Lock
@@ -180,8 +181,12 @@ class ExperimentInitializer:
         resume = self.settings.train.resume != "no"
         for folder in (self.checkpoints, self.logs):
             if os.path.exists(folder) and not resume:
+                state = read_status(self.logs).get("state", "unknown")
+                can_resume = set(checkpoint.list_checkpoints(self.checkpoints)) - {"best"}
+                remedy = "add --resume" if can_resume else "it has no checkpoints: add --resume=auto to start over"
                 raise UserError(
-                    f"experiment '{self.name}' already exists ({folder}); add --resume, or choose another --uuid"
+                    f"experiment '{self.name}' already exists ({folder}, state: {state}); {remedy}, "
+                    "or choose another --uuid"
                 )
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=resume)

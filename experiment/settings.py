@@ -27,7 +27,10 @@ class CommonConfig:
     config: str = param("", "YAML task file; flags override its settings", is_path=True, mutable_on_resume=True)
     seed: int | None = param(None, "random seed (default: 0; eval: the seed of the checkpoint)", low=0)
     num_workers: int | None = param(
-        None, "fail unless mpiexec -n started this many workers (default: any number)", low=1, mutable_on_resume=True
+        None,
+        "workers to start; under mpiexec or srun, fail unless they started this many (default: as many as they did)",
+        low=1,
+        mutable_on_resume=True,
     )
     data_dir: str = param(
         "data", "folder for checkpoints, logs and evaluations", is_path=True, mutable_on_resume=True

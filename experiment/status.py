@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from milozero.experiment.checkpoint import check_structure
 from milozero.helpers.config.values import is_plain
 from milozero.helpers.files import read_json, write_bytes
+from milozero.helpers.locks import is_held
 
 if TYPE_CHECKING:
     from milozero.experiment.settings import TrainConfig
@@ -25,12 +27,26 @@ logger = logging.getLogger(__name__)
 
 
 def read_status(folder: Path) -> dict[str, Any]:
-    """Return the plain values of the ``status.json`` in a run's log folder; empty if it cannot be read."""
+    """Return the plain values of the ``status.json`` in a run's log folder; empty if it cannot be read.
+
+    A run that was killed has left the state ``running``: it is corrected to ``killed``, also in the file.
+    """
+    path, checkpoints = folder / "status.json", folder.parent.parent / "checkpoints" / folder.name
     try:
-        content = dict(read_json(folder / "status.json"))
+        content = dict(read_json(path))
     except (OSError, ValueError, TypeError):
         return {}
+    # Locks of another machine may be invisible.
+    local = content.get("host") == socket.gethostname()
+    if content.get("state") == "running" and local and is_held(checkpoints) is False:
+        content["state"] = "killed"
+        with contextlib.suppress(OSError):  # the reader may not own the run
+            write_bytes(path, _to_json(content), skip_if=lambda: is_held(checkpoints) is not False)
     return {name: value for name, value in content.items() if is_plain(value)}
+
+
+def _to_json(status: dict[str, Any]) -> bytes:
+    return f"{json.dumps(status, indent=2)}\n".encode()
 
 
 @dataclass
@@ -113,8 +129,7 @@ class Status:
             "pid": os.getpid(),
             "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
         }
-        text = json.dumps(content, indent=2) + "\n"
         try:
-            write_bytes(self.folder / "status.json", text.encode(), skip_if)
+            write_bytes(self.folder / "status.json", _to_json(content), skip_if)
         except OSError as error:
             logger.warning("cannot write status.json: %s", error.strerror)

@@ -105,7 +105,7 @@ class Watchdog:
         self._disarmed = False
         self.env_processes: set[int] = set()  # of environments, to be ended if the job ends immediately
         self.interrupted = False  # whether a signal arrived after `disarm`
-        self._has_launcher = any(name in os.environ for name in comms.SIZE_VARIABLES)  # mpiexec or srun
+        self._has_launcher = comms.has_launcher()
         self._receiver, self._sender = socket.socketpair()  # signals write their number to the sender
         self._previous_wakeup_fd = -1
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)

@@ -1,6 +1,6 @@
 """Communication between workers, with the same interface for one worker and for many. Only this module uses MPI.
 
-Without ``mpiexec``, a run gets a `Comm` of size one and never imports mpi4py.
+With one worker, a run gets a `Comm` of size one and never imports mpi4py.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ def _read_env_int(names: tuple[str, ...], default: int) -> int:
         if os.environ.get(name, "").isdigit():
             return int(os.environ[name])
     return default
+
+
+def has_launcher() -> bool:
+    """Return whether ``mpiexec`` or ``srun`` started this process."""
+    return any(name in os.environ for name in SIZE_VARIABLES)
 
 
 def launched_size() -> int:
@@ -215,6 +220,7 @@ def make_comm(num_workers: int | None = None) -> Comm:
         )
     if num_workers is not None and comm.size != num_workers:
         raise UserError(
-            f"--num_workers={num_workers}, but {comm.size} started; run: mpiexec -n {num_workers} python main.py ..."
+            f"--num_workers={num_workers}, but {comm.size} started; without mpiexec and srun, "
+            "python main.py starts its own workers"
         )
     return comm

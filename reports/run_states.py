@@ -50,8 +50,7 @@ def find_launched_jobs(data: Path) -> dict[str, LaunchedStudy]:
 def infer_state(data: Path, name: str, config: Mapping[str, Any], launched: LaunchedStudy | None) -> tuple[str, str]:
     """Return the state of a run, as ``spawner.py --status`` shows it, and the reason for it.
 
-    The status file of a killed run still contains ``running``, so a run on this machine must also hold its folder's
-    lock. Locks of another machine may be invisible; a run there counts as running until its watchdog would end it.
+    Locks of another machine may be invisible; a run there counts as running until its watchdog would end it.
     """
     logs = data / "logs" / name
     status, locked = read_status(logs), is_held(data / "checkpoints" / name)
@@ -62,10 +61,10 @@ def infer_state(data: Path, name: str, config: Mapping[str, Any], launched: Laun
         return launched.jobs[name].state, launched.jobs[name].reason
     if state in FINAL_STATES:
         return str(state), str(status.get("reason") or "")
+    if state == "killed":
+        return "failed", "it was killed"
     if state != "running":
         return "unknown", "status.json is missing or unreadable"
-    if locked is False and local:
-        return "failed", "it was killed"
     last = last_heartbeat(logs, status)
     if time.time() - last <= _heartbeat_timeout_s(config):
         return "running", ""

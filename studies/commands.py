@@ -153,6 +153,7 @@ def update_metadata(metadata: StudyMetadata, launch: LaunchConfig, jobs: Sequenc
         previous_id = metadata.jobs.get(job.name, {}).get("job_id", "")
         metadata.jobs[job.name] = {
             "settings": job.to_dict(),
+            "cwd": job.cwd,
             "deployment": launch.deployment,
             "job_id": launcher.initial_job_id if launch.deploy_now else previous_id,
         }
@@ -218,4 +219,5 @@ def resubmit_study(folder: StudyFolder, key: str) -> None:
     elif not key:
         key = folder.read_key()
     launch = metadata.launch_config(deploy_now=True, wandb_api_key=key)
-    start_jobs(folder, launch, [Job.from_dict(name, job["settings"]) for name, job in metadata.jobs.items()])
+    jobs = [Job.from_dict(name, job["settings"], job["cwd"]) for name, job in metadata.jobs.items()]
+    start_jobs(folder, launch, jobs)

@@ -34,7 +34,7 @@ class StudyMetadata:
     """The jobs of a study and how they were launched, to follow, stop and resubmit them."""
 
     launch: dict[str, Any] = field(default_factory=dict)  # LaunchConfig without its secrets
-    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)  # name → settings, deployment, job_id
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)  # name → settings, cwd, deployment, job_id
 
     def launch_config(self, **overrides: Any) -> LaunchConfig:
         """Return the launch settings, without those that no longer exist.
@@ -117,6 +117,9 @@ class StudyFolder:
         try:
             metadata = StudyMetadata(**read_json(path))
             for job in metadata.jobs.values():
+                job.setdefault(
+                    "cwd", str(Path(__file__).resolve().parent.parent)
+                )  # of older studies
                 _ = dict(job["settings"])["uuid"], LAUNCHERS[job["deployment"]], job["job_id"]
         except (FileNotFoundError, NotADirectoryError):
             return StudyMetadata()

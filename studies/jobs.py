@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import os
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ class Job:
 
     name: str
     settings: Settings
+    cwd: str = field(default_factory=os.getcwd)  # where it runs: paths and modules of the user's are found from there
 
     @property
     def num_workers(self) -> int:
@@ -47,13 +49,13 @@ class Job:
         return values
 
     @classmethod
-    def from_dict(cls, name: str, values: Mapping[str, Any]) -> Job:
+    def from_dict(cls, name: str, values: Mapping[str, Any], cwd: str) -> Job:
         """Return the job with the settings that `to_dict` returned.
 
         Raises:
             UserError: if these are not the settings of a training run.
         """
-        return cls(name, settings_from_metadata(dict(values)))
+        return cls(name, settings_from_metadata(dict(values)), cwd)
 
 
 def build_jobs(study: StudyConfig, project: str = "") -> list[Job]:

@@ -24,7 +24,7 @@ _operator_ids = itertools.count()  # names depend on the order of creation only,
 
 
 def cache_folder() -> Path | None:
-    """Return the folder that caches compiled code between runs; None if this user cannot write to it, or others can.
+    """Return the folder that caches compiled code between runs; None if none can be used, or others can write to it.
 
     Every processor model has its own folder: compiled code uses all instructions of the processor, and the nodes of a
     cluster may share a home directory.
@@ -35,7 +35,9 @@ def cache_folder() -> Path | None:
         model = "\n".join(line for line in description.splitlines() if line.startswith(fields))
     except OSError:  # not Linux
         model = platform.processor()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    cache = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"))
+    if not cache.is_absolute() or any(map(str.isspace, str(cache))):  # no home; torch does not quote it for g++
+        return None
     folder = cache / "milozero" / "compiled" / f"{platform.machine()}_{zlib.crc32(model.encode()):08x}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -50,6 +50,6 @@ _NAMES = {
     "--wandb_project": "wandb_project_name",
     "not needed, each iteration is logged": "log_interval verbose",
     "not needed, terminals show the progress": "progress",
-    "not needed, each worker uses one thread (mpiexec -n starts more workers)": "num_threads",
+    "not needed, each worker uses one thread (--num_workers starts more workers)": "num_threads",
 }
 FOREIGN_FLAGS = {name: hint for hint, names in _NAMES.items() for name in names.split()}

@@ -1,22 +1,18 @@
 """The program in a job's tmux window: waits for free cores, runs the job's script, and writes its exit code.
 
-    python studies/launchers/job_runner.py FOLDER JOB NUM_WORKERS [--clear]
+    python -m milozero.studies.launchers.job_runner FOLDER JOB NUM_WORKERS [--clear]
 
 All windows of a user on this machine queue for its cores in the order in which they were opened. SIGTERM, SIGHUP
-(the window was closed), Ctrl-C and SIGUSR1 ask the job to save and stop. The job is killed on a second request, or if
-it has not stopped after `SAVE_TIMEOUT_S` seconds. The queue consists of file locks, which the kernel releases if a
-window is killed.
+(the window was closed), Ctrl-C and SIGUSR1 ask the job to save and stop, and a second request kills it. The
+queue consists of file locks, which the kernel releases if a window is killed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
-import functools
 import json
 import os
-import signal
 import socket
 import stat
 import subprocess
@@ -25,26 +21,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
+from milozero.helpers.supervisor import StoppedError, Supervisor
+
 STATE_DONE = "done"  # of a job that has ended, until this program exits
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1)
-SAVE_TIMEOUT_S = 300.0  # for an iteration to end and a checkpoint to be written
 MAX_LOCK_ATTEMPTS = 20
 POLL_INTERVAL_S = 0.2  # between checks for free cores
 STATE_BYTES = 512  # of a state file; host names have at most 64
 CLOSE_DELAY_S = 0.5
-# From <linux/prctl.h>: send the job a signal if this program is killed, and adopt the processes it leaves behind.
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-
-prctl = ctypes.CDLL(None).prctl
-
-
-class StoppedError(Exception):
-    """The job was asked to stop before it began."""
 
 
 def print_line(line: str) -> None:
@@ -123,11 +110,7 @@ class JobRunner:
     folder: Path  # of the study
     job: str
     num_workers: int  # the cores that the job needs; it gets at most those of this machine
-    signal_debounce: float = 2.0  # seconds within which signals count as one request
-    term_timeout: float = 5.0  # seconds between SIGTERM and SIGKILL
-    _process: subprocess.Popen[bytes] | None = None
-    _stop_time: float | None = None  # of the first request
-    _kill: bool = False
+    supervisor: Supervisor = field(default_factory=Supervisor)
 
     def __post_init__(self) -> None:
         path = self.folder / f"{self.job}.window"
@@ -138,9 +121,7 @@ class JobRunner:
         if not self._lock_job():
             print_line(f"{self.job} already has a window")
             return 2
-        for number in STOP_SIGNALS:
-            signal.signal(number, self._handle_signal)
-        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        self.supervisor.catch_signals()
         try:
             self._write_state("pending")
             with self._acquire_cores() as cores:
@@ -182,20 +163,6 @@ class JobRunner:
             (self.folder / f"{self.job}.exit").write_text(f"{code}\n")
             self._write_state(STATE_DONE)
 
-    def _handle_signal(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if self._process is None:
-            if self._stop_time is None:  # only once: a second error would interrupt the cleanup
-                self._stop_time = now
-                raise StoppedError
-            return
-        if self._stop_time is None:
-            self._stop_time = now
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGUSR1)
-        elif now - self._stop_time > self.signal_debounce:
-            self._kill = True
-
     @contextlib.contextmanager
     def _acquire_cores(self) -> Iterator[list[int]]:
         """Wait in the queue until enough cores are free, and hold their locks."""
@@ -218,26 +185,13 @@ class JobRunner:
         """Run the job's script on `cores` and return its exit code."""
         os.sched_setaffinity(0, cores)  # inherited by the job
         start = time.monotonic()
-        # In its own session: on the window's Ctrl-C, mpiexec would kill its workers.
-        process = subprocess.Popen(
-            ["bash", self.folder / f"{self.job}.sh"],
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            preexec_fn=functools.partial(prctl, PR_SET_PDEATHSIG, signal.SIGUSR1),
-        )
-        self._process = process
+        process = self.supervisor.start(["bash", self.folder / f"{self.job}.sh"], stderr=subprocess.PIPE)
         self._write_state("running")
         copier = threading.Thread(target=self._copy_stderr, args=(process.stderr,), daemon=True)
         copier.start()
-        while process.poll() is None and not self._kill:
-            self._kill = self._stop_time is not None and time.monotonic() > self._stop_time + SAVE_TIMEOUT_S
-            time.sleep(0.1)
-        self._end_processes(process)
-        copier.join(self.term_timeout)
-        code = process.returncode
-        code = 128 - code if code < 0 else code
-        stopped = ", stopped on request" if self._stop_time is not None else ""
+        code = self.supervisor.wait()
+        copier.join(self.supervisor.term_timeout)
+        stopped = ", stopped on request" if self.supervisor.stop_requested else ""
         print_line(f"\n{self.job}: exit code {code} after {time.monotonic() - start:.0f} s{stopped}")
         return code
 
@@ -249,39 +203,6 @@ class JobRunner:
                     with contextlib.suppress(OSError, ValueError):
                         out.write(line)
                         out.flush()
-
-    def _end_processes(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait for the job and all processes that it started; kill those that do not exit."""
-        if process.poll() is None:
-            process.terminate()  # docker forwards it to the container, but not SIGKILL
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(self.term_timeout)
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        deadline = time.monotonic() + self.term_timeout  # workers exit by themselves when their launcher is gone
-        while True:
-            try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if not pid:
-                if time.monotonic() > deadline:
-                    for child in find_children():
-                        with contextlib.suppress(ProcessLookupError):
-                            os.kill(child, signal.SIGKILL)
-                time.sleep(0.05)
-
-
-def find_children() -> list[int]:
-    """Return the ids of this process's children."""
-    pid = os.getpid()
-    children = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError):
-            if int(path.read_text().rpartition(")")[2].split()[1]) == pid:
-                children.append(int(path.parent.name))
-    return children
 
 
 def has_finished(folder: Path, job: str) -> bool:

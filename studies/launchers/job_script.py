@@ -42,8 +42,16 @@ class LaunchEnv:
             root=Path(__file__).resolve().parent.parent.parent,
             python=Path(sys.executable),
             conda=os.environ.get("CONDA_EXE") or shutil.which("conda") or "conda",
-            variables={name: os.environ[name] for name in FORWARDED_ENV if name in os.environ},
+            variables=_forwarded_variables(),
         )
+
+
+def _forwarded_variables() -> dict[str, str]:
+    """Return the variables that jobs inherit, with absolute paths: a study may be resubmitted from another folder."""
+    variables = {name: os.environ[name] for name in FORWARDED_ENV if name in os.environ}
+    if paths := variables.get("PYTHONPATH"):
+        variables["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, paths.split(os.pathsep)))
+    return variables
 
 
 def build_arguments(job: Job, args_method: str, settings_path: Path) -> list[str]:
@@ -62,9 +70,14 @@ def quote(word: object) -> str:
     return shlex.quote(str(word))
 
 
+def main_path(launch: LaunchConfig, env: LaunchEnv) -> str:
+    """Return the path of ``main.py`` for a job; only containers have this repository as their working directory."""
+    return "main.py" if launch.docker else str(env.root / "main.py")
+
+
 def setup_lines(job: Job, launch: LaunchConfig, folder: StudyFolder, env: LaunchEnv) -> list[str]:
     """Return the lines that set a job's working directory, variables and Python environment."""
-    lines = [f"cd {quote(env.root)}"]
+    lines = ["export HOME", f"cd {quote(env.root if launch.docker else job.cwd)}"]  # bash sets it; Open MPI needs it
     lines += [f"export {name}={quote(value)}" for name, value in env.variables.items()]
     if launch.wandb_base_url:
         lines.append(f"export WANDB_BASE_URL={quote(launch.wandb_base_url)}")

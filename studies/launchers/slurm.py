@@ -1,12 +1,15 @@
 """Jobs on a SLURM cluster: one script per job; jobs that request the same resources are submitted as an array.
 
 Shortly before its time limit a job saves a checkpoint, requeues itself, and later resumes.
+
+A site's Slurm programs may be wrapped in scripts, or print banners: only lines of the expected form are read.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -29,6 +32,11 @@ KILL_TIMEOUT_S = 120.0  # until canceled jobs have ended
 POLL_INTERVAL_S = 1.0
 PENDING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD")
 RUNNING = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT")
+# What sbatch prints, with --parsable and without; the cluster is named if there are several.
+JOB_ID_LINE = re.compile(r"^(?:(\d+)(?:;(\S+))?|.*Submitted batch job (\d+)(?: on cluster (\S+))?)\s*$", re.MULTILINE)
+# Marks our lines in the output of squeue.
+STATE_MARK = "milozero-job"
+STATE_LINE = re.compile(rf"{STATE_MARK}\|(\d+(?:_\d+)?)\|([A-Z_]+)")
 ACTIVE_STATES = dict.fromkeys(PENDING, "pending") | dict.fromkeys(RUNNING, "running")  # by squeue's name
 
 
@@ -65,7 +73,7 @@ def script(
     job: Job, arguments: Sequence[str], launch: LaunchConfig, cluster: Cluster, folder: StudyFolder, env: LaunchEnv
 ) -> str:
     """Return the text of a job's script."""
-    words = ["python", "main.py", *arguments]
+    words = ["python", job_script.main_path(launch, env), *arguments]
     command = shlex.join(words)
     find_container = []
     if launch.docker:
@@ -113,7 +121,7 @@ def array_script(jobs: Sequence[Job], launch: LaunchConfig, cluster: Cluster, fo
 
 
 class Slurm:
-    """A `Launcher` that submits jobs to SLURM; a job's id is its SLURM job id."""
+    """A `Launcher` that submits jobs to SLURM; a job's id is its number, then ``;CLUSTER`` if sbatch names one."""
 
     initial_job_id = ""
 
@@ -151,15 +159,17 @@ class Slurm:
             if len(group) == 1:
                 yield group[0].name, _submit(self._folder.job_file(group[0].name, ".sh").read_text())
                 continue
-            number = _submit(array_script(group, self._launch, self._cluster, self._folder))
-            yield from ((job.name, f"{number}_{index}") for index, job in enumerate(group))
+            number, *cluster = _submit(array_script(group, self._launch, self._cluster, self._folder)).split(";")
+            yield from ((job.name, ";".join([f"{number}_{index}", *cluster])) for index, job in enumerate(group))
 
     def active(self, job_ids: Mapping[str, str]) -> dict[str, str]:
         """Return name → ``pending`` or ``running`` of the jobs that are either."""
         if not job_ids:
             return {}
-        lines = _run_slurm("squeue", "--me", "--array", "--noheader", "--format=%i|%T").split()
-        states = dict(line.split("|", 1) for line in lines)
+        states: dict[str, str] = {}
+        for suffix, option, _ in group_by_cluster(job_ids.values()):
+            output = _run_slurm("squeue", *option, "--me", "--array", "--noheader", f"--format={STATE_MARK}|%i|%T")
+            states |= {f"{number}{suffix}": state for number, state in STATE_LINE.findall(output)}
         active = {name: ACTIVE_STATES.get(states.get(job_id, "")) for name, job_id in job_ids.items()}
         return {name: state for name, state in active.items() if state}
 
@@ -205,15 +215,31 @@ def group_by_resources(jobs: Sequence[Job]) -> Iterator[list[Job]]:
         yield from (group[first : first + MAX_ARRAY_SIZE] for first in range(0, len(group), MAX_ARRAY_SIZE))
 
 
+def group_by_cluster(job_ids: Iterable[str]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield, for each cluster, the end of its job ids, the option that selects it, and the numbers of its jobs."""
+    groups: dict[str, list[str]] = {}
+    for job_id in job_ids:
+        number, separator, cluster = job_id.partition(";")
+        groups.setdefault(separator + cluster, []).append(number)
+    for suffix, numbers in groups.items():
+        yield suffix, [f"--clusters={suffix[1:]}"] if suffix else [], numbers
+
+
 def _submit(text: str) -> str:
-    return _run_slurm("sbatch", "--parsable", text=text).strip().split(";")[0]
+    """Submit a job and return its id, with its cluster if sbatch names one."""
+    output = _run_slurm("sbatch", "--parsable", text=text)
+    found = JOB_ID_LINE.findall(output)
+    if not found:
+        raise UserError(f"sbatch printed no job id: {' '.join(output.split()) or 'nothing'}; see squeue --me")
+    number, cluster, spelled_number, spelled_cluster = found[-1]  # banners come first
+    return ";".join(filter(None, [number or spelled_number, cluster or spelled_cluster]))
 
 
 def _cancel(job_ids: Iterable[str], *options: str) -> None:
-    numbers = list(job_ids)
-    for first in range(0, len(numbers), MAX_SCANCEL_JOBS):
-        batch = numbers[first : first + MAX_SCANCEL_JOBS]
-        subprocess.run(["scancel", *options, *batch], capture_output=True, check=False)
+    for _, option, numbers in group_by_cluster(job_ids):
+        for first in range(0, len(numbers), MAX_SCANCEL_JOBS):
+            batch = numbers[first : first + MAX_SCANCEL_JOBS]
+            subprocess.run(["scancel", *option, *options, *batch], capture_output=True, check=False)
 
 
 def _run_slurm(*command: str, text: str | None = None) -> str:
@@ -222,9 +248,14 @@ def _run_slurm(*command: str, text: str | None = None) -> str:
     kept = ("SLURM_CONF", "SLURM_CLUSTERS")
     variables = {name: v for name, v in os.environ.items() if not name.startswith("SLURM_") or name in kept}
     try:
-        result = subprocess.run(command, input=text, capture_output=True, text=True, check=False, env=variables)
+        # Banners may have any encoding.
+        result = subprocess.run(
+            command, input=text, capture_output=True, encoding="utf-8", errors="replace", check=False, env=variables
+        )
     except OSError as error:
         raise UserError(f"{command[0]}: {error.strerror}") from None
     if result.returncode:
-        raise UserError(" ".join(result.stderr.split()) or f"{command[0]} failed with exit code {result.returncode}")
+        lines = result.stderr.splitlines()
+        own = [line for line in lines if line.startswith(f"{command[0]}: ")] or lines
+        raise UserError(" ".join(" ".join(own).split()) or f"{command[0]} failed with exit code {result.returncode}")
     return result.stdout

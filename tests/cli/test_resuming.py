@@ -53,6 +53,34 @@ def test_damaged_newest_checkpoint_is_skipped_with_a_warning(milozero, run, tmp_
     assert torch.equal(parameters(tmp_path), before)
 
 
+def test_first_iteration_is_saved_so_that_a_run_killed_early_resumes_exactly(milozero, tmp_path):
+    flags = ("--task=train", *QUICK, "--num_iters=3")
+    for name in ("whole", "parts"):
+        assert milozero(*flags, f"--uuid={name}").returncode == 0
+    for name in ("iter_3.pt", "last.pt"):
+        (tmp_path / "data/checkpoints/parts" / name).unlink()  # as after a kill in iteration 2 or 3
+    result = milozero(*flags, "--uuid=parts", "--resume")
+    assert "resuming after iteration 1, bit-exact" in result.stdout
+    whole, parts = (checkpoint.load(tmp_path / f"data/checkpoints/{name}/last.pt") for name in ("whole", "parts"))
+    assert_equal(parts["agent"], whole["agent"])
+    assert rows(tmp_path, "parts") == rows(tmp_path, "whole")
+
+
+@pytest.mark.parametrize(("saved", "remedy"), [(True, "--resume"), (False, "--resume=auto")])
+def test_killed_run_is_named_as_such_and_the_suggested_flag_continues_it(milozero, run, tmp_path, saved, remedy):
+    path = tmp_path / "data/logs/run/status.json"
+    path.write_text(path.read_text().replace('"finished"', '"running"'))  # its lock is free
+    for file in () if saved else list((tmp_path / "data/checkpoints/run").glob("*.pt")):
+        file.unlink()
+    result = milozero(*run)
+    assert result.returncode == 2
+    assert "state: killed" in result.stderr
+    assert f"add {remedy}{',' if saved else ' to start over,'}" in result.stderr
+    assert status(tmp_path)["state"] == "killed"
+    assert milozero(*run, remedy).returncode == 0
+    assert status(tmp_path)["state"] == "finished"
+
+
 def test_status_names_each_checkpoint_as_soon_as_it_is_written(milozero, monkeypatch, tmp_path):
     save, seen = Training.save, []
 

@@ -3,6 +3,8 @@
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -60,6 +62,54 @@ def test_stop_saves_and_leaves_no_process_and_resubmit_resumes(studies):
     wait_for(lambda: "resuming after iteration" in (studies.data / f"logs/{job}/log.txt").read_text())
     studies.run("--stop=s")
     assert studies.processes() == []
+
+
+def test_study_starts_without_a_utf8_locale_in_the_tmux_that_the_user_is_in(studies):
+    socket = studies.folder / "t/mine"
+    subprocess.run(["tmux", "-S", socket, "new-session", "-d", "-s", "mine", "cat"], env=studies.env, check=True)
+    try:
+        studies.env |= {"TMUX": f"{socket},1,0", "LC_ALL": "C"}
+        command = (studies.task(ENDLESS), "--prefix=größe", "--num_workers=1", "--env_bundle=Hopper")
+        shown = studies.run(*command)
+        assert f"tmux -S {socket} attach -t '=größe'" in shown
+        studies.wait("größe", is_running)
+        assert "1 already active" in studies.run(*command)  # the session is found again
+        assert tmux(studies, "-u", "list-sessions", "-F", "#{session_name}").split() == ["größe", "mine"]
+        studies.run("--stop=größe")
+        assert tmux(studies, "-u", "list-sessions", "-F", "#{session_name}").split() == ["mine"]
+        assert not list((studies.folder / "t").glob("tmux-*/default"))
+    finally:
+        subprocess.run(["tmux", "-S", socket, "kill-server"], env=studies.env)
+
+
+def test_session_of_a_study_whose_first_job_does_not_start_is_closed(studies, monkeypatch):
+    def fail(*_):
+        raise ValueError("no window")
+
+    monkeypatch.setattr("milozero.studies.launchers.tmux.Tmux._open_window", fail)
+    with pytest.raises(ValueError, match="no window"):
+        studies.run(studies.task(ENDLESS), "--prefix=s", "--num_workers=1", "--env_bundle=Hopper")
+    assert tmux(studies, "list-sessions") == ""
+
+
+@pytest.mark.parametrize("path", [None, "."])
+def test_jobs_find_an_environment_in_the_folder_that_the_study_is_started_from(studies, path, monkeypatch):
+    """Also if another folder resubmits them. The environment reads a file beside it, by a relative path."""
+    (studies.folder / "my_envs.py").write_text(
+        "import gymnasium\n"
+        "gymnasium.register('Mine-v0', lambda **_: gymnasium.make(open('name.txt').read()), max_episode_steps=9)\n"
+    )
+    (studies.folder / "name.txt").write_text("CartPole-v1")
+    studies.env |= {"PYTHONPATH": path} if path else {}
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    studies.run(studies.task("num_iters: 2\n"), "--prefix=s", "--num_workers=1", "--env_bundle=my_envs:Mine-v0")
+    assert set(studies.wait_for_end("s").values()) == {"finished"}, studies.outputs("s")
+    if path is None:
+        for file in studies.data.glob("logs/*/status.json"):
+            file.write_text(file.read_text().replace("finished", "stopped"))
+        monkeypatch.setattr(studies, "folder", ROOT)
+        assert "1 started" in studies.run("--resubmit=s")
+        assert set(studies.wait_for_end("s").values()) == {"finished"}, studies.outputs("s")
 
 
 def test_failed_job_shows_its_reason_and_can_be_restarted(studies):

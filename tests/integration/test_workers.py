@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -9,12 +10,13 @@ import time
 import numpy as np
 import pytest
 import torch
+import torture
 
 from milozero.experiment import checkpoint
 from milozero.helpers.comm import Comm
 from tests.support import ROOT, programs
 from tests.support.first_gradient import CASES, first_gradients
-from tests.support.one_run import PENDULUM
+from tests.support.one_run import FOR_EVER, PENDULUM, SLOW, iterations, status, wait_for
 
 
 def test_gradient_of_two_workers_equals_that_of_one_with_both_environments(tmp_path):
@@ -78,6 +80,34 @@ def test_infinite_observation_on_one_worker_ends_all_and_keeps_the_checkpoint(mi
     assert result.stderr.count("error:") == 1
     counters = checkpoint.load(tmp_path / "data/checkpoints/inf/last.pt")["counters"]
     assert counters["iteration"] >= 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_program_starts_its_own_workers_and_a_signal_saves_them(started, tmp_path, number):
+    process = started(*SLOW, FOR_EVER, "--num_workers=2")
+    wait_for(lambda: len(iterations(tmp_path)) >= 2)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0, stderr
+    assert "2 workers" in stdout
+    assert "stopping after this iteration" in stderr
+    assert status(tmp_path)["state"] == "stopped"
+    state = checkpoint.load(tmp_path / "data/checkpoints/run/last.pt")
+    assert len(state["workers"]) == 2
+    assert state["counters"]["iteration"] == iterations(tmp_path)[-1]
+    assert not torture.find_workers(tmp_path / "data")
+
+
+def test_signal_while_workers_start_ends_them(started, tmp_path):
+    process = started(*SLOW, FOR_EVER, "--num_workers=2")
+    wait_for(lambda: len(torture.find_workers(tmp_path / "data")) == 3)  # the program and its workers
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "stopped before training began" in stderr
+    assert "Traceback" not in stderr
+    assert not (tmp_path / "data").exists()
+    assert not torture.find_workers(tmp_path / "data")
 
 
 def test_wrong_number_of_workers_is_an_error(milozero, tmp_path):

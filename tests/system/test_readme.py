@@ -37,7 +37,9 @@ EVALUATION = "python main.py --task=eval"
 RUN_BY = {
     # README, training
     "make train": "test_readme.py::test_make_train",
-    "mpiexec -n 2 python main.py": "test_readme.py::test_first_training_command",
+    f"{TRAINING} --num_workers": "test_readme.py::test_first_training_command",
+    f"{TRAINING} --uuid": "test_resuming.py::test_resuming_a_finished_run_changes_nothing",
+    "mpiexec -n 2 python main.py": "test_workers.py::test_all_workers_train_as_one",
     "mpiexec -n 3 python main.py": CONTRACT,
     f"{TRAINING} --algo=bc": "test_demos.py::test_imitation_agent_is_evaluated_without_demonstrations",
     f"{TRAINING} --algo=airl": "test_imitation.py::test_new_policy_trains_on_the_reward_that_airl_learned",
@@ -186,7 +188,7 @@ def test_make_train(tmp_path):
 
 def test_first_training_command(tmp_path):
     command = readme.command(
-        "mpiexec -n 2 python main.py --task=train", "--num_timesteps=1e6", "--num_timesteps=8192"
+        "python main.py --task=train --num_workers=2", "--num_timesteps=1e6", "--num_timesteps=8192"
     )
     assert "num_timesteps=8192 reached" in run([*command, f"--data_dir={tmp_path}"])
 

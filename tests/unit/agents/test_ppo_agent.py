@@ -380,3 +380,14 @@ def test_compiled_code_is_not_loaded_from_a_folder_that_others_can_write_to(tmp_
     used = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
     assert used.parent == tmp_path
     assert used.stat().st_mode & 0o777 == 0o700
+
+
+def test_cache_folder_that_the_compiler_cannot_use_is_not_used(tmp_path, monkeypatch):
+    """Torch does not quote it, and a user without a home has none."""
+    from milozero.agents.learning.compilation import cache_folder
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "my home"))
+    assert cache_folder() is None
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert cache_folder() is None

@@ -1,6 +1,7 @@
 """Creating environments by id: suites, autoreset, spaces, errors and bundles."""
 
 import re
+import sys
 
 import gymnasium
 import numpy as np
@@ -181,7 +182,8 @@ def test_failed_make_is_a_one_line_error(make, message, monkeypatch):
     [
         (":CartPole-v1", "cannot import ''"),
         ("leaves:X-v0", "SystemExit: 3"),
-        ("no.such.module:X-v0", "No module named"),
+        ("no.such.module:X-v0", "of --env_id=no.such.module:X-v0: .*No module named .*; add .* to PYTHONPATH"),
+        ("Xyzzy-v0", "your own is module:Env-v0, with the folder of module.py in PYTHONPATH"),
     ],
 )
 def test_failed_module_import_is_a_one_line_error(env_id, message, monkeypatch, tmp_path):
@@ -189,6 +191,16 @@ def test_failed_module_import_is_a_one_line_error(env_id, message, monkeypatch, 
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=message):
         environments.import_module_of(env_id, f"--env_id={env_id}", "data")
+
+
+def test_module_in_the_working_directory_is_found_and_hides_no_other(monkeypatch, tmp_path):
+    (tmp_path / "here_alone.py").write_text("import gymnasium\ngymnasium.register('Here-v0', gymnasium.Env)\n")
+    (tmp_path / "gymnasium.py").write_text("raise ImportError('not me')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert environments.resolve("here_alone:Here-v0") == "here_alone:Here-v0"
+    assert environments.resolve("gymnasium:CartPole-v1") == "gymnasium:CartPole-v1"
+    assert sys.path[-1] == str(tmp_path)
 
 
 def test_unknown_id_of_a_module_lists_the_ids_it_registers(monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ import pytest
 
 from milozero.experiment import hardware
 from milozero.experiment.command_line import parse
+from milozero.helpers.errors import UserError
 
 ON_CPU = (1, "cpu", None)  # workers, device, was_compiled
 
@@ -15,6 +16,7 @@ def settings(*flags):
 @pytest.fixture(autouse=True)
 def _compiler(monkeypatch):
     monkeypatch.setattr("milozero.experiment.hardware.can_compile", lambda device: True)
+    monkeypatch.setattr("milozero.experiment.hardware.try_to_compile", lambda device: "")
 
 
 def test_a_long_run_is_compiled_and_a_short_one_is_not():
@@ -34,3 +36,23 @@ def test_resumed_run_is_compiled_if_it_was_before():
     long, short = settings("--num_timesteps=1000000"), settings("--num_timesteps=10000")
     assert not hardware.should_compile(long, 1, "cpu", False, 0)
     assert hardware.should_compile(short, 1, "cpu", True, 0)
+
+
+@pytest.mark.parametrize("was_compiled", [None, True])
+def test_compiler_that_fails_is_a_warning_unless_compiling_was_asked_for(monkeypatch, caplog, was_compiled):
+    monkeypatch.setattr("milozero.experiment.hardware.try_to_compile", lambda device: "g++: no space left")
+    long = ("--num_timesteps=1000000",)
+    assert not hardware.should_compile(settings(*long), 1, "cpu", was_compiled, 0)
+    assert "the update is not compiled, which makes it slower: g++: no space left" in caplog.text
+    with pytest.raises(UserError, match=r"^--compile does not work here: g\+\+: no space left; remove the flag"):
+        hardware.should_compile(settings(*long, "--compile"), 1, "cpu", was_compiled, 0)
+    assert not hardware.should_compile(settings(*long, "--no-compile"), 1, "cpu", was_compiled, 0)
+
+
+def test_reason_of_a_failed_compilation_is_one_line(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("CppCompileError: C++ compile error\n\nCommand:\ng++ /a b/x.cpp\n\nfatal error: x\n")
+
+    monkeypatch.undo()
+    monkeypatch.setattr("milozero.agents.learning.compilation.compile_method", fail)
+    assert hardware.try_to_compile("cpu") == "fatal error: x"

@@ -18,13 +18,14 @@ CORES = len(os.sched_getaffinity(0))
 
 
 SIGNAL_DEBOUNCE_S, TERM_TIMEOUT_S = 0.3, 1.0  # seconds
-# `python studies/launchers/job_runner.py FOLDER JOB NUM_WORKERS` with shorter timeouts
+# `python -m milozero.studies.launchers.job_runner FOLDER JOB NUM_WORKERS` with shorter timeouts
 WINDOW = f"""
 import pathlib, sys
+from milozero.helpers.supervisor import Supervisor
 from milozero.studies.launchers import job_runner
 
-timeouts = {{"signal_debounce": {SIGNAL_DEBOUNCE_S}, "term_timeout": {TERM_TIMEOUT_S}}}
-code = job_runner.JobRunner(pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), **timeouts).run()
+supervisor = Supervisor(signal_debounce={SIGNAL_DEBOUNCE_S}, term_timeout={TERM_TIMEOUT_S})
+code = job_runner.JobRunner(pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), supervisor).run()
 job_runner.close_terminal()
 sys.exit(code)
 """

@@ -34,7 +34,7 @@ SITE = Cluster(
 
 def job(*flags, name="it's $HOME.Hopper-v5.seed01"):
     common = ["--env_id=Hopper-v5", "--seed=1", f"--uuid={name}", "--num_workers=2", "--data_dir=/scratch/my data"]
-    return Job(name, parse([*common, "--resume=auto", *flags]))
+    return Job(name, parse([*common, "--resume=auto", *flags]), "/home/me/my experiments")
 
 
 def launch(**more):
@@ -68,6 +68,13 @@ def scripts():
         ),
         "slurm_array.sh": slurm.array_script(one_of_many, launch(caliber="long"), Cluster(), FOLDER),
     }
+
+
+def test_relative_paths_of_modules_become_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", ".:my modules:/shared:")
+    expected = f"{tmp_path}:{tmp_path}/my modules:/shared:{tmp_path}"
+    assert LaunchEnv.current().variables["PYTHONPATH"] == expected
 
 
 @pytest.mark.parametrize("name", scripts())

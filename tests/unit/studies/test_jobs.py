@@ -139,7 +139,7 @@ def test_minibatch_larger_than_a_rollout_is_an_error_if_it_is_drawn_from_one(tmp
 
 def test_job_is_restored_from_its_dict(task, tmp_path):
     for job in build_jobs(build_study(task, tmp_path)):
-        again = Job.from_dict(job.name, json.loads(json.dumps(job.to_dict())))
+        again = Job.from_dict(job.name, json.loads(json.dumps(job.to_dict())), "/here")
         assert (again.to_dict(), again.num_workers) == (job.to_dict(), 2)
 
 

@@ -22,7 +22,9 @@ from milozero.studies.launchers.tmux import Tmux, check_conda, escape, escape_se
 
 CONDA = """#!/bin/sh
 [ "$*" = "env list --json" ] || exit 3
+echo 'Welcome to the cluster'
 echo '{"envs": ["/opt/conda", "/opt/conda/envs/py torch"]}'
+echo 'Maintenance on Monday'
 """
 
 
@@ -67,6 +69,8 @@ def test_failing_conda_is_an_error(conda, text):
 class Server:
     """A tmux server with three sessions: a study of the same name in another folder, the user's, and the study's."""
 
+    socket_path = None
+
     def __init__(self, folder):
         self.lines = ["$1 /elsewhere/spawn/s", "$2 ", f"$3 {folder.path}"]
         self.opened, self.killed = [], []
@@ -106,9 +110,44 @@ def folder(tmp_path):
 def server(folder, monkeypatch):
     server = Server(folder)
     monkeypatch.setattr(libtmux, "Server", lambda: server)
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.delenv("TMUX", raising=False)
     monkeypatch.setattr(tmux, "START_TIMEOUT_S", 0.2)
     monkeypatch.setattr(tmux, "KILL_TIMEOUT_S", 5.0)
     return server
+
+
+@pytest.mark.parametrize(
+    ("variables", "changed"),
+    [
+        ({"LC_ALL": "C"}, True),
+        ({"LC_ALL": "POSIX", "LANG": "en_US.UTF-8"}, True),
+        ({"LC_ALL": "", "LC_CTYPE": "de_DE.ISO-8859-1"}, True),
+        ({}, True),
+        ({"LANG": "de_DE.utf8"}, False),
+        ({"LC_ALL": "C.UTF-8", "LANG": "C"}, False),
+    ],
+)
+def test_tmux_gets_a_utf8_locale(monkeypatch, variables, changed):
+    for name in ("LC_ALL", "LC_CTYPE", "LANG", "TMUX"):
+        monkeypatch.setenv(name, "")  # restored after the test
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    tmux.find_server()
+    assert os.environ.get("LC_ALL") == ("C.UTF-8" if changed else variables.get("LC_ALL"))
+
+
+def test_server_is_the_one_that_this_process_runs_in(monkeypatch, tmp_path):
+    default, other = tmp_path / f"tmux-{os.getuid()}/default", tmp_path / "a, b"
+    default.parent.mkdir()
+    default.touch()
+    other.touch()
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.setenv("TMUX_TMPDIR", str(tmp_path))
+    for value, path in (("", None), (f"{default},1,0", None), (f"{other},1,0", str(other)), ("/gone/x,1,0", None)):
+        monkeypatch.setenv("TMUX", value)
+        assert tmux.find_server().socket_path == path
 
 
 def test_session_is_found_by_the_path_of_its_study(server, folder):

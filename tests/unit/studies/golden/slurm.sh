@@ -15,7 +15,8 @@ rm -f "$job.exit"
 write_exit_code() { code=$?; echo "$code" >"$job.exit"; }
 trap write_exit_code EXIT
 trap 'exit 143' TERM
-cd /home/me/MiloZero
+export HOME
+cd '/home/me/my experiments'
 export PATH=/home/me/venv/bin:$PATH
 grace_s=300
 saved_iteration() { sed -n 's/.*"saved_iteration": \([0-9]*\).*/\1/p' "$status" 2>/dev/null || true; }
@@ -39,7 +40,7 @@ on_time_limit() {
 }
 time_limit=
 resumed_iteration=$(saved_iteration)
-srun --mpi=pmix python main.py --seed=1 --num_workers=2 '--data_dir=/scratch/my data' --env_id=Hopper-v5 '--uuid=it'"'"'s $HOME.Hopper-v5.seed01' --resume=auto &
+srun --mpi=pmix python /home/me/MiloZero/main.py --seed=1 --num_workers=2 '--data_dir=/scratch/my data' --env_id=Hopper-v5 '--uuid=it'"'"'s $HOME.Hopper-v5.seed01' --resume=auto &
 run=$!
 trap 'interrupted=yes; [ "$time_limit" ] || on_time_limit' USR1
 while interrupted=; do  # a signal interrupts wait

@@ -16,6 +16,7 @@ rm -f "$job.exit"
 write_exit_code() { code=$?; echo "$code" >"$job.exit"; }
 trap write_exit_code EXIT
 trap 'exit 143' TERM
+export HOME
 cd /home/me/MiloZero
 container=$(command -v apptainer || command -v singularity) || { echo 'error: neither apptainer nor singularity is installed on this node' >&2; exit 1; }
 grace_s=300

@@ -23,7 +23,8 @@ trap 'exit 143' TERM
 module load GCC/12.3.0
 module load OpenMPI/4.1.5
 ulimit -c 0
-cd /home/me/MiloZero
+export HOME
+cd '/home/me/my experiments'
 export WANDB_BASE_URL=https://wandb.example.org
 WANDB_API_KEY=$(<'/scratch/my data/spawn/it'"'"'s $HOME/it'"'"'s $HOME.Hopper-v5.seed01.key')
 export WANDB_API_KEY
@@ -50,7 +51,7 @@ on_time_limit() {
 }
 time_limit=
 resumed_iteration=$(saved_iteration)
-srun --mpi=pmix_v3 python main.py --seed=1 --num_workers=2 '--data_dir=/scratch/my data' --cuda --env_kwargs=reset_noise_scale=0.1 --env_id=Hopper-v5 '--uuid=it'"'"'s $HOME.Hopper-v5.seed01' --resume=auto &
+srun --mpi=pmix_v3 python /home/me/MiloZero/main.py --seed=1 --num_workers=2 '--data_dir=/scratch/my data' --cuda --env_kwargs=reset_noise_scale=0.1 --env_id=Hopper-v5 '--uuid=it'"'"'s $HOME.Hopper-v5.seed01' --resume=auto &
 run=$!
 trap 'interrupted=yes; [ "$time_limit" ] || on_time_limit' USR1
 while interrupted=; do  # a signal interrupts wait

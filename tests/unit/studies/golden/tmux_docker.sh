@@ -2,6 +2,7 @@
 set -eo pipefail
 export PRTE_MCA_hwloc_default_binding_policy=none
 export OMPI_MCA_hwloc_base_binding_policy=none
+export HOME
 cd /home/me/MiloZero
 export WANDB_BASE_URL=https://wandb.example.org
 WANDB_API_KEY=$(<'/scratch/my data/spawn/it'"'"'s $HOME/it'"'"'s $HOME.Hopper-v5.seed01.key')
