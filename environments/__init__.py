@@ -2,6 +2,7 @@
 
 from milozero.environments.registry import (
     check_env_id,
+    choose_renderer,
     find_suite,
     get_versions,
     import_module,
@@ -13,6 +14,7 @@ from milozero.environments.registry import (
 
 __all__ = [
     "check_env_id",
+    "choose_renderer",
     "find_suite",
     "get_versions",
     "import_module",

@@ -1,49 +1,40 @@
-"""Try a call in a child process first: simulators and window systems may end the process that uses them."""
+"""Try an environment in another process first: simulators and window systems may end the one that uses them."""
 
 from __future__ import annotations
 
-import contextlib
-import faulthandler
-import os
-import resource
+import json
 import signal
-import time
-from collections.abc import Callable
-from typing import Any, NoReturn
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
 
-TIMEOUT_S = 60.0  # after which the child counts as alive
-POLL_INTERVAL_S = 0.01
+TIMEOUT_S = 60.0  # after which the process counts as alive
 CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP)
+# A new interpreter, because renderers and MPI do not survive a fork. Exceptions are no crash: they are raised later.
+PROGRAM = """
+import json, os, resource, sys
+sys.path, modules, *arguments = json.loads(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+try:
+    for module in modules:
+        __import__(module)
+    from milozero.environments.registry import try_out
+    try_out(*arguments)
+finally:
+    os._exit(0)
+"""
 
 
-def find_crash(call: Callable[[], Any]) -> str:
-    """Return how a call ends a child process, e.g. ``SIGABRT``; empty if it returns or raises an exception."""
-    pid = os.fork()
-    if pid == 0:
-        _call_and_exit(call)
-    deadline = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            code = os.waitstatus_to_exitcode(status)
-            if code >= 0:
-                return f"exit code {code}" if code else ""
-            return signal.Signals(-code).name if -code in CRASHES else ""
-        time.sleep(POLL_INTERVAL_S)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return ""
-
-
-def _call_and_exit(call: Callable[[], Any]) -> NoReturn:
-    """Call silently and exit, without a core dump and without running this process's exit handlers."""
+def find_crash(env_id: str, render_mode: str | None, kwargs: Mapping[str, Any]) -> str:
+    """Return how making, resetting or rendering an environment ends its process: ``SIGABRT``, ..., or empty."""
+    module = env_id.rpartition(":")[0]
+    modules = [module] if module in sys.modules else []  # only what the user has had imported
+    arguments = json.dumps([sys.path, modules, env_id, render_mode, dict(kwargs)])
     try:
-        faulthandler.disable()
-        null = os.open(os.devnull, os.O_RDWR)
-        for number in (1, 2):
-            os.dup2(null, number)
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        call()
-    finally:
-        os._exit(0)
+        done = subprocess.run([sys.executable, "-c", PROGRAM, arguments], capture_output=True, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return ""
+    if done.returncode >= 0:
+        return f"exit code {done.returncode}" if done.returncode else ""
+    return signal.Signals(-done.returncode).name if -done.returncode in CRASHES else ""

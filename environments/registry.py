@@ -38,6 +38,16 @@ def get_suite(name: str) -> Suite:
     return cast("Suite", importlib.import_module(SUITES[name]))
 
 
+def choose_renderer() -> None:
+    """Make MuJoCo and pygame render off-screen if there is no display. Call this before they are imported.
+
+    Variables that the user has set are kept.
+    """
+    if not os.environ.get("DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+
+
 def find_suite(env_id: str) -> Suite:
     """Return the suite that an id belongs to."""
     return next(get_suite(name) for name in SUITES if get_suite(name).claims(env_id))
@@ -132,19 +142,20 @@ def make_env(
     return env
 
 
+def try_out(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> None:
+    """Make, reset and render an environment."""
+    env = find_suite(env_id).make_env(env_id, render_mode, kwargs)
+    env.reset(seed=0)
+    if render_mode is not None:
+        env.render()
+
+
 def _check_survival(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> None:
-    """Check, once and in a child process, that making, resetting and rendering an environment do not end it."""
-
-    def try_out() -> None:
-        env = find_suite(env_id).make_env(env_id, render_mode, kwargs)
-        env.reset(seed=0)
-        if render_mode is not None:
-            env.render()
-
+    """Check, once and in another process, that making, resetting and rendering an environment do not end it."""
     key = f"{env_id} {render_mode} {kwargs}"
     if key in _survivors:
         return
-    if crash := find_crash(try_out):
+    if crash := find_crash(env_id, render_mode, kwargs):
         windows = "human" in (render_mode, kwargs.get("render_mode"))
         display = f"; a window needs a display, and DISPLAY is '{os.environ.get('DISPLAY', '')}'" if windows else ""
         cause = f"--env_kwargs={from_kwargs(kwargs)}" if kwargs else "--render"

@@ -22,7 +22,7 @@ from milozero.environments.vector import close_env, get_time_limit
 from milozero.evaluation.downloads import download_checkpoint
 from milozero.evaluation.episodes import Limits, choose_max_steps, describe_cut_off, run_episode, share_episodes
 from milozero.evaluation.loading import load_agent
-from milozero.evaluation.video import choose_renderer, make_render_error, write_video
+from milozero.evaluation.video import make_render_error, write_video
 from milozero.experiment import checkpoint
 from milozero.experiment.hardware import select_device, use_one_thread
 from milozero.experiment.status import NoStatus
@@ -59,7 +59,7 @@ def evaluate(settings: Settings, launch: Launch) -> None:
     config, data, comm = settings.evaluation, Path(settings.common.data_dir), launch.comm
     rendered = config.render or config.record
     if rendered:
-        choose_renderer()
+        environments.choose_renderer()
     is_default = "iter_num" not in settings.explicit
     model_path = config.model_path or comm.on_root(lambda: str(download_checkpoint(config, data, is_default)))
     path = checkpoint.find(model_path, config.iter_num, is_default=is_default)

@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from milozero.helpers.errors import RunError, UserError
-
-
-def choose_renderer() -> None:
-    """Make MuJoCo and pygame render off-screen if there is no display. Call this before they are imported.
-
-    Variables that the user has set are kept.
-    """
-    if not os.environ.get("DISPLAY"):
-        os.environ.setdefault("MUJOCO_GL", "egl")
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
 
 def check_renderer() -> None:

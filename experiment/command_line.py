@@ -25,6 +25,7 @@ from milozero.experiment.validation import validate
 from milozero.helpers.config.flags import build_parser, read_flags
 from milozero.helpers.config.params import build, expand_path
 from milozero.helpers.config.task_file import TaskFile, read_yaml
+from milozero.helpers.config.values import coerce
 from milozero.helpers.errors import UserError
 
 DESCRIPTION = "Train and evaluate reinforcement and imitation learning agents, on one worker or on many."
@@ -95,6 +96,9 @@ def _read_task_file(path: str, *, lists: bool) -> TaskFile:
 
 def _import_modules(given: Mapping[str, Any]) -> None:
     """Import the modules that the user named. Ids that are read from checkpoints and config.yaml import nothing."""
+    with contextlib.suppress(ValueError):  # reported with the other settings
+        if any(coerce(given.get(name, False), bool) for name in ("render", "record")):
+            environments.choose_renderer()  # modules may import MuJoCo
     data_dir = str(given.get("data_dir") or CommonConfig().data_dir)
     modules, env_id = (str(given.get(name) or "") for name in ("env_module", "env_id"))
     for module in filter(None, modules.replace(",", " ").split()):

@@ -117,9 +117,7 @@ class StudyFolder:
         try:
             metadata = StudyMetadata(**read_json(path))
             for job in metadata.jobs.values():
-                job.setdefault(
-                    "cwd", str(Path(__file__).resolve().parent.parent)
-                )  # of older studies
+                job.setdefault("cwd", str(Path(__file__).resolve().parent.parent))  # of older studies
                 _ = dict(job["settings"])["uuid"], LAUNCHERS[job["deployment"]], job["job_id"]
         except (FileNotFoundError, NotADirectoryError):
             return StudyMetadata()

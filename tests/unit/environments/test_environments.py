@@ -183,7 +183,6 @@ def test_failed_make_is_a_one_line_error(make, message, monkeypatch):
         (":CartPole-v1", "cannot import ''"),
         ("leaves:X-v0", "SystemExit: 3"),
         ("no.such.module:X-v0", "of --env_id=no.such.module:X-v0: .*No module named .*; add .* to PYTHONPATH"),
-        ("Xyzzy-v0", "your own is module:Env-v0, with the folder of module.py in PYTHONPATH"),
     ],
 )
 def test_failed_module_import_is_a_one_line_error(env_id, message, monkeypatch, tmp_path):
@@ -193,13 +192,19 @@ def test_failed_module_import_is_a_one_line_error(env_id, message, monkeypatch, 
         environments.import_module_of(env_id, f"--env_id={env_id}", "data")
 
 
+def test_error_for_an_unknown_id_names_the_form_of_a_users_own():
+    with pytest.raises(UserError, match="your own is module:Env-v0, with the folder"):
+        environments.resolve("Xyzzy-v0")
+
+
 def test_module_in_the_working_directory_is_found_and_hides_no_other(monkeypatch, tmp_path):
     (tmp_path / "here_alone.py").write_text("import gymnasium\ngymnasium.register('Here-v0', gymnasium.Env)\n")
     (tmp_path / "gymnasium.py").write_text("raise ImportError('not me')\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    assert environments.resolve("here_alone:Here-v0") == "here_alone:Here-v0"
-    assert environments.resolve("gymnasium:CartPole-v1") == "gymnasium:CartPole-v1"
+    for env_id in ("here_alone:Here-v0", "gymnasium:CartPole-v1"):
+        environments.import_module_of(env_id, f"--env_id={env_id}", "data")
+        assert environments.resolve(env_id) == env_id
     assert sys.path[-1] == str(tmp_path)
 
 
