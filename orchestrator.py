@@ -140,9 +140,10 @@ def end_iteration(run: Training, metrics: dict[str, float], finished: str, stopp
     metrics = metrics | {"eval_return": eval_return, "best_eval_return": best if math.isfinite(best) else NAN}
     metrics |= throughput(counters, config, run.watchdog.remaining_seconds())
     run.tracker.log(metrics, counters.timesteps)
-    is_first = counters.iteration == 1  # saved, so that a run that is killed early can be resumed
-    if is_first or counters.iteration % config.save_frequency == 0 or finished or stopped:
+    if counters.iteration % config.save_frequency == 0 or finished or stopped:
         run.save()
+    elif counters.iteration == 1:  # so that a run that is killed early can be resumed
+        run.save(only_last=True)
     return stopped
 
 

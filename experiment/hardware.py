@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import shutil
+import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +18,6 @@ from milozero.helpers.errors import UserError
 from milozero.helpers.logging import logger
 
 if TYPE_CHECKING:
-    import torch
-
     from milozero.experiment.settings import Settings
     from milozero.helpers.comm import Comm
 
@@ -47,35 +48,36 @@ def select_device(settings: Settings, comm: Comm) -> str:
     return f"cuda:{comm.local_rank % torch.cuda.device_count()}"
 
 
+def find_compiler() -> list[str]:
+    """Return the command of the C++ compiler that torch uses."""
+    return shlex.split(os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++"))
+
+
 def can_compile(device: str) -> bool:
-    """Return whether torch.compile works: it needs a C++ compiler, Python's headers and, on a GPU, triton."""
-    compiler = shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))
+    """Return whether torch.compile has what it needs: a C++ compiler, Python's headers and, on a GPU, triton."""
     headers = (Path(sysconfig.get_path("include")) / "Python.h").exists()
     triton = device == "cpu" or importlib.util.find_spec("triton") is not None
-    return compiler is not None and headers and triton
+    return shutil.which(find_compiler()[0]) is not None and headers and triton
 
 
-def try_to_compile(device: str) -> str:
-    """Compile a small function as updates are; return why that failed, empty if it worked.
+def try_to_compile() -> str:
+    """Compile a program of one line; return why that failed, empty if it worked.
 
-    A compiler may be installed and not work: torch does not quote all paths with spaces for it, disks are full, ...
+    A compiler may be installed and not work: its own files are missing, disks are full, ...
     """
-    import torch
-
-    from milozero.agents.learning.compilation import compile_method
-
+    torch = importlib.util.find_spec("torch")
+    if torch is not None and any(map(str.isspace, str(torch.origin))):
+        return f"{torch.origin} has a space in its path, which torch does not quote for the compiler"
     try:
-        compile_method(_Probe().double, device)(torch.ones(8, device=device))
-    except Exception as error:  # of torch, of the compiler, of the system
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        causes = [line for line in lines if "error: " in line]  # of the compiler; torch's own say Error
-        return (causes or lines or [type(error).__name__])[0]
-    return ""
-
-
-class _Probe:
-    def double(self, values: torch.Tensor) -> torch.Tensor:
-        return 2 * values
+        with tempfile.TemporaryDirectory() as folder:
+            command = [*find_compiler(), "-x", "c++", "-", "-o", f"{folder}/program"]
+            done = subprocess.run(command, input="int main() {}", capture_output=True, text=True, errors="replace")
+    except OSError as error:
+        return str(error)
+    if not done.returncode:
+        return ""
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return next((line for line in lines if "error: " in line), (lines or [f"exit code {done.returncode}"])[0])
 
 
 def should_compile(
@@ -96,7 +98,7 @@ def should_compile(
         UserError: if ``--compile`` is set and a requirement is missing or does not work.
     """
     wanted = _wants_to_compile(settings, workers, device, was_compiled, expert_steps)
-    problem = try_to_compile(device) if wanted else ""
+    problem = try_to_compile() if wanted else ""
     if problem and settings.train.compile:
         raise UserError(f"--compile does not work here: {problem}; remove the flag to train without")
     if problem and launched_rank() == 0:

@@ -1,6 +1,7 @@
 """Resuming runs: from which checkpoint, with which settings, and how exactly."""
 
 import csv
+import shutil
 import signal
 
 import pytest
@@ -53,17 +54,27 @@ def test_damaged_newest_checkpoint_is_skipped_with_a_warning(milozero, run, tmp_
     assert torch.equal(parameters(tmp_path), before)
 
 
-def test_first_iteration_is_saved_so_that_a_run_killed_early_resumes_exactly(milozero, tmp_path):
+def test_first_iteration_is_saved_so_that_a_run_killed_early_resumes_exactly(milozero, tmp_path, monkeypatch):
+    save = Training.save
+
+    def save_and_copy(run, **options):
+        save(run, **options)
+        if run.counters.iteration == 1:
+            shutil.copy(run.experiment.checkpoints / "last.pt", tmp_path / "first.pt")
+
+    monkeypatch.setattr(Training, "save", save_and_copy)
     flags = ("--task=train", *QUICK, "--num_iters=3")
-    for name in ("whole", "parts"):
+    for name in ("uninterrupted", "killed"):
         assert milozero(*flags, f"--uuid={name}").returncode == 0
-    for name in ("iter_3.pt", "last.pt"):
-        (tmp_path / "data/checkpoints/parts" / name).unlink()  # as after a kill in iteration 2 or 3
-    result = milozero(*flags, "--uuid=parts", "--resume")
+    checkpoints = tmp_path / "data/checkpoints"
+    assert {path.name for path in (checkpoints / "killed").glob("iter_*")} == {"iter_3.pt"}
+    (checkpoints / "killed/iter_3.pt").unlink()  # as after a kill in iteration 2 or 3
+    shutil.copy(tmp_path / "first.pt", checkpoints / "killed/last.pt")
+    result = milozero(*flags, "--uuid=killed", "--resume")
     assert "resuming after iteration 1, bit-exact" in result.stdout
-    whole, parts = (checkpoint.load(tmp_path / f"data/checkpoints/{name}/last.pt") for name in ("whole", "parts"))
-    assert_equal(parts["agent"], whole["agent"])
-    assert rows(tmp_path, "parts") == rows(tmp_path, "whole")
+    uninterrupted, killed = (checkpoint.load(checkpoints / name / "last.pt") for name in ("uninterrupted", "killed"))
+    assert_equal(killed["agent"], uninterrupted["agent"])
+    assert rows(tmp_path, "killed") == rows(tmp_path, "uninterrupted")
 
 
 @pytest.mark.parametrize(("saved", "remedy"), [(True, "--resume"), (False, "--resume=auto")])

@@ -1,5 +1,7 @@
 """Whether a run's updates are compiled."""
 
+import importlib.machinery
+
 import pytest
 
 from milozero.experiment import hardware
@@ -16,7 +18,7 @@ def settings(*flags):
 @pytest.fixture(autouse=True)
 def _compiler(monkeypatch):
     monkeypatch.setattr("milozero.experiment.hardware.can_compile", lambda device: True)
-    monkeypatch.setattr("milozero.experiment.hardware.try_to_compile", lambda device: "")
+    monkeypatch.setattr("milozero.experiment.hardware.try_to_compile", lambda: "")
 
 
 def test_a_long_run_is_compiled_and_a_short_one_is_not():
@@ -40,7 +42,7 @@ def test_resumed_run_is_compiled_if_it_was_before():
 
 @pytest.mark.parametrize("was_compiled", [None, True])
 def test_compiler_that_fails_is_a_warning_unless_compiling_was_asked_for(monkeypatch, caplog, was_compiled):
-    monkeypatch.setattr("milozero.experiment.hardware.try_to_compile", lambda device: "g++: no space left")
+    monkeypatch.setattr("milozero.experiment.hardware.try_to_compile", lambda: "g++: no space left")
     long = ("--num_timesteps=1000000",)
     assert not hardware.should_compile(settings(*long), 1, "cpu", was_compiled, 0)
     assert "the update is not compiled, which makes it slower: g++: no space left" in caplog.text
@@ -49,10 +51,20 @@ def test_compiler_that_fails_is_a_warning_unless_compiling_was_asked_for(monkeyp
     assert not hardware.should_compile(settings(*long, "--no-compile"), 1, "cpu", was_compiled, 0)
 
 
-def test_reason_of_a_failed_compilation_is_one_line(monkeypatch):
-    def fail(*_):
-        raise RuntimeError("CppCompileError: C++ compile error\n\nCommand:\ng++ /a b/x.cpp\n\nfatal error: x\n")
-
+def test_compiler_is_tried_and_its_error_is_one_line(monkeypatch, tmp_path):
     monkeypatch.undo()
-    monkeypatch.setattr("milozero.agents.learning.compilation.compile_method", fail)
-    assert hardware.try_to_compile("cpu") == "fatal error: x"
+    assert hardware.try_to_compile() == ""
+    compiler = tmp_path / "g++"
+    compiler.write_text("#!/bin/sh\necho 'In file x:' >&2\necho 'cc1plus: fatal error: no space' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    assert hardware.try_to_compile() == "cc1plus: fatal error: no space"
+    monkeypatch.setenv("CXX", str(tmp_path / "missing"))
+    assert "No such file" in hardware.try_to_compile()
+
+
+def test_torch_in_a_path_with_a_space_is_not_compiled(monkeypatch):
+    monkeypatch.undo()
+    spec = importlib.machinery.ModuleSpec("torch", None, origin="/my venv/torch/__init__.py")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: spec)
+    assert "has a space in its path" in hardware.try_to_compile()
