@@ -67,6 +67,7 @@ class CountingEnv:
     """
 
     single_threaded = False
+    time_limit = None
 
     def __init__(self, lengths: list[int], action_size: int = 1) -> None:
         self.num_envs = len(lengths)

@@ -39,7 +39,7 @@ RUN_BY = {
     "make train": "test_readme.py::test_make_train",
     f"{TRAINING} --num_workers": "test_readme.py::test_first_training_command",
     f"{TRAINING} --uuid": "test_resuming.py::test_resuming_a_finished_run_changes_nothing",
-    "mpiexec -n 2 python main.py": "test_workers.py::test_all_workers_train_as_one",
+    "mpiexec -n 2 python main.py": "test_workers.py::test_workers_stay_in_sync_and_shuffle_differently",
     "mpiexec -n 3 python main.py": CONTRACT,
     f"{TRAINING} --algo=bc": "test_demos.py::test_imitation_agent_is_evaluated_without_demonstrations",
     f"{TRAINING} --algo=airl": "test_imitation.py::test_new_policy_trains_on_the_reward_that_airl_learned",

@@ -25,7 +25,7 @@ def test_failing_server_never_blocks(own_server, tmp_path, caplog, monkeypatch, 
     start = time.monotonic()
     for step in range(100):
         tracker.log({"x": float(step)}, step)
-    assert time.monotonic() - start < 0.2
+    assert time.monotonic() - start < 1.0  # a blocked call waits for seconds; a busy machine takes 0.2 s for all
     finish(tracker)
     assert time.monotonic() - start < 3 + 3 + 3 + 5
     folders = list((tmp_path / "wandb").glob("run-*" if late else "offline-run-*"))
