@@ -43,7 +43,7 @@ class Agent(ActionSampler, Protocol):
         """
 
     def early_stop(self) -> str:
-        """Return why training ends before its budget is exhausted, the same on every worker; empty to go on."""
+        """Return why training ends before its budget is exhausted, the same on every worker; empty to continue."""
 
     def parameter_hash(self) -> int:
         """Return a checksum of all parameters; equal on all workers while their parameters are equal."""

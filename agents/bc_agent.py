@@ -57,7 +57,7 @@ class BCAgent(BCBase):
             self._split_demos(context, first_action=int(getattr(action_space, "start", 0)))
 
     def early_stop(self) -> str:
-        """Return that the validation loss stopped improving; empty to go on."""
+        """Return that the validation loss stopped improving; empty to continue."""
         patience = self.config.bc_patience
         if not patience or self.since_best < patience:
             return ""

@@ -92,7 +92,7 @@ class PolicyAgent:
         return self.actor.mode(self.obs_normalizer(obs))
 
     def early_stop(self) -> str:
-        """Return why training ends before its budget is exhausted; empty to go on."""
+        """Return why training ends before its budget is exhausted; empty to continue."""
         return ""
 
     def parameter_hash(self) -> int:

@@ -1,4 +1,4 @@
-"""Checkpoints, config.yaml and folders that somebody else made run no code and are not mixed with one's own."""
+"""Checkpoints, config.yaml and folders that someone else made run no code and do not mix with the user's own."""
 
 import shutil
 import sys
