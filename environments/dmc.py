@@ -16,6 +16,7 @@ from milozero.helpers.errors import UserError, did_you_mean
 
 PACKAGES = ("dm_control", "mujoco", "gymnasium", "envpool")
 OPENGL = True
+CHECKS_KWARGS = True
 max_replay_steps = registered.max_replay_steps  # 1 to 2 minutes; 4 for dogs
 
 PREFIXES = ("dmc:", "dm_control/")

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 PACKAGES = ("mujoco", "gymnasium", "envpool")
 INSTALL = registered.INSTALL
 OPENGL = True
+CHECKS_KWARGS = False
 max_replay_steps = registered.max_replay_steps  # 10 to 20 seconds
 resolve = registered.resolve
 

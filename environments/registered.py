@@ -21,6 +21,7 @@ from milozero.helpers.errors import UserError, did_you_mean
 PACKAGES: tuple[str, ...] = ("gymnasium", "envpool")
 INSTALL = "pip install -r requirements.txt"
 OPENGL = False
+CHECKS_KWARGS = False
 
 # id → how EnvPool 1.2.5 differs from Gymnasium 1.4, measured by tests/integration/test_simulator_parity.py
 ENVPOOL_MISMATCHES = {"Pendulum-v1": "the angle is integrated with the speed before clipping to 8 rad/s"}

@@ -127,7 +127,7 @@ def make_env(
 
     suite = find_suite(env_id)
     try:
-        if kwargs or render_mode == "human":
+        if (kwargs and not suite.CHECKS_KWARGS) or render_mode == "human":
             _check_survival(env_id, render_mode, dict(kwargs or {}))
         env = suite.make_env(env_id, render_mode, dict(kwargs or {}))
     except ModuleNotFoundError as error:

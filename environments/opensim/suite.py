@@ -18,6 +18,7 @@ from milozero.helpers.errors import UserError, did_you_mean
 
 PACKAGES = ("opensim", "osim-rl")
 OPENGL = False
+CHECKS_KWARGS = True
 MAX_REPLAY_CONTROL_STEPS = 30_000  # 2 to 5 minutes
 
 # id → (entry point, control steps in an episode)

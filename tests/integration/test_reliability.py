@@ -4,13 +4,11 @@ import os
 import re
 import signal
 import time
-from pathlib import Path
 
 import pytest
 import torch
 import torture
 
-from milozero.experiment import checkpoint
 from tests.support.one_run import FOR_EVER, QUICK, SLOW, iterations, status, wait_for
 
 
@@ -27,47 +25,6 @@ def test_run_whose_worker_was_killed_ends_with_the_same_bits(started, milozero, 
     result = milozero(*train, "--resume", workers=2)
     assert re.search(r"resuming after iteration \d*[02468], bit-exact", result.stdout)
     assert torture.fingerprint(tmp_path / "data") == torture.fingerprint(tmp_path / "uninterrupted")
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
-def test_signal_ends_a_run_with_a_checkpoint_and_exit_code_0(started, tmp_path, number):
-    process = started(*SLOW, FOR_EVER)
-    wait_for(lambda: len(iterations(tmp_path)) >= 2)
-    process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=30)
-    assert process.returncode == 0, stderr
-    assert f"{number.name}: stopping after this iteration" in stderr
-    assert "to resume:" in stdout
-    final = status(tmp_path)
-    last = iterations(tmp_path)[-1]
-    assert (final["state"], final["resumable"], final["saved_iteration"]) == ("stopped", True, last)
-    assert number.name in final["reason"]
-    assert checkpoint.load(tmp_path / "data/checkpoints/run/last.pt")["counters"]["iteration"] == last
-
-
-def test_signal_during_start_up_takes_effect_later(started, tmp_path):
-    process = started(*SLOW, FOR_EVER)
-    wait_for(lambda: has_handler(process.pid, signal.SIGUSR1))
-    process.send_signal(signal.SIGUSR1)
-    _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 0, stderr
-    assert iterations(tmp_path) == [1]
-
-
-def has_handler(pid, number):
-    """Return whether a process has a handler for a signal."""
-    mask = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())[1]
-    return bool(int(mask, 16) >> (number - 1) & 1)
-
-
-def test_repeated_signal_does_not_disturb_the_shutdown(started, tmp_path):
-    process = started(*SLOW, FOR_EVER)
-    wait_for(lambda: len(iterations(tmp_path)) >= 2)
-    while process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        time.sleep(0.4)
-    assert process.returncode == 0
-    assert status(tmp_path)["state"] == "stopped"
 
 
 def test_second_signal_stops_immediately(started, tmp_path):
@@ -110,17 +67,6 @@ def test_mpiexec_passes_sigusr1_on_and_one_workers_sigterm_stops_all(started, tm
     assert process.returncode == 0, stderr
     assert status(tmp_path)["state"] == "stopped"
     assert status(tmp_path)["saved_iteration"] == iterations(tmp_path)[-1]
-
-
-def test_workers_notice_within_an_iteration_that_their_launcher_is_gone(started, tmp_path):
-    flags = [flag for flag in SLOW if "rollout_len" not in flag]
-    process = started(*flags, FOR_EVER, "--rollout_len=20000", workers=2)  # an iteration takes a minute
-    wait_for(lambda: (tmp_path / "data/logs/run/status.json").exists())
-    time.sleep(1)
-    process.kill()
-    process.communicate()  # closes the pipe that the workers write to
-    wait_for(lambda: not torture.find_workers(tmp_path / "data"), 10)
-    assert status(tmp_path)["reason"] == "the launcher is gone"
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -2,33 +2,12 @@
 
 import csv
 import functools
-import signal
 
 import pytest
 
 from milozero.experiment import initializer
 from milozero.helpers.locks import Lock
-from tests.support.one_run import FOR_EVER, QUICK, SLOW, iterations, status, wait_for
-
-
-def test_replay_can_be_interrupted_without_loss(started, in_process, tmp_path):
-    """A slow run is stopped, resumed, and stopped again while it replays."""
-    process = started(*SLOW, FOR_EVER)
-    wait_for(lambda: len(iterations(tmp_path)) >= 15)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
-    saved = status(tmp_path)["saved_iteration"]
-    process = started(*SLOW, FOR_EVER, "--resume")
-    wait_for(lambda: "replayed 2 of" in (tmp_path / "data/logs/run/log.txt").read_text())
-    process.send_signal(signal.SIGTERM)
-    stdout, _ = process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert f"replayed {saved} of {saved} iterations" not in stdout
-    assert (status(tmp_path)["state"], status(tmp_path)["saved_iteration"]) == ("stopped", saved)
-    result = in_process(*SLOW, f"--num_iters={saved + 1}", "--resume")
-    assert f"resuming after iteration {saved}, not bit-exact: num_iters {saved + 1} (was 100000)" in result.stdout
-    assert "not restored exactly" not in result.stderr
-    assert iterations(tmp_path) == list(range(1, saved + 2))
+from tests.support.one_run import FOR_EVER, QUICK, SLOW, iterations, wait_for
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 0), (0, 2)])

@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from tests.support.suites import SHORT
 
 
@@ -28,12 +26,3 @@ def test_missing_renderer_is_one_line_for_the_suite(milozero, in_process, tmp_pa
     assert result.returncode == 2
     assert result.stderr.count("error: cannot render") == 1
     assert len(result.stderr.strip().splitlines()) == 1
-
-
-@pytest.mark.renders
-def test_users_mujoco_environment_is_recorded_without_a_display(milozero, tmp_path):
-    assert milozero(*SHORT, "--env_id=tests.support.user_mujoco:Drawn-v0").returncode == 0
-    flags = (f"--model_path={tmp_path}/data/checkpoints/x", "--env_module=tests.support.user_mujoco")
-    result = milozero("--task=eval", *flags, "--num_trajs=1", "--record", env={"DISPLAY": ""})
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "data/evaluations/x/best/episode_000.mp4").exists()

@@ -110,25 +110,6 @@ def test_progress_of_an_episode_is_shown_only_on_a_terminal(in_process, tmp_path
     assert "/500" not in in_process(*flags).stdout
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_missing_renderer_is_one_line_and_evaluation_without_video_works(hopper, milozero, tmp_path, workers):
-    flags = ("--task=eval", f"--model_path={hopper[0]}/checkpoints/hop.seed05", "--num_trajs=1")
-    result = milozero(*flags, "--record", workers=workers, env={"MUJOCO_GL": "nothing", "DISPLAY": ""}, timeout=30)
-    assert result.returncode == 2
-    assert result.stderr.count("error: cannot render") == 1
-    assert not (tmp_path / "data").exists()
-    without = milozero(*flags, workers=workers, env={"DISPLAY": ""})
-    assert without.returncode == 0, without.stderr
-
-
-def test_invalid_renderer_is_one_line_even_without_video(milozero, tmp_path):
-    result = milozero("--task=train", "--env_id=Hopper", "--num_iters=1", env={"MUJOCO_GL": "nothing"}, timeout=30)
-    assert result.returncode == 2
-    assert result.stderr.startswith("error: cannot make Hopper-v5: MUJOCO_GL=nothing: invalid value")
-    assert len(result.stderr.splitlines()) == 1
-    assert not (tmp_path / "data").exists()
-
-
 @pytest.mark.alone
 def test_help_answers_in_under_a_second():
     seconds = []
@@ -147,14 +128,8 @@ def test_live_table_is_drawn_on_a_terminal_under_mpiexec(tmp_path):
     socket = f"milozero-{os.getpid()}"
     run = f"mpiexec -n 2 {sys.executable} {ROOT}/main.py --task=train --env_id=CartPole --data_dir={tmp_path} "
     flags = "--num_envs=4 --rollout_len=128 --num_iters=30 --no-compile --uuid=tty; sleep 60"
-    environment = [
-        "-e",
-        "OMPI_ALLOW_RUN_AS_ROOT=1",
-        "-e",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",
-        "-e",
-        f"PATH={os.environ['PATH']}",
-    ]
+    variables = programs.AS_ROOT | {"PATH": os.environ["PATH"]}
+    environment = [f"-e{name}={value}" for name, value in variables.items()]
     tmux = ["tmux", "-L", socket]
     subprocess.run([*tmux, "new-session", "-d", "-x", "120", "-y", "40", *environment, run + flags], check=True)
     try:

@@ -20,8 +20,7 @@ class Studies:
             name: value for name, value in os.environ.items() if name not in ("TMUX", "WANDB_API_KEY", "MUJOCO_GL")
         }
         paths = {"TMUX_TMPDIR": str(folder / "t"), "TMPDIR": str(folder / "t"), "COLUMNS": "200"}
-        as_root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-        self.env = inherited | paths | as_root
+        self.env = inherited | paths | programs.AS_ROOT
         (folder / "t").mkdir()
 
     def task(self, text):

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.support import ROOT
+from tests.support.programs import AS_ROOT
 
 SCRIPT = ROOT / "setup_env_baobab.sh"
 BASICS = [
@@ -76,8 +77,7 @@ def set_up(tree, venv, modules=None, module=True, timeout=200, cwd=None):
             (basics / name).symlink_to(shutil.which(name))
     kept = ("PIP_", "SSL_", "REQUESTS_", "HTTP_", "HTTPS_", "http_", "https_", "LANG", "HOME", "TMP")
     env = {name: value for name, value in os.environ.items() if name.startswith(kept)}
-    env |= {"PATH": str(basics), "VENV": str(venv), "MODULE_TREE": str(tree), "OMPI_ALLOW_RUN_AS_ROOT": "1"}
-    env |= {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    env |= {"PATH": str(basics), "VENV": str(venv), "MODULE_TREE": str(tree)} | AS_ROOT
     if modules:
         env["MODULES"] = modules
     if module:
@@ -112,7 +112,7 @@ def test_script_installs_an_environment_on_a_cluster(tree, tmp_path):
     assert mpi.name.startswith("MPI.cpython")  # built from source; wheels contain one module per MPI implementation
     assert not (venv / "bin" / "mpiexec").exists()
 
-    environment = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    environment = os.environ | AS_ROOT
     train = ["--task=train", "--env_id=InvertedPendulum", "--num_iters=1", "--rollout_len=256", "--uuid=there"]
     subprocess.run(
         [shutil.which("mpiexec"), "-n", "2", python, ROOT / "main.py", *train, f"--data_dir={tmp_path}"],

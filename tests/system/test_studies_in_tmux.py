@@ -1,6 +1,7 @@
 """Studies in a real tmux server: closed windows, containers, conda, several studies at once."""
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -178,3 +179,55 @@ def test_interrupted_spawner_keeps_track_of_started_jobs(studies, number):
     wait_for(lambda: is_running(studies.states("s")))
     studies.run("--stop=s")
     assert studies.processes() == []
+
+
+@pytest.mark.parametrize("path", [None, "."])
+def test_jobs_find_an_environment_in_the_folder_that_the_study_is_started_from(studies, path, monkeypatch):
+    """Also if another folder resubmits them. The environment reads a file beside it, by a relative path."""
+    (studies.folder / "my_envs.py").write_text(
+        "import gymnasium\n"
+        "gymnasium.register('Mine-v0', lambda **_: gymnasium.make(open('name.txt').read()), max_episode_steps=9)\n"
+    )
+    (studies.folder / "name.txt").write_text("CartPole-v1")
+    studies.env |= {"PYTHONPATH": path} if path else {}
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    studies.run(studies.task("num_iters: 2\n"), "--prefix=s", "--num_workers=1", "--env_bundle=my_envs:Mine-v0")
+    assert set(studies.wait_for_end("s").values()) == {"finished"}, studies.outputs("s")
+    if path is None:
+        for file in studies.data.glob("logs/*/status.json"):
+            file.write_text(file.read_text().replace("finished", "stopped"))
+        monkeypatch.setattr(studies, "folder", ROOT)
+        assert "1 started" in studies.run("--resubmit=s")
+        assert set(studies.wait_for_end("s").values()) == {"finished"}, studies.outputs("s")
+
+
+def test_failed_job_shows_its_reason_and_can_be_restarted(studies):
+    studies.run(studies.task("num_iters: 3\np_lr: 1e30\n"), "--prefix=s", "--num_workers=1", "--env_bundle=Hopper")
+    states = studies.wait_for_end("s")
+    assert set(states.values()) == {"failed"}
+    wait_for(lambda: set(windows(studies).values()) == {"1"})
+    output = studies.run("--status=s")
+    assert re.search("^s.Hopper-v5.seed00 failed: .*iteration 1", output, re.M)
+    assert "error" in studies.outputs("s")["s.Hopper-v5.seed00.out"]
+    assert "1 started" in studies.run("--resubmit=s")
+    assert set(windows(studies)) == set(states)  # replaced the old ones
+    studies.wait_for_end("s")
+
+
+def test_clear_removes_the_files_of_ended_jobs(studies):
+    flags = (
+        "--prefix=s",
+        "--num_workers=1",
+        "--env_bundle=Hopper",
+        "--clear",
+        "--args_method=yaml",
+        "--wandb_entity=me",
+    )
+    studies.env |= {"WANDB_API_KEY": "VERYSECRET", "WANDB_MODE": "disabled"}
+    studies.run(studies.task("num_iters: 2\n"), *flags)
+    assert [path.read_text() for path in studies.files("s").glob("*.key")] == ["VERYSECRET"]
+    wait_for(lambda: not list(studies.files("s").glob("*.key")))
+    studies.wait_for_end("s")
+    wait_for(lambda: not list(studies.files("s").glob("*.sh")))
+    assert not list(studies.files("s").glob("*.yaml"))
+    assert set(studies.states("s").values()) == {"finished"}

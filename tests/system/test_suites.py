@@ -25,3 +25,33 @@ def test_opensim_videos_need_no_opengl(milozero, tmp_path):
     result = milozero("--task=eval", path, "--num_trajs=1", "--record", env={"MUJOCO_GL": "nothing", "DISPLAY": ""})
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "data/evaluations/x/best/episode_000.mp4").exists()
+
+
+@pytest.mark.renders
+def test_users_mujoco_environment_is_recorded_without_a_display(milozero, tmp_path):
+    assert milozero(*SHORT, "--env_id=tests.support.user_mujoco:Drawn-v0").returncode == 0
+    flags = (f"--model_path={tmp_path}/data/checkpoints/x", "--env_module=tests.support.user_mujoco")
+    result = milozero("--task=eval", *flags, "--num_trajs=1", "--record", env={"DISPLAY": ""})
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "data/evaluations/x/best/episode_000.mp4").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_missing_renderer_is_one_line_and_evaluation_without_video_works(milozero, in_process, tmp_path, workers):
+    assert in_process(*SHORT, "--env_id=Hopper").returncode == 0
+    flags = ("--task=eval", f"--model_path={tmp_path}/data/checkpoints/x", "--num_trajs=1")
+    unrenderable = {"MUJOCO_GL": "nothing", "DISPLAY": ""}
+    result = milozero(*flags, "--record", workers=workers, env=unrenderable, timeout=30, data=tmp_path / "other")
+    assert result.returncode == 2
+    assert result.stderr.count("error: cannot render") == 1
+    assert not (tmp_path / "other").exists()
+    without = milozero(*flags, workers=workers, env={"DISPLAY": ""})
+    assert without.returncode == 0, without.stderr
+
+
+def test_invalid_renderer_is_one_line_even_without_video(milozero, tmp_path):
+    result = milozero("--task=train", "--env_id=Hopper", "--num_iters=1", env={"MUJOCO_GL": "nothing"}, timeout=30)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: cannot make Hopper-v5: MUJOCO_GL=nothing: invalid value")
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "data").exists()

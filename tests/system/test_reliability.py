@@ -1,0 +1,124 @@
+"""More signals and failures of running processes; tests/integration/test_reliability.py has the first ones."""
+
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torture
+
+from milozero.experiment import checkpoint
+from tests.support.one_run import FOR_EVER, PENDULUM, SLOW, iterations, status, wait_for
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
+def test_signal_ends_a_run_with_a_checkpoint_and_exit_code_0(started, tmp_path, number):
+    process = started(*SLOW, FOR_EVER)
+    wait_for(lambda: len(iterations(tmp_path)) >= 2)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0, stderr
+    assert f"{number.name}: stopping after this iteration" in stderr
+    assert "to resume:" in stdout
+    final = status(tmp_path)
+    last = iterations(tmp_path)[-1]
+    assert (final["state"], final["resumable"], final["saved_iteration"]) == ("stopped", True, last)
+    assert number.name in final["reason"]
+    assert checkpoint.load(tmp_path / "data/checkpoints/run/last.pt")["counters"]["iteration"] == last
+
+
+def test_signal_during_start_up_takes_effect_later(started, tmp_path):
+    process = started(*SLOW, FOR_EVER)
+    wait_for(lambda: has_handler(process.pid, signal.SIGUSR1))
+    process.send_signal(signal.SIGUSR1)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0, stderr
+    assert iterations(tmp_path) == [1]
+
+
+def has_handler(pid, number):
+    """Return whether a process has a handler for a signal."""
+    mask = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())[1]
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+def test_repeated_signal_does_not_disturb_the_shutdown(started, tmp_path):
+    process = started(*SLOW, FOR_EVER)
+    wait_for(lambda: len(iterations(tmp_path)) >= 2)
+    while process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.4)
+    assert process.returncode == 0
+    assert status(tmp_path)["state"] == "stopped"
+
+
+def test_workers_notice_within_an_iteration_that_their_launcher_is_gone(started, tmp_path):
+    flags = [flag for flag in SLOW if "rollout_len" not in flag]
+    process = started(*flags, FOR_EVER, "--rollout_len=20000", workers=2)  # an iteration takes a minute
+    wait_for(lambda: (tmp_path / "data/logs/run/status.json").exists())
+    time.sleep(1)
+    process.kill()
+    process.communicate()  # closes the pipe that the workers write to
+    wait_for(lambda: not torture.find_workers(tmp_path / "data"), 10)
+    assert status(tmp_path)["reason"] == "the launcher is gone"
+
+
+def test_non_finite_reward_is_reported_and_keeps_the_checkpoint(milozero, tmp_path):
+    flags = ("--env_id=tests.support.user_envs:NonFinite-v0", "--num_iters=50", "--save_frequency=1", "--uuid=nan")
+    result = milozero(*PENDULUM, *flags, "--rollout_len=64", "--batch_size=64")
+    assert result.returncode == 1
+    assert "NaN or infinite reward" in result.stderr
+    assert "worker 0: the environment returned" in (tmp_path / "data/logs/nan/log.txt").read_text()
+    evidence = torch.load(tmp_path / "data/logs/nan/non_finite.pt", weights_only=True)
+    assert torch.isnan(evidence["rewards"]).any()
+    assert (tmp_path / "data/checkpoints/nan/last.pt").exists()
+
+
+def test_infinite_observation_on_one_worker_ends_all_and_keeps_the_checkpoint(milozero, tmp_path):
+    flags = (
+        "--env_id=tests.support.user_envs:NonFiniteOnOne-v0",
+        "--num_iters=50",
+        "--save_frequency=1",
+        "--uuid=inf",
+    )
+    result = milozero(*PENDULUM, *flags, "--rollout_len=64", "--batch_size=64", workers=2, timeout=60)
+    assert result.returncode == 1
+    assert "tests.support.user_envs:NonFiniteOnOne-v0" in result.stderr
+    assert "worker 1: the environment returned a NaN or infinite observation (environment" in result.stderr
+    assert result.stderr.count("error:") == 1
+    counters = checkpoint.load(tmp_path / "data/checkpoints/inf/last.pt")["counters"]
+    assert counters["iteration"] >= 1
+
+
+def test_signal_while_workers_start_ends_them(started, tmp_path):
+    process = started(*SLOW, FOR_EVER, "--num_workers=2")
+    wait_for(lambda: len(torture.find_workers(tmp_path / "data")) == 3)  # the program and its workers
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "stopped before training began" in stderr
+    assert "Traceback" not in stderr
+    assert not (tmp_path / "data").exists()
+    assert not torture.find_workers(tmp_path / "data")
+
+
+def test_replay_can_be_interrupted_without_loss(started, in_process, tmp_path):
+    """A slow run is stopped, resumed, and stopped again while it replays."""
+    process = started(*SLOW, FOR_EVER)
+    wait_for(lambda: len(iterations(tmp_path)) >= 15)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    saved = status(tmp_path)["saved_iteration"]
+    process = started(*SLOW, FOR_EVER, "--resume")
+    wait_for(lambda: "replayed 2 of" in (tmp_path / "data/logs/run/log.txt").read_text())
+    process.send_signal(signal.SIGTERM)
+    stdout, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert f"replayed {saved} of {saved} iterations" not in stdout
+    assert (status(tmp_path)["state"], status(tmp_path)["saved_iteration"]) == ("stopped", saved)
+    result = in_process(*SLOW, f"--num_iters={saved + 1}", "--resume")
+    assert f"resuming after iteration {saved}, not bit-exact: num_iters {saved + 1} (was 100000)" in result.stdout
+    assert "not restored exactly" not in result.stderr
+    assert iterations(tmp_path) == list(range(1, saved + 2))
