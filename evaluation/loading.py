@@ -31,6 +31,7 @@ class LoadedAgent:
     """A trained agent, and the environment it was trained in."""
 
     agent: Agent
+    path: Path  # of its checkpoint
     settings: Settings  # of its training run
     env_id: str
     env_kwargs: Mapping[str, Any]
@@ -74,7 +75,8 @@ def load_agent(
     from milozero.agents.base import AgentContext
 
     path = Path(path)
-    content = checkpoint.load(checkpoint.find(str(path), iter_num) if path.is_dir() else path)
+    path = checkpoint.find(str(path), iter_num) if path.is_dir() else path
+    content = checkpoint.load(path)
     trained = settings_from_metadata(content["config"])
     env_id = environments.resolve(trained.train.env_id)
     if rendered and environments.find_suite(env_id).OPENGL:
@@ -92,52 +94,46 @@ def load_agent(
     with checkpoint.convert_errors():
         counters.load_state_dict(content["counters"])
     returns = (counters.best_eval_return, counters.last_eval_return)
-    return LoadedAgent(agent, trained, env_id, kwargs, space, size, counters.iteration, *returns)
+    return LoadedAgent(agent, path, trained, env_id, kwargs, space, size, counters.iteration, *returns)
 
 
-def load_expert(settings: Settings, env: Any, device: str) -> tuple[Agent | None, float | None]:
-    """Return the agent that ``--expert_model`` names and its evaluation return.
+@dataclass(frozen=True)
+class Teachers:
+    """Other runs that a run learns from."""
 
-    The agent is None if the algorithm queries no expert, the return if the expert was never evaluated.
+    expert: LoadedAgent | None = None  # that ``--expert_model`` names
+    reward: LoadedAgent | None = None  # whose learned reward ``--reward_path`` names
+    expert_return: float | None = None  # of the expert's evaluation; None if it was never evaluated
+
+    def check_spaces(self, env: Any) -> None:
+        """Raise a UserError unless the teachers' observations and actions are those of `env`."""
+        for flag, loaded in (("expert_model", self.expert), ("reward_path", self.reward)):
+            if loaded and (loaded.observation_size, loaded.action_space) != (env.observation_size, env.action_space):
+                raise UserError(
+                    f"--{flag}={loaded.path.parent}: trained on {loaded.env_id}, with {loaded.observation_size} "
+                    f"observations and actions {loaded.action_space}, but the environment has "
+                    f"{env.observation_size} observations and actions {env.action_space}"
+                )
+
+
+def load_teachers(settings: Settings, device: str) -> Teachers:
+    """Load the runs that ``--expert_model`` and ``--reward_path`` name. Makes and closes their environments.
 
     Raises:
-        UserError: if the checkpoint cannot be used, or does not match the spaces of `env`.
+        UserError: if a checkpoint cannot be used, or the one of ``--reward_path`` has no learned reward.
     """
-    folder = getattr(settings.agent, "expert_model", "")
-    if not folder:
-        return None, None
-    flags = ("expert_model", "expert_iter_num")
-    path = checkpoint.find(
-        folder, settings.agent.expert_iter_num, flags, is_default=flags[1] not in settings.explicit
-    )
-    loaded = _load_matching(flags, path, env, device)
-    eval_return = loaded.best_return if path.stem == "best" else loaded.last_return
-    return loaded.agent, eval_return if math.isfinite(eval_return) else None
-
-
-def load_reward(settings: Settings, env: Any, device: str) -> Agent | None:
-    """Return the agent whose learned reward ``--reward_path`` names; None to use the environment's reward.
-
-    Raises:
-        UserError: if the checkpoint cannot be used, has no learned reward, or does not match the spaces of `env`.
-    """
-    folder = getattr(settings.agent, "reward_path", "")
-    if not folder:
-        return None
-    flags = ("reward_path", "reward_iter_num")
-    loaded = _load_matching(flags, checkpoint.find(folder, settings.agent.reward_iter_num, flags), env, device)
-    if not hasattr(loaded.agent, "learned_reward"):
-        raise UserError(f"--reward_path={folder}: {loaded.settings.train.algo} learns no reward; airl does")
-    return loaded.agent
-
-
-def _load_matching(flags: tuple[str, str], path: Path, env: Any, device: str) -> LoadedAgent:
-    """Load the agent in a checkpoint that two flags name; its spaces must equal those of `env`."""
-    loaded = load_agent(path, device=device)
-    if (loaded.observation_size, loaded.action_space) != (env.observation_size, env.action_space):
-        raise UserError(
-            f"--{flags[0]}={path.parent}: trained on {loaded.env_id}, with {loaded.observation_size} observations "
-            f"and actions {loaded.action_space}, but the environment has {env.observation_size} observations "
-            f"and actions {env.action_space}"
+    expert, reward, expert_return = None, None, None
+    if folder := getattr(settings.agent, "expert_model", ""):
+        flags = ("expert_model", "expert_iter_num")
+        path = checkpoint.find(
+            folder, settings.agent.expert_iter_num, flags, is_default=flags[1] not in settings.explicit
         )
-    return loaded
+        expert = load_agent(path, device=device)
+        eval_return = expert.best_return if path.stem == "best" else expert.last_return
+        expert_return = eval_return if math.isfinite(eval_return) else None
+    if folder := getattr(settings.agent, "reward_path", ""):
+        path = checkpoint.find(folder, settings.agent.reward_iter_num, ("reward_path", "reward_iter_num"))
+        reward = load_agent(path, device=device)
+        if not hasattr(reward.agent, "learned_reward"):
+            raise UserError(f"--reward_path={folder}: {reward.settings.train.algo} learns no reward; airl does")
+    return Teachers(expert, reward, expert_return)

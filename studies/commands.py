@@ -204,6 +204,8 @@ def stop_study(folder: StudyFolder) -> None:
                 jobs = pluralize(len(active), "job")
                 logger.info(f"stopping {jobs}; waiting up to {STOP_TIMEOUT_S:.0f} s for checkpoints")
             launcher.stop(job_ids, STOP_TIMEOUT_S)
+        for name in folder.read_metadata().jobs:  # the runner of a job may have been killed
+            folder.job_file(name, ".key").unlink(missing_ok=True)
     if show_status(folder):
         logger.info(f"to resume: {follow_command('resubmit', folder)}")
 
@@ -211,13 +213,14 @@ def stop_study(folder: StudyFolder) -> None:
 def resubmit_study(folder: StudyFolder, key: str) -> None:
     """Restart the jobs that are neither finished nor active, with the launch settings of the study.
 
-    If `key`, for Weights & Biases, is empty, the study's own is used. Raises the errors of `start_jobs`.
+    If `key`, for Weights & Biases, is empty, that of a job which has not ended is used. Raises the errors of
+    `start_jobs`.
     """
     metadata = folder.read_metadata()
     if not any(job["settings"].get("wandb_project") for job in metadata.jobs.values()):
         key = ""
-    elif not key:
-        key = folder.read_key()
+    elif not (key := key or folder.read_key()):
+        logger.warning("no Weights & Biases key: set WANDB_API_KEY, or log in with `wandb login`, to upload the runs")
     launch = metadata.launch_config(deploy_now=True, wandb_api_key=key)
     jobs = [Job.from_dict(name, job["settings"], job["cwd"]) for name, job in metadata.jobs.items()]
     start_jobs(folder, launch, jobs)

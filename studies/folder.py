@@ -24,7 +24,7 @@ JobSuffix = Literal[
     ".yaml",  # the task file (``--args_method=yaml``)
     ".out",  # stdout and stderr on SLURM, stderr in tmux
     ".exit",  # the exit code
-    ".key",  # of Weights & Biases; only its owner can read it, and it goes when the run is finished
+    ".key",  # of Weights & Biases; only its owner can read it, and it is removed when the job ends
     ".window",  # locked by the job's tmux window while the job is pending or running
 ]
 
@@ -69,7 +69,7 @@ class StudyFolder:
             return None
 
     def read_key(self) -> str:
-        """Return the Weights & Biases key of the jobs that have not finished; empty if there is none."""
+        """Return the Weights & Biases key of the jobs that have not ended; empty if there is none."""
         return next((path.read_text() for path in sorted(self.path.glob("*.key"))), "")
 
     @contextmanager

@@ -207,8 +207,7 @@ class JobValidator:
         if has_teacher and (teacher_key := (env_id, kwargs, settings.agent)) not in self._checked:
             from milozero.evaluation import loading  # imports torch, which `spawner.py -h` does not need
 
-            loading.load_expert(settings, spaces, "cpu")
-            loading.load_reward(settings, spaces, "cpu")
+            loading.load_teachers(settings, "cpu").check_spaces(spaces)
             self._checked.add(teacher_key)
 
 

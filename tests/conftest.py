@@ -2,6 +2,7 @@
 
 import ctypes.util
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -32,6 +33,12 @@ pytest_plugins = ["pytester", "tests.support.skips"]
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_nohup():
+    """Let SIGHUP end the programs that tests start, although ``nohup make test`` ignores it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -53,10 +53,16 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
         tensorboard.check_installed()
     env_id, env_kwargs = environments.resolve(settings.train.env_id), to_kwargs(settings.common.env_kwargs)
     other_processes = list_children()
+    device = select_device(settings, comm)
+    teachers = loading.load_teachers(settings, device)  # first: perhaps no second environment can exist
     env, eval_env = open_envs(env_id, settings.train.num_envs, env_kwargs, envs)
     env_processes = list_children() - other_processes
     demos = load_demos(settings, env)
-    context, expert_return = make_context(experiment, comm, env, demos)
+    teachers.check_spaces(env)
+    expert_return = teachers.expert_return
+    if demos:
+        expert_return = float(sum(demo.return_ for demo in demos) / len(demos))
+    context = make_context(experiment, comm, env, demos, teachers, device)
     agent = loading.make_agent(settings, env, env.observation_size, context)
     info = {} if expert_return is None else {"expert_return": expert_return}
     experiment.create(env_id, describe_launch(settings, context), info)
@@ -133,34 +139,29 @@ def load_demos(settings: Settings, env: VectorEnv) -> list[Episode]:
 
 
 def make_context(
-    experiment: ExperimentInitializer, comm: Comm, env: VectorEnv, demos: list[Episode]
-) -> tuple[AgentContext, float | None]:
-    """Return the context of the agent, and the mean return of its expert, if there is one (collective).
-
-    Raises:
-        UserError: if the device, the compiler, the expert or the reward cannot be used.
-    """
+    experiment: ExperimentInitializer,
+    comm: Comm,
+    env: VectorEnv,
+    demos: list[Episode],
+    teachers: loading.Teachers,
+    device: str,
+) -> AgentContext:
+    """Return the context of the agent (collective); raises a UserError if updates cannot be compiled as asked."""
     settings, content = experiment.settings, experiment.checkpoint
-    device = select_device(settings, comm)
     was_compiled = content["config"].get("compiled") if content else None
     can_benefit = should_compile(settings, comm.size, device, was_compiled, sum(map(len, demos)))
-    compiled = all(comm.allgather(can_benefit))  # all workers must be able to
-    expert, expert_return = loading.load_expert(settings, env, device)
-    if demos:
-        expert_return = float(sum(demo.return_ for demo in demos) / len(demos))
-    context = AgentContext(
+    return AgentContext(
         comm,
         seed=experiment.seed,
         iteration=content["counters"]["iteration"] if content else 0,
         num_envs=env.num_envs,
         device=device,
-        compile=compiled,
+        compile=all(comm.allgather(can_benefit)),  # all workers must be able to
         demos=demos,
         imitation=settings.imitation,
-        expert=expert,
-        reward_model=loading.load_reward(settings, env, device),
+        expert=teachers.expert.agent if teachers.expert else None,
+        reward_model=teachers.reward.agent if teachers.reward else None,
     )
-    return context, expert_return
 
 
 def describe_launch(settings: Settings, context: AgentContext) -> dict[str, Any]:

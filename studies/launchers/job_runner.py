@@ -111,6 +111,7 @@ class JobRunner:
     job: str
     num_workers: int  # the cores that the job needs; it gets at most those of this machine
     supervisor: Supervisor = field(default_factory=Supervisor)
+    is_first: bool = True  # whether no other window runs the job
 
     def __post_init__(self) -> None:
         path = self.folder / f"{self.job}.window"
@@ -118,7 +119,8 @@ class JobRunner:
 
     def run(self) -> int:
         """Wait for cores, run the job, and return its exit code."""
-        if not self._lock_job():
+        self.is_first = self._lock_job()
+        if not self.is_first:
             print_line(f"{self.job} already has a window")
             return 2
         self.supervisor.catch_signals()
@@ -205,14 +207,6 @@ class JobRunner:
                         out.flush()
 
 
-def has_finished(folder: Path, job: str) -> bool:
-    """Return whether the job's run has used up its steps, so that it needs its key no more."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        text = (folder.parent.parent / "logs" / job / "status.json").read_text()
-        return json.loads(text).get("state") == "finished"
-    return False
-
-
 def close_terminal() -> None:
     """Close the window's terminal a moment before this program exits.
 
@@ -230,9 +224,10 @@ def close_terminal() -> None:
 def main(argv: list[str]) -> int:
     """Run one job and return its exit code."""
     folder, job, num_workers = Path(argv[0]), argv[1], int(argv[2])
-    code = JobRunner(folder, job, num_workers).run()
-    suffixes = ["sh", "yaml"] if "--clear" in argv[3:] else []
-    for suffix in [*suffixes, "key"] if has_finished(folder, job) else suffixes:
+    runner = JobRunner(folder, job, num_workers)
+    code = runner.run()
+    temporary = ("sh", "yaml", "key") if "--clear" in argv[3:] else ("key",)
+    for suffix in temporary if runner.is_first else ():
         (folder / f"{job}.{suffix}").unlink(missing_ok=True)
     close_terminal()
     return code

@@ -82,7 +82,8 @@ def setup_lines(job: Job, launch: LaunchConfig, folder: StudyFolder, env: Launch
     if launch.wandb_base_url:
         lines.append(f"export WANDB_BASE_URL={quote(launch.wandb_base_url)}")
     if launch.wandb_api_key:  # from a file: other users can see scripts and process lists
-        lines += [f"WANDB_API_KEY=$(<{quote(folder.job_file(job.name, '.key'))})", "export WANDB_API_KEY"]
+        path = quote(folder.job_file(job.name, ".key"))  # removed when the job ends
+        lines.append(f"if [ -f {path} ]; then WANDB_API_KEY=$(<{path}); export WANDB_API_KEY; fi")
     if launch.docker:
         return lines
     if launch.conda_env:

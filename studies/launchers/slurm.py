@@ -85,9 +85,9 @@ def script(
         missing = "{ echo 'error: neither apptainer nor singularity is installed on this node' >&2; exit 1; }"
         find_container = [f"container=$(command -v apptainer || command -v singularity) || {missing}"]
     # A terminated job may have been requeued and still needs its files.
-    cleanup = '; [ "$code" = 143 ] || rm -f "$job.sh" "$job.yaml"' if launch.clear else ""
-    if launch.wandb_api_key:
-        cleanup += '; ! grep -qs \'"state": "finished"\' "$status" || rm -f "$job.key"'
+    temporary = [*(["sh", "yaml"] if launch.clear else []), *(["key"] if launch.wandb_api_key else [])]
+    files = " ".join(f'"$job.{suffix}"' for suffix in temporary)
+    cleanup = f'; [ "$code" = 143 ] || rm -f {files}' if files else ""
     lines = [
         *header(job.name, job, launch, cluster, folder.job_file(job.name, ".out")),
         "set -eo pipefail",

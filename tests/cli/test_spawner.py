@@ -177,11 +177,20 @@ def test_resubmit_uses_a_new_key_or_else_the_old_one(studies, started, old, new,
     assert [path.read_text() for path in studies.files("x").glob("*.key")] == [used]
 
 
-def test_resubmit_without_a_key(studies, started):
+def test_resubmit_without_a_key(studies, started, caplog):
     one = (studies.task(""), *ONE, "--wandb_entity=me")
     studies.run(*one, "--no-deploy_now")
     studies.run("--resubmit=x")
+    assert "no Weights & Biases key" in caplog.text
     assert len(started) == 1
+    assert not list(studies.files("x").glob("*.key"))
+
+
+def test_stop_removes_the_keys(studies, started):
+    """Also of a job whose window was killed."""
+    studies.run(studies.task(""), *ONE, "--wandb_entity=me", WANDB_API_KEY="SECRET")
+    assert len(list(studies.files("x").glob("*.key"))) == 1
+    studies.run("--stop=x")
     assert not list(studies.files("x").glob("*.key"))
 
 

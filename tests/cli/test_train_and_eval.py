@@ -199,6 +199,14 @@ def test_environments_are_closed_before_others_open_and_at_the_end(milozero, tmp
     assert env.num_open == 0
 
 
+def test_expert_is_loaded_where_only_one_environment_can_exist(milozero):
+    single = (*ONE, "--env_id=tests.support.user_envs:Single-v0", "--uuid=expert")
+    assert milozero(*single).returncode == 0
+    result = milozero(*single, "--algo=dagger", "--expert_model=data/checkpoints/expert", "--uuid=clone")
+    assert result.returncode == 0, result.stderr
+    assert user_envs.Single.num_open == 0
+
+
 def test_more_environments_than_can_exist_are_a_one_line_error(milozero, tmp_path):
     result = milozero(*ONE, "--env_id=tests.support.user_envs:Single-v0", "--num_envs=2")
     assert result.returncode == 2

@@ -1,42 +1,23 @@
-"""`milozero.load_agent`, as user programs call it."""
+"""Agents that other runs learn from."""
 
-import gymnasium
-import numpy as np
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
+from gymnasium.spaces import Discrete
 
-import milozero
+from milozero.evaluation.loading import LoadedAgent, Teachers
 from milozero.helpers.errors import UserError
 
 
-@pytest.fixture
-def folder(run, tmp_path):
-    """Return the folder of a trained run's checkpoints."""
-    return tmp_path / "data/checkpoints/run"
-
-
-def test_loaded_agent_acts_in_a_gymnasium_environment(folder):
-    agent = milozero.load_agent(str(folder))
-    env = gymnasium.make(agent.env_id)
-    obs, _ = env.reset(seed=0)
-    for _ in range(5):
-        action = agent.predict(obs)
-        assert env.action_space.contains(action)
-        obs, *_ = env.step(action)
-
-
-def test_batch_of_observations_gives_the_action_of_each(folder):
-    agent = milozero.load_agent(folder / "last.pt")
-    obs = np.random.default_rng(0).standard_normal((7, agent.observation_size)).astype(np.float32)
-    np.testing.assert_array_equal(agent.predict(obs), [agent.predict(row) for row in obs])
-
-
-def test_iter_num_selects_a_checkpoint_of_a_folder(folder):
-    assert milozero.load_agent(folder).iteration == 6
-    assert milozero.load_agent(folder, iter_num="4").iteration == 4
-    with pytest.raises(UserError, match="--iter_num=5: no such checkpoint"):
-        milozero.load_agent(folder, iter_num="5")
-
-
-def test_unknown_attribute_is_an_error():
-    with pytest.raises(AttributeError, match="has no attribute 'load_agents'"):
-        _ = milozero.load_agents
+@pytest.mark.parametrize(("name", "flag"), [("expert", "--expert_model"), ("reward", "--reward_path")])
+@pytest.mark.parametrize(("size", "num_actions"), [(4, 3), (5, 2), (4, 2)])
+def test_spaces_of_a_teacher_must_be_those_of_the_environment(name, flag, size, num_actions):
+    loaded = LoadedAgent(None, Path("data/checkpoints/x/last.pt"), None, "A-v0", {}, Discrete(2), 4, 1, 0.0, 0.0)
+    teachers = Teachers(**{name: loaded})
+    env = SimpleNamespace(observation_size=size, action_space=Discrete(num_actions))
+    if (size, num_actions) == (4, 2):
+        teachers.check_spaces(env)
+    else:
+        with pytest.raises(UserError, match=f"{flag}=data/checkpoints/x: trained on A-v0, with 4 observations"):
+            teachers.check_spaces(env)

@@ -259,29 +259,23 @@ def test_lock_keeps_the_content_of_its_file(tmp_path):
     assert (tmp_path / "precious").read_text() == "data"
 
 
-@pytest.mark.parametrize(
-    ("status", "kept"),
-    [
-        ('{"state": "finished"}', False),
-        ('{"state": "stopped"}', True),
-        ('{"state": "failed"}', True),
-        ("[]", True),
-        ("", True),
-        (None, True),
-    ],
-)
-def test_key_is_removed_when_the_run_has_finished(tmp_path, monkeypatch, status, kept):
-    folder, logs = tmp_path / "data/spawn/s", tmp_path / "data/logs/j"
-    for path in (folder, logs):
-        path.mkdir(parents=True)
+@pytest.mark.parametrize(("clear", "kept"), [([], {".sh", ".window"}), (["--clear"], {".window"})])
+def test_key_is_removed_when_the_job_ends(tmp_path, monkeypatch, clear, kept):
     for suffix in ("sh", "key"):
-        (folder / f"j.{suffix}").touch()
-    if status is not None:
-        (logs / "status.json").write_text(status)
-    monkeypatch.setattr(job_runner.JobRunner, "run", lambda self: 0)
+        (tmp_path / f"j.{suffix}").touch()
+    monkeypatch.setattr(job_runner.JobRunner, "_run_script", lambda self, cores: 1)
     monkeypatch.setattr(job_runner, "close_terminal", lambda: None)
-    assert job_runner.main([str(folder), "j", "1"]) == 0
-    assert {path.suffix for path in folder.iterdir()} == {".sh", ".window", *([".key"] if kept else [])}
+    assert job_runner.main([str(tmp_path), "j", "1", *clear]) == 1
+    assert {path.suffix for path in tmp_path.iterdir()} == kept | {".exit"}
+
+
+def test_second_window_of_a_job_leaves_its_files(tmp_path, monkeypatch):
+    (tmp_path / "j.key").touch()
+    monkeypatch.setattr(job_runner, "close_terminal", lambda: None)
+    first = job_runner.JobRunner(tmp_path, "j", 1)
+    assert first._lock_job()
+    assert job_runner.main([str(tmp_path), "j", "1", "--clear"]) == 2
+    assert (tmp_path / "j.key").exists()
 
 
 def test_reader_never_sees_a_partial_window_state(tmp_path):

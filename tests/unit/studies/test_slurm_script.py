@@ -153,11 +153,19 @@ def test_run_that_finishes_or_fails_at_the_time_limit_is_not_requeued(scene, sta
 
 @pytest.mark.parametrize(("state", "code"), [("finished", 0), ("stopped", 0), ("failed", 1)])
 @pytest.mark.parametrize("clear", [True, False])
-def test_key_is_removed_when_the_run_has_finished(scene, state, code, clear):
+def test_key_is_removed_when_the_job_ends(scene, state, code, clear):
     process = scene.start_and_wait(state=state, code=code, key="SECRET", clear=clear, requeue=1)
     process.send_signal(signal.SIGUSR1)
     process.wait(20)
-    assert (scene.folder / "data/spawn/s/j.key").exists() == (state != "finished")
+    assert not (scene.folder / "data/spawn/s/j.key").exists()
+    assert (scene.folder / "data/spawn/s/j.sh").exists() != clear
+
+
+def test_key_is_kept_for_a_job_that_is_requeued(scene):
+    process = scene.start_and_wait(key="SECRET", clear=True)
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(20) == 0
+    assert (scene.folder / "data/spawn/s/j.key").exists()
 
 
 @pytest.mark.parametrize("saved", [5, None])

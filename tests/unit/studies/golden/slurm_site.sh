@@ -17,7 +17,7 @@ set -eo pipefail
 job='/scratch/my data/spawn/it'"'"'s $HOME/it'"'"'s $HOME.Hopper-v5.seed01'
 status='/scratch/my data/logs/it'"'"'s $HOME.Hopper-v5.seed01/status.json'
 rm -f "$job.exit"
-write_exit_code() { code=$?; echo "$code" >"$job.exit"; [ "$code" = 143 ] || rm -f "$job.sh" "$job.yaml"; ! grep -qs '"state": "finished"' "$status" || rm -f "$job.key"; }
+write_exit_code() { code=$?; echo "$code" >"$job.exit"; [ "$code" = 143 ] || rm -f "$job.sh" "$job.yaml" "$job.key"; }
 trap write_exit_code EXIT
 trap 'exit 143' TERM
 module load GCC/12.3.0
@@ -26,8 +26,7 @@ ulimit -c 0
 export HOME
 cd '/home/me/my experiments'
 export WANDB_BASE_URL=https://wandb.example.org
-WANDB_API_KEY=$(<'/scratch/my data/spawn/it'"'"'s $HOME/it'"'"'s $HOME.Hopper-v5.seed01.key')
-export WANDB_API_KEY
+if [ -f '/scratch/my data/spawn/it'"'"'s $HOME/it'"'"'s $HOME.Hopper-v5.seed01.key' ]; then WANDB_API_KEY=$(<'/scratch/my data/spawn/it'"'"'s $HOME/it'"'"'s $HOME.Hopper-v5.seed01.key'); export WANDB_API_KEY; fi
 export PATH=/home/me/venv/bin:$PATH
 grace_s=30
 saved_iteration() { sed -n 's/.*"saved_iteration": \([0-9]*\).*/\1/p' "$status" 2>/dev/null || true; }
