@@ -35,12 +35,16 @@ def train(settings: Settings, launch: Launch) -> None:
         run = build_run(settings, launch, envs)
         try:
             state, reason = run_training(run)
+        except BaseException:
+            run.watchdog.limit_closing(exit_code=1)
+            raise
         finally:
-            run.watchdog.disarm()
             run.tracker.close()
-    if run.comm.rank == 0:
-        for line in write_summary(run, state, reason):
-            logger.info(line)
+        run.watchdog.disarm()
+        if run.comm.rank == 0:
+            for line in write_summary(run, state, reason):
+                logger.info(line)
+        run.watchdog.limit_closing(exit_code=0)
 
 
 def run_training(run: Training) -> tuple[str, str]:

@@ -12,7 +12,7 @@ import os
 import secrets
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,29 +174,34 @@ def evaluate_checkpoint(
     try:
         with _progress_bar(comm) as bar:
             episodes = share_episodes(run, seed, config.num_trajs, comm)
-    finally:
-        close_env(env)
-    if watchdog and len(episodes) < config.num_trajs:
-        reason = watchdog.agree_to_stop() or "time limit reached"
-        if not episodes:
-            raise RunError(f"evaluation stopped before an episode ended: {reason}", everywhere=True)
+        if watchdog and len(episodes) < config.num_trajs:
+            reason = watchdog.agree_to_stop() or "time limit reached"
+            if not episodes:
+                raise RunError(f"evaluation stopped before an episode ended: {reason}", everywhere=True)
+            if comm.rank == 0:
+                logger.warning(f"evaluation stopped after {len(episodes)} of {config.num_trajs} episodes: {reason}")
+        num_cut_off = sum("cut_off" in episode for episode in episodes)
+        if num_cut_off and comm.rank == 0:
+            logger.warning(describe_cut_off(num_cut_off, len(episodes), limits.max_steps))
+        results = {**metadata, **summarize(episodes), "episodes": episodes}
         if comm.rank == 0:
-            logger.warning(f"evaluation stopped after {len(episodes)} of {config.num_trajs} episodes: {reason}")
-    num_cut_off = sum("cut_off" in episode for episode in episodes)
-    if num_cut_off and comm.rank == 0:
-        logger.warning(describe_cut_off(num_cut_off, len(episodes), limits.max_steps))
+            with _convert_write_errors(folder):
+                write_bytes(folder / "results.json", json.dumps(results, indent=2).encode())
+        return results
+    finally:  # close() may hang: it comes last
+        if watchdog:
+            watchdog.limit_closing(int(sys.exc_info()[0] is not None))
+        close_env(env)
+
+
+def summarize(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the statistics of an evaluation's episodes."""
     returns = [episode["return"] for episode in episodes]
-    results = {
-        **metadata,
+    return {
         "return_mean": statistics.fmean(returns),
         "return_std": statistics.pstdev(returns),
         "length_mean": statistics.fmean(episode["length"] for episode in episodes),
-        "episodes": episodes,
     }
-    if comm.rank == 0:
-        with _convert_write_errors(folder):
-            write_bytes(folder / "results.json", json.dumps(results, indent=2).encode())
-    return results
 
 
 @contextlib.contextmanager

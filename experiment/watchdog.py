@@ -34,6 +34,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.
 POLL_INTERVAL_S = 1.0
 SIGNAL_DEBOUNCE_S = 2.0  # launchers often forward the same request repeatedly
 EXIT_SOON_S = 120.0  # before the time limit
+CLOSE_TIMEOUT_S = 30.0  # for the environments to close
 PING_TIMEOUT_S = 5.0
 ANSWER_INTERVAL_S = 0.05
 PARENT_PID = os.getppid()  # the launcher's, if there is one
@@ -103,7 +104,9 @@ class Watchdog:
         self._signal = ""  # name of the first signal
         self._signal_time = -math.inf
         self._disarmed = False
-        self.env_processes: set[int] = set()  # of environments, to be ended if the job ends immediately
+        self._closing_exit_code: int | None = None  # None unless the environments are closing
+        # Child processes that are not of environments. The others end with a job that ends immediately.
+        self.other_processes = list_children()
         self.interrupted = False  # whether a signal arrived after `disarm`
         self._has_launcher = comms.has_launcher()
         self._receiver, self._sender = socket.socketpair()  # signals write their number to the sender
@@ -136,7 +139,13 @@ class Watchdog:
 
     def disarm(self) -> None:
         """Disable the iteration timeout after training, e.g. for uploads. Further signals only set `interrupted`."""
-        self._iteration_timeout, self._disarmed = math.inf, True
+        self._iteration_timeout, self._disarmed, self._closing_exit_code = math.inf, True, None
+
+    def limit_closing(self, exit_code: int, timeout: float = CLOSE_TIMEOUT_S) -> None:
+        """End the process with `exit_code` if the environments do not close within `timeout` seconds from now."""
+        self.disarm()
+        self._idle_seconds = 0.0
+        self._iteration_timeout, self._closing_exit_code = timeout, exit_code
 
     def remaining_seconds(self) -> float:
         """Return the seconds left until the time limit."""
@@ -178,7 +187,11 @@ class Watchdog:
                 self._exit("stopped", "the launcher is gone", 1)
             self._comm.answer_pings(_locate_main_thread)
             if self._idle_seconds > self._iteration_timeout:
-                self._abort_hanging_job()
+                if self._closing_exit_code is None:
+                    self._abort_hanging_job()
+                else:
+                    reason = f"close() of an environment hangs {_locate_main_thread()}; exiting without it"
+                    self._exit("", reason, self._closing_exit_code)
 
     def _receive(self, number: signal.Signals) -> None:
         if number not in SIGNALS:
@@ -217,14 +230,13 @@ class Watchdog:
         self._exit("failed", reason, 1)
 
     def _exit(self, state: str, reason: str, code: int) -> None:
-        """End the job immediately, even if the main thread is blocked."""
+        """End the job immediately, even if the main thread is blocked. No `state`: the run has ended before."""
         try:
-            if self._comm.rank == 0 or state == "failed":
+            if self._comm.rank == 0 or state != "stopped":
                 logger.log(logging.ERROR if state == "failed" else logging.WARNING, reason)
-                self._status.write(state, reason)
-            for pid in self.env_processes & list_children():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
+                if state:
+                    self._status.write(state, reason)
+            _end_processes(list_children() - self.other_processes)
             flush_stdio()
             if self._comm.size > 1 and state == "failed":
                 self._comm.abort(code)
@@ -239,6 +251,14 @@ def list_children() -> set[int]:
         with contextlib.suppress(OSError):  # the thread has ended
             children.update(map(int, task.read_text().split()))
     return children
+
+
+def _end_processes(pids: set[int]) -> None:
+    """Terminate processes, except for the client of Weights & Biases, which saves what it has and then exits."""
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it has ended
+            if not Path(f"/proc/{pid}/comm").read_text().startswith("wandb"):
+                os.kill(pid, signal.SIGTERM)
 
 
 def start_watchdog(

@@ -56,7 +56,6 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
     device = select_device(settings, comm)
     teachers = loading.load_teachers(settings, device)  # first: perhaps no second environment can exist
     env, eval_env = open_envs(env_id, settings.train.num_envs, env_kwargs, envs)
-    env_processes = list_children() - other_processes
     demos = load_demos(settings, env)
     teachers.check_spaces(env)
     expert_return = teachers.expert_return
@@ -78,7 +77,7 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
     except OSError as error:
         raise UserError(f"cannot write to {experiment.logs}: {error.strerror}") from None
     watchdog = start_watchdog(settings.common, launch, status)
-    watchdog.env_processes = env_processes
+    watchdog.other_processes = other_processes
     cleanup.callback(lambda: wait_for_uploads(tracker, watchdog))
     run = Training(
         experiment=experiment,
@@ -175,6 +174,7 @@ def describe_launch(settings: Settings, context: AgentContext) -> dict[str, Any]
 
 def wait_for_uploads(tracker: Tracker, watchdog: Watchdog) -> None:
     """Wait for uploads, only briefly if the run was asked to stop."""
+    watchdog.disarm()
     timeout = WANDB_EXIT_TIMEOUT_S if watchdog.should_exit_soon() else math.inf
     tracker.wait(timeout, lambda: watchdog.interrupted)
 

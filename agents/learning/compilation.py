@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from milozero.helpers.comm import Comm
+from milozero.helpers.errors import RunError
 from milozero.helpers.files import is_private
 
 _library: Any = torch.library.Library("milozero", "DEF")  # type: ignore[no-untyped-call]
@@ -67,6 +68,8 @@ def compile_method(method: Any, device: str) -> Any:
     Guards check only the shapes of tensors: nothing else that the method reads changes, and checking it would take a
     third of the call's time. Torch caches compiled code by code object, so each method gets its own copy;
     otherwise, with so few guards, torch could reuse the code of another network.
+
+    The returned method raises a RunError if the C++ compiler fails: it was killed, the disk is full, ...
     """
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no process pool under MPI
     use_private_cache()
@@ -82,7 +85,29 @@ def compile_method(method: Any, device: str) -> Any:
     if device == "cpu":
         options["cpp_wrapper"] = True
         options["cpp.use_decompose_tanh"] = True  # tanh by exp: several times faster, with an error of about 1e-7
-    return torch.compile(types.MethodType(copied, method.__self__), fullgraph=True, dynamic=False, options=options)
+    compiled = torch.compile(
+        types.MethodType(copied, method.__self__), fullgraph=True, dynamic=False, options=options
+    )
+
+    @functools.wraps(method)
+    def call(*args: Any) -> Any:
+        try:
+            return compiled(*args)
+        except RuntimeError as error:
+            cause = getattr(error, "inner_exception", None)  # of an InductorError
+            if type(cause).__name__ == "CppCompileError" or isinstance(cause, OSError):
+                raise RunError(
+                    f"cannot compile the update: {_summarize(cause)}; train it with --no-compile"
+                ) from None
+            raise
+
+    return call
+
+
+def _summarize(error: object) -> str:
+    """Return the line of a compiler's output that tells what went wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if "error:" in line), lines[-1] if lines else type(error).__name__)
 
 
 def make_all_reduce(get_comm: Callable[[], Comm]) -> Callable[[torch.Tensor], torch.Tensor]:

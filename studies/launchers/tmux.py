@@ -29,6 +29,7 @@ from milozero.studies.jobs import Job
 from milozero.studies.launchers import job_runner, job_script
 from milozero.studies.launchers.job_script import WORKSPACE, LaunchEnv, quote
 
+SOCKET_FILE = "tmux_socket"  # in the study's folder: the path of the server that runs it
 STUDY_OPTION = "@milozero"  # session option with the path of its study
 PLACEHOLDER_WINDOW = "(opening)"  # initial window of a session, which needs at least one
 WINDOW_SIZE = (160, 50)  # columns and rows, until a terminal attaches
@@ -106,11 +107,14 @@ class Tmux:
 
     def _find_session(self) -> libtmux.Session | None:
         """Return this study's session; studies in other folders may have the same name."""
-        server = find_server()
-        for line in server.cmd("list-sessions", "-F", f"#{{session_id}} #{{{STUDY_OPTION}}}").stdout:
-            session_id, _, path = line.partition(" ")
-            if path == str(self._folder.path):
-                return server.sessions.get(session_id=session_id)
+        servers = [find_server()]
+        with contextlib.suppress(OSError):  # started in another server, or before the file was written
+            servers.append(libtmux.Server(socket_path=(self._folder.path / SOCKET_FILE).read_text()))
+        for server in servers:
+            for line in server.cmd("list-sessions", "-F", f"#{{session_id}} #{{{STUDY_OPTION}}}").stdout:
+                session_id, _, path = line.partition(" ")
+                if path == str(self._folder.path):
+                    return server.sessions.get(session_id=session_id)
         return None
 
     def _create_session(self) -> libtmux.Session:
@@ -127,6 +131,8 @@ class Tmux:
         (session_id,) = result.stdout
         try:
             server.cmd("set-option", STUDY_OPTION, escape_semicolon(str(self._folder.path)), target=session_id)
+            socket_path = server.cmd("display-message", "-p", "#{socket_path}", target=session_id).stdout
+            self._folder.write(self._folder.path / SOCKET_FILE, "".join(socket_path))
             return libtmux.Session.from_session_id(server, session_id)
         except BaseException:
             server.cmd("kill-session", target=session_id)
@@ -202,7 +208,7 @@ class Tmux:
         """Return the command that shows the active jobs."""
         session = self._find_session()
         name = session.session_name if session else self._session_name
-        path = find_server().socket_path
+        path = (session.server if session else find_server()).socket_path
         return f"tmux {f'-S {quote(path)} ' if path else ''}attach -t {quote(f'={name}')}"
 
 

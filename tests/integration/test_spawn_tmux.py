@@ -73,8 +73,14 @@ def test_study_starts_without_a_utf8_locale_in_the_tmux_that_the_user_is_in(stud
         studies.wait("größe", is_running)
         assert "1 already active" in studies.run(*command)  # the session is found again
         assert tmux(studies, "-u", "list-sessions", "-F", "#{session_name}").split() == ["größe", "mine"]
+        studies.env.pop("TMUX")  # as in a terminal outside that tmux
+        assert "1 already active" in (shown := studies.run(*command))
+        assert f"tmux -S {socket} attach -t '=größe'" in shown
         studies.run("--stop=größe")
-        assert tmux(studies, "-u", "list-sessions", "-F", "#{session_name}").split() == ["mine"]
+        listed = subprocess.run(
+            ["tmux", "-S", socket, "ls", "-F", "#S"], env=studies.env, capture_output=True, text=True
+        )
+        assert listed.stdout.split() == ["mine"]
         assert not list((studies.folder / "t").glob("tmux-*/default"))
     finally:
         subprocess.run(["tmux", "-S", socket, "kill-server"], env=studies.env)

@@ -142,6 +142,20 @@ class Counted(Bounded):
         type(self).num_open -= 1
 
 
+class Open(Bounded):
+    """Its ``close()`` hangs once it has been used."""
+
+    used = False
+
+    def step(self, action):
+        self.used = True
+        return super().step(action)
+
+    def close(self):
+        while self.used:
+            time.sleep(0.1)
+
+
 class Single(Counted):
     """Only one can exist at a time."""
 
@@ -195,6 +209,7 @@ for cls in (
     SameArray,
     Endless,
     Counted,
+    Open,
     Single,
     Aborting,
 ):

@@ -47,6 +47,23 @@ def test_code_is_compiled_once_for_all_workers_and_kept_for_the_next_run(milozer
     assert steps[1] == steps[0]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_compiler_that_is_killed_is_one_line(milozero, tmp_path, workers):
+    """It still compiles the short program that is tried at the start."""
+    compiler = tmp_path / "g++"
+    killed = "echo 'g++: fatal error: Killed signal terminated program cc1plus' >&2; exit 1"
+    compiler.write_text(f'#!/bin/sh\ncase "$*" in *.cpp*) {killed};; esac\nexec {shutil.which("g++")} "$@"\n')
+    compiler.chmod(0o755)
+    env = {"CXX": str(compiler), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    flags = [flag for flag in PENDULUM if flag != "--no-compile"]
+    result = milozero(*flags, "--compile", "--num_iters=1", workers=workers, timeout=120, env=env)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert "cannot compile the update: g++: fatal error: Killed" in line
+    assert "--no-compile" in line
+
+
 def source(command):
     """Return the text of the C++ file that a compiler's command line names."""
     files = [Path(word) for word in command.split() if word.endswith(".cpp")]

@@ -122,3 +122,17 @@ def test_replay_can_be_interrupted_without_loss(started, in_process, tmp_path):
     assert f"resuming after iteration {saved}, not bit-exact: num_iters {saved + 1} (was 100000)" in result.stdout
     assert "not restored exactly" not in result.stderr
     assert iterations(tmp_path) == list(range(1, saved + 2))
+
+
+def test_environment_whose_close_hangs_loses_nothing(milozero, tmp_path):
+    env = ("--env_id=tests.support.user_envs:Open-v0", "--env_module=tests.support.user_envs")
+    flags = ("--num_envs=2", "--rollout_len=32", "--batch_size=32", "--epochs=1", "--no-compile", "--eval_episodes=1")
+    result = milozero("--task=train", env[0], *flags, "--num_iters=2", "--uuid=run", timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert "close() of an environment hangs in close, user_envs.py:" in result.stderr
+    assert status(tmp_path)["state"] == "finished"
+    assert (tmp_path / "data/logs/run/learning_curve.png").exists()
+    path = f"--model_path={tmp_path}/data/checkpoints/run"
+    result = milozero("--task=eval", path, env[1], "--num_trajs=1", timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "data/evaluations/run/best/results.json").exists()

@@ -62,6 +62,7 @@ def test_interrupted_evaluation_reports_the_finished_episodes(tmp_path, caplog):
         should_interrupt=lambda: next(steps, None) is None,
         start_iteration=lambda number: None,
         agree_to_stop=lambda: "execution_time of 5 s used up",
+        limit_closing=lambda exit_code: None,
     )
 
     def evaluate(folder):

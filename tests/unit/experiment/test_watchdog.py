@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -117,6 +118,26 @@ def test_disarmed_watchdog_has_no_timeout(watchdog_and_exits):
     assert exits == []
 
 
+@pytest.mark.parametrize("code", [0, 1])
+def test_close_that_hangs_ends_the_process(watchdog_and_exits, code):
+    watchdog, exits = watchdog_and_exits
+    watchdog.limit_closing(code, timeout=0.2)
+    deadline = time.monotonic() + 20
+    while not exits and time.monotonic() < deadline:
+        time.sleep(0.01)
+    _, state, reason, exit_code = exits[0]
+    assert (state, exit_code) == ("", code)
+    assert "close() of an environment hangs in " in reason
+
+
+def test_uploads_have_no_timeout_after_environments_have_closed(watchdog_and_exits):
+    watchdog, exits = watchdog_and_exits
+    watchdog.limit_closing(0, timeout=0.2)
+    watchdog.disarm()
+    time.sleep(0.5)
+    assert exits == []
+
+
 @pytest.mark.parametrize("parent", [1, 2**22 + 1])  # the new parent of orphans
 def test_worker_exits_if_its_launcher_is_gone(tmp_path, monkeypatch, parent):
     monkeypatch.setattr(watchdogs, "PARENT_PID", 4321)
@@ -221,19 +242,21 @@ def test_only_repeating_the_same_signal_stops_immediately(tmp_path, monkeypatch,
 def test_processes_of_environments_end_with_the_job(tmp_path, monkeypatch):
     ends = []
     monkeypatch.setattr(os, "_exit", ends.append)
-    before = list_children()
-    of_env, other = (subprocess.Popen(["sleep", "60"]) for _ in range(2))
+    client = shutil.copy(shutil.which("sleep"), tmp_path / "wandb-core")
+    other = subprocess.Popen(["sleep", "60"])
     watchdog = Watchdog(Comm(), Status(tmp_path, Counters()), time.monotonic(), math.inf, math.inf)
-    assert list_children() - before == {of_env.pid, other.pid}
-    watchdog.env_processes = {of_env.pid}
+    before = list_children()
+    of_env, of_wandb = (subprocess.Popen([program, "60"]) for program in ("sleep", client))
+    assert list_children() - before == {of_env.pid, of_wandb.pid}
     try:
         watchdog._exit("stopped", "immediately", 143)
         assert of_env.wait(timeout=5) == -signal.SIGTERM
-        assert other.poll() is None
+        assert other.poll() is of_wandb.poll() is None
         watchdog._exit("stopped", "immediately", 143)  # the process is gone
     finally:
-        other.kill()
-        other.wait()
+        for process in (other, of_wandb):
+            process.kill()
+            process.wait()
     assert ends == [143, 143]
 
 
