@@ -111,10 +111,10 @@ def serve() -> int:
 
 
 def list_files() -> list[str]:
-    """Return the files of the checkout, including untracked ones, except those that git ignores."""
+    """Return the files and links of the checkout, including untracked ones, except those that git ignores."""
     command = ["git", "-C", str(ROOT), "ls-files", "-coz", "--exclude-standard"]
     names = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\0")
-    return sorted({name for name in names if (ROOT / name).is_file()})
+    return sorted({name for name in names if name and (ROOT / name).exists()})
 
 
 class Server:
@@ -124,7 +124,7 @@ class Server:
         self.copy, self.scratch = folder / "copy", folder / "t"
         for name in list_files():
             (self.copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, self.copy / name)
+            shutil.copy2(ROOT / name, self.copy / name, follow_symlinks=False)  # milozero/ consists of links
         compile_dir(self.copy, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)  # copies differ in mtime
         folders = {"TMPDIR": self.scratch, "HOME": self.scratch / "home", "XDG_CACHE_HOME": cache / "compiled"}
         one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")

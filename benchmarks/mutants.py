@@ -111,7 +111,8 @@ def trace_tests(tests: Sequence[str], servers: Sequence[Server], cache: Path) ->
 
     names, lock, traces = list_files(), threading.Lock(), Traces()
     other = re.compile(r"docs/|benchmarks/(?!isolation)|.*\.md$|.*/test_\w+\.py$")
-    shared = [(name, hashlib.sha256((ROOT / name).read_bytes()).digest()) for name in names if not other.match(name)]
+    relevant = [name for name in names if not other.match(name) and (ROOT / name).is_file()]
+    shared = [(name, hashlib.sha256((ROOT / name).read_bytes()).digest()) for name in relevant]
 
     def trace(name: str, server: Server) -> None:
         key = hashlib.sha256(repr((name, (ROOT / name).read_bytes(), shared)).encode()).hexdigest()[:16]
@@ -142,6 +143,8 @@ def trace_tests(tests: Sequence[str], servers: Sequence[Server], cache: Path) ->
 
     files = [name for name in names if re.search(r"/test_\w+\.py$", name) and name.startswith(tuple(tests))]
     run_parallel(files, servers, trace, "tests")
+    if unusable := sorted(file for file in files if not any(test.startswith(f"{file}::") for test in traces.seconds)):
+        raise RuntimeError(f"no test runs without mutants in {', '.join(unusable)}")
     return traces
 
 

@@ -161,6 +161,15 @@ class Server:
         return "survived", tests[-1], {}
 
 
+def test_copies_of_the_checkout_have_its_links():
+    """`milozero` consists of links: without them, no test could import anything."""
+    from isolation import list_files
+
+    names = list_files()
+    assert {"agents/ppo_agent.py", "milozero/__init__.py", "milozero/agents", "milozero/main.py"} <= set(names)
+    assert "" not in names
+
+
 @pytest.mark.parametrize(
     ("fails", "outcome", "by"),
     [
