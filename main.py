@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from milozero.helpers.files import check_working_directory
 from milozero.helpers.installation import require_packages
 
 if __name__ == "__main__":
@@ -75,6 +76,7 @@ def run(argv: list[str], start_time: float, *, is_program: bool = False) -> int:
     comm = Comm()
     with contextlib.ExitStack() as cleanup:
         try:
+            check_working_directory()
             settings = parse(argv)
             num_workers = settings.common.num_workers or 1
             if is_program and num_workers > 1 and not has_launcher():

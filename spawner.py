@@ -33,6 +33,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from milozero.helpers.files import check_working_directory
 from milozero.helpers.installation import require_packages
 
 if __name__ == "__main__":
@@ -105,6 +106,7 @@ def main(argv: list[str]) -> int:
         for number in signals:  # exit by an exception, so that the jobs started so far are written to study.json
             signal.signal(number, lambda number, frame: sys.exit(128 + number))
         try:
+            check_working_directory()
             run(read_flags(build_parser("spawner.py", DESCRIPTION, build_epilog(), GROUPS), argv))
         except UserError as error:
             logger.error(str(error))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from milozero.helpers.comm import launched_rank
 from milozero.helpers.config.values import is_plain
 from milozero.helpers.errors import UserError
+from milozero.helpers.files import read_regular
 from milozero.helpers.logging import logger
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _is_plain(content: dict[str, Any]) -> bool:
 def _read_verified(path: Path) -> bytes:
     """Return a file's bytes without the checksum, which must match."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}") from None
     trailer = data[-TRAILER_BYTES:]
@@ -241,7 +242,7 @@ def read_metadata(checkpoints: Path) -> dict[str, Any] | None:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # written in C, ten times faster
     depth = 0
     try:
-        text = (checkpoints / "config.yaml").read_text()
+        text = read_regular(checkpoints / "config.yaml").decode()
         for event in yaml.parse(text, loader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_YAML_DEPTH:  # the loader would exhaust the stack

@@ -1,13 +1,16 @@
-"""Atomic file writes, and reading JSON."""
+"""Atomic file writes, reads that do not block, and reading JSON."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from milozero.helpers.errors import UserError
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any], skip_if: Callable[[], bool] | None = None) -> None:
@@ -49,6 +52,36 @@ def is_private(folder: Path) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
+def open_regular(path: Path | str) -> BinaryIO:
+    """Open a file to read its bytes. Unlike `open`, this never waits for the writer of a named pipe.
+
+    Raises:
+        OSError: if the file cannot be opened, or is a folder, pipe, device or socket.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def read_regular(path: Path | str) -> bytes:
+    """Return the content of a file; raises the errors of `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+def check_working_directory() -> None:
+    """Raise a UserError if the working directory has been removed: torch would end the process."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the working directory no longer exists; change to one that does") from None
+
+
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file.
 
@@ -57,7 +90,7 @@ def read_json(path: Path) -> Any:
         ValueError: if it is not JSON, or nested too deeply.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(read_regular(path))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

@@ -17,6 +17,7 @@ from milozero.experiment.checkpoint import read_metadata
 from milozero.experiment.status import read_status
 from milozero.helpers.config.values import is_plain
 from milozero.helpers.errors import UserError, did_you_mean
+from milozero.helpers.files import read_regular
 from milozero.helpers.progress import with_progress
 from milozero.reports.run_states import LaunchedStudy, find_launched_jobs, infer_state
 from milozero.reports.statistics import Series, final_score
@@ -123,7 +124,9 @@ def read_run(data: Path, name: str, launched: LaunchedStudy | None) -> Run:
         config = {}
     columns: dict[str, np.ndarray] = {}
     try:
-        columns, num_damaged = parse_progress((logs / "progress.csv").read_text(errors="replace"), REPORT_COLUMNS)
+        columns, num_damaged = parse_progress(
+            read_regular(logs / "progress.csv").decode(errors="replace"), REPORT_COLUMNS
+        )
         if num_damaged:
             problems.append(f"damaged lines in progress.csv: {num_damaged}")
     except FileNotFoundError:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from milozero.helpers.files import open_regular
 from milozero.helpers.logging import convert_output_errors
 from milozero.studies.folder import StudyFolder, StudyMetadata
 from milozero.studies.jobs import Job
@@ -115,7 +116,7 @@ def _is_complete(status: Mapping[str, Any], settings: Mapping[str, Any]) -> bool
 def read_tail(path: Path) -> list[str]:
     """Return the last lines of a file; empty if it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(max(0, os.path.getsize(path) - TAIL_BYTES))
             return file.read().decode(errors="replace").splitlines()
     except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 from pathlib import Path
@@ -20,6 +21,8 @@ class AppendedFile:
     """
 
     def __init__(self, path: Path) -> None:
+        if path.exists() and not path.is_file():  # opening a named pipe would block
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         self._path = path
         self._file = path.open("a+b", buffering=0)
         self._pending = b""  # not yet in the file

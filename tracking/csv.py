@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from milozero.helpers.config.values import MAX_FLOAT
-from milozero.helpers.files import write_bytes
+from milozero.helpers.files import open_regular, read_regular, write_bytes
 from milozero.helpers.logging import logger, pluralize
 from milozero.tracking.appended import AppendedFile
 from milozero.tracking.tracker import Tracker
@@ -65,8 +65,8 @@ class CSVTracker(Tracker):
 
 def truncate_rows(path: Path, iteration: int) -> tuple[list[str], int]:
     """Remove damaged rows and rows after `iteration` from a ``progress.csv``; return its columns and row count."""
-    content = path.read_bytes() if iteration and path.exists() else b""
-    header, *rows = content.splitlines(keepends=True) or [b""]
+    content = read_regular(path) if path.exists() else b""
+    header, *rows = (content if iteration else b"").splitlines(keepends=True) or [b""]
     columns = header.decode(errors="replace").strip().split(",")
     if "iteration" not in columns:
         path.write_bytes(b"")
@@ -109,7 +109,7 @@ def read_progress(path: Path) -> dict[str, np.ndarray]:
     Raises:
         OSError: if the file cannot be read.
     """
-    return parse_progress(path.read_text(errors="replace"))[0]
+    return parse_progress(read_regular(path).decode(errors="replace"))[0]
 
 
 def read_last_values(path: Path) -> dict[str, float]:
@@ -118,7 +118,7 @@ def read_last_values(path: Path) -> dict[str, float]:
     Reads only the end of the file.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             header = file.readline()
             file.seek(max(len(header), os.fstat(file.fileno()).st_size - TAIL_BYTES))
             text = (header + file.read()).decode(errors="replace").replace("\r", "")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from milozero.helpers.errors import UserError, did_you_mean
+from milozero.helpers.files import open_regular
 
 SCALAR_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp"))
 LIST_TAG = "tag:yaml.org,2002:seq"
@@ -50,7 +51,8 @@ def read_bytes(path: str) -> bytes:
         UserError: if the file cannot be read or is too large.
     """
     try:
-        with open(path, "rb") as file:
+        is_pipe = path.startswith(("/dev/", "/proc/"))  # ``--config=<(...)``
+        with open(path, "rb") if is_pipe else open_regular(path) as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error

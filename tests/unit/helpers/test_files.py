@@ -32,3 +32,15 @@ def test_folder_is_private_if_only_its_owner_can_write_to_it(tmp_path, mode, pri
     assert files.is_private(tmp_path) == private
     (tmp_path / "link").symlink_to(".")
     assert not files.is_private(tmp_path / "link")
+
+
+@pytest.mark.parametrize(("make", "error"), [(os.mkfifo, "not a regular file"), (os.mkdir, "Is a directory")])
+def test_only_regular_files_are_read(tmp_path, make, error):
+    """Opening a named pipe without a writer would block for ever."""
+    make(tmp_path / "x")
+    for read in (files.read_regular, files.read_json):
+        with pytest.raises(OSError, match=error):
+            read(tmp_path / "x")
+    (tmp_path / "file").write_bytes(b"[1]")
+    assert files.read_regular(tmp_path / "file") == b"[1]"
+    assert files.read_json(tmp_path / "file") == [1]

@@ -83,6 +83,7 @@ class Server:
     def session(self, session_id):
         names = {"$1": "s", "$2": "mine", "$3": "s-2"}
         return SimpleNamespace(
+            server=SimpleNamespace(socket_path=None),
             session_name=names[session_id],
             windows=Windows(),
             new_window=self.new_window,
