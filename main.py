@@ -17,7 +17,7 @@ from milozero.helpers.files import check_working_directory
 from milozero.helpers.installation import require_packages
 
 if __name__ == "__main__":
-    require_packages()  # before it imports them
+    require_packages()  # before they are imported
 
 from milozero.experiment.command_line import parse
 from milozero.experiment.launch import Launch
@@ -68,7 +68,7 @@ def run(argv: list[str], start_time: float, *, is_program: bool = False) -> int:
     Args:
         argv: the arguments.
         start_time: ``time.monotonic()`` when this launch started.
-        is_program: whether this process only runs the task and exits, so that it may become the launcher of workers.
+        is_program: whether this process exits after the task, so that it may start the workers instead of being one.
     """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # runs are parallelized over workers, not threads

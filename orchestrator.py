@@ -31,7 +31,7 @@ def train(settings: Settings, launch: Launch) -> None:
         RunError: if the run fails; its last checkpoint is kept.
     """
     use_one_thread()
-    with contextlib.ExitStack() as envs:  # closes them also if the run fails
+    with contextlib.ExitStack() as envs:  # closes them even if the run fails
         run = build_run(settings, launch, envs)
         try:
             state, reason = run_training(run)
@@ -99,7 +99,7 @@ def iterate(run: Training) -> tuple[str, str]:
         finished = budget_exhausted(counters, config) or run.agent.early_stop()
         stopped = end_iteration(run, metrics, finished, run.watchdog.agree_to_stop())
     if stopped and config.eval_episodes and not run.unevaluated and not math.isfinite(counters.best_eval_return):
-        run.evaluate()  # once saved, for best.pt; the resumed run does not count it
+        run.evaluate()  # after saving, for best.pt; a resumed run ignores this evaluation
     check_param_sync(run.agent, comm)
     if run.save_error:
         raise RunError(f"the last {run.save_error}", everywhere=True)
@@ -121,7 +121,7 @@ def make_rollouts(run: Training) -> Iterator[Rollout]:
 
 
 def end_iteration(run: Training, metrics: dict[str, float], finished: str, stopped: str) -> str:
-    """Evaluate the agent if it is time to, log the metrics, and save (collective).
+    """Evaluate and save the agent if due, and log the metrics (collective).
 
     If the evaluation is interrupted, the resumed run evaluates and logs this iteration again.
 
@@ -152,7 +152,7 @@ def end_iteration(run: Training, metrics: dict[str, float], finished: str, stopp
 
 
 def is_evaluation_due(run: Training, *, is_last: bool) -> bool:
-    """Return whether to evaluate: every ``--eval_frequency`` iterations, if it is possible then, and at the end."""
+    """Return whether to evaluate: every ``--eval_frequency`` iterations if there is an `eval_env`, and at the end."""
     config = run.experiment.settings.train
     at_interval = config.eval_frequency > 0 and run.counters.iteration % config.eval_frequency == 0
     at_interval &= run.eval_env is not None

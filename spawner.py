@@ -37,7 +37,7 @@ from milozero.helpers.files import check_working_directory
 from milozero.helpers.installation import require_packages
 
 if __name__ == "__main__":
-    require_packages()  # before it imports them
+    require_packages()  # before they are imported
 
 from milozero.environments import bundles
 from milozero.experiment.watchdog import restore_signals

@@ -89,7 +89,7 @@ class Experts:
             recipe = (*RECIPE, *INSTEAD.get(env_id, ()))
             run("--task=train", *flags, *recipe, *common, f"--execution_time={self.limit}", log=log)
         evaluation = self.data / "evaluations" / name / "best"
-        shutil.rmtree(evaluation, ignore_errors=True)  # of an earlier start
+        shutil.rmtree(evaluation, ignore_errors=True)  # of an earlier start; otherwise, this one goes to best-2
         model = ("--task=eval", f"--model_path={self.data}/checkpoints/{name}", "--iter_num=best")
         run(*model, f"--num_trajs={EPISODES}", "--save_traj", *common, log=log)
         mean = round(json.loads((evaluation / "results.json").read_text())["return_mean"], 1)

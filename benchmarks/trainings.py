@@ -54,7 +54,7 @@ def train_and_evaluate(
     model = f"--model_path={data}/checkpoints/{name}"
     options = ("--iter_num=last", f"--num_trajs={episodes}", f"--seed={eval_seed}")
     folder = data / "evaluations" / name / "last"
-    shutil.rmtree(folder, ignore_errors=True)  # of an earlier start
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier start; otherwise, this one goes to last-2
     run("--task=eval", model, *options, common, log=log)
     evaluation = json.loads((folder / "results.json").read_text())
     with (logs / "progress.csv").open() as file:

@@ -25,7 +25,7 @@ class Suite(Protocol):
     """Whether MuJoCo renders the suite, which requires OpenGL."""
 
     CHECKS_KWARGS: bool
-    """Whether `make_env` refuses invalid `kwargs` itself, so that they cannot crash the simulator."""
+    """Whether `make_env` rejects invalid `kwargs` itself, so that they cannot crash the simulator."""
 
     def max_replay_steps(self, kwargs: dict[str, Any]) -> int:
         """Return the maximum number of steps that a resumed worker replays: about a minute's worth."""

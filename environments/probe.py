@@ -1,4 +1,4 @@
-"""Try an environment in another process first: simulators and window systems may end the one that uses them."""
+"""Try an environment in a child process first: simulators and window systems can crash their process."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-TIMEOUT_S = 60.0  # after which the process counts as alive
+TIMEOUT_S = 60.0  # after this time, the environment counts as working
 CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP)
-# A new interpreter, because renderers and MPI do not survive a fork. Exceptions are no crash: they are raised later.
+# A new interpreter, because renderers and MPI do not survive a fork. Exceptions are ignored: they are raised again
+# in the process that uses the environment.
 PROGRAM = """
 import json, os, resource, sys
 sys.path, modules, *arguments = json.loads(sys.argv[1])
@@ -27,9 +28,9 @@ finally:
 
 
 def find_crash(env_id: str, render_mode: str | None, kwargs: Mapping[str, Any]) -> str:
-    """Return how making, resetting or rendering an environment ends its process: ``SIGABRT``, ..., or empty."""
+    """Return how making, resetting or rendering an environment crashes, e.g. ``SIGABRT``; empty if it does not."""
     module = env_id.rpartition(":")[0]
-    modules = [module] if module in sys.modules else []  # only what the user has had imported
+    modules = [module] if module in sys.modules else []  # only if the user named it
     arguments = json.dumps([sys.path, modules, env_id, render_mode, dict(kwargs)])
     try:
         done = subprocess.run([sys.executable, "-c", PROGRAM, arguments], capture_output=True, timeout=TIMEOUT_S)

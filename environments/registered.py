@@ -61,7 +61,7 @@ def resolve(env_id: str) -> str:
         raise UserError(f"no environment '{env_id}'; '{module}' registers {', '.join(new_ids)}")
     base_names = {spec.name for spec in gymnasium.registry.values()}
     hint = did_you_mean(name, base_names | set(registry.list_env_ids())) or (
-        "; --task=list_envs lists all ids; your own is module:Env-v0, with the folder of module.py in PYTHONPATH"
+        "; --task=list_envs lists all ids; your own are named module:Env-v0, with module.py on the PYTHONPATH"
     )
     raise UserError(f"no environment '{env_id}'{hint}")
 

@@ -30,7 +30,7 @@ SUITES = {
     "mujoco": "milozero.environments.mujoco",
     "gymnasium": "milozero.environments.registered",
 }
-_survivors: set[str] = set()  # what `_check_survival` has tried
+_survivors: set[str] = set()  # what `_check_survival` has tried without a crash
 
 
 def get_suite(name: str) -> Suite:
@@ -82,10 +82,10 @@ def resolve(env_id: str) -> str:
 
 
 def import_module(module: str, source: str, data_dir: str) -> None:
-    """Import a module that registers environments, because the user named it with the flag `source`.
+    """Import a module that registers environments and that the user named in `source`, a flag with its value.
 
     Raises:
-        UserError: if it cannot be imported, or lies in the data folder.
+        UserError: if it cannot be imported, or is in the data folder.
     """
     from milozero.environments import modules  # imports gymnasium
 
@@ -93,7 +93,7 @@ def import_module(module: str, source: str, data_dir: str) -> None:
 
 
 def import_module_of(env_id: str, source: str, data_dir: str) -> None:
-    """Import the module of an id ``module:Id`` that the user gave; other ids have none. Raises as `import_module`."""
+    """Import the module of an id ``module:Id`` from the user, if it has one. Raises the errors of `import_module`."""
     module, colon, _ = env_id.rpartition(":")
     if colon and find_suite(env_id) is get_suite("gymnasium"):
         import_module(module, source, data_dir)
@@ -121,7 +121,7 @@ def make_env(
     """Return one environment with Gymnasium's API and a flat observation vector; for the arguments, see `Suite`.
 
     Raises:
-        UserError: if the environment cannot be made, would end this process, or its spaces are not supported.
+        UserError: if the environment cannot be made, would crash this process, or its spaces are not supported.
     """
     from milozero.environments.vector import check_spaces  # imports gymnasium
 
@@ -143,7 +143,7 @@ def make_env(
 
 
 def try_out(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> None:
-    """Make, reset and render an environment."""
+    """Make, reset and render an environment, in a process that may crash."""
     env = find_suite(env_id).make_env(env_id, render_mode, kwargs)
     env.reset(seed=0)
     if render_mode is not None:
@@ -151,7 +151,7 @@ def try_out(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> Non
 
 
 def _check_survival(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> None:
-    """Check, once and in another process, that making, resetting and rendering an environment do not end it."""
+    """Check, only once and in a child process, that making, resetting and rendering an environment does not crash."""
     key = f"{env_id} {render_mode} {kwargs}"
     if key in _survivors:
         return
@@ -159,7 +159,7 @@ def _check_survival(env_id: str, render_mode: str | None, kwargs: dict[str, Any]
         windows = "human" in (render_mode, kwargs.get("render_mode"))
         display = f"; a window needs a display, and DISPLAY is '{os.environ.get('DISPLAY', '')}'" if windows else ""
         cause = f"--env_kwargs={from_kwargs(kwargs)}" if kwargs else "--render"
-        raise UserError(f"{env_id} ends the whole process ({crash}) with {cause}{display}")
+        raise UserError(f"{env_id} crashes the process ({crash}) with {cause}{display}")
     _survivors.add(key)
 
 
@@ -184,7 +184,7 @@ def make_vector_env(
 ) -> VectorEnv:
     """Return one worker's `num_envs` environments; `VectorEnv.reset` seeds them.
 
-    Their spaces are those of `single_env`. By default, one is made and closed before the others are made.
+    Their spaces are those of `single_env`; by default, one is made for this and closed before the others are made.
 
     Raises:
         UserError: if the environment cannot be made, its spaces are not supported, or its first observation is not

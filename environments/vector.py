@@ -79,7 +79,7 @@ def check_first_obs(env_id: str, env: gymnasium.Env[Any, Any], has_kwargs: bool)
 
 
 def close_env(env: Any) -> None:
-    """Close an environment or a vector of them. An exception of a user's ``close()`` is only logged."""
+    """Close an environment or a vector of them; only log an exception of its ``close()``."""
     try:
         env.close()
     except Exception as error:  # environments raise arbitrary exceptions
@@ -87,12 +87,12 @@ def close_env(env: Any) -> None:
 
 
 def get_time_limit(env: gymnasium.Env[Any, Any]) -> int | None:
-    """Return the steps after which an environment truncates its episodes; None if it has no time limit."""
+    """Return the number of steps after which an environment truncates episodes; None if it has no time limit."""
     return env.spec.max_episode_steps if env.spec else None
 
 
 class CopiedObservations(gymnasium.ObservationWrapper[Any, Any, Any]):
-    """Copies each observation: a vector collects those of all environments, which may write them into one array."""
+    """Copies each observation, because the environments of a vector may all write into the same array."""
 
     def observation(self, observation: Any) -> np.ndarray:
         """Return a copy."""
@@ -114,7 +114,7 @@ class VectorEnv:
         time_limit: int | None = None,
     ) -> None:
         self._env = env
-        self.time_limit = time_limit  # in steps of an episode
+        self.time_limit = time_limit  # steps of an episode; None if unlimited
         # Whether a single background thread simulates while the caller waits.
         self.single_threaded = bool(getattr(env, "single_threaded", False))
         self.num_envs = num_envs

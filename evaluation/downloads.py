@@ -23,26 +23,26 @@ from milozero.tracking.names import parse_run_path
 from milozero.tracking.wandb import client_settings, has_key
 
 HTTP_TIMEOUT_S = 30  # for each response of the server
-LOOKUP_TIMEOUT_S = 40.0  # to find the run and its file, over all responses
-DOWNLOAD_TIMEOUT_S = 20.0  # for the file, in addition to the time that a slow connection needs for its size
-MIN_BYTES_PER_S = 100_000  # of a slow connection
+LOOKUP_TIMEOUT_S = 40.0  # to find the run and its file, in any number of requests
+DOWNLOAD_TIMEOUT_S = 20.0  # for the file, plus its size divided by MIN_BYTES_PER_S
+MIN_BYTES_PER_S = 100_000  # slower connections time out
 MAX_BYTES = 8 * 2**30  # of a checkpoint, whatever size the server declares
 CHUNK_BYTES = 2**16
 
 
 class TimeLimitError(BaseException):
-    """The time limit of a block has passed. Not an `Exception`, which the client would catch to try again."""
+    """The time limit of a block has passed. Not an `Exception`, because the client would catch it and retry."""
 
 
 @contextlib.contextmanager
 def limit_time(seconds: float) -> Iterator[None]:
-    """Raise a `TimeLimitError` if the block takes longer, whatever it waits for. For the main thread only."""
+    """Raise a `TimeLimitError` if the block takes longer, even if it is waiting. For the main thread only."""
 
     def stop(*_: object) -> None:
         raise TimeLimitError
 
     previous = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again each second, in case the error is ignored
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again every second, in case the client swallows it
     try:
         yield
     finally:
@@ -53,7 +53,7 @@ def limit_time(seconds: float) -> Iterator[None]:
 def download_checkpoint(config: EvalConfig, data: Path, is_default: bool = False) -> Path:
     """Download a checkpoint of a run to ``downloads/`` in `data` unless it is there already; return its folder.
 
-    If ``iter_num`` `is_default`, the last checkpoint replaces the best one of a run that was not evaluated.
+    If ``iter_num`` `is_default`, a run without a best checkpoint falls back to its last one.
 
     Raises:
         UserError: if the run or checkpoint does not exist, the server denies access or does not respond in time, or
@@ -152,7 +152,7 @@ def _find_file(run: Any, accepted: Sequence[str], run_path: str, iter_num: str) 
 
 
 def _same_server(url: str, other: str) -> bool:
-    """Return whether two URLs belong to one server, so that the key of one is meant for the other."""
+    """Return whether two URLs point to the same server, the only one that may receive its key."""
     one, two = urlparse(url), urlparse(other)
     return (one.scheme, one.netloc) == (two.scheme, two.netloc)
 
@@ -185,9 +185,9 @@ def _download(remote: Any, file: Path, run_path: str, key: str | None) -> None:
 
 
 def _fetch(url: str, path: Path, size: int, key: str | None) -> bytes:
-    """Write what a URL returns to a file, at most one chunk more than `size` bytes; return its MD5 digest.
+    """Download a URL to a file, at most one chunk more than `size` bytes; return the MD5 digest.
 
-    The client itself would write any number of bytes.
+    The client's own download has no limit.
 
     Raises:
         UserError: if the server does not send the file.
@@ -205,6 +205,6 @@ def _fetch(url: str, path: Path, size: int, key: str | None) -> bytes:
                 written += len(chunk)
                 if written > size:
                     break
-    except requests.RequestException as error:  # an OSError, but not of the disk
+    except requests.RequestException as error:  # a subclass of OSError, but not a disk error
         raise UserError(f"the download failed: {' '.join(str(error).split())[:300]}") from None
     return digest.digest()

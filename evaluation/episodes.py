@@ -37,10 +37,10 @@ class EpisodeResult(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What ends an evaluation that would take too long."""
+    """Limits of an evaluation that would take too long."""
 
     max_steps: float = math.inf  # of an episode, which is then truncated
-    should_stop: Callable[[], bool] = lambda: False  # asked before each step; the episode is then discarded
+    should_stop: Callable[[], bool] = lambda: False  # called before each step; if true, the episode is discarded
 
     def has_cut_off(self, episode: Episode) -> bool:
         """Return whether an episode was cut off after the maximum number of steps."""
@@ -51,7 +51,7 @@ NO_LIMITS = Limits()
 
 
 def choose_max_steps(max_steps: int | None, time_limit: int | None) -> float:
-    """Return the steps after which an evaluation cuts off an episode, before the environment's own `time_limit`."""
+    """Return after how many steps to cut off an episode; infinity if the environment's `time_limit` comes first."""
     if max_steps is None:
         return math.inf if time_limit else DEFAULT_EVAL_MAX_STEPS
     return math.inf if time_limit and time_limit <= max_steps else max_steps
@@ -74,7 +74,7 @@ def run_episode(
         limits: when to end the episode early.
 
     Raises:
-        InterruptedEpisodeError: if `limits` ask to stop.
+        InterruptedEpisodeError: if `limits.should_stop` returns True.
         NonFiniteError: if an observation, action or reward is NaN or infinite.
     """
     first, _ = env.reset(seed=seed)
@@ -118,7 +118,7 @@ def episode_seeds(seed: int, count: int) -> list[int]:
 def share_episodes(run: Callable[[int, int], T], seed: int, count: int, comm: Comm) -> list[T]:
     """Return the results of ``run(k, seed of episode k)`` for `count` episodes, in order (collective).
 
-    The workers share the episodes. A worker whose episode is interrupted runs no more: the results are then fewer.
+    The workers share the episodes. A worker stops if its episode is interrupted, which leaves fewer results.
     """
     seeds, results = episode_seeds(seed, count), dict[int, T]()
     for k in range(comm.rank, count, comm.size):
@@ -133,7 +133,7 @@ def share_episodes(run: Callable[[int, int], T], seed: int, count: int, comm: Co
 def evaluate_policy(
     agent: Agent, env: gymnasium.Env[Any, Any], seed: int, count: int, comm: Comm, limits: Limits = NO_LIMITS
 ) -> list[EpisodeResult]:
-    """Return the results of `count` episodes, in order; fewer if `limits` ask to stop (collective)."""
+    """Return the results of `count` episodes, in order; fewer if `limits` stop it early (collective)."""
 
     def run(_: int, seed: int) -> EpisodeResult:
         episode = run_episode(agent, env, seed, limits=limits)
@@ -143,6 +143,6 @@ def evaluate_policy(
 
 
 def describe_cut_off(num_cut_off: int, count: int, max_steps: float) -> str:
-    """Return a message about the episodes of an evaluation that were cut off."""
+    """Return a message that says how many episodes of an evaluation were cut off."""
     episodes = pluralize(count, "episode")
     return f"evaluation: {num_cut_off} of {episodes} cut off after {max_steps:,.0f} steps (--eval_max_steps)"

@@ -135,9 +135,9 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Run `num_trajs` episodes, write ``results.json`` and the requested videos and demonstrations (collective).
 
-    Results and demonstrations hold the `metadata`: environment and checkpoint. Episodes end after `max_steps`,
-    whose default depends on the environment. The `watchdog` can end the evaluation early. Returns the content of
-    ``results.json``.
+    Results and demonstrations contain the `metadata`: environment and checkpoint. Episodes are cut off after
+    `max_steps`, whose default depends on the environment. The `watchdog` can stop the evaluation early. Returns the
+    content of ``results.json``.
 
     Raises:
         UserError: if rendering is requested but impossible on this machine.

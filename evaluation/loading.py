@@ -99,7 +99,7 @@ def load_agent(
 
 @dataclass(frozen=True)
 class Teachers:
-    """Other runs that a run learns from."""
+    """Trained agents that a run learns from."""
 
     expert: LoadedAgent | None = None  # that ``--expert_model`` names
     reward: LoadedAgent | None = None  # whose learned reward ``--reward_path`` names
@@ -117,10 +117,10 @@ class Teachers:
 
 
 def load_teachers(settings: Settings, device: str) -> Teachers:
-    """Load the runs that ``--expert_model`` and ``--reward_path`` name. Makes and closes their environments.
+    """Load the agents that ``--expert_model`` and ``--reward_path`` name. This makes and closes their environments.
 
     Raises:
-        UserError: if a checkpoint cannot be used, or the one of ``--reward_path`` has no learned reward.
+        UserError: if a checkpoint cannot be used, or that of ``--reward_path`` has no learned reward.
     """
     expert, reward, expert_return = None, None, None
     if folder := getattr(settings.agent, "expert_model", ""):

@@ -60,7 +60,7 @@ def write_video(path: Path, fps: int) -> Iterator[Callable[[Any], None]]:
         with contextlib.closing(writer):  # its own context stays open after an exception
             yield add
         try:
-            imageio_ffmpeg.count_frames_and_secs(str(temporary))  # the exit code of ffmpeg is not available
+            imageio_ffmpeg.count_frames_and_secs(str(temporary))  # imageio does not report ffmpeg's exit code
         except RuntimeError:
             raise failure from None
         temporary.replace(path)

@@ -154,8 +154,8 @@ def find(
 ) -> Path:
     """Return the file of a checkpoint, an iteration, ``best`` or ``last``, in the folder `model_path`.
 
-    If `iter_num` `is_default`, ``last`` replaces the ``best`` of a run that was not evaluated. Error messages name
-    the `flags` of the folder and the checkpoint.
+    If `iter_num` `is_default`, a folder without it falls back to ``last``. Error messages name the `flags` of the
+    folder and the checkpoint.
 
     Raises:
         UserError: if there is no such checkpoint; the message lists the existing ones.
@@ -178,21 +178,23 @@ def find(
 
 
 def run_id(metadata: Mapping[str, Any]) -> str:
-    """Return the id of a run; empty if its metadata have no valid one."""
+    """Return the id of a run; empty if its metadata contain no valid one."""
     value = str(metadata.get("run_id", ""))
     return value if re.fullmatch("[0-9a-f]{8}", value) else ""
 
 
 def check_same_run(file: Path, metadata: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    """Check that the metadata in a file are those of the run with the metadata `own`: same id, same environment.
+    """Check that the `metadata` in a file belong to the same run as `own`: same run id, same environment.
 
     Raises:
-        UserError: if they are of another run; resuming would mix both, and overwrite one of them.
+        UserError: if they belong to another run: resuming would mix both runs and overwrite one of them.
     """
     here, there = ((run_id(each), str(each.get("env_id", ""))) for each in (own, metadata))
     if any(one and other and one != other for one, other in zip(here, there, strict=True)):
         this, other = (f"{env_id or 'unknown environment'}, run {run or '?'}" for run, env_id in (here, there))
-        raise UserError(f"{file} is of another run ({other}) than its folder ({this}); move one of them elsewhere")
+        raise UserError(
+            f"{file} belongs to another run ({other}) than its folder ({this}); move one of them elsewhere"
+        )
 
 
 def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
@@ -201,7 +203,7 @@ def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | N
     Calls `warn` with a message for each damaged checkpoint that is skipped.
 
     Raises:
-        UserError: if there are checkpoints, but none can be used, or one of them is of another run.
+        UserError: if there are checkpoints, but none can be used, or one of them belongs to another run.
     """
     names = list_checkpoints(folder)
     newest: dict[str, Any] | None = None

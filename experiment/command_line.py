@@ -95,8 +95,8 @@ def _read_task_file(path: str, *, lists: bool) -> TaskFile:
 
 
 def _import_modules(given: Mapping[str, Any]) -> None:
-    """Import the modules that the user named. Ids that are read from checkpoints and config.yaml import nothing."""
-    with contextlib.suppress(ValueError):  # reported with the other settings
+    """Import the modules that the user named; an id in a checkpoint or config.yaml imports nothing."""
+    with contextlib.suppress(ValueError):  # invalid text, which is reported with the other settings
         if any(coerce(given.get(name, False), bool) for name in ("render", "record")):
             environments.choose_renderer()  # modules may import MuJoCo
     data_dir = str(given.get("data_dir") or CommonConfig().data_dir)

@@ -61,9 +61,9 @@ def can_compile(device: str) -> bool:
 
 
 def try_to_compile() -> str:
-    """Compile a program of one line; return why that failed, empty if it worked.
+    """Compile a one-line program; return why that failed, or an empty string.
 
-    A compiler may be installed and not work: its own files are missing, disks are full, ...
+    An installed compiler may not work, e.g. because its own files are missing or a disk is full.
     """
     torch = importlib.util.find_spec("torch")
     if torch is not None and any(map(str.isspace, str(torch.origin))):
@@ -92,7 +92,7 @@ def should_compile(
         was_compiled: whether a resumed run was compiled, which it stays if possible; None for a new run.
         expert_steps: steps per epoch over all workers, for algorithms that learn from demonstrations only.
 
-    If the default cannot be compiled, a warning says why, and the run is not compiled.
+    If the compiler does not work and ``--compile`` is not set, this only warns, and the run is not compiled.
 
     Raises:
         UserError: if ``--compile`` is set and a requirement is missing or does not work.
@@ -100,9 +100,9 @@ def should_compile(
     wanted = _wants_to_compile(settings, workers, device, was_compiled, expert_steps)
     problem = try_to_compile() if wanted else ""
     if problem and settings.train.compile:
-        raise UserError(f"--compile does not work here: {problem}; remove the flag to train without")
+        raise UserError(f"--compile does not work here: {problem}; remove the flag to train without it")
     if problem and launched_rank() == 0:
-        logger.warning(f"the update is not compiled, which makes it slower: {problem}")
+        logger.warning(f"training is slower, because the update cannot be compiled: {problem}")
     return wanted and not problem
 
 
@@ -114,7 +114,7 @@ def _wants_to_compile(
     if train.compile and not possible:
         triton = "" if device == "cpu" else ", and triton (pip install triton)"
         need = f"a C++ compiler and Python's headers (apt install g++ python3-dev){triton}"
-        raise UserError(f"--compile needs {need}; remove the flag to train without")
+        raise UserError(f"--compile needs {need}; remove the flag to train without it")
     if train.compile is not None:
         return bool(train.compile)
     if was_compiled is not None:

@@ -84,7 +84,7 @@ class ExperimentInitializer:
         self.logs = data / "logs" / self.name
         self.checkpoint: dict[str, Any] | None = None  # to resume from
         self.best_eval_return = -math.inf  # of best.pt, which may be newer than the checkpoint
-        self.run_id = ""  # if it is not new
+        self.run_id = ""  # empty for a new run
         self.warnings: list[str] = []  # about resuming, on rank 0
         self._metadata: dict[str, Any] = {}  # what affects the results in addition to the settings
         self._info: dict[str, Any] = {}  # what does not
@@ -118,7 +118,7 @@ class ExperimentInitializer:
             self._lock.release()
 
     def _find_checkpoint(self, resume: str) -> tuple[dict[str, Any] | None, float, str]:
-        """Return the newest intact checkpoint, or None, the return of the best policy, and the run's id, if any."""
+        """Return the newest intact checkpoint or None, the return of the best policy, and the run id or empty."""
         best = -math.inf
         if not self.name:
             raise UserError("--resume needs --uuid=<experiment>, the name of a folder in data/checkpoints")
@@ -204,7 +204,7 @@ class ExperimentInitializer:
         self._log = handler
 
     def write_metadata(self, *, only_missing: bool = False) -> None:
-        """Write config.yaml to the folders of checkpoints and logs.
+        """Write config.yaml to the folders of checkpoints and logs, if `only_missing` only where there is none.
 
         Raises:
             OSError: if it cannot be written.

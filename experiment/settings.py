@@ -15,7 +15,7 @@ from milozero.tracking.tracker import TrackingConfig
 TASKS = ("train", "eval", "list_envs", "demos", "report")
 # Upper bounds that catch typos before they exhaust the machine.
 MAX_ENVS, MAX_ROLLOUT_LEN, MAX_EPISODES = 65_536, 2**24, 1_000_000
-DEFAULT_EVAL_MAX_STEPS = 10_000  # of an environment without a time limit: seconds, not hours
+DEFAULT_EVAL_MAX_STEPS = 10_000  # of an environment without a time limit; takes seconds, not hours
 INPUT_PATHS = ("expert_path", "expert_model", "reward_path")  # settings of a training run that name its inputs
 
 
@@ -28,7 +28,8 @@ class CommonConfig:
     seed: int | None = param(None, "random seed (default: 0; eval: the seed of the checkpoint)", low=0)
     num_workers: int | None = param(
         None,
-        "workers to start; under mpiexec or srun, fail unless they started this many (default: as many as they did)",
+        "number of workers; under mpiexec or srun, fail unless they started this many (default: what they started, "
+        "else 1)",
         low=1,
         mutable_on_resume=True,
     )
@@ -55,14 +56,14 @@ class CommonConfig:
     )
     eval_max_steps: int | None = param(
         None,
-        f"steps after which an evaluation cuts off an episode (default: {DEFAULT_EVAL_MAX_STEPS} if the environment "
-        "has no time limit; eval: that of the checkpoint)",
+        f"maximum steps of an evaluation episode (default: {DEFAULT_EVAL_MAX_STEPS} if the environment has no time "
+        "limit; eval: the value of the checkpoint)",
         low=1,
         mutable_on_resume=True,
     )
     env_module: str = param(
         "",
-        "modules with environments of your own, separated by commas, to import for a checkpoint that uses them",
+        "comma-separated modules of your own environments, to import for a checkpoint that uses them",
         mutable_on_resume=True,
     )
 
@@ -104,7 +105,7 @@ class TrainConfig:
         25, "iterations between evaluations; 0 evaluates only at the end", low=0, mutable_on_resume=True
     )
     eval_episodes: int = param(
-        10, "episodes per evaluation, with the deterministic policy; 0 never evaluates", low=0, high=MAX_EPISODES
+        10, "episodes per evaluation, with the deterministic policy; 0 disables evaluations", low=0, high=MAX_EPISODES
     )
     sync_check_frequency: int = param(
         10,
@@ -131,15 +132,16 @@ class EvalConfig:
     )
     wandb_download_replace: bool = param(False, "download again, replacing an earlier download")
     iter_num: str = param(
-        "best",
-        "checkpoint to evaluate: an iteration, best or last (default: best, or last if the run was not evaluated)",
+        "best", "checkpoint to evaluate: an iteration, best or last (default: best, or last if there is no best)"
     )
     num_trajs: int = param(10, "number of episodes", low=1, high=MAX_EPISODES)
     render: bool = param(False, "show the episodes in a window; without a display, record videos")
     record: bool = param(False, "record mp4 videos of the episodes")
     save_traj: bool = param(False, "save the episodes as demonstrations (HDF5)")
     eval_name: str = param(
-        "", "folder of this evaluation (default: the checkpoint, with a number if repeated)", check=usable_name
+        "",
+        "folder name of this evaluation (default: that of the checkpoint, numbered if repeated)",
+        check=usable_name,
     )
 
 

@@ -29,14 +29,14 @@ logger = logging.getLogger(__name__)
 def read_status(folder: Path) -> dict[str, Any]:
     """Return the plain values of the ``status.json`` in a run's log folder; empty if it cannot be read.
 
-    A run that was killed has left the state ``running``: it is corrected to ``killed``, also in the file.
+    A killed run leaves the state ``running``, which this corrects to ``killed``, in the file as well.
     """
     path, checkpoints = folder / "status.json", folder.parent.parent / "checkpoints" / folder.name
     try:
         content = dict(read_json(path))
     except (OSError, ValueError, TypeError):
         return {}
-    # Locks of another machine may be invisible.
+    # On this machine only: locks of another one may be invisible.
     local = content.get("host") == socket.gethostname()
     if content.get("state") == "running" and local and is_held(checkpoints) is False:
         content["state"] = "killed"
@@ -78,7 +78,7 @@ class Counters:
 
 
 class NoStatus:
-    """Writes no state: of an evaluation."""
+    """Replaces `Status` in evaluations, which have no status.json."""
 
     def write(self, state: str, reason: str, *, unless_ended: bool = False) -> None:
         """Do nothing."""
@@ -89,7 +89,7 @@ class Status:
     """Writes the state of a run to status.json.
 
     The states are ``running``, ``finished`` (nothing left to do), ``stopped`` (can be resumed) and ``failed``. A run
-    that was killed stays ``running``, with the id of a process that no longer exists.
+    that was killed leaves ``running``, which `read_status` corrects to ``killed``.
     """
 
     folder: Path  # of the log

@@ -56,7 +56,7 @@ def restore_signals(*more: signal.Signals) -> Iterator[None]:
 
 
 def catch_early_signals() -> None:
-    """Keep the signals of batch systems, which would end the process, for the watchdog that starts later."""
+    """Keep signals of batch systems, which would end the process, for the watchdog that starts later."""
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda number, frame: _early_signals.append(number))
 
@@ -73,7 +73,7 @@ class Watchdog:
         start_time: ``time.monotonic()`` when this launch of the run started.
         time_limit: seconds for this launch.
         iteration_timeout: seconds after which an iteration counts as hanging; infinity disables the check.
-        unit: what is watched instead of iterations.
+        unit: what an iteration is called in messages.
         poll_interval: seconds between checks.
         ping_timeout: seconds in which a worker must answer a ping.
         signal_debounce: seconds in which a repeated signal counts as the same request.
@@ -105,7 +105,7 @@ class Watchdog:
         self._signal_time = -math.inf
         self._disarmed = False
         self._closing_exit_code: int | None = None  # None unless the environments are closing
-        # Child processes that are not of environments. The others end with a job that ends immediately.
+        # Child processes that are not of environments. All others are terminated if the job ends immediately.
         self.other_processes = list_children()
         self.interrupted = False  # whether a signal arrived after `disarm`
         self._has_launcher = comms.has_launcher()
@@ -156,7 +156,7 @@ class Watchdog:
         return bool(self._signal) or self.remaining_seconds() < EXIT_SOON_S
 
     def should_interrupt(self, grace_s: float = 0.0) -> bool:
-        """Return whether this worker must stop now: after a signal, or `grace_s` after the time limit."""
+        """Return whether this worker must stop now: after a signal, or `grace_s` seconds after the time limit."""
         return bool(self._signal) or self.remaining_seconds() < -grace_s
 
     def _get_stop_reason(self) -> str:
@@ -203,8 +203,9 @@ class Watchdog:
         elif not self._signal:
             self._signal, self._signal_time = number.name, now
             if self._comm.rank == 0:
-                logger.warning(f"{number.name}: stopping after this {self._unit}; repeat it to stop immediately")
-        elif number.name == self._signal and repeated and number != signal.SIGXCPU:  # repeated by the system
+                when = "after this iteration" if self._unit == "iteration" else f"without finishing this {self._unit}"
+                logger.warning(f"{number.name}: stopping {when}; repeat it to stop immediately")
+        elif number.name == self._signal and repeated and number != signal.SIGXCPU:  # the system repeats it
             self._exit("stopped", f"immediately, by a second {number.name}", 128 + number)
 
     def _abort_hanging_job(self) -> None:
@@ -230,7 +231,7 @@ class Watchdog:
         self._exit("failed", reason, 1)
 
     def _exit(self, state: str, reason: str, code: int) -> None:
-        """End the job immediately, even if the main thread is blocked. No `state`: the run has ended before."""
+        """End the job immediately, even if the main thread is blocked; an empty `state` keeps the run's final one."""
         try:
             if self._comm.rank == 0 or state != "stopped":
                 logger.log(logging.ERROR if state == "failed" else logging.WARNING, reason)
@@ -245,7 +246,7 @@ class Watchdog:
 
 
 def list_children() -> set[int]:
-    """Return the ids of the processes that this process has started and that still run."""
+    """Return the ids of this process's children that are still running."""
     children: set[int] = set()
     for task in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(OSError):  # the thread has ended
@@ -254,7 +255,7 @@ def list_children() -> set[int]:
 
 
 def _end_processes(pids: set[int]) -> None:
-    """Terminate processes, except for the client of Weights & Biases, which saves what it has and then exits."""
+    """Terminate processes, except the Weights & Biases client, which saves its data and then exits by itself."""
     for pid in pids:
         with contextlib.suppress(OSError):  # it has ended
             if not Path(f"/proc/{pid}/comm").read_text().startswith("wandb"):

@@ -220,7 +220,7 @@ def make_comm(num_workers: int | None = None) -> Comm:
         )
     if num_workers is not None and comm.size != num_workers:
         raise UserError(
-            f"--num_workers={num_workers}, but {comm.size} started; without mpiexec and srun, "
-            "python main.py starts its own workers"
+            f"--num_workers={num_workers}, but {comm.size} started; run python main.py without "
+            "mpiexec or srun, and it starts this many itself"
         )
     return comm

@@ -1,4 +1,4 @@
-"""Matplotlib, independent of the user's own configuration of it."""
+"""Matplotlib, independent of the user's configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from milozero.helpers.errors import UserError
 
 
 def _import_matplotlib() -> ModuleType:
-    """Import matplotlib without MPLBACKEND: a notebook names a backend there that may not be installed here."""
+    """Import matplotlib without MPLBACKEND, which notebooks set to a backend that may not be installed here."""
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         import matplotlib.style
@@ -30,6 +30,6 @@ mpl = _import_matplotlib()
 
 @contextlib.contextmanager
 def own_style(params: Mapping[str, Any]) -> Iterator[None]:
-    """Draw with matplotlib's defaults, updated by `params`. Text is shown as it is: a ``$`` in a name is not math."""
+    """Draw with matplotlib's defaults, updated by `params`. Text is literal: a ``$`` in a name is not math."""
     with mpl.style.context(["default", {"text.parse_math": False, **params}]):
         yield

@@ -29,7 +29,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any], skip_if: Callable
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.unlink(missing_ok=True)  # of a killed process with this id, or a link to a file that must not change
+    temporary.unlink(missing_ok=True)  # left by a killed process, or a link whose target must not change
     try:
         write(temporary)
         with temporary.open("rb") as file:

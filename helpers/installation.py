@@ -1,4 +1,4 @@
-"""Check that the Python in use has MiloZero's packages. Imports only what every Python has."""
+"""Check that this Python has MiloZero's packages. Imports only the standard library."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 MIN_VERSION = (3, 11)
-PACKAGES = ("torch", "numpy", "gymnasium", "yaml")  # without any of them, nothing works
+PACKAGES = ("torch", "numpy", "gymnasium", "yaml")  # nothing works without them
 
 
 def require_packages() -> None:
-    """Exit with one line and code 2 if this Python is too old or lacks packages: say how to activate another one."""
+    """If this Python is too old or lacks packages, print how to activate the environment, and exit with code 2."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if sys.version_info < MIN_VERSION:
         problem = f"is Python {sys.version_info[0]}.{sys.version_info[1]}; MiloZero needs 3.11 or newer"

@@ -31,7 +31,7 @@ class Lock:
     def __init__(
         self, folder: Path, *, local_timeout: float = LOCAL_TIMEOUT_S, remote_timeout: float = REMOTE_TIMEOUT_S
     ) -> None:
-        # Not through a symbolic link, whose target would be overwritten.
+        # O_NOFOLLOW, because the target of a symbolic link would be overwritten.
         self._file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
             self._acquire(folder, local_timeout, remote_timeout)
@@ -60,7 +60,7 @@ class Lock:
 def is_held(folder: Path) -> bool | None:
     """Return whether a process, on any machine that shares the folder, holds its lock; None if that is unknown."""
     try:
-        file = os.open(folder / ".lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # not waiting for a pipe
+        file = os.open(folder / ".lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a named pipe must not block
     except OSError:
         return None
     try:

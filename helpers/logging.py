@@ -41,7 +41,7 @@ def _open_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes this number; otherwise, the next file would, and get all output
+            os.open(os.devnull, os.O_RDWR)  # reserves the descriptor; the next opened file would get the output
         stream = getattr(sys, name)
         if stream is None:  # it was closed when Python started
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
@@ -51,7 +51,7 @@ def _open_streams() -> None:
 
 @contextlib.contextmanager
 def convert_output_errors() -> Iterator[None]:
-    """Convert the error of a full disk behind stdout into a `UserError`; also a decorator."""
+    """Convert an error of writing to stdout, e.g. to a full disk, into a `UserError`; also usable as a decorator."""
     try:
         yield
     except OSError as error:

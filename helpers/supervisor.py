@@ -1,6 +1,6 @@
 """Run a program that saves its work when asked to, such as ``mpiexec``, and leave no process behind.
 
-This module imports only the standard library, because each window of a study does.
+This module imports only the standard library, because each window of a study imports it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class StoppedError(Exception):
 
 
 class Supervisor:
-    """Runs a program; the first of `STOP_SIGNALS` asks it to save and stop, by SIGUSR1.
+    """Runs a program; the first of `STOP_SIGNALS` to arrive asks it, by SIGUSR1, to save and stop.
 
     The program and all processes that it started are killed on a second request, or if it has not stopped after
-    `SAVE_TIMEOUT_S` seconds. Use one per process, which must have no other children.
+    `SAVE_TIMEOUT_S` seconds. Use only one in a process, which must have no other children.
 
     Args:
         signal_debounce: seconds within which signals count as one request.
@@ -89,7 +89,7 @@ class Supervisor:
         """Return the program's exit code, after it and all processes that it started have ended.
 
         Raises:
-            StoppedError: if the request ended the program, which did not handle signals yet.
+            StoppedError: if the request ended the program before it handled signals.
         """
         assert self._process is not None
         while self._process.poll() is None and not self._kill:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from milozero.helpers.drawing import own_style  # first: it imports matplotlib
+from milozero.helpers.drawing import own_style  # first: it imports matplotlib without MPLBACKEND
 
 # isort: split
 from matplotlib.axes import Axes

@@ -53,7 +53,7 @@ def build_panels(study: Study, column: str, styles: Mapping[str, LineStyle]) -> 
 
 
 def draw(render: Callable[..., str], *args: Any) -> str:
-    """Return a figure as HTML, or a note that it cannot be drawn: the rest of the page is worth having."""
+    """Return a figure as HTML, or a note if it cannot be drawn, so that the rest of the page is still rendered."""
     try:
         return render(*args)
     except Exception as error:  # matplotlib raises arbitrary exceptions

@@ -48,7 +48,7 @@ def find_videos(data: Path, study: Study) -> list[Video]:
     videos = []
     for method in study.methods:
         for run in method.runs:
-            for path in (data / "evaluations" / run.name).glob("*/episode_*.mp4"):  # not one that is being recorded
+            for path in (data / "evaluations" / run.name).glob("*/episode_*.mp4"):  # not those being recorded
                 if os.access(path, os.R_OK):  # it may have been deleted meanwhile
                     stat = path.stat()
                     videos.append(Video(run, method.label, path, stat.st_mtime, stat.st_size))

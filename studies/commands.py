@@ -190,7 +190,7 @@ def show_status(folder: StudyFolder) -> bool:
     for job in jobs:
         if job.reason:
             logger.info(f"{job.name} {job.state}: {job.reason}")
-        if job.state == "finished":  # its runner may have been killed, or started by hand
+        if job.state == "finished":  # its runner may have been killed, or its script started by hand
             folder.job_file(job.name, ".key").unlink(missing_ok=True)
     logger.info(f"study {folder.name}: {pluralize(len(jobs), 'job')}: {job_status.summarize(jobs)}")
     return any(job.state != "finished" for job in jobs)
@@ -213,14 +213,14 @@ def stop_study(folder: StudyFolder) -> None:
 def resubmit_study(folder: StudyFolder, key: str) -> None:
     """Restart the jobs that are neither finished nor active, with the launch settings of the study.
 
-    If `key`, for Weights & Biases, is empty, that of a job which has not ended is used. Raises the errors of
+    If `key`, for Weights & Biases, is empty, the key of a job that has not ended is used. Raises the errors of
     `start_jobs`.
     """
     metadata = folder.read_metadata()
     if not any(job["settings"].get("wandb_project") for job in metadata.jobs.values()):
         key = ""
     elif not (key := key or folder.read_key()):
-        logger.warning("no Weights & Biases key: set WANDB_API_KEY, or log in with `wandb login`, to upload the runs")
+        logger.warning("no Weights & Biases key: to upload the runs, set WANDB_API_KEY or run `wandb login`")
     launch = metadata.launch_config(deploy_now=True, wandb_api_key=key)
     jobs = [Job.from_dict(name, job["settings"], job["cwd"]) for name, job in metadata.jobs.items()]
     start_jobs(folder, launch, jobs)

@@ -24,7 +24,7 @@ JobSuffix = Literal[
     ".yaml",  # the task file (``--args_method=yaml``)
     ".out",  # stdout and stderr on SLURM, stderr in tmux
     ".exit",  # the exit code
-    ".key",  # of Weights & Biases; only its owner can read it, and it is removed when the job ends
+    ".key",  # the Weights & Biases key, readable only by its owner; removed when the job ends
     ".window",  # locked by the job's tmux window while the job is pending or running
 ]
 

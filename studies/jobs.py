@@ -35,7 +35,7 @@ class Job:
 
     name: str
     settings: Settings
-    cwd: str = field(default_factory=os.getcwd)  # where it runs: paths and modules of the user's are found from there
+    cwd: str = field(default_factory=os.getcwd)  # where it runs, for relative paths and modules
 
     @property
     def num_workers(self) -> int:
@@ -95,7 +95,7 @@ def build_jobs(study: StudyConfig, project: str = "") -> list[Job]:
 def resolve_bundle(bundle: str, data_dir: str) -> tuple[str, ...]:
     """Return the full ids of a bundle's environments, or of a comma-separated list of environments.
 
-    Modules of a user's environments are imported, unless they lie in the data folder.
+    This imports the modules of the user's own environments, which must not be in the data folder.
 
     Raises:
         UserError: if there is neither a bundle nor an environment of that name.

@@ -37,7 +37,7 @@ def _one_thread():
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_nohup():
-    """Let SIGHUP end the programs that tests start, although ``nohup make test`` ignores it."""
+    """Let SIGHUP end the programs that tests start, even under ``nohup make test``, which ignores it."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 class AppendedFile:
     """Appends bytes to a file; buffers what a full disk rejects and writes it later.
 
-    A file that is removed meanwhile is written again, with its content, and so is its folder.
+    If the file or its folder is removed, the next write recreates it, with its content.
 
     Raises:
         OSError: if the file cannot be opened.
@@ -34,14 +34,14 @@ class AppendedFile:
         try:
             self._write()
         except OSError as error:
-            warned, self._warned = self._warned, True  # first: the log itself may be such a file
+            warned, self._warned = self._warned, True  # set first: the warning itself may go to such a file
             if not warned:
                 logger.warning("cannot write to %s (%s); buffering until it works", self._path, error.strerror)
         else:
             self._warned = False
 
     def is_empty(self) -> bool:
-        """Return whether nothing has been written, or someone has emptied the file."""
+        """Return whether the file is empty, because nothing was written or because someone emptied it."""
         if self._pending:
             return False
         try:
@@ -57,7 +57,7 @@ class AppendedFile:
             self._pending = self._pending[self._file.write(self._pending) :]
 
     def _restore(self) -> None:
-        """Create the file again if it was removed. Continue the new one if it was replaced, as some editors do."""
+        """Recreate the file if it was removed. If it was replaced, as some editors do, append to the new one."""
         try:
             if os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
                 return

@@ -31,9 +31,7 @@ class CSVTracker(Tracker):
         self._columns, num_rows = truncate_rows(path, iteration)
         if num_rows < iteration:
             lost = pluralize(iteration - num_rows, "row")
-            logger.warning(
-                f"{path} lacks {lost} of the {iteration:,} iterations so far, which are not measured again"
-            )
+            logger.warning(f"{path} lacks {lost} of the {iteration:,} iterations so far; they cannot be restored")
         self._path, self._num_logged = path, num_rows
         self._file = AppendedFile(path)
 
@@ -43,7 +41,7 @@ class CSVTracker(Tracker):
         self._columns = self._columns or list(metrics)
         if self._file.is_empty():
             if self._num_logged:
-                logger.warning(f"{self._path} was emptied: it begins with iteration {metrics.get('iteration')}")
+                logger.warning(f"{self._path} was emptied; it now begins with iteration {metrics.get('iteration')}")
             csv.DictWriter(text, self._columns).writeheader()
         cells = {k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in metrics.items()}
         csv.DictWriter(text, self._columns, extrasaction="ignore").writerow(cells)
@@ -91,7 +89,7 @@ def parse_progress(text: str, names: Collection[str] | None = None) -> tuple[dic
         names: metrics to parse, all by default. Parsing a few is faster.
 
     Returns:
-        metric → values (rows,), NaN if a cell is not a number of single precision; and the number of damaged
+        metric → values (rows,), NaN if a cell is not a number within single precision; and the number of damaged
         lines, which it skips.
     """
     lines = text.split("\n")[:-1]

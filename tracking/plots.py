@@ -16,7 +16,7 @@ def plot_learning_curve(progress: Path, picture: Path, title: str, expert_return
     Raises:
         Exception: if the plot cannot be drawn or written; matplotlib raises arbitrary exceptions.
     """
-    from milozero.helpers.drawing import own_style  # first: it imports matplotlib
+    from milozero.helpers.drawing import own_style  # first: it imports matplotlib without MPLBACKEND
 
     # isort: split
     from matplotlib.figure import Figure

@@ -54,7 +54,7 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
     env_id, env_kwargs = environments.resolve(settings.train.env_id), to_kwargs(settings.common.env_kwargs)
     other_processes = list_children()
     device = select_device(settings, comm)
-    teachers = loading.load_teachers(settings, device)  # first: perhaps no second environment can exist
+    teachers = loading.load_teachers(settings, device)  # first: a second environment may not be able to exist
     env, eval_env = open_envs(env_id, settings.train.num_envs, env_kwargs, envs)
     demos = load_demos(settings, env)
     teachers.check_spaces(env)
@@ -72,7 +72,7 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
         unevaluated = restore_unevaluated(content)
         status.saved_iteration = counters.iteration
     try:
-        # An iteration that was interrupted in its evaluation is logged again.
+        # An iteration whose evaluation was interrupted is logged again.
         tracker = make_tracker(experiment, comm, counters.iteration - bool(unevaluated))
     except OSError as error:
         raise UserError(f"cannot write to {experiment.logs}: {error.strerror}") from None
@@ -145,7 +145,7 @@ def make_context(
     teachers: loading.Teachers,
     device: str,
 ) -> AgentContext:
-    """Return the context of the agent (collective); raises a UserError if updates cannot be compiled as asked."""
+    """Return the context of the agent (collective); raises a UserError if ``--compile`` does not work."""
     settings, content = experiment.settings, experiment.checkpoint
     was_compiled = content["config"].get("compiled") if content else None
     can_benefit = should_compile(settings, comm.size, device, was_compiled, sum(map(len, demos)))

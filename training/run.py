@@ -25,7 +25,7 @@ from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger
 from milozero.tracking.tracker import Tracker
 
-EVALUATION_GRACE_S = 30.0  # for an evaluation at the end of a run whose time is used up
+EVALUATION_GRACE_S = 30.0  # that an evaluation may take beyond the time limit
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Training:
     replay_log: ReplayLog  # of the environments of this worker
     expert_return: float | None = None  # mean return of the expert
     compiled: bool = False
-    start_time: float = 0.0  # ``time.monotonic()`` when training started, without interruptions
+    start_time: float = 0.0  # ``time.monotonic()`` minus the seconds that the run has trained
     # metrics of an iteration that was saved before its evaluation; empty once it is evaluated
     unevaluated: dict[str, float] = field(default_factory=dict)
     save_error: str = ""  # why the last checkpoint could not be written; empty on success
@@ -57,7 +57,7 @@ class Training:
     def evaluate(self) -> float | None:
         """Evaluate the current policy and save it if it is the best (collective).
 
-        If no other environment can exist beside `env`, `env` is closed: the run must end.
+        If no other environment can exist beside `env`, this closes `env`, so the run must end.
 
         Returns:
             The mean return; None if a signal or the time limit interrupted the evaluation.
@@ -175,7 +175,7 @@ def restore_unevaluated(content: Mapping[str, Any]) -> dict[str, float]:
     """Return the metrics of an iteration that was saved before its evaluation; empty if there are none.
 
     Raises:
-        UserError: if they are not numbers by name.
+        UserError: if they are not a mapping from names to numbers.
     """
     metrics = content.get("unevaluated", {})
     with checkpoint.convert_errors():
@@ -183,5 +183,5 @@ def restore_unevaluated(content: Mapping[str, Any]) -> dict[str, float]:
 
 
 def to_plain(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return metrics as Python's own numbers."""
+    """Return metrics as plain Python numbers, not NumPy's."""
     return {str(name): value if isinstance(value, int) else float(value) for name, value in metrics.items()}

@@ -25,7 +25,7 @@ _operator_ids = itertools.count()  # names depend on the order of creation only,
 
 
 def cache_folder() -> Path | None:
-    """Return the folder that caches compiled code between runs; None if none can be used, or others can write to it.
+    """Return the folder that caches compiled code between runs; None if it cannot be used, or others can write to it.
 
     Every processor model has its own folder: compiled code uses all instructions of the processor, and the nodes of a
     cluster may share a home directory.
@@ -37,7 +37,7 @@ def cache_folder() -> Path | None:
     except OSError:  # not Linux
         model = platform.processor()
     cache = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"))
-    if not cache.is_absolute() or any(map(str.isspace, str(cache))):  # no home; torch does not quote it for g++
+    if not cache.is_absolute() or any(map(str.isspace, str(cache))):  # no home, or spaces, which torch does not quote
         return None
     folder = cache / "milozero" / "compiled" / f"{platform.machine()}_{zlib.crc32(model.encode()):08x}"
     try:
@@ -49,14 +49,14 @@ def cache_folder() -> Path | None:
 
 @functools.cache
 def temporary_cache() -> tempfile.TemporaryDirectory[str]:
-    """Return a private folder for compiled code that exists as long as this process."""
+    """Return a private folder for compiled code, which is removed when this process exits."""
     return tempfile.TemporaryDirectory(prefix="milozero-compiled-")
 
 
 def use_private_cache() -> None:
-    """Let torch load compiled code only from a folder of this user's, unless TORCHINDUCTOR_CACHE_DIR names another.
+    """Make torch cache compiled code where only this user can write, unless TORCHINDUCTOR_CACHE_DIR is set.
 
-    By default, torch may use one in the folder of temporary files, whose name another user can take first.
+    Torch's default is in the folder of temporary files, where another user could create it first.
     """
     if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_folder() or temporary_cache().name)
@@ -69,7 +69,7 @@ def compile_method(method: Any, device: str) -> Any:
     third of the call's time. Torch caches compiled code by code object, so each method gets its own copy;
     otherwise, with so few guards, torch could reuse the code of another network.
 
-    The returned method raises a RunError if the C++ compiler fails: it was killed, the disk is full, ...
+    The returned method raises a RunError if the C++ compiler fails, e.g. because it was killed or the disk is full.
     """
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no process pool under MPI
     use_private_cache()
@@ -97,7 +97,7 @@ def compile_method(method: Any, device: str) -> Any:
             cause = getattr(error, "inner_exception", None)  # of an InductorError
             if type(cause).__name__ == "CppCompileError" or isinstance(cause, OSError):
                 raise RunError(
-                    f"cannot compile the update: {_summarize(cause)}; train it with --no-compile"
+                    f"cannot compile the update: {_summarize(cause)}; train with --no-compile"
                 ) from None
             raise
 
@@ -105,7 +105,7 @@ def compile_method(method: Any, device: str) -> Any:
 
 
 def _summarize(error: object) -> str:
-    """Return the line of a compiler's output that tells what went wrong."""
+    """Return the line of a compiler's output that says what went wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if "error:" in line), lines[-1] if lines else type(error).__name__)
 

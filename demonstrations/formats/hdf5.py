@@ -45,7 +45,7 @@ def write_demo(path: Path, episode: Episode, attributes: Mapping[str, Any]) -> N
         "env_rews": episode.rewards.astype(np.float32),
     }
 
-    content = io.BytesIO()  # the library would not report a full disk reliably
+    content = io.BytesIO()  # in memory, because HDF5 does not reliably report a full disk
     with h5py.File(content, "w") as file:
         for name, values in fields.items():
             file.create_dataset(name, data=values, compression="gzip", shuffle=True)

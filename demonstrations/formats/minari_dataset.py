@@ -48,7 +48,7 @@ def _read_episode(dataset: Any, path: Path, number: int) -> Episode:
 def _check_spaces(path: Path) -> None:
     """Raise a ValueError unless a dataset describes its spaces.
 
-    Otherwise, Minari would make the environment that the dataset names, and run any code on the import path.
+    Otherwise, Minari would make the environment that the dataset names, which can run any code on the import path.
     """
     folder = _find_data_folder(path)
     assert folder is not None

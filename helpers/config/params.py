@@ -23,7 +23,7 @@ from typing import Any
 from milozero.helpers.config.values import MAX_FLOAT, coerce
 from milozero.helpers.errors import UserError
 
-MAX_COMPONENT_BYTES = 255  # of a path
+MAX_COMPONENT_BYTES = 255  # of a path's component
 MAX_NAME_BYTES = 200  # of an experiment or evaluation, whose files have longer names
 
 
@@ -84,10 +84,10 @@ def usable_path(text: str) -> None:
 
 
 def usable_name(text: str) -> None:
-    """Check the name of a folder; empty if there is none. A `check` for `param`.
+    """Check a folder name, which may be empty; a `check` for `param`.
 
     Raises:
-        UserError: if it is a path, or too long.
+        UserError: if it is a path or too long.
     """
     if os.path.basename(text) != text or text in (".", ".."):
         raise UserError("must be a name, not a path")

@@ -83,7 +83,7 @@ def from_kwargs(kwargs: Mapping[str, Any]) -> str:
 
 
 def is_plain(value: Any) -> bool:
-    """Return whether a value is text, a switch, None or a number of single precision, as settings and metrics are."""
+    """Return whether a value is a string, bool, None or single-precision number, like settings and metrics."""
     if isinstance(value, int | float):
         return not abs(value) > MAX_FLOAT
     return value is None or isinstance(value, str)

@@ -52,7 +52,7 @@ def is_private(folder: Path) -> bool:
 def find_lock_folder(parent: Path) -> Path:
     """Return the folder of this user's locks in a folder that all users share; create it if necessary.
 
-    Others can create a folder of that name first. Then its name has a number.
+    If another user has created a folder of that name, a number is added to it.
 
     Raises:
         OSError: if the folder cannot be created.
@@ -62,12 +62,12 @@ def find_lock_folder(parent: Path) -> Path:
         with contextlib.suppress(FileExistsError):
             new.mkdir(mode=0o700)
         if private := [path for path in sorted(parent.glob(f"{folder.name}*")) if is_private(path)]:
-            return private[0]  # the first one for all windows that create one at the same time
+            return private[0]  # the first, so that windows that start at the same time agree
     raise PermissionError(f"{new} is not private")
 
 
 def open_lock(path: Path) -> IO[str]:
-    """Return a file, opened to be locked: created if necessary, without following a link or clearing its content."""
+    """Open a file to lock it; create it if necessary, but do not follow a link or truncate the file."""
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "r+")
 
 

@@ -77,7 +77,8 @@ def main_path(launch: LaunchConfig, env: LaunchEnv) -> str:
 
 def setup_lines(job: Job, launch: LaunchConfig, folder: StudyFolder, env: LaunchEnv) -> list[str]:
     """Return the lines that set a job's working directory, variables and Python environment."""
-    lines = ["export HOME", f"cd {quote(env.root if launch.docker else job.cwd)}"]  # bash sets it; Open MPI needs it
+    # If HOME is unset, bash sets it without exporting it; Open MPI needs it.
+    lines = ["export HOME", f"cd {quote(env.root if launch.docker else job.cwd)}"]
     lines += [f"export {name}={quote(value)}" for name, value in env.variables.items()]
     if launch.wandb_base_url:
         lines.append(f"export WANDB_BASE_URL={quote(launch.wandb_base_url)}")

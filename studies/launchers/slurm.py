@@ -216,7 +216,7 @@ def group_by_resources(jobs: Sequence[Job]) -> Iterator[list[Job]]:
 
 
 def group_by_cluster(job_ids: Iterable[str]) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Yield, for each cluster, the end of its job ids, the option that selects it, and the numbers of its jobs."""
+    """Yield, for each cluster, the suffix of its job ids, the option that selects it, and the numbers of its jobs."""
     groups: dict[str, list[str]] = {}
     for job_id in job_ids:
         number, separator, cluster = job_id.partition(";")
@@ -230,7 +230,7 @@ def _submit(text: str) -> str:
     output = _run_slurm("sbatch", "--parsable", text=text)
     found = JOB_ID_LINE.findall(output)
     if not found:
-        raise UserError(f"sbatch printed no job id: {' '.join(output.split()) or 'nothing'}; see squeue --me")
+        raise UserError(f"sbatch printed no job id: {' '.join(output.split()) or 'nothing'}; check squeue --me")
     number, cluster, spelled_number, spelled_cluster = found[-1]  # banners come first
     return ";".join(filter(None, [number or spelled_number, cluster or spelled_cluster]))
 

@@ -99,7 +99,7 @@ class Tmux:
                 for job in jobs:
                     self._open_window(session, job)
                     yield job.name, socket.gethostname()
-            finally:  # without windows, the session closes
+            finally:  # the session closes if no window is left
                 for window in session.windows.filter(window_name=PLACEHOLDER_WINDOW):
                     window.kill()
         except libtmux.exc.LibTmuxException as error:
@@ -124,7 +124,7 @@ class Tmux:
         numbered = (f"{self._session_name}-{number}" for number in itertools.count(2))
         name = next(name for name in itertools.chain([self._session_name], numbered) if name not in taken)
         options = ["-d", "-P", "-F", "#{session_id}", "-s", escape(name), "-n", PLACEHOLDER_WINDOW]
-        # Not Server.new_session, which ignores the server that this process runs in.
+        # Not Server.new_session, which unsets TMUX: the session must be on the server that this process runs in.
         result = server.cmd("new-session", *options, "-x", columns, "-y", rows, "cat")
         if result.returncode:
             raise UserError(f"tmux: {' '.join(result.stderr)}")
@@ -218,7 +218,7 @@ def find_server() -> libtmux.Server:
     Without a UTF-8 locale, tmux would replace characters in what it prints, so this process gets one.
     """
     locale = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
-    if not re.search("utf-?8", locale, re.IGNORECASE):  # the test that tmux makes
+    if not re.search("utf-?8", locale, re.IGNORECASE):  # tmux makes the same test
         os.environ["LC_ALL"] = "C.UTF-8"
     path = os.environ.get("TMUX", "").rsplit(",", 2)[0]
     default = os.path.realpath(f"{os.environ.get('TMUX_TMPDIR') or '/tmp'}/tmux-{os.getuid()}/default")

@@ -187,7 +187,7 @@ def test_resubmit_without_a_key(studies, started, caplog):
 
 
 def test_stop_removes_the_keys(studies, started):
-    """Also of a job whose window was killed."""
+    """Also applies to a job whose window was killed."""
     studies.run(studies.task(""), *ONE, "--wandb_entity=me", WANDB_API_KEY="SECRET")
     assert len(list(studies.files("x").glob("*.key"))) == 1
     studies.run("--stop=x")
@@ -195,7 +195,7 @@ def test_stop_removes_the_keys(studies, started):
 
 
 def test_status_removes_the_keys_of_finished_runs(studies):
-    """As after a script that was started by hand."""
+    """This happens if a script is started by hand."""
     studies.run(
         studies.task(""), *ONE, "--wandb_entity=me", "--no-deploy_now", "--num_seeds=2", WANDB_API_KEY="SECRET"
     )

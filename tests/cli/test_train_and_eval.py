@@ -47,9 +47,9 @@ def test_other_environments_train_and_evaluate(milozero, tmp_path, env_id):
         (["--task=eval", "--model_path=nowhere"], "no such folder"),
         (["--task=eval", "--model_path=~/nowhere"], "/nowhere: no such folder"),
         (["--task=eval", "--model_path=~nobody_at_all/x"], "no home folder ~nobody_at_all; write ./~nobody_at_all/x"),
-        ([*ABORTING, "--env_kwargs=where=init"], "ends the whole process (SIGABRT) with --env_kwargs=where=init"),
-        ([*ABORTING, "--env_kwargs=where=reset"], "ends the whole process (SIGABRT) with --env_kwargs=where=reset"),
-        ([*ABORTING, "--env_kwargs=where=init,how=exit"], "ends the whole process (exit code 7)"),
+        ([*ABORTING, "--env_kwargs=where=init"], "crashes the process (SIGABRT) with --env_kwargs=where=init"),
+        ([*ABORTING, "--env_kwargs=where=reset"], "crashes the process (SIGABRT) with --env_kwargs=where=reset"),
+        ([*ABORTING, "--env_kwargs=where=init,how=exit"], "crashes the process (exit code 7)"),
         (
             ["--task=train", "--env_id=Hopper", "--env_kwargs=render_mode=human"],
             "(SIGABRT) with --env_kwargs=render_mode=human; a window needs a display, and DISPLAY is ''",
@@ -419,6 +419,6 @@ def test_film_that_would_end_the_process_is_an_error(milozero, tmp_path):
     )
     result = milozero(*flags, "--record")
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
-    assert "Aborting-v0 ends the whole process (SIGABRT) with --env_kwargs=where=render" in result.stderr
+    assert "Aborting-v0 crashes the process (SIGABRT) with --env_kwargs=where=render" in result.stderr
     assert milozero(*flags).returncode == 0
     assert [path.name for path in (tmp_path / "data/evaluations/x").iterdir()] == ["best"]

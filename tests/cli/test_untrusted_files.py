@@ -1,4 +1,4 @@
-"""Checkpoints, config.yaml and folders that someone else made run no code and do not mix with the user's own."""
+"""Checkpoints, config.yaml and folders from someone else run no code and do not mix with the user's own."""
 
 import shutil
 import sys
@@ -26,7 +26,7 @@ EVALUATE = ("--task=eval", "--model_path=data/checkpoints/run", "--num_trajs=1")
 
 @pytest.fixture
 def payload(run, monkeypatch, tmp_path):
-    """Let the checkpoints and config.yaml of `run` name a module on the import path; returns what it leaves."""
+    """Make the checkpoints and config.yaml of `run` name a module on the import path; yield the file it creates."""
     (tmp_path / f"{MODULE}.py").write_text(CODE)
     monkeypatch.syspath_prepend(tmp_path)
     write_env_id(tmp_path, ENV_ID)
@@ -123,7 +123,7 @@ def test_module_beside_the_checkpoint_is_never_imported(milozero, payload, tmp_p
     for flags in (EVALUATE, LOADS["resume"]):
         result = milozero(*flags, "--env_module=data.checkpoints.run.beside")
         assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
-        assert f"{beside} lies in --data_dir=" in result.stderr
+        assert f"{beside} is in --data_dir=" in result.stderr
     assert not list(tmp_path.rglob("beside.py.ran"))
 
 
@@ -139,7 +139,7 @@ def test_study_imports_only_modules_that_it_names(studies, payload, tmp_path):
         )
     finally:
         sys.path.remove(str(studies.data))
-    assert "from which nothing is imported" in error
+    assert "nothing is imported from there" in error
 
 
 def files(tmp_path):
@@ -157,7 +157,7 @@ def test_checkpoints_of_another_run_are_not_adopted(milozero, run, tmp_path, nam
     for resume in ("--resume", "--resume=auto"):
         result = milozero("--task=train", "--uuid=run", resume, "--num_iters=9")
         assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
-        assert " is of another run (CartPole-v1, run " in result.stderr
+        assert " belongs to another run (CartPole-v1, run " in result.stderr
     assert files(tmp_path) == before
 
 
@@ -169,7 +169,7 @@ def test_folder_that_was_moved_or_copied_resumes(milozero, run, tmp_path):
 
 
 def test_run_that_starts_over_keeps_its_id_and_its_best_checkpoint(milozero, run, tmp_path):
-    """As after a kill between the first evaluation and the first save."""
+    """This is the state after a kill between the first evaluation and the first save."""
     folder = tmp_path / "data/checkpoints/run"
     for path in set(folder.glob("*.pt")) - {folder / "best.pt"}:
         path.unlink()

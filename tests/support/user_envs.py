@@ -177,7 +177,7 @@ SLOW_TRAINING = (
 
 
 class Aborting(Bounded):
-    """Ends its process where a simulator's C code would: in its constructor, its first reset or where it draws."""
+    """Crashes its process where a simulator's C code would: in its constructor, its first reset or its rendering."""
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
 

@@ -51,9 +51,9 @@ class WandbServer:
         self.fault = ""
         self.slow = 0.0  # seconds before each answer
         self.on_download = lambda name, content: content  # returns the bytes that a download receives
-        self.storage = self.url = ""  # where files are said to be, if not here; where this server is
+        self.storage = self.url = ""  # base URL of files, by default that of this server; URL of this server
         self.endless = False  # whether each page of a list names a next one
-        self.keys = []  # of the downloads: their Authorization headers
+        self.keys = []  # Authorization headers of the downloads
         self._released = threading.Event()
 
     def __enter__(self):

@@ -1,4 +1,4 @@
-"""More signals and failures of running processes; tests/integration/test_reliability.py has the first ones."""
+"""Further signals and failures of running processes; tests/integration/test_reliability.py has the basic ones."""
 
 import re
 import signal
@@ -98,7 +98,7 @@ def test_signal_while_workers_start_ends_them(started, tmp_path):
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "stopped before training began" in stderr
+    assert "stopped before the task began" in stderr
     assert "Traceback" not in stderr
     assert not (tmp_path / "data").exists()
     assert not torture.find_workers(tmp_path / "data")

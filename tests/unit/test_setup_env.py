@@ -1,4 +1,4 @@
-"""Setting up the environment, with stand-ins for Python and Debian's package manager; and a Python without it."""
+"""Setting up the environment, with fakes of Python and Debian's package manager; and a Python without packages."""
 
 import os
 import shutil

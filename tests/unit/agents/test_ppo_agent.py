@@ -383,7 +383,7 @@ def test_compiled_code_is_not_loaded_from_a_folder_that_others_can_write_to(tmp_
 
 
 def test_cache_folder_that_the_compiler_cannot_use_is_not_used(tmp_path, monkeypatch):
-    """Torch does not quote it, and a user without a home has none."""
+    """Torch does not quote spaces, and a user without a home folder has no cache."""
     from milozero.agents.learning.compilation import cache_folder
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "my home"))

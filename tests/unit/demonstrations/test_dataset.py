@@ -294,7 +294,7 @@ def test_damaged_minari_dataset_is_a_user_error(dataset, tmp_path, file):
 @pytest.mark.parametrize("value", [..., None, ""])
 @pytest.mark.parametrize("space", ["observation_space", "action_space"])
 def test_minari_dataset_runs_no_code(dataset, tmp_path, monkeypatch, space, value):
-    """Without a space, Minari would make the environment that the dataset names."""
+    """If a space is missing, Minari itself would make the environment that the dataset names."""
     path = shutil.copytree(dataset, tmp_path / "copy") / "data/metadata.json"
     (tmp_path / "minari_payload.py").write_text("open(__file__ + '.ran', 'w').close()")
     monkeypatch.syspath_prepend(tmp_path)

@@ -182,7 +182,7 @@ def test_failed_make_is_a_one_line_error(make, message, monkeypatch):
     [
         (":CartPole-v1", "cannot import ''"),
         ("leaves:X-v0", "SystemExit: 3"),
-        ("no.such.module:X-v0", "of --env_id=no.such.module:X-v0: .*No module named .*; add .* to PYTHONPATH"),
+        ("no.such.module:X-v0", "--env_id=no.such.module:X-v0: .*No module named .*; add .* to PYTHONPATH"),
     ],
 )
 def test_failed_module_import_is_a_one_line_error(env_id, message, monkeypatch, tmp_path):
@@ -193,7 +193,7 @@ def test_failed_module_import_is_a_one_line_error(env_id, message, monkeypatch, 
 
 
 def test_error_for_an_unknown_id_names_the_form_of_a_users_own():
-    with pytest.raises(UserError, match="your own is module:Env-v0, with the folder"):
+    with pytest.raises(UserError, match="your own are named module:Env-v0, with module"):
         environments.resolve("Xyzzy-v0")
 
 

@@ -17,7 +17,7 @@ gymnasium.register("Payload-v0", "gymnasium.envs.classic_control:CartPoleEnv", m
 
 @pytest.fixture
 def folder(monkeypatch, tmp_path):
-    """Have a folder on the import path, with `payload` in it and in its data folder; forget both afterwards."""
+    """Put a folder on the import path, with `payload` in it and in its data folder; forget both afterwards."""
     (tmp_path / "data/run").mkdir(parents=True)
     for path in (tmp_path, tmp_path / "data/run"):
         (path / "payload.py").write_text(CODE)
@@ -36,9 +36,7 @@ def ran(folder):
 
 @pytest.mark.parametrize("call", [environments.resolve, environments.make_env])
 def test_id_alone_imports_nothing(folder, call):
-    with pytest.raises(
-        UserError, match="'payload', whose code runs only if you ask for it: add --env_module=payload"
-    ):
+    with pytest.raises(UserError, match="'payload', which is imported only if you name it: add --env_module=payload"):
         call("payload:Payload-v0")
     assert ran(folder) == []
 
@@ -76,14 +74,14 @@ def test_nothing_is_imported_from_the_data_folder(folder, monkeypatch, module, w
     place(folder, where, on_path)
     (folder / "linked").symlink_to("data")
     data = str(folder / "data") if data == "absolute" else data
-    with pytest.raises(UserError, match="from which nothing is imported"):
+    with pytest.raises(UserError, match="nothing is imported from there"):
         environments.import_module(module, f"--env_module={module}", data)
     assert ran(folder) == []
 
 
 def test_link_into_the_data_folder_is_not_imported(folder):
     (folder / "linked.py").symlink_to("data/run/payload.py")
-    with pytest.raises(UserError, match="from which nothing is imported"):
+    with pytest.raises(UserError, match="nothing is imported from there"):
         environments.import_module("linked", "--env_module=linked", "data")
     assert ran(folder) == []
 

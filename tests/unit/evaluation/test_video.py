@@ -13,7 +13,7 @@ FRAMES = np.random.default_rng(0).integers(0, 255, (8, 64, 64, 3)).astype(np.uin
 
 
 class Truncated:
-    """A writer of files that lack their end, as ffmpeg leaves them on a full disk."""
+    """Writes truncated files, as ffmpeg does on a full disk."""
 
     def __init__(self, path, **options):
         self.path = path

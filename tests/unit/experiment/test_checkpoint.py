@@ -159,7 +159,7 @@ def test_checkpoint_of_another_run_is_refused(tmp_path, config, described, last,
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(OWN))
     (tmp_path / f"iter_{own}.pt").write_bytes(checkpoint.to_bytes(of(own)))
     (tmp_path / "last.pt").write_bytes(checkpoint.to_bytes(of(last, **config)))
-    with pytest.raises(UserError, match=r"\.pt is of another run \((Hopper|Ant)-v5, run .*move one of them"):
+    with pytest.raises(UserError, match=r"\.pt belongs to another run \((Hopper|Ant)-v5, run .*move one of them"):
         load_newest(tmp_path)
 
 

@@ -45,7 +45,7 @@ def test_compiler_that_fails_is_a_warning_unless_compiling_was_asked_for(monkeyp
     monkeypatch.setattr("milozero.experiment.hardware.try_to_compile", lambda: "g++: no space left")
     long = ("--num_timesteps=1000000",)
     assert not hardware.should_compile(settings(*long), 1, "cpu", was_compiled, 0)
-    assert "the update is not compiled, which makes it slower: g++: no space left" in caplog.text
+    assert "training is slower, because the update cannot be compiled: g++: no space left" in caplog.text
     with pytest.raises(UserError, match=r"^--compile does not work here: g\+\+: no space left; remove the flag"):
         hardware.should_compile(settings(*long, "--compile"), 1, "cpu", was_compiled, 0)
     assert not hardware.should_compile(settings(*long, "--no-compile"), 1, "cpu", was_compiled, 0)

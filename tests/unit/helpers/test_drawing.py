@@ -1,4 +1,4 @@
-"""Importing matplotlib in a process that has not done so."""
+"""Import matplotlib in a new process."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, in processes of their own."""
+"""Closed standard streams, in separate processes."""
 
 import os
 import subprocess

@@ -29,7 +29,7 @@ while true; do sleep 0.02; done
 
 @pytest.fixture
 def start(tmp_path):
-    """Start a program whose mpiexec is the given script; returns the process, which has started its workers."""
+    """Return a function that starts a program with a script as its mpiexec, and waits for the workers."""
     processes = []
 
     def run(script, *prefix):

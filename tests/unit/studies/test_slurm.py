@@ -108,7 +108,7 @@ def test_job_id_is_found_between_banners(slurm, tmp_path, line, job_id):
 
 def test_missing_job_id_is_an_error(slurm, tmp_path):
     slurm("sbatch")
-    with pytest.raises(UserError, match=r"sbatch printed no job id: \*\*\*\* \* Welcome to .*; see squeue --me"):
+    with pytest.raises(UserError, match=r"sbatch printed no job id: \*\*\*\* \* Welcome to .*; check squeue --me"):
         list(make_slurm(tmp_path, "a").start([Job("a", parse([]))]))
 
 

@@ -1,4 +1,4 @@
-"""The learning curve of a run, whatever its name, its numbers and the user's matplotlib."""
+"""The learning curve of a run, with any name, numbers and matplotlib settings."""
 
 import imageio.v2
 import matplotlib as mpl
