@@ -96,9 +96,7 @@ def compile_method(method: Any, device: str) -> Any:
         except RuntimeError as error:
             cause = getattr(error, "inner_exception", None)  # of an InductorError
             if type(cause).__name__ == "CppCompileError" or isinstance(cause, OSError):
-                raise RunError(
-                    f"cannot compile the update: {_summarize(cause)}; train with --no-compile"
-                ) from None
+                raise RunError(f"cannot compile the update: {_summarize(cause)}; train with --no-compile") from None
             raise
 
     return call
