@@ -167,7 +167,9 @@ def _download(remote: Any, file: Path, run_path: str, key: str | None) -> None:
         lock = Lock(Path(folder))
         try:
             download = Path(folder) / file.name
-            size = max(0, min(remote.size, MAX_BYTES))
+            if remote.size > MAX_BYTES:
+                raise UserError(f"{run_path}: {remote.name} has more than {MAX_BYTES >> 30} GiB")
+            size = max(0, remote.size)
             with limit_time(DOWNLOAD_TIMEOUT_S + size / MIN_BYTES_PER_S):
                 digest = _fetch(remote.url, download, size, key)
             written = download.stat().st_size

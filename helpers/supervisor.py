@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 SAVE_TIMEOUT_S = 300.0  # for an iteration to end and a checkpoint to be written
 POLL_INTERVAL_S = 0.1
 # From <linux/prctl.h>: send the program a signal if this one is killed, and adopt the processes it leaves behind.
@@ -66,7 +66,7 @@ class Supervisor:
             if not self._started:  # raised only once: a second error would interrupt the cleanup
                 raise StoppedError
             self._pass_on()
-        elif now - self._stop_time > self._signal_debounce:
+        elif now - self._stop_time > self._signal_debounce and number != signal.SIGXCPU:  # repeated by the system
             self._kill = True
 
     def _pass_on(self) -> None:

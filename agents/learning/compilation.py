@@ -41,8 +41,11 @@ def cache_folder() -> Path | None:
         return None
     folder = cache / "milozero" / "compiled" / f"{platform.machine()}_{zlib.crc32(model.encode()):08x}"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder if is_private(folder) and os.access(folder, os.W_OK) else None
+        cache.mkdir(parents=True, exist_ok=True)
+        own = (folder.parent.parent, folder.parent, folder)  # whoever can write to a parent can replace the folder
+        for each in own:
+            each.mkdir(mode=0o700, exist_ok=True)
+        return folder if all(map(is_private, own)) and os.access(folder, os.W_OK) else None
     except OSError:
         return None
 

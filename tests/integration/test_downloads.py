@@ -243,6 +243,14 @@ def test_download_is_limited_in_time_and_size(server, tmp_path, monkeypatch, bod
     assert set(os.listdir(earlier.parent)) == {"best.pt"}
 
 
+def test_file_that_is_too_large_is_not_downloaded(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "MAX_BYTES", 100)
+    monkeypatch.setattr(downloads, "_fetch", None)
+    with pytest.raises(UserError, match=r"best\.pt has more than 0 GiB"):
+        download(tmp_path)
+    assert not list(tmp_path.rglob("*.pt"))
+
+
 @pytest.mark.parametrize("path", ["me/p/abcd1234", "me/p/run.seed00"])
 def test_endless_list_is_limited_in_time(server, tmp_path, monkeypatch, path):
     monkeypatch.setattr(downloads, "LOOKUP_TIMEOUT_S", 1.0)

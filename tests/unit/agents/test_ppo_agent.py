@@ -364,7 +364,8 @@ def test_cache_folder_that_is_not_writable_is_not_used(tmp_path, monkeypatch):
     assert cache_folder() is None
 
 
-def test_compiled_code_is_not_loaded_from_a_folder_that_others_can_write_to(tmp_path, monkeypatch):
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_compiled_code_is_not_loaded_from_a_folder_that_others_can_write_to(tmp_path, monkeypatch, level):
     from milozero.agents.learning import compilation
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -372,8 +373,9 @@ def test_compiled_code_is_not_loaded_from_a_folder_that_others_can_write_to(tmp_
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     folder = compilation.cache_folder()
-    assert folder.stat().st_mode & 0o777 == 0o700
-    folder.chmod(0o777)
+    shared = [folder, *folder.parents][level]
+    assert shared.stat().st_mode & 0o777 == 0o700
+    shared.chmod(0o777)
     assert compilation.cache_folder() is None
     compilation.temporary_cache.cache_clear()
     compilation.use_private_cache()
