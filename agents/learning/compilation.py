@@ -42,7 +42,7 @@ def cache_folder() -> Path | None:
     folder = cache / "milozero" / "compiled" / f"{platform.machine()}_{zlib.crc32(model.encode()):08x}"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        own = (folder.parent.parent, folder.parent, folder)  # whoever can write to a parent can replace the folder
+        own = (folder.parent.parent, folder.parent, folder)  # a parent lets others replace it
         for each in own:
             each.mkdir(mode=0o700, exist_ok=True)
         return folder if all(map(is_private, own)) and os.access(folder, os.W_OK) else None

@@ -142,7 +142,7 @@ class Counted(Bounded):
         type(self).num_open -= 1
 
 
-class Open(Bounded):
+class HangingClose(Bounded):
     """Its ``close()`` hangs once it has been used."""
 
     used = False
@@ -209,7 +209,7 @@ for cls in (
     SameArray,
     Endless,
     Counted,
-    Open,
+    HangingClose,
     Single,
     Aborting,
 ):

@@ -125,7 +125,7 @@ def test_replay_can_be_interrupted_without_loss(started, in_process, tmp_path):
 
 
 def test_environment_whose_close_hangs_loses_nothing(milozero, tmp_path):
-    env = ("--env_id=tests.support.user_envs:Open-v0", "--env_module=tests.support.user_envs")
+    env = ("--env_id=tests.support.user_envs:HangingClose-v0", "--env_module=tests.support.user_envs")
     flags = ("--num_envs=2", "--rollout_len=32", "--batch_size=32", "--epochs=1", "--no-compile", "--eval_episodes=1")
     result = milozero("--task=train", env[0], *flags, "--num_iters=2", "--uuid=run", timeout=60)
     assert result.returncode == 0, result.stderr

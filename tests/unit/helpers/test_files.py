@@ -36,7 +36,7 @@ def test_folder_is_private_if_only_its_owner_can_write_to_it(tmp_path, mode, pri
 
 @pytest.mark.parametrize(("make", "error"), [(os.mkfifo, "not a regular file"), (os.mkdir, "Is a directory")])
 def test_only_regular_files_are_read(tmp_path, make, error):
-    """Opening a named pipe without a writer would block for ever."""
+    """Opening a named pipe without a writer would block forever."""
     make(tmp_path / "x")
     for read in (files.read_regular, files.read_json):
         with pytest.raises(OSError, match=error):
