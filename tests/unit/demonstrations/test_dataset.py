@@ -89,6 +89,19 @@ def test_inconsistent_demo_is_rejected(tmp_path, field, index, value, message):
         demos.read_demo(path)
 
 
+@pytest.mark.parametrize("fields", [KEYS, ["env_rews"], ["dones1"], ["obs0"], ["acs"]])
+def test_demo_with_empty_or_shorter_arrays_is_rejected(tmp_path, fields):
+    path = tmp_path / "a.h5"
+    demos.write_demo(path, episode(), {})
+    with h5py.File(path, "a") as file:
+        for field in {*fields} - {"ep_lens", "ep_env_rets"}:
+            values = file[field][:0]
+            del file[field]
+            file[field] = values
+    with pytest.raises(UserError, match="is empty, or its arrays differ in length"):
+        demos.read_demo(path)
+
+
 @pytest.mark.parametrize(("rows", "chunk"), [(4, 4), (4, 100), (100, 10)])
 def test_size_limit_covers_the_array_and_its_chunks(tmp_path, monkeypatch, rows, chunk):
     values = np.arange(rows * 3.0).reshape(rows, 3)

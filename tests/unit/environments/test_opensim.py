@@ -102,6 +102,19 @@ def test_frame_is_centered(center):
     assert find_center(stick_figure.TARGET_COLOR, frame) == pytest.approx((320, 240), abs=2)
 
 
+def test_ground_is_labeled_at_whole_meters(monkeypatch):
+    env = make_unwrapped("OsimL2Run-v0")
+    env.reset(seed=0)
+    labels = []
+    monkeypatch.setattr(
+        "PIL.ImageDraw.ImageDraw.text", lambda self, position, text, **_: labels.append((text, position[0]))
+    )
+    stick_figure.StickFigure(env.simulator, 3.0, {}).draw((0.2, 0.8), "", [], None)
+    meters = {text: column for text, column in labels if text.endswith(" m")}
+    assert list(meters) == ["-1 m", "0 m", "1 m"]
+    assert meters["1 m"] - meters["0 m"] == pytest.approx(meters["0 m"] - meters["-1 m"])
+
+
 def test_map_marks_the_end_of_the_path():
     env = make_unwrapped("OsimL2Run-v0")
     env.reset(seed=0)
@@ -239,6 +252,8 @@ def test_frame_skip_equals_repeated_actions():
     assert made.spec.max_episode_steps == 334
     suite = registry.get_suite("opensim")
     assert suite.max_replay_steps({"frame_skip": 10}) * 10 == suite.max_replay_steps({})
+    for invalid in ("10", 0):  # the environment refuses them later
+        assert suite.max_replay_steps({"frame_skip": invalid}) == suite.max_replay_steps({})
 
 
 def test_time_limit_truncates_and_a_fall_terminates():

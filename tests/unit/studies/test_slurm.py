@@ -50,9 +50,10 @@ def test_backslash_in_a_path_is_an_error(sbatch_log, tmp_path):
     assert not sbatch_log.exists()
 
 
-def test_output_of_scancel_is_hidden(tmp_path, monkeypatch, capfd):
+def test_errors_of_scancel_are_ignored(tmp_path, monkeypatch, capfd):
     program = tmp_path / "scancel"
-    program.write_text('#!/bin/sh\necho "$@" >> "$0.log"\necho "scancel: error: Invalid job id" | tee /dev/stderr\n')
+    error = 'echo "scancel: error: Invalid job id" | tee /dev/stderr'
+    program.write_text(f'#!/bin/sh\necho "$@" >> "$0.log"\n{error}\nexit 1\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     _cancel(["7", "8_1"], "--signal=USR1")
