@@ -400,7 +400,7 @@ def test_episode_shorter_than_the_subsampling_yields_one_step():
 
 def test_table_shows_each_episode_and_a_summary(tmp_path, capsys):
     for number, length in enumerate((5, 2)):
-        metadata = {"env_id": "X-v0", "seed": number + 70, "mujoco_version": "3.17.0"}
+        metadata = {"env_id": "X-v0", "seed": number + 70, "mujoco_version": "3.17.0", "teacher": "long " * 40}
         demos.write_demo(tmp_path / f"{number}.h5", episode(length), metadata)
     table.show(ImitationConfig(expert_path=str(tmp_path)))
     output = capsys.readouterr().out
@@ -411,6 +411,8 @@ def test_table_shows_each_episode_and_a_summary(tmp_path, capsys):
     assert "return:        5.5 ± 4.5, 1.0 to 10.0" in output
     assert "env_id:        X-v0" in output
     assert "mujoco_version: 3.17.0" in output
+    assert f"teacher:       {'long ' * 40}" in output  # on one line, for grep
+    assert "seed:" not in output
 
 
 def test_progress_bar_is_on_stderr(tmp_path, capsys, monkeypatch):

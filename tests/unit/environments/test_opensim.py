@@ -112,7 +112,8 @@ def test_ground_is_labeled_at_whole_meters(monkeypatch):
     stick_figure.StickFigure(env.simulator, 3.0, {}).draw((0.2, 0.8), "", [], None)
     meters = {text: column for text, column in labels if text.endswith(" m")}
     assert list(meters) == ["-1 m", "0 m", "1 m"]
-    assert meters["1 m"] - meters["0 m"] == pytest.approx(meters["0 m"] - meters["-1 m"])
+    for left, right in (("-1 m", "0 m"), ("0 m", "1 m")):
+        assert meters[right] - meters[left] == pytest.approx(stick_figure.FRAME_WIDTH_PX / 3)
 
 
 def test_map_marks_the_end_of_the_path():
