@@ -407,6 +407,7 @@ def test_table_shows_each_episode_and_a_summary(tmp_path, capsys):
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines()]
     assert ["0", "5", "10.0", "2.000", "time limit", "70"] in rows
     assert ["1", "2", "1.0", "0.500", "time limit", "71"] in rows
+    assert "│      5 │   10.0 │    2.000 │ time limit │ 70   │" in output  # numbers are aligned to the right
     assert "episodes:      2, 7 steps" in output
     assert "return:        5.5 ± 4.5, 1.0 to 10.0" in output
     assert "env_id:        X-v0" in output

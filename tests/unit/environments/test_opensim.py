@@ -120,12 +120,14 @@ def test_map_marks_the_end_of_the_path():
     env = make_unwrapped("OsimL2Run-v0")
     env.reset(seed=0)
     figure, dots = stick_figure.StickFigure(env.simulator, 3.0, {}), []
-    for x, y in ((0.0, 0.0), (5.0, 0.0), (0.0, 5.0)):  # forward is up on the map
+    for x, y in ((0.0, 0.0), (5.0, 0.0), (0.0, 5.0), (50.0, 0.0), (-50.0, 50.0)):  # forward is up on the map
         frame = figure.draw((0.0, 0.8), "", [], ([(0.0, 0.0), (1.0, 1.0), (x, y)], []))
         dots.append(find_center(stick_figure.POSITION_COLOR, frame))
     quarter = stick_figure.MAP_SIZE_PX / 4
     assert np.subtract(dots[1], dots[0]) == pytest.approx([0, -quarter], abs=1)
     assert np.subtract(dots[2], dots[0]) == pytest.approx([-quarter, 0], abs=1)
+    assert np.subtract(dots[3], dots[0]) == pytest.approx([0, -2 * quarter], abs=1)  # beyond the map: at its edge
+    assert np.subtract(dots[4], dots[0]) == pytest.approx([-2 * quarter, 2 * quarter], abs=1)
 
 
 @pytest.mark.parametrize("env_id", TASKS)
