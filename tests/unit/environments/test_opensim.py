@@ -375,3 +375,29 @@ def test_nothing_is_printed_or_logged_to_a_file(tmp_path):
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("cpu", "variable", "kernel"),
+    [
+        ("flags: avx avx2 fma", None, "Haswell"),
+        ("flags: avx fma", None, None),
+        ("flags: avx avx2 fma", "Zen", "Zen"),  # the user's choice
+        (None, None, None),
+        (None, "Zen", "Zen"),
+    ],
+)
+def test_opensim_computes_with_the_same_kernel_on_all_processors(monkeypatch, tmp_path, cpu, variable, kernel):
+    info = tmp_path / "cpuinfo"
+    if cpu is not None:
+        info.write_text(cpu)
+    (tmp_path / "opensim.py").write_text("import os\nKERNEL = os.environ.get('OPENBLAS_CORETYPE')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "opensim", None)  # restored after the test
+    del sys.modules["opensim"]
+    monkeypatch.setattr(installation, "Path", lambda _: info)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", variable or "")
+    if variable is None:
+        monkeypatch.delenv("OPENBLAS_CORETYPE")
+    assert kernel == installation.import_opensim().KERNEL
+    assert os.environ.get("OPENBLAS_CORETYPE") == variable

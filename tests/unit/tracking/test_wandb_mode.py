@@ -1,5 +1,8 @@
 """Whether a run is online, with a fake client; tests/integration/test_wandb_tracker.py uses the real one."""
 
+import shutil
+import signal
+import subprocess
 import sys
 import threading
 from types import SimpleNamespace
@@ -56,6 +59,18 @@ def test_server_that_hangs_is_reported(monkeypatch, tmp_path, caplog):
     tracker.wait(0.1)
     release.set()
     assert "timed out; the run was not created; progress.csv has all metrics" in caplog.text
+
+
+def test_service_that_hangs_is_killed_and_no_other_process(tmp_path):
+    programs = [shutil.copy("/bin/sleep", tmp_path / name) for name in ("wandb-core", "other")]
+    service, other = (subprocess.Popen([program, "60"]) for program in programs)
+    try:
+        wandb_tracker._kill_service()
+        assert service.wait(10) == -signal.SIGKILL
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_run_is_offline_if_the_server_does_not_answer(monkeypatch, tmp_path, caplog):
