@@ -49,7 +49,10 @@ class Agent(ActionSampler, Protocol):
         """Return a checksum of all parameters; equal on all workers while their parameters are equal."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return networks, optimizers and normalizers as tensors and plain values."""
+        """Return networks, optimizers and normalizers as tensors and plain values, equal on all workers.
+
+        Training checks from time to time that they are (``--sync_check_frequency``).
+        """
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load what `state_dict` returned."""

@@ -55,7 +55,7 @@ class ActionSampler(Protocol):
         """Return random numbers (steps, ...) for sampling the actions of one environment."""
 
     def sample_actions(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Return one sampled action for each observation (N, O)."""
+        """Return one sampled action for each observation (N, O) float32."""
 
 
 @dataclass
@@ -156,7 +156,10 @@ def _step_envs(
     rollout.obs[0] = obs
     with pin_to_current_core() if env.single_threaded else contextlib.nullcontext():
         for t in range(len(noise)):
-            actions = agent.sample_actions(obs, noise[t]) if replayed_actions is None else replayed_actions[t]
+            if replayed_actions is None:  # the agent acts on the float32 observations that it will learn from
+                actions = agent.sample_actions(rollout.obs[t], noise[t])
+            else:
+                actions = replayed_actions[t]
             rollout.actions[t] = actions
             if not np.isfinite(actions).all():  # before a simulator steps with it
                 _check_finite(rollout, t, first_env)

@@ -75,7 +75,7 @@ def run_episode(
 
     Raises:
         InterruptedEpisodeError: if `limits.should_stop` returns True.
-        NonFiniteError: if an observation, action or reward is NaN or infinite.
+        NonFiniteError: if an observation, action or reward is not finite in float32, the precision of training.
     """
     first, _ = env.reset(seed=seed)
     # Copies: an environment may return the same array every time, or change the action it receives.
@@ -87,7 +87,7 @@ def run_episode(
         if callback is not None:
             callback()
         _check_finite("observation", obs[-1], seed, len(actions))
-        predicted = agent.predict(obs[-1])
+        predicted = agent.predict(np.asarray(obs[-1], np.float32))  # as in `Rollout.obs`
         _check_finite("action", predicted, seed, len(actions))
         action = to_env_action(predicted, env.action_space)
         kept_action = np.array(action)
@@ -105,7 +105,9 @@ def run_episode(
 
 
 def _check_finite(name: str, value: Any, seed: int, step: int) -> None:
-    if not np.isfinite(value).all():
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(np.asarray(value, np.float32)).all()
+    if not finite:
         where = f"evaluation episode with seed {seed}, step {step}"
         raise NonFiniteError(f"NaN or infinite {name} ({where})", {name: np.asarray(value)})
 

@@ -109,7 +109,8 @@ class TrainConfig:
     )
     sync_check_frequency: int = param(
         10,
-        "iterations between checks that all workers have the same parameters; 0 checks only at the end",
+        "iterations between checks that all workers have the same networks, optimizers and normalizers; 0 checks only "
+        "at the end",
         low=0,
         mutable_on_resume=True,
     )

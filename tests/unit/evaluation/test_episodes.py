@@ -30,6 +30,23 @@ def test_agent_acts_on_each_observation_except_the_last():
     np.testing.assert_array_equal(seen, episode.obs[:-1])
 
 
+def test_agent_sees_float32_and_the_episode_keeps_the_environments_type():
+    env, agent, seen = user_envs.Bounded(), Still(), []
+    env._obs = lambda: env.np_random.uniform(-1, 1, 2)
+    agent.predict = lambda obs: seen.append(obs) or np.zeros(2)
+    episode = run_episode(agent, env, seed=0)
+    assert episode.obs.dtype == np.float64
+    assert {obs.dtype for obs in seen} == {np.dtype(np.float32)}
+    np.testing.assert_array_equal(seen, episode.obs[:-1].astype(np.float32))
+
+
+def test_observation_that_is_infinite_in_float32_is_refused_as_in_training():
+    env = user_envs.Bounded()
+    env._obs = lambda: np.array([0.0, 1e39])
+    with pytest.raises(NonFiniteError, match="infinite observation .evaluation episode with seed 0, step 0"):
+        run_episode(Still(), env, seed=0)
+
+
 def test_episode_is_kept_if_the_environment_reuses_its_arrays():
     agent = Still()
     agent.predict = lambda obs: np.full(2, 0.5)
