@@ -249,7 +249,7 @@ class AdversarialAgent(PPOAgent):
         return metrics
 
     def _update_batch_norm(self, rollout: Rollout) -> None:
-        """Update the discriminator's batch normalization with the rollout and as many steps of the expert (collective).
+        """Update the discriminator's batch normalization with a rollout and as many steps of the expert (collective).
 
         Call this after the policy's update: rewards use the moments that the discriminator was trained with, and the
         moments are those of observations as normalized from now on.

@@ -31,6 +31,9 @@ class Agent(ActionSampler, Protocol):
     def predict(self, obs: np.ndarray) -> np.ndarray:
         """Return the deterministic action for one observation (O,); used to evaluate."""
 
+    def sample_action(self, obs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return an action sampled from the policy for one observation (O,); used by ``--eval_stochastic``."""
+
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
         """Learn from one rollout and return ``Config.METRICS``, the same values on every worker.
 

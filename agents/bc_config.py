@@ -44,7 +44,8 @@ BC_METRICS = {
     "validation_loss": Metric(
         "update",
         "nats, or action²",
-        "the same loss on the validation episodes, which are not trained on; empty if there are none (`bc_validation=0`)",
+        "the same loss on the validation episodes, which are not trained on; empty if there are none "
+        "(`bc_validation=0`)",
         "falls with `policy_loss`; if it rises again, the policy overfits",
     ),
     "entropy": Metric(

@@ -24,6 +24,7 @@ class EpisodeStats:
 
     return_: float  # sum of the environment's rewards
     length: int  # environment steps
+    end: int = 0  # time step of the rollout with which it ended
 
 
 @dataclass
@@ -225,7 +226,7 @@ class EpisodeStatsRecorder:
         episodes = []
         for t, n in np.argwhere(rollout.done):
             return_, length = returns[t, n] - returns_before[n], lengths[t, n] - lengths_before[n]
-            episodes.append(EpisodeStats(float(return_), int(length)))
+            episodes.append(EpisodeStats(float(return_), int(length), int(t)))
             returns_before[n], lengths_before[n] = returns[t, n], lengths[t, n]
         self.returns = returns[-1] - returns_before
         self.lengths = lengths[-1] - lengths_before

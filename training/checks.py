@@ -82,7 +82,7 @@ def checksum(state: Any, start: int = 0) -> int:
     """Return the CRC-32 of the bits of all tensors and plain values in nested mappings."""
     if isinstance(state, Mapping):
         return functools.reduce(lambda value, part: checksum(part, value), state.values(), start)
-    data = state.cpu().contiguous().numpy() if isinstance(state, torch.Tensor) else repr(state).encode()
+    data = state.cpu().numpy().tobytes() if isinstance(state, torch.Tensor) else repr(state).encode()
     return zlib.crc32(data, start)
 
 

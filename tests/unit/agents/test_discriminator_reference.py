@@ -224,9 +224,7 @@ class AdversarialReference:
         metrics = dict.fromkeys(("d_loss", "d_prob_expert", "d_prob_policy", "d_penalty"), math.nan)
         trained = self.iteration % config.g_steps == 0
         if trained:
-            metrics = self._update_discriminator(
-                [inputs[valid] for inputs, valid in own], rollouts[0].mask.size
-            )
+            metrics = self._update_discriminator([inputs[valid] for inputs, valid in own], rollouts[0].mask.size)
         self.iteration += 1
         mask = [torch.tensor(rollout.mask) for rollout in rollouts]
         width = own[0][0].shape[-1]
