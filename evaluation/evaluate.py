@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import itertools
 import json
 import math
 import os
-import secrets
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +27,7 @@ from milozero.evaluation.episodes import (
     summarize_returns,
 )
 from milozero.evaluation.loading import load_agent
+from milozero.evaluation.tracking import track_evaluation
 from milozero.evaluation.video import make_render_error, write_video
 from milozero.experiment import checkpoint
 from milozero.experiment.hardware import select_device, use_one_thread
@@ -39,8 +38,6 @@ from milozero.helpers.config.values import from_kwargs
 from milozero.helpers.errors import NonFiniteError, RunError, UserError
 from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger, pluralize
-from milozero.tracking.metrics import EVALUATION_METRICS
-from milozero.tracking.wandb import WandbTracker
 
 if TYPE_CHECKING:
     import gymnasium
@@ -264,27 +261,3 @@ def _record_episode(
             advance()
 
         return run_episode(agent, env, seed, add_frame, limits, stochastic=stochastic)
-
-
-def track_evaluation(settings: Settings, name: str, results: dict[str, Any], folder: Path) -> WandbTracker | None:
-    """Log an evaluation to ``--wandb_project`` if it is set, with its videos and ``results.json``.
-
-    Returns:
-        The closed tracker, which may still upload.
-    """
-    if not settings.tracking.wandb_project:
-        return None
-    tracker = WandbTracker(
-        settings.tracking,
-        Path(settings.common.data_dir),
-        run_id=secrets.token_hex(4),  # a new run, even if WANDB_RUN_ID names one
-        files=[folder / "results.json"],
-        name=f"eval.{name}",
-        group="eval",
-        config=dataclasses.asdict(settings.evaluation) | {"env_id": results["env_id"], "experiment": name},
-    )
-    tracker.log({key: results[key] for key in EVALUATION_METRICS}, 0)
-    for video in sorted(folder.glob("*.mp4")):
-        tracker.log_video(video.stem, video)
-    tracker.close()
-    return tracker
