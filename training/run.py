@@ -46,8 +46,8 @@ class Training:
     tracker: Tracker
     watchdog: Watchdog
     replay_log: ReplayLog  # of the environments of this worker
-    expert_return: float | None = None  # mean return of the expert
-    compiled: bool = False
+    expert_return: float | None  # mean return of the expert
+    compiled: bool
     start_time: float = 0.0  # ``time.monotonic()`` minus the seconds that the run has trained
     # the latest training episodes of all workers, oldest first; part of the checkpoint
     recent_episodes: deque[EpisodeStats] = field(default_factory=lambda: deque(maxlen=STATS_WINDOW_SIZE))

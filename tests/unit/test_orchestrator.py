@@ -1,11 +1,13 @@
-"""Metrics of the training loop, with fakes in place of the agent and the environments."""
+"""The training loop, with fakes."""
 
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from milozero.agents.rollout import EpisodeStats
+from milozero import orchestrator
+from milozero.agents.rollout import EpisodeStats, obs_checksum
 from milozero.experiment.settings import TrainConfig
 from milozero.experiment.status import Counters
 from milozero.helpers.comm import Comm
@@ -18,7 +20,7 @@ def make_run(comm):
     agent = SimpleNamespace(update=lambda rollout, progress: {})
     settings = SimpleNamespace(train=TrainConfig())
     experiment, counters = SimpleNamespace(settings=settings), Counters()
-    return Training(experiment, agent, None, None, None, None, comm, counters, None, None, None, None)
+    return Training(experiment, agent, None, None, None, None, comm, counters, None, None, None, None, None, False)
 
 
 def iterate(run, *episodes):
@@ -75,3 +77,15 @@ def test_evaluation_metrics_equal_numbers_worked_by_hand():
         }
     )
     assert all(math.isnan(value) for value in evaluation_metrics([], -math.inf).values())
+
+
+@pytest.mark.parametrize(("rank", "restored", "warns"), [(0, False, True), (1, False, False), (0, True, False)])
+def test_first_worker_warns_if_a_replay_does_not_restore_the_environments(caplog, rank, restored, warns):
+    comm, obs = Comm(), np.arange(6.0).reshape(2, 3)
+    comm.rank = rank
+    last_obs = obs_checksum(obs if restored else obs + 1)
+    watchdog = SimpleNamespace(start_iteration=lambda _: None, agree_to_stop=lambda: "")
+    log = SimpleNamespace(actions=[0, 0], last_obs=last_obs, start=4)
+    rollouts = iter([SimpleNamespace(obs=obs[None])] * 2)
+    assert orchestrator.replay(SimpleNamespace(replay_log=log, comm=comm, watchdog=watchdog), rollouts) == ""
+    assert ("not restored exactly" in caplog.text) == warns
