@@ -6,9 +6,10 @@ import contextlib
 import math
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
-from milozero.agents.rollout import Rollout, obs_checksum, rollout_generator
+from milozero.agents.rollout import EpisodeStats, Rollout, obs_checksum, rollout_generator
+from milozero.evaluation.episodes import summarize_returns
 from milozero.experiment.hardware import use_one_thread
 from milozero.experiment.launch import Launch
 from milozero.experiment.settings import Settings
@@ -128,20 +129,19 @@ def end_iteration(run: Training, metrics: dict[str, float], finished: str, stopp
     Returns:
         Why to stop: `stopped`, or what interrupted the evaluation; empty if the run continues.
     """
-    config, counters, eval_return = run.experiment.settings.train, run.counters, NAN
+    config, counters = run.experiment.settings.train, run.counters
     counters.seconds = time.monotonic() - run.start_time
     due = is_evaluation_due(run, is_last=bool(finished))
     if due and not run.unevaluated:
         run.unevaluated = metrics
         run.save(only_last=True)
-    result = run.evaluate() if due else NAN
-    if result is None:
+    returns = run.evaluate() if due else []
+    if returns is None:
         stopped = stopped or run.watchdog.agree_to_stop()
     else:
-        eval_return, run.unevaluated = result, {}
+        run.unevaluated = {}
     counters.seconds = time.monotonic() - run.start_time
-    best = counters.best_eval_return
-    metrics = metrics | {"eval_return": eval_return, "best_eval_return": best if math.isfinite(best) else NAN}
+    metrics = metrics | evaluation_metrics(returns or [], counters.best_eval_return)
     metrics |= throughput(counters, config, run.watchdog.remaining_seconds())
     run.tracker.log(metrics, counters.timesteps)
     if counters.iteration % config.save_frequency == 0 or finished or stopped:
@@ -149,6 +149,13 @@ def end_iteration(run: Training, metrics: dict[str, float], finished: str, stopp
     elif counters.iteration == 1:  # so that a run that is killed early can be resumed
         run.save(only_last=True)
     return stopped
+
+
+def evaluation_metrics(returns: Sequence[float], best: float) -> dict[str, float]:
+    """Return the metrics of an evaluation, from the returns of its episodes; NaN if there are none."""
+    mean, *spread = summarize_returns(returns).items()
+    metrics = {"eval_return": mean[1]} | {f"eval_return_{name}": value for name, value in spread}
+    return metrics | {"best_eval_return": best if math.isfinite(best) else NAN}
 
 
 def is_evaluation_due(run: Training, *, is_last: bool) -> bool:
@@ -168,17 +175,27 @@ def do_iteration(rollouts: Iterator[Rollout], run: Training) -> dict[str, float]
     counters.timesteps += config.rollout_len * run.comm.size
     episodes = [episode for part in run.comm.allgather(rollout.episodes) for episode in part]
     counters.episodes += len(episodes)
-    returns = [episode.return_ for episode in episodes]
+    run.recent_episodes.extend(sorted(episodes, key=lambda episode: episode.end))
     return {
         "iteration": counters.iteration,
         "timesteps": counters.timesteps,
         "episodes": counters.episodes,
         "progress": counters.progress(config),
+        **episode_metrics(episodes, run.recent_episodes),
+        **losses,
+    }
+
+
+def episode_metrics(episodes: Collection[EpisodeStats], recent: Collection[EpisodeStats]) -> dict[str, float]:
+    """Return the metrics of the training `episodes` of an iteration, and rolling means over the `recent` ones."""
+    returns = [episode.return_ for episode in episodes]
+    return {
         "return_mean": statistics.fmean(returns) if returns else NAN,
         "return_min": min(returns, default=NAN),
         "return_max": max(returns, default=NAN),
         "length_mean": statistics.fmean(e.length for e in episodes) if episodes else NAN,
-        **losses,
+        "return_mean_100": statistics.fmean(e.return_ for e in recent) if recent else NAN,
+        "length_mean_100": statistics.fmean(e.length for e in recent) if recent else NAN,
     }
 
 

@@ -93,17 +93,16 @@ class AdversarialAgent(PPOAgent):
         """Update the discriminator, then the policy on its reward; the environment's reward is ignored."""
         features, d_mask = self.rollout_features(rollout)
         d_metrics = dict.fromkeys(("d_loss", "d_prob_expert", "d_prob_policy", "d_penalty"), float("nan"))
-        d_inputs = None
-        if self.iterations % self.config.g_steps == 0:
-            d_metrics, d_inputs = self._update_discriminator(features[d_mask], rollout.mask.size)
+        trains_discriminator = self.iterations % self.config.g_steps == 0
+        if trains_discriminator:
+            d_metrics = self._update_discriminator(features[d_mask], rollout.mask.size)
         self.iterations += 1
         rewards = self.logits_to_reward(self.scores(features, rollout.mask))
         rewards = np.where(rollout.mask, rewards, 0.0).astype(np.float32)
-        terminal_value = self.terminal_value()
-        if d_inputs is not None:  # last: the rewards use the moments that the discriminator was trained with
-            self.discriminator.update_batch_norm(d_inputs, self.comm)
-        rollout = dataclasses.replace(rollout, rewards=rewards)
-        metrics = super().update(rollout, progress, terminal_value=terminal_value)
+        rewarded = dataclasses.replace(rollout, rewards=rewards)
+        metrics = super().update(rewarded, progress, terminal_value=self.terminal_value())
+        if trains_discriminator and (self.config.batch_norm_all or self.config.d_batch_norm):
+            self._update_batch_norm(rollout)
         mean_reward = self.comm.mean_(np.array([rewards[rollout.mask].mean()]))[0]
         return metrics | d_metrics | {"d_reward": float(mean_reward)}
 
@@ -226,15 +225,12 @@ class AdversarialAgent(PPOAgent):
             expert = dataclasses.replace(expert, **shuffled)
         return expert
 
-    def _update_discriminator(self, policy: np.ndarray, count: int) -> tuple[dict[str, float], torch.Tensor]:
-        """Train the discriminator on features (K, I) of the policy and as many of the expert.
+    def _update_discriminator(self, policy: np.ndarray, count: int) -> dict[str, float]:
+        """Train the discriminator on features (K, I) of the policy and as many of the expert; return the metrics.
 
         Args:
             policy: features of this worker's steps; K may differ between workers.
             count: samples per pass, the same on every worker, so that all take the same number of steps.
-
-        Returns:
-            The metrics, and the features (2 * count, I) of the last pass.
         """
         config, rng = self.config, self.d_rng
         for _ in range(config.d_steps):
@@ -244,13 +240,24 @@ class AdversarialAgent(PPOAgent):
             if config.d_penalty != "none":
                 fields["mix"] = rng.random((count, 1), np.float32)
             if config.d_penalty == "dragan":  # perturbation ½ std(x) U(0, 1) (Kodali et al. 2017)
-                fields["noise"] = 0.5 * expert.std(0) * rng.random(expert.shape, np.float32)
+                fields["noise"] = 0.5 * expert.std(0, dtype=np.float64) * rng.random(expert.shape, np.float32)
             batch = {name: self.to_tensor(field) for name, field in fields.items()}
             self.d_optimizer.run_epoch(PackedBatch(batch), config.d_batch_size, rng)
         self.discriminator.refresh()
         metrics = self.d_optimizer.pop_metrics()
         del metrics["grad_norm"]
-        return metrics, torch.cat([batch["expert"], batch["policy"]])
+        return metrics
+
+    def _update_batch_norm(self, rollout: Rollout) -> None:
+        """Update the discriminator's batch normalization with a rollout and as many steps of the expert (collective).
+
+        Call this after the policy's update: rewards use the moments that the discriminator was trained with, and the
+        moments are those of observations as normalized from now on.
+        """
+        features, mask = self.rollout_features(rollout)
+        policy = features[mask]
+        inputs = np.concatenate([self.sample_expert(len(policy)), policy])
+        self.discriminator.update_batch_norm(self.to_tensor(inputs), self.comm)
 
     def _pretrain(self, observation_size: int, context: AgentContext) -> None:
         """Initialize the policy's mean action and the observation normalizer by behavioral cloning (collective)."""

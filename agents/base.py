@@ -31,6 +31,9 @@ class Agent(ActionSampler, Protocol):
     def predict(self, obs: np.ndarray) -> np.ndarray:
         """Return the deterministic action for one observation (O,); used to evaluate."""
 
+    def sample_action(self, obs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return an action sampled from the policy for one observation (O,); used by ``--eval_stochastic``."""
+
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
         """Learn from one rollout and return ``Config.METRICS``, the same values on every worker.
 
@@ -49,7 +52,10 @@ class Agent(ActionSampler, Protocol):
         """Return a checksum of all parameters; equal on all workers while their parameters are equal."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return networks, optimizers and normalizers as tensors and plain values."""
+        """Return networks, optimizers and normalizers as tensors and plain values, equal on all workers.
+
+        Training checks from time to time that they are (``--sync_check_frequency``).
+        """
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load what `state_dict` returned."""

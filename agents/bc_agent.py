@@ -16,7 +16,7 @@ from milozero.agents.bc_config import BCBaseConfig, BCConfig
 from milozero.agents.learning.optimizer import PackedBatch
 from milozero.agents.policy import PolicyAgent
 from milozero.agents.rollout import Rollout
-from milozero.demonstrations.dataset import Transitions, subsample_transitions
+from milozero.demonstrations.dataset import Transitions, split_transitions, subsample_transitions
 from milozero.helpers.errors import UserError
 from milozero.helpers.seeding import Purpose, make_rng
 
@@ -100,20 +100,19 @@ class BCAgent(BCBase):
         self.best_loss, self.since_best = float(state["best_loss"]), int(state["since_best"])
 
     def _split_demos(self, context: AgentContext, first_action: int) -> None:
-        """Split the demonstrations into training and validation steps, and both among the workers (collective)."""
+        """Split the demonstrations into training and validation episodes, and both among the workers (collective)."""
         rng = make_rng(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
         demos = subsample_transitions(context.demos, context.imitation.demo_subsampling, rng, first_action)
-        order = rng.permutation(len(demos))
-        num_validation = int(len(order) * self.config.bc_validation)
+        train_rows, validation_rows = split_transitions(demos, self.config.bc_validation, rng)
         rank, size = self.comm.rank, self.comm.size
-        count = (len(order) - num_validation) // size  # the same on every worker
+        count = len(train_rows) // size  # the same on every worker
         if count < self.config.batch_size:
             raise UserError(
                 f"--batch_size={self.config.batch_size} is larger than the {count} demonstrated steps per worker"
             )
         self._demos = demos
-        self._train_rows = order[num_validation:][rank * count : (rank + 1) * count]
-        self._validation_rows = order[:num_validation][rank::size]
+        self._train_rows = train_rows[rank * count : (rank + 1) * count]
+        self._validation_rows = validation_rows[rank::size]
         self.obs_normalizer.update(demos.obs[self._train_rows], self.comm)
         self._make_batches(demos)
 

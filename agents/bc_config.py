@@ -44,7 +44,8 @@ BC_METRICS = {
     "validation_loss": Metric(
         "update",
         "nats, or action²",
-        "the same loss on the validation steps; empty if there are none (`bc_validation=0`)",
+        "the same loss on the validation episodes, which are not trained on; empty if there are none "
+        "(`bc_validation=0`)",
         "falls with `policy_loss`; if it rises again, the policy overfits",
     ),
     "entropy": Metric(
@@ -64,7 +65,11 @@ class BCConfig(BCBaseConfig):
     LEARNS_FROM_DEMOS: ClassVar[bool] = True
 
     bc_validation: float = param(
-        0.1, "fraction of the demonstrated steps held out for validation; 0 trains on all of them", low=0, high=0.9
+        0.1,
+        "fraction of the demonstrations held out for validation, as whole episodes, at least one (of a single "
+        "demonstration: blocks of consecutive steps); 0 trains on all of them",
+        low=0,
+        high=0.9,
     )
     bc_patience: int = param(
         20,

@@ -63,8 +63,13 @@ class GAILAgent(AdversarialAgent):
         if self.config.d_absorbing:
             absorbing = np.concatenate([self.last_terminated[None], rollout.terminated[:-1]]) & ~rollout.mask
             features[absorbing], mask = self._absorbing_state(), mask | absorbing
-            self.last_terminated = rollout.terminated[-1].copy()
         return features, mask
+
+    def update(self, rollout: Rollout, progress: float, *, terminal_value: float = 0.0) -> dict[str, float]:
+        """Update the discriminator, then the policy on its reward; return the metrics."""
+        metrics = super().update(rollout, progress, terminal_value=terminal_value)
+        self.last_terminated = rollout.terminated[-1].copy()
+        return metrics
 
     def sample_expert(self, count: int) -> np.ndarray:
         """Return the features (count, I) of sampled expert steps, including absorbing ones if `d_absorbing`."""

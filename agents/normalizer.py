@@ -76,10 +76,11 @@ class ObservationNormalizer:
 
     def __call__(self, observations: np.ndarray) -> np.ndarray:
         """Return the normalized observations (..., O) as float32."""
+        observations = np.asarray(observations, np.float32)  # before any arithmetic, as `Rollout` holds them
         if not self.enabled:
-            return np.asarray(observations, np.float32)
+            return observations
         normalized = (observations - self._mean) * self._scale
-        return np.clip(normalized, -self.clip, self.clip, out=normalized).astype(np.float32, copy=False)
+        return np.clip(normalized, -self.clip, self.clip, out=normalized)
 
     def update(self, observations: np.ndarray, comm: Comm) -> None:
         """Add the observations (K, O) of all workers to the statistics (collective)."""

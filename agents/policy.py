@@ -87,6 +87,13 @@ class PolicyAgent:
         """Return the most probable action for one observation (O,)."""
         return self.predict_batch(obs[None])[0]
 
+    def sample_action(self, obs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return an action sampled from the policy for one observation (O,).
+
+        Unlike `sample_actions`, which collects rollouts, this always is the policy's own action.
+        """
+        return self.actor.sample(self.obs_normalizer(obs[None]), self.actor.head.sample_noise(rng, 1))[0]
+
     def predict_batch(self, obs: np.ndarray) -> np.ndarray:
         """Return the most probable action for each observation (N, O)."""
         return self.actor.mode(self.obs_normalizer(obs))

@@ -85,8 +85,10 @@ class PPOAgent(PolicyAgent):
             if config.target_kl and epoch_metrics["approx_kl"] > config.target_kl:
                 break
         # After the epochs, which must see observations as the policy saw them during the rollout.
-        self.obs_normalizer.update(rollout.obs[:-1][rollout.mask], self.comm)
-        self.network.update_batch_norm(obs[:-1][self.to_tensor(rollout.mask)], self.comm)
+        valid_obs = rollout.obs[:-1][rollout.mask]
+        self.obs_normalizer.update(valid_obs, self.comm)
+        # Last, so that its first moments are those of normalized observations, too.
+        self.network.update_batch_norm(self.to_tensor(self.obs_normalizer(valid_obs)), self.comm)
         self.actor.refresh()
         return metrics | {"learning_rate": learning_rate, "epochs": epoch + 1.0}
 

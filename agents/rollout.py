@@ -24,6 +24,7 @@ class EpisodeStats:
 
     return_: float  # sum of the environment's rewards
     length: int  # environment steps
+    end: int = 0  # time step of the rollout with which it ended
 
 
 @dataclass
@@ -55,7 +56,7 @@ class ActionSampler(Protocol):
         """Return random numbers (steps, ...) for sampling the actions of one environment."""
 
     def sample_actions(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Return one sampled action for each observation (N, O)."""
+        """Return one sampled action for each observation (N, O) float32."""
 
 
 @dataclass
@@ -156,7 +157,10 @@ def _step_envs(
     rollout.obs[0] = obs
     with pin_to_current_core() if env.single_threaded else contextlib.nullcontext():
         for t in range(len(noise)):
-            actions = agent.sample_actions(obs, noise[t]) if replayed_actions is None else replayed_actions[t]
+            if replayed_actions is None:  # the agent acts on the float32 observations that it will learn from
+                actions = agent.sample_actions(rollout.obs[t], noise[t])
+            else:
+                actions = replayed_actions[t]
             rollout.actions[t] = actions
             if not np.isfinite(actions).all():  # before a simulator steps with it
                 _check_finite(rollout, t, first_env)
@@ -222,7 +226,7 @@ class EpisodeStatsRecorder:
         episodes = []
         for t, n in np.argwhere(rollout.done):
             return_, length = returns[t, n] - returns_before[n], lengths[t, n] - lengths_before[n]
-            episodes.append(EpisodeStats(float(return_), int(length)))
+            episodes.append(EpisodeStats(float(return_), int(length), int(t)))
             returns_before[n], lengths_before[n] = returns[t, n], lengths[t, n]
         self.returns = returns[-1] - returns_before
         self.lengths = lengths[-1] - lengths_before

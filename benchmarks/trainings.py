@@ -52,7 +52,8 @@ def train_and_evaluate(
         if not finished(logs / "status.json"):  # a run that is asked to stop saves a checkpoint and exits with 0
             raise RuntimeError(f"{name} was stopped before its end")
     model = f"--model_path={data}/checkpoints/{name}"
-    options = ("--iter_num=last", f"--num_trajs={episodes}", f"--seed={eval_seed}")
+    # --episode_seeds=training: the stream of episodes that the results in the docs were measured with
+    options = ("--iter_num=last", f"--num_trajs={episodes}", f"--seed={eval_seed}", "--episode_seeds=training")
     folder = data / "evaluations" / name / "last"
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier start; otherwise, this one goes to last-2
     run("--task=eval", model, *options, common, log=log)

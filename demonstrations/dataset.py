@@ -25,6 +25,7 @@ __all__ = ["Episode", "ImitationConfig", "Transitions", "check_compatible", "rea
 # Modules with `claims(path)` and `open_episodes(path)`, which returns the number of episodes and a function that
 # reads one of them. The first module that claims a path reads it.
 FORMATS = (npz, minari_dataset, hdf5)
+SINGLE_EPISODE_BLOCKS = 10  # that a single demonstration is cut into for validation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,7 @@ class Transitions:
     actions: np.ndarray  # (M, A) float32 or (M,) int64
     next_obs: np.ndarray  # (M, O) float32
     terminated: np.ndarray  # (M,) bool, false at a time limit
+    episodes: np.ndarray  # (M,) int64, the index of each transition's episode
 
     def __len__(self) -> int:
         """Return the number of transitions."""
@@ -73,7 +75,28 @@ def subsample_transitions(
         actions=(actions - first_action).astype(np.int64) if actions.ndim == 1 else actions.astype(np.float32),
         next_obs=np.concatenate([e.obs[steps + 1] for e, steps in chosen]).astype(np.float32),
         terminated=np.concatenate([(steps == len(e) - 1) & e.terminated for e, steps in chosen]),
+        episodes=np.repeat(np.arange(len(chosen)), [len(steps) for _, steps in chosen]),
     )
+
+
+def split_transitions(
+    transitions: Transitions, fraction: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the shuffled rows of `transitions` for training and for validation, which share no episode.
+
+    Consecutive steps are similar: held-out steps of training episodes would not reveal overfitting. About the
+    `fraction` of the episodes is held out, at least one unless it is 0. A single episode is cut into
+    `SINGLE_EPISODE_BLOCKS` blocks of consecutive steps, which are split like episodes.
+    """
+    rows, groups = np.arange(len(transitions)), transitions.episodes
+    if not fraction:
+        return rng.permutation(rows), rows[:0]
+    if groups[0] == groups[-1]:
+        groups = rows * SINGLE_EPISODE_BLOCKS // len(rows)
+    order = rng.permutation(np.unique(groups))
+    count = min(max(round(fraction * len(order)), 1), len(order) - 1)
+    held_out = np.isin(groups, order[:count])
+    return rng.permutation(rows[~held_out]), rng.permutation(rows[held_out])
 
 
 def read_demos(

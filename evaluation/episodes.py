@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from milozero.environments.vector import to_env_action
 from milozero.experiment.settings import DEFAULT_EVAL_MAX_STEPS
 from milozero.helpers.errors import NonFiniteError
 from milozero.helpers.logging import pluralize
-from milozero.helpers.seeding import Purpose, make_seed
+from milozero.helpers.seeding import Purpose, make_rng, make_seed
 
 if TYPE_CHECKING:
     import gymnasium
@@ -63,31 +64,35 @@ def run_episode(
     seed: int,
     callback: Callable[[], None] | None = None,
     limits: Limits = NO_LIMITS,
+    *,
+    stochastic: bool = False,
 ) -> Episode:
-    """Run one episode with the deterministic policy.
+    """Run one episode.
 
     Args:
         agent: the agent; it is not updated.
         env: a single environment.
-        seed: seed of the environment's reset.
+        seed: seed of the environment's reset, and of the noise of sampled actions.
         callback: called after the reset and after each step, e.g. to render a frame.
         limits: when to end the episode early.
+        stochastic: sample actions from the policy, instead of taking the most probable ones.
 
     Raises:
         InterruptedEpisodeError: if `limits.should_stop` returns True.
-        NonFiniteError: if an observation, action or reward is NaN or infinite.
+        NonFiniteError: if an observation, action or reward is not finite in float32, the precision of training.
     """
     first, _ = env.reset(seed=seed)
     # Copies: an environment may return the same array every time, or change the action it receives.
     obs, actions, rewards = [np.array(first)], list[Any](), list[float]()
-    done = False
+    rng, done = make_rng(seed, Purpose.EVALUATION_NOISE), False
     while not done:
         if limits.should_stop():
             raise InterruptedEpisodeError
         if callback is not None:
             callback()
         _check_finite("observation", obs[-1], seed, len(actions))
-        predicted = agent.predict(obs[-1])
+        seen = np.asarray(obs[-1], np.float32)  # as in `Rollout.obs`
+        predicted = agent.sample_action(seen, rng) if stochastic else agent.predict(seen)
         _check_finite("action", predicted, seed, len(actions))
         action = to_env_action(predicted, env.action_space)
         kept_action = np.array(action)
@@ -105,22 +110,27 @@ def run_episode(
 
 
 def _check_finite(name: str, value: Any, seed: int, step: int) -> None:
-    if not np.isfinite(value).all():
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(np.asarray(value, np.float32)).all()
+    if not finite:
         where = f"evaluation episode with seed {seed}, step {step}"
         raise NonFiniteError(f"NaN or infinite {name} ({where})", {name: np.asarray(value)})
 
 
-def episode_seeds(seed: int, count: int) -> list[int]:
-    """Return the seeds of the first `count` evaluation episodes of a run, the same during and after training."""
-    return [make_seed(seed, Purpose.EVALUATION, k) for k in range(count)]
+def episode_seeds(seed: int, count: int, purpose: Purpose = Purpose.EVALUATION) -> list[int]:
+    """Return the seeds of the first `count` evaluation episodes of a run, by default those during training."""
+    return [make_seed(seed, purpose, k) for k in range(count)]
 
 
-def share_episodes(run: Callable[[int, int], T], seed: int, count: int, comm: Comm) -> list[T]:
+def share_episodes(
+    run: Callable[[int, int], T], seed: int, count: int, comm: Comm, purpose: Purpose = Purpose.EVALUATION
+) -> list[T]:
     """Return the results of ``run(k, seed of episode k)`` for `count` episodes, in order (collective).
 
-    The workers share the episodes. A worker stops if its episode is interrupted, which leaves fewer results.
+    The workers share the episodes. A worker stops if its episode is interrupted, which leaves fewer results. For the
+    `purpose` of the seeds, see `episode_seeds`.
     """
-    seeds, results = episode_seeds(seed, count), dict[int, T]()
+    seeds, results = episode_seeds(seed, count, purpose), dict[int, T]()
     for k in range(comm.rank, count, comm.size):
         try:
             results[k] = run(k, seeds[k])
@@ -131,15 +141,30 @@ def share_episodes(run: Callable[[int, int], T], seed: int, count: int, comm: Co
 
 
 def evaluate_policy(
-    agent: Agent, env: gymnasium.Env[Any, Any], seed: int, count: int, comm: Comm, limits: Limits = NO_LIMITS
+    agent: Agent,
+    env: gymnasium.Env[Any, Any],
+    seed: int,
+    count: int,
+    comm: Comm,
+    limits: Limits = NO_LIMITS,
+    *,
+    stochastic: bool = False,
 ) -> list[EpisodeResult]:
     """Return the results of `count` episodes, in order; fewer if `limits` stop it early (collective)."""
 
     def run(_: int, seed: int) -> EpisodeResult:
-        episode = run_episode(agent, env, seed, limits=limits)
+        episode = run_episode(agent, env, seed, limits=limits, stochastic=stochastic)
         return EpisodeResult(episode.return_, limits.has_cut_off(episode))
 
     return share_episodes(run, seed, count, comm)
+
+
+def summarize_returns(returns: Sequence[float]) -> dict[str, float]:
+    """Return mean, std (population, not sample), min and max of returns; NaN if there are none."""
+    if not returns:
+        return dict.fromkeys(("mean", "std", "min", "max"), math.nan)
+    mean, std = statistics.fmean(returns), statistics.pstdev(returns)
+    return {"mean": mean, "std": std, "min": min(returns), "max": max(returns)}
 
 
 def describe_cut_off(num_cut_off: int, count: int, max_steps: float) -> str:

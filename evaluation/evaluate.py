@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import itertools
 import json
 import math
 import os
-import secrets
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,19 +18,26 @@ from milozero import environments
 from milozero.demonstrations import dataset as demos
 from milozero.environments.vector import close_env, get_time_limit
 from milozero.evaluation.downloads import download_checkpoint
-from milozero.evaluation.episodes import Limits, choose_max_steps, describe_cut_off, run_episode, share_episodes
+from milozero.evaluation.episodes import (
+    Limits,
+    choose_max_steps,
+    describe_cut_off,
+    run_episode,
+    share_episodes,
+    summarize_returns,
+)
 from milozero.evaluation.loading import load_agent
+from milozero.evaluation.tracking import track_evaluation
 from milozero.evaluation.video import make_render_error, write_video
 from milozero.experiment import checkpoint
 from milozero.experiment.hardware import select_device, use_one_thread
+from milozero.experiment.settings import EPISODE_SEEDS
 from milozero.experiment.status import NoStatus
 from milozero.experiment.watchdog import start_watchdog
 from milozero.helpers.config.values import from_kwargs
 from milozero.helpers.errors import NonFiniteError, RunError, UserError
 from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger, pluralize
-from milozero.tracking.metrics import EVALUATION_METRICS
-from milozero.tracking.wandb import WandbTracker
 
 if TYPE_CHECKING:
     import gymnasium
@@ -67,9 +72,11 @@ def evaluate(settings: Settings, launch: Launch) -> None:
     trained, env_id = loaded.settings, loaded.env_id
     seed = (trained if settings.common.seed is None else settings).common.seed or 0
     max_steps = settings.common.eval_max_steps or trained.common.eval_max_steps
+    stochastic = (settings if "eval_stochastic" in settings.explicit else trained).common.eval_stochastic
     name = trained.train.uuid
     if comm.rank == 0:
         logger.info(f"{path}: {trained.train.algo} on {env_id}, iteration {loaded.iteration}")
+        logger.info(describe_episodes(config, seed, stochastic=stochastic))
         if config.render and not os.environ.get("DISPLAY"):
             logger.info("no display: --render records videos")
     make = functools.partial(environments.make_env, env_id, kwargs=loaded.env_kwargs)
@@ -79,7 +86,9 @@ def evaluate(settings: Settings, launch: Launch) -> None:
     folder = comm.on_root(lambda: create_folder(parent, path.stem, config.eval_name))
     watchdog = start_watchdog(settings.common, launch, NoStatus(), unit="episode")
     try:
-        results = evaluate_checkpoint(loaded.agent, make, config, seed, folder, metadata, comm, max_steps, watchdog)
+        results = evaluate_checkpoint(
+            loaded.agent, make, config, seed, folder, metadata, comm, max_steps, watchdog, stochastic=stochastic
+        )
     except BaseException as error:
         with contextlib.suppress(OSError):
             folder.rmdir()  # if it is empty
@@ -132,17 +141,20 @@ def evaluate_checkpoint(
     comm: Comm,
     max_steps: int | None = None,
     watchdog: Watchdog | None = None,
+    *,
+    stochastic: bool = False,
 ) -> dict[str, Any]:
     """Run `num_trajs` episodes, write ``results.json`` and the requested videos and demonstrations (collective).
 
     Results and demonstrations contain the `metadata`: environment and checkpoint. Episodes are cut off after
-    `max_steps`, whose default depends on the environment. The `watchdog` can stop the evaluation early. Returns the
-    content of ``results.json``.
+    `max_steps`, whose default depends on the environment. The `watchdog` can stop the evaluation early. If
+    `stochastic`, actions are sampled. Returns the content of ``results.json``.
 
     Raises:
         UserError: if rendering is requested but impossible on this machine.
         RunError: if a file cannot be written, or the evaluation was stopped before an episode ended.
     """
+    metadata = {**metadata, "episode_seeds": config.episode_seeds, "eval_stochastic": stochastic}
     window = config.render and bool(os.environ.get("DISPLAY"))
     record = config.record or (config.render and not window)
     if record and comm.rank == 0:
@@ -159,9 +171,10 @@ def evaluate_checkpoint(
         task = bar.add_task(f"episode {index}", total=total, completed=-1)  # the reset is not a step
         advance = functools.partial(bar.advance, task)
         if record:
-            episode = _record_episode(agent, env, seed, folder / f"episode_{index:03}.mp4", advance, limits)
+            path = folder / f"episode_{index:03}.mp4"
+            episode = _record_episode(agent, env, seed, path, advance, limits, stochastic=stochastic)
         else:
-            episode = run_episode(agent, env, seed, advance, limits)
+            episode = run_episode(agent, env, seed, advance, limits, stochastic=stochastic)
         bar.remove_task(task)
         if config.save_traj:
             with _convert_write_errors(folder):
@@ -173,7 +186,7 @@ def evaluate_checkpoint(
 
     try:
         with _progress_bar(comm) as bar:
-            episodes = share_episodes(run, seed, config.num_trajs, comm)
+            episodes = share_episodes(run, seed, config.num_trajs, comm, EPISODE_SEEDS[config.episode_seeds])
         if watchdog and len(episodes) < config.num_trajs:
             reason = watchdog.agree_to_stop() or "time limit reached"
             if not episodes:
@@ -196,12 +209,16 @@ def evaluate_checkpoint(
 
 def summarize(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return the statistics of an evaluation's episodes."""
-    returns = [episode["return"] for episode in episodes]
-    return {
-        "return_mean": statistics.fmean(returns),
-        "return_std": statistics.pstdev(returns),
-        "length_mean": statistics.fmean(episode["length"] for episode in episodes),
-    }
+    returns = summarize_returns([episode["return"] for episode in episodes])
+    length_mean = statistics.fmean(episode["length"] for episode in episodes)
+    return {f"return_{name}": value for name, value in returns.items()} | {"length_mean": length_mean}
+
+
+def describe_episodes(config: EvalConfig, seed: int, *, stochastic: bool) -> str:
+    """Return a message that says which episodes an evaluation runs, and with which actions."""
+    actions = "sampled" if stochastic else "deterministic"
+    other = "other than" if config.episode_seeds == "test" else "the same as"
+    return f"{actions} actions; episodes of seed {seed}, {other} those that select best.pt"
 
 
 @contextlib.contextmanager
@@ -223,7 +240,14 @@ def _progress_bar(comm: Comm) -> Progress:
 
 
 def _record_episode(
-    agent: Agent, env: gymnasium.Env[Any, Any], seed: int, path: Path, advance: Callable[[], None], limits: Limits
+    agent: Agent,
+    env: gymnasium.Env[Any, Any],
+    seed: int,
+    path: Path,
+    advance: Callable[[], None],
+    limits: Limits,
+    *,
+    stochastic: bool,
 ) -> demos.Episode:
     try:
         env.reset(seed=seed)
@@ -236,28 +260,4 @@ def _record_episode(
             add(env.render())
             advance()
 
-        return run_episode(agent, env, seed, add_frame, limits)
-
-
-def track_evaluation(settings: Settings, name: str, results: dict[str, Any], folder: Path) -> WandbTracker | None:
-    """Log an evaluation to ``--wandb_project`` if it is set, with its videos and ``results.json``.
-
-    Returns:
-        The closed tracker, which may still upload.
-    """
-    if not settings.tracking.wandb_project:
-        return None
-    tracker = WandbTracker(
-        settings.tracking,
-        Path(settings.common.data_dir),
-        run_id=secrets.token_hex(4),  # a new run, even if WANDB_RUN_ID names one
-        files=[folder / "results.json"],
-        name=f"eval.{name}",
-        group="eval",
-        config=dataclasses.asdict(settings.evaluation) | {"env_id": results["env_id"], "experiment": name},
-    )
-    tracker.log({key: results[key] for key in EVALUATION_METRICS}, 0)
-    for video in sorted(folder.glob("*.mp4")):
-        tracker.log_video(video.stem, video)
-    tracker.close()
-    return tracker
+        return run_episode(agent, env, seed, add_frame, limits, stochastic=stochastic)

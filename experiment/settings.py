@@ -10,12 +10,14 @@ from milozero.agents import AGENTS, config_class
 from milozero.demonstrations.dataset import ImitationConfig
 from milozero.helpers.config.params import Param, declared_settings, param, usable_name, usable_path
 from milozero.helpers.config.values import to_kwargs, to_seconds
+from milozero.helpers.seeding import Purpose
 from milozero.tracking.tracker import TrackingConfig
 
 TASKS = ("train", "eval", "list_envs", "demos", "report")
 # Upper bounds that catch typos before they exhaust the machine.
 MAX_ENVS, MAX_ROLLOUT_LEN, MAX_EPISODES = 65_536, 2**24, 1_000_000
 DEFAULT_EVAL_MAX_STEPS = 10_000  # of an environment without a time limit; takes seconds, not hours
+EPISODE_SEEDS = {"test": Purpose.TEST, "training": Purpose.EVALUATION}  # of ``--task=eval``
 INPUT_PATHS = ("expert_path", "expert_model", "reward_path")  # settings of a training run that name its inputs
 
 
@@ -61,6 +63,11 @@ class CommonConfig:
         low=1,
         mutable_on_resume=True,
     )
+    eval_stochastic: bool = param(
+        False,
+        "sample the actions of evaluations from the policy, instead of taking the most probable ones (eval: default: "
+        "as in the checkpoint)",
+    )
     env_module: str = param(
         "",
         "comma-separated modules of your own environments, to import for a checkpoint that uses them",
@@ -105,11 +112,12 @@ class TrainConfig:
         25, "iterations between evaluations; 0 evaluates only at the end", low=0, mutable_on_resume=True
     )
     eval_episodes: int = param(
-        10, "episodes per evaluation, with the deterministic policy; 0 disables evaluations", low=0, high=MAX_EPISODES
+        10, "episodes per evaluation, the same each time; 0 disables evaluations", low=0, high=MAX_EPISODES
     )
     sync_check_frequency: int = param(
         10,
-        "iterations between checks that all workers have the same parameters; 0 checks only at the end",
+        "iterations between checks that all workers have the same networks, optimizers and normalizers; 0 checks "
+        "only at the end",
         low=0,
         mutable_on_resume=True,
     )
@@ -135,6 +143,12 @@ class EvalConfig:
         "best", "checkpoint to evaluate: an iteration, best or last (default: best, or last if there is no best)"
     )
     num_trajs: int = param(10, "number of episodes", low=1, high=MAX_EPISODES)
+    episode_seeds: str = param(
+        "test",
+        "test: other episodes than those of the evaluations during training, which selected best.pt; training: the "
+        "same episodes",
+        choices=tuple(EPISODE_SEEDS),
+    )
     render: bool = param(False, "show the episodes in a window; without a display, record videos")
     record: bool = param(False, "record mp4 videos of the episodes")
     save_traj: bool = param(False, "save the episodes as demonstrations (HDF5)")

@@ -18,9 +18,11 @@ class Purpose(IntEnum):
     ENVIRONMENT = 1  # by global environment index
     NOISE = 2  # by global environment index
     SHUFFLE = 3  # by rank
-    EVALUATION = 4  # by episode
+    EVALUATION = 4  # by episode of training's evaluations
     DEMONSTRATIONS = 5  # subsampling; the same on every worker
     DISCRIMINATOR = 6  # by rank
+    TEST = 7  # by episode of ``--task=eval``
+    EVALUATION_NOISE = 8  # of one episode, by its own seed
 
 
 def _make_sequence(seed: int, purpose: Purpose, index: int, iteration: int) -> np.random.SeedSequence:

@@ -40,14 +40,32 @@ RUN_METRICS = {  # of every training run; `orchestrator.py` adds the agent's met
         "mean length of these episodes",
         "rises with the return up to the time limit, if falling ends an episode",
     ),
+    "return_mean_100": Metric(
+        "train",
+        "reward",
+        "mean return of the last 100 training episodes of all workers, or of all so far if they are fewer",
+        "rises, smoother than `return_mean`, and is defined in iterations in which no episode ended",
+        "as `ep_rew_mean` of Stable-Baselines3",
+    ),
+    "length_mean_100": Metric(
+        "train", "steps", "mean length of these episodes", "as `length_mean`", "as `ep_len_mean` of Stable-Baselines3"
+    ),
     "eval_return": Metric(
         "eval",
         "reward",
-        "mean return of `eval_episodes` episodes with the deterministic policy and fixed seeds, every "
-        "`eval_frequency` iterations and at the end of the run",
+        "mean return of `eval_episodes` episodes with the deterministic policy (sampled actions with "
+        "`eval_stochastic`) and fixed seeds, every `eval_frequency` iterations and at the end of the run",
         "the metric to judge a run by; late in a run usually above `return_mean`. If it stays far below, the policy "
         "relies on its noise",
     ),
+    "eval_return_std": Metric(
+        "eval",
+        "reward",
+        "standard deviation of the returns of these episodes (population, not sample)",
+        "small compared with `eval_return`; if it is large, some episodes fail",
+    ),
+    "eval_return_min": Metric("eval", "reward", "lowest of these returns", "as `return_min`"),
+    "eval_return_max": Metric("eval", "reward", "highest of these returns", "as `return_max`"),
     "best_eval_return": Metric("eval", "reward", "highest `eval_return` so far, that of `best.pt`", "rises in steps"),
     "seconds": Metric("time", "s", "wall-clock time of training so far, over all launches", "grows evenly"),
     "steps_per_second": Metric(
@@ -59,7 +77,11 @@ RUN_METRICS = {  # of every training run; `orchestrator.py` adds the agent's met
 }
 EVALUATION_METRICS = {  # of `--task=eval`
     "return_mean": Metric(
-        "eval", "reward", "mean return of the episodes, with the deterministic policy", "as `eval_return`"
+        "eval",
+        "reward",
+        "mean return of the episodes, with the deterministic policy, or with sampled actions if `eval_stochastic` is "
+        "true",
+        "as `eval_return`, or a little lower: other episodes did not select `best.pt`",
     ),
     "return_std": Metric(
         "eval",
@@ -67,5 +89,7 @@ EVALUATION_METRICS = {  # of `--task=eval`
         "standard deviation of the returns over the episodes (population, not sample)",
         "small compared with the mean; if it is large, some episodes fail",
     ),
+    "return_min": Metric("eval", "reward", "lowest of these returns", "as in training"),
+    "return_max": Metric("eval", "reward", "highest of these returns", "as in training"),
     "length_mean": Metric("eval", "steps", "mean length of the episodes", "as in training"),
 }

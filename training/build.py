@@ -31,7 +31,7 @@ from milozero.tracking.csv import CSVTracker
 from milozero.tracking.tensorboard import TensorBoardTracker
 from milozero.tracking.tracker import Tracker, Trackers
 from milozero.tracking.wandb import WandbTracker
-from milozero.training.run import Training, restore, restore_unevaluated
+from milozero.training.run import Training, restore, restore_recent_episodes, restore_unevaluated
 from milozero.training.summary import log_header
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
     agent = loading.make_agent(settings, env, env.observation_size, context)
     info = {} if expert_return is None else {"expert_return": expert_return}
     experiment.create(env_id, describe_launch(settings, context), info)
-    counters, replay_log, unevaluated = Counters(), ReplayLog(), dict[str, float]()
+    counters, replay_log, unevaluated, recent_episodes = Counters(), ReplayLog(), dict[str, float](), []
     status = Status(experiment.logs, counters)
     if content:
         replay_log = restore(content, agent, counters, env, comm, settings.train.rollout_len)
-        unevaluated = restore_unevaluated(content)
+        unevaluated, recent_episodes = restore_unevaluated(content), restore_recent_episodes(content)
         status.saved_iteration = counters.iteration
     try:
         # An iteration whose evaluation was interrupted is logged again.
@@ -96,6 +96,7 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
         expert_return=expert_return,
         compiled=context.compile,
     )
+    run.recent_episodes.extend(recent_episodes)
     if comm.rank == 0:
         log_header(run, len(demos))
     return run

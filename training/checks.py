@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -63,15 +66,24 @@ def throughput(counters: Counters, config: TrainConfig, remaining_seconds: float
 
 
 def check_param_sync(agent: Agent, comm: Comm) -> None:
-    """Check that all workers have the same parameters (collective).
+    """Check that all workers have the same agent: networks, optimizers and normalizers (collective).
 
     Raises:
-        RunError: if they differ; the message names the ranks.
+        RunError: if they differ; the message names the parts of `Agent.state_dict` and the ranks.
     """
-    hashes = comm.allgather(agent.parameter_hash())
-    if len(set(hashes)) > 1:
-        different = [rank for rank, value in enumerate(hashes) if value != hashes[0]]
-        raise RunError(f"the parameters of rank {different} differ from those of rank 0", everywhere=True)
+    hashes = comm.allgather({name: checksum(part) for name, part in agent.state_dict().items()})
+    ranks = [rank for rank, parts in enumerate(hashes) if parts != hashes[0]]
+    if ranks:
+        names = sorted({name for rank in ranks for name, _ in hashes[rank].items() ^ hashes[0].items()})
+        raise RunError(f"{', '.join(names)} of rank {ranks} differ from those of rank 0", everywhere=True)
+
+
+def checksum(state: Any, start: int = 0) -> int:
+    """Return the CRC-32 of the bits of all tensors and plain values in nested mappings."""
+    if isinstance(state, Mapping):
+        return functools.reduce(lambda value, part: checksum(part, value), state.values(), start)
+    data = state.cpu().numpy().tobytes() if isinstance(state, torch.Tensor) else repr(state).encode()
+    return zlib.crc32(data, start)
 
 
 def dump_nonfinite(run: Training, error: NonFiniteError) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from milozero.agents.base import Agent
-from milozero.agents.rollout import ReplayLog
+from milozero.agents.rollout import EpisodeStats, ReplayLog
 from milozero.environments.vector import VectorEnv, close_env
 from milozero.evaluation.episodes import Limits, choose_max_steps, describe_cut_off, evaluate_policy
 from milozero.experiment import checkpoint
@@ -25,6 +26,7 @@ from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger
 from milozero.tracking.tracker import Tracker
 
+STATS_WINDOW_SIZE = 100  # episodes in rolling means, as in Stable-Baselines3
 EVALUATION_GRACE_S = 30.0  # that an evaluation may take beyond the time limit
 
 
@@ -47,6 +49,8 @@ class Training:
     expert_return: float | None  # mean return of the expert
     compiled: bool
     start_time: float = 0.0  # ``time.monotonic()`` minus the seconds that the run has trained
+    # the latest training episodes of all workers, oldest first; part of the checkpoint
+    recent_episodes: deque[EpisodeStats] = field(default_factory=lambda: deque(maxlen=STATS_WINDOW_SIZE))
     # metrics of an iteration that was saved before its evaluation; empty once it is evaluated
     unevaluated: dict[str, float] = field(default_factory=dict)
     save_error: str = ""  # why the last checkpoint could not be written; empty on success
@@ -54,13 +58,13 @@ class Training:
     _pending: dict[str, tuple[int | str, int, bytes]] = field(default_factory=dict)
     _num_cut_off: int = 0  # episodes of the last evaluation
 
-    def evaluate(self) -> float | None:
+    def evaluate(self) -> list[float] | None:
         """Evaluate the current policy and save it if it is the best (collective).
 
         If no other environment can exist beside `env`, this closes `env`, so the run must end.
 
         Returns:
-            The mean return; None if a signal or the time limit interrupted the evaluation.
+            The returns of the episodes; None if a signal or the time limit interrupted the evaluation.
         """
         if any(self.comm.allgather(self.watchdog.should_interrupt(EVALUATION_GRACE_S))):
             return None
@@ -72,14 +76,23 @@ class Training:
         count = settings.train.eval_episodes
         max_steps = choose_max_steps(settings.common.eval_max_steps, self.env.time_limit)
         limits = Limits(max_steps, lambda: self.watchdog.should_interrupt(EVALUATION_GRACE_S))
-        results = evaluate_policy(self.agent, self.eval_env, self.experiment.seed, count, self.comm, limits)
+        results = evaluate_policy(
+            self.agent,
+            self.eval_env,
+            self.experiment.seed,
+            count,
+            self.comm,
+            limits,
+            stochastic=settings.common.eval_stochastic,
+        )
         if len(results) < count:
             return None
         num_cut_off = sum(result.cut_off for result in results)
         if num_cut_off != self._num_cut_off and self.comm.rank == 0:
             logger.warning(describe_cut_off(num_cut_off, count, max_steps))
         self._num_cut_off = num_cut_off
-        mean = statistics.fmean(result.return_ for result in results)
+        returns = [result.return_ for result in results]
+        mean = statistics.fmean(returns)
         self.counters.last_eval_return = mean
         if mean > self.counters.best_eval_return:
             self.counters.best_eval_return = mean
@@ -87,7 +100,7 @@ class Training:
             if self.comm.rank == 0 and not mean < self.experiment.best_eval_return:
                 self._pending["best"] = ("best", 0, checkpoint.to_bytes(self._content([])))
             self._write()
-        return mean
+        return returns
 
     def save(self, *, only_last: bool = False) -> None:
         """Write a checkpoint of this iteration, as ``last`` and, unless `only_last`, by its number (collective)."""
@@ -115,6 +128,7 @@ class Training:
             "counters": vars(self.counters).copy(),
             "workers": workers,
             "unevaluated": to_plain(self.unevaluated),
+            "recent_episodes": [[episode.return_, episode.length] for episode in self.recent_episodes],
         }
 
     def _write(self) -> None:
@@ -180,6 +194,16 @@ def restore_unevaluated(content: Mapping[str, Any]) -> dict[str, float]:
     metrics = content.get("unevaluated", {})
     with checkpoint.convert_errors():
         return to_plain(metrics)
+
+
+def restore_recent_episodes(content: Mapping[str, Any]) -> list[EpisodeStats]:
+    """Return the latest training episodes before a checkpoint; empty if it is older than this field.
+
+    Raises:
+        UserError: if they are not pairs of numbers.
+    """
+    with checkpoint.convert_errors():
+        return [EpisodeStats(float(return_), int(length)) for return_, length in content.get("recent_episodes", [])]
 
 
 def to_plain(metrics: Mapping[str, float]) -> dict[str, float]:

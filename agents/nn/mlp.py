@@ -7,6 +7,7 @@ import math
 import torch
 from torch import nn
 
+from milozero.agents.normalizer import RunningMoments
 from milozero.helpers.comm import Comm
 from milozero.helpers.config.mlp import parse_hidden_sizes
 
@@ -50,14 +51,12 @@ class BatchNorm(nn.Module):
 
     def update_batch_norm(self, x: torch.Tensor, comm: Comm) -> None:
         """Update the running moments with the `x` (K, size) of all workers (collective)."""
-        sums = torch.cat([x.sum(0), (x * x).sum(0), torch.full((1,), len(x), device=x.device)])  # Σx, Σx², K
-        total = torch.from_numpy(comm.sum_(sums.double().cpu().numpy())).to(x.device)
-        size = x.shape[1]
-        mean = total[:size] / total[-1]
-        var = total[size:-1] / total[-1] - mean**2
+        moments = RunningMoments((x.shape[1],))  # in double precision: float32 loses a std of 0.1 at a mean of 1000
+        moments.update(x.detach().cpu().numpy(), comm)
+        mean, var = (torch.from_numpy(m).to(self.mean) for m in (moments.mean, moments.squares / moments.count))
         weight = max(self.MOMENTUM, 1.0 / (float(self.count) + 1.0))  # plain average of the first updates
-        self.mean.lerp_(mean.float(), weight)
-        self.var.lerp_(var.clamp_min(0.0).float(), weight)
+        self.mean.lerp_(mean, weight)
+        self.var.lerp_(var, weight)
         self.count += 1
 
 

@@ -43,7 +43,7 @@ _NAMES = {
     "--iter_num=last, with --task=eval": "load_last_checkpoint",
     "--iter_num, with --task=eval": "load_checkpoint",
     "--record, with --task=eval": "capture_video",
-    "not needed, --task=eval uses the deterministic policy": "deterministic",
+    "--no-eval_stochastic, the default": "deterministic",
     "not needed, a run is determined by its --seed": "torch_deterministic",
     "--tensorboard, without a folder: events go to data/logs/<experiment>": "tensorboard_log",
     "--wandb_project=NAME": "track",

@@ -8,7 +8,7 @@ from tests.support.suites import SHORT, train_and_record
 SUITES = [
     ("CartPole-v1", ""),
     pytest.param("InvertedPendulum", "", marks=pytest.mark.renders),
-    pytest.param("dmc:cheetah-run", "time_limit=0.3", marks=pytest.mark.renders),
+    pytest.param("dmc:cheetah-run", "time_limit=0.5", marks=pytest.mark.renders),
     ("OsimArm2D-v0", "frame_skip=10"),
 ]
 

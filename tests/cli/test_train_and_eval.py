@@ -288,6 +288,58 @@ def test_folders_that_are_removed_during_a_run_are_written_again(milozero, tmp_p
     assert milozero("--task=eval", f"--model_path={checkpoints}", "--num_trajs=1").returncode == 0
 
 
+BOUNDED = (
+    *("--task=train", "--env_id=tests.support.user_envs:Bounded-v0", "--num_envs=2", "--rollout_len=64"),
+    *("--epochs=1", "--no-compile", "--num_iters=2", "--eval_episodes=3"),
+)
+SPREAD = ("eval_return", "eval_return_std", "eval_return_min", "eval_return_max")
+
+
+def read_results(milozero, tmp_path, name, *flags):
+    """Evaluate a run; return its ``results.json``."""
+    path = f"--model_path={tmp_path}/data/checkpoints/{name}"
+    result = milozero("--task=eval", path, "--iter_num=last", "--num_trajs=3", "--eval_name=x", *flags)
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "data/evaluations" / name / "x"
+    results = json.loads((folder / "results.json").read_text())
+    shutil.rmtree(folder)
+    return results | {"stdout": result.stdout, "returns": [episode["return"] for episode in results["episodes"]]}
+
+
+def test_evaluation_runs_other_episodes_than_training_unless_asked_for_the_same(milozero, tmp_path):
+    assert milozero(*BOUNDED, "--uuid=x").returncode == 0
+    row = {name: values[-1] for name, values in read_progress(tmp_path / "data/logs/x/progress.csv").items()}
+    same = read_results(milozero, tmp_path, "x", "--episode_seeds=training")
+    assert [row[name] for name in SPREAD] == [same[f"return_{name}"] for name in ("mean", "std", "min", "max")]
+    assert row["eval_return_std"] == pytest.approx(np.std(same["returns"]))
+    assert row["eval_return_min"] == min(same["returns"]) < row["eval_return_max"] == max(same["returns"])
+    other, again = (read_results(milozero, tmp_path, "x") for _ in range(2))
+    assert (same["episode_seeds"], other["episode_seeds"]) == ("training", "test")
+    assert "the same as those that select best.pt" in same["stdout"]
+    assert "other than those that select best.pt" in other["stdout"]
+    assert other["returns"] == again["returns"]
+    seeds = [{episode["seed"] for episode in results["episodes"]} for results in (same, other)]
+    assert seeds[0].isdisjoint(seeds[1])
+
+
+def test_stochastic_evaluations_sample_actions_repeatably_and_do_not_disturb_training(milozero, tmp_path):
+    runs = {"sampled": ("--eval_stochastic", "--eval_frequency=1"), "plain": ()}
+    agents, rows = {}, {}
+    for name, flags in runs.items():
+        assert milozero(*BOUNDED, f"--uuid={name}", *flags).returncode == 0
+        agents[name] = checkpoint.load(tmp_path / f"data/checkpoints/{name}/last.pt")["agent"]["optimizer"]
+        rows[name] = read_progress(tmp_path / f"data/logs/{name}/progress.csv")["eval_return"][-1]
+    assert torch.equal(agents["sampled"]["parameters"], agents["plain"]["parameters"])
+    assert rows["sampled"] < rows["plain"]  # noise is punished
+    sampled = read_results(milozero, tmp_path, "sampled", "--episode_seeds=training")  # as the run was evaluated
+    assert (sampled["eval_stochastic"], sampled["return_mean"]) == (True, rows["sampled"])
+    assert "sampled actions" in sampled["stdout"]
+    plain = read_results(milozero, tmp_path, "sampled", "--episode_seeds=training", "--no-eval_stochastic")
+    assert (plain["eval_stochastic"], plain["return_mean"]) == (False, rows["plain"])
+    again = read_results(milozero, tmp_path, "plain", "--episode_seeds=training", "--eval_stochastic")
+    assert again["returns"] == sampled["returns"]
+
+
 def test_zero_eval_episodes_never_evaluate(milozero, tmp_path):
     result = milozero("--task=train", *ENDLESS, "--eval_episodes=0", "--eval_frequency=1")
     assert result.returncode == 0, result.stderr

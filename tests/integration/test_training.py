@@ -85,7 +85,8 @@ def test_evaluation_reproduces_the_return_of_training(hopper, milozero, in_proce
     row = list(csv.DictReader((folder / "logs/hop.seed05/progress.csv").open()))[-1]
     path = f"--model_path={folder}/checkpoints/hop.seed05"
     for name, evaluate in (("last", in_process), ("last-2", functools.partial(milozero, workers=2))):
-        result = evaluate("--task=eval", path, "--iter_num=last", "--num_trajs=2", data=folder)
+        flags = ("--task=eval", path, "--iter_num=last", "--num_trajs=2", "--episode_seeds=training")
+        result = evaluate(*flags, data=folder)
         assert result.returncode == 0, result.stderr
         results = json.loads((folder / "evaluations/hop.seed05" / name / "results.json").read_text())
         assert results["return_mean"] == float(row["eval_return"])

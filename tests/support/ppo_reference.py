@@ -164,9 +164,9 @@ class PPOReference:
             epoch_metrics.append({name: np.mean([step[name] for step in steps]) for name in steps[0]})
             if config.target_kl and epoch_metrics[-1]["approx_kl"] > config.target_kl:
                 break
-        mask = [torch.tensor(rollout.mask) for rollout in rollouts]
-        self.network.update_batch_norm(torch.cat([each[:-1][valid] for each, valid in zip(obs, mask, strict=True)]))
-        self.normalizer.add(np.concatenate([rollout.obs[:-1][rollout.mask] for rollout in rollouts]))
+        valid_obs = np.concatenate([rollout.obs[:-1][rollout.mask] for rollout in rollouts])
+        self.normalizer.add(valid_obs)
+        self.network.update_batch_norm(self.normalizer(valid_obs))
         metrics = {name: float(np.mean([each[name] for each in epoch_metrics])) for name in epoch_metrics[0]}
         return metrics | {
             "explained_variance": explained_variances[0],

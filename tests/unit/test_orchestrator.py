@@ -1,13 +1,82 @@
 """The training loop, with fakes."""
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from milozero import orchestrator
-from milozero.agents.rollout import obs_checksum
+from milozero.agents.rollout import EpisodeStats, obs_checksum
+from milozero.experiment.settings import TrainConfig
+from milozero.experiment.status import Counters
 from milozero.helpers.comm import Comm
+from milozero.orchestrator import do_iteration, evaluation_metrics
+from milozero.training.run import Training, restore_recent_episodes
+from tests.support.fakes import on_workers
+
+
+def make_run(comm):
+    agent = SimpleNamespace(update=lambda rollout, progress: {})
+    settings = SimpleNamespace(train=TrainConfig())
+    experiment, counters = SimpleNamespace(settings=settings), Counters()
+    return Training(experiment, agent, None, None, None, None, comm, counters, None, None, None, None, None, False)
+
+
+def iterate(run, *episodes):
+    """Return the metrics of iterations in which these `episodes` ended."""
+    return [do_iteration(iter([SimpleNamespace(episodes=list(each))]), run) for each in episodes]
+
+
+def test_rolling_means_are_over_the_last_100_episodes():
+    ended = [
+        [EpisodeStats(float(k), 2 * k, t) for t, k in enumerate(range(start, stop))]
+        for start, stop in ((0, 0), (0, 60), (60, 90), (90, 90), (90, 130))
+    ]
+    metrics = iterate(make_run(Comm()), *ended)
+    assert math.isnan(metrics[0]["return_mean_100"])
+    expected = [59 / 2, 89 / 2, 89 / 2, (30 + 129) / 2]  # of 0 … 59, 0 … 89, 0 … 89, 30 … 129
+    assert [each["return_mean_100"] for each in metrics[1:]] == expected
+    assert [each["length_mean_100"] for each in metrics[1:]] == [2 * mean for mean in expected]
+    assert math.isnan(metrics[3]["return_mean"])
+    assert metrics[4]["return_mean"] == (90 + 129) / 2
+
+
+def test_rolling_means_are_over_the_latest_episodes_of_all_workers():
+    """Two workers with 80 episodes each: the last 100 are the 50 latest of each."""
+
+    def work(comm):
+        episodes = [EpisodeStats(float(t), 1, t) for t in range(80)]
+        return iterate(make_run(comm), episodes)[0]["return_mean_100"]
+
+    assert on_workers(2, work) == [(30 + 79) / 2] * 2
+
+
+def test_rolling_means_continue_exactly_after_a_resume():
+    rounds = [[EpisodeStats(0.1 * k**2 + number, k, k) for k in range(40)] for number in range(6)]
+    straight = make_run(Comm())
+    expected = iterate(straight, *rounds)
+    first, resumed = make_run(Comm()), make_run(Comm())
+    iterate(first, *rounds[:4])
+    first.agent.state_dict = first.experiment.metadata = dict
+    resumed.recent_episodes.extend(restore_recent_episodes(first._content([])))
+    for one, other in zip(iterate(resumed, *rounds[4:]), expected[4:], strict=True):
+        assert one["return_mean_100"] == other["return_mean_100"]
+        assert one["length_mean_100"] == other["length_mean_100"]
+
+
+def test_evaluation_metrics_equal_numbers_worked_by_hand():
+    metrics = evaluation_metrics([1.0, 3.0], 7.0)
+    assert metrics == pytest.approx(
+        {
+            "eval_return": 2.0,
+            "eval_return_std": 1.0,
+            "eval_return_min": 1.0,
+            "eval_return_max": 3.0,
+            "best_eval_return": 7.0,
+        }
+    )
+    assert all(math.isnan(value) for value in evaluation_metrics([], -math.inf).values())
 
 
 @pytest.mark.parametrize(("rank", "restored", "warns"), [(0, False, True), (1, False, False), (0, True, False)])

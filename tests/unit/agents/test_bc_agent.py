@@ -75,12 +75,28 @@ def test_loss_is_the_mean_nll_or_mse():
         assert metrics["policy_loss"] is value
 
 
-def test_validation_steps_are_not_trained_on():
-    agent = make(bc_validation=0.25)
-    assert len(agent.train_obs) == 300
-    assert len(agent._validation_batch["obs"]) == 100
-    both = torch.cat([agent.train_obs, agent._validation_batch["obs"]])
-    assert len(torch.unique(both, dim=0)) == 400
+def test_validation_episodes_are_not_trained_on():
+    episodes = [expert(length=50)[0] for _ in range(4)]
+    for number, episode in enumerate(episodes):
+        episode.obs[:, 2] = number
+    agent = make(demos=episodes, bc_validation=0.25, normalize_observations=False)
+    (unseen,) = agent._validation_batch["obs"][:, 2].unique().tolist()
+    assert len(agent._validation_batch["obs"]) == 50
+    assert sorted(agent.train_obs[:, 2].unique().tolist()) == sorted({0, 1, 2, 3} - {int(unseen)})
+    assert len(agent.train_obs) == 150
+
+
+def test_early_stopping_watches_episodes_that_are_not_trained_on():
+    """Episodes whose steps are all alike and whose actions are arbitrary: only other episodes reveal overfitting."""
+    rng, demos = np.random.default_rng(0), []
+    for _ in range(8):
+        obs = np.tile(rng.normal(size=3), (41, 1)) + 0.01 * rng.normal(size=(41, 3))
+        demos.append(Episode(obs, np.tile(rng.normal(size=2), (40, 1)), np.ones(40), False, True))
+    agent = make(demos=demos, bc_patience=5, bc_validation=0.2)
+    losses = [metrics["validation_loss"] for metrics in learn(agent, 12)]
+    assert min(losses) == agent.best_loss
+    assert np.argmin(losses) < 3
+    assert agent.early_stop()
 
 
 def test_training_stops_after_bc_patience_iterations_without_improvement():
@@ -111,7 +127,8 @@ def test_workers_split_the_demonstrations_and_stay_in_sync():
 
     (one, kept1, *first), (two, kept2, *second) = on_workers(2, work)
     assert first == second
-    assert len(one) == len(two) == 180
+    assert len(one) == len(two) == 100
+    assert len(kept1) == len(kept2) == 100
     assert len(torch.unique(torch.cat([one, two, kept1, kept2]), dim=0)) == 400
 
 

@@ -45,6 +45,15 @@ def test_policy_converges_to_the_expert_on_its_own_rollouts(loss):
     np.testing.assert_allclose(agent.predict(obs[0]), agent.predict_batch(obs)[0], rtol=1e-6)
 
 
+def test_sampled_action_of_an_evaluation_is_the_policys_and_never_the_experts():
+    agent, obs = make(dagger_beta_iters=100), np.ones(SIZE, np.float32)  # the expert acts in rollouts
+    agent.expert = None  # as in --task=eval
+    rng = np.random.default_rng(0)
+    actions = np.stack([agent.sample_action(obs, rng) for _ in range(4000)])
+    np.testing.assert_allclose(actions.mean(0), agent.predict(obs), atol=0.06)
+    np.testing.assert_allclose(actions.std(0), np.exp(agent.config.log_std_init), rtol=0.05)
+
+
 def test_expert_share_falls_linearly_from_1_to_0():
     agent = make(dagger_beta_iters=4)
     obs = np.random.default_rng(0).normal(size=(1000, SIZE)).astype(np.float32)

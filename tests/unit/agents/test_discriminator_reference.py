@@ -216,17 +216,15 @@ class AdversarialReference:
             for t, n in np.argwhere(~rollout.mask):
                 if rollout.terminated[t - 1, n] if t else self.ended[worker][n]:
                     inputs[t, n], valid[t, n] = self.discriminator.absorbing, True
-            self.ended[worker] = rollout.terminated[-1].copy()
         return inputs, torch.tensor(valid)
 
     def update(self, rollouts, progress):
         config = self.config
         own = [self.policy_features(worker, rollout) for worker, rollout in enumerate(rollouts)]
-        metrics, learned = dict.fromkeys(("d_loss", "d_prob_expert", "d_prob_policy", "d_penalty"), math.nan), None
-        if self.iteration % config.g_steps == 0:
-            metrics, learned = self._update_discriminator(
-                [inputs[valid] for inputs, valid in own], rollouts[0].mask.size
-            )
+        metrics = dict.fromkeys(("d_loss", "d_prob_expert", "d_prob_policy", "d_penalty"), math.nan)
+        trained = self.iteration % config.g_steps == 0
+        if trained:
+            metrics = self._update_discriminator([inputs[valid] for inputs, valid in own], rollouts[0].mask.size)
         self.iteration += 1
         mask = [torch.tensor(rollout.mask) for rollout in rollouts]
         width = own[0][0].shape[-1]
@@ -243,11 +241,16 @@ class AdversarialReference:
         rewards = [
             np.where(r.mask, compute_reward(s, config.d_reward), 0.0) for r, s in zip(rollouts, split, strict=True)
         ]
-        if learned is not None:
-            self.discriminator.update_batch_norm(learned)
         rollouts = [dataclasses.replace(r, rewards=reward) for r, reward in zip(rollouts, rewards, strict=True)]
         metrics["d_reward"] = float(np.mean([r.rewards[r.mask].mean() for r in rollouts]))
-        return metrics | self.ppo.update(rollouts, progress, end)
+        metrics |= self.ppo.update(rollouts, progress, end)
+        if trained and config.d_batch_norm:  # normalized by the moments that include these rollouts
+            renormalized = [self.policy_features(worker, rollout) for worker, rollout in enumerate(rollouts)]
+            policy = [inputs[valid] for inputs, valid in renormalized]
+            expert = [self.sample_expert(rng, len(own)) for rng, own in zip(self.rngs, policy, strict=True)]
+            self.discriminator.update_batch_norm(torch.cat([*expert, *policy]))
+        self.ended = [rollout.terminated[-1].copy() for rollout in rollouts]
+        return metrics
 
     def _update_discriminator(self, policy, count):
         config, results = self.config, []
@@ -273,7 +276,7 @@ class AdversarialReference:
                 descend(self.adam, loss, 0.0)
                 results.append(metrics)
         means = {name: float(np.mean([each[name].item() for each in results])) for name in results[0]}
-        return means, torch.cat([*fields["expert"], *fields["policy"]])
+        return means
 
 
 def demonstrations(space, lengths=((8, True), (9, False), (1, True), (4, True))):

@@ -132,7 +132,7 @@ def record_discriminator_data(agent):
 
     def record(policy, count):
         recorded.update(policy=policy, count=count)
-        return {}, None
+        return {}
 
     agent._update_discriminator = record
     return recorded
@@ -161,8 +161,7 @@ def test_expert_has_one_absorbing_step_per_termination_at_any_subsampling():
     agent = make(demos=[expert(9, terminated=True), expert(19), expert(19, terminated=True)], imitation=imitation)
     assert agent.absorbing_share == pytest.approx(2 / 49)
     agent = make(demos=[expert(9, terminated=True)], d_absorbing=True)
-    _, learned = agent._update_discriminator(np.zeros((8, agent.penalty_dims), np.float32), 5000)
-    assert float(learned[:5000, -1].mean()) == pytest.approx(0.1, abs=0.02)
+    assert float(agent.sample_expert(5000)[:, -1].mean()) == pytest.approx(0.1, abs=0.02)
 
 
 @pytest.mark.parametrize("scaled", [False, True])
@@ -220,6 +219,19 @@ def test_ablation_keeps_at_most_the_marginal_distributions_of_the_expert(ablatio
     expert_features = compute_features(agent, agent.expert.obs, agent.expert.actions)
     drawn = packed_batches[0][:, : SIZE + 2].numpy()
     assert not any(np.isclose(drawn, row).all(1).any() for row in expert_features)
+
+
+@pytest.mark.parametrize("options", [{"d_batch_norm": True}, {"batch_norm_all": True, "d_absorbing": True}], ids=str)
+def test_first_batch_norm_moments_of_the_discriminator_are_those_of_normalized_observations(options):
+    demo = expert(1000, terminated=True)
+    agent = make(demos=[dataclasses.replace(demo, obs=100.0 + 30.0 * demo.obs)], **options)
+    steps = rollout()
+    steps.obs = (100.0 + 30.0 * steps.obs).astype(np.float32)
+    agent.update(steps, 0.0)
+    features, mask = agent.rollout_features(steps)
+    inputs = agent.to_tensor(np.concatenate([agent.sample_expert(2000)[: mask.sum()], features[mask]]))
+    normalized = agent.discriminator.stack[1](agent.discriminator.stack[0](inputs))  # linear, batch norm
+    np.testing.assert_allclose(normalized.std(0), 1.0, atol=0.3)  # other samples of the expert's steps
 
 
 def test_discriminator_is_updated_every_g_steps_iterations():

@@ -107,9 +107,11 @@ class BCReference(BCBaseReference):
         rng = make_rng(SEED, Purpose.DEMONSTRATIONS)
         for _ in episodes:
             rng.integers(1)  # the first step taken from each
-        order = rng.permutation(len(self.obs))
-        num_validation = int(len(order) * config.bc_validation)
-        self.validation_rows, train_rows = order[:num_validation], order[num_validation:]
+        held_out = rng.permutation(len(episodes))[0]  # a fifth of three episodes, at least one
+        start = sum(map(len, episodes[:held_out]))
+        validation_rows = list(range(start, start + len(episodes[held_out])))
+        train_rows = rng.permutation([row for row in range(len(self.obs)) if row not in validation_rows])
+        self.validation_rows = rng.permutation(validation_rows)
         each = len(train_rows) // workers
         self.shares = [train_rows[k * each : (k + 1) * each] for k in range(workers)]
         self.normalizer.add(self.obs[np.concatenate(self.shares)])
@@ -157,7 +159,6 @@ def test_bc_updates_equal_the_references(space, options):
 
 @SPACES
 def test_two_bc_workers_equal_one_reference_with_both_shares(space):
-    # 36 validation steps
     config = BCConfig(**LEARNING | {"batch_norm_all": True}, bc_validation=0.21)
     reference = BCReference(config, space, bc_agent(space, config).network, workers=2)
     expected = [reference.update(k / 4) for k in range(2)]

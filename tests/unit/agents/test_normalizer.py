@@ -1,6 +1,7 @@
 """The observation normalizer and the reward scaler."""
 
 import numpy as np
+import pytest
 
 from milozero.agents.normalizer import ObservationNormalizer, RewardScaler, RunningMoments
 from milozero.helpers.comm import Comm
@@ -30,6 +31,15 @@ def test_normalizer_only_changes_in_update():
     np.testing.assert_array_equal(normalizer(obs), obs)
     normalizer.update(obs, Comm())
     np.testing.assert_allclose(normalizer(obs), [[-1, -1], [1, 1]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_float64_observations_are_normalized_as_float32(enabled):
+    normalizer = ObservationNormalizer(2, 10.0, enabled)
+    obs = np.random.default_rng(0).normal(1000.0, 0.1, (50, 2))
+    normalizer.update(obs, Comm())
+    np.testing.assert_array_equal(normalizer(obs), normalizer(obs.astype(np.float32)))
+    assert normalizer(obs).dtype == np.float32
 
 
 def test_normalizer_is_restored_from_its_state_dict():

@@ -259,6 +259,28 @@ def test_advantages_are_standardized_over_all_workers():
     assert valid.std() == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("mean", [1000.0, 0.0])
+def test_batch_norm_moments_are_exact_far_from_zero(mean):
+    x = torch.from_numpy(np.random.default_rng(0).normal(mean, 0.1, (4000, 2)).astype(np.float32))
+    layer = BatchNorm(2)
+    layer.update_batch_norm(x, Comm())
+    np.testing.assert_allclose(layer.var, x.double().numpy().var(0), rtol=1e-6)
+    np.testing.assert_allclose(layer(x).detach().numpy().std(0), 1.0, rtol=2e-3)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_first_batch_norm_moments_are_those_of_normalized_observations(shared):
+    agent = make_agent(config=dataclasses.replace(SMALL, batch_norm_all=True, shared_value=shared))
+    rollout = make_rollout(agent)
+    rollout.obs = (100.0 + 30.0 * rollout.obs).astype(np.float32)
+    agent.update(rollout, 0.0)
+    obs = agent.to_tensor(agent.obs_normalizer(rollout.obs[:-1][rollout.mask]))
+    for stack in [agent.network.policy] + [agent.network.value] * (not shared):
+        normalized = stack[1](stack[0](obs))  # linear, batch norm
+        np.testing.assert_allclose(normalized.mean(0), 0.0, atol=0.01)
+        np.testing.assert_allclose(normalized.std(0, correction=0), 1.0, atol=0.01)
+
+
 def test_batch_norm_over_two_workers_equals_one_with_all_samples():
     x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)) * 3 + 5
 

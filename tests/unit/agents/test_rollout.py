@@ -124,6 +124,20 @@ def test_nonfinite_action_raises_before_the_environment_steps():
     assert len(caught.value.evidence["actions"]) == 3
 
 
+def test_agent_acts_on_the_float32_observations_that_it_learns_from():
+    env, agent, seen = CountingEnv([4, 9]), RandomAgent(), []
+    reset, step = env.reset, env.step
+    env.reset = lambda seeds: reset(seeds) + 0.1  # float64, as of most simulators
+    env.step = lambda actions: (step(actions)[0] + np.float64(0.1), *step(actions)[1:])
+    agent.sample_actions = lambda obs, noise: seen.append(obs.copy()) or noise
+    rollouts = rollout_generator(env, agent, 12, seed=0)
+    for _ in range(2):
+        rollout = next(rollouts)
+        assert {obs.dtype for obs in seen} == {np.dtype(np.float32)}
+        np.testing.assert_array_equal(seen, rollout.obs[:-1])
+        seen.clear()
+
+
 def test_nonfinite_observation_raises():
     env = CountingEnv([5])
     step = env.step

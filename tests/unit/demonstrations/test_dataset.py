@@ -388,6 +388,7 @@ def test_subsampling_by_1_keeps_all_steps():
     episodes = [episode(4, truncated=False), episode(3)]
     chosen = demos.subsample_transitions(episodes, 1, np.random.default_rng(0))
     assert len(chosen) == 7
+    assert list(chosen.episodes) == [0, 0, 0, 0, 1, 1, 1]
     assert list(chosen.terminated) == [False, False, False, True, False, False, False]
     np.testing.assert_allclose(chosen.obs[4:], episodes[1].obs[:-1], rtol=1e-6)
     same = demos.subsample_transitions(episodes, 3, np.random.default_rng(5))
@@ -396,6 +397,30 @@ def test_subsampling_by_1_keeps_all_steps():
 
 def test_episode_shorter_than_the_subsampling_yields_one_step():
     assert len(demos.subsample_transitions([episode(3)] * 5, 20, np.random.default_rng(0))) == 5
+
+
+@pytest.mark.parametrize(
+    ("count", "fraction", "held_out"), [(16, 0.1, 2), (4, 0.1, 1), (2, 0.9, 1), (10, 0.9, 9), (3, 0.0, 0)]
+)
+def test_validation_holds_out_whole_episodes(count, fraction, held_out):
+    episodes = [episode(20 + number) for number in range(count)]
+    chosen = demos.subsample_transitions(episodes, 3, np.random.default_rng(0))
+    training, validation = demos.split_transitions(chosen, fraction, np.random.default_rng(1))
+    assert sorted([*training, *validation]) == list(range(len(chosen)))
+    unseen = set(chosen.episodes[validation])
+    assert len(unseen) == held_out
+    assert unseen.isdisjoint(chosen.episodes[training])
+    assert list(training) != sorted(training)
+
+
+@pytest.mark.parametrize(("length", "fraction", "blocks"), [(200, 0.1, 1), (200, 0.34, 3), (7, 0.1, 1)])
+def test_validation_of_a_single_episode_holds_out_blocks_of_consecutive_steps(length, fraction, blocks):
+    chosen = demos.subsample_transitions([episode(length)], 1, np.random.default_rng(0))
+    training, validation = demos.split_transitions(chosen, fraction, np.random.default_rng(1))
+    assert sorted([*training, *validation]) == list(range(length))
+    size = max(length // 10, 1)
+    assert len(validation) == blocks * size
+    assert set(validation // size).isdisjoint(training // size)
 
 
 def test_table_shows_each_episode_and_a_summary(tmp_path, capsys):

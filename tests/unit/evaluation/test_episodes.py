@@ -5,8 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from milozero.evaluation.episodes import Limits, choose_max_steps, run_episode, share_episodes
+from milozero.evaluation.episodes import (
+    Limits,
+    choose_max_steps,
+    episode_seeds,
+    evaluate_policy,
+    run_episode,
+    share_episodes,
+    summarize_returns,
+)
+from milozero.helpers.comm import Comm
 from milozero.helpers.errors import NonFiniteError
+from milozero.helpers.seeding import Purpose
 from tests.support import user_envs
 from tests.support.fakes import on_workers
 
@@ -28,6 +38,57 @@ def test_agent_acts_on_each_observation_except_the_last():
     episode = run_episode(agent, user_envs.Bounded(), seed=0)
     assert len(np.unique(episode.obs, axis=0)) == 11
     np.testing.assert_array_equal(seen, episode.obs[:-1])
+
+
+def test_agent_sees_float32_and_the_episode_keeps_the_environments_type():
+    env, agent, seen = user_envs.Bounded(), Still(), []
+    env._obs = lambda: env.np_random.uniform(-1, 1, 2)
+    agent.predict = lambda obs: seen.append(obs) or np.zeros(2)
+    episode = run_episode(agent, env, seed=0)
+    assert episode.obs.dtype == np.float64
+    assert {obs.dtype for obs in seen} == {np.dtype(np.float32)}
+    np.testing.assert_array_equal(seen, episode.obs[:-1].astype(np.float32))
+
+
+def test_observation_that_is_infinite_in_float32_is_refused_as_in_training():
+    env = user_envs.Bounded()
+    env._obs = lambda: np.array([0.0, 1e39])
+    with pytest.raises(NonFiniteError, match=r"infinite observation \(evaluation episode with seed 0, step 0\)"):
+        run_episode(Still(), env, seed=0)
+
+
+class Noisy(Still):
+    def sample_action(self, obs, rng):
+        return 0.1 * rng.standard_normal(2)  # within the bounds
+
+
+def test_sampled_actions_of_an_episode_depend_only_on_its_seed():
+    def actions(seed, **how):
+        return run_episode(Noisy(), user_envs.SameArray(), seed, stochastic=True, **how).actions
+
+    np.testing.assert_array_equal(actions(3), actions(3))
+    assert not np.isclose(actions(3), actions(4)).any()
+    assert not run_episode(Noisy(), user_envs.SameArray(), seed=3).actions.any()
+
+
+def test_evaluation_by_one_worker_equals_that_of_several():
+    def evaluate(comm):
+        return evaluate_policy(Noisy(), user_envs.Bounded(), 0, 5, comm, stochastic=True)
+
+    assert on_workers(3, evaluate) == [evaluate(Comm())] * 3
+
+
+def test_episodes_of_different_purposes_have_different_seeds():
+    purposes = (Purpose.EVALUATION, Purpose.TEST, Purpose.ENVIRONMENT)
+    seeds = {purpose: set(episode_seeds(5, 1000, purpose)) for purpose in purposes}
+    assert len(set().union(*seeds.values())) == 3000
+
+
+def test_summary_of_returns_equals_numbers_worked_by_hand():
+    assert summarize_returns([2.0, 4.0, 9.0]) == pytest.approx(
+        {"mean": 5.0, "std": 26**0.5 / 3**0.5, "min": 2, "max": 9}
+    )
+    assert all(math.isnan(value) for value in summarize_returns([]).values())
 
 
 def test_episode_is_kept_if_the_environment_reuses_its_arrays():
