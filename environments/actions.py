@@ -7,6 +7,7 @@ learning rate fit every environment. Environments, demonstrations and saved epis
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,16 +45,22 @@ def make_converter(space: spaces.Space[Any]) -> ActionConverter:
         return DiscreteConverter(space)
     if isinstance(space, spaces.Box | spaces.MultiDiscrete | spaces.MultiBinary):
         if not math.prod(space.shape):
-            raise ValueError(f"its action space {space} has no components, so there is nothing to learn")
+            raise ValueError(f"its action space {describe_space(space)} has no components: nothing to learn")
         return BoxConverter(space) if isinstance(space, spaces.Box) else CombinationConverter(space)
     if isinstance(space, spaces.Dict | spaces.Tuple):
         raise ValueError(
-            f"composite actions, e.g. of multiple agents, are not supported: {space}; join them in one Box or "
-            f"MultiDiscrete with a gymnasium.ActionWrapper"
+            f"composite actions, e.g. of multiple agents, are not supported: {describe_space(space)}; join them in "
+            f"one Box or MultiDiscrete with a gymnasium.ActionWrapper"
         )
     raise ValueError(
-        f"action space {space} is not supported; convert it to a Box or Discrete with a gymnasium.ActionWrapper"
+        f"action space {describe_space(space)} is not supported; convert it to a Box or Discrete with a "
+        f"gymnasium.ActionWrapper"
     )
+
+
+def describe_space(space: spaces.Space[Any]) -> str:
+    """Return a space on one line, shortened for error messages."""
+    return textwrap.shorten(str(space), 200, placeholder=" …")
 
 
 class BoxConverter:
@@ -127,8 +134,8 @@ class CombinationConverter:
         count = math.prod(self._sizes)
         if count > MAX_COMBINATIONS:
             raise ValueError(
-                f"its action space has {count:,} combinations of actions, more than {MAX_COMBINATIONS:,}; convert it "
-                f"to a Box with a gymnasium.ActionWrapper: {space}"
+                f"its action space has more than {MAX_COMBINATIONS:,} combinations of actions; convert it to a Box "
+                f"with a gymnasium.ActionWrapper: {describe_space(space)}"
             )
         self.policy_space = spaces.Discrete(count)
 
@@ -143,6 +150,6 @@ class CombinationConverter:
         shape = actions.shape[: actions.ndim - len(self._space.shape)]
         parts = (actions - self._start).reshape(*shape, len(self._sizes))
         if not ((parts == np.floor(parts)) & (parts >= 0) & (parts < self._sizes)).all():
-            raise ValueError(f"actions must be members of {self._space}")
+            raise ValueError(f"actions must be members of {describe_space(self._space)}")
         numbers = np.ravel_multi_index(tuple(np.moveaxis(parts.astype(np.int64), -1, 0)), self._sizes)
         return np.asarray(numbers, np.int64)

@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from milozero.environments.actions import make_converter
+from milozero.environments.actions import describe_space, make_converter
 from milozero.helpers.errors import UserError
 from milozero.helpers.logging import logger
 
@@ -36,11 +36,12 @@ def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space
         flat_space = spaces.flatten_space(observation_space)
     if not isinstance(flat_space, spaces.Box):
         raise UserError(
-            f"{env_id}: observation space {observation_space} cannot be flattened to a vector; convert it to a Box "
-            f"with a gymnasium.ObservationWrapper"
+            f"{env_id}: observation space {describe_space(observation_space)} cannot be flattened to a vector; "
+            f"convert it to a Box with a gymnasium.ObservationWrapper"
         )
     if not flat_space.shape[0]:
-        raise UserError(f"{env_id}: its observation space {observation_space} has no components; observe a constant")
+        described = describe_space(observation_space)
+        raise UserError(f"{env_id}: its observation space {described} has no components; observe a constant")
 
 
 def flatten_observations(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:

@@ -84,7 +84,7 @@ def test_observation_of_another_size_is_an_error(trained):
     ("spaces", "message"),
     [
         ("observation_space=Box(0, 1, (0,)), action_space=Discrete(2)", "has no components; observe a constant"),
-        ("observation_space=Box(0, 1, (2,)), action_space=MultiDiscrete([50, 50])", "2,500 combinations"),
+        ("observation_space=Box(0, 1, (2,)), action_space=MultiDiscrete([50, 50])", "more than 1,024 combinations"),
     ],
 )
 def test_unsupported_space_is_refused_before_anything_is_written(milozero, monkeypatch, tmp_path, spaces, message):

@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from milozero import environments
 from milozero.environments import bundles, listing, pool, registry
-from milozero.environments.vector import VectorEnv
+from milozero.environments.vector import VectorEnv, check_spaces
 from milozero.helpers.errors import UserError
 
 
@@ -98,9 +98,9 @@ IMAGE = spaces.Box(0, 255, (8, 8, 3), np.uint8)
         (spaces.Graph(BOX, None), CHOICE, "cannot be flattened"),
         (BOX, spaces.Dict(first=BOX, second=BOX), "multiple agents"),
         (BOX, spaces.Text(3), "not supported; convert it to a Box or Discrete with a gymnasium.ActionWrapper"),
-        (BOX, spaces.Box(-1, 1, (0,)), "no components, so there is nothing to learn"),
-        (BOX, spaces.MultiDiscrete([100, 100]), "10,000 combinations of actions, more than 1,024"),
-        (BOX, spaces.MultiBinary(11), "2,048 combinations"),
+        (BOX, spaces.Box(-1, 1, (0,)), "no components: nothing to learn"),
+        (BOX, spaces.MultiDiscrete([100, 100]), "more than 1,024 combinations of actions; convert it to a Box"),
+        (BOX, spaces.MultiBinary(11), "more than 1,024 combinations"),
     ],
 )
 def test_unsupported_spaces_are_rejected(observation, action, message, monkeypatch):
@@ -108,6 +108,14 @@ def test_unsupported_spaces_are_rejected(observation, action, message, monkeypat
     monkeypatch.setitem(gymnasium.registry, "Odd-v0", gymnasium.envs.registration.EnvSpec("Odd-v0", lambda: made))
     with pytest.raises(UserError, match=f"Odd-v0: .*{message}"):
         environments.make_env("Odd-v0")
+
+
+def test_refused_space_is_described_on_one_short_line():
+    many = spaces.MultiDiscrete(np.full((40, 40), 9))
+    with pytest.raises(UserError, match="combinations of actions") as error:
+        check_spaces("Odd-v0", BOX, many)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
 
 
 def _make_fake_env(observation, action, first=None):
