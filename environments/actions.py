@@ -14,7 +14,8 @@ import numpy as np
 from gymnasium import spaces
 
 MAX_COMBINATIONS = 1024  # of MultiDiscrete and MultiBinary actions, each of which has its own logit
-MAX_FLOAT = float(np.finfo(np.float32).max)  # stands for infinity, as in the bounds of many environments
+MAX_RANGE = 1e10  # bounds this far apart stand for infinity: dm_control's are ±1e10, others' the largest float32
+MAX_FLOAT = float(np.finfo(np.float32).max)
 MAX_INTEGER = 2.0**53  # float64 represents all whole numbers up to here
 
 
@@ -74,7 +75,7 @@ class BoxConverter:
         self._is_integer = space.dtype.kind in "biu"
         limit = MAX_INTEGER if self._is_integer else MAX_FLOAT
         low, high = (bound.astype(np.float64).ravel().clip(-limit, limit) for bound in (space.low, space.high))
-        bounded = (space.bounded_below & space.bounded_above).ravel() & (-limit < low) & (high < limit)
+        bounded = (space.bounded_below & space.bounded_above).ravel() & (high - low < MAX_RANGE)
         self._center = np.where(bounded, (low + high) / 2, 0.0)
         self._half_range = np.where(bounded, (high - low) / 2, 1.0)
         self._divisor = np.where(self._half_range > 0, self._half_range, np.inf)  # a constant component is 0

@@ -73,6 +73,13 @@ def test_discriminator_sees_policy_and_expert_in_the_same_units(milozero, monkey
     assert len(experts) >= 2
 
 
+def test_combinations_of_actions_are_discrete_to_an_algorithm(milozero):
+    train = ("--task=train", f"--env_id={MODULE}:Choices-v0", *SHORT)
+    result = milozero(*train, "--rpo_alpha=0.1")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "--rpo_alpha=0.1 needs continuous actions" in result.stderr
+
+
 def test_observation_of_another_size_is_an_error(trained):
     agent = load_agent(trained / "checkpoints/run")
     with pytest.raises(ValueError, match=r"expected observations of 4 numbers, not shape \(5,\)"):

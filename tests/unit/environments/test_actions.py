@@ -100,6 +100,21 @@ def test_component_without_two_finite_bounds_keeps_its_units():
     np.testing.assert_array_equal(converter.policy_space.high[2:], [1])
 
 
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(-1e10, 1e10, (1,)),  # dm_control's actuators without a range, e.g. of dmc:lqr-lqr_2_1
+        spaces.Box(-FLOAT_MAX, FLOAT_MAX, (1,)),
+        spaces.Box(-1.7e308, 1.7e308, (1,), np.float64),
+        spaces.Box(-np.inf, np.inf, (1,), np.int32),
+        spaces.Box(-(2**63), 2**63 - 1, (1,), np.int64),
+    ],
+    ids=str,
+)
+def test_bounds_that_stand_for_infinity_keep_the_units(space):
+    assert make_converter(space).to_env(np.float32([7])) == [7]
+
+
 def test_whole_numbers_are_rounded_not_truncated():
     converter = make_converter(spaces.Box(0, 5, (1,), np.int32))
     given = np.float32([[-1], [-0.7], [-0.3], [0.9], [1]])

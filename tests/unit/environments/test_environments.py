@@ -12,6 +12,7 @@ from milozero import environments
 from milozero.environments import bundles, listing, pool, registry
 from milozero.environments.vector import VectorEnv, check_spaces
 from milozero.helpers.errors import UserError
+from tests.support import user_envs
 
 
 def test_name_without_version_resolves_to_the_newest():
@@ -331,6 +332,21 @@ def test_list_shows_usable_environments_and_missing_packages(capsys):
     assert "Hopper" not in output
     with pytest.raises(UserError, match="CartPole"):
         listing.show("CartPol-v1")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "size", "action"),
+    [
+        ("Choices-v0", "4", "6 discrete"),
+        ("Matrix-v0", "2", "4 in [-0.3, 0.1]"),
+        ("Scalar-v0", "1", "1 in [100, 300]"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_list_shows_the_environments_units_of_uncommon_spaces(env_id, size, action):
+    assert env_id in user_envs.CHECKED_SPACES  # registered
+    info = listing.inspect_env(env_id)
+    assert (info.observation, info.action, info.problem) == (size, action, "")
 
 
 def test_mujoco_warnings_are_only_logged(tmp_path, monkeypatch, capfd, caplog):
