@@ -217,8 +217,7 @@ class AdversarialAgent(PPOAgent):
     def _make_expert(self, context: AgentContext) -> Transitions:
         """Return the expert's steps, with every feature permuted separately if ``d_ablation=shuffled``."""
         rng = make_rng(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
-        first_action = getattr(self.action_space, "start", 0)
-        expert = subsample_transitions(context.demos, context.imitation.demo_subsampling, rng, first_action)
+        expert = subsample_transitions(context.demos, context.imitation.demo_subsampling, rng)
         if self.config.d_ablation == "shuffled":
             names = ("obs", "actions", "next_obs")
             shuffled = {name: rng.permuted(getattr(expert, name), axis=0) for name in names}

@@ -26,7 +26,12 @@ class Agent(ActionSampler, Protocol):
     Config: type  # hyper-parameters: a frozen dataclass of `milozero.helpers.config.params.param` fields
 
     def __init__(self, config: Any, observation_size: int, action_space: Any, context: AgentContext) -> None:
-        """Build networks and optimizers. Every worker starts with the same parameters."""
+        """Build networks and optimizers. Every worker starts with the same parameters.
+
+        `action_space` is the policy's: a 1-D Box, with bounds of −1 and 1 unless the environment's are infinite, or a
+        Discrete that starts at 0. All actions that an agent receives and returns are in these units;
+        `milozero.environments.actions` converts them.
+        """
 
     def predict(self, obs: np.ndarray) -> np.ndarray:
         """Return the deterministic action for one observation (O,); used to evaluate."""
@@ -80,7 +85,7 @@ class AgentContext:
     num_envs: int = 1  # of this worker
     device: str = "cpu"  # torch device of the networks
     compile: bool = False  # updates with torch.compile
-    demos: Sequence[Episode] = ()  # to imitate; empty if the agent is only evaluated
+    demos: Sequence[Episode] = ()  # to imitate, in the policy's units; empty if the agent is only evaluated
     imitation: ImitationConfig = field(default_factory=ImitationConfig)
     expert: Any = None  # agent to query for expert actions
     reward_model: Any = None  # agent whose `learned_reward` replaces the environment's reward

@@ -54,7 +54,7 @@ class BCAgent(BCBase):
         self.best_loss, self.since_best = float("inf"), 0  # iterations since the validation loss was lowest
         self._demos: Transitions | None = None
         if context.demos:
-            self._split_demos(context, first_action=int(getattr(action_space, "start", 0)))
+            self._split_demos(context)
 
     def early_stop(self) -> str:
         """Return that the validation loss stopped improving; empty to continue."""
@@ -99,10 +99,10 @@ class BCAgent(BCBase):
             self._make_batches(self._demos)
         self.best_loss, self.since_best = float(state["best_loss"]), int(state["since_best"])
 
-    def _split_demos(self, context: AgentContext, first_action: int) -> None:
+    def _split_demos(self, context: AgentContext) -> None:
         """Split the demonstrations into training and validation episodes, and both among the workers (collective)."""
         rng = make_rng(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
-        demos = subsample_transitions(context.demos, context.imitation.demo_subsampling, rng, first_action)
+        demos = subsample_transitions(context.demos, context.imitation.demo_subsampling, rng)
         train_rows, validation_rows = split_transitions(demos, self.config.bc_validation, rng)
         rank, size = self.comm.rank, self.comm.size
         count = len(train_rows) // size  # the same on every worker

@@ -31,7 +31,7 @@ DAGGER_METRICS = {
         "update",
         "action, or share",
         "root mean squared difference between the policy's and the expert's most probable actions on this rollout, "
-        "before the update; for discrete actions, the fraction that differ",
+        "before the update, in the policy's units; for discrete actions, the fraction that differ",
         "falls; if it stays large, the policy cannot represent the expert",
     ),
     "buffer_size": Metric(

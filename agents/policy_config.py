@@ -45,7 +45,12 @@ class PolicyConfig:
     batch_norm_all: bool = param(
         False, "batch normalization in all networks, with moments of whole rollouts of all workers"
     )
-    log_std_init: float = param(0.0, "initial log standard deviation of continuous actions", low=-20, high=2)
+    log_std_init: float = param(
+        0.0,
+        "initial log standard deviation of continuous actions, in the policy's units: −1 and 1 are the bounds",
+        low=-20,
+        high=2,
+    )
 
     p_lr: float = param(3e-4, "learning rate of the policy, and of the shared layers with --shared_value", low=0)
     lr_schedule: str = param(

@@ -93,7 +93,7 @@ class PPOConfig(PolicyConfig):
     )
     rpo_alpha: float = param(
         0.0,
-        "RPO: add U(−α, α) to the mean of continuous actions during updates, in units of the action; 0 disables it",
+        "RPO: add U(−α, α) to the mean of continuous actions during updates, in the policy's units; 0 disables it",
         low=0,
     )
     target_kl: float = param(

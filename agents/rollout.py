@@ -36,7 +36,7 @@ class Rollout:
     """
 
     obs: np.ndarray  # (T+1, N, O) float32, before each step; the last row is after the last step
-    actions: np.ndarray  # (T, N, A) float32 or (T, N) int64, as sampled from the policy, not clipped
+    actions: np.ndarray  # (T, N, A) float32 or (T, N) int64, as sampled, in the policy's units, not clipped
     rewards: np.ndarray  # (T, N) float32, as the environment returned them
     terminated: np.ndarray  # (T, N) bool, the episode reached a terminal state: no bootstrapping
     truncated: np.ndarray  # (T, N) bool, the episode was stopped, e.g. by a time limit: bootstrap

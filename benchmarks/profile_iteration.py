@@ -55,7 +55,7 @@ def measure(env_id: str, comm: Comm) -> tuple[float, dict[str, float]]:
     env = environments.make_vector_env(env_id, NUM_ENVS)
     cls: Any = agent_class("ppo")
     context = AgentContext(comm, num_envs=NUM_ENVS, compile=True)
-    agent = cls(cls.Config(), env.observation_size, env.action_space, context)
+    agent = cls(cls.Config(), env.observation_size, env.policy_space, context)
     watch.around(env._env, "step", "physics")
     watch.around(agent, "sample_actions", "inference")
     if comm.size > 1:

@@ -50,7 +50,7 @@ def make_agent(env_id: str, num_envs: int) -> tuple[Any, Any]:
 
     env = environments.make_vector_env(env_id, num_envs)
     cls: Any = agent_class("ppo")
-    return env, cls(cls.Config(), env.observation_size, env.action_space, AgentContext(Comm(), num_envs=num_envs))
+    return env, cls(cls.Config(), env.observation_size, env.policy_space, AgentContext(Comm(), num_envs=num_envs))
 
 
 def collect(env_id: str) -> Callable[[], None]:

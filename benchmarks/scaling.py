@@ -139,7 +139,7 @@ def measure_worker(env_id: str) -> None:
         agent = cls(
             cls.Config(batch_size=batch_size),
             env.observation_size,
-            env.action_space,
+            env.policy_space,
             AgentContext(Comm(), num_envs=16, compile=True),
         )
         calls: list[float] = []

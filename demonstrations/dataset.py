@@ -50,7 +50,7 @@ class Transitions:
     """`M` transitions of several episodes, in order."""
 
     obs: np.ndarray  # (M, O) float32
-    actions: np.ndarray  # (M, A) float32 or (M,) int64
+    actions: np.ndarray  # (M, A) float32 or (M,) int64, in the policy's units
     next_obs: np.ndarray  # (M, O) float32
     terminated: np.ndarray  # (M,) bool, false at a time limit
     episodes: np.ndarray  # (M,) int64, the index of each transition's episode
@@ -60,19 +60,16 @@ class Transitions:
         return len(self.obs)
 
 
-def subsample_transitions(
-    episodes: Sequence[Episode], every: int, rng: np.random.Generator, first_action: int = 0
-) -> Transitions:
+def subsample_transitions(episodes: Sequence[Episode], every: int, rng: np.random.Generator) -> Transitions:
     """Return every `every`-th step of each episode, from a random offset.
 
-    Ho and Ermon (2016, section 6) subsample by 20 to make imitation harder. A shorter episode yields one step. The
-    environment's first discrete action, `first_action`, becomes 0.
+    Ho and Ermon (2016, section 6) subsample by 20 to make imitation harder. A shorter episode yields one step.
     """
     chosen = [(e, np.arange(rng.integers(min(every, len(e))), len(e), every)) for e in episodes]
     actions = np.concatenate([e.actions[steps] for e, steps in chosen])
     return Transitions(
         obs=np.concatenate([e.obs[steps] for e, steps in chosen]).astype(np.float32),
-        actions=(actions - first_action).astype(np.int64) if actions.ndim == 1 else actions.astype(np.float32),
+        actions=actions.astype(np.int64 if actions.ndim == 1 else np.float32),
         next_obs=np.concatenate([e.obs[steps + 1] for e, steps in chosen]).astype(np.float32),
         terminated=np.concatenate([(steps == len(e) - 1) & e.terminated for e, steps in chosen]),
         episodes=np.repeat(np.arange(len(chosen)), [len(steps) for _, steps in chosen]),
@@ -140,6 +137,9 @@ def check_compatible(episodes: Sequence[Episode], path: str, observation_size: i
     Raises:
         UserError: if the shapes of observations or actions differ, or a discrete action is out of range.
     """
+    from milozero.environments.actions import make_converter  # imports gymnasium
+
+    converter = make_converter(space)
     for episode in episodes:
         shapes = (episode.obs.shape[1:], episode.actions.shape[1:])
         if shapes != ((observation_size,), tuple(space.shape)):
@@ -147,6 +147,7 @@ def check_compatible(episodes: Sequence[Episode], path: str, observation_size: i
                 f"--expert_path={path}: observations and actions have shapes {shapes[0]} and {shapes[1]}, "
                 f"but the environment's have {(observation_size,)} and {tuple(space.shape)}"
             )
-        if not space.shape and not np.isin(episode.actions, np.arange(space.start, space.start + space.n)).all():
-            last = space.start + space.n - 1
-            raise UserError(f"--expert_path={path}: discrete actions must be integers from {space.start} to {last}")
+        try:
+            converter.to_policy(episode.actions)
+        except ValueError as error:
+            raise UserError(f"--expert_path={path}: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ class Episode:
     """A complete episode of `L` steps."""
 
     obs: np.ndarray  # (L+1, O), including the final observation
-    actions: np.ndarray  # (L, A) or (L,), as passed to the environment
+    actions: np.ndarray  # (L, *shape of an action), in the environment's units, as passed to it
     rewards: np.ndarray  # (L,), unnormalized
     terminated: bool
     truncated: bool
@@ -41,7 +42,7 @@ def check_episode(episode: Episode, source: str) -> None:
         UserError: if shapes are inconsistent or a value is not finite in float32.
     """
     length = len(episode.actions)
-    if episode.rewards.ndim != 1 or episode.obs.ndim != 2 or episode.actions.ndim not in (1, 2):
+    if episode.rewards.ndim != 1 or episode.obs.ndim != 2 or not episode.actions.ndim:
         raise UserError(
             f"{source}: expected one row per step, but observations, actions and rewards have shapes "
             f"{episode.obs.shape}, {episode.actions.shape} and {episode.rewards.shape}"
@@ -49,6 +50,11 @@ def check_episode(episode: Episode, source: str) -> None:
     if length == 0 or len(episode.rewards) != length or len(episode.obs) != length + 1:
         raise UserError(f"{source} is empty, or its arrays differ in length")
     check_numbers({"observations": episode.obs, "actions": episode.actions, "rewards": episode.rewards}, source)
+
+
+def flatten_rows(observations: np.ndarray) -> np.ndarray:
+    """Return observations (L, ...) as vectors (L, O), as training observes them."""
+    return observations.reshape(len(observations), math.prod(observations.shape[1:]))
 
 
 def check_numbers(arrays: Mapping[str, np.ndarray], source: str) -> None:
@@ -76,7 +82,7 @@ def build_episode(
         if flags[:-1].any():
             raise UserError(f"{source} continues after the end of an episode, {name}[{int(np.argmax(flags != 0))}]")
     terminated, truncated = (name in ends and bool(np.any(ends[name][-1])) for name in END_FLAGS)
-    obs = np.concatenate([fields["obs0"], fields["obs1"][-1:]])
+    obs = flatten_rows(np.concatenate([fields["obs0"], fields["obs1"][-1:]]))
     episode = Episode(obs, fields["acs"], fields["env_rews"], terminated, truncated, metadata)
     check_episode(episode, source)
     return episode

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from rich.table import Column, Table
 
 from milozero.environments import bundles, registry
+from milozero.environments.actions import make_converter
 from milozero.environments.pool import EnvPoolVector
 from milozero.environments.vector import get_time_limit
 from milozero.helpers.errors import UserError, did_you_mean
@@ -73,12 +74,11 @@ def inspect_env(env_id: str) -> EnvInfo:
 
 
 def _format_space(space: spaces.Space[Any]) -> str:
-    if isinstance(space, spaces.Discrete):
-        return f"{space.n} discrete"
-    assert isinstance(space, spaces.Box)
+    if not isinstance(space, spaces.Box):
+        return f"{make_converter(space).policy_space.n} discrete"
     low, high = np.unique(space.low), np.unique(space.high)
     bounds = f"[{low[0]:g}, {high[0]:g}]" if len(low) == len(high) == 1 else "individual bounds"
-    return f"{space.shape[0]} in {bounds}"
+    return f"{space.low.size} in {bounds}"
 
 
 @convert_output_errors()

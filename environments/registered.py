@@ -10,12 +10,11 @@ import warnings
 from typing import Any
 
 import gymnasium
-from gymnasium import spaces
 from gymnasium.envs import registration
 
 from milozero.environments import modules, registry
 from milozero.environments.pool import EnvPoolVector, has_same_spaces, has_task
-from milozero.environments.vector import check_spaces, close_env
+from milozero.environments.vector import check_spaces, close_env, flatten_observations
 from milozero.helpers.errors import UserError, did_you_mean
 
 PACKAGES: tuple[str, ...] = ("gymnasium", "envpool")
@@ -91,8 +90,9 @@ def make_env(
         reason = " ".join(str(error).split())
         if kwargs:
             raise UserError(f"{env_id} does not accept --env_kwargs={kwargs}: {reason}") from None
-        if any(word in reason for word in ("missing", "must inherit", "must specify")):
-            # a missing argument, not a gymnasium.Env, or no spaces
+        problems = ("missing", "must inherit", "must specify", "observation space", "action space")
+        if any(word in reason for word in problems):
+            # a missing argument, not a gymnasium.Env, no spaces, or spaces that Gymnasium rejects
             raise UserError(f"cannot make {env_id}: {reason}") from None
         if render_mode is not None and "render_mode" in reason:
             raise _no_rendering(env_id, render_mode) from None
@@ -105,9 +105,7 @@ def make_env(
     except UserError:
         close_env(env)
         raise
-    if not isinstance(env.observation_space, spaces.Box):
-        env = gymnasium.wrappers.FlattenObservation(env)
-    return env
+    return flatten_observations(env)
 
 
 def _no_rendering(env_id: str, render_mode: str) -> UserError:

@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from milozero.environments.actions import describe_space, make_converter
 from milozero.helpers.errors import UserError
 from milozero.helpers.logging import logger
 
@@ -18,28 +19,42 @@ def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space
     """Check that agents support the spaces of an environment.
 
     Raises:
-        UserError: if they do not; the message names the environment and the space.
+        UserError: if they do not; the message names the environment, the space and the cure.
     """
-    if isinstance(action_space, spaces.Dict | spaces.Tuple):
-        raise UserError(f"{env_id}: composite actions, e.g. of multiple agents, are not supported: {action_space}")
-    if not isinstance(action_space, spaces.Discrete) and not _is_vector(action_space):
-        raise UserError(f"{env_id}: action space {action_space} is not supported; only 1-D Box and Discrete are")
+    try:
+        make_converter(action_space)
+    except ValueError as error:
+        raise UserError(f"{env_id}: {error}") from None
     image_shapes = [space.shape for space in _leaf_spaces(observation_space) if len(space.shape or ()) > 2]
     if image_shapes:
-        raise UserError(f"{env_id}: image observations of shape {image_shapes[0]}; only vectors are supported")
-    if isinstance(observation_space, spaces.Box):
-        if not _is_vector(observation_space):
-            raise UserError(f"{env_id}: observations of shape {observation_space.shape}; only vectors are supported")
-        return
+        raise UserError(
+            f"{env_id}: image observations of shape {image_shapes[0]} are not supported; if they are no images, "
+            f"flatten them with gymnasium.wrappers.FlattenObservation"
+        )
     flat_space = None
-    with contextlib.suppress(NotImplementedError):
+    with contextlib.suppress(NotImplementedError, ValueError):  # ValueError: an empty Dict or Tuple
         flat_space = spaces.flatten_space(observation_space)
     if not isinstance(flat_space, spaces.Box):
-        raise UserError(f"{env_id}: observation space {observation_space} cannot be flattened to a vector")
+        raise UserError(
+            f"{env_id}: observation space {describe_space(observation_space)} cannot be flattened to a vector; "
+            f"convert it to a Box with a gymnasium.ObservationWrapper"
+        )
+    if not flat_space.shape[0]:
+        described = describe_space(observation_space)
+        raise UserError(f"{env_id}: its observation space {described} has no components; observe a constant")
 
 
-def _is_vector(space: spaces.Space[Any]) -> bool:
-    return isinstance(space, spaces.Box) and len(space.shape) == 1
+def flatten_observations(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """Return an environment that observes one vector of floating-point numbers.
+
+    Its space has passed `check_spaces`. Integers and booleans become float32, the precision of the networks.
+    """
+    space = env.observation_space
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+        env = gymnasium.wrappers.FlattenObservation(env)
+    if env.observation_space.dtype is not None and env.observation_space.dtype.kind in "biu":
+        env = gymnasium.wrappers.DtypeObservation(env, np.float32)
+    return env
 
 
 def _leaf_spaces(space: spaces.Space[Any]) -> list[spaces.Space[Any]]:
@@ -109,7 +124,7 @@ class VectorEnv:
         self,
         env: Any,
         observation_space: spaces.Box,
-        action_space: spaces.Box | spaces.Discrete,
+        action_space: spaces.Space[Any],
         num_envs: int,
         time_limit: int | None = None,
     ) -> None:
@@ -121,8 +136,10 @@ class VectorEnv:
         self.observation_space = observation_space
         self.action_space = action_space
         self.observation_size = int(observation_space.shape[0])
-        self.discrete = isinstance(action_space, spaces.Discrete)
-        self.action_shape: tuple[int, ...] = () if self.discrete else tuple(action_space.shape or ())
+        self.converter = make_converter(action_space)
+        self.policy_space = self.converter.policy_space
+        self.discrete = isinstance(self.policy_space, spaces.Discrete)
+        self.action_shape: tuple[int, ...] = self.policy_space.shape  # of the policy, as is the dtype
         self.action_dtype = np.int64 if self.discrete else np.float32
         mode = getattr(env, "metadata", {}).get("autoreset_mode")
         assert mode in (None, gymnasium.vector.AutoresetMode.NEXT_STEP), mode
@@ -135,21 +152,15 @@ class VectorEnv:
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Step every environment with the policy's actions (N, A) or (N,), clipped to the action space.
 
+        Actions are in the policy's units; see `milozero.environments.actions`.
+
         Returns:
             Observations (N, O), rewards (N,), terminated (N,), truncated (N,).
         """
-        obs, rewards, terminated, truncated, _ = self._env.step(to_env_action(actions, self.action_space))
+        obs, rewards, terminated, truncated, _ = self._env.step(self.converter.to_env(actions))
         return obs, rewards, terminated, truncated
 
     def close(self) -> None:
         """Free the simulators."""
         for env in getattr(self._env, "envs", [self._env]):
             close_env(env)
-
-
-def to_env_action(action: Any, space: spaces.Space[Any]) -> Any:
-    """Convert a policy's action to the environment's: clip it to a Box, offset it by the start of a Discrete."""
-    if isinstance(space, spaces.Box):
-        return np.clip(action, space.low, space.high)
-    assert isinstance(space, spaces.Discrete)
-    return action + space.start if space.start else action

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from milozero.demonstrations.dataset import Episode
-from milozero.environments.vector import to_env_action
+from milozero.environments.actions import make_converter
 from milozero.experiment.settings import DEFAULT_EVAL_MAX_STEPS
 from milozero.helpers.errors import NonFiniteError
 from milozero.helpers.logging import pluralize
@@ -81,6 +81,7 @@ def run_episode(
         InterruptedEpisodeError: if `limits.should_stop` returns True.
         NonFiniteError: if an observation, action or reward is not finite in float32, the precision of training.
     """
+    converter = make_converter(env.action_space)
     first, _ = env.reset(seed=seed)
     # Copies: an environment may return the same array every time, or change the action it receives.
     obs, actions, rewards = [np.array(first)], list[Any](), list[float]()
@@ -94,7 +95,7 @@ def run_episode(
         seen = np.asarray(obs[-1], np.float32)  # as in `Rollout.obs`
         predicted = agent.sample_action(seen, rng) if stochastic else agent.predict(seen)
         _check_finite("action", predicted, seed, len(actions))
-        action = to_env_action(predicted, env.action_space)
+        action = converter.to_env(predicted)
         kept_action = np.array(action)
         next_obs, reward, terminated, truncated, _ = env.step(action)
         _check_finite("reward", reward, seed, len(actions))

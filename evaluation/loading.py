@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import numpy as np
 
 from milozero import environments
 from milozero.agents import agent_class
-from milozero.environments.vector import check_first_obs, close_env, to_env_action
+from milozero.environments.actions import ActionConverter, make_converter
+from milozero.environments.vector import check_first_obs, close_env
 from milozero.evaluation.video import check_renderer
 from milozero.experiment import checkpoint
 from milozero.experiment.resume import settings_from_metadata
@@ -41,19 +43,33 @@ class LoadedAgent:
     best_return: float  # of all evaluations up to this checkpoint; -inf if there was none
     last_return: float  # of the latest evaluation; NaN if there was none
 
+    @functools.cached_property
+    def converter(self) -> ActionConverter:
+        """Converts the policy's actions to the environment's."""
+        return make_converter(self.action_space)
+
     def predict(self, obs: np.ndarray) -> Any:
         """Return the deterministic action for an observation (O,), or one action for each of (N, O).
 
-        Continuous actions are clipped to the bounds of the action space.
+        Actions are in the environment's units, shape and dtype, and clipped to its bounds. An observation of another
+        shape, e.g. a matrix, is flattened.
+
+        Raises:
+            ValueError: if an observation does not have O elements.
         """
         obs = np.asarray(obs, np.float32)
+        if obs.shape[-1:] != (self.observation_size,):
+            if obs.size != self.observation_size:
+                raise ValueError(f"expected observations of {self.observation_size} numbers, not shape {obs.shape}")
+            obs = obs.ravel()
         actions = self.agent.predict(obs) if obs.ndim == 1 else np.stack([self.agent.predict(row) for row in obs])
-        return to_env_action(actions, self.action_space)
+        return self.converter.to_env(actions)
 
 
 def make_agent(settings: Settings, env: Any, size: int, context: AgentContext) -> Agent:
     """Build an untrained agent from settings, for observations of `size` numbers and the actions of `env`."""
-    return agent_class(settings.train.algo)(settings.agent, size, env.action_space, context)
+    policy_space = make_converter(env.action_space).policy_space
+    return agent_class(settings.train.algo)(settings.agent, size, policy_space, context)
 
 
 def load_agent(

@@ -178,6 +178,13 @@ class Spaces(NamedTuple):
     observation_size: int
     action_space: Any
 
+    @property
+    def policy_space(self) -> Any:
+        """The action space in the policy's units."""
+        from milozero.environments.actions import make_converter  # imports gymnasium
+
+        return make_converter(self.action_space).policy_space
+
 
 class JobValidator:
     """Checks environments, demonstrations and teacher checkpoints of jobs, each once."""
@@ -198,7 +205,7 @@ class JobValidator:
             self._spaces[env_id, kwargs] = Spaces((env.observation_space.shape or (0,))[0], env.action_space)
             env.close()
         spaces = self._spaces[env_id, kwargs]
-        settings.agent.check_action_space(spaces.action_space)
+        settings.agent.check_action_space(spaces.policy_space)
         path, num_demos = settings.imitation.expert_path, settings.imitation.num_demos
         if path and (key := (env_id, kwargs, path, num_demos)) not in self._checked:
             demos.check_compatible(demos.read_demos(path, num_demos), path, *spaces)

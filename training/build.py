@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import math
 from pathlib import Path
@@ -125,7 +126,7 @@ def open_envs(
 
 
 def load_demos(settings: Settings, env: VectorEnv) -> list[Episode]:
-    """Return the demonstrations in ``--expert_path``; empty if it is not set.
+    """Return the demonstrations in ``--expert_path``, with actions in the policy's units; empty if it is not set.
 
     Raises:
         UserError: if they cannot be read, or do not match the environment.
@@ -135,7 +136,7 @@ def load_demos(settings: Settings, env: VectorEnv) -> list[Episode]:
         return []
     demos = dataset.read_demos(imitation.expert_path, imitation.num_demos)
     dataset.check_compatible(demos, imitation.expert_path, env.observation_size, env.action_space)
-    return demos
+    return [dataclasses.replace(demo, actions=env.converter.to_policy(demo.actions)) for demo in demos]
 
 
 def make_context(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from milozero.demonstrations.episode import Episode, check_episode
+from milozero.demonstrations.episode import Episode, check_episode, flatten_rows
 from milozero.helpers.errors import UserError
 
 
@@ -32,7 +32,7 @@ def _read_episode(dataset: Any, path: Path, number: int) -> Episode:
             raise ValueError("dictionary or tuple observations and actions are not supported")
         spec = dataset.env_spec
         episode = Episode(
-            obs=np.asarray(observations).reshape(len(observations), -1),
+            obs=flatten_rows(np.asarray(observations)),
             actions=np.asarray(actions),
             rewards=np.asarray(data.rewards),
             terminated=bool(data.terminations[-1]),

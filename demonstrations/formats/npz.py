@@ -13,7 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from milozero.demonstrations.episode import END_FLAGS, Episode, build_episode, check_episode, check_numbers
+from milozero.demonstrations.episode import (
+    END_FLAGS,
+    Episode,
+    build_episode,
+    check_episode,
+    check_numbers,
+    flatten_rows,
+)
 from milozero.helpers.errors import UserError
 
 CONCATENATED_KEYS = ("obs0", "acs", "obs1", "dones1", "env_rews", "ep_lens")
@@ -70,9 +77,10 @@ def _split_concatenated(data: dict[str, np.ndarray], path: Path) -> list[Episode
 
 def _split_baselines(data: dict[str, np.ndarray], path: Path) -> list[Episode]:
     obs, actions, rewards = (data[key] for key in BASELINES_KEYS)
-    if obs.ndim != 3 or not obs.shape[:2] == actions.shape[:2] == rewards.shape:
+    if obs.ndim < 3 or not obs.shape[:2] == actions.shape[:2] == rewards.shape:
         raise UserError(f"the demonstrations {path}: obs, acs and rews differ in the number of episodes or steps")
-    episodes = [Episode(o, a[:-1], r[:-1], False, True) for o, a, r in zip(obs, actions, rewards, strict=True)]
+    parts = zip(map(flatten_rows, obs), actions, rewards, strict=True)
+    episodes = [Episode(o, a[:-1], r[:-1], False, True) for o, a, r in parts]
     for number, episode in enumerate(episodes):
         check_episode(episode, f"demonstration {number} of {path}")
     return episodes

@@ -26,7 +26,7 @@ def _first_gradient(comm: Comm, env_id: str, batch_norm: bool) -> np.ndarray:
     num_envs = 2 // comm.size
     env = environments.make_vector_env(env_id, num_envs)
     config = PPOConfig(batch_size=128 * num_envs, epochs=1, clip_norm=0.0, batch_norm_all=batch_norm)
-    agent = PPOAgent(config, env.observation_size, env.action_space, AgentContext(comm, seed=3, num_envs=num_envs))
+    agent = PPOAgent(config, env.observation_size, env.policy_space, AgentContext(comm, seed=3, num_envs=num_envs))
     rollout = next(rollout_generator(env, agent, 128 * num_envs, 3, comm.rank * num_envs))
     agent.obs_normalizer.update(rollout.obs[:-1][rollout.mask], comm)
     agent.network.update_batch_norm(agent.to_tensor(agent.obs_normalizer(rollout.obs[:-1][rollout.mask])), comm)

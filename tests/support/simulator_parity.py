@@ -173,7 +173,7 @@ def run_both(env_id, options, steps, seeds):
     rewards, ends = [[], []], [[], []]
     for _ in range(steps):
         actions = policy(obs[0][-1]).astype(vector.action_dtype)
-        pool_step = [array.copy() for array in vector.step(actions)]
+        pool_step = [array.copy() for array in vector.step(vector.converter.to_policy(actions))]
         env_step = list(map(np.array, zip(*map(EvaluationEnv.step, evaluated, actions), strict=True)))
         for env, env_obs, pool_obs in zip(evaluated, env_step[0], pool_step[0], strict=True):
             env.adopt_state(env_obs, pool_obs)

@@ -30,6 +30,45 @@ class Bounded(gymnasium.Env):
         return self.obs, reward, self.left == 0, False, {}
 
 
+class Checked(gymnasium.Env):
+    """Ten steps of random observations; accepts only actions in its action space."""
+
+    def __init__(self, observation_space, action_space):
+        self.observation_space, self.action_space = observation_space, action_space
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        self.left = 10
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), f"not in the space: {action!r}"
+        self.left -= 1
+        return self.observation_space.sample(), 1.0, self.left == 0, False, {}
+
+
+class Target(gymnasium.Env):
+    """One step; the reward falls with the distance from 3/4 of the way from `low` to `high`.
+
+    0 is perfect, -0.25 the middle of the bounds, -0.75 the lower one.
+    """
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, low=100.0, high=300.0):
+        self.low, self.high = low, high
+        self.action_space = gymnasium.spaces.Box(low, high, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.np_random.uniform(-1, 1, 1).astype(np.float32), {}
+
+    def step(self, action):
+        share = (float(action[0]) - self.low) / (self.high - self.low)
+        return np.zeros(1, np.float32), -abs(share - 0.75), True, False, {}
+
+
 class Breaking(Bounded):
     """Raises in the 40th step on rank 1, while rank 0 is slow."""
 
@@ -200,6 +239,7 @@ class Aborting(Bounded):
 
 for cls in (
     Bounded,
+    Target,
     Breaking,
     NonFinite,
     NonFiniteOnOne,
@@ -214,3 +254,14 @@ for cls in (
     Aborting,
 ):
     gymnasium.register(f"{cls.__name__}-v0", cls, max_episode_steps=7 if cls is Bounded else None)
+
+# id → observation and action space of `Checked`
+CHECKED_SPACES = {
+    "Whole-v0": (gymnasium.spaces.Box(-1, 1, (4, 3), np.float32), gymnasium.spaces.Box(0, 5, (2,), np.int32)),
+    "Scalar-v0": (gymnasium.spaces.Box(-1, 1, ()), gymnasium.spaces.Box(100, 300, ())),
+    "Matrix-v0": (gymnasium.spaces.Box(0, 255, (2,), np.uint8), gymnasium.spaces.Box(-0.3, 0.1, (2, 2), np.float64)),
+    "Choices-v0": (gymnasium.spaces.MultiBinary((2, 2)), gymnasium.spaces.MultiDiscrete([2, 3], start=[4, 0])),
+    "Switches-v0": (gymnasium.spaces.Discrete(3), gymnasium.spaces.MultiBinary(3)),
+}
+for env_id, pair in CHECKED_SPACES.items():
+    gymnasium.register(env_id, Checked, kwargs=dict(zip(("observation_space", "action_space"), pair, strict=True)))

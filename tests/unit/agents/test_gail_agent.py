@@ -274,10 +274,10 @@ def test_parameters_stay_in_sync_if_one_worker_has_more_padding_steps():
 
 
 def test_discrete_actions_are_one_hot_features():
-    demos = [Episode(np.zeros((6, SIZE)), np.array([5, 6, 7, 5, 6]), np.ones(5), False, True)]
+    demos = [Episode(np.zeros((6, SIZE)), np.array([0, 1, 2, 0, 1]), np.ones(5), False, True)]
     context = AgentContext(Comm(), num_envs=N, demos=demos, imitation=ImitationConfig(d_perception_stack="mlp_4"))
     config = GAILConfig(p_perception_stack="mlp_4", batch_size=16, d_batch_size=16, epochs=1)
-    agent = GAILAgent(config, SIZE, spaces.Discrete(3, start=5), context)
+    agent = GAILAgent(config, SIZE, spaces.Discrete(3), context)
     steps = rollout()
     agent.update(dataclasses.replace(steps, actions=np.random.default_rng(0).integers(3, size=(T, N))), 0.0)
     assert agent.expert.actions.tolist() == [0, 1, 2, 0, 1]

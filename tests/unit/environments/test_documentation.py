@@ -10,6 +10,7 @@ import pytest
 
 from milozero import environments
 from milozero.environments import bundles, dmc, registered, registry
+from milozero.environments.vector import check_spaces
 from milozero.helpers.errors import UserError
 from tests.support import ROOT
 
@@ -27,6 +28,27 @@ def test_envpool_mismatches_are_documented_with_the_reason():
         assert f"| `{env_id}` | {reason} |" in TEXT
     for env_id, reason in registered.ENVPOOL_MISMATCHES.items():
         assert f"`{env_id}` ({reason})" in " ".join(TEXT.split())
+
+
+def read_spaces(heading):
+    """Return (space, whether it is refused) for each space in a table of docs/environments.md."""
+    table = TEXT.split(f"| {heading} | the policy |")[1].split("\n\n")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines() if row.startswith("| `")]
+    return [(code, effect.startswith("refused")) for cell, effect in rows for code in re.findall("`(.*?)`", cell)]
+
+
+@pytest.mark.parametrize(
+    ("heading", "code", "refused"),
+    [(heading, *row) for heading in ("actions", "observations") for row in read_spaces(heading)],
+)
+def test_documented_spaces_are_supported_or_refused(heading, code, refused):
+    space, simple = eval(code, vars(gymnasium.spaces) | {"np": np}), gymnasium.spaces.Box(-1, 1, (2,))
+    pair = (simple, space) if heading == "actions" else (space, simple)
+    if refused:
+        with pytest.raises(UserError, match=r"^Odd-v0: "):
+            check_spaces("Odd-v0", *pair)
+    else:
+        check_spaces("Odd-v0", *pair)
 
 
 def test_documented_example_suite_works(monkeypatch):

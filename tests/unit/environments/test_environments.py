@@ -10,8 +10,9 @@ from gymnasium import spaces
 
 from milozero import environments
 from milozero.environments import bundles, listing, pool, registry
-from milozero.environments.vector import VectorEnv, to_env_action
+from milozero.environments.vector import VectorEnv, check_spaces
 from milozero.helpers.errors import UserError
+from tests.support import user_envs
 
 
 def test_name_without_version_resolves_to_the_newest():
@@ -75,11 +76,6 @@ def test_other_autoreset_modes_are_rejected():
         VectorEnv(vector, one.observation_space, one.action_space, 1)
 
 
-def test_action_is_clipped_to_the_action_space():
-    space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
-    np.testing.assert_array_equal(to_env_action(np.array([-3.0, 0.5]), space), [-1.0, 0.5])
-
-
 def test_seed_belongs_to_an_environment_not_to_a_worker():
     both = environments.make_vector_env("Hopper-v5", 2).reset([5, 6])
     second = environments.make_vector_env("Hopper-v5", 1).reset([6])
@@ -94,13 +90,18 @@ IMAGE = spaces.Box(0, 255, (8, 8, 3), np.uint8)
 @pytest.mark.parametrize(
     ("observation", "action", "message"),
     [
-        (IMAGE, CHOICE, "image observations of shape .8, 8, 3.; only vectors"),
+        (IMAGE, CHOICE, "image observations of shape .8, 8, 3..*FlattenObservation"),
         (spaces.Dict(camera=IMAGE, joints=BOX), CHOICE, "image observations"),
-        (spaces.Box(0, 1, (3, 3)), CHOICE, "shape .3, 3.; only vectors"),
-        (spaces.Dict(part=spaces.Sequence(CHOICE)), CHOICE, "cannot be flattened"),
+        (spaces.Box(0, 1, (3, 0)), CHOICE, "no components; observe a constant"),
+        (spaces.Dict(part=spaces.Sequence(CHOICE)), CHOICE, "cannot be flattened to a vector; convert it"),
+        (spaces.Tuple(()), CHOICE, "empty Tuple observation space is not allowed"),
+        (BOX, spaces.Dict(), "empty Dict action space is not allowed"),
         (spaces.Graph(BOX, None), CHOICE, "cannot be flattened"),
         (BOX, spaces.Dict(first=BOX, second=BOX), "multiple agents"),
-        (BOX, spaces.MultiDiscrete([2, 3]), "not supported; only 1-D Box and Discrete are"),
+        (BOX, spaces.Text(3), "not supported; convert it to a Box or Discrete with a gymnasium.ActionWrapper"),
+        (BOX, spaces.Box(-1, 1, (0,)), "no components: nothing to learn"),
+        (BOX, spaces.MultiDiscrete([100, 100]), "more than 1,024 combinations of actions; convert it to a Box"),
+        (BOX, spaces.MultiBinary(11), "more than 1,024 combinations"),
     ],
 )
 def test_unsupported_spaces_are_rejected(observation, action, message, monkeypatch):
@@ -108,6 +109,14 @@ def test_unsupported_spaces_are_rejected(observation, action, message, monkeypat
     monkeypatch.setitem(gymnasium.registry, "Odd-v0", gymnasium.envs.registration.EnvSpec("Odd-v0", lambda: made))
     with pytest.raises(UserError, match=f"Odd-v0: .*{message}"):
         environments.make_env("Odd-v0")
+
+
+def test_refused_space_is_described_on_one_short_line():
+    many = spaces.MultiDiscrete(np.full((40, 40), 9))
+    with pytest.raises(UserError, match="combinations of actions") as error:
+        check_spaces("Odd-v0", BOX, many)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
 
 
 def _make_fake_env(observation, action, first=None):
@@ -158,6 +167,30 @@ def test_environments_that_write_into_one_array_keep_their_own_observations(monk
     env = environments.make_vector_env("OneArray-v0", 3)
     np.testing.assert_array_equal(env.reset([4, 5, 6])[:, 0], [4, 5, 6])
     np.testing.assert_array_equal(env.step(np.zeros((3, 1)))[0][:, 0], [4, 5, 6])
+
+
+@pytest.mark.parametrize(
+    ("space", "obs", "expected"),
+    [
+        (spaces.Box(0, 9, (2, 3), np.uint8), np.arange(6, dtype=np.uint8).reshape(2, 3), range(6)),
+        (spaces.Box(-1, 1, ()), np.float32(0.5), [0.5]),
+        (spaces.Box(0, 9, (2,), np.int64), np.array([3, 4]), [3, 4]),
+        (spaces.Box(0, 1, (2,), bool), np.array([True, False]), [1, 0]),
+        (spaces.MultiBinary((1, 2)), np.array([[0, 1]], np.int8), [0, 1]),
+        (spaces.Discrete(3, start=5), 6, [0, 1, 0]),
+        (spaces.Tuple((spaces.Box(-1, 1, ()), spaces.Discrete(2))), (np.float32(0.5), 1), [0.5, 0, 1]),
+    ],
+)
+def test_observations_become_vectors_of_floats_in_training_and_evaluation(space, obs, expected, monkeypatch):
+    spec = gymnasium.envs.registration.EnvSpec("Odd-v0", lambda: _make_fake_env(space, CHOICE, obs))
+    monkeypatch.setitem(gymnasium.registry, "Odd-v0", spec)
+    env = environments.make_env("Odd-v0")
+    evaluated, vector = env.reset()[0], environments.make_vector_env("Odd-v0", 2)
+    assert evaluated.dtype.kind == env.observation_space.dtype.kind == "f"
+    np.testing.assert_array_equal(evaluated, list(expected))
+    trained = vector.reset([0, 1])
+    assert (trained.dtype, vector.observation_size) == (evaluated.dtype, len(list(expected)))
+    np.testing.assert_array_equal(trained, [list(expected)] * 2)
 
 
 def test_dictionary_observation_is_flattened_in_the_order_of_its_space():
@@ -299,6 +332,21 @@ def test_list_shows_usable_environments_and_missing_packages(capsys):
     assert "Hopper" not in output
     with pytest.raises(UserError, match="CartPole"):
         listing.show("CartPol-v1")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "size", "action"),
+    [
+        ("Choices-v0", "4", "6 discrete"),
+        ("Matrix-v0", "2", "4 in [-0.3, 0.1]"),
+        ("Scalar-v0", "1", "1 in [100, 300]"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_list_shows_the_environments_units_of_uncommon_spaces(env_id, size, action):
+    assert env_id in user_envs.CHECKED_SPACES  # registered
+    info = listing.inspect_env(env_id)
+    assert (info.observation, info.action, info.problem) == (size, action, "")
 
 
 def test_mujoco_warnings_are_only_logged(tmp_path, monkeypatch, capfd, caplog):
