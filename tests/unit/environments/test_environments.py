@@ -12,6 +12,7 @@ from milozero import environments
 from milozero.environments import bundles, listing, pool, registry
 from milozero.environments.vector import VectorEnv, to_env_action
 from milozero.helpers.errors import UserError
+from tests.support import ROOT
 
 
 def test_name_without_version_resolves_to_the_newest():
