@@ -82,7 +82,9 @@ def make_env(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "out of date, consider v5": the user chose the version
-            env = gymnasium.make(name, **mode, **(default_kwargs | kwargs))  # type: ignore[arg-type]
+            # Without its checker, which rejects infos that nothing uses; `milozero.environments.check` replaces it.
+            options = {"disable_env_checker": True} | mode | default_kwargs | kwargs
+            env = gymnasium.make(name, **options)
     except (ImportError, gymnasium.error.Error) as error:
         raise UserError(f"cannot make {env_id}: {' '.join(str(error).split())}") from None
     except UserError:
@@ -91,8 +93,7 @@ def make_env(
         reason = " ".join(str(error).split())
         if kwargs:
             raise UserError(f"{env_id} does not accept --env_kwargs={kwargs}: {reason}") from None
-        if any(word in reason for word in ("missing", "must inherit", "must specify")):
-            # a missing argument, not a gymnasium.Env, or no spaces
+        if any(word in reason for word in ("missing", "must inherit")):  # an argument, or not a gymnasium.Env
             raise UserError(f"cannot make {env_id}: {reason}") from None
         if render_mode is not None and "render_mode" in reason:
             raise _no_rendering(env_id, render_mode) from None
@@ -101,6 +102,7 @@ def make_env(
         close_env(env)  # with rgb_array, Gymnasium itself opens a window
         raise _no_rendering(env_id, render_mode)
     try:
+        _check_has_spaces(env_id, env)
         check_spaces(env_id, env.observation_space, env.action_space)
     except UserError:
         close_env(env)
@@ -108,6 +110,15 @@ def make_env(
     if not isinstance(env.observation_space, spaces.Box):
         env = gymnasium.wrappers.FlattenObservation(env)
     return env
+
+
+def _check_has_spaces(env_id: str, env: gymnasium.Env[Any, Any]) -> None:
+    for name in ("observation_space", "action_space"):
+        space = getattr(env, name, None)
+        if not isinstance(space, spaces.Space):
+            raise UserError(
+                f"cannot make {env_id}: its {name} is {type(space).__name__}, not a gymnasium.spaces.Space"
+            )
 
 
 def _no_rendering(env_id: str, render_mode: str) -> UserError:
