@@ -106,8 +106,9 @@ def _compare(first: Steps, second: Steps) -> list[str]:
 def _run_gymnasium_checks(env: gymnasium.Env[Any, Any]) -> list[str]:
     """Return the findings of Gymnasium's checker, and observations that do not match their space."""
     assert isinstance(env, StandardEnv)
-    raw = env.env  # as the user wrote it
-    raw = raw.env if isinstance(raw, gymnasium.wrappers.FlattenObservation) else raw
+    raw = env.env
+    while isinstance(raw, gymnasium.wrappers.FlattenObservation | gymnasium.wrappers.DtypeObservation):
+        raw = raw.env  # as the user wrote it
     problems = _check_seed_default(raw)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
