@@ -93,7 +93,8 @@ def make_env(
         reason = " ".join(str(error).split())
         if kwargs:
             raise UserError(f"{env_id} does not accept --env_kwargs={kwargs}: {reason}") from None
-        if any(word in reason for word in ("missing", "must inherit")):  # an argument, or not a gymnasium.Env
+        if any(word in reason for word in ("missing", "must inherit", "must specify")):
+            # a missing argument, not a gymnasium.Env, or no spaces
             raise UserError(f"cannot make {env_id}: {reason}") from None
         if render_mode is not None and "render_mode" in reason:
             raise _no_rendering(env_id, render_mode) from None

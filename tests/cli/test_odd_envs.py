@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.support.odd_envs import Oddity, registered
+from tests.support.odd_envs import Oddity, register_odd
 
 SMALL = ("--num_envs=2", "--rollout_len=32", "--batch_size=16", "--epochs=1", "--no-compile", "--eval_episodes=2")
 TRAIN = ("--task=train", "--env_id=Odd-v0", *SMALL, "--eval_frequency=1", "--seed=3", "--eval_max_steps=50")
@@ -21,7 +21,7 @@ def read_rows(tmp_path, name):
 @pytest.mark.parametrize("randomness", ["numpy", "random", "torch"])
 def test_environment_with_global_generators_repeats_resumes_and_evaluates_exactly(milozero, tmp_path, randomness):
     train = (*TRAIN, "--lr_schedule=constant")  # whose end is not another one for a resumed run
-    with registered(Oddity(randomness=randomness, reward="random")):
+    with register_odd(Oddity(randomness=randomness, reward="random")):
         for name, num_iters in (("one", 3), ("two", 2)):
             assert milozero(*train, f"--uuid={name}", f"--num_iters={num_iters}").returncode == 0
         resumed = milozero(*train, "--uuid=two", "--num_iters=3", "--resume")
@@ -35,7 +35,7 @@ def test_environment_with_global_generators_repeats_resumes_and_evaluates_exactl
 
 
 def test_normalizing_wrapper_is_one_warning_before_training(milozero):
-    with registered(Oddity(wrapper="NormalizeObservation", time_limit=9)):
+    with register_odd(Oddity(wrapper="NormalizeObservation", time_limit=9)):
         result = milozero(*TRAIN, "--num_iters=1", "--eval_frequency=0")
     assert result.returncode == 0
     [warning] = result.stderr.splitlines()
@@ -43,7 +43,7 @@ def test_normalizing_wrapper_is_one_warning_before_training(milozero):
 
 
 def test_old_api_is_refused_before_anything_is_written(milozero, tmp_path):
-    with registered(Oddity(api="old reset")):
+    with register_odd(Oddity(api="old reset")):
         result = milozero(*TRAIN, "--num_iters=1")
     assert result.returncode == 2
     [error] = result.stderr.splitlines()
@@ -52,7 +52,7 @@ def test_old_api_is_refused_before_anything_is_written(milozero, tmp_path):
 
 
 def test_evaluation_of_a_checkpoint_accepts_arrays_of_one_element(milozero, tmp_path):
-    with registered(Oddity(reward="array", flags="array", info="shapes")):
+    with register_odd(Oddity(reward="array", flags="array", info="shapes")):
         assert milozero(*TRAIN, "--num_iters=1", "--uuid=run").returncode == 0
         result = milozero("--task=eval", "--model_path=data/checkpoints/run", "--num_trajs=2")
     assert result.returncode == 0, result.stderr
@@ -61,7 +61,7 @@ def test_evaluation_of_a_checkpoint_accepts_arrays_of_one_element(milozero, tmp_
 
 
 def test_pictures_are_recorded_or_refused_in_one_line(milozero, tmp_path):
-    with registered(Oddity()):
+    with register_odd(Oddity()):
         assert milozero(*TRAIN, "--num_iters=1", "--eval_frequency=0", "--uuid=run").returncode == 0
     expected = "it must return an array (height, width, 3) of uint8"
     results = {
@@ -70,7 +70,7 @@ def test_pictures_are_recorded_or_refused_in_one_line(milozero, tmp_path):
         "None later": (1, f"error: render() returned None; {expected}\n"),
     }
     for picture, (code, message) in results.items():
-        with registered(Oddity(picture=picture)):
+        with register_odd(Oddity(picture=picture)):
             result = milozero("--task=eval", "--model_path=data/checkpoints/run", "--num_trajs=1", "--record")
         assert (result.returncode, result.stderr) == (code, message)
     names = sorted(path.name for path in (tmp_path / "data/evaluations/run").rglob("*"))

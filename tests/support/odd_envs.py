@@ -239,11 +239,16 @@ KEEPS_STATE = ("NormalizeObservation", "NormalizeReward", "inner", "callable", "
 
 def make_odd(oddity: Oddity, render_mode: str | None = None) -> gymnasium.Env:
     """Return an environment with its wrapper: a user's entry point."""
-    return WRAPPERS[oddity.wrapper](Odd(oddity, render_mode))
+    env = Odd(oddity, render_mode)
+    try:
+        return WRAPPERS[oddity.wrapper](env)
+    except BaseException:
+        env.close()
+        raise
 
 
 @contextlib.contextmanager
-def registered(oddity: Oddity) -> Iterator[str]:
+def register_odd(oddity: Oddity) -> Iterator[str]:
     """Register an odd environment; yield its id."""
     Odd.num_open = 0
     make = functools.partial(make_odd, oddity)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.fuzzing import fuzz, is_one_line
 from tests.support.odd_env_strategy import ODDITIES
-from tests.support.odd_envs import FAULTY_LATER, GOOD_PICTURES, Odd, registered
+from tests.support.odd_envs import FAULTY_LATER, GOOD_PICTURES, Odd, register_odd
 from tests.support.programs import call_main
 
 SMALL = ("--rollout_len=16", "--batch_size=8", "--epochs=1", "--no-compile", "--num_iters=2")
@@ -42,7 +42,7 @@ def has_usual_spaces(oddity):
 @given(oddity=ODDITIES, num_envs=st.sampled_from([1, 2]))
 def test_fuzz_odd_environments(tmp_path_factory, oddity, num_envs):
     folder = tmp_path_factory.mktemp("odd")
-    with registered(oddity):
+    with register_odd(oddity):
         result = call(folder, *TRAIN, f"--num_envs={num_envs}")
         if result.returncode:
             assert result.returncode == 2, result.stderr

@@ -11,14 +11,14 @@ from gymnasium import spaces
 from milozero import environments
 from milozero.helpers.errors import RunError, UserError
 from tests.support import odd_envs
-from tests.support.odd_envs import Oddity, registered
+from tests.support.odd_envs import Oddity, register_odd
 
 ACTIONS = np.zeros((2, 2), np.float32)
 
 
 def roll_out(steps=25, seeds=(3, 4), **oddity):
     """Step two environments; return observations (T+1, N, O), rewards, terminated and truncated (T, N)."""
-    with registered(Oddity(**oddity)) as env_id:
+    with register_odd(Oddity(**oddity)) as env_id:
         env = environments.make_vector_env(env_id, 2)
         obs, results = [env.reset(seeds).copy()], []
         for _ in range(steps):
@@ -30,7 +30,7 @@ def roll_out(steps=25, seeds=(3, 4), **oddity):
 
 
 def check(**oddity):
-    with registered(Oddity(**oddity)) as env_id:
+    with register_odd(Oddity(**oddity)) as env_id:
         env = environments.make_env(env_id)
         try:
             return environments.check_env(env_id, env)
@@ -146,7 +146,7 @@ def test_check_of_a_slow_environment_is_short(monkeypatch):
 
 
 def test_fault_after_the_check_is_one_line():
-    with registered(Oddity()) as env_id:
+    with register_odd(Oddity()) as env_id:
         env = environments.make_vector_env(env_id, 2)
         env.reset([0, 1])
         odd = env._env.envs[1].unwrapped
@@ -157,7 +157,7 @@ def test_fault_after_the_check_is_one_line():
 
 def test_vector_of_environments_with_different_spaces_is_refused():
     random.seed(0)
-    with registered(Oddity()) as env_id:
+    with register_odd(Oddity()) as env_id:
 
         def make(render_mode=None):
             return odd_envs.Odd(Oddity(observation_space=spaces.Box(-1, random.random(), (3,), np.float32)))
