@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from milozero.helpers.files import check_working_directory
+from milozero.helpers.import_path import search_repository_last
 from milozero.helpers.installation import require_packages
 
 if __name__ == "__main__":
+    search_repository_last()
     require_packages()  # before they are imported
 
 from milozero.experiment.command_line import parse

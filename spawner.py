@@ -34,9 +34,11 @@ from collections.abc import Callable
 from typing import Any
 
 from milozero.helpers.files import check_working_directory
+from milozero.helpers.import_path import search_repository_last
 from milozero.helpers.installation import require_packages
 
 if __name__ == "__main__":
+    search_repository_last()
     require_packages()  # before they are imported
 
 from milozero.environments import bundles

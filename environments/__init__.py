@@ -1,6 +1,7 @@
 """Environments by suite: MuJoCo, DeepMind Control, OpenSim, and any environment registered with Gymnasium."""
 
 from milozero.environments.registry import (
+    check_env,
     check_env_id,
     choose_renderer,
     find_suite,
@@ -13,6 +14,7 @@ from milozero.environments.registry import (
 )
 
 __all__ = [
+    "check_env",
     "check_env_id",
     "choose_renderer",
     "find_suite",

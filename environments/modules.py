@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium
 
 from milozero.helpers.errors import UserError
+from milozero.helpers.import_path import search_repository_last
 
 new_ids: dict[str, list[str]] = {}  # module → ids that it registered
 
@@ -51,6 +52,7 @@ def import_module(module: str, source: str, data_dir: str) -> None:
     with contextlib.suppress(OSError):  # the working directory was removed
         if (working_dir := os.getcwd()) not in sys.path:
             sys.path.append(working_dir)  # last, so that it shadows no other module
+    search_repository_last()
     guard = _Guard(module, source, data_dir)
     sys.meta_path.insert(0, guard)
     try:

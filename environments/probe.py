@@ -18,6 +18,8 @@ import json, os, resource, sys
 sys.path, modules, *arguments = json.loads(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 try:
+    from milozero.helpers.import_path import search_repository_last
+    search_repository_last()
     for module in modules:
         __import__(module)
     from milozero.environments.registry import try_out

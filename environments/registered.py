@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 import gymnasium
+from gymnasium import spaces
 from gymnasium.envs import registration
 
 from milozero.environments import modules, registry
@@ -81,7 +82,9 @@ def make_env(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "out of date, consider v5": the user chose the version
-            env = gymnasium.make(name, **mode, **(default_kwargs | kwargs))  # type: ignore[arg-type]
+            # Without its checker, which rejects infos that nothing uses; `milozero.environments.check` replaces it.
+            options = {"disable_env_checker": True} | mode | default_kwargs | kwargs
+            env = gymnasium.make(name, **options)
     except (ImportError, gymnasium.error.Error) as error:
         raise UserError(f"cannot make {env_id}: {' '.join(str(error).split())}") from None
     except UserError:
@@ -101,11 +104,21 @@ def make_env(
         close_env(env)  # with rgb_array, Gymnasium itself opens a window
         raise _no_rendering(env_id, render_mode)
     try:
+        _check_has_spaces(env_id, env)
         check_spaces(env_id, env.observation_space, env.action_space)
     except UserError:
         close_env(env)
         raise
     return flatten_observations(env)
+
+
+def _check_has_spaces(env_id: str, env: gymnasium.Env[Any, Any]) -> None:
+    for name in ("observation_space", "action_space"):
+        space = getattr(env, name, None)
+        if not isinstance(space, spaces.Space):
+            raise UserError(
+                f"cannot make {env_id}: its {name} is {type(space).__name__}, not a gymnasium.spaces.Space"
+            )
 
 
 def _no_rendering(env_id: str, render_mode: str) -> UserError:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from milozero.environments.probe import find_crash
 from milozero.helpers.config.values import from_kwargs
-from milozero.helpers.errors import UserError, did_you_mean
+from milozero.helpers.errors import UserError, describe_exception, did_you_mean
 
 if TYPE_CHECKING:
     import gymnasium
@@ -118,12 +118,13 @@ def check_env_id(env_id: str) -> None:
 def make_env(
     env_id: str, render_mode: str | None = None, kwargs: Mapping[str, Any] | None = None
 ) -> gymnasium.Env[Any, Any]:
-    """Return one environment with Gymnasium's API and a flat observation vector; for the arguments, see `Suite`.
+    """Return one environment, a `StandardEnv` with a flat observation vector; for the arguments, see `Suite`.
 
     Raises:
         UserError: if the environment cannot be made, would crash this process, or its spaces are not supported.
     """
-    from milozero.environments.vector import check_spaces  # imports gymnasium
+    from milozero.environments.standard_env import StandardEnv  # imports gymnasium
+    from milozero.environments.vector import check_spaces
 
     suite = find_suite(env_id)
     try:
@@ -134,12 +135,11 @@ def make_env(
         raise UserError(f"{env_id} requires {error.name or error} ({suite.INSTALL})") from None
     except UserError:
         raise
-    except Exception:
-        if problem := _find_renderer_problem():
-            raise UserError(f"cannot make {env_id}: {problem}") from None
-        raise
+    except Exception as error:  # environments raise arbitrary exceptions
+        problem = _find_renderer_problem() or describe_exception(error)
+        raise UserError(f"cannot make {env_id}: {problem}") from None
     check_spaces(env_id, env.observation_space, env.action_space)
-    return env
+    return StandardEnv(env)
 
 
 def try_out(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> None:
@@ -174,6 +174,17 @@ def _find_renderer_problem() -> str:
     except Exception as error:  # PyOpenGL and MuJoCo raise various types
         return f"MUJOCO_GL={name}: {' '.join(str(error).split())}; unset MUJOCO_GL, or set it to egl or osmesa"
     return ""
+
+
+def check_env(env_id: str, env: gymnasium.Env[Any, Any]) -> list[str]:
+    """Check a user's environment from `make_env` by a few steps; raise a UserError if it cannot be trained in.
+
+    Returns:
+        What may disturb training and how to fix it, one line for each finding.
+    """
+    from milozero.environments import check  # imports gymnasium
+
+    return check.check_env(env_id, env)
 
 
 def make_vector_env(
@@ -216,12 +227,13 @@ def _make_sync_vector(env_id: str, make: Callable[[], gymnasium.Env[Any, Any]], 
     """Return Gymnasium's vector of `num_envs` environments; if one cannot be made, the others are closed."""
     from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-    from milozero.environments.vector import CopiedObservations, close_env
+    from milozero.environments.standard_env import StandardEnv
+    from milozero.environments.vector import close_env
 
-    envs: list[CopiedObservations] = []
+    envs: list[StandardEnv] = []
     try:
         for _ in range(num_envs):
-            envs.append(CopiedObservations(make()))
+            envs.append(StandardEnv(make()))
     except BaseException as error:
         for env in envs:
             close_env(env)
@@ -231,6 +243,10 @@ def _make_sync_vector(env_id: str, make: Callable[[], gymnasium.Env[Any, Any]], 
                 f"{env_id}: only {len(envs)} of --num_envs={num_envs} environments can exist at a time: {reason}"
             ) from None
         raise
-    return SyncVectorEnv(
-        [functools.partial(lambda env: env, env) for env in envs], autoreset_mode=AutoresetMode.NEXT_STEP
-    )
+    opened = [functools.partial(lambda env: env, env) for env in envs]
+    try:
+        return SyncVectorEnv(opened, autoreset_mode=AutoresetMode.NEXT_STEP)
+    except RuntimeError:
+        for env in envs:
+            close_env(env)
+        raise UserError(f"{env_id}: each new environment has other spaces; all must have the same") from None

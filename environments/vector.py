@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from milozero.environments.actions import describe_space, make_converter
-from milozero.helpers.errors import UserError
+from milozero.helpers.errors import RunError, UserError, describe_exception
 from milozero.helpers.logging import logger
 
 
@@ -67,30 +67,25 @@ def _leaf_spaces(space: spaces.Space[Any]) -> list[spaces.Space[Any]]:
 
 
 def check_first_obs(env_id: str, env: gymnasium.Env[Any, Any], has_kwargs: bool) -> None:
-    """Reset an environment once and check the observation against its observation space.
+    """Reset an environment once and check the observation.
 
-    With `has_kwargs`, i.e. ``--env_kwargs``, an exception during the reset is a `UserError`.
+    Args:
+        env_id: full id.
+        env: the environment, from `registry.make_env`.
+        has_kwargs: whether ``--env_kwargs`` are set, which may be the reason.
 
     Raises:
-        UserError: if the observation has the wrong type or shape or is not finite.
+        UserError: if the reset fails, or the observation has the wrong type or shape or is not finite.
     """
     try:
         obs, _ = env.reset(seed=0)
+    except RunError as error:
+        raise UserError(f"{env_id}: {error}") from None
     except Exception as error:  # environments raise arbitrary exceptions
-        if not has_kwargs:
-            raise
-        raise UserError(
-            f"{env_id} cannot be reset with these --env_kwargs: {type(error).__name__}: {error}"
-        ) from None
-    try:
-        array = np.asarray(obs, np.float64)
-    except (TypeError, ValueError):
-        raise UserError(f"{env_id}: the first observation is {type(obs).__name__}, not a numeric array") from None
-    shape = env.observation_space.shape
-    if array.shape != shape:
-        raise UserError(f"{env_id}: the first observation has shape {array.shape}, its space has shape {shape}")
-    if not np.isfinite(array).all():
-        raise UserError(f"{env_id}: the first observation is not finite: {array}")
+        cause = " cannot be reset with these --env_kwargs" if has_kwargs else ": reset() failed"
+        raise UserError(f"{env_id}{cause}: {describe_exception(error)}") from None
+    if not np.isfinite(obs).all():
+        raise UserError(f"{env_id}: the first observation is not finite: {obs}")
 
 
 def close_env(env: Any) -> None:
@@ -104,14 +99,6 @@ def close_env(env: Any) -> None:
 def get_time_limit(env: gymnasium.Env[Any, Any]) -> int | None:
     """Return the number of steps after which an environment truncates episodes; None if it has no time limit."""
     return env.spec.max_episode_steps if env.spec else None
-
-
-class CopiedObservations(gymnasium.ObservationWrapper[Any, Any, Any]):
-    """Copies each observation, because the environments of a vector may all write into the same array."""
-
-    def observation(self, observation: Any) -> np.ndarray:
-        """Return a copy."""
-        return np.array(observation)
 
 
 class VectorEnv:

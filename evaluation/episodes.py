@@ -5,17 +5,18 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from milozero import environments
 from milozero.demonstrations.dataset import Episode
 from milozero.environments.actions import make_converter
 from milozero.experiment.settings import DEFAULT_EVAL_MAX_STEPS
 from milozero.helpers.errors import NonFiniteError
 from milozero.helpers.logging import pluralize
-from milozero.helpers.seeding import Purpose, make_rng, make_seed
+from milozero.helpers.seeding import Purpose, make_rng, make_seed, preserve_global_rngs, seed_global_rngs
 
 if TYPE_CHECKING:
     import gymnasium
@@ -56,6 +57,14 @@ def choose_max_steps(max_steps: int | None, time_limit: int | None) -> float:
     if max_steps is None:
         return math.inf if time_limit else DEFAULT_EVAL_MAX_STEPS
     return math.inf if time_limit and time_limit <= max_steps else max_steps
+
+
+def make_eval_env(
+    env_id: str, env_kwargs: Mapping[str, Any], seed: int, render_mode: str | None = None
+) -> gymnasium.Env[Any, Any]:
+    """Return an environment to evaluate in, the same during and after training; raises the errors of `make_env`."""
+    seed_global_rngs(make_seed(seed, Purpose.CONSTRUCTION))  # its constructor may draw from them
+    return environments.make_env(env_id, render_mode, env_kwargs)
 
 
 def run_episode(
@@ -157,7 +166,8 @@ def evaluate_policy(
         episode = run_episode(agent, env, seed, limits=limits, stochastic=stochastic)
         return EpisodeResult(episode.return_, limits.has_cut_off(episode))
 
-    return share_episodes(run, seed, count, comm)
+    with preserve_global_rngs():  # training environments may draw from them
+        return share_episodes(run, seed, count, comm)
 
 
 def summarize_returns(returns: Sequence[float]) -> dict[str, float]:

@@ -22,20 +22,21 @@ from milozero.evaluation.episodes import (
     Limits,
     choose_max_steps,
     describe_cut_off,
+    make_eval_env,
     run_episode,
     share_episodes,
     summarize_returns,
 )
 from milozero.evaluation.loading import load_agent
 from milozero.evaluation.tracking import track_evaluation
-from milozero.evaluation.video import make_render_error, write_video
+from milozero.evaluation.video import make_render_error, read_fps, to_frame, write_video
 from milozero.experiment import checkpoint
 from milozero.experiment.hardware import select_device, use_one_thread
 from milozero.experiment.settings import EPISODE_SEEDS
 from milozero.experiment.status import NoStatus
 from milozero.experiment.watchdog import start_watchdog
 from milozero.helpers.config.values import from_kwargs
-from milozero.helpers.errors import NonFiniteError, RunError, UserError
+from milozero.helpers.errors import NonFiniteError, RunError, UserError, describe_exception
 from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger, pluralize
 
@@ -79,7 +80,7 @@ def evaluate(settings: Settings, launch: Launch) -> None:
         logger.info(describe_episodes(config, seed, stochastic=stochastic))
         if config.render and not os.environ.get("DISPLAY"):
             logger.info("no display: --render records videos")
-    make = functools.partial(environments.make_env, env_id, kwargs=loaded.env_kwargs)
+    make = functools.partial(make_eval_env, env_id, loaded.env_kwargs, seed)
     metadata: dict[str, Any] = {"env_id": env_id, "env_kwargs": from_kwargs(loaded.env_kwargs)}
     metadata |= {"checkpoint": path.name, "iteration": loaded.iteration}
     parent = data / "evaluations" / name
@@ -251,13 +252,21 @@ def _record_episode(
 ) -> demos.Episode:
     try:
         env.reset(seed=seed)
-        env.render()
+        picture = env.render()
     except Exception as error:  # without EGL and OSMesa, MuJoCo raises various types
         raise make_render_error(error) from None
-    with write_video(path, fps=int(env.metadata.get("render_fps") or 30)) as add:
+    try:
+        to_frame(picture)
+    except RunError as error:
+        raise UserError(f"cannot record: {error}") from None
+    with write_video(path, read_fps(env.metadata)) as add:
 
         def add_frame() -> None:
-            add(env.render())
+            try:
+                picture = env.render()
+            except Exception as error:  # environments raise arbitrary exceptions
+                raise RunError(f"render() failed: {describe_exception(error)}") from None
+            add(picture)
             advance()
 
         return run_episode(agent, env, seed, add_frame, limits, stochastic=stochastic)

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from milozero.environments.standard_env import describe
 from milozero.helpers.errors import RunError, UserError
+
+DEFAULT_FPS = 30
+CHANNELS = (1, 3, 4)  # gray, RGB, RGB and alpha
+EXPECTED_PICTURE = "it must return an array (height, width, 3) of uint8"
 
 
 def check_renderer() -> None:
@@ -33,19 +41,54 @@ def make_render_error(error: Exception) -> UserError:
     )
 
 
-@contextlib.contextmanager
-def write_video(path: Path, fps: int) -> Iterator[Callable[[Any], None]]:
-    """Yield a function that adds a frame (H, W, 3) uint8 to an mp4 file; an exception discards the file.
+def read_fps(metadata: Mapping[str, Any]) -> int:
+    """Return the frames per second that an environment's metadata declare, by default 30."""
+    fps = metadata.get("render_fps")
+    return max(round(fps), 1) if isinstance(fps, int | float) and 0 < fps < math.inf else DEFAULT_FPS
+
+
+def to_frame(picture: Any) -> np.ndarray:
+    """Return what ``render()`` returned as a frame (H, W, 3) of uint8. It may be gray or have an alpha channel.
 
     Raises:
-        RunError: if the file cannot be written.
+        RunError: if it is not a picture; the message says what to return instead.
+    """
+    if not hasattr(picture, "shape") or not hasattr(picture, "dtype"):
+        raise RunError(f"render() returned {describe(picture)}; {EXPECTED_PICTURE}")
+    frame = np.asarray(picture)
+    if frame.dtype != np.uint8:
+        scale = "255 * picture" if frame.dtype.kind == "f" else "picture"
+        raise RunError(f"render() returned {describe(picture)}; {EXPECTED_PICTURE}, e.g. ({scale}).astype(np.uint8)")
+    if frame.ndim == 3 and frame.shape[0] in CHANNELS and frame.shape[2] not in CHANNELS:
+        cure = "np.moveaxis(picture, 0, -1)"
+        raise RunError(f"render() returned {describe(picture)}, channels first; {EXPECTED_PICTURE}, e.g. {cure}")
+    frame = frame[:, :, None] if frame.ndim == 2 else frame
+    if frame.ndim != 3 or frame.shape[2] not in CHANNELS or 0 in frame.shape:
+        raise RunError(f"render() returned {describe(picture)}; {EXPECTED_PICTURE}")
+    return np.repeat(frame, 3, axis=2) if frame.shape[2] == 1 else frame[:, :, :3]
+
+
+@contextlib.contextmanager
+def write_video(path: Path, fps: int) -> Iterator[Callable[[Any], None]]:
+    """Yield a function that adds what ``render()`` returned to an mp4 file; an exception discards the file.
+
+    Raises:
+        RunError: if the file cannot be written, or something is not a picture or has another size than the first.
     """
     import imageio.v2
     import imageio_ffmpeg
 
     failure = RunError(f"cannot write {path}: ffmpeg failed; is the disk full or read-only?")
 
-    def add(frame: Any) -> None:
+    size: tuple[int, ...] = ()
+
+    def add(picture: Any) -> None:
+        nonlocal size
+        frame = to_frame(picture)
+        size = size or frame.shape
+        if frame.shape != size:
+            sizes = " and ".join(f"{height} × {width}" for height, width, _ in (size, frame.shape))
+            raise RunError(f"render() returned pictures of {sizes}; all pictures of an episode must have one size")
         try:
             writer.append_data(frame)
         except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,6 +23,13 @@ def one_line(text: str) -> str:
     if len(text) > MAX_MESSAGE_CHARS:
         text = f"{text[: MAX_MESSAGE_CHARS // 2]} [...] {text[-MAX_MESSAGE_CHARS // 2 :]}"
     return text
+
+
+def describe_exception(error: BaseException) -> str:
+    """Return an exception's type, its message on one line, and where it was raised, e.g. in a user's module."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
 class RunError(RuntimeError):

@@ -2,10 +2,16 @@
 
 Streams belong to environments, not to workers: environment 3 gets the same noise as the fourth environment of one
 worker or the second of another. So the number of workers does not change what a run samples.
+
+MiloZero itself never draws from the global generators of Python, NumPy and torch. Environments may.
 """
 
 from __future__ import annotations
 
+import contextlib
+import random
+import sys
+from collections.abc import Iterator
 from enum import IntEnum
 
 import numpy as np
@@ -23,6 +29,7 @@ class Purpose(IntEnum):
     DISCRIMINATOR = 6  # by rank
     TEST = 7  # by episode of ``--task=eval``
     EVALUATION_NOISE = 8  # of one episode, by its own seed
+    CONSTRUCTION = 9  # of environments: 0 to evaluate in, 1 + the index of a worker's first one to train in
 
 
 def _make_sequence(seed: int, purpose: Purpose, index: int, iteration: int) -> np.random.SeedSequence:
@@ -37,3 +44,26 @@ def make_rng(seed: int, purpose: Purpose, index: int = 0, iteration: int = 0) ->
 def make_seed(seed: int, purpose: Purpose, index: int = 0, iteration: int = 0) -> int:
     """Return a 31-bit seed, for libraries that take an integer."""
     return int(_make_sequence(seed, purpose, index, iteration).generate_state(1)[0] >> 1)
+
+
+def seed_global_rngs(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and, if it is imported, torch with a 32-bit seed."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    if torch := sys.modules.get("torch"):
+        torch.default_generator.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def preserve_global_rngs() -> Iterator[None]:
+    """Restore the state of the global generators on exit."""
+    torch = sys.modules.get("torch")
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    torch_state = torch.default_generator.get_state() if torch else None
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        if torch and torch_state is not None:
+            torch.default_generator.set_state(torch_state)

@@ -17,6 +17,7 @@ from milozero.demonstrations import dataset
 from milozero.demonstrations.episode import Episode
 from milozero.environments.vector import VectorEnv, close_env
 from milozero.evaluation import loading
+from milozero.evaluation.episodes import make_eval_env
 from milozero.experiment.hardware import select_device, should_compile
 from milozero.experiment.initializer import ExperimentInitializer
 from milozero.experiment.launch import Launch
@@ -26,6 +27,8 @@ from milozero.experiment.watchdog import Watchdog, list_children, start_watchdog
 from milozero.helpers.comm import Comm
 from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import UserError
+from milozero.helpers.logging import logger
+from milozero.helpers.seeding import Purpose, make_seed, seed_global_rngs
 from milozero.tracking import tensorboard
 from milozero.tracking.console import ConsoleTracker
 from milozero.tracking.csv import CSVTracker
@@ -56,7 +59,7 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
     other_processes = list_children()
     device = select_device(settings, comm)
     teachers = loading.load_teachers(settings, device)  # first: a second environment may not be able to exist
-    env, eval_env = open_envs(env_id, settings.train.num_envs, env_kwargs, envs)
+    env, eval_env = open_envs(env_id, settings.train.num_envs, env_kwargs, envs, comm, experiment.seed)
     demos = load_demos(settings, env)
     teachers.check_spaces(env)
     expert_return = teachers.expert_return
@@ -85,7 +88,7 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
         agent=agent,
         env=env,
         eval_env=eval_env,
-        make_eval_env=functools.partial(environments.make_env, env_id, None, env_kwargs),
+        make_eval_env=functools.partial(make_eval_env, env_id, env_kwargs, experiment.seed),
         envs=envs,
         comm=comm,
         counters=counters,
@@ -104,18 +107,25 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
 
 
 def open_envs(
-    env_id: str, num_envs: int, env_kwargs: dict[str, Any], envs: contextlib.ExitStack
+    env_id: str, num_envs: int, env_kwargs: dict[str, Any], envs: contextlib.ExitStack, comm: Comm, seed: int
 ) -> tuple[VectorEnv, gymnasium.Env[Any, Any] | None]:
     """Return this worker's environments and one to evaluate in, which is None if it cannot exist beside them.
 
     Raises:
-        UserError: if they cannot be made.
+        UserError: if they cannot be made or cannot be trained in (collective).
     """
-    eval_env: gymnasium.Env[Any, Any] | None = environments.make_env(env_id, None, env_kwargs)
+    checked_env = make_eval_env(env_id, env_kwargs, seed)
+    try:
+        comm.on_root(lambda: check_env(env_id, checked_env))
+    except UserError:
+        close_env(checked_env)
+        raise
+    eval_env: gymnasium.Env[Any, Any] | None = checked_env
+    seed_global_rngs(make_seed(seed, Purpose.CONSTRUCTION, 1 + comm.rank * num_envs))
     try:
         env = environments.make_vector_env(env_id, num_envs, env_kwargs, eval_env)
     except Exception:  # environments raise arbitrary exceptions
-        close_env(eval_env)
+        close_env(checked_env)
         eval_env = None
     if eval_env is None:  # raises again unless the two exclude each other
         env = environments.make_vector_env(env_id, num_envs, env_kwargs)
@@ -123,6 +133,12 @@ def open_envs(
         if opened is not None:
             envs.callback(close_env, opened)
     return env, eval_env
+
+
+def check_env(env_id: str, env: gymnasium.Env[Any, Any]) -> None:
+    """Warn of what may disturb training; raise a UserError if the environment cannot be trained in."""
+    for finding in environments.check_env(env_id, env):
+        logger.warning(finding)
 
 
 def load_demos(settings: Settings, env: VectorEnv) -> list[Episode]:

@@ -77,15 +77,16 @@ JUNK = (
 VALUES = st.sampled_from(JUNK) | st.text(max_size=8) | st.integers().map(str) | st.floats().map(str)
 
 
-def fuzz(examples: int) -> Any:
+def fuzz(examples: int, **options: Any) -> Any:
     """Return the hypothesis settings of a fuzz test: the same inputs each time, more of them on request."""
-    return settings(
-        max_examples=int(examples * TIMES),
-        derandomize=True,
-        database=None,
-        deadline=timedelta(seconds=10),  # a hang
-        suppress_health_check=list(HealthCheck),
-    )
+    defaults = {
+        "max_examples": int(examples * TIMES),
+        "derandomize": True,
+        "database": None,
+        "deadline": timedelta(seconds=10),  # a hang
+        "suppress_health_check": list(HealthCheck),
+    }
+    return settings(**(defaults | options))
 
 
 def tree(folder: Path) -> dict[str, bytes]:

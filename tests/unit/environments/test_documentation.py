@@ -11,8 +11,23 @@ import pytest
 from milozero import environments
 from milozero.environments import bundles, dmc, registered, registry
 from milozero.environments.vector import check_spaces
-from milozero.helpers.errors import UserError
+from milozero.evaluation.video import to_frame
+from milozero.helpers.errors import RunError, UserError
 from tests.support import ROOT
+from tests.support.odd_envs import (
+    BAD_FLAGS,
+    BAD_OBSERVATIONS,
+    BAD_REWARDS,
+    FLAGS,
+    GOOD_PICTURES,
+    INFOS,
+    KEEPS_STATE,
+    OBSERVATIONS,
+    PICTURES,
+    REWARDS,
+    Oddity,
+    register_odd,
+)
 
 TEXT = (ROOT / "docs" / "environments.md").read_text()
 
@@ -70,3 +85,61 @@ def test_documented_example_suite_works(monkeypatch):
     assert env.reset([0, 1]).shape == (2, 4)
     assert env.step(np.zeros(2, int))[1].tolist() == [1, 1]
     assert environments.find_suite("CartPole-v1") is registry.get_suite("gymnasium")
+
+
+# row of a table in docs/environments.md → oddities that it promises to support, or to refuse
+SUPPORTED = {
+    "observation": [{"obs": name} for name in OBSERVATIONS if name not in BAD_OBSERVATIONS],
+    "reward": [{"reward": name} for name in REWARDS if name not in BAD_REWARDS],
+    "`terminated`, `truncated`": [{"flags": name} for name in FLAGS if name not in BAD_FLAGS],
+    "info": [{"info": name} for name in INFOS],
+    "picture for `--record`": [{"picture": name} for name in GOOD_PICTURES],
+    "random numbers": [{"randomness": name} for name in ("np_random", "random", "numpy", "torch")],
+    "normalizing wrappers": [{"wrapper": name} for name in KEEPS_STATE],
+    "modules beside yours": [],  # tests/unit/helpers/test_import_path.py
+}
+REFUSED = {
+    "API": [{"api": name} for name in ("old reset", "old step", "no options", "no seed")],
+    "observation": [{"obs": name} for name in BAD_OBSERVATIONS],
+    "reward": [{"reward": name} for name in BAD_REWARDS],
+    "`terminated`, `truncated`": [{"flags": name} for name in BAD_FLAGS],
+    "picture for `--record`": [{"picture": name} for name in PICTURES if name not in (*GOOD_PICTURES, "raises")],
+}
+
+
+def read_rows(heading):
+    """Return the first column of the table with a heading."""
+    table = TEXT.partition(f"| what | {heading} |\n|---|---|\n")[2].partition("\n\n")[0]
+    return [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()]
+
+
+def use(oddity):
+    """Check an odd environment and record two of its pictures; return the warnings."""
+    with register_odd(Oddity(**oddity)) as env_id:
+        env = environments.make_env(env_id)
+        findings = environments.check_env(env_id, env)
+        env.reset(seed=0)
+        frames = [to_frame(env.render())]
+        env.step(np.zeros(2, np.float32))
+        frames.append(to_frame(env.render()))
+        env.close()
+    if frames[0].shape != frames[1].shape:
+        raise RunError("the pictures have several sizes")
+    return findings
+
+
+def test_documented_oddities_are_supported():
+    assert read_rows("supported") == list(SUPPORTED)
+    findings = {row: [use(oddity) for oddity in oddities] for row, oddities in SUPPORTED.items()}
+    for row in ("info", "picture for `--record`", "random numbers"):
+        assert not any(findings[row]), row
+    assert all(len(found) == 1 for found in findings["normalizing wrappers"])
+
+
+@pytest.mark.parametrize("row", REFUSED)
+def test_documented_oddities_are_refused(row):
+    assert read_rows("refused with one line") == list(REFUSED)
+    for oddity in REFUSED[row]:
+        with pytest.raises((UserError, RunError)) as error:
+            use(oddity)
+        assert str(error.value).isprintable()

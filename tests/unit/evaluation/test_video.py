@@ -1,4 +1,4 @@
-"""Videos on disks that are full."""
+"""Videos of pictures as environments return them, and on disks that are full."""
 
 import errno
 
@@ -6,8 +6,9 @@ import imageio.v2
 import numpy as np
 import pytest
 
-from milozero.evaluation.video import write_video
+from milozero.evaluation.video import read_fps, to_frame, write_video
 from milozero.helpers.errors import RunError
+from tests.support.odd_envs import GOOD_PICTURES, PICTURES
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (8, 64, 64, 3)).astype(np.uint8)
 
@@ -45,3 +46,54 @@ def test_incomplete_video_is_an_error_and_not_kept(tmp_path, monkeypatch, writer
     with pytest.raises(RunError, match=message), write_video(tmp_path / "a.mp4", fps=30) as add:
         add(FRAMES[0])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", GOOD_PICTURES)
+def test_pictures_are_recorded(tmp_path, name):
+    with write_video(tmp_path / "a.mp4", fps=30) as add:
+        for step in range(3):
+            add(PICTURES[name](step))
+    assert len(imageio.v2.mimread(tmp_path / "a.mp4")) == 3
+
+
+def test_gray_is_repeated_and_alpha_is_dropped():
+    gray = FRAMES[0, :, :, 0]
+    for picture in (gray, gray[:, :, None]):
+        np.testing.assert_array_equal(to_frame(picture), np.stack([gray] * 3, axis=2))
+    with_alpha = np.concatenate([FRAMES[0], FRAMES[0, :, :, :1]], axis=2)
+    np.testing.assert_array_equal(to_frame(with_alpha), FRAMES[0])
+    np.testing.assert_array_equal(to_frame(FRAMES[0]), FRAMES[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("None", "None; it must return an array .height, width, 3. of uint8$"),
+        ("list", "list .*; it must return an array .height, width, 3. of uint8$"),
+        ("frames", "list .*; it must return an array"),
+        ("text", "str '@..#'; it must return an array"),
+        ("channels first", r"of shape \(3, 40, 60\) and type uint8, channels first; .*moveaxis\(picture, 0, -1\)"),
+        ("float", r"type float64; .*, e.g. \(255 \* picture\).astype\(np.uint8\)"),
+        ("int", r"type int64; .*, e.g. \(picture\).astype\(np.uint8\)"),
+        ("empty", r"of shape \(0, 60, 3\)"),
+        ("grows", "pictures of 40 × 60 and 42 × 60; all pictures of an episode must have one size"),
+    ],
+)
+def test_what_is_no_picture_is_one_line_and_no_video(tmp_path, name, message):
+    def record():
+        with write_video(tmp_path / "a.mp4", fps=30) as add:
+            for step in range(2):
+                add(PICTURES[name](step))
+
+    with pytest.raises(RunError, match=rf"^render\(\) returned.*{message}") as error:
+        record()
+    assert str(error.value).isprintable()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("declared", "fps"), [(10, 10), (0.5, 1), (None, 30), (0, 30), (-3, 30), ("fast", 30), (np.inf, 30), (np.nan, 30)]
+)
+def test_frames_per_second_that_make_no_sense_are_the_default(declared, fps):
+    assert read_fps({"render_fps": declared}) == fps
+    assert read_fps({}) == 30

@@ -1,0 +1,177 @@
+"""Check a user's environment before training in it: errors end the run, everything else is a warning."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import re
+import time
+import warnings
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.utils import passive_env_checker
+
+from milozero.environments.running_statistics import find_running_statistics, read_means
+from milozero.environments.standard_env import FLAGS, NUMBERS, StandardEnv, describe
+from milozero.helpers.errors import RunError, UserError, describe_exception
+
+NUM_STEPS = 10
+SLOW_S = 5.0  # an environment whose first steps take longer is not stepped again
+# Parts of Gymnasium's findings that are skipped: infos are dropped, a NaN ends the run anyway, and the functions
+# below say more about the others.
+SKIPPED = (
+    "The obs returned",
+    "Casting input",
+    "`info`",
+    "second element",
+    "NaN",
+    "inf value",
+    "signal to be",
+    "reward",
+)
+
+Steps = list[tuple[Any, ...]]  # (observation,) of the reset, then (observation, reward, terminated, truncated)
+
+
+def check_env(env_id: str, env: gymnasium.Env[Any, Any]) -> list[str]:
+    """Reset and step an environment from `registry.make_env`, unless Gymnasium or MiloZero provides it.
+
+    Returns:
+        What may disturb training and how to fix it, one line for each finding.
+
+    Raises:
+        UserError: if the environment cannot be trained in.
+    """
+    if _is_provided(env):
+        return []
+    start, means = time.monotonic(), read_means(env)
+    first = _play(env_id, env)
+    findings = find_running_statistics(env, means)
+    if time.monotonic() < start + SLOW_S:
+        if not findings and not (env.spec and env.spec.nondeterministic):
+            findings += _compare(first, _play(env_id, env))
+        findings += _run_gymnasium_checks(env)
+    return [f"{env_id}: {finding}" for finding in dict.fromkeys(findings)]
+
+
+def _is_provided(env: gymnasium.Env[Any, Any]) -> bool:
+    if type(env.unwrapped).__module__.startswith("milozero."):
+        return True
+    spec = gymnasium.registry.get(env.unwrapped.spec.id) if env.unwrapped.spec else None
+    return spec is not None and str(spec.entry_point).startswith("gymnasium.") and not spec.additional_wrappers
+
+
+def _play(env_id: str, env: gymnasium.Env[Any, Any]) -> Steps:
+    """Play the first steps of an episode, always with the same seed and actions; raise a UserError if one fails."""
+    deadline, method = time.monotonic() + SLOW_S, "reset"
+    env.action_space.seed(0)
+    try:
+        obs, _ = env.reset(seed=0)
+        steps: Steps = [(obs,)]
+        method = "step"
+        while len(steps) <= NUM_STEPS and not any(steps[-1][2:]) and time.monotonic() < deadline:
+            steps.append(env.step(env.action_space.sample())[:4])
+    except RunError as error:
+        raise UserError(f"{env_id}: {error}") from None
+    except Exception as error:  # environments raise arbitrary exceptions
+        raise UserError(f"{env_id}: {method}() failed: {describe_exception(error)}{_find_cure(error)}") from None
+    return steps
+
+
+def _find_cure(error: Exception) -> str:
+    if isinstance(error, ValueError) and "to unpack" in str(error):
+        return "; step() must return (observation, reward, terminated, truncated, info)"
+    if isinstance(error, TypeError) and "keyword argument" in str(error):
+        return "; define reset(self, *, seed=None, options=None)"
+    return ""
+
+
+def _compare(first: Steps, second: Steps) -> list[str]:
+    """Return whether the second episode, with the seed and the actions of the first, differs from it."""
+    names = ("observation", "reward", "terminated", "truncated")
+    for step, pair in enumerate(zip(first, second, strict=False)):
+        for name, one, other in zip(names, *pair, strict=False):
+            if not np.array_equal(one, other, equal_nan=True):
+                return [
+                    f"the same seed and actions give another {name} in step {step}, so runs do not repeat: draw from "
+                    "self.np_random, which super().reset(seed=seed) seeds, and keep no state over the end of an "
+                    "episode, e.g. running statistics, because checkpoints do not contain it"
+                ]
+    return []
+
+
+def _run_gymnasium_checks(env: gymnasium.Env[Any, Any]) -> list[str]:
+    """Return the findings of Gymnasium's checker, and observations that do not match their space."""
+    assert isinstance(env, StandardEnv)
+    raw = env.env
+    while isinstance(raw, gymnasium.wrappers.FlattenObservation | gymnasium.wrappers.DtypeObservation):
+        raw = raw.env  # as the user wrote it
+    problems = _check_seed_default(raw)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            passive_env_checker.check_action_space(raw.action_space)
+            passive_env_checker.check_observation_space(raw.observation_space)
+            first, _ = passive_env_checker.env_reset_passive_checker(raw, seed=0)
+            obs, *step, _ = passive_env_checker.env_step_passive_checker(raw, raw.action_space.sample())
+            space = raw.observation_space
+            problems += [
+                _describe_obs_problem(space, first) or _describe_obs_problem(space, obs),
+                *_check_types(*step),
+            ]
+        except AssertionError as error:
+            problems.append(_format_finding(str(error)))
+        except Exception as error:  # environments raise arbitrary exceptions
+            problems.append(f"a second episode fails: {describe_exception(error)}")
+    return list(filter(None, [*problems, *(_format_finding(str(warning.message)) for warning in caught)]))
+
+
+def _check_seed_default(env: gymnasium.Env[Any, Any]) -> list[str]:
+    with contextlib.suppress(TypeError, ValueError):  # it has no signature
+        seed = inspect.signature(env.unwrapped.reset).parameters.get("seed")
+        if seed is not None and seed.default not in (None, inspect.Parameter.empty):
+            return [f"reset() has the default seed {seed.default}, so all episodes are the same: make it None"]
+    return []
+
+
+def _check_types(reward: Any, terminated: Any, truncated: Any) -> list[str]:
+    """Return whether the reward or the flags have other types than they should, and the cure."""
+    found = []
+    if not isinstance(reward, NUMBERS):
+        found.append(f"the reward is {describe(reward)}; it is converted: return float(reward)")
+    if wrong := [type(flag).__name__ for flag in (terminated, truncated) if not isinstance(flag, FLAGS)]:
+        cure = "return bool(terminated), bool(truncated)"
+        found.append(f"terminated and truncated are {wrong[0]}, not bool; they are converted: {cure}")
+    return found
+
+
+def _format_finding(text: str) -> str:
+    """Return a finding of Gymnasium on one line; empty if it does not matter here."""
+    if any(part in text for part in SKIPPED):
+        return ""
+    return " ".join(re.sub(r"\x1b\[[\d;]*m|WARN: |`", "", text).split())
+
+
+def _describe_obs_problem(space: spaces.Space[Any], obs: Any) -> str:
+    """Return how an observation differs from its space and the cure; empty if it does not."""
+    if not isinstance(space, spaces.Box):
+        wrong = f"observations are not in observation_space: correct its bounds or types: {space}"
+        return "" if space.contains(obs) else wrong
+    name = type(obs).__name__
+    if not isinstance(obs, np.ndarray | np.generic):
+        return f"observations are {name}, not arrays; they are converted: return np.array(..., np.{space.dtype})"
+    if not np.can_cast(obs.dtype, space.dtype):
+        return (
+            f"observations are {obs.dtype}, but observation_space is {space.dtype}; they are converted: return "
+            f"observation.astype(np.{space.dtype}), or declare the space with dtype=np.{obs.dtype}"
+        )
+    array: np.ndarray = np.asarray(obs)
+    for index in np.argwhere((array < space.low) | (array > space.high))[:1]:
+        where = tuple(index.tolist())
+        value, low, high = array[where], space.low[where], space.high[where]
+        bounds = f"outside its bounds [{low:g}, {high:g}]"
+        return f"observation{list(where)} is {value:g}, {bounds}: widen observation_space"
+    return ""

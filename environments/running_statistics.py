@@ -1,0 +1,85 @@
+"""Find wrappers that normalize with running statistics, which a checkpoint cannot contain."""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+MAX_DEPTH = 3  # wrapper, function, normalizer, moments
+# Words in the names that common libraries give to running statistics.
+MEANS, SPREADS = {"mean", "mu"}, {"var", "std", "variance", "m2"}
+
+Moments = dict[int, list[np.ndarray]]  # position of a wrapper in the chain → means that it keeps
+
+
+def read_means(env: gymnasium.Env[Any, Any]) -> Moments:
+    """Return copies of the means that an environment's wrappers, and the environment itself, keep."""
+    return {
+        position: [
+            np.array(mean) for attributes in _walk(layer, MAX_DEPTH, set()) for mean in _find_means(attributes)
+        ]
+        for position, layer in enumerate(_unwrap(env))
+    }
+
+
+def find_running_statistics(env: gymnasium.Env[Any, Any], before: Moments) -> list[str]:
+    """Return a warning for each wrapper whose means are no longer those that `read_means` returned before an episode.
+
+    Means that do not change are constants.
+    """
+    after, found = read_means(env), []
+    for position, layer in enumerate(_unwrap(env)):
+        pairs = zip(before[position], after[position], strict=False)
+        if any(not np.array_equal(old, new, equal_nan=True) for old, new in pairs):
+            found.append(
+                f"{type(layer).__name__} normalizes with running statistics, which checkpoints do not contain, so "
+                "evaluating a checkpoint gives other returns than training did: remove it; "
+                "--normalize_observations and --normalize_rewards, the default, do the same"
+            )
+    return found
+
+
+def _unwrap(env: gymnasium.Env[Any, Any]) -> Iterator[gymnasium.Env[Any, Any]]:
+    """Yield an environment's wrappers, from the outside to the inside, and the innermost environment."""
+    yield env
+    while isinstance(env, gymnasium.Wrapper):
+        env = env.env
+        yield env
+
+
+def _walk(value: Any, depth: int, seen: set[int]) -> Iterator[Mapping[str, Any]]:
+    """Yield the attributes of an object and of the objects that it refers to."""
+    seen.add(id(value))
+    attributes = _get_attributes(value)
+    yield attributes
+    for child in attributes.values() if depth > 0 else ():
+        if id(child) not in seen and not isinstance(child, gymnasium.Env | gymnasium.Space | types.ModuleType | type):
+            yield from _walk(child, depth - 1, seen)
+
+
+def _get_attributes(value: Any) -> Mapping[str, Any]:
+    """Return name → value of an object's attributes, a function's variables or a dictionary's items."""
+    if isinstance(value, types.MethodType):
+        return {"self": value.__self__}
+    if isinstance(value, types.FunctionType):
+        attributes = {}
+        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+            with contextlib.suppress(ValueError):  # it is empty
+                attributes[name] = cell.cell_contents
+        return attributes
+    if isinstance(value, dict):
+        return {name: child for name, child in value.items() if isinstance(name, str)}
+    return getattr(value, "__dict__", {})
+
+
+def _find_means(attributes: Mapping[str, Any]) -> list[Any]:
+    """Return the means among numbers and arrays, if there is a measure of spread too."""
+    numbers = {name: v for name, v in attributes.items() if isinstance(v, int | float | np.ndarray | np.generic)}
+    if not any(SPREADS & set(name.lower().split("_")) for name in numbers):
+        return []
+    return [value for name, value in numbers.items() if MEANS & set(name.lower().split("_"))]

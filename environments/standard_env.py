@@ -1,0 +1,96 @@
+"""What users' environments return, made uniform."""
+
+from __future__ import annotations
+
+from typing import Any, SupportsFloat
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from milozero.helpers.errors import RunError
+from milozero.helpers.seeding import seed_global_rngs
+
+AGENT_DTYPES = (np.float32, np.float64)  # observations of other types become float32
+NUMBERS, FLAGS = (float, int, np.floating, np.integer), (bool, np.bool_)
+
+
+class StandardEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Returns observations as new float arrays, rewards and flags as numbers, and empty infos.
+
+    Observations are copied, because environments may write into one array. Rewards and flags may be arrays of one
+    element. Infos are dropped: nothing uses them, and a vector cannot join those of different shapes.
+
+    A reset with a seed also seeds Python's, NumPy's and torch's global generators, for environments that draw from
+    them.
+
+    Raises:
+        RunError: by `reset` and `step`, if they return something else; the message says what.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        space = env.observation_space
+        assert isinstance(space, spaces.Box)
+        if space.dtype not in AGENT_DTYPES:
+            low, high = (bound.astype(np.float32) for bound in (space.low, space.high))
+            self.observation_space = space = spaces.Box(low, high, dtype=np.float32)
+        self._shape, self._dtype = space.shape, space.dtype
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode."""
+        if seed is not None:
+            seed_global_rngs(seed)
+        result = self.env.reset(seed=seed, options=options)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise RunError(f"reset() returned {describe(result)}, not (observation, info)")
+        return self._copy_obs(result[0], "reset"), {}
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Take a step."""
+        result = self.env.step(action)
+        if not isinstance(result, tuple | list) or len(result) != 5:
+            found = f"{len(result)} values" if isinstance(result, tuple | list) else describe(result)
+            raise RunError(f"step() returned {found}, not (observation, reward, terminated, truncated, info)")
+        obs, reward, terminated, truncated, _ = result
+        if not isinstance(reward, NUMBERS):
+            reward = _to_number(reward, "reward")
+        if not isinstance(terminated, FLAGS):
+            terminated = bool(_to_number(terminated, "flag 'terminated'"))
+        if not isinstance(truncated, FLAGS):
+            truncated = bool(_to_number(truncated, "flag 'truncated'"))
+        return self._copy_obs(obs, "step"), reward, terminated, truncated, {}
+
+    def _copy_obs(self, obs: Any, method: str) -> np.ndarray:
+        try:
+            array = np.array(obs, self._dtype)
+        except Exception:  # objects that convert themselves raise arbitrary exceptions
+            array = None
+        if array is None or array.shape != self._shape or obs is None:
+            raise RunError(
+                f"{method}() returned the observation {describe(obs)}, but observation_space has shape {self._shape}"
+            )
+        return array
+
+
+def _to_number(value: Any, name: str) -> Any:
+    """Return a number, or the only element of an array, as a plain number."""
+    try:
+        array = np.asarray(value)
+    except Exception:  # objects that convert themselves raise arbitrary exceptions
+        array = np.asarray(None)
+    if array.size != 1 or array.dtype.kind not in "biuf":
+        raise RunError(f"step() returned the {name} {describe(value)}, which is not a number")
+    return array.item()
+
+
+def describe(value: Any) -> str:
+    """Return a short description of a value of any type, for messages."""
+    name, shape, dtype = type(value).__name__, getattr(value, "shape", None), getattr(value, "dtype", None)
+    if value is None or isinstance(value, bool | int | float | complex):
+        return repr(value)
+    if isinstance(value, str | bytes):
+        return f"{name} {value[:40]!r}"
+    if isinstance(value, list | tuple | dict | set):
+        return f"{name} of length {len(value)}"
+    return name if shape is None or dtype is None else f"{name} of shape {tuple(shape)} and type {dtype}"

@@ -1,0 +1,167 @@
+"""What environments of users may return, and what the check before training reports."""
+
+import random
+import re
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from milozero import environments
+from milozero.helpers.errors import RunError, UserError
+from tests.support import odd_envs
+from tests.support.odd_envs import Oddity, register_odd
+
+ACTIONS = np.zeros((2, 2), np.float32)
+
+
+def roll_out(steps=25, seeds=(3, 4), **oddity):
+    """Step two environments; return observations (T+1, N, O), rewards, terminated and truncated (T, N)."""
+    with register_odd(Oddity(**oddity)) as env_id:
+        env = environments.make_vector_env(env_id, 2)
+        obs, results = [env.reset(seeds).copy()], []
+        for _ in range(steps):
+            result = env.step(ACTIONS)
+            obs.append(result[0].copy())
+            results.append([values.copy() for values in result[1:]])
+        env.close()
+    return np.array(obs), *map(np.array, zip(*results, strict=True))
+
+
+def check(**oddity):
+    with register_odd(Oddity(**oddity)) as env_id:
+        env = environments.make_env(env_id)
+        try:
+            return environments.check_env(env_id, env)
+        finally:
+            env.close()
+
+
+PLAIN = roll_out()
+
+
+@pytest.mark.parametrize("info", odd_envs.INFOS)
+def test_infos_do_not_matter(info):
+    for expected, actual in zip(PLAIN, roll_out(info=info), strict=True):
+        np.testing.assert_array_equal(expected, actual)
+    assert check(info=info) == []
+
+
+@pytest.mark.parametrize("reward", [name for name in odd_envs.REWARDS if name not in odd_envs.BAD_REWARDS])
+def test_reward_of_one_element_is_a_number(reward):
+    rewards = roll_out(reward=reward)[1]
+    assert set(rewards[:10].ravel()) == {float(np.array(odd_envs.REWARDS[reward]).item())}
+    assert (rewards[10] == 0).all()  # the padding step
+
+
+@pytest.mark.parametrize("flags", ["int", "array", "tensor", "bool_"])
+def test_flags_of_one_element_are_flags(flags):
+    for expected, actual in zip(PLAIN, roll_out(flags=flags), strict=True):
+        np.testing.assert_array_equal(expected, actual)
+
+
+@pytest.mark.parametrize("obs", ["float64", "list", "tensor"])
+def test_observations_of_other_types_are_converted(obs):
+    np.testing.assert_array_equal(PLAIN[0], roll_out(obs=obs)[0])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float16, np.float64])
+def test_observations_are_floats_whatever_the_type_of_their_space(dtype):
+    obs = roll_out(observation_space=spaces.Box(0, 200, (3,), dtype), obs="outside")[0]
+    assert obs.dtype in (np.float32, np.float64)
+    assert (obs >= 1000).all()
+
+
+@pytest.mark.parametrize(
+    ("oddity", "message"),
+    [
+        ({"api": "old reset"}, r"reset\(\) returned ndarray of shape \(3,\) and type float32, not \(obs"),
+        ({"api": "old step"}, r"step\(\) returned 4 values, not \(observation, reward, terminated, trunc"),
+        ({"api": "old step", "time_limit": 5}, r"step\(\) failed: ValueError: .* step\(\) must return \(obs"),
+        ({"api": "no options"}, r"define reset\(self, \*, seed=None, options=None\)"),
+        ({"api": "no seed"}, r"define reset\(self, \*, seed=None, options=None\)"),
+        ({"reward": "text"}, "the reward str '1.5', which is not a number"),
+        ({"reward": "None"}, "the reward None, which is not a number"),
+        ({"reward": "two"}, r"the reward ndarray of shape \(2,\) and type float64, which is not a number"),
+        ({"flags": "None"}, "the flag 'terminated' None, which is not a number"),
+        ({"obs": "None"}, r"reset\(\) returned the observation None, but observation_space has shape \(3,\)"),
+        ({"obs": "longer"}, r"the observation ndarray of shape \(7,\) .*, but observation_space has shape \(3,\)"),
+    ],
+)
+def test_environment_that_cannot_be_trained_in_is_refused(oddity, message):
+    with pytest.raises(UserError, match=f"Odd-v0: .*{message}") as caught:
+        check(**oddity)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("oddity", "message"),
+    [
+        ({"reward": "array"}, r"the reward is ndarray of shape \(1,\) .*; it is converted: return float\(reward\)"),
+        ({"flags": "int"}, r"terminated and truncated are int, not bool; .*: return bool\(terminated\)"),
+        ({"obs": "float64"}, r"observations are float64, but observation_space is float32; .*astype\(np.float32\)"),
+        ({"obs": "list"}, r"observations are list, not arrays; .*: return np.array\(..., np.float32\)"),
+        ({"obs": "outside"}, r"observation\[0\] is 100\d.*, outside its bounds \[-10, 10\]: widen observation_space"),
+        ({"api": "seed 0"}, r"reset\(\) has the default seed 0, so all episodes are the same: make it None"),
+        ({"randomness": "unseeded"}, "the same seed and actions give another observation in step 0.* self.np_r"),
+        ({"wrapper": "center"}, "the same seed and actions give another observation in step 0, .* keep no state"),
+        ({"wrapper": "NormalizeObservation"}, "NormalizeObservation normalizes with .* --normalize_observations"),
+        ({"wrapper": "NormalizeReward"}, "NormalizeReward normalizes with running statistics, which checkpoints"),
+        ({"wrapper": "inner"}, "NormalizeReward normalizes with running statistics"),
+        ({"wrapper": "callable"}, "TransformObservation normalizes with running statistics"),
+        ({"wrapper": "closure"}, "TransformObservation normalizes with running statistics"),
+    ],
+)
+def test_what_may_disturb_training_is_one_warning_with_its_cure(oddity, message):
+    findings = check(**oddity)
+    assert all(finding.startswith("Odd-v0: ") and finding.isprintable() for finding in findings)
+    assert [bool(re.search(message, finding)) for finding in findings] == [True], findings
+
+
+@pytest.mark.parametrize("oddity", [{"randomness": name} for name in ("numpy", "random", "torch")])
+def test_global_generators_are_seeded_with_the_environment(oddity):
+    assert check(**oddity) == []
+    first, second, other = roll_out(**oddity), roll_out(**oddity), roll_out(seeds=(5, 6), **oddity)
+    np.testing.assert_array_equal(first[0], second[0])
+    assert len(np.unique(first[0])) > 20
+    assert not np.array_equal(first[0], other[0])
+
+
+@pytest.mark.parametrize("wrapper", ["statistics", "stack", ""])
+def test_wrappers_without_such_state_are_not_reported(wrapper):
+    assert check(wrapper=wrapper) == []
+
+
+def test_environments_of_gymnasium_are_not_stepped(monkeypatch):
+    env = environments.make_env("CartPole-v1")
+    monkeypatch.setattr(env.unwrapped, "step", lambda action: 1 / 0)
+    assert environments.check_env("CartPole-v1", env) == []
+
+
+def test_check_of_a_slow_environment_is_short(monkeypatch):
+    times = iter(range(0, 1000, 3))
+    monkeypatch.setattr("milozero.environments.check.time.monotonic", lambda: next(times))
+    assert check(randomness="unseeded", reward="array") == []
+
+
+def test_fault_after_the_check_is_one_line():
+    with register_odd(Oddity()) as env_id:
+        env = environments.make_vector_env(env_id, 2)
+        env.reset([0, 1])
+        odd = env._env.envs[1].unwrapped
+        odd.observe = lambda: np.zeros(4, np.float32)
+        with pytest.raises(RunError, match=r"step\(\) returned the observation ndarray of shape \(4,\)"):
+            env.step(ACTIONS)
+
+
+def test_vector_of_environments_with_different_spaces_is_refused():
+    random.seed(0)
+    with register_odd(Oddity()) as env_id:
+
+        def make(render_mode=None):
+            return odd_envs.Odd(Oddity(observation_space=spaces.Box(-1, random.random(), (3,), np.float32)))
+
+        gymnasium.registry[env_id].entry_point = make
+        with pytest.raises(UserError, match="each new environment has other spaces"):
+            environments.make_vector_env(env_id, 2)
