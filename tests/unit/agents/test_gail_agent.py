@@ -294,6 +294,17 @@ def test_bc_pretraining_initializes_the_policy_of_new_runs_only():
     assert agent.predict(demo.obs[0]).shape == (2,)
 
 
+@pytest.mark.parametrize("subsampling", [20, 1000])
+def test_bc_pretraining_accepts_fewer_steps_than_a_minibatch(subsampling):
+    """One demonstration of 1000 steps at every 20th step has 50, and a minibatch 64."""
+    demo = expert(length=1000)
+    demo = dataclasses.replace(demo, actions=np.full((1000, 2), 0.7))
+    imitation = ImitationConfig(d_perception_stack="mlp_4", demo_subsampling=subsampling)
+    agent = make(demos=[demo], imitation=imitation, batch_size=64, bc_pretrain_epochs=300, p_lr=1e-2)
+    assert len(agent.expert) == 1000 // subsampling
+    np.testing.assert_allclose(agent.predict_batch(agent.expert.obs), 0.7, atol=0.1)
+
+
 @pytest.mark.parametrize("ablation", ["shuffled", "none"])
 def test_ablation_disables_bc_pretraining(ablation):
     cold, warm = (make(demos=[expert(length=200)], d_ablation=ablation, bc_pretrain_epochs=start) for start in (0, 3))
