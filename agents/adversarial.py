@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.nn.functional import softplus
 
+from milozero.agents.absorbing import AbsorbingStates
 from milozero.agents.adversarial_config import AdversarialConfig
 from milozero.agents.base import AgentContext
 from milozero.agents.bc_agent import BCAgent
@@ -58,6 +59,7 @@ class AdversarialAgent(PPOAgent):
             compile=context.compile,
         )
         self.d_rng = make_rng(context.seed, Purpose.DISCRIMINATOR, context.comm.rank, context.iteration)
+        self.absorbing = AbsorbingStates(config.d_absorbing, context.num_envs, context.demos)
         if context.demos:
             self.expert = self._make_expert(context)
             if config.bc_pretrain_epochs and config.d_ablation == "off" and not context.iteration:
@@ -80,14 +82,27 @@ class AdversarialAgent(PPOAgent):
         """
         raise NotImplementedError
 
+    def absorbing_features(self) -> np.ndarray:
+        """Return the features (I,) of a step in the absorbing state."""
+        raise NotImplementedError
+
     def rollout_features(self, rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
-        """Return the features (T, N, I) of a rollout's steps, and the mask (T, N) of those to train on."""
+        """Return the features (T, N, I) of a rollout's steps, and the mask (T, N) of those to train on.
+
+        With `d_absorbing`, the padding step after a termination becomes a step in the absorbing state.
+        """
         obs = self.obs_normalizer(rollout.obs)
-        return self.features(obs[:-1], rollout.actions, obs[1:], rollout.terminated), rollout.mask
+        features = self.features(obs[:-1], rollout.actions, obs[1:], rollout.terminated)
+        absorbing = self.absorbing.find(rollout)
+        features[absorbing] = self.absorbing_features()
+        return features, rollout.mask | absorbing
 
     def terminal_value(self) -> float:
-        """Return the value of a terminal state."""
-        return 0.0
+        """Return the value r / (1 − γ) of the absorbing state if `d_absorbing`, otherwise 0."""
+        if not self.config.d_absorbing:
+            return 0.0
+        reward = self.logits_to_reward(self.logits(self.absorbing_features()[None]))[0]
+        return float(reward) / (1.0 - self.config.gamma)
 
     def update(self, rollout: Rollout, progress: float, *, terminal_value: float = 0.0) -> dict[str, float]:
         """Update the discriminator, then the policy on its reward; the environment's reward is ignored."""
@@ -172,13 +187,15 @@ class AdversarialAgent(PPOAgent):
             buffer.copy_(state["d_buffers"][name])
 
     def rank_state_dict(self) -> dict[str, Any]:
-        """Return PPO's state of this worker and the random generator of the discriminator's updates."""
-        return super().rank_state_dict() | {"discriminator": self.d_rng.bit_generator.state}
+        """Return PPO's state of this worker, the discriminator's random generator, and which episodes just ended."""
+        ended = self.absorbing.last_terminated.tolist()
+        return super().rank_state_dict() | {"discriminator": self.d_rng.bit_generator.state, "ended": ended}
 
     def load_rank_state_dict(self, state: dict[str, Any]) -> None:
         """Load what `rank_state_dict` returned."""
         super().load_rank_state_dict(state)
         self.d_rng.bit_generator.state = state["discriminator"]
+        self.absorbing.last_terminated = np.array(state["ended"], bool)
 
     def make_mlp_head(self, inputs: int, rng: torch.Generator) -> MLPHead:
         """Return a network with the discriminator's hidden layers and one output."""
@@ -204,7 +221,14 @@ class AdversarialAgent(PPOAgent):
         return self.logits(features)
 
     def sample_expert(self, count: int) -> np.ndarray:
-        """Return the features (count, I) of expert steps, sampled with replacement."""
+        """Return the features (count, I) of expert steps, sampled with replacement; some are absorbing."""
+        features = self._sample_expert_steps(count)
+        # Even if d_ablation=none, or this state would identify the policy.
+        features[self.absorbing.sample(count, self.d_rng)] = self.absorbing_features()
+        return features
+
+    def _sample_expert_steps(self, count: int) -> np.ndarray:
+        """Return the features (count, I) of steps of the demonstrations, or of noise if ``d_ablation=none``."""
         rng, size = self.d_rng, self.expert.obs.shape[1]
         if self.config.d_ablation == "none":
             obs, next_obs = rng.standard_normal((2, count, size), np.float32)

@@ -60,6 +60,7 @@ class PPOAgent(PolicyAgent):
         config = self.config
         if self.reward_model is not None:
             rollout = dataclasses.replace(rollout, rewards=self.reward_model.learned_reward(rollout))
+            terminal_value = self.reward_model.learned_terminal_value(config.gamma)
         learning_rate = self.set_schedule(progress)
         rewards = self.reward_scaler(rollout.rewards, rollout.done, rollout.mask, self.comm)
         if terminal_value:  # r ← r + γ V(terminal), after scaling: it must neither change the scale nor be clipped

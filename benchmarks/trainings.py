@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,13 @@ def run(*arguments: str, log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file:
         subprocess.run([sys.executable, str(ROOT / "main.py"), *arguments], check=True, stdout=file, stderr=file)
+
+
+def update_page(page: Path, command: str, content: str) -> None:
+    """Replace the part of a page that is marked as made by ``python benchmarks/<command>``."""
+    mark = f"<!-- made by: python benchmarks/{command} -->\n"
+    block = re.compile(f"(?<={re.escape(mark)}).*?(?=<!-- end -->)", re.DOTALL)
+    page.write_text(block.sub(lambda _: content, page.read_text()))
 
 
 def finished(status: Path) -> bool:

@@ -136,4 +136,6 @@ def load_teachers(settings: Settings, device: str) -> Teachers:
         reward = load_agent(path, device=device)
         if not hasattr(reward.agent, "learned_reward"):
             raise UserError(f"--reward_path={folder}: {reward.settings.train.algo} learns no reward; airl does")
+        if reward.settings.agent.d_absorbing and settings.agent.gamma == 1.0:
+            raise UserError(f"--reward_path={folder}: learned with --d_absorbing, which needs a --gamma below 1")
     return Teachers(expert, reward, expert_return)

@@ -33,6 +33,8 @@ def _validate_training(settings: Settings) -> None:
             raise UserError(f"--{name}={size} is larger than --rollout_len={train.rollout_len}")
     if getattr(agent, "rpo_alpha", 0) and agent.target_kl:
         raise UserError("--target_kl cannot be combined with --rpo_alpha, whose noise counts as divergence")
+    if getattr(agent, "d_absorbing", False) and agent.gamma == 1.0:
+        raise UserError("--d_absorbing needs a --gamma below 1: the return of the absorbing state would diverge")
     if agent.LEARNS_FROM_DEMOS and not settings.imitation.expert_path:
         raise UserError(f"--algo={train.algo} learns from demonstrations: --expert_path=data/demos/<environment>")
     if getattr(agent, "expert_model", None) == "":

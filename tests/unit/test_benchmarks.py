@@ -105,29 +105,63 @@ def test_stopwatch_excludes_nested_timed_calls():
     assert watch.seconds["out"] == pytest.approx(0.05, abs=0.02)
 
 
-def test_imitation_table_shows_percentages_of_the_expert_for_each_seed(monkeypatch, tmp_path):
-    import imitation
+def test_imitation_tables_show_percentages_of_the_expert_for_each_seed(tmp_path):
+    import imitation_tables as tables
 
-    monkeypatch.setattr(imitation, "PICTURE", tmp_path / "picture.png")
     expert = {"Hopper-v5": 2000.0, "Walker2d-v5": 4000.0}
     common = {"env_id": "Hopper-v5", "demos": 4, "steps": 500_000, "seconds": 9}
     rows = [
         {**common, "method": "gail", "seed": 1, "return": 2200.0},
         {**common, "method": "gail", "seed": 0, "return": 1000.0},
+        {**common, "method": "gail, shuffled", "seed": 0, "return": 100.0},
         {**common, "method": "bc", "seed": 0, "return": 300.0},
     ]
-    lines = imitation.table(rows, expert).splitlines()
+    lines = tables.returns(rows, expert, {"bc": (4,), "gail": (1, 4)}).splitlines()
     assert "| Hopper-v5 | expert | | | 2,000 | 100 | |" in lines
     assert "| Hopper-v5 | gail | 4 | 2 | 1,600 | 80 (50, 110) | 500,000 |" in lines
     assert "| Hopper-v5 | bc | 4 | 1 | 300 | 15 (15) | – |" in lines
-    imitation.plot(rows, expert)
+    assert len(lines) == 2 + 4
+    controls = {"gail": (4,), "gail, shuffled": (4,), "airl": (16,), "airl, shuffled": (16,)}
+    assert tables.controls(rows, expert, controls).splitlines()[2:] == [
+        "| gail | 80 (50, 110) | 5 (5) |",
+        "| airl | – | – |",  # not measured
+    ]
+    summary = tables.summary(rows, expert).splitlines()
+    assert summary[0] == "| % of the expert's return | Hopper-v5 | Walker2d-v5 |"
+    assert summary[2] == "| behavioral cloning, 4 demonstrations | 15 | – |"
+    tables.plot(rows, expert, ["gail", "bc"], tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 10_000
+
+
+def test_readme_shows_what_airl_learns_by_itself():
+    import imitation
+    import imitation_tables as tables
+
+    (method, number) = next(case for label, case in tables.IN_README.items() if label.startswith("AIRL"))
+    flags = imitation.ALL[method].flags
+    assert number in imitation.ALL[method].demos
+    assert not any("pretrain" in flag for flag in flags)
+    rows = json.loads(imitation.RESULTS.read_text())
+    assert tables.summary(rows, imitation.experts()) in imitation.README.read_text()
+
+
+def test_controls_differ_from_each_other_only_in_reward_and_ablation():
+    import imitation
+
+    assert len(imitation.CONTROLS) == 12
+    absorbing = ("--d_reward=unbiased", "--d_absorbing")
+    for algo in ("gail", "airl"):
+        plain, cure = imitation.CONTROLS[algo], imitation.CONTROLS[f"{algo}, unbiased reward, absorbing"]
+        assert cure.flags == (*plain.flags, *absorbing)
+        shuffled = imitation.CONTROLS[f"{algo}, unbiased reward, absorbing, shuffled"]
+        assert shuffled.flags == (*cure.flags, "--d_ablation=shuffled")
+        assert plain.demos == cure.demos == shuffled.demos
 
 
 def test_run_on_a_learned_reward_comes_after_the_run_that_learns_it():
     import imitation
 
-    runs = list(imitation.cases(list(imitation.METHODS), ["Hopper-v5"], [16], 2))
+    runs = list(imitation.cases(imitation.ALL, ["Hopper-v5"], [16], 2))
     students = [run for run in runs if run.teacher]
     assert len(students) == 2
     for run in students:
@@ -226,7 +260,8 @@ def test_imitation_reports_the_failed_run_and_saves_no_row_for_it(monkeypatch, t
 
     page = tmp_path / "imitation.md"
     page.write_text("<!-- made by: python benchmarks/imitation.py -->\nold\n<!-- end -->\n")
-    replaced = {"measure": measure, "RESULTS": tmp_path / "imitation.json", "PAGE": page, "experts": dict}
+    replaced = {"measure": measure, "RESULTS": tmp_path / "imitation.json", "PAGE": page, "README": page}
+    replaced |= {"experts": lambda: {"Hopper-v5": 1.0}}
     for name, value in replaced.items():
         monkeypatch.setattr(imitation, name, value)
     monkeypatch.setattr(sys, "argv", ["imitation.py", "--only", "bc", "--envs", "Hopper-v5", "--demos", "4"])
