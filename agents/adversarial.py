@@ -21,6 +21,8 @@ from milozero.agents.bc_agent import BCAgent
 from milozero.agents.bc_config import BCConfig
 from milozero.agents.learning.optimizer import Optimizer, PackedBatch
 from milozero.agents.nn.discriminator import MLPHead
+from milozero.agents.nn.mlp import load_if_equal_shapes
+from milozero.agents.policy import PolicyAgent
 from milozero.agents.policy_config import PolicyConfig
 from milozero.agents.ppo_agent import PPOAgent
 from milozero.agents.rollout import Rollout
@@ -45,7 +47,6 @@ class AdversarialAgent(PPOAgent):
     ) -> None:
         super().__init__(config, observation_size, action_space, context)
         self.action_space = action_space
-        self.iterations = context.iteration
         self.d_perception_stack = context.imitation.d_perception_stack
         action_size = int(np.prod(action_space.shape)) if action_space.shape else int(action_space.n)
         rng = torch.Generator().manual_seed(make_seed(context.seed, Purpose.PARAMETERS, 1))
@@ -111,7 +112,6 @@ class AdversarialAgent(PPOAgent):
         d_inputs = None
         if self.iterations % self.config.g_steps == 0:
             d_metrics, d_inputs = self._update_discriminator(features[d_mask], rollout.mask.size)
-        self.iterations += 1
         rewards = self.logits_to_reward(self.scores(features, rollout.mask))
         rewards = np.where(rollout.mask, rewards, 0.0).astype(np.float32)
         terminal_value = self.terminal_value()
@@ -169,6 +169,18 @@ class AdversarialAgent(PPOAgent):
         """
         positive, negative = np.logaddexp(0.0, logits), -np.logaddexp(0.0, -logits)
         return {"positive": positive, "negative": negative, "unbiased": logits}[self.config.d_reward]
+
+    @property
+    def reward_source(self) -> tuple[Any, ...]:
+        """What rewards come from: this algorithm, and the settings that determine what its rewards mean."""
+        return (type(self), self.config.d_reward, self.config.d_absorbing, self.config.d_ablation)
+
+    def init_from(self, source: PolicyAgent) -> dict[str, bool]:
+        """Copy what fits; the discriminator only from an agent with the same source of rewards."""
+        copied = False
+        if isinstance(source, AdversarialAgent) and self.reward_source == source.reward_source:
+            copied = load_if_equal_shapes(self.discriminator, source.discriminator)
+        return super().init_from(source) | {"discriminator": copied}
 
     def parameter_hash(self) -> int:
         """Return a checksum of all parameters."""

@@ -16,7 +16,8 @@ TASKS = ("train", "eval", "list_envs", "demos", "report")
 # Upper bounds that catch typos before they exhaust the machine.
 MAX_ENVS, MAX_ROLLOUT_LEN, MAX_EPISODES = 65_536, 2**24, 1_000_000
 DEFAULT_EVAL_MAX_STEPS = 10_000  # of an environment without a time limit; takes seconds, not hours
-INPUT_PATHS = ("expert_path", "expert_model", "reward_path")  # settings of a training run that name its inputs
+# settings of a training run that name its inputs
+INPUT_PATHS = ("expert_path", "init_from", "expert_model", "reward_path")
 
 
 @dataclass(frozen=True, kw_only=True)

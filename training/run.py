@@ -45,6 +45,7 @@ class Training:
     watchdog: Watchdog
     replay_log: ReplayLog  # of the environments of this worker
     expert_return: float | None = None  # mean return of the expert
+    init_summary: str = ""  # what a new run took from ``--init_from``
     compiled: bool = False
     start_time: float = 0.0  # ``time.monotonic()`` minus the seconds that the run has trained
     # metrics of an iteration that was saved before its evaluation; empty once it is evaluated
