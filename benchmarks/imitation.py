@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import imitation_tables as tables
-from trainings import ROOT, train_and_evaluate, update_page
+from trainings import ROOT, train_and_evaluate, update_page, write_rows
 
 sys.path.insert(0, str(ROOT))
 
@@ -160,7 +160,7 @@ def main() -> int:
         with lock:
             rows.append(row)
             rows.sort(key=lambda r: (r["method"], r["env_id"], r["demos"], r["seed"]))
-            RESULTS.write_text("[\n" + ",\n".join(f" {json.dumps(each)}" for each in rows) + "\n]\n")
+            write_rows(RESULTS, rows)
             print(f"{case.name}: {row['return']}", flush=True)
 
     methods = {name: ALL[name] for name in options.only if name != "controls"}

@@ -1,9 +1,11 @@
 """The benchmarks' models, tables and bookkeeping, without long runs."""
 
+import contextlib
 import json
 import math
 import statistics
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -268,6 +270,88 @@ def test_imitation_reports_the_failed_run_and_saves_no_row_for_it(monkeypatch, t
     assert imitation.main() == 1
     assert "a run failed: bc.Hopper-v5.demos04.seed00 was stopped" in capsys.readouterr().out
     assert not replaced["RESULTS"].exists()
+
+
+def test_fine_tuning_counts_steps_to_the_first_evaluation_above_the_expert():
+    import fine_tuning
+
+    progress = [
+        {"timesteps": str(steps), "eval_return": value}
+        for steps, value in ((10, ""), (20, "3.0"), (30, ""), (40, "5.5"), (50, "6.0"))
+    ]
+    assert [fine_tuning.steps_to_exceed(progress, expert) for expert in (2.0, 3.0, 5.5, 6.0)] == [20, 40, 50, None]
+    rows = [
+        {"start": start, "seed": seed, "steps": steps}
+        for start, each in {"nothing": (4000, None, 2000), "cloned policy": (1000, 10, 3000)}.items()
+        for seed, steps in enumerate(each)
+    ]
+    assert fine_tuning.table(rows).splitlines()[2:] == [
+        "| nothing | 4,000 (4,000, never, 2,000) | 100 |",
+        "| cloned policy | 1,000 (1,000, 10, 3,000) | 25 |",
+    ]
+    never = [row | {"steps": None} for row in rows if row["start"] == "nothing"]
+    assert fine_tuning.table(never).splitlines()[2:] == [
+        "| nothing | never (never, never, never) | – |",
+        "| cloned policy | – | – |",
+    ]
+
+
+def test_table_replaces_only_its_own_block_even_if_that_is_empty(tmp_path):
+    import trainings
+
+    marks = [f"<!-- made by: python benchmarks/{name} -->\n" for name in ("a.py", "a.py --more")]
+    page = tmp_path / "page.md"
+    page.write_text(f"{marks[0]}<!-- end -->\ntext\n{marks[1]}old\n<!-- end -->\n")
+    trainings.update_page(page, "a.py", "new\n")
+    assert page.read_text() == f"{marks[0]}new\n<!-- end -->\ntext\n{marks[1]}old\n<!-- end -->\n"
+
+
+class InTurn(contextlib.nullcontext):
+    """A pool that calls each function when it is submitted."""
+
+    def __enter__(self):
+        return self
+
+    def submit(self, function, *args):
+        future = Future()
+        future.set_result(function(*args))
+        return future
+
+
+def test_fine_tuning_trains_what_is_missing_in_small(monkeypatch, tmp_path):
+    import fine_tuning
+    import trainings
+
+    from milozero.main import main
+
+    commands = []
+
+    def run(*arguments, log):
+        commands.append(arguments)
+        assert main(list(arguments)) == 0
+
+    small = ("--num_envs=2", "--rollout_len=128", "--num_iters=2", "--epochs=1", "--eval_episodes=1", "--no-compile")
+    page = tmp_path / "imitation.md"
+    page.write_text("<!-- made by: python benchmarks/fine_tuning.py -->\nold\n<!-- end -->\n")
+    monkeypatch.setattr(trainings, "run", run)
+    for name, value in {
+        "ThreadPoolExecutor": InTurn,  # main() catches signals, which only the main thread can
+        "BC": (*fine_tuning.BC, *small),
+        "PPO": (*fine_tuning.PPO, *small),
+        "RESULTS": tmp_path / "fine_tuning.json",
+        "PAGE": page,
+        "expert_return": lambda: 0.0,
+    }.items():
+        monkeypatch.setattr(fine_tuning, name, value)
+    monkeypatch.setattr(sys, "argv", ["fine_tuning.py", "--seeds=1", "--jobs=1", f"--data_dir={tmp_path}/data"])
+    assert fine_tuning.main() == 0
+    rows = json.loads(fine_tuning.RESULTS.read_text())
+    assert [(r["start"], r["seed"], r["steps"]) for r in rows] == [("cloned policy", 0, 256), ("nothing", 0, 256)]
+    assert page.read_text().count("| 256 (256) | 100 |") == 2
+    assert "--init_value_iters=10" in commands[-1]
+    assert len(commands) == 3
+    assert fine_tuning.main() == 0  # trains nothing
+    assert len(commands) == 3
 
 
 def test_learning_uses_the_environments_recipe_and_a_new_recipe_is_a_new_run(trained, tmp_path, monkeypatch):
