@@ -206,7 +206,7 @@ class Watchdog:
                 when = "after this iteration" if self._unit == "iteration" else f"without finishing this {self._unit}"
                 logger.warning(f"{number.name}: stopping {when}; repeat it to stop immediately")
         elif number.name == self._signal and repeated and number != signal.SIGXCPU:  # the system repeats it
-            self._exit("stopped", f"immediately, by a second {number.name}", 128 + number)
+            self._exit("stopped", f"second {number.name} received: stopped immediately", 128 + number)
 
     def _abort_hanging_job(self) -> None:
         """Ping all workers, report which ones are missing or stuck, and end the job."""

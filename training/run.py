@@ -44,9 +44,9 @@ class Training:
     tracker: Tracker
     watchdog: Watchdog
     replay_log: ReplayLog  # of the environments of this worker
-    expert_return: float | None = None  # mean return of the expert
-    init_summary: str = ""  # what a new run took from ``--init_from``
-    compiled: bool = False
+    expert_return: float | None  # mean return of the expert
+    init_summary: str  # what a new run took from ``--init_from``; empty if nothing
+    compiled: bool
     start_time: float = 0.0  # ``time.monotonic()`` minus the seconds that the run has trained
     # metrics of an iteration that was saved before its evaluation; empty once it is evaluated
     unevaluated: dict[str, float] = field(default_factory=dict)

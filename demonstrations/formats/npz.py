@@ -70,7 +70,7 @@ def _split_concatenated(data: dict[str, np.ndarray], path: Path) -> list[Episode
 
 def _split_baselines(data: dict[str, np.ndarray], path: Path) -> list[Episode]:
     obs, actions, rewards = (data[key] for key in BASELINES_KEYS)
-    if obs.ndim != 3 or rewards.ndim != 2 or not obs.shape[:2] == actions.shape[:2] == rewards.shape:
+    if obs.ndim != 3 or not obs.shape[:2] == actions.shape[:2] == rewards.shape:
         raise UserError(f"the demonstrations {path}: obs, acs and rews differ in the number of episodes or steps")
     episodes = [Episode(o, a[:-1], r[:-1], False, True) for o, a, r in zip(obs, actions, rewards, strict=True)]
     for number, episode in enumerate(episodes):

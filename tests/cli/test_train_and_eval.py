@@ -333,6 +333,19 @@ def test_help_shows_which_flags_take_a_value(milozero):
     assert "--cuda=" not in result.stdout
 
 
+def test_settings_are_written_once(milozero, tmp_path, monkeypatch):
+    save, files = Training.save, []
+
+    def look_and_save(run, **how):
+        files.append((tmp_path / "data/checkpoints/x/config.yaml").stat().st_ino)
+        save(run, **how)
+
+    monkeypatch.setattr(Training, "save", look_and_save)
+    assert milozero(*ONE, "--env_id=CartPole", "--save_frequency=1", "--num_iters=3").returncode == 0
+    assert len(files) > 1
+    assert len(set(files)) == 1  # a file that replaces another one has a new number
+
+
 def test_picture_never_fails_a_finished_run(milozero, tmp_path, monkeypatch):
     assert milozero(*PENDULUM, "--num_iters=1", "--uuid=pay$$").returncode == 0
     assert imageio.v2.imread(tmp_path / "data/logs/pay$$/learning_curve.png").any()

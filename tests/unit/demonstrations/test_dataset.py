@@ -89,6 +89,19 @@ def test_inconsistent_demo_is_rejected(tmp_path, field, index, value, message):
         demos.read_demo(path)
 
 
+@pytest.mark.parametrize("fields", [KEYS, ["env_rews"], ["dones1"], ["obs0"], ["acs"]])
+def test_demo_with_empty_or_shorter_arrays_is_rejected(tmp_path, fields):
+    path = tmp_path / "a.h5"
+    demos.write_demo(path, episode(), {})
+    with h5py.File(path, "a") as file:
+        for field in {*fields} - {"ep_lens", "ep_env_rets"}:
+            values = file[field][:0]
+            del file[field]
+            file[field] = values
+    with pytest.raises(UserError, match="is empty, or its arrays differ in length"):
+        demos.read_demo(path)
+
+
 @pytest.mark.parametrize(("rows", "chunk"), [(4, 4), (4, 100), (100, 10)])
 def test_size_limit_covers_the_array_and_its_chunks(tmp_path, monkeypatch, rows, chunk):
     values = np.arange(rows * 3.0).reshape(rows, 3)
@@ -387,17 +400,20 @@ def test_episode_shorter_than_the_subsampling_yields_one_step():
 
 def test_table_shows_each_episode_and_a_summary(tmp_path, capsys):
     for number, length in enumerate((5, 2)):
-        metadata = {"env_id": "X-v0", "seed": number + 70, "mujoco_version": "3.17.0"}
+        metadata = {"env_id": "X-v0", "seed": number + 70, "mujoco_version": "3.17.0", "teacher": "long " * 40}
         demos.write_demo(tmp_path / f"{number}.h5", episode(length), metadata)
     table.show(ImitationConfig(expert_path=str(tmp_path)))
     output = capsys.readouterr().out
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines()]
     assert ["0", "5", "10.0", "2.000", "time limit", "70"] in rows
     assert ["1", "2", "1.0", "0.500", "time limit", "71"] in rows
+    assert "│      5 │   10.0 │    2.000 │ time limit │ 70   │" in output  # numbers are aligned to the right
     assert "episodes:      2, 7 steps" in output
     assert "return:        5.5 ± 4.5, 1.0 to 10.0" in output
     assert "env_id:        X-v0" in output
     assert "mujoco_version: 3.17.0" in output
+    assert f"teacher:       {'long ' * 40}" in output  # on one line, for grep
+    assert "seed:" not in output
 
 
 def test_progress_bar_is_on_stderr(tmp_path, capsys, monkeypatch):

@@ -8,6 +8,7 @@ import sys
 import warnings
 
 import gymnasium
+import mujoco
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
@@ -168,6 +169,7 @@ def test_env_kwargs_change_the_task():
     env = environments.make_env("dmc:cheetah-run", None, {"time_limit": 2, "control_timestep": 0.02})
     assert env.spec.max_episode_steps == 100
     assert env.metadata["render_fps"] == 50
+    assert env.spec.kwargs["task_kwargs"] == {"time_limit": 2, "control_timestep": 0.02}
     blind = environments.make_env("dmc:manipulator-bring_ball", None, {"fully_observable": False})
     assert list(blind.unwrapped.parts) == ["arm_pos", "arm_vel", "touch"]
 
@@ -270,3 +272,15 @@ def test_envpool_mismatches_include_all_measured_ones():
     for env_id in ("dmc:finger-spin", "dmc:lqr-lqr_2_1"):
         assert env_id in dmc.ENVPOOL_MISMATCHES
         assert not isinstance(environments.make_vector_env(env_id, 1)._env, pool.EnvPoolVector)
+
+
+@pytest.mark.parametrize("mode", ["human", "rgb_array"])
+def test_window_shows_the_camera_of_the_task(monkeypatch, mode):
+    made = []
+    renderer = "gymnasium.envs.mujoco.mujoco_rendering.MujocoRenderer"
+    monkeypatch.setattr(renderer, lambda model, data, config, **kwargs: made.append((config, kwargs)))
+    env = DMControlEnv("cheetah-run", render_mode=mode)
+    env._make_renderer()
+    ((config, kwargs),) = made
+    camera = {"type": mujoco.mjtCamera.mjCAMERA_FIXED, "fixedcamid": kwargs["camera_id"]}
+    assert config == (camera if mode == "human" else None)  # in a window, the user can choose another one

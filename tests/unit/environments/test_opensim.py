@@ -102,16 +102,32 @@ def test_frame_is_centered(center):
     assert find_center(stick_figure.TARGET_COLOR, frame) == pytest.approx((320, 240), abs=2)
 
 
+def test_ground_is_labeled_at_whole_meters(monkeypatch):
+    env = make_unwrapped("OsimL2Run-v0")
+    env.reset(seed=0)
+    labels = []
+    monkeypatch.setattr(
+        "PIL.ImageDraw.ImageDraw.text", lambda self, position, text, **_: labels.append((text, position[0]))
+    )
+    stick_figure.StickFigure(env.simulator, 3.0, {}).draw((0.2, 0.8), "", [], None)
+    meters = {text: column for text, column in labels if text.endswith(" m")}
+    assert list(meters) == ["-1 m", "0 m", "1 m"]
+    for left, right in (("-1 m", "0 m"), ("0 m", "1 m")):
+        assert meters[right] - meters[left] == pytest.approx(stick_figure.FRAME_WIDTH_PX / 3)
+
+
 def test_map_marks_the_end_of_the_path():
     env = make_unwrapped("OsimL2Run-v0")
     env.reset(seed=0)
     figure, dots = stick_figure.StickFigure(env.simulator, 3.0, {}), []
-    for x, y in ((0.0, 0.0), (5.0, 0.0), (0.0, 5.0)):  # forward is up on the map
+    for x, y in ((0.0, 0.0), (5.0, 0.0), (0.0, 5.0), (50.0, 0.0), (-50.0, 50.0)):  # forward is up on the map
         frame = figure.draw((0.0, 0.8), "", [], ([(0.0, 0.0), (1.0, 1.0), (x, y)], []))
         dots.append(find_center(stick_figure.POSITION_COLOR, frame))
     quarter = stick_figure.MAP_SIZE_PX / 4
     assert np.subtract(dots[1], dots[0]) == pytest.approx([0, -quarter], abs=1)
     assert np.subtract(dots[2], dots[0]) == pytest.approx([-quarter, 0], abs=1)
+    assert np.subtract(dots[3], dots[0]) == pytest.approx([0, -2 * quarter], abs=1)  # beyond the map: at its edge
+    assert np.subtract(dots[4], dots[0]) == pytest.approx([-2 * quarter, 2 * quarter], abs=1)
 
 
 @pytest.mark.parametrize("env_id", TASKS)
@@ -239,6 +255,8 @@ def test_frame_skip_equals_repeated_actions():
     assert made.spec.max_episode_steps == 334
     suite = registry.get_suite("opensim")
     assert suite.max_replay_steps({"frame_skip": 10}) * 10 == suite.max_replay_steps({})
+    for invalid in ("10", 0):  # the environment refuses them later
+        assert suite.max_replay_steps({"frame_skip": invalid}) == suite.max_replay_steps({})
 
 
 def test_time_limit_truncates_and_a_fall_terminates():
@@ -357,3 +375,29 @@ def test_nothing_is_printed_or_logged_to_a_file(tmp_path):
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("cpu", "variable", "kernel"),
+    [
+        ("flags: avx avx2 fma", None, "Haswell"),
+        ("flags: avx fma", None, None),
+        ("flags: avx avx2 fma", "Zen", "Zen"),  # the user's choice
+        (None, None, None),
+        (None, "Zen", "Zen"),
+    ],
+)
+def test_opensim_computes_with_the_same_kernel_on_all_processors(monkeypatch, tmp_path, cpu, variable, kernel):
+    info = tmp_path / "cpuinfo"
+    if cpu is not None:
+        info.write_text(cpu)
+    (tmp_path / "opensim.py").write_text("import os\nKERNEL = os.environ.get('OPENBLAS_CORETYPE')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "opensim", None)  # restored after the test
+    del sys.modules["opensim"]
+    monkeypatch.setattr(installation, "Path", lambda _: info)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", variable or "")
+    if variable is None:
+        monkeypatch.delenv("OPENBLAS_CORETYPE")
+    assert kernel == installation.import_opensim().KERNEL
+    assert os.environ.get("OPENBLAS_CORETYPE") == variable

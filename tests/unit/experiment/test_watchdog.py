@@ -236,7 +236,7 @@ def test_only_repeating_the_same_signal_stops_immediately(tmp_path, monkeypatch,
         time.sleep(0.01)
     assert exits == []
     watchdog._receive(signal.SIGTERM)
-    assert exits == [("stopped", "immediately, by a second SIGTERM", 128 + signal.SIGTERM)]
+    assert exits == [("stopped", "second SIGTERM received: stopped immediately", 128 + signal.SIGTERM)]
 
 
 def test_processes_of_environments_end_with_the_job(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The ranks of a worker, without a real MPI."""
 
+import os
 import sys
 from types import SimpleNamespace
 
@@ -33,6 +34,16 @@ def test_launcher_provides_the_local_rank(pinned_workers, monkeypatch):
     comm = comms.MPIComm()
     assert (comm.rank, comm.size, comm.local_rank) == (2, 4, 1)
     assert pinned_workers == [(1, 2)]
+
+
+@pytest.mark.parametrize(("cores", "yields"), [(1, "1"), (2, None), (4, None), (None, "1")])
+def test_waiting_workers_yield_only_if_they_share_cores(pinned_workers, monkeypatch, cores, yields):
+    monkeypatch.setenv(comms.LOCAL_SIZE_VARIABLES[0], "2")
+    monkeypatch.delenv("OMPI_MCA_mpi_yield_when_idle")
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    comms.MPIComm()
+    variable = "OMPI_MCA_mpi_yield_when_idle"
+    assert os.environ.get(variable) == yields
 
 
 def test_worker_without_a_local_rank_is_alone_on_its_machine(pinned_workers):

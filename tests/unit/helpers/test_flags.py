@@ -103,6 +103,16 @@ def test_help_shows_the_algorithms_flags_despite_other_errors(capsys, extra):
     assert "--algo=ppo:" not in output
 
 
+def test_help_shows_each_default_once(capsys):
+    with pytest.raises(SystemExit):
+        parse(["--algo=ppo", "-h"])
+    flags = re.split(r"\n  (?=-)", capsys.readouterr().out)
+    texts = {flag.partition("=")[0]: " ".join(flag.split()) for flag in flags}
+    assert texts["--gamma"].endswith("(default: 0.99)")
+    assert texts["--seed"].endswith("(default: 0; eval: the seed of the checkpoint)")
+    assert all(text.count("(default") == 1 for name, text in texts.items() if name.startswith("--"))
+
+
 def test_help_shows_the_flags_of_the_task_files_algorithm(capsys, tmp_path):
     file = tmp_path / "x.yaml"
     file.write_text("meta:\n  algo: bc\n")

@@ -8,10 +8,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from milozero.demonstrations.dataset import ImitationConfig
 from milozero.experiment.command_line import parse
+from milozero.experiment.settings import CommonConfig, EvalConfig, ReportConfig
 from milozero.helpers.config.mlp import parse_hidden_sizes
+from milozero.helpers.config.params import build, declared_settings
 from milozero.helpers.config.values import from_kwargs, to_kwargs, to_seconds
 from milozero.helpers.errors import UserError
+from milozero.studies.config import LaunchConfig, StudyConfig
+
+PATHS = {
+    *("config", "data_dir", "model_path", "expert_path", "expert_model"),
+    *("out", "demo_dir", "cluster", "docker_image"),
+}
 
 
 @pytest.mark.parametrize(
@@ -154,3 +163,11 @@ def test_whole_numbers_go_up_to_int64():
     assert parse([f"--seed={largest}"]).common.seed == largest
     with pytest.raises(UserError, match="--seed"):
         parse([f"--seed={largest + 1}"])
+
+
+@pytest.mark.parametrize("cls", [CommonConfig, EvalConfig, ReportConfig, ImitationConfig, StudyConfig, LaunchConfig])
+def test_tilde_in_a_path_is_the_home_folder(cls, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/of me")
+    paths = [name for name in declared_settings(cls) if name in PATHS]
+    built = build(cls, dict.fromkeys(paths, "~/x"), {}, "")
+    assert {getattr(built, name) for name in paths} == {"/home/of me/x"}

@@ -171,6 +171,16 @@ def test_each_number_of_demonstrations_is_a_job(task, tmp_path, monkeypatch):
     assert (imitation.num_demos, imitation.expert_path) == (2, f"{tmp_path}/demos/Hopper-v5")
 
 
+def test_too_many_jobs_are_an_error(task, tmp_path, monkeypatch):
+    one_demo(tmp_path)
+    study = build_study(task, tmp_path, num_demos=(1, 2), demo_dir=str(tmp_path / "demos"), num_seeds=2)
+    monkeypatch.setattr("milozero.studies.jobs.MAX_JOBS", 8)
+    assert len(build_jobs(study)) == 8
+    monkeypatch.setattr("milozero.studies.jobs.MAX_JOBS", 7)
+    with pytest.raises(UserError, match="the study has 8 jobs; the maximum is 7"):
+        build_jobs(study)
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -9,6 +9,7 @@ from milozero.helpers.errors import UserError
 from milozero.studies.config import LaunchConfig
 from milozero.studies.folder import StudyFolder
 from milozero.studies.jobs import Job
+from milozero.studies.launchers import slurm as slurm_launcher
 from milozero.studies.launchers.slurm import Slurm, _cancel
 
 
@@ -50,9 +51,10 @@ def test_backslash_in_a_path_is_an_error(sbatch_log, tmp_path):
     assert not sbatch_log.exists()
 
 
-def test_output_of_scancel_is_hidden(tmp_path, monkeypatch, capfd):
+def test_errors_of_scancel_are_ignored(tmp_path, monkeypatch, capfd):
     program = tmp_path / "scancel"
-    program.write_text('#!/bin/sh\necho "$@" >> "$0.log"\necho "scancel: error: Invalid job id" | tee /dev/stderr\n')
+    error = 'echo "scancel: error: Invalid job id" | tee /dev/stderr'
+    program.write_text(f'#!/bin/sh\necho "$@" >> "$0.log"\n{error}\nexit 1\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     _cancel(["7", "8_1"], "--signal=USR1")
@@ -138,3 +140,15 @@ def test_error_of_slurm_is_shown_without_the_banner(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(UserError, match=r"^sbatch: error: invalid partition$"):
         list(make_slurm(tmp_path, "a").start([Job("a", parse([]))]))
+
+
+@pytest.mark.parametrize(("polls", "timeout", "sleeps"), [(3, 60.0, 3), (99, 1.0, 2), (0, 60.0, 0)])
+def test_stopping_waits_for_the_jobs_but_not_forever(monkeypatch, tmp_path, polls, timeout, sleeps):
+    clock, slept = [100.0], []
+    monkeypatch.setattr(slurm_launcher, "POLL_INTERVAL_S", 0.5)
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("time.sleep", lambda s: (slept.append(s), clock.__setitem__(0, clock[0] + s)))
+    launcher = Slurm(StudyFolder(str(tmp_path), "s"), LaunchConfig())
+    monkeypatch.setattr(launcher, "active", lambda ids: ids if len(slept) < polls else {})
+    launcher._wait({"j": "7"}, timeout)
+    assert len(slept) == sleeps

@@ -173,6 +173,12 @@ def test_job_has_started_if_it_has_already_ended(server, folder):
 
 
 @pytest.mark.usefixtures("server")
+def test_job_may_start_a_moment_later(folder, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _: folder.job_file("j", ".exit").write_text("0\n"))
+    assert list(Tmux(folder, LaunchConfig()).start([Job("j", parse([]))])) == [("j", socket.gethostname())]
+
+
+@pytest.mark.usefixtures("server")
 def test_window_that_does_not_respond_is_an_error(folder):
     with pytest.raises(UserError, match="job j did not start; see tmux attach -t =s-2"):
         list(Tmux(folder, LaunchConfig()).start([Job("j", parse([]))]))
