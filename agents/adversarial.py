@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from torch.nn.functional import softplus
 
+from milozero.agents.absorbing import AbsorbingStates
 from milozero.agents.adversarial_config import AdversarialConfig
 from milozero.agents.base import AgentContext
 from milozero.agents.bc_agent import BCAgent
 from milozero.agents.bc_config import BCConfig
 from milozero.agents.learning.optimizer import Optimizer, PackedBatch
 from milozero.agents.nn.discriminator import MLPHead
+from milozero.agents.nn.mlp import load_if_equal_shapes
+from milozero.agents.policy import PolicyAgent
 from milozero.agents.policy_config import PolicyConfig
 from milozero.agents.ppo_agent import PPOAgent
 from milozero.agents.rollout import Rollout
@@ -44,7 +47,6 @@ class AdversarialAgent(PPOAgent):
     ) -> None:
         super().__init__(config, observation_size, action_space, context)
         self.action_space = action_space
-        self.iterations = context.iteration
         self.d_perception_stack = context.imitation.d_perception_stack
         action_size = int(np.prod(action_space.shape)) if action_space.shape else int(action_space.n)
         rng = torch.Generator().manual_seed(make_seed(context.seed, Purpose.PARAMETERS, 1))
@@ -58,6 +60,7 @@ class AdversarialAgent(PPOAgent):
             compile=context.compile,
         )
         self.d_rng = make_rng(context.seed, Purpose.DISCRIMINATOR, context.comm.rank, context.iteration)
+        self.absorbing = AbsorbingStates(config.d_absorbing, context.num_envs, context.demos)
         if context.demos:
             self.expert = self._make_expert(context)
             if config.bc_pretrain_epochs and config.d_ablation == "off" and not context.iteration:
@@ -80,14 +83,27 @@ class AdversarialAgent(PPOAgent):
         """
         raise NotImplementedError
 
+    def absorbing_features(self) -> np.ndarray:
+        """Return the features (I,) of a step in the absorbing state."""
+        raise NotImplementedError
+
     def rollout_features(self, rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
-        """Return the features (T, N, I) of a rollout's steps, and the mask (T, N) of those to train on."""
+        """Return the features (T, N, I) of a rollout's steps, and the mask (T, N) of those to train on.
+
+        With `d_absorbing`, the padding step after a termination becomes a step in the absorbing state.
+        """
         obs = self.obs_normalizer(rollout.obs)
-        return self.features(obs[:-1], rollout.actions, obs[1:], rollout.terminated), rollout.mask
+        features = self.features(obs[:-1], rollout.actions, obs[1:], rollout.terminated)
+        absorbing = self.absorbing.find(rollout)
+        features[absorbing] = self.absorbing_features()
+        return features, rollout.mask | absorbing
 
     def terminal_value(self) -> float:
-        """Return the value of a terminal state."""
-        return 0.0
+        """Return the value r / (1 − γ) of the absorbing state if `d_absorbing`, otherwise 0."""
+        if not self.config.d_absorbing:
+            return 0.0
+        reward = self.logits_to_reward(self.logits(self.absorbing_features()[None]))[0]
+        return float(reward) / (1.0 - self.config.gamma)
 
     def update(self, rollout: Rollout, progress: float, *, terminal_value: float = 0.0) -> dict[str, float]:
         """Update the discriminator, then the policy on its reward; the environment's reward is ignored."""
@@ -96,13 +112,13 @@ class AdversarialAgent(PPOAgent):
         trains_discriminator = self.iterations % self.config.g_steps == 0
         if trains_discriminator:
             d_metrics = self._update_discriminator(features[d_mask], rollout.mask.size)
-        self.iterations += 1
         rewards = self.logits_to_reward(self.scores(features, rollout.mask))
         rewards = np.where(rollout.mask, rewards, 0.0).astype(np.float32)
         rewarded = dataclasses.replace(rollout, rewards=rewards)
         metrics = super().update(rewarded, progress, terminal_value=self.terminal_value())
         if trains_discriminator and (self.config.batch_norm_all or self.config.d_batch_norm):
             self._update_batch_norm(rollout)
+        self.absorbing.advance(rollout)
         mean_reward = self.comm.mean_(np.array([rewards[rollout.mask].mean()]))[0]
         return metrics | d_metrics | {"d_reward": float(mean_reward)}
 
@@ -154,6 +170,18 @@ class AdversarialAgent(PPOAgent):
         positive, negative = np.logaddexp(0.0, logits), -np.logaddexp(0.0, -logits)
         return {"positive": positive, "negative": negative, "unbiased": logits}[self.config.d_reward]
 
+    @property
+    def reward_source(self) -> tuple[Any, ...]:
+        """What rewards come from: this algorithm, and the settings that determine what its rewards mean."""
+        return (type(self), self.config.d_reward, self.config.d_absorbing, self.config.d_ablation)
+
+    def init_from(self, source: PolicyAgent) -> dict[str, bool]:
+        """Copy what fits; the discriminator only from an agent with the same source of rewards."""
+        copied = False
+        if isinstance(source, AdversarialAgent) and self.reward_source == source.reward_source:
+            copied = load_if_equal_shapes(self.discriminator, source.discriminator)
+        return super().init_from(source) | {"discriminator": copied}
+
     def parameter_hash(self) -> int:
         """Return a checksum of all parameters."""
         return super().parameter_hash() * 31 + self.d_optimizer.params.hash()
@@ -171,13 +199,15 @@ class AdversarialAgent(PPOAgent):
             buffer.copy_(state["d_buffers"][name])
 
     def rank_state_dict(self) -> dict[str, Any]:
-        """Return PPO's state of this worker and the random generator of the discriminator's updates."""
-        return super().rank_state_dict() | {"discriminator": self.d_rng.bit_generator.state}
+        """Return PPO's state of this worker, the discriminator's random generator, and which episodes just ended."""
+        ended = self.absorbing.last_terminated.tolist()
+        return super().rank_state_dict() | {"discriminator": self.d_rng.bit_generator.state, "ended": ended}
 
     def load_rank_state_dict(self, state: dict[str, Any]) -> None:
         """Load what `rank_state_dict` returned."""
         super().load_rank_state_dict(state)
         self.d_rng.bit_generator.state = state["discriminator"]
+        self.absorbing.last_terminated = np.array(state["ended"], bool)
 
     def make_mlp_head(self, inputs: int, rng: torch.Generator) -> MLPHead:
         """Return a network with the discriminator's hidden layers and one output."""
@@ -203,7 +233,14 @@ class AdversarialAgent(PPOAgent):
         return self.logits(features)
 
     def sample_expert(self, count: int) -> np.ndarray:
-        """Return the features (count, I) of expert steps, sampled with replacement."""
+        """Return the features (count, I) of expert steps, sampled with replacement; some are absorbing."""
+        features = self._sample_expert_steps(count)
+        # Even if d_ablation=none, or this state would identify the policy.
+        features[self.absorbing.sample(count, self.d_rng)] = self.absorbing_features()
+        return features
+
+    def _sample_expert_steps(self, count: int) -> np.ndarray:
+        """Return the features (count, I) of steps of the demonstrations, or of noise if ``d_ablation=none``."""
         rng, size = self.d_rng, self.expert.obs.shape[1]
         if self.config.d_ablation == "none":
             obs, next_obs = rng.standard_normal((2, count, size), np.float32)

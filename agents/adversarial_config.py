@@ -64,6 +64,9 @@ class AdversarialConfig(PPOConfig):
         "positive: −log(1−D) (survival bias); negative: log D (termination bias); unbiased: log D − log(1−D)",
         choices=("positive", "negative", "unbiased"),
     )
+    d_absorbing: bool = param(
+        False, "terminal states lead to an absorbing state with a learned reward (Kostrikov et al. 2019)"
+    )
     d_penalty: str = param(
         "wgan",
         "gradient penalty of the discriminator; wgan: (‖∇‖ − 1)² between expert and policy steps; one_sided: the "
@@ -94,9 +97,6 @@ class GAILConfig(AdversarialConfig):
     """Hyper-parameters of GAIL."""
 
     d_state_only: bool = param(False, "the discriminator's input is the observation only, without the action")
-    d_absorbing: bool = param(
-        False, "terminal states lead to an absorbing state with a learned reward (Kostrikov et al. 2019)"
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,6 +53,16 @@ class Agent(ActionSampler, Protocol):
     def early_stop(self) -> str:
         """Return why training ends before its budget is exhausted, the same on every worker; empty to continue."""
 
+    def init_from(self, source: Any) -> dict[str, bool]:
+        """Copy the networks and normalizers of another agent, as far as they fit.
+
+        Args:
+            source: any agent with the same observations, actions and `POLICY_SETTINGS`.
+
+        Returns:
+            Each network and normalizer of this agent by name, and whether it was copied.
+        """
+
     def parameter_hash(self) -> int:
         """Return a checksum of all parameters; equal on all workers while their parameters are equal."""
 

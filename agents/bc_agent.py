@@ -17,7 +17,7 @@ from milozero.agents.learning.optimizer import PackedBatch
 from milozero.agents.policy import PolicyAgent
 from milozero.agents.rollout import Rollout
 from milozero.demonstrations.dataset import Transitions, split_transitions, subsample_transitions
-from milozero.helpers.errors import UserError
+from milozero.helpers.logging import logger, pluralize
 from milozero.helpers.seeding import Purpose, make_rng
 
 
@@ -42,8 +42,10 @@ class BCBase(PolicyAgent):
 class BCAgent(BCBase):
     """A policy trained on demonstrations. Each worker trains on an equal share of their steps.
 
+    A share that is smaller than a minibatch is a single, smaller minibatch.
+
     Raises:
-        UserError: if the loss does not fit the action space, or a worker's share is smaller than a minibatch.
+        UserError: if the loss does not fit the action space.
     """
 
     Config = BCConfig
@@ -77,8 +79,9 @@ class BCAgent(BCBase):
             NonFiniteError: if a loss, gradient or parameter is NaN or infinite; the message names it.
         """
         config, learning_rate = self.config, self.set_schedule(progress)
+        batch_size = min(config.batch_size, len(self.train_obs))
         for _ in range(config.epochs):
-            self.optimizer.run_epoch(self.train_batch, config.batch_size, self.rng)
+            self.optimizer.run_epoch(self.train_batch, batch_size, self.rng)
         metrics = self.optimizer.pop_metrics()
         self.network.update_batch_norm(self.train_obs, self.comm)
         self.actor.refresh()
@@ -105,11 +108,12 @@ class BCAgent(BCBase):
         demos = subsample_transitions(context.demos, context.imitation.demo_subsampling, rng)
         train_rows, validation_rows = split_transitions(demos, self.config.bc_validation, rng)
         rank, size = self.comm.rank, self.comm.size
+        if len(train_rows) < size:
+            train_rows = np.resize(train_rows, size)  # repeats steps, so that every worker has one
         count = len(train_rows) // size  # the same on every worker
-        if count < self.config.batch_size:
-            raise UserError(
-                f"--batch_size={self.config.batch_size} is larger than the {count} demonstrated steps per worker"
-            )
+        if count < self.config.batch_size and rank == 0:
+            steps = pluralize(count, "demonstrated step")
+            logger.info(f"each worker has only {steps}: minibatches are smaller than --batch_size")
         self._demos = demos
         self._train_rows = train_rows[rank * count : (rank + 1) * count]
         self._validation_rows = validation_rows[rank::size]

@@ -28,6 +28,7 @@ class BCBaseConfig(PolicyConfig):
         Raises:
             UserError: if the loss is the mean squared error and actions are discrete.
         """
+        super().check_action_space(action_space)
         if self.bc_loss == "mse" and not action_space.shape:
             raise UserError("--bc_loss=mse needs continuous actions; use nll")
 

@@ -61,16 +61,17 @@ class RunningMoments:
 class ObservationNormalizer:
     """Normalizes observations to mean 0 and standard deviation 1, and clips them to [−clip, clip].
 
-    The statistics only change in `update`. This is the identity unless `enabled`.
+    The statistics only change in `update`, and not at all if `frozen`. This is the identity unless `enabled`.
     """
 
-    def __init__(self, size: int, clip: float, enabled: bool) -> None:
+    def __init__(self, size: int, clip: float, enabled: bool, *, frozen: bool = False) -> None:
         self.moments = RunningMoments((size,))
         self.clip = clip
         self.enabled = enabled
-        self._freeze()
+        self.frozen = frozen
+        self._set_float32()
 
-    def _freeze(self) -> None:
+    def _set_float32(self) -> None:
         self._mean = self.moments.mean.astype(np.float32)
         self._scale = (1.0 / self.moments.std).astype(np.float32)
 
@@ -84,9 +85,9 @@ class ObservationNormalizer:
 
     def update(self, observations: np.ndarray, comm: Comm) -> None:
         """Add the observations (K, O) of all workers to the statistics (collective)."""
-        if self.enabled:
+        if self.enabled and not self.frozen:
             self.moments.update(observations, comm)
-            self._freeze()
+            self._set_float32()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the moments as plain values."""
@@ -95,7 +96,7 @@ class ObservationNormalizer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load what `state_dict` returned."""
         self.moments.load_state_dict(state)
-        self._freeze()
+        self._set_float32()
 
 
 class RewardScaler:

@@ -11,7 +11,7 @@ import torch
 from milozero.agents.base import AgentContext
 from milozero.agents.learning.optimizer import Optimizer
 from milozero.agents.nn.mlp import MLP
-from milozero.agents.nn.policies import Actor, Policy, make_head
+from milozero.agents.nn.policies import Actor, Gaussian, Policy, make_head
 from milozero.agents.normalizer import ObservationNormalizer
 from milozero.agents.policy_config import PolicyConfig
 from milozero.helpers.seeding import Purpose, make_rng, make_seed
@@ -43,7 +43,10 @@ class PolicyAgent:
             compile=context.compile,
         )
         self.actor = Actor(self.network)  # after the optimizer, which moves the parameters into one vector
-        self.obs_normalizer = ObservationNormalizer(observation_size, config.clip_obs, config.normalize_observations)
+        frozen = bool(config.init_from) and config.init_freeze_normalizer
+        self.obs_normalizer = ObservationNormalizer(
+            observation_size, config.clip_obs, config.normalize_observations, frozen=frozen
+        )
         self.rng = make_rng(context.seed, Purpose.SHUFFLE, context.comm.rank, context.iteration)
 
     def make_network(self, observation_size: int, action_space: Any, rng: torch.Generator) -> Policy:
@@ -101,6 +104,23 @@ class PolicyAgent:
     def early_stop(self) -> str:
         """Return why training ends before its budget is exhausted; empty to continue."""
         return ""
+
+    def init_from(self, source: PolicyAgent) -> dict[str, bool]:
+        """Copy the networks and normalizers of another agent, as far as they fit; see `Agent.init_from`.
+
+        Adam's moments stay 0. The standard deviation of actions becomes that of `init_log_std` if it is set.
+        """
+        network, policy = self.network, "policy"
+        network.policy.load_state_dict(source.network.policy.state_dict())
+        network.head.load_state_dict(source.network.head.state_dict())
+        if isinstance(network.head, Gaussian):
+            if self.config.init_log_std is not None:
+                network.head.log_std.fill_(self.config.init_log_std)
+            std = network.head.log_std.exp()
+            policy = f"policy (standard deviation {std.min():.2g} to {std.max():.2g})"
+        self.actor.refresh()
+        self.obs_normalizer.load_state_dict(source.obs_normalizer.state_dict())
+        return {policy: True} | dict.fromkeys(["observation normalizer"] * self.obs_normalizer.enabled, True)
 
     def parameter_hash(self) -> int:
         """Return a checksum of all parameters."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from milozero.helpers.config.mlp import parse_hidden_sizes
 from milozero.helpers.config.params import param
+from milozero.helpers.errors import UserError
 from milozero.tracking.metrics import Metric
 
 GRAD_NORM = Metric(
@@ -23,6 +24,13 @@ LEARNING_RATE = Metric(
     "the policy's learning rate in this update: `p_lr` after `lr_schedule`",
     "falls linearly to 0 at the end of the run, or stays constant",
     "Huang et al. 2022, no. 4",
+)
+
+
+# Settings without which the parameters of a policy have another meaning, or do not fit.
+POLICY_SETTINGS = (
+    *("p_perception_stack", "activation", "layer_norm", "batch_norm_all"),
+    *("normalize_observations", "clip_obs"),
 )
 
 
@@ -52,6 +60,24 @@ class PolicyConfig:
         high=2,
     )
 
+    init_from: str = param(
+        "",
+        "checkpoint folder of a run of any algorithm: start with its networks and normalizers, as far as they fit",
+        is_path=True,
+    )
+    init_iter_num: str = param("best", "which checkpoint of --init_from: an iteration, best or last")
+    init_log_std: float | None = param(
+        None,
+        "log standard deviation of continuous actions after --init_from (default: that of the checkpoint)",
+        low=-20,
+        high=2,
+    )
+    init_freeze_normalizer: bool = param(
+        True,
+        "keep the observation normalizer of --init_from as it is; otherwise it follows the new observations, and so "
+        "changes the policy",
+    )
+
     p_lr: float = param(3e-4, "learning rate of the policy, and of the shared layers with --shared_value", low=0)
     lr_schedule: str = param(
         "linear",
@@ -73,3 +99,5 @@ class PolicyConfig:
         Raises:
             UserError: if they do not.
         """
+        if self.init_log_std is not None and not action_space.shape:
+            raise UserError(f"--init_log_std={self.init_log_std} needs continuous actions")

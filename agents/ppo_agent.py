@@ -14,6 +14,7 @@ import torch
 
 from milozero.agents.base import AgentContext
 from milozero.agents.learning.optimizer import PackedBatch
+from milozero.agents.nn.mlp import load_if_equal_shapes
 from milozero.agents.nn.policies import ActorCritic
 from milozero.agents.normalizer import RewardScaler
 from milozero.agents.policy import PolicyAgent
@@ -35,6 +36,7 @@ class PPOAgent(PolicyAgent):
             context.num_envs, config.gamma, config.clip_reward, config.normalize_rewards
         )
         self.reward_model = context.reward_model
+        self.iterations = context.iteration  # completed
 
     def make_network(self, observation_size: int, action_space: Any, rng: torch.Generator) -> ActorCritic:
         """Return the policy and value networks."""
@@ -45,6 +47,14 @@ class PPOAgent(PolicyAgent):
     def initial_lr(self, parameter: str) -> float:
         """Return the learning rate of a parameter of the network at the start of a run."""
         return self.config.v_lr if parameter.startswith("value") else self.config.p_lr
+
+    def set_schedule(self, progress: float) -> float:
+        """Set the learning rates; only that of the value network during the first `init_value_iters` iterations."""
+        learning_rate = super().set_schedule(progress)
+        if not self.config.init_from or self.iterations >= self.config.init_value_iters:
+            return learning_rate
+        self.optimizer.freeze(lambda parameter: not parameter.startswith("value"))
+        return 0.0
 
     def update(self, rollout: Rollout, progress: float, *, terminal_value: float = 0.0) -> dict[str, float]:
         """Learn from one rollout; return metrics, averaged over the update.
@@ -60,6 +70,7 @@ class PPOAgent(PolicyAgent):
         config = self.config
         if self.reward_model is not None:
             rollout = dataclasses.replace(rollout, rewards=self.reward_model.learned_reward(rollout))
+            terminal_value = self.reward_model.learned_terminal_value(config.gamma)
         learning_rate = self.set_schedule(progress)
         rewards = self.reward_scaler(rollout.rewards, rollout.done, rollout.mask, self.comm)
         if terminal_value:  # r ← r + γ V(terminal), after scaling: it must neither change the scale nor be clipped
@@ -90,6 +101,7 @@ class PPOAgent(PolicyAgent):
         # Last, so that its first moments are those of normalized observations, too.
         self.network.update_batch_norm(self.to_tensor(self.obs_normalizer(valid_obs)), self.comm)
         self.actor.refresh()
+        self.iterations += 1
         return metrics | {"learning_rate": learning_rate, "epochs": epoch + 1.0}
 
     def loss(
@@ -127,6 +139,24 @@ class PPOAgent(PolicyAgent):
             "approx_kl": (weights * (ratio - 1.0 - log_ratio)).mean(),  # E[(r − 1) − log r] ≥ 0 (Schulman 2020, k3)
             "clip_fraction": (weights * ((ratio - 1.0).abs() > config.clip_range)).mean(),
         }
+
+    @property
+    def reward_source(self) -> tuple[Any, ...]:
+        """What rewards come from. A value function fits only an agent with an equal source."""
+        return ("a learned reward" if getattr(self.config, "reward_path", "") else "the environment",)
+
+    def init_from(self, source: PolicyAgent) -> dict[str, bool]:
+        """Copy what fits; value network and reward normalizer only from an agent with the same source of rewards."""
+        copied = super().init_from(source) | {"value network": False}
+        if self.reward_scaler.enabled:
+            copied["reward normalizer"] = False
+        if isinstance(source, PPOAgent) and self.reward_source == source.reward_source:
+            if self.reward_scaler.enabled == source.reward_scaler.enabled:  # values are in units of scaled rewards
+                copied["value network"] = load_if_equal_shapes(self.network, source.network, "value")
+            if self.reward_scaler.enabled and source.reward_scaler.enabled:
+                self.reward_scaler.load_state_dict(source.reward_scaler.state_dict())
+                copied["reward normalizer"] = True
+        return copied
 
     def state_dict(self) -> dict[str, Any]:
         """Return the networks, Adam's moments and the normalizers."""

@@ -79,6 +79,10 @@ class PPOConfig(PolicyConfig):
     shared_value: bool = param(False, "the value function shares the policy's hidden layers")
     v_lr: float = param(3e-4, "learning rate of the value function", low=0)
 
+    init_value_iters: int = param(
+        0, "iterations after --init_from in which only the value network learns, e.g. because it starts new", low=0
+    )
+
     gamma: float = param(0.99, "discount factor γ", low=0, high=1)
     gae_lambda: float = param(
         0.95, "λ of generalized advantage estimation; 0: TD error, 1: Monte Carlo return minus value", low=0, high=1
@@ -108,6 +112,7 @@ class PPOConfig(PolicyConfig):
         Raises:
             UserError: if RPO is enabled and actions are discrete.
         """
+        super().check_action_space(action_space)
         if self.rpo_alpha and not action_space.shape:
             raise UserError(f"--rpo_alpha={self.rpo_alpha} needs continuous actions; discrete ones have no mean")
 

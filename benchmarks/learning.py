@@ -20,7 +20,6 @@ import importlib.util
 import json
 import math
 import os
-import re
 import statistics
 import sys
 import warnings
@@ -31,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainings import ROOT, train_and_evaluate
+from trainings import ROOT, train_and_evaluate, update_page
 
 sys.path.insert(0, str(ROOT))
 
@@ -43,7 +42,6 @@ from milozero.helpers.files import write_bytes
 RESULTS = ROOT / "benchmarks" / "results" / "learning.json"
 PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 PICTURE = ROOT / "assets" / "images" / "learning.png"
-MADE_BY = "<!-- made by: python benchmarks/learning.py{} -->\n"
 Row = dict[str, Any]  # one run
 MUJOCO, DMC = "tasks/train_mujoco_ppo.yaml", "tasks/train_dmc_ppo.yaml"
 EPISODES, EVAL_SEED = 50, 1000  # first seed of the evaluation episodes, which training never uses
@@ -229,13 +227,6 @@ def changed_table(rows: Sequence[Row], with_recipe: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def update_page(page: Path, content: str, options: str = "") -> None:
-    """Replace the table on a page that is marked as made by this script with these options."""
-    mark = MADE_BY.format(options)
-    block = re.compile(f"(?<={re.escape(mark)}).*?(?=<!-- end -->)", re.DOTALL)
-    page.write_text(block.sub(lambda _: content, page.read_text()))
-
-
 def plot(rows: Sequence[Row]) -> None:
     """Plot the learning curves: each seed thin, their mean thick, the goal dashed."""
     import matplotlib as mpl
@@ -335,8 +326,8 @@ def main() -> int:
     others = [row for row in load_rows() if changes(row)]
     for made, given in ((table(by_recipe), ""), (changed_table(others, by_recipe), " --change …")):
         print(made)
-        update_page(PAGE, made, given)
-    update_page(README, summary(by_recipe))
+        update_page(PAGE, f"learning.py{given}", made)
+    update_page(README, "learning.py", summary(by_recipe))
     plot(by_recipe)
     return 1 if failed else 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -21,9 +22,44 @@ def run(*arguments: str, log: Path) -> None:
         subprocess.run([sys.executable, str(ROOT / "main.py"), *arguments], check=True, stdout=file, stderr=file)
 
 
+def update_page(page: Path, command: str, content: str) -> None:
+    """Replace the part of a page that is marked as made by ``python benchmarks/<command>``."""
+    mark = f"<!-- made by: python benchmarks/{command} -->\n"
+    block = re.compile(f"(?<={re.escape(mark)}).*?(?=<!-- end -->)", re.DOTALL)
+    page.write_text(block.sub(lambda _: content, page.read_text(), count=1))  # 1: an empty block would match twice
+
+
 def finished(status: Path) -> bool:
     """Return whether a run is finished."""
     return status.exists() and json.loads(status.read_text())["state"] == "finished"
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write results as JSON, one row per line."""
+    path.write_text("[\n" + ",\n".join(f" {json.dumps(row)}" for row in rows) + "\n]\n")
+
+
+def train(name: str, flags: Sequence[str], *, seed: int, data: Path) -> list[dict[str, str]]:
+    """Train a policy, or resume its training, to the end; return the rows of ``progress.csv``.
+
+    Args:
+        name: name of the experiment.
+        flags: training flags other than the name and seed.
+        seed: training seed.
+        data: folder of the runs.
+
+    Raises:
+        RuntimeError: If the run was stopped before its end.
+        subprocess.CalledProcessError: If the run failed.
+    """
+    logs = data / "logs" / name
+    if not finished(logs / "status.json"):
+        options = ("--resume=auto", *flags, f"--data_dir={data}", f"--seed={seed}")
+        run("--task=train", f"--uuid={name}", *options, log=data / f"{name}.txt")
+        if not finished(logs / "status.json"):  # a run that is asked to stop saves a checkpoint and exits with 0
+            raise RuntimeError(f"{name} was stopped before its end")
+    with (logs / "progress.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 def train_and_evaluate(
@@ -46,17 +82,11 @@ def train_and_evaluate(
         RuntimeError: If the run was stopped before its end.
         subprocess.CalledProcessError: If the run failed.
     """
-    log, logs, common = data / f"{name}.txt", data / "logs" / name, f"--data_dir={data}"
-    if not finished(logs / "status.json"):
-        run("--task=train", f"--uuid={name}", "--resume=auto", *flags, common, f"--seed={seed}", log=log)
-        if not finished(logs / "status.json"):  # a run that is asked to stop saves a checkpoint and exits with 0
-            raise RuntimeError(f"{name} was stopped before its end")
+    progress = train(name, flags, seed=seed, data=data)
     model = f"--model_path={data}/checkpoints/{name}"
     # --episode_seeds=training: the stream of episodes that the results in the docs were measured with
     options = ("--iter_num=last", f"--num_trajs={episodes}", f"--seed={eval_seed}", "--episode_seeds=training")
     folder = data / "evaluations" / name / "last"
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier start; otherwise, this one goes to last-2
-    run("--task=eval", model, *options, common, log=log)
-    evaluation = json.loads((folder / "results.json").read_text())
-    with (logs / "progress.csv").open() as file:
-        return evaluation, list(csv.DictReader(file))
+    run("--task=eval", model, *options, f"--data_dir={data}", log=data / f"{name}.txt")
+    return json.loads((folder / "results.json").read_text()), progress

@@ -13,6 +13,7 @@ import numpy as np
 
 from milozero import environments
 from milozero.agents import agent_class
+from milozero.agents.policy_config import POLICY_SETTINGS
 from milozero.environments.actions import ActionConverter, make_converter
 from milozero.environments.vector import check_first_obs, close_env
 from milozero.evaluation.video import check_renderer
@@ -21,6 +22,8 @@ from milozero.experiment.resume import settings_from_metadata
 from milozero.experiment.settings import Settings
 from milozero.experiment.status import Counters
 from milozero.helpers.comm import Comm
+from milozero.helpers.config.flags import to_flags
+from milozero.helpers.config.mlp import parse_hidden_sizes
 from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import UserError
 
@@ -115,15 +118,16 @@ def load_agent(
 
 @dataclass(frozen=True)
 class Teachers:
-    """Trained agents that a run learns from."""
+    """Trained agents that a run learns from, or starts from."""
 
+    init: LoadedAgent | None = None  # that ``--init_from`` names
     expert: LoadedAgent | None = None  # that ``--expert_model`` names
     reward: LoadedAgent | None = None  # whose learned reward ``--reward_path`` names
     expert_return: float | None = None  # of the expert's evaluation; None if it was never evaluated
 
     def check_spaces(self, env: Any) -> None:
         """Raise a UserError unless the teachers' observations and actions are those of `env`."""
-        for flag, loaded in (("expert_model", self.expert), ("reward_path", self.reward)):
+        for flag, loaded in (("init_from", self.init), ("expert_model", self.expert), ("reward_path", self.reward)):
             if loaded and (loaded.observation_size, loaded.action_space) != (env.observation_size, env.action_space):
                 raise UserError(
                     f"--{flag}={loaded.path.parent}: trained on {loaded.env_id}, with {loaded.observation_size} "
@@ -132,24 +136,49 @@ class Teachers:
                 )
 
 
-def load_teachers(settings: Settings, device: str) -> Teachers:
-    """Load the agents that ``--expert_model`` and ``--reward_path`` name. This makes and closes their environments.
+def load_teachers(settings: Settings, device: str, *, is_resumed: bool = False) -> Teachers:
+    """Load the agents that ``--init_from``, ``--expert_model`` and ``--reward_path`` name.
+
+    This makes and closes their environments. A run that `is_resumed` does not need the agent that it started from.
 
     Raises:
-        UserError: if a checkpoint cannot be used, or that of ``--reward_path`` has no learned reward.
+        UserError: if a checkpoint cannot be used, that of ``--reward_path`` has no learned reward, or the policy of
+            ``--init_from`` does not fit the settings.
     """
-    expert, reward, expert_return = None, None, None
-    if folder := getattr(settings.agent, "expert_model", ""):
-        flags = ("expert_model", "expert_iter_num")
-        path = checkpoint.find(
-            folder, settings.agent.expert_iter_num, flags, is_default=flags[1] not in settings.explicit
-        )
-        expert = load_agent(path, device=device)
-        eval_return = expert.best_return if path.stem == "best" else expert.last_return
+    init, expert, reward, expert_return = None, None, None, None
+    if settings.agent.init_from and not is_resumed:
+        init = _load_teacher(settings, ("init_from", "init_iter_num"), device)
+        check_policy_settings(settings, init)
+    if getattr(settings.agent, "expert_model", ""):
+        expert = _load_teacher(settings, ("expert_model", "expert_iter_num"), device)
+        eval_return = expert.best_return if expert.path.stem == "best" else expert.last_return
         expert_return = eval_return if math.isfinite(eval_return) else None
     if folder := getattr(settings.agent, "reward_path", ""):
         path = checkpoint.find(folder, settings.agent.reward_iter_num, ("reward_path", "reward_iter_num"))
         reward = load_agent(path, device=device)
         if not hasattr(reward.agent, "learned_reward"):
             raise UserError(f"--reward_path={folder}: {reward.settings.train.algo} learns no reward; airl does")
-    return Teachers(expert, reward, expert_return)
+        if reward.settings.agent.d_absorbing and settings.agent.gamma == 1.0:
+            raise UserError(f"--reward_path={folder}: learned with --d_absorbing, which needs a --gamma below 1")
+    return Teachers(init, expert, reward, expert_return)
+
+
+def _load_teacher(settings: Settings, flags: tuple[str, str], device: str) -> LoadedAgent:
+    """Load the agent that the settings `flags` name: the folder, and the checkpoint in it."""
+    folder, iter_num = (getattr(settings.agent, flag) for flag in flags)
+    return load_agent(
+        checkpoint.find(folder, iter_num, flags, is_default=flags[1] not in settings.explicit), device=device
+    )
+
+
+def check_policy_settings(settings: Settings, init: LoadedAgent) -> None:
+    """Raise a UserError unless a policy was trained with the `POLICY_SETTINGS` of this run; it names the others."""
+    own, other = ({name: getattr(each.agent, name) for name in POLICY_SETTINGS} for each in (settings, init.settings))
+    sizes = [parse_hidden_sizes(each["p_perception_stack"]) for each in (own, other)]
+    if sizes[0] == sizes[1]:  # however it is written
+        other["p_perception_stack"] = own["p_perception_stack"]
+    if differences := to_flags({name: value for name, value in other.items() if value != own[name]}):
+        raise UserError(
+            f"--init_from={init.path.parent}: its policy was trained with {' '.join(differences)}; "
+            "give this run the same"
+        )

@@ -18,7 +18,8 @@ TASKS = ("train", "eval", "list_envs", "demos", "report")
 MAX_ENVS, MAX_ROLLOUT_LEN, MAX_EPISODES = 65_536, 2**24, 1_000_000
 DEFAULT_EVAL_MAX_STEPS = 10_000  # of an environment without a time limit; takes seconds, not hours
 EPISODE_SEEDS = {"test": Purpose.TEST, "training": Purpose.EVALUATION}  # of ``--task=eval``
-INPUT_PATHS = ("expert_path", "expert_model", "reward_path")  # settings of a training run that name its inputs
+# settings of a training run that name its inputs
+INPUT_PATHS = ("expert_path", "init_from", "expert_model", "reward_path")
 
 
 @dataclass(frozen=True, kw_only=True)

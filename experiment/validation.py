@@ -33,6 +33,14 @@ def _validate_training(settings: Settings) -> None:
             raise UserError(f"--{name}={size} is larger than --rollout_len={train.rollout_len}")
     if getattr(agent, "rpo_alpha", 0) and agent.target_kl:
         raise UserError("--target_kl cannot be combined with --rpo_alpha, whose noise counts as divergence")
+    if agent.init_log_std is not None and not agent.init_from:
+        raise UserError("--init_log_std needs --init_from; without it, use --log_std_init")
+    if getattr(agent, "init_value_iters", 0) and not agent.init_from:
+        raise UserError("--init_value_iters needs --init_from: the networks of a new run learn together")
+    if agent.init_from and getattr(agent, "bc_pretrain_epochs", 0):
+        raise UserError("--init_from and --bc_pretrain_epochs exclude each other: each initializes the policy")
+    if getattr(agent, "d_absorbing", False) and agent.gamma == 1.0:
+        raise UserError("--d_absorbing needs a --gamma below 1: the return of the absorbing state would diverge")
     if agent.LEARNS_FROM_DEMOS and not settings.imitation.expert_path:
         raise UserError(f"--algo={train.algo} learns from demonstrations: --expert_path=data/demos/<environment>")
     if getattr(agent, "expert_model", None) == "":

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,8 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
     env_id, env_kwargs = environments.resolve(settings.train.env_id), to_kwargs(settings.common.env_kwargs)
     other_processes = list_children()
     device = select_device(settings, comm)
-    teachers = loading.load_teachers(settings, device)  # first: a second environment may not be able to exist
+    # First: a second environment may not be able to exist.
+    teachers = loading.load_teachers(settings, device, is_resumed=content is not None)
     env, eval_env = open_envs(env_id, settings.train.num_envs, env_kwargs, envs, comm, experiment.seed)
     demos = load_demos(settings, env)
     teachers.check_spaces(env)
@@ -67,8 +69,9 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
         expert_return = float(sum(demo.return_ for demo in demos) / len(demos))
     context = make_context(experiment, comm, env, demos, teachers, device)
     agent = loading.make_agent(settings, env, env.observation_size, context)
+    init_summary = init_agent(agent, teachers.init, comm)
     info = {} if expert_return is None else {"expert_return": expert_return}
-    experiment.create(env_id, describe_launch(settings, context), info)
+    experiment.create(env_id, describe_launch(settings, context, teachers.init, content), info)
     counters, replay_log, unevaluated, recent_episodes = Counters(), ReplayLog(), dict[str, float](), []
     status = Status(experiment.logs, counters)
     if content:
@@ -98,6 +101,7 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
         replay_log=replay_log,
         unevaluated=unevaluated,
         expert_return=expert_return,
+        init_summary=init_summary,
         compiled=context.compile,
     )
     run.recent_episodes.extend(recent_episodes)
@@ -181,11 +185,42 @@ def make_context(
     )
 
 
-def describe_launch(settings: Settings, context: AgentContext) -> dict[str, Any]:
-    """Return what affects the results of this launch in addition to its settings."""
+def init_agent(agent: Agent, init: loading.LoadedAgent | None, comm: Comm) -> str:
+    """Start an agent from another one, the same on every worker (collective).
+
+    Returns:
+        A summary of what was copied and what was not; empty if there is no agent to start from.
+    """
+    if init is None:
+        return ""
+    copied = agent.init_from(init.agent)
+    agent.load_state_dict(comm.broadcast(agent.state_dict()))  # workers may have read the file of a running run
+    taken, new = (", ".join(name for name, value in copied.items() if value is fits) for fits in (True, False))
+    source = f"{init.path} ({init.settings.train.algo} on {init.env_id}, iteration {init.iteration})"
+    return f"starting from {source}: {taken}" + (f"; new: {new}" if new else "")
+
+
+def describe_launch(
+    settings: Settings,
+    context: AgentContext,
+    init: loading.LoadedAgent | None = None,
+    content: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return what affects the results of this launch in addition to its settings.
+
+    Args:
+        settings: of the run.
+        context: of its agent.
+        init: the agent that a new run starts from.
+        content: the checkpoint that it resumes from.
+    """
     metadata: dict[str, Any] = {"compiled": context.compile, "device": context.device.partition(":")[0]}
     if settings.agent.LEARNS_FROM_DEMOS:
         metadata["demonstrations"] = dataset.checksum(context.demos)
+    if init is not None:
+        metadata["init"] = f"iteration {init.iteration}, parameters {init.agent.parameter_hash():x}"
+    elif content and "init" in content["config"]:
+        metadata["init"] = content["config"]["init"]
     teachers: dict[str, Agent | None] = {"expert": context.expert, "reward": context.reward_model}
     return metadata | {name: f"{agent.parameter_hash():x}" for name, agent in teachers.items() if agent is not None}
 

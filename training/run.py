@@ -47,6 +47,7 @@ class Training:
     watchdog: Watchdog
     replay_log: ReplayLog  # of the environments of this worker
     expert_return: float | None  # mean return of the expert
+    init_summary: str  # what a new run took from ``--init_from``; empty if nothing
     compiled: bool
     start_time: float = 0.0  # ``time.monotonic()`` minus the seconds that the run has trained
     # the latest training episodes of all workers, oldest first; part of the checkpoint

@@ -21,6 +21,8 @@ def log_header(run: Training, num_demos: int) -> None:
         logger.warning(warning)
     workers = pluralize(run.comm.size, "worker")
     logger.info(f"experiment {experiment.name}: {train.algo} on {experiment.env_id}, {workers}")
+    if run.init_summary:
+        logger.info(run.init_summary)
     if checkpoint:
         differences = experiment.find_differences(checkpoint)
         exactness = f"not bit-exact: {', '.join(differences)}" if differences else "bit-exact"

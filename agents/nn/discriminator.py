@@ -75,29 +75,30 @@ class MLPHead(nn.Module):
 class ShapedReward(nn.Module):
     """AIRL's discriminator (Fu et al. 2018, eq. 4): logit = g(s, a) + γ h(s') − h(s) − log π(a|s).
 
-    The input features are s, s', a (optional), 1 − terminated and log π(a|s). Terminal states have no potential.
+    The input features are s, s', a (optional), 1 − terminated and log π(a|s). If terminated, s' has no potential.
     """
 
-    def __init__(self, reward: MLPHead, potential: MLPHead, observation_size: int, gamma: float) -> None:
+    def __init__(self, reward: MLPHead, potential: MLPHead, state_size: int, gamma: float) -> None:
         super().__init__()
         self.reward = reward
         self.potential = potential
-        self.observation_size = observation_size
+        self.state_size = state_size
         self.gamma = gamma
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits (...) for features (..., I)."""
-        obs, next_obs, not_terminated, log_probs = *self._observations(x), x[..., -2], x[..., -1]
-        shaping = self.gamma * not_terminated * self.potential(next_obs) - self.potential(obs)  # γ h(s') − h(s)
-        logits: torch.Tensor = self.reward(self._reward_inputs(x)) + shaping - log_probs
+        state, next_state, not_terminated, log_probs = *self._states(x), x[..., -2], x[..., -1]
+        shaping = self.gamma * not_terminated * self.potential(next_state) - self.potential(state)  # γ h(s') − h(s)
+        logits: torch.Tensor = self.reward(self.reward_inputs(x)) + shaping - log_probs
         return logits
 
-    def _observations(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        size = self.observation_size
+    def _states(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        size = self.state_size
         return x[..., :size], x[..., size : 2 * size]
 
-    def _reward_inputs(self, x: torch.Tensor) -> torch.Tensor:
-        size = self.observation_size
+    def reward_inputs(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what g sees (..., J) of features (..., I): s, and a if they contain it."""
+        size = self.state_size
         return torch.cat([x[..., :size], x[..., 2 * size : -2]], dim=-1)
 
     def refresh(self) -> None:
@@ -108,5 +109,5 @@ class ShapedReward(nn.Module):
     @torch.no_grad()
     def update_batch_norm(self, x: torch.Tensor, comm: Comm) -> None:
         """Update the moments of batch normalization with the features (K, I) of all workers (collective)."""
-        self.reward.update_batch_norm(self._reward_inputs(x), comm)
-        self.potential.update_batch_norm(torch.cat(self._observations(x)), comm)
+        self.reward.update_batch_norm(self.reward_inputs(x), comm)
+        self.potential.update_batch_norm(torch.cat(self._states(x)), comm)

@@ -22,6 +22,22 @@ def linear(inputs: int, outputs: int, gain: float, rng: torch.Generator) -> nn.L
     return layer
 
 
+def load_if_equal_shapes(network: nn.Module, source: nn.Module, prefix: str = "") -> bool:
+    """Copy the parameters and buffers whose names begin with `prefix` if both networks have them in equal shapes.
+
+    Returns:
+        Whether they were copied.
+    """
+    own, other = (
+        {name: value for name, value in each.state_dict().items() if name.startswith(prefix)}
+        for each in (network, source)
+    )
+    if {name: value.shape for name, value in own.items()} != {name: value.shape for name, value in other.items()}:
+        return False
+    network.load_state_dict(other, strict=False)
+    return True
+
+
 class BatchNorm(nn.Module):
     """Batch normalization (Ioffe & Szegedy 2015) with running moments of whole rollouts of all workers.
 

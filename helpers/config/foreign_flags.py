@@ -33,7 +33,9 @@ _NAMES = {
     "--uuid": "exp_name",
     "--data_dir": "log_folder folder",
     "--config, a task file": "conf_file hyperparams",
-    "--resume, with --uuid=<experiment>": "trained_agent",
+    "--init_from=<checkpoint folder> to start a new run; to continue a run, --resume with --uuid=<experiment>": (
+        "trained_agent load_run"
+    ),
     "--eval_frequency, in iterations": "eval_freq",
     "--eval_episodes": "n_eval_episodes",
     "--save_frequency, in iterations": "save_freq",

@@ -20,10 +20,13 @@ def can_evaluate(milozero, tmp_path, name):
 
 def test_new_policy_trains_on_the_reward_that_airl_learned(milozero, tmp_path):
     demos = (f"--expert_path={SHIPPED}", "--num_demos=2", "--d_perception_stack=mlp_16")
-    result = milozero(*HOPPER, "--algo=airl", *demos, "--bc_pretrain_epochs=1", "--uuid=airl")
+    result = milozero(*HOPPER, "--algo=airl", *demos, "--bc_pretrain_epochs=1", "--d_absorbing", "--uuid=airl")
     assert result.returncode == 0, result.stderr
     assert can_evaluate(milozero, tmp_path, "airl")
     learn = (*HOPPER, "--algo=ppo", "--reward_path=data/checkpoints/airl", "--uuid=fresh")
+    result = milozero(*learn, "--gamma=1")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "learned with --d_absorbing, which needs a --gamma below 1" in result.stderr
     result = milozero(*learn)
     assert result.returncode == 0, result.stderr
     config = yaml.safe_load((tmp_path / "data/checkpoints/fresh/config.yaml").read_text())

@@ -49,6 +49,7 @@ LOADS = {
     "resume": ("--task=train", "--resume", "--uuid=run", "--num_iters=7"),
     "auto": ("--task=train", "--resume=auto", "--uuid=run", "--num_iters=7"),
     "expert": (*TRAIN, "--algo=dagger", "--expert_model=data/checkpoints/run", "--dagger_buffer_size=600"),
+    "init": (*TRAIN, "--init_from=data/checkpoints/run"),
     "reward": (*TRAIN, "--reward_path=data/checkpoints/run", "--reward_iter_num=last"),
 }
 

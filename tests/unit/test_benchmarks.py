@@ -1,9 +1,11 @@
 """The benchmarks' models, tables and bookkeeping, without long runs."""
 
+import contextlib
 import json
 import math
 import statistics
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -105,29 +107,63 @@ def test_stopwatch_excludes_nested_timed_calls():
     assert watch.seconds["out"] == pytest.approx(0.05, abs=0.02)
 
 
-def test_imitation_table_shows_percentages_of_the_expert_for_each_seed(monkeypatch, tmp_path):
-    import imitation
+def test_imitation_tables_show_percentages_of_the_expert_for_each_seed(tmp_path):
+    import imitation_tables as tables
 
-    monkeypatch.setattr(imitation, "PICTURE", tmp_path / "picture.png")
     expert = {"Hopper-v5": 2000.0, "Walker2d-v5": 4000.0}
     common = {"env_id": "Hopper-v5", "demos": 4, "steps": 500_000, "seconds": 9}
     rows = [
         {**common, "method": "gail", "seed": 1, "return": 2200.0},
         {**common, "method": "gail", "seed": 0, "return": 1000.0},
+        {**common, "method": "gail, shuffled", "seed": 0, "return": 100.0},
         {**common, "method": "bc", "seed": 0, "return": 300.0},
     ]
-    lines = imitation.table(rows, expert).splitlines()
+    lines = tables.returns(rows, expert, {"bc": (4,), "gail": (1, 4)}).splitlines()
     assert "| Hopper-v5 | expert | | | 2,000 | 100 | |" in lines
     assert "| Hopper-v5 | gail | 4 | 2 | 1,600 | 80 (50, 110) | 500,000 |" in lines
     assert "| Hopper-v5 | bc | 4 | 1 | 300 | 15 (15) | – |" in lines
-    imitation.plot(rows, expert)
+    assert len(lines) == 2 + 4
+    controls = {"gail": (4,), "gail, shuffled": (4,), "airl": (16,), "airl, shuffled": (16,)}
+    assert tables.controls(rows, expert, controls).splitlines()[2:] == [
+        "| gail | 80 (50, 110) | 5 (5) |",
+        "| airl | – | – |",  # not measured
+    ]
+    summary = tables.summary(rows, expert).splitlines()
+    assert summary[0] == "| % of the expert's return | Hopper-v5 | Walker2d-v5 |"
+    assert summary[2] == "| behavioral cloning, 4 demonstrations | 15 | – |"
+    tables.plot(rows, expert, ["gail", "bc"], tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 10_000
+
+
+def test_readme_shows_what_airl_learns_by_itself():
+    import imitation
+    import imitation_tables as tables
+
+    (method, number) = next(case for label, case in tables.IN_README.items() if label.startswith("AIRL"))
+    flags = imitation.ALL[method].flags
+    assert number in imitation.ALL[method].demos
+    assert not any("pretrain" in flag for flag in flags)
+    rows = json.loads(imitation.RESULTS.read_text())
+    assert tables.summary(rows, imitation.experts()) in imitation.README.read_text()
+
+
+def test_controls_differ_from_each_other_only_in_reward_and_ablation():
+    import imitation
+
+    assert len(imitation.CONTROLS) == 12
+    absorbing = ("--d_reward=unbiased", "--d_absorbing")
+    for algo in ("gail", "airl"):
+        plain, cure = imitation.CONTROLS[algo], imitation.CONTROLS[f"{algo}, unbiased reward, absorbing"]
+        assert cure.flags == (*plain.flags, *absorbing)
+        shuffled = imitation.CONTROLS[f"{algo}, unbiased reward, absorbing, shuffled"]
+        assert shuffled.flags == (*cure.flags, "--d_ablation=shuffled")
+        assert plain.demos == cure.demos == shuffled.demos
 
 
 def test_run_on_a_learned_reward_comes_after_the_run_that_learns_it():
     import imitation
 
-    runs = list(imitation.cases(list(imitation.METHODS), ["Hopper-v5"], [16], 2))
+    runs = list(imitation.cases(imitation.ALL, ["Hopper-v5"], [16], 2))
     students = [run for run in runs if run.teacher]
     assert len(students) == 2
     for run in students:
@@ -226,13 +262,96 @@ def test_imitation_reports_the_failed_run_and_saves_no_row_for_it(monkeypatch, t
 
     page = tmp_path / "imitation.md"
     page.write_text("<!-- made by: python benchmarks/imitation.py -->\nold\n<!-- end -->\n")
-    replaced = {"measure": measure, "RESULTS": tmp_path / "imitation.json", "PAGE": page, "experts": dict}
+    replaced = {"measure": measure, "RESULTS": tmp_path / "imitation.json", "PAGE": page, "README": page}
+    replaced |= {"experts": lambda: {"Hopper-v5": 1.0}}
     for name, value in replaced.items():
         monkeypatch.setattr(imitation, name, value)
     monkeypatch.setattr(sys, "argv", ["imitation.py", "--only", "bc", "--envs", "Hopper-v5", "--demos", "4"])
     assert imitation.main() == 1
     assert "a run failed: bc.Hopper-v5.demos04.seed00 was stopped" in capsys.readouterr().out
     assert not replaced["RESULTS"].exists()
+
+
+def test_fine_tuning_counts_steps_to_the_first_evaluation_above_the_expert():
+    import fine_tuning
+
+    progress = [
+        {"timesteps": str(steps), "eval_return": value}
+        for steps, value in ((10, ""), (20, "3.0"), (30, ""), (40, "5.5"), (50, "6.0"))
+    ]
+    assert [fine_tuning.steps_to_exceed(progress, expert) for expert in (2.0, 3.0, 5.5, 6.0)] == [20, 40, 50, None]
+    rows = [
+        {"start": start, "seed": seed, "steps": steps}
+        for start, each in {"nothing": (4000, None, 2000), "cloned policy": (1000, 10, 3000)}.items()
+        for seed, steps in enumerate(each)
+    ]
+    assert fine_tuning.table(rows).splitlines()[2:] == [
+        "| nothing | 4,000 (4,000, never, 2,000) | 100 |",
+        "| cloned policy | 1,000 (1,000, 10, 3,000) | 25 |",
+    ]
+    never = [row | {"steps": None} for row in rows if row["start"] == "nothing"]
+    assert fine_tuning.table(never).splitlines()[2:] == [
+        "| nothing | never (never, never, never) | – |",
+        "| cloned policy | – | – |",
+    ]
+
+
+def test_table_replaces_only_its_own_block_even_if_that_is_empty(tmp_path):
+    import trainings
+
+    marks = [f"<!-- made by: python benchmarks/{name} -->\n" for name in ("a.py", "a.py --more")]
+    page = tmp_path / "page.md"
+    page.write_text(f"{marks[0]}<!-- end -->\ntext\n{marks[1]}old\n<!-- end -->\n")
+    trainings.update_page(page, "a.py", "new\n")
+    assert page.read_text() == f"{marks[0]}new\n<!-- end -->\ntext\n{marks[1]}old\n<!-- end -->\n"
+
+
+class InTurn(contextlib.nullcontext):
+    """A pool that calls each function when it is submitted."""
+
+    def __enter__(self):
+        return self
+
+    def submit(self, function, *args):
+        future = Future()
+        future.set_result(function(*args))
+        return future
+
+
+def test_fine_tuning_trains_what_is_missing_in_small(monkeypatch, tmp_path):
+    import fine_tuning
+    import trainings
+
+    from milozero.main import main
+
+    commands = []
+
+    def run(*arguments, log):
+        commands.append(arguments)
+        assert main(list(arguments)) == 0
+
+    small = ("--num_envs=2", "--rollout_len=128", "--num_iters=2", "--epochs=1", "--eval_episodes=1", "--no-compile")
+    page = tmp_path / "imitation.md"
+    page.write_text("<!-- made by: python benchmarks/fine_tuning.py -->\nold\n<!-- end -->\n")
+    monkeypatch.setattr(trainings, "run", run)
+    for name, value in {
+        "ThreadPoolExecutor": InTurn,  # main() catches signals, which only the main thread can
+        "BC": (*fine_tuning.BC, *small),
+        "PPO": (*fine_tuning.PPO, *small),
+        "RESULTS": tmp_path / "fine_tuning.json",
+        "PAGE": page,
+        "expert_return": lambda: 0.0,
+    }.items():
+        monkeypatch.setattr(fine_tuning, name, value)
+    monkeypatch.setattr(sys, "argv", ["fine_tuning.py", "--seeds=1", "--jobs=1", f"--data_dir={tmp_path}/data"])
+    assert fine_tuning.main() == 0
+    rows = json.loads(fine_tuning.RESULTS.read_text())
+    assert [(r["start"], r["seed"], r["steps"]) for r in rows] == [("cloned policy", 0, 256), ("nothing", 0, 256)]
+    assert page.read_text().count("| 256 (256) | 100 |") == 2
+    assert "--init_value_iters=10" in commands[-1]
+    assert len(commands) == 3
+    assert fine_tuning.main() == 0  # trains nothing
+    assert len(commands) == 3
 
 
 def test_learning_uses_the_environments_recipe_and_a_new_recipe_is_a_new_run(trained, tmp_path, monkeypatch):

@@ -140,7 +140,15 @@ def test_new_policy_learns_from_the_learned_reward_only():
     assert plain.parameter_hash() == hashes[0]
 
 
-@pytest.mark.parametrize("config", [{}, {"d_spectral_norm": True}, {"d_batch_norm": True, "d_state_only": False}])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"d_spectral_norm": True},
+        {"d_batch_norm": True, "d_state_only": False},
+        {"d_absorbing": True, "g_steps": 2},
+    ],
+)
 def test_resumed_agent_learns_the_same_bits(config):
     check_resume(lambda iteration: make(iteration=iteration, **config))
 
@@ -173,3 +181,67 @@ def test_discrete_actions_have_log_probs():
     features, _ = agent.rollout_features(steps)
     assert (features[..., -1] < 0.0).all()
     np.testing.assert_array_equal(features[..., 2 * SIZE : -2].argmax(-1), steps.actions)
+
+
+ABSORBING = {"d_absorbing": True, "gamma": 0.9, "d_reward": "unbiased"}
+
+
+def test_terminal_step_leads_to_the_absorbing_state_and_a_truncated_one_does_not():
+    agent = make(**ABSORBING)
+    steps = rollout(1, terminated=[(3, 0)])
+    steps.truncated[5, 2], steps.mask[6, 2] = True, False
+    features, mask = agent.rollout_features(steps)
+    assert (mask != steps.mask).sum() == 1
+    assert mask[4, 0]  # the padding step after the termination
+    state_flag, next_flag = features[..., SIZE], features[..., 2 * SIZE + 1]
+    assert np.argwhere(state_flag[mask]).size == 1
+    assert sorted(map(tuple, np.argwhere(next_flag == 1.0))) == [(3, 0), (4, 0)]
+    assert not features[3, 0, SIZE + 1 : 2 * SIZE + 1].any()  # the final observation is not seen
+    assert features[5, 2, SIZE + 1 : 2 * SIZE + 1].any()
+    np.testing.assert_array_equal(features[4, 0], agent.absorbing_features())
+    assert (features[..., -2] == 1.0).all()  # every state has a successor
+
+
+def test_shaping_changes_the_return_of_every_episode_by_minus_the_initial_potential():
+    """Potential-based shaping (Ng et al. 1999), of an episode that terminates and then stays absorbed forever."""
+    agent = make(**ABSORBING)
+    steps = rollout(1, terminated=[(T - 1, 0)])
+    features, _ = agent.rollout_features(steps)
+    logits = agent.logits(features)[:, 0] + features[:, 0, -1]  # f of each step
+    absorbed = agent.terminal_value()
+    states = np.concatenate([agent.obs_normalizer(steps.obs[:-1, 0]), np.zeros((T, 1), np.float32)], axis=1)
+    g = forward(agent.discriminator.reward, states)
+    (g_absorbing,) = forward(agent.discriminator.reward, np.eye(SIZE + 1)[-1:])
+    (h_first,) = forward(agent.discriminator.potential, states[:1])
+    discounts = 0.9 ** np.arange(T)
+    shaped = (discounts * logits).sum() + 0.9**T * absorbed
+    unshaped = (discounts * g).sum() + 0.9**T * g_absorbing / (1.0 - 0.9)
+    assert shaped - unshaped == pytest.approx(-float(h_first), rel=1e-3)
+
+
+def test_neither_living_nor_ending_pays_once_the_discriminator_cannot_tell():
+    """At the optimum the logit is 0 everywhere: f = log π for steps and 0 in the absorbing state."""
+    agent = make(**ABSORBING)
+    steps = rollout(1, terminated=[(3, 0)])
+    features, _ = agent.rollout_features(steps)
+    agent.logits = lambda features: np.zeros(features.shape[:-1], np.float32)
+    rewards = agent.logits_to_reward(agent.scores(features, steps.mask))
+    assert rewards[steps.mask].mean() == pytest.approx(0.0, abs=1e-5)
+    assert agent.terminal_value() == 0.0
+
+
+def test_new_policy_receives_the_learned_reward_of_the_absorbing_state(monkeypatch):
+    model = make(**ABSORBING)
+    (g,) = forward(model.discriminator.reward, np.eye(SIZE + 1)[-1:])
+    assert model.learned_terminal_value(0.99) == pytest.approx(100.0 * float(g), rel=1e-4)
+    assert make().learned_terminal_value(0.99) == 0.0
+    gae_rewards = []
+    monkeypatch.setattr(
+        "milozero.agents.ppo_agent.gae", lambda rewards, values, *_: gae_rewards.append(rewards) or 0 * values
+    )
+    steps = rollout(3, terminated=[(4, 1)])
+    config = PPOConfig(**NETWORKS, gamma=0.5, normalize_rewards=False)
+    PPOAgent(config, SIZE, BOX, AgentContext(Comm(), num_envs=N, reward_model=model)).update(steps, 0.0)
+    learned = model.learned_reward(steps)
+    assert gae_rewards[0][4, 1] == pytest.approx(learned[4, 1] + 0.5 * 2.0 * float(g), rel=1e-4)
+    assert gae_rewards[0][3, 1] == pytest.approx(learned[3, 1], rel=1e-6)

@@ -132,9 +132,29 @@ def test_workers_split_the_demonstrations_and_stay_in_sync():
     assert len(torch.unique(torch.cat([one, two, kept1, kept2]), dim=0)) == 400
 
 
-def test_share_smaller_than_a_minibatch_is_refused():
-    with pytest.raises(UserError, match="--batch_size=64 is larger than the 10 demonstrated steps per worker"):
-        make(batch_size=64, bc_validation=0.5, demo_subsampling=20)
+def test_share_smaller_than_a_minibatch_is_one_minibatch(caplog):
+    with caplog.at_level("INFO"):
+        agent = make(batch_size=64, bc_validation=0.5, demo_subsampling=20)
+    assert "each worker has only 10 demonstrated steps: minibatches are smaller" in caplog.text
+    metrics = learn(agent, 30)
+    assert agent.optimizer.steps == 30 * agent.config.epochs  # one per pass
+    assert metrics[-1]["policy_loss"] < 0.5 * metrics[0]["policy_loss"]
+    caplog.clear()
+    exact = make(batch_size=10, bc_validation=0.5, demo_subsampling=20)
+    assert not caplog.text
+    learn(exact, 30)
+    assert agent.parameter_hash() == exact.parameter_hash()
+
+
+@pytest.mark.parametrize("validation", [0.0, 0.5])
+def test_more_workers_than_demonstrated_steps_train_alike(validation):
+    def work(comm):
+        agent = make(comm, demos=expert(length=2, episodes=1), bc_validation=validation)
+        return agent.parameter_hash(), learn(agent, 2)[-1]["policy_loss"], len(agent.train_obs)
+
+    results = on_workers(4, work)
+    assert len(set(results)) == 1
+    assert results[0][2] == 1
 
 
 def test_resumed_agent_learns_the_same_bits():

@@ -100,15 +100,18 @@ class PlainGAIL(nn.Module):
 
 
 class PlainAIRL(nn.Module):
-    """AIRL's features and discriminator f − log π."""
+    """AIRL's features and discriminator f − log π. The absorbing state is (0, …, 0, 1), other states (s, 0)."""
 
     def __init__(self, config, space):
         super().__init__()
         actions = 0 if config.d_state_only else space.shape[0] if space.shape else int(space.n)
-        self.penalty_dims = 2 * SIZE + actions
-        self.reward, self.potential = PlainMLPHead(SIZE + actions, config), PlainMLPHead(SIZE, config)
+        self.size = SIZE + config.d_absorbing
+        self.penalty_dims = 2 * self.size + actions
+        self.reward, self.potential = PlainMLPHead(self.size + actions, config), PlainMLPHead(self.size, config)
         self.double()
         self.config = config
+        state = torch.eye(self.size, dtype=torch.float64)[-1]
+        self.absorbing = torch.cat([state, state, torch.zeros(actions), torch.tensor([1.0, 0.0])])
 
     @property
     def agent_network(self):
@@ -116,7 +119,7 @@ class PlainAIRL(nn.Module):
 
     def parts(self, x):
         obs, next_obs, actions, not_terminated, log_probs = x.split(
-            [SIZE, SIZE, x.shape[-1] - 2 * SIZE - 2, 1, 1], -1
+            [self.size, self.size, x.shape[-1] - 2 * self.size - 2, 1, 1], -1
         )
         return torch.cat([obs, actions], -1), obs, next_obs, not_terminated[..., 0], log_probs[..., 0]
 
@@ -132,11 +135,16 @@ class PlainAIRL(nn.Module):
         return self.f(x) - x[..., -1]
 
     def features(self, obs, actions, next_obs, not_terminated, log_probs):
+        if self.config.d_absorbing:
+            terminated = (~not_terminated)[..., None].double()
+            obs = torch.cat([obs, torch.zeros_like(terminated)], -1)
+            next_obs = torch.cat([next_obs * (1.0 - terminated), terminated], -1)
+            not_terminated = torch.ones_like(not_terminated)
         parts = [obs, next_obs] if self.config.d_state_only else [obs, next_obs, actions]
         return torch.cat([*parts, not_terminated[..., None].double(), log_probs[..., None]], -1)
 
     def scores(self, inputs, mask):
-        return self.f(inputs) - inputs[mask][:, -1].mean()
+        return self.f(inputs) - inputs[mask][:, -1].mean()  # the absorbing state is not in `mask`
 
     def update_batch_norm(self, x):
         reward_inputs, obs, next_obs, *_ = self.parts(x)
@@ -203,7 +211,7 @@ class AdversarialReference:
         rows = rng.integers(len(obs), size=count)
         actions = np.concatenate([e.actions for e in self.demos])
         inputs = self.features(obs[rows], actions[rows], next_obs[rows], ends[rows])
-        if getattr(self.config, "d_absorbing", False):
+        if self.config.d_absorbing:
             inputs[torch.tensor(rng.random(count) < ends.sum() / (len(ends) + ends.sum()))] = (
                 self.discriminator.absorbing
             )
@@ -212,7 +220,7 @@ class AdversarialReference:
     def policy_features(self, worker, rollout):
         inputs = self.features(rollout.obs[:-1], rollout.actions, rollout.obs[1:], rollout.terminated)
         valid = rollout.mask.copy()
-        if getattr(self.config, "d_absorbing", False):
+        if self.config.d_absorbing:
             for t, n in np.argwhere(~rollout.mask):
                 if rollout.terminated[t - 1, n] if t else self.ended[worker][n]:
                     inputs[t, n], valid[t, n] = self.discriminator.absorbing, True
@@ -232,7 +240,7 @@ class AdversarialReference:
         with torch.no_grad():
             scores = self.discriminator.scores(all_features, torch.cat([each.flatten() for each in mask]))
             end = 0.0
-            if getattr(config, "d_absorbing", False):
+            if config.d_absorbing:
                 reward = float(
                     compute_reward(self.discriminator(self.discriminator.absorbing[None]), config.d_reward)
                 )
@@ -343,6 +351,8 @@ def test_three_updates_equal_the_references(algorithm, options):
         ("gail", {"d_absorbing": True, "d_reward": "negative", "normalize_rewards": False, "d_batch_norm": True}),
         ("airl", {"d_state_only": False}),
         ("airl", {"d_state_only": False, "d_reward": "unbiased", "d_penalty": "dragan"}),
+        ("airl", {"d_absorbing": True}),
+        ("airl", {"d_absorbing": True, "d_state_only": False, "d_reward": "unbiased", "d_batch_norm": True}),
     ],
     ids=str,
 )
@@ -352,8 +362,7 @@ def test_features_equal_the_references(algorithm, options):
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "options"),
-    [("gail", {"d_absorbing": True, "d_batch_norm": True}), ("airl", {"d_batch_norm": True})],
+    ("algorithm", "options"), [("gail", {"d_absorbing": True}), ("airl", {}), ("airl", {"d_absorbing": True})]
 )
 def test_two_workers_equal_one_reference_with_the_data_of_both(algorithm, options):
     options = options | {"batch_size": 16, "d_batch_size": 16, "d_batch_norm": True}

@@ -14,7 +14,6 @@ from milozero.agents.gail_agent import GAILAgent
 from milozero.agents.nn.discriminator import SpectralLinear
 from milozero.demonstrations.dataset import Episode, ImitationConfig
 from milozero.helpers.comm import Comm
-from milozero.helpers.errors import UserError
 from tests.support.fakes import on_workers
 from tests.support.steps import BOX, SIZE, N, T, check_resume, expert, rollout
 
@@ -152,14 +151,12 @@ def test_absorbing_state_follows_terminations_but_not_truncations():
     following.mask[0, 1] = False  # follows the termination in the last step of the previous rollout
     agent.update(following, 0.0)
     assert (recorded["policy"][:, -1] == 1.0).sum() == 1
-    with pytest.raises(UserError, match="gamma"):
-        make(d_absorbing=True, gamma=1.0)
 
 
 def test_expert_has_one_absorbing_step_per_termination_at_any_subsampling():
     imitation = ImitationConfig(d_perception_stack="mlp_4", demo_subsampling=20)
     agent = make(demos=[expert(9, terminated=True), expert(19), expert(19, terminated=True)], imitation=imitation)
-    assert agent.absorbing_share == pytest.approx(2 / 49)
+    assert agent.absorbing.expert_share == pytest.approx(2 / 49)
     agent = make(demos=[expert(9, terminated=True)], d_absorbing=True)
     assert float(agent.sample_expert(5000)[:, -1].mean()) == pytest.approx(0.1, abs=0.02)
 
@@ -175,7 +172,7 @@ def test_terminal_value_is_the_discounted_reward_of_the_absorbing_state_forever(
         "milozero.agents.ppo_agent.gae", lambda rewards, values, *_: gae_rewards.append(rewards) or 0 * values
     )
     steps = rollout(terminated=[(3, 0)])
-    absorbing = float(agent.logits_to_reward(agent.logits(agent._absorbing_state()[None]))[0])
+    absorbing = float(agent.logits_to_reward(agent.logits(agent.absorbing_features()[None]))[0])
     reward = float(agent.logits_to_reward(agent.logits(compute_features(agent, steps.obs[:-1], steps.actions)))[3, 0])
     agent.update(steps, 0.0)
     assert agent.reward_scaler.std != 1.0 or not scaled
@@ -306,6 +303,17 @@ def test_bc_pretraining_initializes_the_policy_of_new_runs_only():
     assert agent.predict(demo.obs[0]).shape == (2,)
 
 
+@pytest.mark.parametrize("subsampling", [20, 1000])
+def test_bc_pretraining_accepts_fewer_steps_than_a_minibatch(subsampling):
+    """One demonstration of 1000 steps at every 20th step has 50, and a minibatch 64."""
+    demo = expert(length=1000)
+    demo = dataclasses.replace(demo, actions=np.full((1000, 2), 0.7))
+    imitation = ImitationConfig(d_perception_stack="mlp_4", demo_subsampling=subsampling)
+    agent = make(demos=[demo], imitation=imitation, batch_size=64, bc_pretrain_epochs=300, p_lr=1e-2)
+    assert len(agent.expert) == 1000 // subsampling
+    np.testing.assert_allclose(agent.predict_batch(agent.expert.obs), 0.7, atol=0.1)
+
+
 @pytest.mark.parametrize("ablation", ["shuffled", "none"])
 def test_ablation_disables_bc_pretraining(ablation):
     cold, warm = (make(demos=[expert(length=200)], d_ablation=ablation, bc_pretrain_epochs=start) for start in (0, 3))
@@ -316,8 +324,10 @@ def test_noise_has_as_many_absorbing_steps_as_the_expert():
     """Otherwise absorbing states would distinguish policy and noise, beyond the reward's sign."""
     agent = make(demos=[expert(terminated=True)], d_ablation="none", d_absorbing=True)
     drawn = agent.sample_expert(4000)
-    assert (drawn == agent._absorbing_state()).all(1).mean() == pytest.approx(agent.absorbing_share, abs=0.02)
-    assert agent.absorbing_share > 0.0
+    assert (drawn == agent.absorbing_features()).all(1).mean() == pytest.approx(
+        agent.absorbing.expert_share, abs=0.02
+    )
+    assert agent.absorbing.expert_share > 0.0
 
 
 def test_workers_are_in_sync_after_bc_pretraining_on_separate_shares():

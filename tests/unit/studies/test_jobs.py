@@ -136,6 +136,14 @@ def test_minibatch_larger_than_a_rollout_is_an_error_if_it_is_drawn_from_one(tmp
             parse(["--algo=gail", f"--{flag}=4096", expert])
 
 
+def test_absorbing_states_need_discounting(tmp_path):
+    expert = f"--expert_path={one_demo(tmp_path)}/Hopper-v5"
+    for algo in ("gail", "airl"):
+        parse([f"--algo={algo}", "--d_absorbing", expert])
+        with pytest.raises(UserError, match="--d_absorbing needs a --gamma below 1"):
+            parse([f"--algo={algo}", "--d_absorbing", "--gamma=1", expert])
+
+
 def test_job_is_restored_from_its_dict(task, tmp_path):
     for job in build_jobs(build_study(task, tmp_path)):
         again = Job.from_dict(job.name, json.loads(json.dumps(job.to_dict())), "/here")
