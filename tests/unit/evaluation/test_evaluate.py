@@ -1,5 +1,6 @@
 """The folder and the progress bar of an evaluation."""
 
+import contextlib
 import io
 import re
 import sys
@@ -97,3 +98,18 @@ def test_folder_that_cannot_be_created_is_an_error(tmp_path):
     for name in ("dangling", "file"):
         with pytest.raises(UserError, match=f"cannot write to .*{name}"):
             create_folder(tmp_path / name, "best")
+
+
+@pytest.mark.parametrize(("declared", "fps"), [({"render_fps": 12.5}, 12), ({"render_fps": None}, 30), ({}, 30)])
+def test_video_has_the_frame_rate_of_the_environment(monkeypatch, tmp_path, declared, fps):
+    rates = []
+
+    def write_nothing(path, fps):
+        rates.append(fps)
+        return contextlib.nullcontext(lambda frame: None)
+
+    monkeypatch.setattr("milozero.evaluation.evaluate.write_video", write_nothing)
+    env = user_envs.Bounded()
+    env.metadata, env.render = declared, lambda: None
+    evaluate_checkpoint(Still(), lambda _: env, EvalConfig(num_trajs=1, record=True), 0, tmp_path, {}, Comm())
+    assert rates == [fps]
