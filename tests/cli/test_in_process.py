@@ -1,5 +1,6 @@
 """main.main and spawner.main restore the state of the process, so that it can call them repeatedly."""
 
+import itertools
 import logging
 import signal
 import socket
@@ -11,6 +12,7 @@ import pytest
 
 from milozero import main, spawner
 from milozero.helpers.locks import is_held
+from tests.support import user_envs
 from tests.support.one_run import QUICK, iterations
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
@@ -49,10 +51,12 @@ def test_handlers_lock_and_log_are_restored(milozero, tmp_path, code, arguments)
 
 
 def test_run_that_raises_restores_handlers_lock_and_log(milozero, tmp_path, monkeypatch):
-    before = state()
+    before, steps, step = state(), itertools.count(), user_envs.Bounded.step
 
-    def fail(*_):
-        raise RuntimeError("the simulator broke")
+    def fail(env, action):
+        if next(steps) == 40:  # after the check before training
+            raise RuntimeError("the simulator broke")
+        return step(env, action)
 
     monkeypatch.setattr("tests.support.user_envs.Bounded.step", fail)
     flags = [flag for flag in TRAIN if "env_id" not in flag]

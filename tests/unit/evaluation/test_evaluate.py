@@ -110,6 +110,6 @@ def test_video_has_the_frame_rate_of_the_environment(monkeypatch, tmp_path, decl
 
     monkeypatch.setattr("milozero.evaluation.evaluate.write_video", write_nothing)
     env = user_envs.Bounded()
-    env.metadata, env.render = declared, lambda: None
+    env.metadata, env.render = declared, lambda: np.zeros((64, 64, 3), np.uint8)
     evaluate_checkpoint(Still(), lambda _: env, EvalConfig(num_trajs=1, record=True), 0, tmp_path, {}, Comm())
     assert rates == [fps]
