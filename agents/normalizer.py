@@ -69,9 +69,9 @@ class ObservationNormalizer:
         self.clip = clip
         self.enabled = enabled
         self.frozen = frozen
-        self._set_float32()
+        self._freeze()
 
-    def _set_float32(self) -> None:
+    def _freeze(self) -> None:
         self._mean = self.moments.mean.astype(np.float32)
         self._scale = (1.0 / self.moments.std).astype(np.float32)
 
@@ -87,7 +87,7 @@ class ObservationNormalizer:
         """Add the observations (K, O) of all workers to the statistics (collective)."""
         if self.enabled and not self.frozen:
             self.moments.update(observations, comm)
-            self._set_float32()
+            self._freeze()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the moments as plain values."""
@@ -96,7 +96,7 @@ class ObservationNormalizer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load what `state_dict` returned."""
         self.moments.load_state_dict(state)
-        self._set_float32()
+        self._freeze()
 
 
 class RewardScaler:

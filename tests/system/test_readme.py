@@ -45,6 +45,8 @@ RUN_BY = {
     f"{TRAINING} --algo=airl": "test_imitation.py::test_new_policy_trains_on_the_reward_that_airl_learned",
     f"{TRAINING} --algo=ppo": "test_imitation.py::test_new_policy_trains_on_the_reward_that_airl_learned",
     f"{TRAINING} --algo=dagger": "test_imitation.py::test_any_checkpoint_can_be_the_expert",
+    f"{TRAINING} --env_id": "test_init_from.py::test_run_continues_with_another_schedule",
+    f"{TRAINING} --config": "test_init_from.py::test_cloned_policy_starts_ppo_and_a_resumed_run_needs_no_source",
     f"{TRAINING} --resume": "test_resuming.py::test_killed_and_resumed_run_ends_with_the_same_bits",
     "PYTHONPATH=. python main.py": "test_extending.py::test_documented_environment_trains_and_records_a_video",
     "milozero --task=train": ("test_install.py::test_installed_package_trains_and_its_agent_works_in_a_user_program"),
