@@ -25,7 +25,13 @@ def test_environment_with_global_generators_repeats_resumes_and_evaluates_exactl
         for name, num_iters in (("one", 3), ("two", 2)):
             assert milozero(*train, f"--uuid={name}", f"--num_iters={num_iters}").returncode == 0
         resumed = milozero(*train, "--uuid=two", "--num_iters=3", "--resume")
-        evaluated = milozero("--task=eval", "--model_path=data/checkpoints/two", "--iter_num=last", "--num_trajs=2")
+        evaluated = milozero(
+            "--task=eval",
+            "--model_path=data/checkpoints/two",
+            "--iter_num=last",
+            "--num_trajs=2",
+            "--episode_seeds=training",
+        )
     assert (resumed.returncode, resumed.stderr, evaluated.returncode) == (0, "", 0)
     one, two = read_rows(tmp_path, "one"), read_rows(tmp_path, "two")
     assert one == two

@@ -37,6 +37,8 @@ ACTION_BOUNDS = st.sampled_from(
         (-1, 1, np.float32),
         (-1, 1, np.float64),
         (100, 300, np.float32),
+        (0, 5, np.int32),
+        (0, 255, np.uint8),
         (-0.01, 0.01, np.float32),
         (-np.inf, np.inf, np.float32),
         (0, np.inf, np.float32),
@@ -53,7 +55,7 @@ VECTORS = boxes(OBSERVATION_BOUNDS, [(1,), (3,), (40,)])
 OBSERVATION_SPACES = st.one_of(
     VECTORS,
     VECTORS,  # most environments have vectors
-    boxes(OBSERVATION_BOUNDS, [(), (2, 3), (8, 8, 3)]),
+    boxes(OBSERVATION_BOUNDS, [(), (0,), (2, 3), (8, 8, 3)]),
     st.builds(lambda a, b: spaces.Dict(b=a, a=b, c=spaces.Discrete(3, start=1)), VECTORS, VECTORS),
     st.builds(lambda a: spaces.Tuple((a, spaces.MultiBinary(2))), VECTORS),
     st.sampled_from([spaces.Discrete(5), spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(4), spaces.Text(3)]),
@@ -61,7 +63,7 @@ OBSERVATION_SPACES = st.one_of(
 ACTION_SPACES = st.one_of(
     boxes(ACTION_BOUNDS, [(1,), (2,), (20,)]),
     st.sampled_from([spaces.Discrete(1), spaces.Discrete(4), spaces.Discrete(3, start=-1)]),
-    boxes(ACTION_BOUNDS, [(), (2, 2)]),
+    boxes(ACTION_BOUNDS, [(), (0,), (2, 2)]),
     st.sampled_from([spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(3)]),
     st.builds(lambda a: spaces.Dict(left=a, right=spaces.Discrete(2)), boxes(ACTION_BOUNDS, [(1,)])),
 )

@@ -20,7 +20,9 @@ def make_run(comm):
     agent = SimpleNamespace(update=lambda rollout, progress: {})
     settings = SimpleNamespace(train=TrainConfig())
     experiment, counters = SimpleNamespace(settings=settings), Counters()
-    return Training(experiment, agent, None, None, None, None, comm, counters, None, None, None, None, None, False)
+    return Training(
+        experiment, agent, None, None, None, None, comm, counters, None, None, None, None, None, "", False
+    )
 
 
 def iterate(run, *episodes):

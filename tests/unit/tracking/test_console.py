@@ -8,7 +8,7 @@ from rich.text import Text
 from milozero.tracking import console
 from milozero.tracking.console import ConsoleTracker
 
-METRICS = {"progress": 0.25, "iteration": 7.0, "timesteps": 1e6, "return_mean": 12.5, "time_left": 90.0}
+METRICS = {"progress": 0.25, "iteration": 7.0, "timesteps": 1e6, "return_mean_100": 12.5, "time_left": 90.0}
 
 
 @pytest.mark.parametrize("width", [80, 200])
@@ -16,7 +16,7 @@ def test_terminal_shows_metrics_and_progress(monkeypatch, capsys, width):
     monkeypatch.setattr(console, "terminal_width", lambda: width)
     tracker = ConsoleTracker("Hopper_42")
     tracker.log(METRICS, 0)
-    tracker.log({"progress": 0.5, "return_mean": math.nan}, 0)
+    tracker.log({"progress": 0.5, "return_mean_100": math.nan}, 0)
     tracker.close()
     shown = Text.from_ansi(capsys.readouterr().out).plain
     assert all(text in shown for text in ("Hopper_42", "25%", "50%"))
