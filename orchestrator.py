@@ -153,9 +153,9 @@ def end_iteration(run: Training, metrics: dict[str, float], finished: str, stopp
 
 def evaluation_metrics(returns: Sequence[float], best: float) -> dict[str, float]:
     """Return the metrics of an evaluation, from the returns of its episodes; NaN if there are none."""
-    mean, *spread = summarize_returns(returns).items()
-    metrics = {"eval_return": mean[1]} | {f"eval_return_{name}": value for name, value in spread}
-    return metrics | {"best_eval_return": best if math.isfinite(best) else NAN}
+    summary = {f"eval_return_{name}": value for name, value in summarize_returns(returns).items()}
+    mean = summary.pop("eval_return_mean")
+    return {"eval_return": mean} | summary | {"best_eval_return": best if math.isfinite(best) else NAN}
 
 
 def is_evaluation_due(run: Training, *, is_last: bool) -> bool:

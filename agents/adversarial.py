@@ -21,7 +21,6 @@ from milozero.agents.bc_agent import BCAgent
 from milozero.agents.bc_config import BCConfig
 from milozero.agents.learning.optimizer import Optimizer, PackedBatch
 from milozero.agents.nn.discriminator import MLPHead
-from milozero.agents.nn.mlp import load_if_equal_shapes
 from milozero.agents.policy import PolicyAgent
 from milozero.agents.policy_config import PolicyConfig
 from milozero.agents.ppo_agent import PPOAgent
@@ -172,15 +171,18 @@ class AdversarialAgent(PPOAgent):
 
     @property
     def reward_source(self) -> tuple[Any, ...]:
-        """What rewards come from: this algorithm, and the settings that determine what its rewards mean."""
-        return (type(self), self.config.d_reward, self.config.d_absorbing, self.config.d_ablation)
+        """What rewards come from: this algorithm, its settings of rewards, and the layers of its discriminator."""
+        config = self.config
+        layers = {name: value.shape for name, value in self.discriminator.state_dict().items()}
+        return (type(self), config.d_reward, config.d_absorbing, config.d_ablation, layers)
 
     def init_from(self, source: PolicyAgent) -> dict[str, bool]:
         """Copy what fits; the discriminator only from an agent with the same source of rewards."""
-        copied = False
+        fits = False
         if isinstance(source, AdversarialAgent) and self.reward_source == source.reward_source:
-            copied = load_if_equal_shapes(self.discriminator, source.discriminator)
-        return super().init_from(source) | {"discriminator": copied}
+            self.discriminator.load_state_dict(source.discriminator.state_dict())
+            fits = True
+        return super().init_from(source) | {"discriminator": fits}
 
     def parameter_hash(self) -> int:
         """Return a checksum of all parameters."""

@@ -91,6 +91,15 @@ class BCAgent(BCBase):
         self.since_best = 0 if improved or np.isnan(validation_loss) else self.since_best + 1
         return metrics | {"validation_loss": validation_loss, "learning_rate": learning_rate}
 
+    def init_from(self, source: PolicyAgent) -> dict[str, bool]:
+        """Copy what fits; add the demonstrations to the normalizer unless it is frozen (collective)."""
+        copied = super().init_from(source)
+        if self._demos is not None:
+            if not self.config.init_freeze_normalizer:
+                self.obs_normalizer.update(self._demos.obs[self._train_rows], self.comm)
+            self._make_batches(self._demos)
+        return copied
+
     def state_dict(self) -> dict[str, Any]:
         """Return the network, Adam's moments, the normalizer and the state of early stopping."""
         return super().state_dict() | {"best_loss": self.best_loss, "since_best": self.since_best}

@@ -143,17 +143,20 @@ class PPOAgent(PolicyAgent):
     @property
     def reward_source(self) -> tuple[Any, ...]:
         """What rewards come from. A value function fits only an agent with an equal source."""
-        return ("a learned reward" if getattr(self.config, "reward_path", "") else "the environment",)
+        return tuple(getattr(self.config, name, "") for name in ("reward_path", "reward_iter_num"))
 
     def init_from(self, source: PolicyAgent) -> dict[str, bool]:
         """Copy what fits; value network and reward normalizer only from an agent with the same source of rewards."""
         copied = super().init_from(source) | {"value network": False}
         if self.reward_scaler.enabled:
             copied["reward normalizer"] = False
-        if isinstance(source, PPOAgent) and self.reward_source == source.reward_source:
-            if self.reward_scaler.enabled == source.reward_scaler.enabled:  # values are in units of scaled rewards
-                copied["value network"] = load_if_equal_shapes(self.network, source.network, "value")
-            if self.reward_scaler.enabled and source.reward_scaler.enabled:
+        if (
+            isinstance(source, PPOAgent)
+            and self.reward_source == source.reward_source
+            and self.reward_scaler.enabled == source.reward_scaler.enabled  # values are in units of scaled rewards
+        ):
+            copied["value network"] = load_if_equal_shapes(self.network, source.network, "value")
+            if self.reward_scaler.enabled:
                 self.reward_scaler.load_state_dict(source.reward_scaler.state_dict())
                 copied["reward normalizer"] = True
         return copied

@@ -163,8 +163,8 @@ def main() -> int:
             write_rows(RESULTS, rows)
             print(f"{case.name}: {row['return']}", flush=True)
 
-    methods = {name: ALL[name] for name in options.only if name != "controls"}
-    methods |= CONTROLS if "controls" in options.only else {}
+    methods = CONTROLS if "controls" in options.only else {}
+    methods = methods | {name: ALL[name] for name in options.only if name != "controls"}  # with all their cases
     selected = cases(methods, options.envs, options.demos, options.seeds)
     with ThreadPoolExecutor(options.jobs) as pool:
         for case in selected:

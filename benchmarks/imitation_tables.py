@@ -109,7 +109,7 @@ def plot(rows: Sequence[Row], expert: Mapping[str, float], methods: Sequence[str
         axes.grid(alpha=0.3)
     all_shares = [100.0 * row["return"] / expert[row["env_id"]] for row in rows]
     panels[0][0].set(
-        ylabel="% of the expert's return", ylim=(min(*all_shares, 0.0) * 1.08, max(*all_shares, 100.0) * 1.08)
+        ylabel="% of the expert's return", ylim=(min([*all_shares, 0.0]) * 1.08, max([*all_shares, 100.0]) * 1.08)
     )
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(picture, dpi=150)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from milozero.environments.probe import find_crash
 from milozero.helpers.config.values import from_kwargs
 from milozero.helpers.errors import UserError, describe_exception, did_you_mean
+from milozero.helpers.seeding import preserve_global_rngs
 
 if TYPE_CHECKING:
     import gymnasium
@@ -213,7 +214,8 @@ def make_vector_env(
         if single_env is None:
             single_env = make_env(env_id, None, kwargs)
             opened.callback(close_env, single_env)
-        check_first_obs(env_id, single_env, bool(kwargs))
+        with preserve_global_rngs():  # constructors may draw from them
+            check_first_obs(env_id, single_env, bool(kwargs))
         env = suite.make_vector(env_id, num_envs, single_env, env_kwargs)
         observation_space: Any = single_env.observation_space
         action_space: Any = single_env.action_space

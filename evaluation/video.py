@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from milozero.environments.standard_env import describe
+from milozero.environments.standard_env import NUMBERS, describe
 from milozero.helpers.errors import RunError, UserError
 
 DEFAULT_FPS = 30
@@ -43,8 +43,9 @@ def make_render_error(error: Exception) -> UserError:
 
 def read_fps(metadata: Mapping[str, Any]) -> int:
     """Return the frames per second that an environment's metadata declare, by default 30."""
-    fps = metadata.get("render_fps")
-    return max(round(fps), 1) if isinstance(fps, int | float) and 0 < fps < math.inf else DEFAULT_FPS
+    declared = metadata.get("render_fps")
+    fps = float(declared) if isinstance(declared, NUMBERS) else 0.0
+    return max(round(fps), 1) if 0 < fps < math.inf else DEFAULT_FPS
 
 
 def to_frame(picture: Any) -> np.ndarray:

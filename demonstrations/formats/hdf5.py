@@ -96,14 +96,15 @@ def _read_fields(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the attributes of a demonstration: environment, versions, seed.
+    """Return the attributes of a demonstration: environment, versions, seed, how its actions were chosen.
 
     Only call this on request: the HDF5 library may hang on damaged bytes.
     """
     import h5py
 
+    kinds = str | int | np.integer | np.bool_
     with h5py.File(path, "r") as file:
-        return {name: value for name, value in file.attrs.items() if isinstance(value, str | int | np.integer)}
+        return {name: value for name, value in file.attrs.items() if isinstance(value, kinds)}
 
 
 def read_field(file: Any, key: str) -> np.ndarray:

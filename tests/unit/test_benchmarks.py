@@ -133,6 +133,8 @@ def test_imitation_tables_show_percentages_of_the_expert_for_each_seed(tmp_path)
     assert summary[2] == "| behavioral cloning, 4 demonstrations | 15 | – |"
     tables.plot(rows, expert, ["gail", "bc"], tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 10_000
+    tables.plot(rows[2:3], expert, ["gail", "bc"], tmp_path / "empty.png")  # only a control is measured
+    assert (tmp_path / "empty.png").exists()
 
 
 def test_readme_shows_what_airl_learns_by_itself():
@@ -270,6 +272,25 @@ def test_imitation_reports_the_failed_run_and_saves_no_row_for_it(monkeypatch, t
     assert imitation.main() == 1
     assert "a run failed: bc.Hopper-v5.demos04.seed00 was stopped" in capsys.readouterr().out
     assert not replaced["RESULTS"].exists()
+
+
+def test_controls_do_not_replace_the_cases_of_a_method_that_is_also_selected(monkeypatch, tmp_path):
+    import imitation
+
+    selected = {}
+
+    def select(methods, envs, numbers, seeds):
+        selected.update(methods)
+        return iter(())
+
+    page = tmp_path / "page.md"
+    page.write_text("")
+    replaced = {"cases": select, "RESULTS": tmp_path / "imitation.json", "PAGE": page, "README": page}
+    for name, value in (replaced | {"experts": lambda: {"Hopper-v5": 1.0}}).items():
+        monkeypatch.setattr(imitation, name, value)
+    monkeypatch.setattr(sys, "argv", ["imitation.py", "--only", "gail", "controls"])
+    assert imitation.main() == 0
+    assert selected == imitation.CONTROLS | {"gail": imitation.METHODS["gail"]}
 
 
 def test_fine_tuning_counts_steps_to_the_first_evaluation_above_the_expert():

@@ -164,7 +164,9 @@ def test_discrete_policy_is_copied():
         ({"shared_value": True}, {"shared_value": True}, True, True),
         ({"normalize_rewards": False}, {}, False, False),  # values in other units
         ({"normalize_rewards": False}, {"normalize_rewards": False}, True, None),
-        ({"reward_path": "data/checkpoints/airl"}, {}, False, False),  # of another reward
+        ({"reward_path": "airl"}, {}, False, False),  # of another reward
+        ({"reward_path": "airl"}, {"reward_path": "other"}, False, False),
+        ({"reward_path": "airl"}, {"reward_path": "airl"}, True, True),
         ({"batch_norm_all": True}, {"batch_norm_all": True}, True, True),
     ],
     ids=str,
@@ -195,7 +197,9 @@ def test_value_network_is_copied_if_it_predicts_the_same_rewards(source, own, va
 def test_discriminator_is_copied_if_its_reward_is_the_same(options, fits):
     other, agent = make("gail", trained=True), make("gail", seed=5, **options)
     own, theirs = agent.d_optimizer.params.hash(), other.d_optimizer.params.hash()
-    assert agent.init_from(other)["discriminator"] == fits
+    parts = agent.init_from(other)
+    # without its discriminator, values and their scale are those of another reward
+    assert [parts[name] for name in ("discriminator", "value network", "reward normalizer")] == [fits] * 3
     assert agent.d_optimizer.params.hash() == (theirs if fits else own)
 
 
@@ -206,6 +210,21 @@ def test_cloning_continues_on_observations_normalized_like_the_policys():
     np.testing.assert_array_equal(agent.train_obs.numpy(), source.obs_normalizer(steps))
     assert summary.startswith("starting from data/checkpoints/x/last.pt (ppo on A-v0, iteration 3): policy (standard")
     assert summary.endswith("), observation normalizer")
+
+
+def test_normalizer_of_a_clone_follows_the_demonstrations_unless_frozen():
+    source = make("ppo", trained=True)
+    agent = make("bc", seed=5, init_from="data/checkpoints/x", init_freeze_normalizer=False)
+    init_agent(agent, loaded(source), Comm())
+    steps, moments, before = (
+        agent._demos.obs[agent._train_rows],
+        agent.obs_normalizer.moments,
+        source.obs_normalizer.moments,
+    )
+    assert moments.count == before.count + len(steps)
+    mean = (before.count * before.mean + steps.sum(0, dtype=np.float64)) / moments.count
+    np.testing.assert_allclose(moments.mean, mean)
+    np.testing.assert_array_equal(agent.train_obs.numpy(), agent.obs_normalizer(steps))
 
 
 def loaded(agent):

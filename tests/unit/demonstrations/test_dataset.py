@@ -30,7 +30,8 @@ def episode(length=4, truncated=True):
 
 def test_demo_round_trip_keeps_the_documented_layout(tmp_path):
     path = tmp_path / "episode.h5"
-    demos.write_demo(path, episode(), {"env_id": "X-v0", "seed": 3})
+    attributes = {"env_id": "X-v0", "seed": 3, "eval_stochastic": True}
+    demos.write_demo(path, episode(), attributes)
     with h5py.File(path) as file:
         assert set(KEYS) | {"terminateds", "truncateds"} == set(file)
         assert file["ep_lens"][0] == 4
@@ -41,6 +42,7 @@ def test_demo_round_trip_keeps_the_documented_layout(tmp_path):
     np.testing.assert_allclose(restored.obs, episode().obs, rtol=1e-6)
     assert restored.truncated
     assert not restored.terminated
+    assert restored.metadata().items() >= attributes.items()
 
 
 def test_demos_are_read_in_name_order_and_too_few_are_an_error(tmp_path):

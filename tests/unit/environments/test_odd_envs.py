@@ -1,7 +1,9 @@
 """What environments of users may return, and what the check before training reports."""
 
+import contextlib
 import random
 import re
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -10,6 +12,7 @@ from gymnasium import spaces
 
 from milozero import environments
 from milozero.helpers.errors import RunError, UserError
+from milozero.training.build import open_envs
 from tests.support import odd_envs
 from tests.support.odd_envs import Oddity, register_odd
 
@@ -126,6 +129,25 @@ def test_global_generators_are_seeded_with_the_environment(oddity):
     np.testing.assert_array_equal(first[0], second[0])
     assert len(np.unique(first[0])) > 20
     assert not np.array_equal(first[0], other[0])
+
+
+def test_constructors_draw_what_the_seed_and_the_worker_determine():
+    def construct(seed, rank=0):
+        """Return what the constructors of a worker's two environments draw."""
+        comm = SimpleNamespace(rank=rank, on_root=lambda call: call())
+        with contextlib.ExitStack() as envs:
+            vector, _ = open_envs(env_id, 2, {}, envs, comm, seed)
+            return [env.unwrapped.drawn for env in vector._env.envs]
+
+    class Drawing(odd_envs.Odd):
+        def __init__(self, render_mode=None):
+            super().__init__(Oddity())
+            self.drawn = np.random.random()  # noqa: NPY002
+
+    with register_odd(Oddity()) as env_id:
+        gymnasium.registry[env_id].entry_point = Drawing
+        assert construct(3) == construct(3)
+        assert len({*construct(3), *construct(4), *construct(3, rank=1)}) == 6
 
 
 @pytest.mark.parametrize("wrapper", ["statistics", "stack", ""])

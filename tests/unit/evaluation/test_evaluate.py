@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rich
 
-from milozero.evaluation.evaluate import create_folder, evaluate_checkpoint
+from milozero.evaluation.evaluate import create_folder, describe_episodes, evaluate_checkpoint
 from milozero.experiment.settings import EvalConfig
 from milozero.helpers.comm import Comm
 from milozero.helpers.errors import RunError, UserError
@@ -113,3 +113,12 @@ def test_video_has_the_frame_rate_of_the_environment(monkeypatch, tmp_path, decl
     env.metadata, env.render = declared, lambda: np.zeros((64, 64, 3), np.uint8)
     evaluate_checkpoint(Still(), lambda _: env, EvalConfig(num_trajs=1, record=True), 0, tmp_path, {}, Comm())
     assert rates == [fps]
+
+
+@pytest.mark.parametrize(
+    ("episode_seeds", "seed", "expected"),
+    [("training", 3, "the same as"), ("training", 4, "other than"), ("test", 3, "other than")],
+)
+def test_only_the_episodes_of_trainings_seed_select_the_best_checkpoint(episode_seeds, seed, expected):
+    message = describe_episodes(EvalConfig(episode_seeds=episode_seeds), seed, 3, stochastic=False)
+    assert message == f"deterministic actions; episodes of seed {seed}, {expected} those that select best.pt"

@@ -92,8 +92,13 @@ def test_what_is_no_picture_is_one_line_and_no_video(tmp_path, name, message):
 
 
 @pytest.mark.parametrize(
-    ("declared", "fps"), [(10, 10), (0.5, 1), (None, 30), (0, 30), (-3, 30), ("fast", 30), (np.inf, 30), (np.nan, 30)]
+    ("declared", "fps"),
+    [
+        *((10, 10), (0.5, 1), (np.int64(50), 50), (np.float32(12.5), 12)),
+        *((None, 30), (0, 30), (-3, 30), ("fast", 30), (np.inf, 30), (np.nan, 30)),
+    ],
 )
 def test_frames_per_second_that_make_no_sense_are_the_default(declared, fps):
-    assert read_fps({"render_fps": declared}) == fps
+    found = read_fps({"render_fps": declared})
+    assert (found, type(found)) == (fps, int)
     assert read_fps({}) == 30
