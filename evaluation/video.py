@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from milozero.environments.standard_env import describe
+from milozero.environments.standard_env import NUMBERS, describe
 from milozero.helpers.errors import RunError, UserError
 
 DEFAULT_FPS = 30
@@ -44,7 +44,7 @@ def make_render_error(error: Exception) -> UserError:
 def read_fps(metadata: Mapping[str, Any]) -> int:
     """Return the frames per second that an environment's metadata declare, by default 30."""
     fps = metadata.get("render_fps")
-    return max(round(fps), 1) if isinstance(fps, int | float) and 0 < fps < math.inf else DEFAULT_FPS
+    return max(round(fps), 1) if isinstance(fps, NUMBERS) and 0 < fps < math.inf else DEFAULT_FPS
 
 
 def to_frame(picture: Any) -> np.ndarray:
@@ -55,7 +55,10 @@ def to_frame(picture: Any) -> np.ndarray:
     """
     if not hasattr(picture, "shape") or not hasattr(picture, "dtype"):
         raise RunError(f"render() returned {describe(picture)}; {EXPECTED_PICTURE}")
-    frame = np.asarray(picture)
+    try:
+        frame = np.asarray(picture)
+    except Exception:  # e.g. a tensor that has a gradient
+        raise RunError(f"render() returned {describe(picture)}; {EXPECTED_PICTURE}") from None
     if frame.dtype != np.uint8:
         scale = "255 * picture" if frame.dtype.kind == "f" else "picture"
         raise RunError(f"render() returned {describe(picture)}; {EXPECTED_PICTURE}, e.g. ({scale}).astype(np.uint8)")

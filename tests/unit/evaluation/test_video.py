@@ -5,6 +5,7 @@ import errno
 import imageio.v2
 import numpy as np
 import pytest
+import torch
 
 from milozero.evaluation.video import read_fps, to_frame, write_video
 from milozero.helpers.errors import RunError
@@ -91,8 +92,17 @@ def test_what_is_no_picture_is_one_line_and_no_video(tmp_path, name, message):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_tensor_with_a_gradient_is_no_picture():
+    with pytest.raises(RunError, match=r"returned Tensor of shape \(4, 4, 3\) .*; it must return an array"):
+        to_frame(torch.zeros((4, 4, 3), requires_grad=True))
+
+
 @pytest.mark.parametrize(
-    ("declared", "fps"), [(10, 10), (0.5, 1), (None, 30), (0, 30), (-3, 30), ("fast", 30), (np.inf, 30), (np.nan, 30)]
+    ("declared", "fps"),
+    [
+        *((10, 10), (np.int64(10), 10), (0.5, 1)),
+        *((None, 30), (0, 30), (-3, 30), ("fast", 30), (np.inf, 30), (np.nan, 30)),
+    ],
 )
 def test_frames_per_second_that_make_no_sense_are_the_default(declared, fps):
     assert read_fps({"render_fps": declared}) == fps
