@@ -17,8 +17,9 @@ from milozero.helpers.files import check_working_directory
 from milozero.helpers.import_path import search_repository_last
 from milozero.helpers.installation import require_packages
 
-if __name__ == "__main__":
+if __name__ in ("__main__", "__mp_main__"):  # also in processes that an environment spawns
     search_repository_last()
+if __name__ == "__main__":
     require_packages()  # before they are imported
 
 from milozero.experiment.command_line import parse

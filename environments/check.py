@@ -14,7 +14,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import passive_env_checker
 
-from milozero.environments.running_statistics import find_running_statistics, read_means
+from milozero.environments.actions import describe_space
+from milozero.environments.running_statistics import find_running_statistics, read_moments
 from milozero.environments.standard_env import FLAGS, NUMBERS, StandardEnv, describe
 from milozero.helpers.errors import RunError, UserError, describe_exception
 
@@ -32,6 +33,7 @@ SKIPPED = (
     "signal to be",
     "reward",
 )
+RETURNED = {"reset": "observation, info", "step": "observation, reward, terminated, truncated, info"}
 
 Steps = list[tuple[Any, ...]]  # (observation,) of the reset, then (observation, reward, terminated, truncated)
 
@@ -47,9 +49,9 @@ def check_env(env_id: str, env: gymnasium.Env[Any, Any]) -> list[str]:
     """
     if _is_provided(env):
         return []
-    start, means = time.monotonic(), read_means(env)
+    start, moments = time.monotonic(), read_moments(env)
     first = _play(env_id, env)
-    findings = find_running_statistics(env, means)
+    findings = find_running_statistics(env, moments)
     if time.monotonic() < start + SLOW_S:
         if not findings and not (env.spec and env.spec.nondeterministic):
             findings += _compare(first, _play(env_id, env))
@@ -77,14 +79,15 @@ def _play(env_id: str, env: gymnasium.Env[Any, Any]) -> Steps:
     except RunError as error:
         raise UserError(f"{env_id}: {error}") from None
     except Exception as error:  # environments raise arbitrary exceptions
-        raise UserError(f"{env_id}: {method}() failed: {describe_exception(error)}{_find_cure(error)}") from None
+        problem = f"{describe_exception(error)}{_find_cure(method, error)}"
+        raise UserError(f"{env_id}: {method}() failed: {problem}") from None
     return steps
 
 
-def _find_cure(error: Exception) -> str:
-    if isinstance(error, ValueError) and "to unpack" in str(error):
-        return "; step() must return (observation, reward, terminated, truncated, info)"
-    if isinstance(error, TypeError) and "keyword argument" in str(error):
+def _find_cure(method: str, error: Exception) -> str:
+    if isinstance(error, ValueError | TypeError) and "unpack" in str(error):
+        return f"; {method}() must return ({RETURNED[method]})"
+    if method == "reset" and isinstance(error, TypeError) and "keyword argument" in str(error):
         return "; define reset(self, *, seed=None, options=None)"
     return ""
 
@@ -107,7 +110,7 @@ def _run_gymnasium_checks(env: gymnasium.Env[Any, Any]) -> list[str]:
     """Return the findings of Gymnasium's checker, and observations that do not match their space."""
     assert isinstance(env, StandardEnv)
     raw = env.env
-    while isinstance(raw, gymnasium.wrappers.FlattenObservation | gymnasium.wrappers.DtypeObservation):
+    while isinstance(raw, gymnasium.wrappers.FlattenObservation):
         raw = raw.env  # as the user wrote it
     problems = _check_seed_default(raw)
     with warnings.catch_warnings(record=True) as caught:
@@ -126,7 +129,8 @@ def _run_gymnasium_checks(env: gymnasium.Env[Any, Any]) -> list[str]:
             problems.append(_format_finding(str(error)))
         except Exception as error:  # environments raise arbitrary exceptions
             problems.append(f"a second episode fails: {describe_exception(error)}")
-    return list(filter(None, [*problems, *(_format_finding(str(warning.message)) for warning in caught)]))
+    texts = [str(warning.message) for warning in caught]
+    return list(filter(None, [*problems, *(_format_finding(text) for text in texts if "WARN: " in text)]))
 
 
 def _check_seed_default(env: gymnasium.Env[Any, Any]) -> list[str]:
@@ -158,7 +162,7 @@ def _format_finding(text: str) -> str:
 def _describe_obs_problem(space: spaces.Space[Any], obs: Any) -> str:
     """Return how an observation differs from its space and the cure; empty if it does not."""
     if not isinstance(space, spaces.Box):
-        wrong = f"observations are not in observation_space: correct its bounds or types: {space}"
+        wrong = f"observations are not in observation_space: correct its bounds or types: {describe_space(space)}"
         return "" if space.contains(obs) else wrong
     name = type(obs).__name__
     if not isinstance(obs, np.ndarray | np.generic):

@@ -144,11 +144,11 @@ def make_env(
 
 
 def try_out(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> None:
-    """Make, reset and render an environment, in a process that may crash."""
-    env = find_suite(env_id).make_env(env_id, render_mode, kwargs)
-    env.reset(seed=0)
-    if render_mode is not None:
-        env.render()
+    """Make, reset, render and close an environment, in a process that may crash."""
+    with contextlib.closing(find_suite(env_id).make_env(env_id, render_mode, kwargs)) as env:
+        env.reset(seed=0)
+        if render_mode is not None:
+            env.render()
 
 
 def _check_survival(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> None:
@@ -239,12 +239,14 @@ def _make_sync_vector(env_id: str, make: Callable[[], gymnasium.Env[Any, Any]], 
     except BaseException as error:
         for env in envs:
             close_env(env)
-        if envs and isinstance(error, Exception):
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"{env_id}: only {len(envs)} of --num_envs={num_envs} environments can exist at a time: {reason}"
-            ) from None
-        raise
+        if not isinstance(error, Exception):
+            raise
+        if not envs:  # the environment that was made and closed before may still occupy a port
+            raise UserError(f"cannot make {env_id} again: {describe_exception(error)}") from None
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{env_id}: only {len(envs)} of --num_envs={num_envs} environments can exist at a time: {reason}"
+        ) from None
     opened = [functools.partial(lambda env: env, env) for env in envs]
     try:
         return SyncVectorEnv(opened, autoreset_mode=AutoresetMode.NEXT_STEP)

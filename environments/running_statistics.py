@@ -14,25 +14,25 @@ MAX_DEPTH = 3  # wrapper, function, normalizer, moments
 # Words in the names that common libraries give to running statistics.
 MEANS, SPREADS = {"mean", "mu"}, {"var", "std", "variance", "m2"}
 
-Moments = dict[int, list[np.ndarray]]  # position of a wrapper in the chain → means that it keeps
+Moments = dict[int, list[np.ndarray]]  # position of a wrapper in the chain → means and spreads that it keeps
 
 
-def read_means(env: gymnasium.Env[Any, Any]) -> Moments:
-    """Return copies of the means that an environment's wrappers, and the environment itself, keep."""
+def read_moments(env: gymnasium.Env[Any, Any]) -> Moments:
+    """Return copies of the moments that an environment's wrappers, and the environment itself, keep."""
     return {
         position: [
-            np.array(mean) for attributes in _walk(layer, MAX_DEPTH, set()) for mean in _find_means(attributes)
+            np.array(value) for attributes in _walk(layer, MAX_DEPTH, set()) for value in _find_moments(attributes)
         ]
         for position, layer in enumerate(_unwrap(env))
     }
 
 
 def find_running_statistics(env: gymnasium.Env[Any, Any], before: Moments) -> list[str]:
-    """Return a warning for each wrapper whose means are no longer those that `read_means` returned before an episode.
+    """Return a warning for each wrapper whose moments have changed since `read_moments`, before an episode.
 
-    Means that do not change are constants.
+    Moments that do not change are constants.
     """
-    after, found = read_means(env), []
+    after, found = read_moments(env), []
     for position, layer in enumerate(_unwrap(env)):
         pairs = zip(before[position], after[position], strict=False)
         if any(not np.array_equal(old, new, equal_nan=True) for old, new in pairs):
@@ -74,12 +74,17 @@ def _get_attributes(value: Any) -> Mapping[str, Any]:
         return attributes
     if isinstance(value, dict):
         return {name: child for name, child in value.items() if isinstance(name, str)}
-    return getattr(value, "__dict__", {})
+    attributes = getattr(value, "__dict__", None)
+    return dict(attributes) if isinstance(attributes, Mapping) else {}  # a copy: the environment may have threads
 
 
-def _find_means(attributes: Mapping[str, Any]) -> list[Any]:
-    """Return the means among numbers and arrays, if there is a measure of spread too."""
+def _find_moments(attributes: Mapping[str, Any]) -> list[Any]:
+    """Return the means and the measures of spread among numbers and arrays, if there are both.
+
+    If all rewards are 0, the mean of a normalizer does not change, but its variance does.
+    """
     numbers = {name: v for name, v in attributes.items() if isinstance(v, int | float | np.ndarray | np.generic)}
-    if not any(SPREADS & set(name.lower().split("_")) for name in numbers):
+    words = {name: set(name.lower().split("_")) for name in numbers}
+    if not all(any(kind & each for each in words.values()) for kind in (MEANS, SPREADS)):
         return []
-    return [value for name, value in numbers.items() if MEANS & set(name.lower().split("_"))]
+    return [value for name, value in numbers.items() if (MEANS | SPREADS) & words[name]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any, SupportsFloat
 
 import gymnasium
@@ -16,7 +17,7 @@ NUMBERS, FLAGS = (float, int, np.floating, np.integer), (bool, np.bool_)
 
 
 class StandardEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Returns observations as new float arrays, rewards and flags as numbers, and empty infos.
+    """Returns observations as new float vectors, rewards and flags as numbers, and empty infos.
 
     Observations are copied, because environments may write into one array. Rewards and flags may be arrays of one
     element. Infos are dropped: nothing uses them, and a vector cannot join those of different shapes.
@@ -32,10 +33,9 @@ class StandardEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         space = env.observation_space
         assert isinstance(space, spaces.Box)
-        if space.dtype not in AGENT_DTYPES:
-            low, high = (bound.astype(np.float32) for bound in (space.low, space.high))
-            self.observation_space = space = spaces.Box(low, high, dtype=np.float32)
-        self._shape, self._dtype = space.shape, space.dtype
+        self._shape, self._dtype = space.shape, space.dtype if space.dtype in AGENT_DTYPES else np.float32
+        low, high = (bound.astype(self._dtype).ravel() for bound in (space.low, space.high))
+        self.observation_space = spaces.Box(low, high, dtype=self._dtype)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode."""
@@ -63,25 +63,36 @@ class StandardEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def _copy_obs(self, obs: Any, method: str) -> np.ndarray:
         try:
-            array = np.array(obs, self._dtype)
-        except Exception:  # objects that convert themselves raise arbitrary exceptions
-            array = None
-        if array is None or array.shape != self._shape or obs is None:
-            raise RunError(
-                f"{method}() returned the observation {describe(obs)}, but observation_space has shape {self._shape}"
-            )
-        return array
+            array = _to_array(obs, self._dtype)
+        except Exception as error:  # objects that convert themselves raise arbitrary exceptions
+            problem = f"which is no array of numbers: {' '.join(str(error).split())}"
+        else:
+            if array.shape == self._shape and obs is not None:
+                return array.reshape(-1)
+            problem = f"but observation_space has shape {self._shape}"
+        raise RunError(f"{method}() returned the observation {describe(obs)}, {problem}")
+
+
+def _to_array(value: Any, dtype: Any = None) -> np.ndarray:
+    """Return a new array, also of a tensor with a gradient, on another device or of a type unknown to NumPy."""
+    try:
+        return np.array(value, dtype)
+    except Exception:  # objects that convert themselves raise arbitrary exceptions
+        if not hasattr(value, "detach"):
+            raise
+        return np.array(value.detach().cpu().double(), dtype)
 
 
 def _to_number(value: Any, name: str) -> Any:
-    """Return a number, or the only element of an array, as a plain number."""
+    """Return a number of any type, or the only element of an array, as a plain number."""
     try:
-        array = np.asarray(value)
+        array = _to_array(value)
     except Exception:  # objects that convert themselves raise arbitrary exceptions
         array = np.asarray(None)
-    if array.size != 1 or array.dtype.kind not in "biuf":
+    number: Any = array.item() if array.size == 1 and array.dtype.kind in "biufO" else None
+    if not isinstance(number, numbers.Number) or isinstance(number, complex):
         raise RunError(f"step() returned the {name} {describe(value)}, which is not a number")
-    return array.item()
+    return float(number)  # type: ignore[arg-type]  # also a Decimal or a Fraction
 
 
 def describe(value: Any) -> str:

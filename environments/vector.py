@@ -13,6 +13,7 @@ from gymnasium import spaces
 from milozero.environments.actions import describe_space, make_converter
 from milozero.helpers.errors import RunError, UserError, describe_exception
 from milozero.helpers.logging import logger
+from milozero.helpers.seeding import preserve_global_rngs
 
 
 def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
@@ -45,16 +46,12 @@ def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space
 
 
 def flatten_observations(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
-    """Return an environment that observes one vector of floating-point numbers.
+    """Return an environment that observes a Box, of which `StandardEnv` makes a vector of floating-point numbers.
 
-    Its space has passed `check_spaces`. Integers and booleans become float32, the precision of the networks.
+    Its space has passed `check_spaces`. A Box stays as it is: `FlattenObservation` would cast floats to the integers
+    that its space declares, and accept any shape.
     """
-    space = env.observation_space
-    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
-        env = gymnasium.wrappers.FlattenObservation(env)
-    if env.observation_space.dtype is not None and env.observation_space.dtype.kind in "biu":
-        env = gymnasium.wrappers.DtypeObservation(env, np.float32)
-    return env
+    return env if isinstance(env.observation_space, spaces.Box) else gymnasium.wrappers.FlattenObservation(env)
 
 
 def _leaf_spaces(space: spaces.Space[Any]) -> list[spaces.Space[Any]]:
@@ -67,7 +64,7 @@ def _leaf_spaces(space: spaces.Space[Any]) -> list[spaces.Space[Any]]:
 
 
 def check_first_obs(env_id: str, env: gymnasium.Env[Any, Any], has_kwargs: bool) -> None:
-    """Reset an environment once and check the observation.
+    """Reset an environment once and check the observation; the global random generators keep their state.
 
     Args:
         env_id: full id.
@@ -78,7 +75,8 @@ def check_first_obs(env_id: str, env: gymnasium.Env[Any, Any], has_kwargs: bool)
         UserError: if the reset fails, or the observation has the wrong type or shape or is not finite.
     """
     try:
-        obs, _ = env.reset(seed=0)
+        with preserve_global_rngs():
+            obs, _ = env.reset(seed=0)
     except RunError as error:
         raise UserError(f"{env_id}: {error}") from None
     except Exception as error:  # environments raise arbitrary exceptions

@@ -56,7 +56,10 @@ def to_frame(picture: Any) -> np.ndarray:
     """
     if not hasattr(picture, "shape") or not hasattr(picture, "dtype"):
         raise RunError(f"render() returned {describe(picture)}; {EXPECTED_PICTURE}")
-    frame = np.asarray(picture)
+    try:
+        frame = np.asarray(picture)
+    except Exception:  # e.g. a tensor that has a gradient
+        raise RunError(f"render() returned {describe(picture)}; {EXPECTED_PICTURE}") from None
     if frame.dtype != np.uint8:
         scale = "255 * picture" if frame.dtype.kind == "f" else "picture"
         raise RunError(f"render() returned {describe(picture)}; {EXPECTED_PICTURE}, e.g. ({scale}).astype(np.uint8)")

@@ -201,9 +201,11 @@ class JobValidator:
         """
         env_id, kwargs = settings.train.env_id, settings.common.env_kwargs
         if (env_id, kwargs) not in self._spaces:
+            from milozero.environments.vector import close_env  # imports gymnasium
+
             env = environments.make_env(environments.resolve(env_id), None, to_kwargs(kwargs))
             self._spaces[env_id, kwargs] = Spaces((env.observation_space.shape or (0,))[0], env.action_space)
-            env.close()
+            close_env(env)
         spaces = self._spaces[env_id, kwargs]
         settings.agent.check_action_space(spaces.policy_space)
         path, num_demos = settings.imitation.expert_path, settings.imitation.num_demos

@@ -1,4 +1,4 @@
-"""Both programs, and each worker, import a user's module whose helpers have names that the repository has too."""
+"""Both programs, workers and processes of environments import users' modules with names of the repository's."""
 
 import os
 import shutil
@@ -13,7 +13,14 @@ from tests.support.programs import AS_ROOT
 MODULE = """
 from helpers import SPEED
 from environments.maze import WIDTH
-import gymnasium
+import gymnasium, multiprocessing
+def work(pipe):
+    pipe.send(WIDTH)
+if multiprocessing.current_process().name == "MainProcess":  # a simulator in a process of its own
+    here, there = multiprocessing.Pipe()
+    multiprocessing.get_context("spawn").Process(target=work, args=(there,)).start()
+    there.close()
+    WIDTH = here.recv()
 gymnasium.register(f"Maze{SPEED}{WIDTH}-v0", gymnasium.Env)
 """
 TRAIN = ("main.py", "--task=train", "--env_id=mazes:Missing-v0")

@@ -3,14 +3,20 @@
 import contextlib
 import random
 import re
+import warnings
+from decimal import Decimal
+from fractions import Fraction
 from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from milozero import environments
+from milozero.environments import registry
+from milozero.helpers.comm import Comm
 from milozero.helpers.errors import RunError, UserError
 from milozero.training.build import open_envs
 from tests.support import odd_envs
@@ -187,3 +193,112 @@ def test_vector_of_environments_with_different_spaces_is_refused():
         gymnasium.registry[env_id].entry_point = make
         with pytest.raises(UserError, match="each new environment has other spaces"):
             environments.make_vector_env(env_id, 2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float16])
+def test_matrix_of_floats_is_not_cast_to_the_type_of_its_space(dtype):
+    obs = roll_out(observation_space=spaces.Box(0, 200, (2, 3), dtype), obs="outside")[0]
+    assert (obs.shape[-1], obs.dtype) == (6, np.float32)
+    assert (obs >= 1000).all()
+
+
+def test_matrix_of_another_shape_with_as_many_numbers_is_refused():
+    with register_odd(Oddity(observation_space=spaces.Box(-10, 10, (2, 3)))) as env_id:
+        env = environments.make_env(env_id)
+        env.unwrapped.observe = lambda: np.zeros((3, 2), np.float32)
+        with pytest.raises(RunError, match=r"shape \(3, 2\) .*, but observation_space has shape \(2, 3\)"):
+            env.reset(seed=0)
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [
+        torch.tensor([1.5], requires_grad=True),
+        torch.tensor(1.5, dtype=torch.bfloat16),
+        Decimal("1.5"),
+        Fraction(3, 2),
+        np.array([1.5], object),
+    ],
+    ids=repr,
+)
+def test_rewards_of_uncommon_types_are_numbers(reward, monkeypatch):
+    monkeypatch.setitem(odd_envs.REWARDS, "other", reward)
+    assert set(roll_out(reward="other", steps=5)[1].ravel()) == {1.5}
+
+
+def test_observation_with_a_gradient_is_converted(monkeypatch):
+    monkeypatch.setitem(odd_envs.OBSERVATIONS, "other", lambda obs, space: torch.tensor(obs, requires_grad=True))
+    np.testing.assert_array_equal(PLAIN[0], roll_out(obs="other")[0])
+
+
+@pytest.mark.filterwarnings("ignore:this is old")
+def test_warnings_of_a_users_code_are_no_findings(monkeypatch):
+    monkeypatch.setitem(odd_envs.INFOS, "other", lambda step: warnings.warn("this is old", DeprecationWarning, 2))
+    assert check(info="other") == []
+
+
+def test_finding_names_a_space_on_one_line(monkeypatch):
+    monkeypatch.setitem(odd_envs.OBSERVATIONS, "other", lambda obs, space: obs * 0 - 1)
+    [finding] = check(observation_space=spaces.MultiDiscrete([[2, 3], [2, 2]]), obs="other")
+    assert "not in observation_space" in finding
+    assert finding.isprintable()
+
+
+def test_cure_is_that_of_the_method_that_failed(monkeypatch):
+    with pytest.raises(UserError, match=r"reset\(\) failed: TypeError: .*; reset\(\) must return \(obs"):
+        check(api="old reset", observation_space=spaces.Discrete(3))
+    monkeypatch.setitem(odd_envs.INFOS, "other", lambda step: sum([], speed=3) if step else {})
+    with pytest.raises(UserError, match=r"step\(\) failed: TypeError") as error:
+        check(info="other")
+    assert "define reset" not in str(error.value)
+
+
+def test_normalizer_of_rewards_that_are_0_at_first_is_found(monkeypatch):
+    monkeypatch.setitem(odd_envs.REWARDS, "zero", 0.0)
+    [finding] = check(reward="zero", wrapper="NormalizeReward")
+    assert "NormalizeReward normalizes with running statistics" in finding
+
+
+def test_attributes_that_are_no_dictionary_are_skipped():
+    class Proxy:
+        __slots__ = ()
+
+        def __getattr__(self, name):
+            return 5
+
+    with register_odd(Oddity()) as env_id:
+        env = environments.make_env(env_id)
+        env.unwrapped.proxy = Proxy()
+        assert environments.check_env(env_id, env) == []
+        env.close()
+
+
+def test_constructors_draw_other_numbers_in_each_environment_and_run(monkeypatch):
+    drawn, make_odd = [], odd_envs.make_odd
+
+    def make(oddity, render_mode=None):
+        drawn.append(np.random.random())  # noqa: NPY002
+        return make_odd(oddity, render_mode)
+
+    monkeypatch.setattr(odd_envs, "make_odd", make)
+    with register_odd(Oddity()) as env_id:
+        for seed in (0, 1, 0):
+            with contextlib.ExitStack() as envs:
+                open_envs(env_id, 2, {}, envs, Comm(), seed)
+    assert drawn[:3] == drawn[6:]  # one to evaluate in, two to train in
+    assert len(set(drawn)) == 6
+
+
+def test_process_that_tries_an_environment_closes_it():
+    with register_odd(Oddity(has_child=True)) as env_id:
+        registry.try_out(env_id, None, {})
+    assert odd_envs.Odd.num_open == 0
+
+
+def test_environment_that_cannot_be_made_again_is_one_line():
+    with register_odd(Oddity()) as env_id:
+        env = environments.make_env(env_id)
+        gymnasium.registry[env_id].entry_point = lambda render_mode=None: 1 // 0
+        with pytest.raises(UserError, match="cannot make Odd-v0 again: ZeroDivisionError"):
+            environments.make_vector_env(env_id, 2, single_env=env)
+        env.close()

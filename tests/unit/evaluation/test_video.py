@@ -5,6 +5,7 @@ import errno
 import imageio.v2
 import numpy as np
 import pytest
+import torch
 
 from milozero.evaluation.video import read_fps, to_frame, write_video
 from milozero.helpers.errors import RunError
@@ -89,6 +90,11 @@ def test_what_is_no_picture_is_one_line_and_no_video(tmp_path, name, message):
         record()
     assert str(error.value).isprintable()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tensor_with_a_gradient_is_no_picture():
+    with pytest.raises(RunError, match=r"returned Tensor of shape \(4, 4, 3\) .*; it must return an array"):
+        to_frame(torch.zeros((4, 4, 3), requires_grad=True))
 
 
 @pytest.mark.parametrize(
