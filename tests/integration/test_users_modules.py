@@ -1,4 +1,4 @@
-"""Both programs, and each worker, import a user's module whose helpers have names that the repository has too."""
+"""Users' modules hide the repository's of the same name in main.py, in spawner.py and in each worker."""
 
 import os
 import shutil
