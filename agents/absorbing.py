@@ -1,8 +1,8 @@
 """Absorbing states of adversarial imitation (Kostrikov et al. 2019, sec. 4.2).
 
-A terminal state leads to an absorbing state, which is never left. The discriminator sees one step in it for each
-terminated episode, of the expert and of the policy, and the policy receives the reward of this step forever. So the
-reward of ending is learned as well, instead of being 0. A truncated episode continues elsewhere and has no such step.
+A terminal state leads to an absorbing state, which is never left. For each terminated episode, of the expert and of
+the policy, the discriminator sees one step in this state, and the policy receives the reward of that step forever. So
+the value of termination is learned instead of being 0. A truncated episode has no such step.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class AbsorbingStates:
         self.enabled = enabled
         self.last_terminated = np.zeros(num_envs, bool)  # (N,) in the last step of the previous rollout
         ends, steps = sum(demo.terminated for demo in demos), sum(map(len, demos))
-        self.expert_share = ends / (steps + ends) if demos else 0.0  # of all steps; the same if they are subsampled
+        self.expert_share = ends / (steps + ends) if demos else 0.0  # of all steps, before any subsampling
 
     def find(self, rollout: Rollout) -> np.ndarray:
         """Return which steps (T, N) of a rollout are absorbing: the padding steps after a termination."""
@@ -38,9 +38,9 @@ class AbsorbingStates:
         return after_termination & ~rollout.mask
 
     def advance(self, rollout: Rollout) -> None:
-        """Go on to the rollout that follows this one."""
+        """Remember which episodes a rollout left terminated, for the next one."""
         self.last_terminated = rollout.terminated[-1].copy()
 
     def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Return which of `count` sampled steps (count,) are absorbing, with the share that the expert has."""
+        """Return which of `count` sampled steps (count,) are absorbing, as often as in the expert's episodes."""
         return rng.random(count) < self.expert_share if self.enabled else np.zeros(count, bool)

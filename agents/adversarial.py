@@ -171,13 +171,13 @@ class AdversarialAgent(PPOAgent):
 
     @property
     def reward_source(self) -> tuple[Any, ...]:
-        """What rewards come from: this algorithm, its settings of rewards, and the layers of its discriminator."""
+        """What determines the rewards: this algorithm, its settings of the reward, and the discriminator's layers."""
         config = self.config
         layers = {name: value.shape for name, value in self.discriminator.state_dict().items()}
         return (type(self), config.d_reward, config.d_absorbing, config.d_ablation, layers)
 
     def init_from(self, source: PolicyAgent) -> dict[str, bool]:
-        """Copy what fits; the discriminator only from an agent with the same source of rewards."""
+        """Copy what fits; the discriminator only from an agent with an equal `reward_source`."""
         fits = False
         if isinstance(source, AdversarialAgent) and self.reward_source == source.reward_source:
             self.discriminator.load_state_dict(source.discriminator.state_dict())
@@ -201,7 +201,7 @@ class AdversarialAgent(PPOAgent):
             buffer.copy_(state["d_buffers"][name])
 
     def rank_state_dict(self) -> dict[str, Any]:
-        """Return PPO's state of this worker, the discriminator's random generator, and which episodes just ended."""
+        """Return PPO's state of this worker, the discriminator's random generator and `last_terminated`."""
         ended = self.absorbing.last_terminated.tolist()
         return super().rank_state_dict() | {"discriminator": self.d_rng.bit_generator.state, "ended": ended}
 
@@ -237,7 +237,7 @@ class AdversarialAgent(PPOAgent):
     def sample_expert(self, count: int) -> np.ndarray:
         """Return the features (count, I) of expert steps, sampled with replacement; some are absorbing."""
         features = self._sample_expert_steps(count)
-        # Even if d_ablation=none, or this state would identify the policy.
+        # Also if d_ablation=none; otherwise, this state would reveal the policy.
         features[self.absorbing.sample(count, self.d_rng)] = self.absorbing_features()
         return features
 
@@ -264,7 +264,7 @@ class AdversarialAgent(PPOAgent):
         return expert
 
     def _update_discriminator(self, policy: np.ndarray, count: int) -> dict[str, float]:
-        """Train the discriminator on features (K, I) of the policy and as many of the expert; return the metrics.
+        """Train the discriminator on features (K, I) of the policy and as many of the expert; return metrics.
 
         Args:
             policy: features of this worker's steps; K may differ between workers.
@@ -289,8 +289,8 @@ class AdversarialAgent(PPOAgent):
     def _update_batch_norm(self, rollout: Rollout) -> None:
         """Update the discriminator's batch normalization with a rollout and as many steps of the expert (collective).
 
-        Call this after the policy's update: rewards use the moments that the discriminator was trained with, and the
-        moments are those of observations as normalized from now on.
+        Call this after the policy's update: the rewards must use the moments that the discriminator was trained with,
+        and the new moments those of the updated observation normalizer.
         """
         features, mask = self.rollout_features(rollout)
         policy = features[mask]

@@ -8,9 +8,9 @@ weight relative to f depends on the gradient penalty; `--ent_coef` sets that wei
 the logit to a reward. The default is −log(1 − D), because the paper's choice, the logit itself (``unbiased``), favors
 early termination while D is strong. Another policy can be trained on g; see `learned_reward`.
 
-With `d_absorbing`, the absorbing state s_a is a state like any other: s and s' have one more dimension, its flag. g
-and h learn its reward and its potential, so shaping adds −h(s_0) to the return of every episode, whether it ends or
-not. There is no action to choose in s_a, so log π = 0, and its reward uses the logit f(s_a, s_a) itself.
+With `d_absorbing`, the absorbing state s_a is a state like any other: s and s' have one more dimension, its flag.
+g and h learn its reward and its potential, so shaping adds −h(s_0) to the return of every episode, whether or not it
+terminates. No action is chosen in s_a, so log π = 0, and its reward is computed from f(s_a, s_a).
 """
 
 from __future__ import annotations

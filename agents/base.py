@@ -29,7 +29,7 @@ class Agent(ActionSampler, Protocol):
         """Build networks and optimizers. Every worker starts with the same parameters.
 
         `action_space` is the policy's: a 1-D Box, with bounds of −1 and 1 unless the environment's are infinite, or a
-        Discrete that starts at 0. All actions that an agent receives and returns are in these units;
+        Discrete that starts at 0. An agent receives and returns actions in these units;
         `milozero.environments.actions` converts them.
         """
 
@@ -54,13 +54,13 @@ class Agent(ActionSampler, Protocol):
         """Return why training ends before its budget is exhausted, the same on every worker; empty to continue."""
 
     def init_from(self, source: Any) -> dict[str, bool]:
-        """Copy the networks and normalizers of another agent, as far as they fit.
+        """Copy the networks and normalizers of another agent that fit this one.
 
         Args:
             source: any agent with the same observations, actions and `POLICY_SETTINGS`.
 
         Returns:
-            Each network and normalizer of this agent by name, and whether it was copied.
+            Name → whether it was copied, for each network and normalizer of this agent.
         """
 
     def parameter_hash(self) -> int:
@@ -69,7 +69,7 @@ class Agent(ActionSampler, Protocol):
     def state_dict(self) -> dict[str, Any]:
         """Return networks, optimizers and normalizers as tensors and plain values, equal on all workers.
 
-        Training checks from time to time that they are (``--sync_check_frequency``).
+        Training checks this every ``--sync_check_frequency`` iterations.
         """
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

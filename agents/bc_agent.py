@@ -42,7 +42,7 @@ class BCBase(PolicyAgent):
 class BCAgent(BCBase):
     """A policy trained on demonstrations. Each worker trains on an equal share of their steps.
 
-    A share that is smaller than a minibatch is a single, smaller minibatch.
+    If the share is smaller than a minibatch, it is a single, smaller minibatch.
 
     Raises:
         UserError: if the loss does not fit the action space.

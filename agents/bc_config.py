@@ -67,8 +67,8 @@ class BCConfig(BCBaseConfig):
 
     bc_validation: float = param(
         0.1,
-        "fraction of the demonstrations held out for validation, as whole episodes, at least one (of a single "
-        "demonstration: blocks of consecutive steps); 0 trains on all of them",
+        "fraction of the demonstrations held out for validation: at least one whole episode, or blocks of "
+        "consecutive steps if there is only one demonstration; 0 trains on all of them",
         low=0,
         high=0.9,
     )

@@ -93,7 +93,7 @@ class PolicyAgent:
     def sample_action(self, obs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return an action sampled from the policy for one observation (O,).
 
-        Unlike `sample_actions`, which collects rollouts, this always is the policy's own action.
+        Unlike `sample_actions`, which collects rollouts, this is always the policy's own action.
         """
         return self.actor.sample(self.obs_normalizer(obs[None]), self.actor.head.sample_noise(rng, 1))[0]
 
@@ -106,9 +106,9 @@ class PolicyAgent:
         return ""
 
     def init_from(self, source: PolicyAgent) -> dict[str, bool]:
-        """Copy the networks and normalizers of another agent, as far as they fit; see `Agent.init_from`.
+        """Copy the networks and normalizers of another agent that fit this one; see `Agent.init_from`.
 
-        Adam's moments stay 0. The standard deviation of actions becomes that of `init_log_std` if it is set.
+        Adam's moments stay 0. If `init_log_std` is set, it replaces the log standard deviation of actions.
         """
         network, policy = self.network, "policy"
         network.policy.load_state_dict(source.network.policy.state_dict())

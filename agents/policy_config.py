@@ -27,7 +27,7 @@ LEARNING_RATE = Metric(
 )
 
 
-# Settings without which the parameters of a policy have another meaning, or do not fit.
+# Settings that must be equal for one policy's parameters to fit another and mean the same.
 POLICY_SETTINGS = (
     *("p_perception_stack", "activation", "layer_norm", "batch_norm_all"),
     *("normalize_observations", "clip_obs"),
@@ -55,27 +55,27 @@ class PolicyConfig:
     )
     log_std_init: float = param(
         0.0,
-        "initial log standard deviation of continuous actions, in the policy's units: −1 and 1 are the bounds",
+        "initial log standard deviation of continuous actions, in the policy's units ([−1, 1] spans the bounds)",
         low=-20,
         high=2,
     )
 
     init_from: str = param(
         "",
-        "checkpoint folder of a run of any algorithm: start with its networks and normalizers, as far as they fit",
+        "checkpoint folder of another run, of any algorithm; start with its networks and normalizers that fit",
         is_path=True,
     )
     init_iter_num: str = param("best", "which checkpoint of --init_from: an iteration, best or last")
     init_log_std: float | None = param(
         None,
-        "log standard deviation of continuous actions after --init_from (default: that of the checkpoint)",
+        "initial log standard deviation of continuous actions with --init_from (default: that of the checkpoint)",
         low=-20,
         high=2,
     )
     init_freeze_normalizer: bool = param(
         True,
-        "keep the observation normalizer of --init_from as it is; otherwise it follows the new observations, and so "
-        "changes the policy",
+        "freeze the observation normalizer of --init_from; otherwise, new observations update it, which changes what "
+        "the policy does",
     )
 
     p_lr: float = param(3e-4, "learning rate of the policy, and of the shared layers with --shared_value", low=0)

@@ -49,7 +49,7 @@ class PPOAgent(PolicyAgent):
         return self.config.v_lr if parameter.startswith("value") else self.config.p_lr
 
     def set_schedule(self, progress: float) -> float:
-        """Set the learning rates; only that of the value network during the first `init_value_iters` iterations."""
+        """Set the learning rates; all but the value network's are 0 in the first `init_value_iters` iterations."""
         learning_rate = super().set_schedule(progress)
         if not self.config.init_from or self.iterations >= self.config.init_value_iters:
             return learning_rate
@@ -98,7 +98,7 @@ class PPOAgent(PolicyAgent):
         # After the epochs, which must see observations as the policy saw them during the rollout.
         valid_obs = rollout.obs[:-1][rollout.mask]
         self.obs_normalizer.update(valid_obs, self.comm)
-        # Last, so that its first moments are those of normalized observations, too.
+        # Last, so that even its first moments are those of normalized observations.
         self.network.update_batch_norm(self.to_tensor(self.obs_normalizer(valid_obs)), self.comm)
         self.actor.refresh()
         self.iterations += 1
@@ -142,11 +142,11 @@ class PPOAgent(PolicyAgent):
 
     @property
     def reward_source(self) -> tuple[Any, ...]:
-        """What rewards come from. A value function fits only an agent with an equal source."""
+        """What determines the rewards. A value network fits only an agent with an equal source."""
         return tuple(getattr(self.config, name, "") for name in ("reward_path", "reward_iter_num"))
 
     def init_from(self, source: PolicyAgent) -> dict[str, bool]:
-        """Copy what fits; value network and reward normalizer only from an agent with the same source of rewards."""
+        """Copy what fits; value network and reward normalizer only from an agent with an equal `reward_source`."""
         copied = super().init_from(source) | {"value network": False}
         if self.reward_scaler.enabled:
             copied["reward normalizer"] = False

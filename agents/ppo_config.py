@@ -80,7 +80,9 @@ class PPOConfig(PolicyConfig):
     v_lr: float = param(3e-4, "learning rate of the value function", low=0)
 
     init_value_iters: int = param(
-        0, "iterations after --init_from in which only the value network learns, e.g. because it starts new", low=0
+        0,
+        "with --init_from: iterations that train only the value network, e.g. because it starts from scratch",
+        low=0,
     )
 
     gamma: float = param(0.99, "discount factor γ", low=0, high=1)

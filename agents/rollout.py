@@ -24,7 +24,7 @@ class EpisodeStats:
 
     return_: float  # sum of the environment's rewards
     length: int  # environment steps
-    end: int = 0  # time step of the rollout with which it ended
+    end: int = 0  # time step of the rollout at which the episode ended
 
 
 @dataclass

@@ -1,9 +1,9 @@
-"""Compare PPO from a cloned policy with PPO from nothing: steps until it exceeds the expert.
+"""Compare PPO from a cloned policy with PPO from scratch: steps until it exceeds the expert.
 
     python benchmarks/fine_tuning.py [--seeds 5] [--jobs 2] [--data_dir data/fine_tuning]
 
 For each seed, clones four demonstrations of Hopper and trains PPO with the recipe in tasks/, once from the cloned
-policy and once from nothing, for a million steps. Interrupted runs are resumed. Saves
+policy and once from scratch, for a million steps. Interrupted runs are resumed. Saves
 benchmarks/results/fine_tuning.json after each run, then updates the table of docs/imitation.md. The expert's return
 is the mean of the four demonstrations; cloning itself needs no environment steps.
 """
@@ -37,7 +37,7 @@ BC = (
 )
 PPO = (f"--config={ROOT}/tasks/train_mujoco_ppo.yaml", f"--env_id={ENV_ID}", "--eval_frequency=5")
 # start → additional flags of PPO
-STARTS = {"nothing": (), "cloned policy": ("--init_log_std=-2", "--init_value_iters=10")}
+STARTS = {"scratch": (), "cloned policy": ("--init_log_std=-2", "--init_value_iters=10")}
 Row = dict[str, Any]  # one run: start, seed, steps until it exceeded the expert (null: never), best return, seconds
 
 
@@ -55,7 +55,7 @@ def steps_to_exceed(progress: Sequence[dict[str, str]], expert: float) -> int | 
 def measure(start: str, seed: int, data: Path) -> Row:
     """Train a policy, or resume its training; return its row."""
     flags = STARTS[start]
-    if start != "nothing":
+    if start != "scratch":
         cloned = f"bc.seed{seed:02}"
         train(cloned, BC, seed=seed, data=data)
         flags = (*flags, f"--init_from={data}/checkpoints/{cloned}")
@@ -67,9 +67,9 @@ def measure(start: str, seed: int, data: Path) -> Row:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the steps of each seed as a Markdown table; a dash means not measured, "never" not within the run."""
+    """Return the steps of each seed as a Markdown table; – means not measured, "never" not within the run."""
     lines = [
-        "| PPO from | steps until it exceeds the expert: median (each seed) | % of PPO from nothing |",
+        "| PPO from | steps until it exceeds the expert: median (each seed) | % of PPO from scratch |",
         "|---|---|---|",
     ]
     medians: dict[str, float] = {}
@@ -78,7 +78,7 @@ def table(rows: Sequence[Row]) -> str:
         steps = [math.inf if row["steps"] is None else row["steps"] for row in runs]
         medians[start] = statistics.median(steps) if steps else math.nan
         median, *each = ("never" if math.isinf(value) else f"{value:,.0f}" for value in (medians[start], *steps))
-        share = 100 * medians[start] / medians["nothing"] if math.isfinite(medians["nothing"]) else math.nan
+        share = 100 * medians[start] / medians["scratch"] if math.isfinite(medians["scratch"]) else math.nan
         percentage = f"{share:.0f}" if math.isfinite(share) else "–"
         shown = f"{median} ({', '.join(each)})" if steps else "–"
         lines.append(f"| {start} | {shown} | {percentage} |")

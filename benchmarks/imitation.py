@@ -3,7 +3,7 @@
     python benchmarks/imitation.py [--only gail ...] [--envs Hopper-v5 ...] [--demos 1 4 16] [--seeds 3] [--jobs 2]
 
 Trains the missing runs, one core per run, and evaluates their last policies for twenty episodes; interrupted runs are
-resumed. ``--only controls`` selects the runs that show how much is only the reward's sign. Saves
+resumed. ``--only controls`` selects the runs that show how much the reward's sign alone achieves. Saves
 benchmarks/results/imitation.json after each run, then updates the tables of docs/imitation.md and README.md, and
 assets/images/imitation.png. The expert's return is the mean over the sixteen demonstrations in data/demos.
 """

@@ -25,7 +25,7 @@ __all__ = ["Episode", "ImitationConfig", "Transitions", "check_compatible", "rea
 # Modules with `claims(path)` and `open_episodes(path)`, which returns the number of episodes and a function that
 # reads one of them. The first module that claims a path reads it.
 FORMATS = (npz, minari_dataset, hdf5)
-SINGLE_EPISODE_BLOCKS = 10  # that a single demonstration is cut into for validation
+SINGLE_EPISODE_BLOCKS = 10  # into which a single demonstration is cut for validation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +81,8 @@ def split_transitions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the shuffled rows of `transitions` for training and for validation, which share no episode.
 
-    Consecutive steps are similar: held-out steps of training episodes would not reveal overfitting. About the
-    `fraction` of the episodes is held out, at least one unless it is 0. A single episode is cut into
+    Consecutive steps are similar, so held-out steps of training episodes would not reveal overfitting. Unless
+    `fraction` is 0, about that share of the episodes, but at least one, is held out. A single episode is cut into
     `SINGLE_EPISODE_BLOCKS` blocks of consecutive steps, which are split like episodes.
     """
     rows, groups = np.arange(len(transitions)), transitions.episodes

@@ -19,7 +19,7 @@ class Episode:
     """A complete episode of `L` steps."""
 
     obs: np.ndarray  # (L+1, O), including the final observation
-    actions: np.ndarray  # (L, *shape of an action), in the environment's units, as passed to it
+    actions: np.ndarray  # (L, *action shape), in the environment's units, as passed to it
     rewards: np.ndarray  # (L,), unnormalized
     terminated: bool
     truncated: bool
@@ -53,7 +53,7 @@ def check_episode(episode: Episode, source: str) -> None:
 
 
 def flatten_rows(observations: np.ndarray) -> np.ndarray:
-    """Return observations (L, ...) as vectors (L, O), as training observes them."""
+    """Return observations (L, ...) flattened to vectors (L, O), as in training."""
     return observations.reshape(len(observations), math.prod(observations.shape[1:]))
 
 

@@ -1,7 +1,7 @@
 """Convert actions between the policy's units and the environment's.
 
-A policy acts in units of [−1, 1] wherever both bounds of a component are finite, so that its initial noise and its
-learning rate fit every environment. Environments, demonstrations and saved episodes have the environment's actions.
+A policy acts in [−1, 1] wherever both bounds of a component are finite, so that the same initial noise and learning
+rate suit all environments. Environments, demonstrations and saved episodes use the environment's units.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 from gymnasium import spaces
 
 MAX_COMBINATIONS = 1024  # of MultiDiscrete and MultiBinary actions, each of which has its own logit
-MAX_RANGE = 1e10  # bounds this far apart stand for infinity: dm_control's are ±1e10, others' the largest float32
+MAX_RANGE = 1e10  # bounds this far apart mean unbounded: ±1e10 in dm_control, ± the largest float32 elsewhere
 MAX_FLOAT = float(np.finfo(np.float32).max)
-MAX_INTEGER = 2.0**53  # float64 represents all whole numbers up to here
+MAX_INTEGER = 2.0**53  # float64 represents all integers up to here
 
 
 class ActionConverter(Protocol):
@@ -46,15 +46,15 @@ def make_converter(space: spaces.Space[Any]) -> ActionConverter:
         return DiscreteConverter(space)
     if isinstance(space, spaces.Box | spaces.MultiDiscrete | spaces.MultiBinary):
         if not math.prod(space.shape):
-            raise ValueError(f"its action space {describe_space(space)} has no components: nothing to learn")
+            raise ValueError(f"the action space {describe_space(space)} is empty, so there is nothing to learn")
         return BoxConverter(space) if isinstance(space, spaces.Box) else CombinationConverter(space)
     if isinstance(space, spaces.Dict | spaces.Tuple):
         raise ValueError(
-            f"composite actions, e.g. of multiple agents, are not supported: {describe_space(space)}; join them in "
-            f"one Box or MultiDiscrete with a gymnasium.ActionWrapper"
+            f"composite actions, e.g. of multiple agents, are not supported: {describe_space(space)}; combine them "
+            f"into one Box or MultiDiscrete with a gymnasium.ActionWrapper"
         )
     raise ValueError(
-        f"action space {describe_space(space)} is not supported; convert it to a Box or Discrete with a "
+        f"the action space {describe_space(space)} is not supported; convert it to a Box or Discrete with a "
         f"gymnasium.ActionWrapper"
     )
 
@@ -65,7 +65,7 @@ def describe_space(space: spaces.Space[Any]) -> str:
 
 
 class BoxConverter:
-    """Maps [−1, 1] to the bounds of each component of a Box, and flattens its shape.
+    """Rescales actions from [−1, 1] to the bounds of each component of a Box, and flattens its shape.
 
     Components without two finite bounds keep the environment's units. Integers are rounded.
     """
@@ -116,7 +116,7 @@ class DiscreteConverter:
         return (np.asarray(actions) + int(self._space.start)).astype(self._space.dtype)
 
     def to_policy(self, actions: np.ndarray) -> np.ndarray:
-        """Return actions (...) from 0; raises a ValueError for any that the space does not contain."""
+        """Return actions (...) that start at 0; raises a ValueError for any that the space does not contain."""
         first, last = int(self._space.start), int(self._space.start + self._space.n - 1)
         shifted = actions - np.int64(first)
         if not np.isin(shifted, np.arange(last - first + 1)).all():
@@ -125,7 +125,7 @@ class DiscreteConverter:
 
 
 class CombinationConverter:
-    """Numbers the combinations of a MultiDiscrete or MultiBinary, so that a policy chooses one of them."""
+    """Enumerates the combinations of a MultiDiscrete or MultiBinary, so that a policy chooses one of them."""
 
     def __init__(self, space: spaces.MultiDiscrete | spaces.MultiBinary) -> None:
         self._space = space
@@ -135,19 +135,19 @@ class CombinationConverter:
         count = math.prod(self._sizes)
         if count > MAX_COMBINATIONS:
             raise ValueError(
-                f"its action space has more than {MAX_COMBINATIONS:,} combinations of actions; convert it to a Box "
+                f"the action space has more than {MAX_COMBINATIONS:,} combinations of actions; convert it to a Box "
                 f"with a gymnasium.ActionWrapper: {describe_space(space)}"
             )
         self.policy_space = spaces.Discrete(count)
 
     def to_env(self, actions: Any) -> np.ndarray:
-        """Return the combinations with numbers (...), in the space's shape and dtype."""
+        """Return the combinations with these indices (...), in the space's shape and dtype."""
         parts = np.stack(np.unravel_index(actions, self._sizes), axis=-1)
         combinations = parts.reshape(np.shape(actions) + self._space.shape) + self._start
         return np.asarray(combinations.astype(self._space.dtype))
 
     def to_policy(self, actions: np.ndarray) -> np.ndarray:
-        """Return the numbers (...) of combinations; raises a ValueError for any that the space does not contain."""
+        """Return the indices (...) of combinations; raises a ValueError for any that the space does not contain."""
         shape = actions.shape[: actions.ndim - len(self._space.shape)]
         parts = (actions - self._start).reshape(*shape, len(self._sizes))
         if not ((parts == np.floor(parts)) & (parts >= 0) & (parts < self._sizes)).all():

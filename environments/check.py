@@ -1,4 +1,4 @@
-"""Check a user's environment before training in it: errors end the run, everything else is a warning."""
+"""Check a user's environment before training: errors end the run, other problems are warnings."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from milozero.environments.standard_env import FLAGS, NUMBERS, StandardEnv, desc
 from milozero.helpers.errors import RunError, UserError, describe_exception
 
 NUM_STEPS = 10
-SLOW_S = 5.0  # an environment whose first steps take longer is not stepped again
-# Parts of Gymnasium's findings that are skipped: infos are dropped, a NaN ends the run anyway, and the functions
-# below say more about the others.
+SLOW_S = 5.0  # an environment whose first steps take longer is not checked further
+# Gymnasium's findings that contain these are skipped: infos are ignored, a NaN ends the run anyway, and the functions
+# below explain the others better.
 SKIPPED = (
     "The obs returned",
     "Casting input",
@@ -42,7 +42,7 @@ def check_env(env_id: str, env: gymnasium.Env[Any, Any]) -> list[str]:
     """Reset and step an environment from `registry.make_env`, unless Gymnasium or MiloZero provides it.
 
     Returns:
-        What may disturb training and how to fix it, one line for each finding.
+        One line for each problem that may disturb training, with its fix.
 
     Raises:
         UserError: if the environment cannot be trained in.
@@ -79,12 +79,12 @@ def _play(env_id: str, env: gymnasium.Env[Any, Any]) -> Steps:
     except RunError as error:
         raise UserError(f"{env_id}: {error}") from None
     except Exception as error:  # environments raise arbitrary exceptions
-        problem = f"{describe_exception(error)}{_find_cure(method, error)}"
+        problem = f"{describe_exception(error)}{_suggest_fix(method, error)}"
         raise UserError(f"{env_id}: {method}() failed: {problem}") from None
     return steps
 
 
-def _find_cure(method: str, error: Exception) -> str:
+def _suggest_fix(method: str, error: Exception) -> str:
     if isinstance(error, ValueError | TypeError) and "unpack" in str(error):
         return f"; {method}() must return ({RETURNED[method]})"
     if method == "reset" and isinstance(error, TypeError) and "keyword argument" in str(error):
@@ -93,15 +93,15 @@ def _find_cure(method: str, error: Exception) -> str:
 
 
 def _compare(first: Steps, second: Steps) -> list[str]:
-    """Return whether the second episode, with the seed and the actions of the first, differs from it."""
+    """Return a finding if the second episode, with the seed and the actions of the first, differs from it."""
     names = ("observation", "reward", "terminated", "truncated")
     for step, pair in enumerate(zip(first, second, strict=False)):
         for name, one, other in zip(names, *pair, strict=False):
             if not np.array_equal(one, other, equal_nan=True):
                 return [
-                    f"the same seed and actions give another {name} in step {step}, so runs do not repeat: draw from "
-                    "self.np_random, which super().reset(seed=seed) seeds, and keep no state over the end of an "
-                    "episode, e.g. running statistics, because checkpoints do not contain it"
+                    f"not reproducible: the same seed and actions give a different {name} in step {step}; draw from "
+                    "self.np_random, which super().reset(seed=seed) seeds, and carry no state from one episode to "
+                    "the next, e.g. running statistics, because checkpoints do not contain it"
                 ]
     return []
 
@@ -128,7 +128,7 @@ def _run_gymnasium_checks(env: gymnasium.Env[Any, Any]) -> list[str]:
         except AssertionError as error:
             problems.append(_format_finding(str(error)))
         except Exception as error:  # environments raise arbitrary exceptions
-            problems.append(f"a second episode fails: {describe_exception(error)}")
+            problems.append(f"the second episode failed: {describe_exception(error)}")
     texts = [str(warning.message) for warning in caught]
     return list(filter(None, [*problems, *(_format_finding(text) for text in texts if "WARN: " in text)]))
 
@@ -137,18 +137,18 @@ def _check_seed_default(env: gymnasium.Env[Any, Any]) -> list[str]:
     with contextlib.suppress(TypeError, ValueError):  # it has no signature
         seed = inspect.signature(env.unwrapped.reset).parameters.get("seed")
         if seed is not None and seed.default not in (None, inspect.Parameter.empty):
-            return [f"reset() has the default seed {seed.default}, so all episodes are the same: make it None"]
+            return [f"reset() has the default seed {seed.default}, which repeats one episode; make it None"]
     return []
 
 
 def _check_types(reward: Any, terminated: Any, truncated: Any) -> list[str]:
-    """Return whether the reward or the flags have other types than they should, and the cure."""
+    """Return a finding for a reward or flags of the wrong type, with the fix."""
     found = []
     if not isinstance(reward, NUMBERS):
-        found.append(f"the reward is {describe(reward)}; it is converted: return float(reward)")
+        found.append(f"the reward is {describe(reward)} and is converted to a float; return float(reward)")
     if wrong := [type(flag).__name__ for flag in (terminated, truncated) if not isinstance(flag, FLAGS)]:
-        cure = "return bool(terminated), bool(truncated)"
-        found.append(f"terminated and truncated are {wrong[0]}, not bool; they are converted: {cure}")
+        fix = "return bool(terminated), bool(truncated)"
+        found.append(f"terminated or truncated is {wrong[0]}, not bool, and is converted; {fix}")
     return found
 
 
@@ -160,16 +160,17 @@ def _format_finding(text: str) -> str:
 
 
 def _describe_obs_problem(space: spaces.Space[Any], obs: Any) -> str:
-    """Return how an observation differs from its space and the cure; empty if it does not."""
+    """Return how an observation differs from its space, with the fix; empty if it does not."""
     if not isinstance(space, spaces.Box):
-        wrong = f"observations are not in observation_space: correct its bounds or types: {describe_space(space)}"
+        found = describe_space(space)
+        wrong = f"observations are not in observation_space; correct its bounds or dtype: {found}"
         return "" if space.contains(obs) else wrong
     name = type(obs).__name__
     if not isinstance(obs, np.ndarray | np.generic):
-        return f"observations are {name}, not arrays; they are converted: return np.array(..., np.{space.dtype})"
+        return f"observations are {name}, not arrays, and are converted; return np.array(..., np.{space.dtype})"
     if not np.can_cast(obs.dtype, space.dtype):
         return (
-            f"observations are {obs.dtype}, but observation_space is {space.dtype}; they are converted: return "
+            f"observations are {obs.dtype}, but observation_space is {space.dtype}, so they are converted; return "
             f"observation.astype(np.{space.dtype}), or declare the space with dtype=np.{obs.dtype}"
         )
     array: np.ndarray = np.asarray(obs)
@@ -177,5 +178,5 @@ def _describe_obs_problem(space: spaces.Space[Any], obs: Any) -> str:
         where = tuple(index.tolist())
         value, low, high = array[where], space.low[where], space.high[where]
         bounds = f"outside its bounds [{low:g}, {high:g}]"
-        return f"observation{list(where)} is {value:g}, {bounds}: widen observation_space"
+        return f"observation{list(where)} is {value:g}, {bounds}; widen observation_space"
     return ""

@@ -178,10 +178,10 @@ def _find_renderer_problem() -> str:
 
 
 def check_env(env_id: str, env: gymnasium.Env[Any, Any]) -> list[str]:
-    """Check a user's environment from `make_env` by a few steps; raise a UserError if it cannot be trained in.
+    """Reset and step a user's environment from `make_env`; raise a UserError if it cannot be trained in.
 
     Returns:
-        What may disturb training and how to fix it, one line for each finding.
+        One line for each problem that may disturb training, with its fix.
     """
     from milozero.environments import check  # imports gymnasium
 
@@ -253,4 +253,4 @@ def _make_sync_vector(env_id: str, make: Callable[[], gymnasium.Env[Any, Any]], 
     except RuntimeError:
         for env in envs:
             close_env(env)
-        raise UserError(f"{env_id}: each new environment has other spaces; all must have the same") from None
+        raise UserError(f"{env_id}: its spaces differ between instances; all must have the same spaces") from None

@@ -1,4 +1,4 @@
-"""Find wrappers that normalize with running statistics, which a checkpoint cannot contain."""
+"""Find wrappers that normalize with running statistics, which checkpoints do not contain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_DEPTH = 3  # wrapper, function, normalizer, moments
 # Words in the names that common libraries give to running statistics.
 MEANS, SPREADS = {"mean", "mu"}, {"var", "std", "variance", "m2"}
 
-Moments = dict[int, list[np.ndarray]]  # position of a wrapper in the chain → means and spreads that it keeps
+Moments = dict[int, list[np.ndarray]]  # position of a wrapper in the chain → its means and spreads
 
 
 def read_moments(env: gymnasium.Env[Any, Any]) -> Moments:
@@ -38,14 +38,14 @@ def find_running_statistics(env: gymnasium.Env[Any, Any], before: Moments) -> li
         if any(not np.array_equal(old, new, equal_nan=True) for old, new in pairs):
             found.append(
                 f"{type(layer).__name__} normalizes with running statistics, which checkpoints do not contain, so "
-                "evaluating a checkpoint gives other returns than training did: remove it; "
-                "--normalize_observations and --normalize_rewards, the default, do the same"
+                "evaluating a checkpoint gives different returns than training did; remove it: "
+                "--normalize_observations and --normalize_rewards, on by default, do the same"
             )
     return found
 
 
 def _unwrap(env: gymnasium.Env[Any, Any]) -> Iterator[gymnasium.Env[Any, Any]]:
-    """Yield an environment's wrappers, from the outside to the inside, and the innermost environment."""
+    """Yield an environment's wrappers, from the outermost to the innermost, and the environment itself."""
     yield env
     while isinstance(env, gymnasium.Wrapper):
         env = env.env

@@ -1,4 +1,4 @@
-"""What users' environments return, made uniform."""
+"""Convert what users' environments return to one format."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class StandardEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     Observations are copied, because environments may write into one array. Rewards and flags may be arrays of one
     element. Infos are dropped: nothing uses them, and a vector cannot join those of different shapes.
 
-    A reset with a seed also seeds Python's, NumPy's and torch's global generators, for environments that draw from
+    A reset with a seed also seeds the global generators of Python, NumPy and torch, for environments that draw from
     them.
 
     Raises:
-        RunError: by `reset` and `step`, if they return something else; the message says what.
+        RunError: by `reset` and `step`, if the environment returns anything else; the message says what it returned.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
@@ -56,9 +56,9 @@ class StandardEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         if not isinstance(reward, NUMBERS):
             reward = _to_number(reward, "reward")
         if not isinstance(terminated, FLAGS):
-            terminated = bool(_to_number(terminated, "flag 'terminated'"))
+            terminated = bool(_to_number(terminated, "terminated"))
         if not isinstance(truncated, FLAGS):
-            truncated = bool(_to_number(truncated, "flag 'truncated'"))
+            truncated = bool(_to_number(truncated, "truncated"))
         return self._copy_obs(obs, "step"), reward, terminated, truncated, {}
 
     def _copy_obs(self, obs: Any, method: str) -> np.ndarray:
@@ -91,7 +91,7 @@ def _to_number(value: Any, name: str) -> Any:
         array = np.asarray(None)
     number: Any = array.item() if array.size == 1 and array.dtype.kind in "biufO" else None
     if not isinstance(number, numbers.Number) or isinstance(number, complex):
-        raise RunError(f"step() returned the {name} {describe(value)}, which is not a number")
+        raise RunError(f"step() returned {describe(value)} as {name}, not a number")
     return float(number)  # type: ignore[arg-type]  # also a Decimal or a Fraction
 
 

@@ -20,7 +20,7 @@ def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space
     """Check that agents support the spaces of an environment.
 
     Raises:
-        UserError: if they do not; the message names the environment, the space and the cure.
+        UserError: if they do not; the message names the environment, the space and the fix.
     """
     try:
         make_converter(action_space)
@@ -29,7 +29,7 @@ def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space
     image_shapes = [space.shape for space in _leaf_spaces(observation_space) if len(space.shape or ()) > 2]
     if image_shapes:
         raise UserError(
-            f"{env_id}: image observations of shape {image_shapes[0]} are not supported; if they are no images, "
+            f"{env_id}: image observations of shape {image_shapes[0]} are not supported; if they are not images, "
             f"flatten them with gymnasium.wrappers.FlattenObservation"
         )
     flat_space = None
@@ -37,16 +37,16 @@ def check_spaces(env_id: str, observation_space: spaces.Space[Any], action_space
         flat_space = spaces.flatten_space(observation_space)
     if not isinstance(flat_space, spaces.Box):
         raise UserError(
-            f"{env_id}: observation space {describe_space(observation_space)} cannot be flattened to a vector; "
+            f"{env_id}: the observation space {describe_space(observation_space)} cannot be flattened to a vector; "
             f"convert it to a Box with a gymnasium.ObservationWrapper"
         )
     if not flat_space.shape[0]:
         described = describe_space(observation_space)
-        raise UserError(f"{env_id}: its observation space {described} has no components; observe a constant")
+        raise UserError(f"{env_id}: the observation space {described} is empty; return a constant instead")
 
 
 def flatten_observations(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
-    """Return an environment that observes a Box, of which `StandardEnv` makes a vector of floating-point numbers.
+    """Return an environment that observes a Box, which `StandardEnv` turns into a vector of floating-point numbers.
 
     Its space has passed `check_spaces`. A Box stays as it is: `FlattenObservation` would cast floats to the integers
     that its space declares, and accept any shape.
@@ -69,7 +69,7 @@ def check_first_obs(env_id: str, env: gymnasium.Env[Any, Any], has_kwargs: bool)
     Args:
         env_id: full id.
         env: the environment, from `registry.make_env`.
-        has_kwargs: whether ``--env_kwargs`` are set, which may be the reason.
+        has_kwargs: whether ``--env_kwargs`` are set, which may be why the reset fails.
 
     Raises:
         UserError: if the reset fails, or the observation has the wrong type or shape or is not finite.

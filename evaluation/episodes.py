@@ -84,7 +84,7 @@ def run_episode(
         seed: seed of the environment's reset, and of the noise of sampled actions.
         callback: called after the reset and after each step, e.g. to render a frame.
         limits: when to end the episode early.
-        stochastic: sample actions from the policy, instead of taking the most probable ones.
+        stochastic: sample actions instead of taking the most probable ones.
 
     Raises:
         InterruptedEpisodeError: if `limits.should_stop` returns True.
@@ -128,7 +128,7 @@ def _check_finite(name: str, value: Any, seed: int, step: int) -> None:
 
 
 def episode_seeds(seed: int, count: int, purpose: Purpose = Purpose.EVALUATION) -> list[int]:
-    """Return the seeds of the first `count` evaluation episodes of a run, by default those during training."""
+    """Return the seeds of the first `count` episodes, by default those of the evaluations during training."""
     return [make_seed(seed, purpose, k) for k in range(count)]
 
 
@@ -137,8 +137,8 @@ def share_episodes(
 ) -> list[T]:
     """Return the results of ``run(k, seed of episode k)`` for `count` episodes, in order (collective).
 
-    The workers share the episodes. A worker stops if its episode is interrupted, which leaves fewer results. For the
-    `purpose` of the seeds, see `episode_seeds`.
+    The workers share the episodes, whose seeds depend on the `purpose`; see `episode_seeds`. A worker stops if its
+    episode is interrupted, which leaves fewer results.
     """
     seeds, results = episode_seeds(seed, count, purpose), dict[int, T]()
     for k in range(comm.rank, count, comm.size):

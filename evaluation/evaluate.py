@@ -77,7 +77,8 @@ def evaluate(settings: Settings, launch: Launch) -> None:
     name = trained.train.uuid
     if comm.rank == 0:
         logger.info(f"{path}: {trained.train.algo} on {env_id}, iteration {loaded.iteration}")
-        logger.info(describe_episodes(config, seed, trained.common.seed or 0, stochastic=stochastic))
+        is_run_seed = seed == (trained.common.seed or 0)
+        logger.info(describe_episodes(config, seed, is_run_seed=is_run_seed, stochastic=stochastic))
         if config.render and not os.environ.get("DISPLAY"):
             logger.info("no display: --render records videos")
     make = functools.partial(make_eval_env, env_id, loaded.env_kwargs, seed)
@@ -215,11 +216,12 @@ def summarize(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {f"return_{name}": value for name, value in returns.items()} | {"length_mean": length_mean}
 
 
-def describe_episodes(config: EvalConfig, seed: int, trained_seed: int, *, stochastic: bool) -> str:
-    """Return a message that says which episodes an evaluation runs, and with which actions."""
+def describe_episodes(config: EvalConfig, seed: int, *, is_run_seed: bool, stochastic: bool) -> str:
+    """Return a message that says which episodes an evaluation runs, with which actions."""
     actions = "sampled" if stochastic else "deterministic"
-    other = "the same as" if config.episode_seeds == "training" and seed == trained_seed else "other than"
-    return f"{actions} actions; episodes of seed {seed}, {other} those that select best.pt"
+    is_same = is_run_seed and config.episode_seeds == "training"
+    episodes = "the episodes" if is_same else "new episodes, not those"
+    return f"{actions} actions on {episodes} of the evaluations during training (seed {seed})"
 
 
 @contextlib.contextmanager

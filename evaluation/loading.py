@@ -54,8 +54,8 @@ class LoadedAgent:
     def predict(self, obs: np.ndarray) -> Any:
         """Return the deterministic action for an observation (O,), or one action for each of (N, O).
 
-        Actions are in the environment's units, shape and dtype, and clipped to its bounds. An observation of another
-        shape, e.g. a matrix, is flattened.
+        Actions are in the environment's units, shape and dtype, and clipped to its bounds. A single
+        observation of another shape, e.g. a matrix, is flattened.
 
         Raises:
             ValueError: if an observation does not have O elements.
@@ -118,7 +118,7 @@ def load_agent(
 
 @dataclass(frozen=True)
 class Teachers:
-    """Trained agents that a run learns from, or starts from."""
+    """Trained agents that a run learns from or starts from."""
 
     init: LoadedAgent | None = None  # that ``--init_from`` names
     expert: LoadedAgent | None = None  # that ``--expert_model`` names
@@ -139,7 +139,7 @@ class Teachers:
 def load_teachers(settings: Settings, device: str, *, is_resumed: bool = False) -> Teachers:
     """Load the agents that ``--init_from``, ``--expert_model`` and ``--reward_path`` name.
 
-    This makes and closes their environments. A run that `is_resumed` does not need the agent that it started from.
+    This makes and closes their environments. A resumed run does not need the agent that it started from.
 
     Raises:
         UserError: if a checkpoint cannot be used, that of ``--reward_path`` has no learned reward, or the policy of
@@ -172,13 +172,13 @@ def _load_teacher(settings: Settings, flags: tuple[str, str], device: str) -> Lo
 
 
 def check_policy_settings(settings: Settings, init: LoadedAgent) -> None:
-    """Raise a UserError unless a policy was trained with the `POLICY_SETTINGS` of this run; it names the others."""
+    """Raise a UserError that names the differences unless a policy was trained with the same `POLICY_SETTINGS`."""
     own, other = ({name: getattr(each.agent, name) for name in POLICY_SETTINGS} for each in (settings, init.settings))
     sizes = [parse_hidden_sizes(each["p_perception_stack"]) for each in (own, other)]
-    if sizes[0] == sizes[1]:  # however it is written
+    if sizes[0] == sizes[1]:  # e.g. mlp_64 and mlp_64_64
         other["p_perception_stack"] = own["p_perception_stack"]
     if differences := to_flags({name: value for name, value in other.items() if value != own[name]}):
         raise UserError(
             f"--init_from={init.path.parent}: its policy was trained with {' '.join(differences)}; "
-            "give this run the same"
+            "pass the same flags"
         )

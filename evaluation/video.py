@@ -14,8 +14,8 @@ from milozero.environments.standard_env import NUMBERS, describe
 from milozero.helpers.errors import RunError, UserError
 
 DEFAULT_FPS = 30
-CHANNELS = (1, 3, 4)  # gray, RGB, RGB and alpha
-EXPECTED_PICTURE = "it must return an array (height, width, 3) of uint8"
+CHANNELS = (1, 3, 4)  # gray, RGB, RGBA
+EXPECTED_FRAME = "it must return a uint8 array of shape (height, width, 3)"
 
 
 def check_renderer() -> None:
@@ -52,23 +52,23 @@ def to_frame(picture: Any) -> np.ndarray:
     """Return what ``render()`` returned as a frame (H, W, 3) of uint8. It may be gray or have an alpha channel.
 
     Raises:
-        RunError: if it is not a picture; the message says what to return instead.
+        RunError: if it is not an image; the message says what to return instead.
     """
     if not hasattr(picture, "shape") or not hasattr(picture, "dtype"):
-        raise RunError(f"render() returned {describe(picture)}; {EXPECTED_PICTURE}")
+        raise RunError(f"render() returned {describe(picture)}; {EXPECTED_FRAME}")
     try:
         frame = np.asarray(picture)
     except Exception:  # e.g. a tensor that has a gradient
-        raise RunError(f"render() returned {describe(picture)}; {EXPECTED_PICTURE}") from None
+        raise RunError(f"render() returned {describe(picture)}; {EXPECTED_FRAME}") from None
     if frame.dtype != np.uint8:
-        scale = "255 * picture" if frame.dtype.kind == "f" else "picture"
-        raise RunError(f"render() returned {describe(picture)}; {EXPECTED_PICTURE}, e.g. ({scale}).astype(np.uint8)")
+        scale = "255 * frame" if frame.dtype.kind == "f" else "frame"
+        raise RunError(f"render() returned {describe(picture)}; {EXPECTED_FRAME}, e.g. ({scale}).astype(np.uint8)")
     if frame.ndim == 3 and frame.shape[0] in CHANNELS and frame.shape[2] not in CHANNELS:
-        cure = "np.moveaxis(picture, 0, -1)"
-        raise RunError(f"render() returned {describe(picture)}, channels first; {EXPECTED_PICTURE}, e.g. {cure}")
+        fix = "np.moveaxis(frame, 0, -1)"
+        raise RunError(f"render() returned {describe(picture)}, channels first; {EXPECTED_FRAME}, e.g. {fix}")
     frame = frame[:, :, None] if frame.ndim == 2 else frame
     if frame.ndim != 3 or frame.shape[2] not in CHANNELS or 0 in frame.shape:
-        raise RunError(f"render() returned {describe(picture)}; {EXPECTED_PICTURE}")
+        raise RunError(f"render() returned {describe(picture)}; {EXPECTED_FRAME}")
     return np.repeat(frame, 3, axis=2) if frame.shape[2] == 1 else frame[:, :, :3]
 
 
@@ -77,7 +77,7 @@ def write_video(path: Path, fps: int) -> Iterator[Callable[[Any], None]]:
     """Yield a function that adds what ``render()`` returned to an mp4 file; an exception discards the file.
 
     Raises:
-        RunError: if the file cannot be written, or something is not a picture or has another size than the first.
+        RunError: if the file cannot be written, or a frame is not an image or its size differs from the first.
     """
     import imageio.v2
     import imageio_ffmpeg
@@ -92,7 +92,7 @@ def write_video(path: Path, fps: int) -> Iterator[Callable[[Any], None]]:
         size = size or frame.shape
         if frame.shape != size:
             sizes = " and ".join(f"{height} × {width}" for height, width, _ in (size, frame.shape))
-            raise RunError(f"render() returned pictures of {sizes}; all pictures of an episode must have one size")
+            raise RunError(f"render() returned frames of {sizes}; all frames of an episode must have the same size")
         try:
             writer.append_data(frame)
         except OSError:

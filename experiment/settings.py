@@ -66,8 +66,8 @@ class CommonConfig:
     )
     eval_stochastic: bool = param(
         False,
-        "sample the actions of evaluations from the policy, instead of taking the most probable ones (eval: default: "
-        "as in the checkpoint)",
+        "sample actions in evaluations instead of taking the most probable ones (default: False; eval: the value of "
+        "the checkpoint)",
     )
     env_module: str = param(
         "",
@@ -146,8 +146,7 @@ class EvalConfig:
     num_trajs: int = param(10, "number of episodes", low=1, high=MAX_EPISODES)
     episode_seeds: str = param(
         "test",
-        "test: other episodes than those of the evaluations during training, which selected best.pt; training: the "
-        "same episodes",
+        "test: new episodes; training: the episodes of the evaluations during training, which selected best.pt",
         choices=tuple(EPISODE_SEEDS),
     )
     render: bool = param(False, "show the episodes in a window; without a display, record videos")

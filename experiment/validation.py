@@ -36,9 +36,9 @@ def _validate_training(settings: Settings) -> None:
     if agent.init_log_std is not None and not agent.init_from:
         raise UserError("--init_log_std needs --init_from; without it, use --log_std_init")
     if getattr(agent, "init_value_iters", 0) and not agent.init_from:
-        raise UserError("--init_value_iters needs --init_from: the networks of a new run learn together")
+        raise UserError("--init_value_iters needs --init_from: without it, all networks start from scratch")
     if agent.init_from and getattr(agent, "bc_pretrain_epochs", 0):
-        raise UserError("--init_from and --bc_pretrain_epochs exclude each other: each initializes the policy")
+        raise UserError("--init_from cannot be combined with --bc_pretrain_epochs: both initialize the policy")
     if getattr(agent, "d_absorbing", False) and agent.gamma == 1.0:
         raise UserError("--d_absorbing needs a --gamma below 1: the return of the absorbing state would diverge")
     if agent.LEARNS_FROM_DEMOS and not settings.imitation.expert_path:

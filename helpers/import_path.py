@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent  # of this repository
 def search_repository_last() -> None:
     """Search this repository after all other folders of the import path.
 
-    A script's folder comes first, so that the repository's ``helpers`` and ``environments``, which we import as
+    Python searches a script's folder first, so the repository's ``helpers`` and ``environments``, which we import as
     ``milozero.helpers`` and ``milozero.environments``, would hide users' modules of these names.
     """
     ours = [path for path in sys.path if _is_root(path)]  # processes that an environment starts inherit the order

@@ -3,7 +3,7 @@
 Streams belong to environments, not to workers: environment 3 gets the same noise as the fourth environment of one
 worker or the second of another. So the number of workers does not change what a run samples.
 
-MiloZero itself never draws from the global generators of Python, NumPy and torch. Environments may.
+MiloZero itself never draws from the global generators of Python, NumPy and torch, but users' environments may.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Purpose(IntEnum):
     ENVIRONMENT = 1  # by global environment index
     NOISE = 2  # by global environment index
     SHUFFLE = 3  # by rank
-    EVALUATION = 4  # by episode of training's evaluations
+    EVALUATION = 4  # by episode of the evaluations during training
     DEMONSTRATIONS = 5  # subsampling; the same on every worker
     DISCRIMINATOR = 6  # by rank
     TEST = 7  # by episode of ``--task=eval``
-    EVALUATION_NOISE = 8  # of one episode, by its own seed
-    CONSTRUCTION = 9  # of environments: 0 to evaluate in, 1 + the index of a worker's first one to train in
+    EVALUATION_NOISE = 8  # of one episode, from that episode's seed
+    CONSTRUCTION = 9  # of environments: 0 for evaluation, 1 + the index of a worker's first one for training
 
 
 def _make_sequence(seed: int, purpose: Purpose, index: int, iteration: int) -> np.random.SeedSequence:

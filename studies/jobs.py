@@ -26,7 +26,7 @@ from milozero.studies.config import DEFAULT_NUM_WORKERS, MAX_JOBS, StudyConfig
 from milozero.tracking.names import check_wandb_name
 
 STUDY_OWNED = {"env_id", "seed", "uuid", "resume", "data_dir", "task"}  # settings that the study sets itself
-TEACHER_SETTINGS = ("init_from", "expert_model", "reward_path")  # settings that name a checkpoint to learn from
+TEACHER_SETTINGS = ("init_from", "expert_model", "reward_path")  # settings that name a checkpoint
 
 
 @dataclass(frozen=True)

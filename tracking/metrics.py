@@ -43,8 +43,8 @@ RUN_METRICS = {  # of every training run; `orchestrator.py` adds the agent's met
     "return_mean_100": Metric(
         "train",
         "reward",
-        "mean return of the last 100 training episodes of all workers, or of all so far if they are fewer",
-        "rises, smoother than `return_mean`, and is defined in iterations in which no episode ended",
+        "mean return of the last 100 training episodes of all workers, or of all episodes if there are fewer",
+        "rises more smoothly than `return_mean`; not empty in iterations in which no episode ended",
         "as `ep_rew_mean` of Stable-Baselines3",
     ),
     "length_mean_100": Metric(
@@ -81,7 +81,7 @@ EVALUATION_METRICS = {  # of `--task=eval`
         "reward",
         "mean return of the episodes, with the deterministic policy, or with sampled actions if `eval_stochastic` is "
         "true",
-        "as `eval_return`, or a little lower: other episodes did not select `best.pt`",
+        "as `eval_return`; of `best.pt` often a little lower, because these episodes did not select it",
     ),
     "return_std": Metric(
         "eval",

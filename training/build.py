@@ -140,7 +140,7 @@ def open_envs(
 
 
 def check_env(env_id: str, env: gymnasium.Env[Any, Any]) -> None:
-    """Warn of what may disturb training; raise a UserError if the environment cannot be trained in."""
+    """Warn about what may disturb training; raise a UserError if the environment cannot be trained in."""
     for finding in environments.check_env(env_id, env):
         logger.warning(finding)
 
@@ -186,18 +186,20 @@ def make_context(
 
 
 def init_agent(agent: Agent, init: loading.LoadedAgent | None, comm: Comm) -> str:
-    """Start an agent from another one, the same on every worker (collective).
+    """Initialize an agent from another one, the same on every worker (collective).
 
     Returns:
-        A summary of what was copied and what was not; empty if there is no agent to start from.
+        A summary of what was copied and what starts from scratch; empty if there is no agent to start from.
     """
     if init is None:
         return ""
     copied = agent.init_from(init.agent)
-    agent.load_state_dict(comm.broadcast(agent.state_dict()))  # workers may have read the file of a running run
+    agent.load_state_dict(
+        comm.broadcast(agent.state_dict())
+    )  # workers may have read different files of a running run
     taken, new = (", ".join(name for name, value in copied.items() if value is fits) for fits in (True, False))
     source = f"{init.path} ({init.settings.train.algo} on {init.env_id}, iteration {init.iteration})"
-    return f"starting from {source}: {taken}" + (f"; new: {new}" if new else "")
+    return f"initialized from {source}: {taken}" + (f"; from scratch: {new}" if new else "")
 
 
 def describe_launch(
@@ -212,7 +214,7 @@ def describe_launch(
         settings: of the run.
         context: of its agent.
         init: the agent that a new run starts from.
-        content: the checkpoint that it resumes from.
+        content: the checkpoint that a resumed run continues from.
     """
     metadata: dict[str, Any] = {"compiled": context.compile, "device": context.device.partition(":")[0]}
     if settings.agent.LEARNS_FROM_DEMOS:

@@ -75,7 +75,8 @@ def check_param_sync(agent: Agent, comm: Comm) -> None:
     ranks = [rank for rank, parts in enumerate(hashes) if parts != hashes[0]]
     if ranks:
         names = sorted({name for rank in ranks for name, _ in hashes[rank].items() ^ hashes[0].items()})
-        raise RunError(f"{', '.join(names)} of rank {ranks} differ from those of rank 0", everywhere=True)
+        parts = ", ".join(names)
+        raise RunError(f"workers are out of sync: {parts} of ranks {ranks} differ from rank 0", everywhere=True)
 
 
 def checksum(state: Any, start: int = 0) -> int:

@@ -47,10 +47,10 @@ class Training:
     watchdog: Watchdog
     replay_log: ReplayLog  # of the environments of this worker
     expert_return: float | None  # mean return of the expert
-    init_summary: str  # what a new run took from ``--init_from``; empty if nothing
+    init_summary: str  # what a new run copied from ``--init_from``; empty without it
     compiled: bool
     start_time: float = 0.0  # ``time.monotonic()`` minus the seconds that the run has trained
-    # the latest training episodes of all workers, oldest first; part of the checkpoint
+    # the last training episodes of all workers, oldest first; saved in checkpoints
     recent_episodes: deque[EpisodeStats] = field(default_factory=lambda: deque(maxlen=STATS_WINDOW_SIZE))
     # metrics of an iteration that was saved before its evaluation; empty once it is evaluated
     unevaluated: dict[str, float] = field(default_factory=dict)
@@ -198,7 +198,7 @@ def restore_unevaluated(content: Mapping[str, Any]) -> dict[str, float]:
 
 
 def restore_recent_episodes(content: Mapping[str, Any]) -> list[EpisodeStats]:
-    """Return the latest training episodes before a checkpoint; empty if it is older than this field.
+    """Return the last training episodes before a checkpoint; empty if the checkpoint does not contain them.
 
     Raises:
         UserError: if they are not pairs of numbers.

@@ -103,7 +103,7 @@ class Optimizer:
         torch.mul(self.base_lr, factor, out=self.lr)
 
     def freeze(self, is_frozen: Callable[[str], bool]) -> None:
-        """Set the learning rates of the parameters whose names `is_frozen` selects to 0, until `set_schedule`."""
+        """Set the learning rate to 0 for parameters whose names `is_frozen` selects, until `set_schedule`."""
         self.lr.mul_(self.params.fill(lambda name: 0.0 if is_frozen(name) else 1.0))
 
     def run_epoch(self, batch: PackedBatch, size: int, rng: np.random.Generator) -> None:

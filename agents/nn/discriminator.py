@@ -75,7 +75,7 @@ class MLPHead(nn.Module):
 class ShapedReward(nn.Module):
     """AIRL's discriminator (Fu et al. 2018, eq. 4): logit = g(s, a) + γ h(s') − h(s) − log π(a|s).
 
-    The input features are s, s', a (optional), 1 − terminated and log π(a|s). If terminated, s' has no potential.
+    The input features are s, s', a (optional), 1 − terminated and log π(a|s). A terminal s' has no potential.
     """
 
     def __init__(self, reward: MLPHead, potential: MLPHead, state_size: int, gamma: float) -> None:
@@ -97,7 +97,7 @@ class ShapedReward(nn.Module):
         return x[..., :size], x[..., size : 2 * size]
 
     def reward_inputs(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what g sees (..., J) of features (..., I): s, and a if they contain it."""
+        """Return the inputs of g (..., J) among the features (..., I): s, and a if they contain it."""
         size = self.state_size
         return torch.cat([x[..., :size], x[..., 2 * size : -2]], dim=-1)
 

@@ -23,7 +23,7 @@ def linear(inputs: int, outputs: int, gain: float, rng: torch.Generator) -> nn.L
 
 
 def load_if_equal_shapes(network: nn.Module, source: nn.Module, prefix: str = "") -> bool:
-    """Copy the parameters and buffers whose names begin with `prefix` if both networks have them in equal shapes.
+    """Copy the parameters and buffers whose names begin with `prefix` if their names and shapes are equal.
 
     Returns:
         Whether they were copied.

@@ -28,8 +28,8 @@ def test_cloned_policy_starts_ppo_and_a_resumed_run_needs_no_source(milozero, tm
     result = milozero(*tune, "--num_iters=2", "--p_lr=0")
     assert result.returncode == 0, result.stderr
     line = (
-        r"starting from data/checkpoints/cloned/last\.pt \(bc on Hopper-v5, iteration 2\): policy \(standard "
-        r"deviation 0\.\d+ to 0\.\d+\), observation normalizer; new: value network, reward normalizer\n"
+        r"initialized from data/checkpoints/cloned/last\.pt \(bc on Hopper-v5, iteration 2\): policy \(standard "
+        r"deviation 0\.\d+ to 0\.\d+\), observation normalizer; from scratch: value network, reward normalizer\n"
     )
     assert re.search(line, result.stdout), result.stdout
     assert re.search(line, (tmp_path / "data/logs/tuned/log.txt").read_text())
@@ -44,7 +44,7 @@ def test_cloned_policy_starts_ppo_and_a_resumed_run_needs_no_source(milozero, tm
     result = milozero(*tune, "--num_iters=2", "--p_lr=0", "--resume")
     assert result.returncode == 0, result.stderr
     assert "resuming after iteration 2, bit-exact" in result.stdout
-    assert "starting from" not in result.stdout
+    assert "initialized from" not in result.stdout
     assert load(tmp_path, "tuned")["config"]["init"] == recorded["init"]
     assert milozero("--task=eval", "--model_path=data/checkpoints/tuned", "--num_trajs=1").returncode == 0
 
@@ -61,9 +61,9 @@ def test_run_continues_with_another_schedule(milozero, run, tmp_path):
     assert load(tmp_path, "next")["counters"]["iteration"] == 1
 
 
-def test_run_that_was_never_evaluated_starts_others_with_its_last_checkpoint(milozero, run, tmp_path):
+def test_init_from_a_run_without_evaluations_uses_its_last_checkpoint(milozero, run, tmp_path):
     (tmp_path / "data/checkpoints/run/best.pt").unlink()
-    assert "starting from data/checkpoints/run/last.pt" in milozero(*CARTPOLE, INIT).stdout
+    assert "initialized from data/checkpoints/run/last.pt" in milozero(*CARTPOLE, INIT).stdout
     result = milozero(*CARTPOLE, INIT, "--init_iter_num=best")
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
     assert (
@@ -80,8 +80,8 @@ WRONG = {
     ): "--init_from=data/checkpoints/run: trained on CartPole-v1, with 4 observations and",
     (INIT, "--env_id=InvertedPendulum-v5"): "actions Discrete(2), but the environment has 4 observations and actions",
     (INIT, "--p_perception_stack=mlp_100", "--activation=relu"): "was trained with --p_perception_stack=mlp_64 "
-    "--activation=tanh; give this run the same",
-    (INIT, "--batch_norm_all"): "was trained with --no-batch_norm_all; give this run the same",
+    "--activation=tanh; pass the same flags",
+    (INIT, "--batch_norm_all"): "was trained with --no-batch_norm_all; pass the same flags",
     (INIT, "--layer_norm"): "was trained with --no-layer_norm;",
     (INIT, "--no-normalize_observations"): "was trained with --normalize_observations;",
     (INIT, "--clip_obs=5"): "was trained with --clip_obs=10.0;",
@@ -92,7 +92,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("flags", "message"), WRONG.items(), ids=map(str, WRONG))
-def test_what_does_not_fit_is_a_one_line_error_before_anything_is_written(milozero, run, tmp_path, flags, message):
+def test_invalid_start_is_a_one_line_error_before_anything_is_written(milozero, run, tmp_path, flags, message):
     before = sorted(tmp_path.rglob("*"))
     result = milozero(*CARTPOLE, *flags)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
@@ -100,25 +100,25 @@ def test_what_does_not_fit_is_a_one_line_error_before_anything_is_written(miloze
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_pretraining_and_another_runs_policy_exclude_each_other(milozero, run):
+def test_init_from_and_bc_pretraining_are_mutually_exclusive(milozero, run):
     demos = (f"--expert_path={ROOT / 'data/demos/Hopper-v5'}", "--algo=gail", "--bc_pretrain_epochs=1")
     result = milozero(*CARTPOLE, INIT, *demos)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
-    assert "--init_from and --bc_pretrain_epochs exclude each other" in result.stderr
+    assert "--init_from cannot be combined with --bc_pretrain_epochs" in result.stderr
 
 
-def test_stack_may_be_written_in_another_way(milozero, run):
+def test_equivalent_spelling_of_the_perception_stack_is_accepted(milozero, run):
     result = milozero(*CARTPOLE, INIT, "--p_perception_stack=mlp_64_64")
     assert result.returncode == 0, result.stderr
 
 
-def test_resumed_run_cannot_change_its_start(milozero, run):
+def test_resumed_run_cannot_change_init_from(milozero, run):
     result = milozero("--task=train", "--uuid=run", "--resume", INIT)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
     assert f"{INIT} conflicts with the resumed run, which has --init_from=" in result.stderr
 
 
-def test_study_checks_the_start_and_makes_its_path_absolute(studies, run, tmp_path):
+def test_study_validates_init_from_and_makes_its_path_absolute(studies, run, tmp_path):
     flags = ("--env_bundle=CartPole", "--prefix=s", "--no-deploy_now")
     error = studies.run(studies.task("init_from: nowhere\n"), *flags, fails=True)
     assert "--init_from=/" in error

@@ -20,7 +20,7 @@ def read_rows(tmp_path, name):
 
 @pytest.mark.parametrize("randomness", ["numpy", "random", "torch"])
 def test_environment_with_global_generators_repeats_resumes_and_evaluates_exactly(milozero, tmp_path, randomness):
-    train = (*TRAIN, "--lr_schedule=constant")  # whose end is not another one for a resumed run
+    train = (*TRAIN, "--lr_schedule=constant")  # so that a larger --num_iters does not change the schedule
     with register_odd(Oddity(randomness=randomness, reward="random")):
         for name, num_iters in (("one", 3), ("two", 2)):
             assert milozero(*train, f"--uuid={name}", f"--num_iters={num_iters}").returncode == 0
@@ -66,10 +66,10 @@ def test_evaluation_of_a_checkpoint_accepts_arrays_of_one_element(milozero, tmp_
     assert [episode["return"] for episode in json.loads(file.read_text())["episodes"]] == [15.0, 15.0]
 
 
-def test_pictures_are_recorded_or_refused_in_one_line(milozero, tmp_path):
+def test_frames_are_recorded_or_refused_in_one_line(milozero, tmp_path):
     with register_odd(Oddity()):
         assert milozero(*TRAIN, "--num_iters=1", "--eval_frequency=0", "--uuid=run").returncode == 0
-    expected = "it must return an array (height, width, 3) of uint8"
+    expected = "it must return a uint8 array of shape (height, width, 3)"
     results = {
         "RGBA": (0, ""),
         "None": (2, f"error: cannot record: render() returned None; {expected}\n"),

@@ -90,7 +90,7 @@ def test_observation_of_another_size_is_an_error(trained):
 @pytest.mark.parametrize(
     ("spaces", "message"),
     [
-        ("observation_space=Box(0, 1, (0,)), action_space=Discrete(2)", "has no components; observe a constant"),
+        ("observation_space=Box(0, 1, (0,)), action_space=Discrete(2)", "is empty; return a constant instead"),
         ("observation_space=Box(0, 1, (2,)), action_space=MultiDiscrete([50, 50])", "more than 1,024 combinations"),
     ],
 )

@@ -232,7 +232,7 @@ def test_environments_of_a_failed_run_are_closed(milozero, tmp_path, monkeypatch
 
     monkeypatch.setattr(user_envs.Counted, broken, fail)
     result = milozero(*flags[task])
-    before_the_run = broken == "reset" or task == "train"  # which steps the environment first
+    before_the_run = broken == "reset" or task == "train"  # the check steps the environment before training
     assert result.returncode == (0 if broken == "close" else 2 if before_the_run else 1)
     assert "broken" in result.stderr
     assert user_envs.Counted.num_open == 0
@@ -307,7 +307,7 @@ def read_results(milozero, tmp_path, name, *flags):
     return results | {"stdout": result.stdout, "returns": [episode["return"] for episode in results["episodes"]]}
 
 
-def test_evaluation_runs_other_episodes_than_training_unless_asked_for_the_same(milozero, tmp_path):
+def test_evaluation_runs_new_episodes_unless_episode_seeds_is_training(milozero, tmp_path):
     assert milozero(*BOUNDED, "--uuid=x").returncode == 0
     row = {name: values[-1] for name, values in read_progress(tmp_path / "data/logs/x/progress.csv").items()}
     same = read_results(milozero, tmp_path, "x", "--episode_seeds=training")
@@ -316,8 +316,8 @@ def test_evaluation_runs_other_episodes_than_training_unless_asked_for_the_same(
     assert row["eval_return_min"] == min(same["returns"]) < row["eval_return_max"] == max(same["returns"])
     other, again = (read_results(milozero, tmp_path, "x") for _ in range(2))
     assert (same["episode_seeds"], other["episode_seeds"]) == ("training", "test")
-    assert "the same as those that select best.pt" in same["stdout"]
-    assert "other than those that select best.pt" in other["stdout"]
+    assert "deterministic actions on the episodes of the evaluations during training (seed 0)" in same["stdout"]
+    assert "on new episodes, not those of the evaluations during training (seed 0)" in other["stdout"]
     assert other["returns"] == again["returns"]
     seeds = [{episode["seed"] for episode in results["episodes"]} for results in (same, other)]
     assert seeds[0].isdisjoint(seeds[1])

@@ -1,4 +1,4 @@
-"""Both programs, workers and processes of environments import users' modules with names of the repository's."""
+"""Users' modules hide the repository's of the same name in both programs, workers and environments' processes."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Environments with one or several oddities of those that users bring."""
+"""Environments with the oddities of users' environments, one or several at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any composition of odd environments is trained, evaluated and recorded, or refused in one line before training."""
+"""Any combination of oddities is trained, evaluated and recorded, or refused in one line before training."""
 
 import shutil
 from datetime import timedelta

@@ -137,7 +137,7 @@ def test_imitation_tables_show_percentages_of_the_expert_for_each_seed(tmp_path)
     assert (tmp_path / "empty.png").exists()
 
 
-def test_readme_shows_what_airl_learns_by_itself():
+def test_readme_shows_airl_without_cloning():
     import imitation
     import imitation_tables as tables
 
@@ -303,16 +303,16 @@ def test_fine_tuning_counts_steps_to_the_first_evaluation_above_the_expert():
     assert [fine_tuning.steps_to_exceed(progress, expert) for expert in (2.0, 3.0, 5.5, 6.0)] == [20, 40, 50, None]
     rows = [
         {"start": start, "seed": seed, "steps": steps}
-        for start, each in {"nothing": (4000, None, 2000), "cloned policy": (1000, 10, 3000)}.items()
+        for start, each in {"scratch": (4000, None, 2000), "cloned policy": (1000, 10, 3000)}.items()
         for seed, steps in enumerate(each)
     ]
     assert fine_tuning.table(rows).splitlines()[2:] == [
-        "| nothing | 4,000 (4,000, never, 2,000) | 100 |",
+        "| scratch | 4,000 (4,000, never, 2,000) | 100 |",
         "| cloned policy | 1,000 (1,000, 10, 3,000) | 25 |",
     ]
-    never = [row | {"steps": None} for row in rows if row["start"] == "nothing"]
+    never = [row | {"steps": None} for row in rows if row["start"] == "scratch"]
     assert fine_tuning.table(never).splitlines()[2:] == [
-        "| nothing | never (never, never, never) | – |",
+        "| scratch | never (never, never, never) | – |",
         "| cloned policy | – | – |",
     ]
 
@@ -339,7 +339,7 @@ class InTurn(contextlib.nullcontext):
         return future
 
 
-def test_fine_tuning_trains_what_is_missing_in_small(monkeypatch, tmp_path):
+def test_fine_tuning_trains_only_missing_runs(monkeypatch, tmp_path):
     import fine_tuning
     import trainings
 
@@ -367,7 +367,7 @@ def test_fine_tuning_trains_what_is_missing_in_small(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["fine_tuning.py", "--seeds=1", "--jobs=1", f"--data_dir={tmp_path}/data"])
     assert fine_tuning.main() == 0
     rows = json.loads(fine_tuning.RESULTS.read_text())
-    assert [(r["start"], r["seed"], r["steps"]) for r in rows] == [("cloned policy", 0, 256), ("nothing", 0, 256)]
+    assert [(r["start"], r["seed"], r["steps"]) for r in rows] == [("cloned policy", 0, 256), ("scratch", 0, 256)]
     assert page.read_text().count("| 256 (256) | 100 |") == 2
     assert "--init_value_iters=10" in commands[-1]
     assert len(commands) == 3

@@ -219,7 +219,7 @@ def test_shaping_changes_the_return_of_every_episode_by_minus_the_initial_potent
     assert shaped - unshaped == pytest.approx(-float(h_first), rel=1e-3)
 
 
-def test_neither_living_nor_ending_pays_once_the_discriminator_cannot_tell():
+def test_optimal_discriminator_rewards_neither_survival_nor_termination():
     """At the optimum the logit is 0 everywhere: f = log π for steps and 0 in the absorbing state."""
     agent = make(**ABSORBING)
     steps = rollout(1, terminated=[(3, 0)])

@@ -147,7 +147,7 @@ def test_share_smaller_than_a_minibatch_is_one_minibatch(caplog):
 
 
 @pytest.mark.parametrize("validation", [0.0, 0.5])
-def test_more_workers_than_demonstrated_steps_train_alike(validation):
+def test_more_workers_than_demonstrated_steps_stay_in_sync(validation):
     def work(comm):
         agent = make(comm, demos=expert(length=2, episodes=1), bc_validation=validation)
         return agent.parameter_hash(), learn(agent, 2)[-1]["policy_loss"], len(agent.train_obs)

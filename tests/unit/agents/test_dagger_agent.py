@@ -45,7 +45,7 @@ def test_policy_converges_to_the_expert_on_its_own_rollouts(loss):
     np.testing.assert_allclose(agent.predict(obs[0]), agent.predict_batch(obs)[0], rtol=1e-6)
 
 
-def test_sampled_action_of_an_evaluation_is_the_policys_and_never_the_experts():
+def test_stochastic_evaluation_samples_from_the_policy_not_the_expert():
     agent, obs = make(dagger_beta_iters=100), np.ones(SIZE, np.float32)  # the expert acts in rollouts
     agent.expert = None  # as in --task=eval
     rng = np.random.default_rng(0)

@@ -115,7 +115,7 @@ def test_summary_names_the_standard_deviation_and_init_log_std_replaces_it():
 
 @pytest.mark.parametrize("freezes", [True, False])
 @pytest.mark.parametrize("algo", ["ppo", "gail", "dagger"])
-def test_copied_normalizer_stays_as_the_policy_knows_it(algo, freezes):
+def test_copied_normalizer_is_frozen_by_default(algo, freezes):
     agent = make(algo, seed=5, init_from="data/checkpoints/x", init_freeze_normalizer=freezes, p_lr=0.0)
     agent.init_from(make("bc", trained=True))
     obs = rollout().obs[0]
@@ -125,7 +125,7 @@ def test_copied_normalizer_stays_as_the_policy_knows_it(algo, freezes):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_only_the_value_network_learns_at_first(shared):
+def test_init_value_iters_train_only_the_value_network(shared):
     def start(iteration=0):
         options = {"init_from": "data/checkpoints/x", "init_value_iters": 2, "shared_value": shared}
         return make("ppo", seed=5, iteration=iteration, **options)
@@ -189,7 +189,10 @@ def test_value_network_is_copied_if_it_predicts_the_same_rewards(source, own, va
         ({"d_reward": "unbiased"}, False),
         ({"d_absorbing": True}, False),
         ({"d_state_only": True}, False),
-        ({"d_ablation": "shuffled"}, False),  # or the control would see what the expert's discriminator learned
+        (
+            {"d_ablation": "shuffled"},
+            False,
+        ),  # otherwise, the ablation would see what the expert's discriminator learned
         ({"d_spectral_norm": True}, False),
     ],
     ids=str,
@@ -208,7 +211,9 @@ def test_cloning_continues_on_observations_normalized_like_the_policys():
     summary = init_agent(agent, loaded(source), Comm())
     steps = agent._demos.obs[agent._train_rows]
     np.testing.assert_array_equal(agent.train_obs.numpy(), source.obs_normalizer(steps))
-    assert summary.startswith("starting from data/checkpoints/x/last.pt (ppo on A-v0, iteration 3): policy (standard")
+    assert summary.startswith(
+        "initialized from data/checkpoints/x/last.pt (ppo on A-v0, iteration 3): policy (standard"
+    )
     assert summary.endswith("), observation normalizer")
 
 
@@ -233,8 +238,8 @@ def loaded(agent):
     return LoadedAgent(agent, path, settings, "A-v0", {}, BOX, SIZE, 3, 0.0, 0.0)
 
 
-def test_workers_start_alike_even_if_they_read_different_checkpoints():
-    """A run that still trains replaces last.pt; workers may read it before and after that."""
+def test_workers_start_equal_even_if_they_read_different_checkpoints():
+    """A running run may replace last.pt while workers read it."""
 
     def work(comm):
         agent = make("ppo", seed=5, comm=comm)

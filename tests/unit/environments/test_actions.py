@@ -1,4 +1,4 @@
-"""Actions in the policy's units and in the environment's."""
+"""Conversion of actions between the policy's units and the environment's."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_every_action_of_a_policy_is_in_the_action_space(space):
 
 
 @pytest.mark.parametrize("space", BOXES + FINITE, ids=str)
-def test_policy_units_and_back_is_the_same_action(space):
+def test_conversion_to_policy_units_and_back_keeps_the_action(space):
     converter = make_converter(space)
     actions = converter.to_env(sample_policy(converter.policy_space))
     policy_actions = converter.to_policy(actions)
@@ -83,7 +83,7 @@ def test_minus_one_is_the_lower_and_one_the_upper_bound(low, high):
     np.testing.assert_allclose(converter.to_env(np.array(values)[:, None])[:, 0], low + shares * (high - low))
 
 
-def test_bounds_of_one_keep_the_bits():
+def test_bounds_of_one_leave_actions_bit_identical():
     space = spaces.Box(-1, 1, (3,), np.float32)
     actions = np.array([[0.1, -0.7, 3.0]], np.float32)
     converter = make_converter(space)
@@ -111,7 +111,7 @@ def test_component_without_two_finite_bounds_keeps_its_units():
     ],
     ids=str,
 )
-def test_bounds_that_stand_for_infinity_keep_the_units(space):
+def test_bounds_that_mean_unbounded_keep_the_environments_units(space):
     assert make_converter(space).to_env(np.float32([7])) == [7]
 
 
@@ -121,7 +121,7 @@ def test_whole_numbers_are_rounded_not_truncated():
     np.testing.assert_array_equal(converter.to_env(given)[:, 0], [0, 1, 2, 5, 5])
 
 
-def test_policy_of_many_dimensions_acts_on_a_vector():
+def test_matrix_of_actions_is_a_vector_to_the_policy():
     converter = make_converter(spaces.Box(0, 10, (2, 3)))
     assert converter.policy_space.shape == (6,)
     np.testing.assert_array_equal(converter.to_env(np.float32([-1, 0, 1, 0, 0, 0])), [[0, 5, 10], [5, 5, 5]])

@@ -87,13 +87,13 @@ def test_documented_example_suite_works(monkeypatch):
     assert environments.find_suite("CartPole-v1") is registry.get_suite("gymnasium")
 
 
-# row of a table in docs/environments.md → oddities that it promises to support, or to refuse
+# row of a table in docs/environments.md → oddities that it says are supported or refused
 SUPPORTED = {
     "observation": [{"obs": name} for name in OBSERVATIONS if name not in BAD_OBSERVATIONS],
     "reward": [{"reward": name} for name in REWARDS if name not in BAD_REWARDS],
     "`terminated`, `truncated`": [{"flags": name} for name in FLAGS if name not in BAD_FLAGS],
     "info": [{"info": name} for name in INFOS],
-    "picture for `--record`": [{"picture": name} for name in GOOD_PICTURES],
+    "frame for `--record`": [{"picture": name} for name in GOOD_PICTURES],
     "random numbers": [{"randomness": name} for name in ("np_random", "random", "numpy", "torch")],
     "normalizing wrappers": [{"wrapper": name} for name in KEEPS_STATE],
     "modules beside yours": [],  # tests/unit/helpers/test_import_path.py
@@ -103,7 +103,7 @@ REFUSED = {
     "observation": [{"obs": name} for name in BAD_OBSERVATIONS],
     "reward": [{"reward": name} for name in BAD_REWARDS],
     "`terminated`, `truncated`": [{"flags": name} for name in BAD_FLAGS],
-    "picture for `--record`": [{"picture": name} for name in PICTURES if name not in (*GOOD_PICTURES, "raises")],
+    "frame for `--record`": [{"picture": name} for name in PICTURES if name not in (*GOOD_PICTURES, "raises")],
 }
 
 
@@ -124,21 +124,21 @@ def use(oddity):
         frames.append(to_frame(env.render()))
         env.close()
     if frames[0].shape != frames[1].shape:
-        raise RunError("the pictures have several sizes")
+        raise RunError("the frames differ in size")
     return findings
 
 
 def test_documented_oddities_are_supported():
     assert read_rows("supported") == list(SUPPORTED)
     findings = {row: [use(oddity) for oddity in oddities] for row, oddities in SUPPORTED.items()}
-    for row in ("info", "picture for `--record`", "random numbers"):
+    for row in ("info", "frame for `--record`", "random numbers"):
         assert not any(findings[row]), row
     assert all(len(found) == 1 for found in findings["normalizing wrappers"])
 
 
 @pytest.mark.parametrize("row", REFUSED)
 def test_documented_oddities_are_refused(row):
-    assert read_rows("refused with one line") == list(REFUSED)
+    assert read_rows("refused with a one-line error") == list(REFUSED)
     for oddity in REFUSED[row]:
         with pytest.raises((UserError, RunError)) as error:
             use(oddity)

@@ -1,4 +1,4 @@
-"""What environments of users may return, and what the check before training reports."""
+"""What users' environments may return, and what the check before training reports."""
 
 import contextlib
 import random
@@ -51,21 +51,21 @@ PLAIN = roll_out()
 
 
 @pytest.mark.parametrize("info", odd_envs.INFOS)
-def test_infos_do_not_matter(info):
+def test_infos_are_ignored(info):
     for expected, actual in zip(PLAIN, roll_out(info=info), strict=True):
         np.testing.assert_array_equal(expected, actual)
     assert check(info=info) == []
 
 
 @pytest.mark.parametrize("reward", [name for name in odd_envs.REWARDS if name not in odd_envs.BAD_REWARDS])
-def test_reward_of_one_element_is_a_number(reward):
+def test_reward_of_one_element_is_converted(reward):
     rewards = roll_out(reward=reward)[1]
     assert set(rewards[:10].ravel()) == {float(np.array(odd_envs.REWARDS[reward]).item())}
     assert (rewards[10] == 0).all()  # the padding step
 
 
 @pytest.mark.parametrize("flags", ["int", "array", "tensor", "bool_"])
-def test_flags_of_one_element_are_flags(flags):
+def test_flags_of_one_element_are_converted(flags):
     for expected, actual in zip(PLAIN, roll_out(flags=flags), strict=True):
         np.testing.assert_array_equal(expected, actual)
 
@@ -90,15 +90,15 @@ def test_observations_are_floats_whatever_the_type_of_their_space(dtype):
         ({"api": "old step", "time_limit": 5}, r"step\(\) failed: ValueError: .* step\(\) must return \(obs"),
         ({"api": "no options"}, r"define reset\(self, \*, seed=None, options=None\)"),
         ({"api": "no seed"}, r"define reset\(self, \*, seed=None, options=None\)"),
-        ({"reward": "text"}, "the reward str '1.5', which is not a number"),
-        ({"reward": "None"}, "the reward None, which is not a number"),
-        ({"reward": "two"}, r"the reward ndarray of shape \(2,\) and type float64, which is not a number"),
-        ({"flags": "None"}, "the flag 'terminated' None, which is not a number"),
+        ({"reward": "text"}, "str '1.5' as reward, not a number"),
+        ({"reward": "None"}, "None as reward, not a number"),
+        ({"reward": "two"}, r"ndarray of shape \(2,\) and type float64 as reward, not a number"),
+        ({"flags": "None"}, "None as terminated, not a number"),
         ({"obs": "None"}, r"reset\(\) returned the observation None, but observation_space has shape \(3,\)"),
         ({"obs": "longer"}, r"the observation ndarray of shape \(7,\) .*, but observation_space has shape \(3,\)"),
     ],
 )
-def test_environment_that_cannot_be_trained_in_is_refused(oddity, message):
+def test_unusable_environment_is_refused_in_one_line(oddity, message):
     with pytest.raises(UserError, match=f"Odd-v0: .*{message}") as caught:
         check(**oddity)
     assert str(caught.value).isprintable()
@@ -107,14 +107,20 @@ def test_environment_that_cannot_be_trained_in_is_refused(oddity, message):
 @pytest.mark.parametrize(
     ("oddity", "message"),
     [
-        ({"reward": "array"}, r"the reward is ndarray of shape \(1,\) .*; it is converted: return float\(reward\)"),
-        ({"flags": "int"}, r"terminated and truncated are int, not bool; .*: return bool\(terminated\)"),
-        ({"obs": "float64"}, r"observations are float64, but observation_space is float32; .*astype\(np.float32\)"),
-        ({"obs": "list"}, r"observations are list, not arrays; .*: return np.array\(..., np.float32\)"),
-        ({"obs": "outside"}, r"observation\[0\] is 100\d.*, outside its bounds \[-10, 10\]: widen observation_space"),
-        ({"api": "seed 0"}, r"reset\(\) has the default seed 0, so all episodes are the same: make it None"),
-        ({"randomness": "unseeded"}, "the same seed and actions give another observation in step 0.* self.np_r"),
-        ({"wrapper": "center"}, "the same seed and actions give another observation in step 0, .* keep no state"),
+        (
+            {"reward": "array"},
+            r"the reward is ndarray of shape \(1,\) .* is converted to a float; return float\(reward\)",
+        ),
+        ({"flags": "int"}, r"terminated or truncated is int, not bool, and is converted; return bool\(terminated\)"),
+        ({"obs": "float64"}, r"observations are float64, but observation_space is float32, .*astype\(np.float32\)"),
+        ({"obs": "list"}, r"observations are list, not arrays, .*; return np.array\(..., np.float32\)"),
+        ({"obs": "outside"}, r"observation\[0\] is 100\d.*, outside its bounds \[-10, 10\]; widen observation_space"),
+        ({"api": "seed 0"}, r"reset\(\) has the default seed 0, which repeats one episode; make it None"),
+        ({"randomness": "unseeded"}, "the same seed and actions give a different observation in step 0.* self.np_r"),
+        (
+            {"wrapper": "center"},
+            "the same seed and actions give a different observation in step 0; .* carry no state",
+        ),
         ({"wrapper": "NormalizeObservation"}, "NormalizeObservation normalizes with .* --normalize_observations"),
         ({"wrapper": "NormalizeReward"}, "NormalizeReward normalizes with running statistics, which checkpoints"),
         ({"wrapper": "inner"}, "NormalizeReward normalizes with running statistics"),
@@ -122,7 +128,7 @@ def test_environment_that_cannot_be_trained_in_is_refused(oddity, message):
         ({"wrapper": "closure"}, "TransformObservation normalizes with running statistics"),
     ],
 )
-def test_what_may_disturb_training_is_one_warning_with_its_cure(oddity, message):
+def test_possible_problem_is_one_warning_with_a_fix(oddity, message):
     findings = check(**oddity)
     assert all(finding.startswith("Odd-v0: ") and finding.isprintable() for finding in findings)
     assert [bool(re.search(message, finding)) for finding in findings] == [True], findings
@@ -157,7 +163,7 @@ def test_constructors_draw_what_the_seed_and_the_worker_determine():
 
 
 @pytest.mark.parametrize("wrapper", ["statistics", "stack", ""])
-def test_wrappers_without_such_state_are_not_reported(wrapper):
+def test_wrappers_without_running_statistics_are_not_reported(wrapper):
     assert check(wrapper=wrapper) == []
 
 
@@ -167,13 +173,13 @@ def test_environments_of_gymnasium_are_not_stepped(monkeypatch):
     assert environments.check_env("CartPole-v1", env) == []
 
 
-def test_check_of_a_slow_environment_is_short(monkeypatch):
+def test_slow_environment_is_checked_only_briefly(monkeypatch):
     times = iter(range(0, 1000, 3))
     monkeypatch.setattr("milozero.environments.check.time.monotonic", lambda: next(times))
     assert check(randomness="unseeded", reward="array") == []
 
 
-def test_fault_after_the_check_is_one_line():
+def test_problem_after_the_check_is_a_one_line_error():
     with register_odd(Oddity()) as env_id:
         env = environments.make_vector_env(env_id, 2)
         env.reset([0, 1])
@@ -191,7 +197,7 @@ def test_vector_of_environments_with_different_spaces_is_refused():
             return odd_envs.Odd(Oddity(observation_space=spaces.Box(-1, random.random(), (3,), np.float32)))
 
         gymnasium.registry[env_id].entry_point = make
-        with pytest.raises(UserError, match="each new environment has other spaces"):
+        with pytest.raises(UserError, match="its spaces differ between instances"):
             environments.make_vector_env(env_id, 2)
 
 

@@ -117,8 +117,13 @@ def test_video_has_the_frame_rate_of_the_environment(monkeypatch, tmp_path, decl
 
 @pytest.mark.parametrize(
     ("episode_seeds", "seed", "expected"),
-    [("training", 3, "the same as"), ("training", 4, "other than"), ("test", 3, "other than")],
+    [
+        ("training", 3, "the episodes"),
+        ("training", 4, "new episodes, not those"),
+        ("test", 3, "new episodes, not those"),
+    ],
 )
 def test_only_the_episodes_of_trainings_seed_select_the_best_checkpoint(episode_seeds, seed, expected):
-    message = describe_episodes(EvalConfig(episode_seeds=episode_seeds), seed, 3, stochastic=False)
-    assert message == f"deterministic actions; episodes of seed {seed}, {expected} those that select best.pt"
+    config = EvalConfig(episode_seeds=episode_seeds)
+    message = describe_episodes(config, seed, is_run_seed=seed == 3, stochastic=False)
+    assert message == f"deterministic actions on {expected} of the evaluations during training (seed {seed})"

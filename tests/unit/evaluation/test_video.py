@@ -1,4 +1,4 @@
-"""Videos of pictures as environments return them, and on disks that are full."""
+"""Videos of the frames that environments return, and on full disks."""
 
 import errno
 
@@ -50,7 +50,7 @@ def test_incomplete_video_is_an_error_and_not_kept(tmp_path, monkeypatch, writer
 
 
 @pytest.mark.parametrize("name", GOOD_PICTURES)
-def test_pictures_are_recorded(tmp_path, name):
+def test_valid_frames_are_recorded(tmp_path, name):
     with write_video(tmp_path / "a.mp4", fps=30) as add:
         for step in range(3):
             add(PICTURES[name](step))
@@ -69,18 +69,18 @@ def test_gray_is_repeated_and_alpha_is_dropped():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("None", "None; it must return an array .height, width, 3. of uint8$"),
-        ("list", "list .*; it must return an array .height, width, 3. of uint8$"),
-        ("frames", "list .*; it must return an array"),
-        ("text", "str '@..#'; it must return an array"),
-        ("channels first", r"of shape \(3, 40, 60\) and type uint8, channels first; .*moveaxis\(picture, 0, -1\)"),
-        ("float", r"type float64; .*, e.g. \(255 \* picture\).astype\(np.uint8\)"),
-        ("int", r"type int64; .*, e.g. \(picture\).astype\(np.uint8\)"),
+        ("None", "None; it must return a uint8 array of shape .height, width, 3.$"),
+        ("list", "list .*; it must return a uint8 array of shape .height, width, 3.$"),
+        ("frames", "list .*; it must return a uint8 array"),
+        ("text", "str '@..#'; it must return a uint8 array"),
+        ("channels first", r"of shape \(3, 40, 60\) and type uint8, channels first; .*moveaxis\(frame, 0, -1\)"),
+        ("float", r"type float64; .*, e.g. \(255 \* frame\).astype\(np.uint8\)"),
+        ("int", r"type int64; .*, e.g. \(frame\).astype\(np.uint8\)"),
         ("empty", r"of shape \(0, 60, 3\)"),
-        ("grows", "pictures of 40 × 60 and 42 × 60; all pictures of an episode must have one size"),
+        ("grows", "frames of 40 × 60 and 42 × 60; all frames of an episode must have the same size"),
     ],
 )
-def test_what_is_no_picture_is_one_line_and_no_video(tmp_path, name, message):
+def test_invalid_frame_is_a_one_line_error_and_leaves_no_video(tmp_path, name, message):
     def record():
         with write_video(tmp_path / "a.mp4", fps=30) as add:
             for step in range(2):
@@ -93,7 +93,7 @@ def test_what_is_no_picture_is_one_line_and_no_video(tmp_path, name, message):
 
 
 def test_tensor_with_a_gradient_is_no_picture():
-    with pytest.raises(RunError, match=r"returned Tensor of shape \(4, 4, 3\) .*; it must return an array"):
+    with pytest.raises(RunError, match=r"returned Tensor of shape \(4, 4, 3\) .*; it must return a uint8 array"):
         to_frame(torch.zeros((4, 4, 3), requires_grad=True))
 
 
@@ -104,7 +104,7 @@ def test_tensor_with_a_gradient_is_no_picture():
         *((None, 30), (0, 30), (-3, 30), ("fast", 30), (np.inf, 30), (np.nan, 30)),
     ],
 )
-def test_frames_per_second_that_make_no_sense_are_the_default(declared, fps):
+def test_invalid_frame_rate_falls_back_to_the_default(declared, fps):
     found = read_fps({"render_fps": declared})
     assert (found, type(found)) == (fps, int)
     assert read_fps({}) == 30

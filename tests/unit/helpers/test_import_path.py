@@ -53,7 +53,7 @@ def test_modules_in_the_repository_are_still_found(import_path):
     assert importlib.util.find_spec("orchestrator").origin == str(ROOT / "orchestrator.py")
 
 
-def test_process_that_tries_an_environment_finds_them(import_path, monkeypatch):
+def test_process_that_probes_an_environment_finds_users_modules(import_path, monkeypatch):
     write_modules(import_path, is_package=False)
     (import_path / "abort_at_once.py").write_text(ABORTING)
     monkeypatch.setitem(sys.modules, "abort_at_once", None)  # the user has named it

@@ -76,7 +76,7 @@ def test_workers_whose_agents_differ_are_named_with_what_differs(name):
         check_param_sync(agent, comm)
         if comm.rank == 2:
             CHANGES[name](agent)
-        with pytest.raises(RunError, match=re.escape(f"{name.strip()} of rank [2] differ from those of rank 0")):
+        with pytest.raises(RunError, match=re.escape(f"{name.strip()} of ranks [2] differ from rank 0")):
             check_param_sync(agent, comm)
         return True
 
