@@ -146,7 +146,7 @@ class EvalConfig:
     num_trajs: int = param(10, "number of episodes", low=1, high=MAX_EPISODES)
     episode_seeds: str = param(
         "test",
-        "test: new episodes; training: the episodes of the evaluations during training, which selected best.pt",
+        "test: new episodes; training: those of the evaluations during training, which selected best.pt",
         choices=tuple(EPISODE_SEEDS),
     )
     render: bool = param(False, "show the episodes in a window; without a display, record videos")
