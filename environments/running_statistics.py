@@ -74,8 +74,8 @@ def _get_attributes(value: Any) -> Mapping[str, Any]:
         return attributes
     if isinstance(value, dict):
         return {name: child for name, child in value.items() if isinstance(name, str)}
-    attributes = getattr(value, "__dict__", None)
-    return dict(attributes) if isinstance(attributes, Mapping) else {}  # a copy: the environment may have threads
+    own = getattr(value, "__dict__", None)
+    return dict(own) if isinstance(own, Mapping) else {}  # a copy: the environment may have threads
 
 
 def _find_moments(attributes: Mapping[str, Any]) -> list[Any]:
