@@ -110,6 +110,7 @@ def skip_training(patch):
     env.observation_space, env.close, env.spec = spaces.Box(-np.inf, np.inf, (1,)), lambda: None, None
     for name in ("make_env", "make_vector_env"):
         patch.setattr(environments, name, lambda *_, **__: env)
+    patch.setattr(environments, "check_env", lambda *_: [])
     patch.setattr(orchestrator, "iterate", lambda *_, **__: ("finished", "enough"))
     patch.setattr(orchestrator, "write_summary", lambda *_, **__: ["done"])
     patch.setattr(sys, "argv", ["main.py"])

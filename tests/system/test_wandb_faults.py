@@ -39,7 +39,7 @@ def test_offline_run_can_be_viewed_in_the_terminal(milozero, tmp_path):
 def test_run_that_fails_on_every_worker_is_marked_as_failed(server, milozero, tmp_path):
     """The first worker still talks to the server when the others have ended."""
     server.slow = 0.5
-    result = milozero(*TRAIN, "--p_lr=1e35", env=server.environment, workers=2)
+    result = milozero(*TRAIN, "--p_lr=1e38", env=server.environment, workers=2)
     assert result.returncode == 1
     assert result.stderr.count("error: ") == 1
     assert "finite" in result.stderr
