@@ -155,11 +155,11 @@ def test_controls_differ_from_each_other_only_in_reward_and_ablation():
     assert len(imitation.CONTROLS) == 12
     absorbing = ("--d_reward=unbiased", "--d_absorbing")
     for algo in ("gail", "airl"):
-        plain, cure = imitation.CONTROLS[algo], imitation.CONTROLS[f"{algo}, unbiased reward, absorbing"]
-        assert cure.flags == (*plain.flags, *absorbing)
+        plain, recommended = imitation.CONTROLS[algo], imitation.CONTROLS[f"{algo}, unbiased reward, absorbing"]
+        assert recommended.flags == (*plain.flags, *absorbing)
         shuffled = imitation.CONTROLS[f"{algo}, unbiased reward, absorbing, shuffled"]
-        assert shuffled.flags == (*cure.flags, "--d_ablation=shuffled")
-        assert plain.demos == cure.demos == shuffled.demos
+        assert shuffled.flags == (*recommended.flags, "--d_ablation=shuffled")
+        assert plain.demos == recommended.demos == shuffled.demos
 
 
 def test_run_on_a_learned_reward_comes_after_the_run_that_learns_it():
