@@ -18,8 +18,9 @@ DATA ?= data
 NAME := $(ENV)_$(shell date +%Y%m%d_%H%M%S).seed$(SEED)
 
 PYTEST = python -m pytest -q --durations=25
-# Process tests mostly wait, so run one more pytest worker than there are cores. Timing-sensitive tests run alone afterwards.
-PYTESTS = $$(python -c 'import os; print(len(os.sched_getaffinity(0)) + 1)')
+# Process tests mostly wait, so run more pytest workers than there are cores ($(3) more). Timing-sensitive tests run alone
+# afterwards.
+PYTESTS = $$(python -c 'import os; print(len(os.sched_getaffinity(0)) + $(3))')
 define run_tests
 	status=0; \
 	$(PYTEST) -n $(PYTESTS) --dist=loadgroup -m "not alone" --junitxml=build/$(1).xml $(2) || status=1; \
@@ -44,12 +45,12 @@ train: setup
 # Test every feature on at least one real path, in minutes. Needs no root and installs nothing outside .venv.
 test: export SYSTEM_PACKAGES := no
 test: setup
-	$(call run_tests,test,tests/unit tests/cli tests/integration)
+	$(call run_tests,test,tests/unit tests/cli tests/integration,1)
 
 # System tests: Slurm, a browser, compiled updates, fuzzing, every README command. As root, installs missing packages.
 test-system: setup
 	tests/system_packages.sh
-	$(call run_tests,test-system,tests/system)
+	$(call run_tests,test-system,tests/system,2)
 
 test-all: test test-system
 
