@@ -14,37 +14,39 @@ from milozero.agents.base import AgentContext
 from milozero.demonstrations.dataset import ImitationConfig
 from milozero.helpers.comm import Comm
 from tests.support import steps
-from tests.support.one_run import PENDULUM
+from tests.support.one_run import PENDULUM, parameters
 from tests.support.ppo_reference import BOX, DISCRETE, train_with_reference
 from tests.support.steps import SIZE, N, expert, rollout
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_compiled_and_plain_updates_agree(milozero, tmp_path, workers):
-    parameters = []
+FLAGS = [flag for flag in PENDULUM if flag != "--no-compile"]
+
+
+def test_compiled_and_plain_updates_agree(milozero, tmp_path):
     for switch in ("--compile", "--no-compile"):
-        flags = [flag for flag in PENDULUM if flag != "--no-compile"]
-        result = milozero(*flags, switch, "--num_iters=3", f"--uuid={switch}", workers=workers, timeout=280)
+        result = milozero(*FLAGS, switch, "--num_iters=3", f"--uuid={switch}", timeout=280)
         assert result.returncode == 0, result.stderr
-        state = torch.load(tmp_path / f"data/checkpoints/{switch}/last.pt", weights_only=True)
-        parameters.append(state["agent"]["optimizer"]["parameters"])
-    torch.testing.assert_close(parameters[0], parameters[1], atol=1e-4, rtol=0)
+    assert_close(tmp_path, "--compile", "--no-compile")
     assert yaml.safe_load((tmp_path / "data/logs/--compile/config.yaml").read_text())["compile"] is True
 
 
-def test_code_is_compiled_once_for_all_workers_and_kept_for_the_next_run(milozero, tmp_path):
+def test_workers_compile_code_once_agree_with_plain_updates_and_keep_it_for_the_next_run(milozero, tmp_path):
     log, compiler = tmp_path / "compiled", tmp_path / "g++"
     compiler.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec {shutil.which("g++")} "$@"\n')
     compiler.chmod(0o755)
     env = {"CXX": str(compiler), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     steps = []
-    for name in ("first", "second"):
-        flags = [flag for flag in PENDULUM if flag != "--no-compile"]
-        result = milozero(*flags, "--compile", "--num_iters=1", f"--uuid={name}", workers=2, timeout=280, env=env)
+    for name, switch in (("first", "--compile"), ("plain", "--no-compile"), ("second", "--compile")):
+        result = milozero(*FLAGS, switch, "--num_iters=3", f"--uuid={name}", workers=2, timeout=280, env=env)
         assert result.returncode == 0, result.stderr
         steps.append([line for line in log.read_text().splitlines() if "all_reduce" in source(line)])
     assert len(steps[0]) == 1
-    assert steps[1] == steps[0]
+    assert steps[2] == steps[0]
+    assert_close(tmp_path, "first", "plain")
+
+
+def assert_close(tmp_path, *names):
+    torch.testing.assert_close(*(parameters(tmp_path, name) for name in names), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -55,8 +57,7 @@ def test_compiler_that_is_killed_is_one_line(milozero, tmp_path, workers):
     compiler.write_text(f'#!/bin/sh\ncase "$*" in *.cpp*) {killed};; esac\nexec {shutil.which("g++")} "$@"\n')
     compiler.chmod(0o755)
     env = {"CXX": str(compiler), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    flags = [flag for flag in PENDULUM if flag != "--no-compile"]
-    result = milozero(*flags, "--compile", "--num_iters=1", workers=workers, timeout=120, env=env)
+    result = milozero(*FLAGS, "--compile", "--num_iters=1", workers=workers, timeout=120, env=env)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
