@@ -8,16 +8,16 @@ import statistics
 import time
 from collections.abc import Collection, Iterator, Sequence
 
-from milozero.agents.rollout import EpisodeStats, Rollout, obs_checksum, rollout_generator
+from milozero.agents.episodes import EpisodeLog, EpisodeStats
+from milozero.agents.rollout import Rollout, rollout_generator
 from milozero.evaluation.episodes import summarize_returns
 from milozero.experiment.hardware import use_one_thread
 from milozero.experiment.launch import Launch
 from milozero.experiment.settings import Settings
-from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import NonFiniteError, RunError
 from milozero.helpers.logging import logger
 from milozero.training.build import build_run
-from milozero.training.checks import budget_exhausted, check_param_sync, dump_nonfinite, reset_interval, throughput
+from milozero.training.checks import budget_exhausted, check_param_sync, dump_nonfinite, throughput
 from milozero.training.run import Training
 from milozero.training.summary import write_summary
 
@@ -84,14 +84,14 @@ def iterate(run: Training) -> tuple[str, str]:
         RunError: if parameters diverge between workers, or the last checkpoint cannot be written.
     """
     config, counters, comm = run.experiment.settings.train, run.counters, run.comm
-    rollouts = make_rollouts(run)
     finished, stopped = budget_exhausted(counters, config) or run.agent.early_stop(), ""
     run.start_time = time.monotonic() - counters.seconds
     if run.unevaluated:  # the run was interrupted while it evaluated
         stopped = end_iteration(run, run.unevaluated, finished, stopped)
-    if run.replay_log.actions and not finished and not stopped:
-        stopped = replay(run, rollouts)
+    if not finished and not stopped:
+        stopped = start_envs(run)
         run.start_time = time.monotonic() - counters.seconds
+    rollouts = make_rollouts(run)
     while not finished and not stopped:
         run.watchdog.start_iteration(counters.iteration + 1)
         metrics = do_iteration(rollouts, run)
@@ -107,17 +107,39 @@ def iterate(run: Training) -> tuple[str, str]:
     return ("finished", finished) if finished and not run.unevaluated else ("stopped", stopped)
 
 
+def start_envs(run: Training) -> str:
+    """Reset this worker's environments; in a resumed run, restore them to their current episodes (collective).
+
+    A run that is stopped meanwhile saves nothing, because its checkpoint is still valid.
+
+    Returns:
+        Why to stop; empty if the run continues.
+    """
+    iteration, first_env = run.counters.iteration, run.comm.rank * run.env.num_envs
+    run.watchdog.start_iteration(iteration + 1)
+    restored = run.episodes.start_envs(run.env, run.experiment.seed, first_env, run.watchdog.should_interrupt)
+    if all(run.comm.allgather(restored)):
+        return ""
+    if stopped := run.watchdog.agree_to_stop():
+        return stopped
+    if run.comm.rank == 0:
+        logger.warning("not bit-exact: the environments do not depend only on seed and actions; new episodes start")
+    if not restored:
+        run.episodes = EpisodeLog(run.env.num_envs, iteration)
+        run.episodes.start_envs(run.env, run.experiment.seed, first_env)
+    return ""
+
+
 def make_rollouts(run: Training) -> Iterator[Rollout]:
-    """Return this worker's rollouts; the first ones of a resumed run replay its actions."""
-    settings = run.experiment.settings
+    """Return this worker's rollouts, whose environments have been started."""
     return rollout_generator(
         run.env,
         run.agent,
-        settings.train.rollout_len,
+        run.experiment.settings.train.rollout_len,
         run.experiment.seed,
         run.comm.rank * run.env.num_envs,
-        reset_interval=reset_interval(settings.train, to_kwargs(settings.common.env_kwargs)),
-        replay_log=run.replay_log,
+        iteration=run.counters.iteration,
+        episodes=run.episodes,
     )
 
 
@@ -197,24 +219,3 @@ def episode_metrics(episodes: Collection[EpisodeStats], recent: Collection[Episo
         "return_mean_100": statistics.fmean(e.return_ for e in recent) if recent else NAN,
         "length_mean_100": statistics.fmean(e.length for e in recent) if recent else NAN,
     }
-
-
-def replay(run: Training, rollouts: Iterator[Rollout]) -> str:
-    """Restore the environments of a resumed run by replaying its actions.
-
-    A run that is stopped during the replay saves nothing, because its checkpoint is still valid.
-
-    Returns:
-        Why to stop; empty if the run continues.
-    """
-    total, expected = len(run.replay_log.actions), run.replay_log.last_obs
-    for number in range(1, total + 1):
-        run.watchdog.start_iteration(run.replay_log.start + number)
-        rollout = next(rollouts)
-        if stopped := run.watchdog.agree_to_stop():
-            return stopped
-        if run.comm.rank == 0 and number % max(total // 10, 1) == 0:
-            logger.info(f"replayed {number} of {total} iterations")
-    if not all(run.comm.allgather(expected == obs_checksum(rollout.obs[-1]))) and run.comm.rank == 0:
-        logger.warning("the environments are not restored exactly: they do not depend only on seed and actions")
-    return ""

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import zlib
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from milozero.agents.episodes import EpisodeLog, EpisodeStats
 from milozero.helpers.affinity import pin_to_current_core
 from milozero.helpers.errors import NonFiniteError
-from milozero.helpers.seeding import Purpose, make_rng, make_seed
+from milozero.helpers.seeding import Purpose, make_rng
 
 if TYPE_CHECKING:
     from milozero.environments.vector import VectorEnv
-
-
-@dataclass(frozen=True)
-class EpisodeStats:
-    """One finished training episode."""
-
-    return_: float  # sum of the environment's rewards
-    length: int  # environment steps
-    end: int = 0  # time step of the rollout at which the episode ended
 
 
 @dataclass
@@ -59,32 +51,6 @@ class ActionSampler(Protocol):
         """Return one sampled action for each observation (N, O) float32."""
 
 
-@dataclass
-class ReplayLog:
-    """The actions of a worker's environments since their last reset.
-
-    A simulator's state cannot be saved. Resetting it with the same seeds and replaying the actions restores it.
-    """
-
-    start: int = 0  # iteration before which the environments were reset
-    actions: list[np.ndarray] = field(default_factory=list)  # (T, N, A) of each iteration since
-    last_obs: int = 0  # checksum of the observations after the last of these
-
-    def record(self, rollout: Rollout) -> None:
-        """Append one iteration's actions."""
-        self.actions.append(rollout.actions.copy())
-        self.last_obs = obs_checksum(rollout.obs[-1])
-
-    def restart(self, iteration: int) -> None:
-        """Drop all actions, because the environments are reset after `iteration`."""
-        self.start, self.actions = iteration, []
-
-
-def obs_checksum(obs: np.ndarray) -> int:
-    """Return a checksum of the bits of observations."""
-    return zlib.crc32(np.ascontiguousarray(obs).tobytes())
-
-
 def rollout_generator(
     env: VectorEnv,
     agent: ActionSampler,
@@ -92,14 +58,10 @@ def rollout_generator(
     seed: int,
     first_env: int = 0,
     *,
-    reset_interval: int = 0,
-    replay_log: ReplayLog | None = None,
+    iteration: int = 0,
+    episodes: EpisodeLog | None = None,
 ) -> Iterator[Rollout]:
     """Yield rollouts indefinitely. Every rollout reuses the arrays of the previous one.
-
-    Every `reset_interval` iterations, all environments are reset with seeds that depend only on (seed, environment,
-    iteration), so that a resumed run can do the same. This truncates the episodes in progress, which do not appear
-    in `Rollout.episodes`, because their returns are incomplete.
 
     Args:
         env: this worker's environments.
@@ -107,9 +69,9 @@ def rollout_generator(
         rollout_len: environment steps per rollout, a multiple of the number of environments.
         seed: the run's seed; environment i draws its noise from stream ``first_env + i``.
         first_env: global index of this worker's first environment.
-        reset_interval: iterations between resets of all environments; 0 never resets them.
-        replay_log: actions of a resumed run. The first rollouts replay them; the caller discards these rollouts. The
-            generator keeps the log up to date.
+        iteration: rollouts before the first one; each has its own noise.
+        episodes: the current episodes of a resumed run, whose environments are started. The generator keeps them up
+            to date. By default, the environments are reset.
 
     Raises:
         NonFiniteError: if an observation, action or reward is NaN or infinite; the message names the first one.
@@ -117,25 +79,16 @@ def rollout_generator(
     steps = rollout_len // env.num_envs
     streams = range(first_env, first_env + env.num_envs)
     rollout = _allocate(steps, env)
-    replay_log = replay_log or ReplayLog()
-    iteration, replay = replay_log.start, iter(replay_log.actions)
-    replay_log.actions = []
-    needs_reset = True
-    while True:
-        if needs_reset:
-            obs = env.reset([make_seed(seed, Purpose.ENVIRONMENT, stream, iteration) for stream in streams])
-            rngs = [make_rng(seed, Purpose.NOISE, stream, iteration) for stream in streams]
-            done, recorder = np.zeros(env.num_envs, bool), EpisodeStatsRecorder(env.num_envs)
+    if episodes is None:
+        episodes = EpisodeLog(env.num_envs)
+        episodes.start_envs(env, seed, first_env)
+    for number in itertools.count(iteration):
+        rngs = [make_rng(seed, Purpose.NOISE, stream, number) for stream in streams]
         noise = np.stack([agent.sample_noise(rng, steps) for rng in rngs], axis=1)  # (T, N, ...)
-        obs, done = _step_envs(env, agent, rollout, obs, done, noise, next(replay, None), first_env)
+        assert episodes.obs is not None
+        last_obs = _step_envs(env, agent, rollout, episodes.obs, episodes.done, noise, first_env)
         _check_finite(rollout, steps, first_env)
-        rollout.episodes = recorder.add(rollout)
-        replay_log.record(rollout)
-        iteration += 1
-        needs_reset = reset_interval > 0 and iteration % reset_interval == 0
-        if needs_reset:
-            rollout.truncated[-1] |= rollout.mask[-1] & ~rollout.terminated[-1]
-            replay_log.restart(iteration)
+        rollout.episodes = episodes.record(rollout.actions, rollout.rewards, rollout.mask, rollout.done, last_obs)
         yield rollout
 
 
@@ -146,21 +99,16 @@ def _step_envs(
     obs: np.ndarray,
     done: np.ndarray,
     noise: np.ndarray,
-    replayed_actions: np.ndarray | None,
     first_env: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fill `rollout`; return the observations (N, O) and done flags (N,) after the last step.
+) -> np.ndarray:
+    """Fill `rollout`, sampling actions with `noise` (T, N, ...); return the observations (N, O) after the last step.
 
-    The actions are sampled with `noise` (T, N, ...) unless there are `replayed_actions` (T, N, A). Where `done` (N,)
-    is true, the first step is a padding step.
+    Where `done` (N,) is true, the first step is a padding step.
     """
     rollout.obs[0] = obs
     with pin_to_current_core() if env.single_threaded else contextlib.nullcontext():
-        for t in range(len(noise)):
-            if replayed_actions is None:  # the agent acts on the float32 observations that it will learn from
-                actions = agent.sample_actions(rollout.obs[t], noise[t])
-            else:
-                actions = replayed_actions[t]
+        for t in range(len(noise)):  # the agent acts on the float32 observations that it will learn from
+            actions = agent.sample_actions(rollout.obs[t], noise[t])
             rollout.actions[t] = actions
             if not np.isfinite(actions).all():  # before a simulator steps with it
                 _check_finite(rollout, t, first_env)
@@ -171,7 +119,7 @@ def _step_envs(
             rollout.terminated[t] = terminated
             rollout.truncated[t] = truncated
             done = terminated | truncated
-    return obs, done
+    return obs
 
 
 def _allocate(steps: int, env: VectorEnv) -> Rollout:
@@ -208,26 +156,3 @@ def _check_finite(rollout: Rollout, steps: int, first_env: int) -> None:
     source = "the policy" if name == "action" else "the environment"
     message = f"{source} returned a NaN or infinite {name} (environment {first_env + n}, step {t} of the rollout)"
     raise NonFiniteError(message, evidence)
-
-
-class EpisodeStatsRecorder:
-    """Computes returns and lengths of episodes, which may span several rollouts."""
-
-    def __init__(self, num_envs: int) -> None:
-        self.returns = np.zeros(num_envs)  # (N,) of the episodes in progress
-        self.lengths = np.zeros(num_envs, np.int64)
-
-    def add(self, rollout: Rollout) -> list[EpisodeStats]:
-        """Return the episodes that ended in `rollout`, in the order they ended."""
-        returns = self.returns + np.cumsum(rollout.rewards, axis=0, dtype=np.float64)  # (T, N)
-        lengths = self.lengths + np.cumsum(rollout.mask, axis=0)
-        returns_before = np.zeros_like(self.returns)  # (N,) sums up to the end of the previous episode
-        lengths_before = np.zeros_like(self.lengths)
-        episodes = []
-        for t, n in np.argwhere(rollout.done):
-            return_, length = returns[t, n] - returns_before[n], lengths[t, n] - lengths_before[n]
-            episodes.append(EpisodeStats(float(return_), int(length), int(t)))
-            returns_before[n], lengths_before[n] = returns[t, n], lengths[t, n]
-        self.returns = returns[-1] - returns_before
-        self.lengths = lengths[-1] - lengths_before
-        return episodes

@@ -133,9 +133,10 @@ def pool_episodes(env_id: str, env: Any, seeds: list[int], steps: int) -> tuple[
 
     pool = EnvPoolVector(dmc.to_envpool_name(env_id), keys=list(env.observation_spec()))
     taken = np.stack([actions(env, seed, steps) for seed in seeds], axis=1)
-    obs, rows = [pool.reset(seed=seeds)[0].copy()], []
+    pool.seed(seeds)
+    obs, rows = [pool.reset().copy()], []
     for action in taken:
-        after, *row, _ = pool.step(action)
+        after, *row = pool.step(action)
         obs.append(after.copy())
         rows.append([value.copy() for value in row])
     pool.close()

@@ -5,7 +5,42 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import gymnasium
+    import numpy as np
+
+
+class Vector(Protocol):
+    """N environments of one worker that step together, each reset on the step after its episode ends.
+
+    The state of an environment follows from its seed, the number of its current episode and the actions in it.
+    """
+
+    single_threaded: bool
+    """Whether a single background thread simulates while the caller waits."""
+
+    def seed(self, seeds: Sequence[int]) -> None:
+        """Set one seed per environment, before the first reset."""
+
+    def reset(self) -> np.ndarray:
+        """Start the first episode of every environment; return the observations (N, O)."""
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Step all environments; return observations (N, O), rewards, terminated, truncated (N,).
+
+        Environments whose episodes ended with the previous step ignore the action and start the next one; their
+        reward is 0.
+        """
+
+    def start_episode(self, n: int, episode: int) -> np.ndarray:
+        """Start an episode of environment `n` by its number, 0 for the first; return the first observation (O,)."""
+
+    def step_single(self, n: int, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
+        """Step environment `n`; return observation (O,), reward, terminated, truncated."""
+
+    def close(self) -> None:
+        """Free the simulators."""
 
 
 class Suite(Protocol):
@@ -28,7 +63,10 @@ class Suite(Protocol):
     """Whether `make_env` rejects invalid `kwargs` itself, so that they cannot crash the simulator."""
 
     def max_replay_steps(self, kwargs: dict[str, Any]) -> int:
-        """Return the maximum number of steps that a resumed worker replays: about a minute's worth."""
+        """Return the maximum number of steps that a resumed worker may have to repeat: about a minute's worth.
+
+        It limits the episodes of environments without a time limit.
+        """
 
     def claims(self, env_id: str) -> bool:
         """Return whether a user's id belongs to this suite, even if it does not exist."""
@@ -57,8 +95,8 @@ class Suite(Protocol):
 
     def make_vector(
         self, env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]
-    ) -> Any:
+    ) -> Vector | None:
         """Return a faster vector of `num_envs` environments equivalent to `single_env`, the result of `make_env`.
 
-        Its API is Gymnasium's, with next-step autoreset and one seed per environment. None if there is no faster one.
+        None if there is no faster one; then the environments step one after another.
         """

@@ -16,7 +16,7 @@ from gymnasium.utils import passive_env_checker
 
 from milozero.environments.actions import describe_space
 from milozero.environments.running_statistics import find_running_statistics, read_moments
-from milozero.environments.standard_env import FLAGS, NUMBERS, StandardEnv, describe
+from milozero.environments.standard_env import FLAGS, NUMBERS, StandardEnv, describe, is_provided
 from milozero.helpers.errors import RunError, UserError, describe_exception
 
 NUM_STEPS = 10
@@ -47,7 +47,7 @@ def check_env(env_id: str, env: gymnasium.Env[Any, Any]) -> list[str]:
     Raises:
         UserError: if the environment cannot be trained in.
     """
-    if _is_provided(env):
+    if is_provided(env):
         return []
     start, moments = time.monotonic(), read_moments(env)
     first = _play(env_id, env)
@@ -57,13 +57,6 @@ def check_env(env_id: str, env: gymnasium.Env[Any, Any]) -> list[str]:
             findings += _compare(first, _play(env_id, env))
         findings += _run_gymnasium_checks(env)
     return [f"{env_id}: {finding}" for finding in dict.fromkeys(findings)]
-
-
-def _is_provided(env: gymnasium.Env[Any, Any]) -> bool:
-    if type(env.unwrapped).__module__.startswith("milozero."):
-        return True
-    spec = gymnasium.registry.get(env.unwrapped.spec.id) if env.unwrapped.spec else None
-    return spec is not None and str(spec.entry_point).startswith("gymnasium.") and not spec.additional_wrappers
 
 
 def _play(env_id: str, env: gymnasium.Env[Any, Any]) -> Steps:

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 
 from milozero.environments import registered
+from milozero.environments.base import Vector
 from milozero.environments.dm_control_env import INSTALL, DMControlEnv, is_installed
 from milozero.environments.pool import EnvPoolVector, has_same_spaces, has_task
 from milozero.helpers.errors import UserError, did_you_mean
@@ -101,7 +102,9 @@ def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gy
     return gymnasium.wrappers.TimeLimit(env, env.spec.max_episode_steps)
 
 
-def make_vector(env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
+def make_vector(
+    env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]
+) -> Vector | None:
     """Return EnvPool's vector if its task is equivalent to `single_env`, otherwise None."""
     name, parts = to_envpool_name(env_id), single_env.unwrapped.parts  # type: ignore[attr-defined]
     use_envpool = not kwargs and env_id not in ENVPOOL_MISMATCHES

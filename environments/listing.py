@@ -65,7 +65,7 @@ def inspect_env(env_id: str) -> EnvInfo:
     except Exception as error:  # a missing simulator raises arbitrary exceptions
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         return EnvInfo(env_id, "", "", "", "", " ".join(text.split()))
-    simulator = "EnvPool" if isinstance(vector, EnvPoolVector) else "SyncVectorEnv"
+    simulator = "EnvPool" if isinstance(vector, EnvPoolVector) else "SerialVector"
     max_steps = get_time_limit(env)
     size = (env.observation_space.shape or ())[0]
     info = EnvInfo(env_id, str(size), _format_space(env.action_space), str(max_steps or "–"), simulator, "")

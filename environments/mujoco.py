@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium
 
 from milozero.environments import registered
+from milozero.environments.base import Vector
 from milozero.environments.pool import EnvPoolVector, has_same_spaces, has_task
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,9 @@ def _track_robot(env: gymnasium.Env[Any, Any]) -> None:
         renderer.camera_id = camera
 
 
-def make_vector(env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
+def make_vector(
+    env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]
+) -> Vector | None:
     """Return EnvPool's vector, or None if `kwargs` change the task."""
     if not kwargs and has_task(env_id) and has_same_spaces(env_id, single_env):
         return EnvPoolVector(env_id, ENVPOOL_OPTIONS.get(env_id))

@@ -33,7 +33,7 @@ def import_envpool() -> Any:
 
 
 class EnvPoolVector:
-    """EnvPool through its raw calls, with Gymnasium's vector API.
+    """EnvPool through its raw calls, as a `milozero.environments.base.Vector`.
 
     EnvPool's own Gymnasium layer also copies arrays that training does not read, which takes as long as one or two
     environment steps in each vector step.
@@ -45,7 +45,6 @@ class EnvPoolVector:
     """
 
     single_threaded = True
-    metadata: dict[str, Any] = {"autoreset_mode": gymnasium.vector.AutoresetMode.NEXT_STEP}  # noqa: RUF012
 
     def __init__(self, env_id: str, options: Mapping[str, Any] | None = None, keys: Sequence[str] = ()) -> None:
         self._env_id = env_id
@@ -53,37 +52,61 @@ class EnvPoolVector:
         self._keys = [f"obs:{key}" for key in keys] or ["obs"]
         self._pool: Any = None
 
-    def reset(self, *, seed: list[int]) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start new episodes from the seeds; return the first observations (N, O) and an empty info.
-
-        EnvPool accepts seeds only when it creates its environments, so a reset recreates them (20 ms).
-        """
+    def seed(self, seeds: Sequence[int]) -> None:
+        """Make new environments, one per seed (20 ms): EnvPool accepts seeds only then."""
         envpool = import_envpool()
         self.close()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about casting float64 bounds
             # One thread: parallelism comes from the workers, each on its own core.
             pool = envpool.make(
-                self._env_id, env_type="gymnasium", num_envs=len(seed), seed=seed, num_threads=1, **self._options
+                self._env_id,
+                env_type="gymnasium",
+                num_envs=len(seeds),
+                seed=list(seeds),
+                num_threads=1,
+                **self._options,
             )
-        assert pool.metadata["autoreset_mode"] == self.metadata["autoreset_mode"]
+        assert pool.metadata["autoreset_mode"] == gymnasium.vector.AutoresetMode.NEXT_STEP
         names = list(pool._state_keys)
         self._obs = [names.index(key) for key in self._keys]
         self._reward, self._done, self._truncated = map(names.index, ("reward", "done", "trunc"))
         self._elapsed = names.index("elapsed_step")
         self._action_dtype = pool.spec.action_array_spec["action"].dtype
         self._pool, self._env_ids = pool, pool.all_env_ids
-        pool._reset(self._env_ids)
-        return self._observation(pool._recv()), {}
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Step all environments; return observations (N, O), rewards, terminated, truncated (N,), an empty info."""
-        self._pool._send([self._env_ids, self._env_ids, actions.astype(self._action_dtype, order="C")])
+    def reset(self) -> np.ndarray:
+        """Start the first episode of every environment; return the observations (N, O)."""
+        self._pool._reset(self._env_ids)
+        return self._observation(self._pool._recv())
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Step all environments; return observations (N, O), rewards, terminated, truncated (N,)."""
+        return self._step(self._env_ids, actions)
+
+    def start_episode(self, n: int, episode: int) -> np.ndarray:
+        """Start an episode of environment `n`, which has not been reset yet; return the first observation (O,).
+
+        Each reset continues the environment's random numbers, so those of the earlier episodes are repeated.
+        """
+        ids = self._env_ids[n : n + 1]
+        for _ in range(episode + 1):
+            self._pool._reset(ids)
+            state = self._pool._recv()
+        return self._observation(state)[0]
+
+    def step_single(self, n: int, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
+        """Step environment `n`; return observation (O,), reward, terminated, truncated."""
+        obs, reward, terminated, truncated = self._step(self._env_ids[n : n + 1], np.asarray(action)[None])
+        return obs[0], float(reward[0]), bool(terminated[0]), bool(truncated[0])
+
+    def _step(self, ids: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        self._pool._send([ids, ids, actions.astype(self._action_dtype, order="C")])
         state = self._pool._recv()
         truncated = state[self._truncated]
         # After a reset, dm_control's tasks still return the last reward of the previous episode.
         reward = np.where(state[self._elapsed], state[self._reward], 0)
-        return self._observation(state), reward, state[self._done] & ~truncated, truncated, {}
+        return self._observation(state), reward, state[self._done] & ~truncated, truncated
 
     def _observation(self, state: Sequence[np.ndarray]) -> np.ndarray:
         parts = [state[index].reshape(len(state[index]), -1) for index in self._obs]

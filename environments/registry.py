@@ -6,7 +6,6 @@ To add a suite, add one module with the names of `milozero.environments.base.Sui
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import os
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from milozero.helpers.seeding import preserve_global_rngs
 if TYPE_CHECKING:
     import gymnasium
 
-    from milozero.environments.base import Suite
+    from milozero.environments.base import Suite, Vector
     from milozero.environments.vector import VectorEnv
 
 # suite → module. The first suite that claims an id gets it; the last one claims everything.
@@ -220,15 +219,20 @@ def make_vector_env(
         observation_space: Any = single_env.observation_space
         action_space: Any = single_env.action_space
         time_limit = get_time_limit(single_env)
-    if env is None:  # step the environments sequentially: parallelism comes from the workers
-        env = _make_sync_vector(env_id, lambda: suite.make_env(env_id, None, env_kwargs), num_envs)
-    return VectorEnv(env, observation_space, action_space, num_envs, time_limit)
+    max_steps = None
+    if env is None:  # step the environments one after another: parallelism comes from the workers
+        longest = max(suite.max_replay_steps(env_kwargs) // num_envs, 1)
+        if time_limit is None or time_limit > longest:
+            max_steps = longest
+        env = _make_serial_vector(env_id, lambda: suite.make_env(env_id, None, env_kwargs), num_envs, max_steps)
+    return VectorEnv(env, observation_space, action_space, num_envs, time_limit, max_steps)
 
 
-def _make_sync_vector(env_id: str, make: Callable[[], gymnasium.Env[Any, Any]], num_envs: int) -> Any:
-    """Return Gymnasium's vector of `num_envs` environments; if one cannot be made, the others are closed."""
-    from gymnasium.vector import AutoresetMode, SyncVectorEnv
-
+def _make_serial_vector(
+    env_id: str, make: Callable[[], gymnasium.Env[Any, Any]], num_envs: int, max_steps: int | None
+) -> Vector:
+    """Return `num_envs` environments stepped one after another; if one cannot be made, the others are closed."""
+    from milozero.environments.serial import SerialVector
     from milozero.environments.standard_env import StandardEnv
     from milozero.environments.vector import close_env
 
@@ -247,10 +251,9 @@ def _make_sync_vector(env_id: str, make: Callable[[], gymnasium.Env[Any, Any]], 
         raise UserError(
             f"{env_id}: only {len(envs)} of --num_envs={num_envs} environments can exist at a time: {reason}"
         ) from None
-    opened = [functools.partial(lambda env: env, env) for env in envs]
-    try:
-        return SyncVectorEnv(opened, autoreset_mode=AutoresetMode.NEXT_STEP)
-    except RuntimeError:
+    spaces = [(env.observation_space, env.action_space) for env in envs]
+    if any(pair != spaces[0] for pair in spaces):
         for env in envs:
             close_env(env)
-        raise UserError(f"{env_id}: its spaces differ between instances; all must have the same spaces") from None
+        raise UserError(f"{env_id}: its spaces differ between instances; all must have the same spaces")
+    return SerialVector(envs, max_steps)

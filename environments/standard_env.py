@@ -73,6 +73,14 @@ class StandardEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         raise RunError(f"{method}() returned the observation {describe(obs)}, {problem}")
 
 
+def is_provided(env: gymnasium.Env[Any, Any]) -> bool:
+    """Return whether Gymnasium or MiloZero provides an environment, rather than the user."""
+    if type(env.unwrapped).__module__.startswith("milozero."):
+        return True
+    spec = gymnasium.registry.get(env.unwrapped.spec.id) if env.unwrapped.spec else None
+    return spec is not None and str(spec.entry_point).startswith("gymnasium.") and not spec.additional_wrappers
+
+
 def _to_array(value: Any, dtype: Any = None) -> np.ndarray:
     """Return a new array, also of a tensor with a gradient, on another device or of a type unknown to NumPy."""
     try:

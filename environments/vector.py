@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -11,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from milozero.environments.actions import describe_space, make_converter
+from milozero.environments.base import Vector
 from milozero.helpers.errors import RunError, UserError, describe_exception
 from milozero.helpers.logging import logger
 from milozero.helpers.seeding import preserve_global_rngs
@@ -99,24 +101,39 @@ def get_time_limit(env: gymnasium.Env[Any, Any]) -> int | None:
     return env.spec.max_episode_steps if env.spec else None
 
 
+@dataclass(frozen=True)
+class CurrentEpisode:
+    """The episode that an environment is in, which restores the environment if its seed is known."""
+
+    number: int  # episodes before it
+    actions: np.ndarray  # (K, A) or (K,), its actions so far, as given to `VectorEnv.step`
+
+
 class VectorEnv:
     """`num_envs` environments stepped together, each reset on the step after its episode ends.
 
-    `env` is a vector environment with Gymnasium's API and next-step autoreset; the spaces are of one environment.
+    Args:
+        env: simulates them.
+        observation_space: of one environment.
+        action_space: of one environment.
+        num_envs: how many there are.
+        time_limit: steps of an episode; None if unlimited.
+        max_steps: steps after which `env` itself truncates episodes, because there is no time limit.
     """
 
     def __init__(
         self,
-        env: Any,
+        env: Vector,
         observation_space: spaces.Box,
         action_space: spaces.Space[Any],
         num_envs: int,
         time_limit: int | None = None,
+        max_steps: int | None = None,
     ) -> None:
         self._env = env
-        self.time_limit = time_limit  # steps of an episode; None if unlimited
-        # Whether a single background thread simulates while the caller waits.
-        self.single_threaded = bool(getattr(env, "single_threaded", False))
+        self.time_limit = time_limit
+        self.max_steps = max_steps
+        self.single_threaded = env.single_threaded
         self.num_envs = num_envs
         self.observation_space = observation_space
         self.action_space = action_space
@@ -126,13 +143,14 @@ class VectorEnv:
         self.discrete = isinstance(self.policy_space, spaces.Discrete)
         self.action_shape: tuple[int, ...] = self.policy_space.shape  # of the policy, as is the dtype
         self.action_dtype = np.int64 if self.discrete else np.float32
-        mode = getattr(env, "metadata", {}).get("autoreset_mode")
-        assert mode in (None, gymnasium.vector.AutoresetMode.NEXT_STEP), mode
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
-        """Start new episodes, one seed per environment; return the first observations (N, O)."""
-        obs, _ = self._env.reset(seed=list(seeds))
-        return np.asarray(obs)
+        """Start first episodes from one seed per environment; return the first observations (N, O).
+
+        The seeds also determine all later episodes.
+        """
+        self._env.seed(seeds)
+        return self._env.reset()
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Step every environment with the policy's actions (N, A) or (N,), clipped to the action space.
@@ -142,10 +160,37 @@ class VectorEnv:
         Returns:
             Observations (N, O), rewards (N,), terminated (N,), truncated (N,).
         """
-        obs, rewards, terminated, truncated, _ = self._env.step(self.converter.to_env(actions))
-        return obs, rewards, terminated, truncated
+        return self._env.step(self.converter.to_env(actions))
+
+    def restore(
+        self,
+        seeds: Sequence[int],
+        episodes: Sequence[CurrentEpisode],
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Bring every environment into its current episode, by repeating its actions.
+
+        Args:
+            seeds: as for `reset`.
+            episodes: one per environment.
+            should_stop: asked before each step.
+
+        Returns:
+            The last observations (N, O) and whether the episodes have ended (N,). None if `should_stop`, or if an
+            episode ends before its last action, because it does not follow from seed and actions.
+        """
+        self._env.seed(seeds)
+        last_obs, done = [], np.zeros(self.num_envs, bool)
+        for n, episode in enumerate(episodes):
+            obs = self._env.start_episode(n, episode.number)
+            for action in self.converter.to_env(episode.actions):
+                if done[n] or should_stop():
+                    return None
+                obs, _, terminated, truncated = self._env.step_single(n, action)
+                done[n] = terminated or truncated
+            last_obs.append(np.array(obs))
+        return np.stack(last_obs), done
 
     def close(self) -> None:
         """Free the simulators."""
-        for env in getattr(self._env, "envs", [self._env]):
-            close_env(env)
+        close_env(self._env)

@@ -20,7 +20,7 @@ from milozero.helpers.logging import logger
 if TYPE_CHECKING:
     from milozero.agents.base import Agent
 
-LAYOUT_VERSION = 4  # of `PARTS`, the names of settings and the units of a policy's actions
+LAYOUT_VERSION = 5  # of `PARTS` and what they contain
 # part → type: settings; networks, optimizers and normalizers; progress; the state of each worker
 PARTS: dict[str, type] = {"config": dict, "agent": dict, "counters": dict, "workers": list}
 # Followed by the digest of the file up to here; zip readers ignore trailing bytes.

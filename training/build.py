@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from milozero import environments
 from milozero.agents.base import Agent, AgentContext
+from milozero.agents.episodes import EpisodeLog
 from milozero.agents.registry import get_metrics
-from milozero.agents.rollout import ReplayLog
 from milozero.demonstrations import dataset
 from milozero.demonstrations.episode import Episode
 from milozero.environments.vector import VectorEnv, close_env
@@ -72,10 +72,11 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
     init_summary = init_agent(agent, teachers.init, comm)
     info = {} if expert_return is None else {"expert_return": expert_return}
     experiment.create(env_id, describe_launch(settings, context, teachers.init, content), info)
-    counters, replay_log, unevaluated, recent_episodes = Counters(), ReplayLog(), dict[str, float](), []
+    counters, episodes = Counters(), EpisodeLog(env.num_envs)
+    unevaluated, recent_episodes = dict[str, float](), []
     status = Status(experiment.logs, counters)
     if content:
-        replay_log = restore(content, agent, counters, env, comm, settings.train.rollout_len)
+        episodes = restore(content, agent, counters, env, comm, settings.train.rollout_len)
         unevaluated, recent_episodes = restore_unevaluated(content), restore_recent_episodes(content)
         status.saved_iteration = counters.iteration
     try:
@@ -98,7 +99,7 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
         status=status,
         tracker=tracker,
         watchdog=watchdog,
-        replay_log=replay_log,
+        episodes=episodes,
         unevaluated=unevaluated,
         expert_return=expert_return,
         init_summary=init_summary,

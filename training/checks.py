@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from milozero import environments
 from milozero.agents.base import Agent
 from milozero.experiment.settings import TrainConfig
 from milozero.experiment.status import Counters
@@ -20,29 +19,6 @@ from milozero.helpers.errors import NonFiniteError, RunError
 from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger
 from milozero.training.run import Training
-
-
-def reset_interval(config: TrainConfig, env_kwargs: dict[str, Any]) -> int:
-    """Return the iterations between resets of all environments: at most the interval between checkpoints.
-
-    A checkpoint holds all actions since the last reset, and resuming replays them. Slow simulators get shorter
-    intervals.
-    """
-    longest = environments.find_suite(config.env_id).max_replay_steps(env_kwargs)
-    return min(config.save_frequency, max(longest // config.rollout_len, 1))
-
-
-def warn_if_truncated(config: TrainConfig, env_kwargs: dict[str, Any], limit: int | None) -> str:
-    """Return a warning if environments are reset before episodes of `limit` steps can end; otherwise empty."""
-    interval = reset_interval(config, env_kwargs)
-    steps = interval * config.rollout_len // config.num_envs
-    if not limit or steps >= limit:
-        return ""
-    remedy = "increase --save_frequency or decrease" if interval == config.save_frequency else "decrease"
-    return (
-        f"environments are reset every {steps} steps, so that the run can be resumed, but episodes can last {limit} "
-        f"steps: {remedy} --num_envs"
-    )
 
 
 def budget_exhausted(counters: Counters, config: TrainConfig) -> str:

@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
-import numpy as np
-import torch
 
 from milozero.agents.base import Agent
-from milozero.agents.rollout import EpisodeStats, ReplayLog
+from milozero.agents.episodes import EpisodeLog, EpisodeStats
 from milozero.environments.vector import VectorEnv, close_env
 from milozero.evaluation.episodes import Limits, choose_max_steps, describe_cut_off, evaluate_policy
 from milozero.experiment import checkpoint
@@ -45,7 +43,7 @@ class Training:
     status: Status
     tracker: Tracker
     watchdog: Watchdog
-    replay_log: ReplayLog  # of the environments of this worker
+    episodes: EpisodeLog  # current ones of this worker's environments
     expert_return: float | None  # mean return of the expert
     init_summary: str  # what a new run copied from ``--init_from``; empty without it
     compiled: bool
@@ -105,13 +103,7 @@ class Training:
 
     def save(self, *, only_last: bool = False) -> None:
         """Write a checkpoint of this iteration, as ``last`` and, unless `only_last`, by its number (collective)."""
-        actions = [torch.from_numpy(actions) for actions in self.replay_log.actions]
-        rank_state = {
-            "agent": self.agent.rank_state_dict(),
-            "start": self.replay_log.start,
-            "actions": actions,
-            "last_obs": self.replay_log.last_obs,
-        }
+        rank_state = {"agent": self.agent.rank_state_dict(), "episodes": self.episodes.state_dict(self.env)}
         workers = self.comm.gather(rank_state)
         if self.comm.rank == 0:
             iteration, data = self.counters.iteration, checkpoint.to_bytes(self._content(workers))
@@ -156,14 +148,14 @@ class Training:
 
 def restore(
     content: Mapping[str, Any], agent: Agent, counters: Counters, env: VectorEnv, comm: Comm, rollout_len: int
-) -> ReplayLog:
+) -> EpisodeLog:
     """Load the content of a checkpoint into the agent and the counters (collective).
 
     With the number of workers that wrote the checkpoint, the run continues bit-exactly. With another number, all
     workers load the networks and start new episodes.
 
     Returns:
-        The actions that the environments of this worker must replay.
+        The current episodes of this worker's environments.
 
     Raises:
         UserError: if the content does not match the agent.
@@ -173,17 +165,18 @@ def restore(
     with checkpoint.convert_errors():
         counters.load_state_dict(content["counters"])
         if len(workers) != comm.size:
-            return ReplayLog(counters.iteration)
+            return EpisodeLog(env.num_envs, counters.iteration)
         state = workers[comm.rank]
-        steps = (rollout_len // env.num_envs, env.num_envs)
-        actions = torch.from_numpy(np.empty(steps + env.action_shape, env.action_dtype))
-        num_replays = len(state["actions"])
-        expected = {"agent": agent.rank_state_dict(), "start": 0, "actions": [actions] * num_replays, "last_obs": 0}
+        episodes = EpisodeLog(env.num_envs)
+        expected = {"agent": agent.rank_state_dict(), "episodes": episodes.state_dict(env)}
+        no_actions = expected["episodes"]["actions"]
+        expected["episodes"]["actions"] = no_actions.new_empty(
+            len(state["episodes"]["actions"]), *no_actions.shape[1:]
+        )
         checkpoint.check_structure(state, expected, "worker")
-        if {worker["start"] for worker in workers} != {counters.iteration - num_replays} or state["start"] < 0:
-            raise ValueError(f"{num_replays} iterations from {state['start']} do not end at {counters.iteration}")
         agent.load_rank_state_dict(state["agent"])
-        return ReplayLog(state["start"], [actions.numpy() for actions in state["actions"]], state["last_obs"])
+        episodes.load_state_dict(state["episodes"], env, counters.iteration * (rollout_len // env.num_envs))
+        return episodes
 
 
 def restore_unevaluated(content: Mapping[str, Any]) -> dict[str, float]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 
 from milozero.evaluation.episodes import choose_max_steps
-from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import one_line
 from milozero.helpers.logging import logger, pluralize
 from milozero.tracking.plots import plot_learning_curve
-from milozero.training.checks import warn_if_truncated
 from milozero.training.run import Training
 
 
@@ -27,8 +25,8 @@ def log_header(run: Training, num_demos: int) -> None:
         differences = experiment.find_differences(checkpoint)
         exactness = f"not bit-exact: {', '.join(differences)}" if differences else "bit-exact"
         logger.info(f"resuming after iteration {run.counters.iteration}, {exactness}")
-        if run.replay_log.actions:
-            logger.info(f"replaying {len(run.replay_log.actions)} iterations to restore the environments")
+        if steps := run.episodes.num_steps_to_repeat():
+            logger.info(f"restoring the environments: {pluralize(steps, 'step')} of their current episodes")
     if run.compiled:
         logger.info("compiling the update, which takes 10–30 s the first time (--no-compile disables it)")
     if num_demos:
@@ -48,8 +46,11 @@ def log_header(run: Training, num_demos: int) -> None:
             f"warning: {experiment.env_id} has no time limit: evaluations cut off episodes after "
             f"{max_steps:,.0f} steps (--eval_max_steps)"
         )
-    if warning := warn_if_truncated(train, to_kwargs(experiment.settings.common.env_kwargs), limit):
-        logger.info(f"warning: {warning}")  # on stdout: the run is valid
+    if run.env.max_steps:
+        logger.info(
+            f"warning: training truncates episodes of {experiment.env_id} after {run.env.max_steps:,} steps, because "
+            "a resumed run repeats them"
+        )
 
 
 def write_summary(run: Training, state: str, reason: str) -> list[str]:

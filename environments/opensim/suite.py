@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium
 
 from milozero.environments import registered
+from milozero.environments.base import Vector
 from milozero.environments.opensim.installation import INSTALL as INSTALL
 from milozero.environments.opensim.installation import find_problem
 from milozero.helpers.errors import UserError, did_you_mean
@@ -73,5 +74,7 @@ def make_env(env_id: str, render_mode: str | None, kwargs: dict[str, Any]) -> gy
     return registered.make_env(env_id, render_mode, kwargs, max_episode_steps=max_steps)
 
 
-def make_vector(env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> Any:
+def make_vector(
+    env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]
+) -> Vector | None:
     """Return None: OpenSim does not benefit from threads."""

@@ -1,6 +1,5 @@
 """Resuming runs: from which checkpoint, with which settings, and how exactly."""
 
-import csv
 import shutil
 import signal
 
@@ -11,7 +10,7 @@ from milozero.agents import AGENTS
 from milozero.experiment import checkpoint
 from milozero.training.run import Training
 from tests.support import ROOT
-from tests.support.one_run import QUICK, SLOW, iterations, parameters, status
+from tests.support.one_run import QUICK, SLOW, assert_equal, iterations, logged_rows, parameters, status
 
 DEMOS = (f"--expert_path={ROOT / 'data/demos/Hopper-v3'}", "--num_demos=2", "--demo_subsampling=5")
 TEACHERS = {
@@ -26,7 +25,7 @@ def test_resuming_with_a_nondeterministic_environment_warns(milozero, tmp_path):
     assert milozero(*train, "--num_iters=3").returncode == 0
     result = milozero(*train, "--num_iters=4", "--resume")
     assert result.returncode == 0
-    assert "the environments are not restored exactly" in result.stderr
+    assert "not bit-exact: the environments do not depend only on seed and actions" in result.stderr
 
 
 def test_resuming_with_other_versions_reports_the_differences(milozero, tmp_path):
@@ -74,7 +73,7 @@ def test_first_iteration_is_saved_so_that_a_run_killed_early_resumes_exactly(mil
     assert "resuming after iteration 1, bit-exact" in result.stdout
     uninterrupted, killed = (checkpoint.load(checkpoints / name / "last.pt") for name in ("uninterrupted", "killed"))
     assert_equal(killed["agent"], uninterrupted["agent"])
-    assert rows(tmp_path, "killed") == rows(tmp_path, "uninterrupted")
+    assert logged_rows(tmp_path, "killed") == logged_rows(tmp_path, "uninterrupted")
 
 
 @pytest.mark.parametrize(("saved", "remedy"), [(True, "--resume"), (False, "--resume=auto")])
@@ -207,7 +206,7 @@ def test_killed_and_resumed_run_ends_with_the_same_bits(milozero, tmp_path, algo
     )
     assert_equal(resumed["agent"], uninterrupted["agent"])
     assert_equal(resumed["workers"], uninterrupted["workers"])
-    assert rows(tmp_path, "resumed") == rows(tmp_path, "uninterrupted")
+    assert logged_rows(tmp_path, "resumed") == logged_rows(tmp_path, "uninterrupted")
 
 
 @pytest.mark.parametrize("last", [4, 5])  # an evaluation amid the run, and the final one
@@ -228,14 +227,14 @@ def test_run_interrupted_in_an_evaluation_evaluates_when_it_is_resumed(milozero,
     assert result.returncode == 0, result.stderr
     assert f"stopped: SIGTERM received by worker 0 after {last} iterations" in result.stdout
     assert saved == [last]  # before the evaluation, which may hang
-    assert len(rows(tmp_path, "parts")) == last
+    assert len(logged_rows(tmp_path, "parts")) == last
     result = milozero(*flags, "--uuid=parts", "--resume")
     assert f"resuming after iteration {last}, bit-exact" in result.stdout
     whole, parts = (checkpoint.load(tmp_path / f"data/checkpoints/{name}/last.pt") for name in ("whole", "parts"))
     for content in (whole, parts):
         del content["config"], content["counters"]["seconds"]
     assert_equal(parts, whole)
-    assert rows(tmp_path, "parts") == rows(tmp_path, "whole")
+    assert logged_rows(tmp_path, "parts") == logged_rows(tmp_path, "whole")
 
 
 def test_longer_run_continues_after_an_interrupted_final_evaluation(milozero, tmp_path, monkeypatch):
@@ -252,27 +251,4 @@ def test_longer_run_continues_after_an_interrupted_final_evaluation(milozero, tm
         assert "stopped: SIGTERM" in milozero(*flags, "--num_iters=2").stdout
     result = milozero(*flags, "--num_iters=4", "--resume")
     assert result.returncode == 0, result.stderr
-    assert [row["iteration"] for row in rows(tmp_path, "run")] == ["1", "2", "3", "4"]
-
-
-def assert_equal(actual, expected):
-    """Compare nested dictionaries and lists of tensors and values, bit for bit."""
-    if isinstance(expected, dict):
-        assert actual.keys() == expected.keys()
-        for key in expected:
-            assert_equal(actual[key], expected[key])
-    elif isinstance(expected, list):
-        assert len(actual) == len(expected)
-        for one, other in zip(actual, expected, strict=True):
-            assert_equal(one, other)
-    elif isinstance(expected, torch.Tensor):
-        assert torch.equal(actual, expected)
-    else:
-        assert actual == expected
-
-
-def rows(tmp_path, name):
-    """Return the rows that a run logged, without timings."""
-    text = (tmp_path / f"data/logs/{name}/progress.csv").read_text()
-    times = {"seconds", "steps_per_second", "time_left"}
-    return [{k: v for k, v in row.items() if k not in times} for row in csv.DictReader(text.splitlines())]
+    assert [row["iteration"] for row in logged_rows(tmp_path, "run")] == ["1", "2", "3", "4"]

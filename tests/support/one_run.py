@@ -4,6 +4,8 @@ import csv
 import json
 import time
 
+import torch
+
 from milozero.experiment import checkpoint
 from tests.support.user_envs import SLOW_TRAINING
 
@@ -37,3 +39,26 @@ def wait_for(condition, seconds=60):
 def parameters(tmp_path, name="run"):
     content = checkpoint.load(tmp_path / f"data/checkpoints/{name}/last.pt")
     return content["agent"]["optimizer"]["parameters"]
+
+
+def assert_equal(actual, expected):
+    """Compare nested dictionaries and lists of tensors and values, bit for bit."""
+    if isinstance(expected, dict):
+        assert actual.keys() == expected.keys()
+        for key in expected:
+            assert_equal(actual[key], expected[key])
+    elif isinstance(expected, list):
+        assert len(actual) == len(expected)
+        for one, other in zip(actual, expected, strict=True):
+            assert_equal(one, other)
+    elif isinstance(expected, torch.Tensor):
+        assert torch.equal(actual, expected)
+    else:
+        assert actual == expected
+
+
+def logged_rows(tmp_path, name):
+    """Return the rows that a run logged, without timings."""
+    text = (tmp_path / f"data/logs/{name}/progress.csv").read_text()
+    times = {"seconds", "steps_per_second", "time_left"}
+    return [{k: v for k, v in row.items() if k not in times} for row in csv.DictReader(text.splitlines())]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 
 import gymnasium
 import numpy as np
+import torch
 
 
 class Bounded(gymnasium.Env):
@@ -122,6 +124,17 @@ class Forgetful(Bounded):
 
     def reset(self, *, seed=None, options=None):
         return super().reset(seed=None, options=options)
+
+
+class DrawsGlobally(Bounded):
+    """Draws from the global generators; a third of the steps end the episode."""
+
+    def _obs(self):
+        return np.array([random.uniform(-1, 1), np.tanh(np.random.randn())], np.float32)  # noqa: NPY002
+
+    def step(self, action):
+        obs, reward, *_ = super().step(action)
+        return obs, reward, float(torch.rand(())) < 1 / 3, False, {}
 
 
 class Slow(Bounded):
@@ -245,6 +258,7 @@ for cls in (
     NonFiniteOnOne,
     Hanging,
     Forgetful,
+    DrawsGlobally,
     Slow,
     SameArray,
     Endless,

@@ -18,7 +18,6 @@ from tests.support.one_run import PENDULUM, parameters
 from tests.support.ppo_reference import BOX, DISCRETE, train_with_reference
 from tests.support.steps import SIZE, N, expert, rollout
 
-
 FLAGS = [flag for flag in PENDULUM if flag != "--no-compile"]
 
 

@@ -104,26 +104,6 @@ def test_signal_while_workers_start_ends_them(started, tmp_path):
     assert not torture.find_workers(tmp_path / "data")
 
 
-def test_replay_can_be_interrupted_without_loss(started, in_process, tmp_path):
-    """A slow run is stopped, resumed, and stopped again while it replays."""
-    process = started(*SLOW, FOR_EVER)
-    wait_for(lambda: len(iterations(tmp_path)) >= 15)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
-    saved = status(tmp_path)["saved_iteration"]
-    process = started(*SLOW, FOR_EVER, "--resume")
-    wait_for(lambda: "replayed 2 of" in (tmp_path / "data/logs/run/log.txt").read_text())
-    process.send_signal(signal.SIGTERM)
-    stdout, _ = process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert f"replayed {saved} of {saved} iterations" not in stdout
-    assert (status(tmp_path)["state"], status(tmp_path)["saved_iteration"]) == ("stopped", saved)
-    result = in_process(*SLOW, f"--num_iters={saved + 1}", "--resume")
-    assert f"resuming after iteration {saved}, not bit-exact: num_iters {saved + 1} (was 100000)" in result.stdout
-    assert "not restored exactly" not in result.stderr
-    assert iterations(tmp_path) == list(range(1, saved + 2))
-
-
 def test_environment_whose_close_hangs_loses_nothing(milozero, tmp_path):
     env = ("--env_id=tests.support.user_envs:HangingClose-v0", "--env_module=tests.support.user_envs")
     flags = ("--num_envs=2", "--rollout_len=32", "--batch_size=32", "--epochs=1", "--no-compile", "--eval_episodes=1")

@@ -3,17 +3,16 @@
 import math
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from milozero import orchestrator
-from milozero.agents.rollout import EpisodeStats, obs_checksum
+from milozero.agents.episodes import EpisodeStats
 from milozero.experiment.settings import TrainConfig
 from milozero.experiment.status import Counters
 from milozero.helpers.comm import Comm
 from milozero.orchestrator import do_iteration, evaluation_metrics
 from milozero.training.run import Training, restore_recent_episodes
-from tests.support.fakes import on_workers
+from tests.support.fakes import CountingEnv, on_workers
 
 
 def make_run(comm):
@@ -81,13 +80,35 @@ def test_evaluation_metrics_equal_numbers_worked_by_hand():
     assert all(math.isnan(value) for value in evaluation_metrics([], -math.inf).values())
 
 
-@pytest.mark.parametrize(("rank", "restored", "warns"), [(0, False, True), (1, False, False), (0, True, False)])
-def test_first_worker_warns_if_a_replay_does_not_restore_the_environments(caplog, rank, restored, warns):
-    comm, obs = Comm(), np.arange(6.0).reshape(2, 3)
+def make_starting_run(restored, reason="", rank=0):
+    comm = Comm()
     comm.rank = rank
-    last_obs = obs_checksum(obs if restored else obs + 1)
-    watchdog = SimpleNamespace(start_iteration=lambda _: None, agree_to_stop=lambda: "")
-    log = SimpleNamespace(actions=[0, 0], last_obs=last_obs, start=4)
-    rollouts = iter([SimpleNamespace(obs=obs[None])] * 2)
-    assert orchestrator.replay(SimpleNamespace(replay_log=log, comm=comm, watchdog=watchdog), rollouts) == ""
-    assert ("not restored exactly" in caplog.text) == warns
+    watchdog = SimpleNamespace(start_iteration=lambda _: None, agree_to_stop=lambda: reason, should_interrupt=bool)
+    return SimpleNamespace(
+        comm=comm,
+        env=CountingEnv([9]),
+        watchdog=watchdog,
+        episodes=SimpleNamespace(start_envs=lambda *_: restored),
+        experiment=SimpleNamespace(seed=3),
+        counters=SimpleNamespace(iteration=7),
+    )
+
+
+@pytest.mark.parametrize(("rank", "restored", "warns"), [(0, False, True), (1, False, False), (0, True, False)])
+def test_first_worker_warns_if_the_environments_are_not_restored(caplog, rank, restored, warns):
+    run = make_starting_run(restored, rank=rank)
+    saved = run.episodes
+    assert orchestrator.start_envs(run) == ""
+    assert ("not bit-exact" in caplog.text) == warns
+    assert (run.episodes is saved) == restored
+    if not restored:
+        assert (run.episodes.start, run.episodes.obs.tolist()) == (7, [[0]])
+
+
+@pytest.mark.parametrize("restored", [True, False])
+def test_run_that_is_stopped_while_it_restores_its_environments_keeps_them(restored):
+    """If they are restored by then, it first completes an iteration, so that every launch makes progress."""
+    run = make_starting_run(restored, "SIGTERM received")
+    saved = run.episodes
+    assert orchestrator.start_envs(run) == ("" if restored else "SIGTERM received")
+    assert run.episodes is saved

@@ -1,13 +1,11 @@
-"""Rollouts: padding steps, episode returns, seeds, resuming and non-finite values."""
+"""Rollouts: padding steps, episode returns, noise and non-finite values."""
 
-import copy
 import itertools
 
 import numpy as np
 import pytest
 
-from milozero import environments
-from milozero.agents.rollout import ReplayLog, rollout_generator
+from milozero.agents.rollout import rollout_generator
 from milozero.helpers.errors import NonFiniteError
 from tests.support.fakes import CountingEnv, RandomAgent
 
@@ -43,50 +41,12 @@ def test_noise_depends_on_the_environment_not_on_the_worker():
     assert not np.array_equal(both[:, 0], both[:, 1])
 
 
-def test_reset_uses_new_seeds_and_truncates_episodes_without_counting_them():
-    env, replay_log = CountingEnv([5, 3]), ReplayLog()
-    rollouts = rollout_generator(env, RandomAgent(), 8, seed=0, reset_interval=2, replay_log=replay_log)
-    first = next(rollouts)
-    seeds = env.seeds
-    assert not first.truncated[-1].any()
-    assert (replay_log.start, len(replay_log.actions)) == (0, 1)
-    second = next(rollouts)  # its last step is padding for environment 1
-    assert second.obs[:, 0, 0].tolist() == [4, 5, 0, 1, 2]
-    assert second.truncated[-1].tolist() == [True, False]
-    assert [e.length for e in second.episodes] == [5, 3]
-    assert (replay_log.start, replay_log.actions) == (2, [])
-    third = next(rollouts)
-    assert third.obs[0].tolist() == [[0], [0]]
-    assert third.mask[:3].all()
-    assert [e.length for e in third.episodes] == [3]
-    assert set(env.seeds).isdisjoint(seeds)
-
-
-def test_padding_step_before_a_reset_is_not_truncated():
-    rollout = next(rollout_generator(CountingEnv([3]), RandomAgent(), 4, seed=0, reset_interval=1))
-    assert rollout.mask[:, 0].tolist() == [True, True, True, False]
-    assert not rollout.truncated[-1].any()
-
-
-@pytest.mark.parametrize("env_id", ["Hopper-v5", "tests.support.user_envs:Bounded-v0"])
-@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5, 7])
-def test_resumed_rollouts_equal_those_of_a_generator_that_never_stopped(env_id, stop):
-    def rollouts(replay_log):
-        env = environments.make_vector_env(env_id, 2)
-        agent = RandomAgent(env.action_shape[0])
-        return rollout_generator(env, agent, 40, seed=1, first_env=4, reset_interval=3, replay_log=replay_log)
-
-    replay_log = ReplayLog()
-    original = rollouts(replay_log)
-    for _ in range(stop):
-        next(original)
-    resumed = rollouts(copy.deepcopy(replay_log))
-    for _ in replay_log.actions:
-        next(resumed)
-    for _ in range(4):
-        expected, actual = next(original), next(resumed)
-        for field in ("obs", "actions", "rewards", "terminated", "truncated", "mask", "episodes"):
-            np.testing.assert_array_equal(getattr(actual, field), getattr(expected, field))
+def test_noise_depends_on_the_iteration_not_on_earlier_ones():
+    rollouts = rollout_generator(CountingEnv([9]), RandomAgent(), 5, seed=3)
+    first, second = (next(rollouts).actions.copy() for _ in range(2))
+    later = next(rollout_generator(CountingEnv([9]), RandomAgent(), 5, seed=3, iteration=1)).actions
+    np.testing.assert_array_equal(later, second)
+    assert not np.array_equal(first, second)
 
 
 @pytest.mark.parametrize(

@@ -101,12 +101,12 @@ def test_torch_can_load_a_checkpoint(tmp_path):
     assert torch.load(tmp_path / "last.pt", weights_only=True)["counters"] == {"iteration": 3}
 
 
-@pytest.mark.parametrize(("version", "age"), [(3, "an older"), (5, "a newer")])
+@pytest.mark.parametrize(("version", "age"), [(4, "an older"), (6, "a newer")])
 def test_other_layouts_are_refused(tmp_path, monkeypatch, version, age):
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "LAYOUT_VERSION", version)
         (tmp_path / "other.pt").write_bytes(checkpoint.to_bytes(CONTENT))
-    with pytest.raises(UserError, match=f"layout {version}, of {age} MiloZero; this version reads layout 4"):
+    with pytest.raises(UserError, match=f"layout {version}, of {age} MiloZero; this version reads layout 5"):
         checkpoint.load(tmp_path / "other.pt")
 
 
