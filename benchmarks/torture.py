@@ -49,6 +49,10 @@ FLAGS = (
     "--seed=5",
 )
 DEMOS = (f"--expert_path={ROOT / 'data/demos/Hopper-v3'}", "--num_demos=4", "--demo_subsampling=5")
+OTHER_ENVS = (
+    *("CartPole", "dmc:walker-walk", "OsimArm2D"),
+    *(f"tests.support.user_envs:{name}-v0" for name in ("Bounded", "DrawsGlobally")),
+)
 TIMES = ("seconds", "steps_per_second", "time_left")  # columns of progress.csv that differ between runs
 
 
@@ -66,7 +70,7 @@ class Case:
     def name(self) -> str:
         """A description of the run for the table."""
         workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
-        return f"{self.algo}, {self.env_id.partition(':')[2] or self.env_id}, {workers}{', compiled' * self.compile}"
+        return f"{self.algo}, {self.env_id.rpartition('.user_envs:')[2]}, {workers}{', compiled' * self.compile}"
 
 
 def cases(algos: list[str]) -> list[Case]:
@@ -76,8 +80,8 @@ def cases(algos: list[str]) -> list[Case]:
         rows += [Case(algo, 1, "a worker"), Case(algo, 2, "a worker"), Case(algo, 2, "the launcher")]
         rows += [Case(algo, 1, "SIGUSR1"), Case(algo, 2, "SIGUSR1")]
         rows += [Case(algo, 3, "anything")]
-        if algo == "ppo":  # the other algorithms have no demonstrations of this environment
-            rows += [Case(algo, 1, "anything", env_id="tests.support.user_envs:Bounded-v0")]
+        if algo == "ppo":  # the other algorithms have no demonstrations of these environments
+            rows += [Case(algo, 1, "anything", env_id=env_id) for env_id in OTHER_ENVS]
         rows += [Case(algo, 2, "a worker", compile=True)]
     return rows
 
@@ -101,7 +105,8 @@ def teacher_flags(algo: str) -> tuple[str, ...]:
             "--dagger_beta_iters=8",
             "--dagger_buffer_size=3000",
         )
-    return DEMOS if config_class(algo).LEARNS_FROM_DEMOS else ()
+    absorbing = ("--d_absorbing", "--d_reward=unbiased") if algo == "gail" else ()
+    return (*DEMOS, *absorbing) if config_class(algo).LEARNS_FROM_DEMOS else ()
 
 
 def command(case: Case, folder: Path, iterations: int) -> list[str]:
@@ -140,8 +145,9 @@ def fingerprint(folder: Path) -> dict[str, Any]:
     from milozero.experiment import checkpoint
 
     content = checkpoint.load(folder / "checkpoints/run/last.pt")
-    parts = [tensor for _, tensor in leaves(content["agent"]) if isinstance(tensor, torch.Tensor)]
-    rest = [value for _, value in leaves(content["agent"]) if not isinstance(value, torch.Tensor)]
+    state = [value for part in ("agent", "workers", "recent_episodes") for _, value in leaves(content[part])]
+    parts = [value for value in state if isinstance(value, torch.Tensor)]
+    rest = [value for value in state if not isinstance(value, torch.Tensor)]
     counters = {name: value for name, value in content["counters"].items() if name not in TIMES}
     with (folder / "logs/run/progress.csv").open(newline="") as file:
         rows = [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
