@@ -105,7 +105,9 @@ class TrainConfig:
         bare="yes",
         mutable_on_resume=True,
     )
-    save_frequency: int = param(50, "iterations between checkpoints; environments are reset after each", low=1)
+    save_frequency: int = param(
+        50, "iterations between checkpoints, which do not change what is learned", low=1, mutable_on_resume=True
+    )
     keep_checkpoints: int = param(
         0, "number of latest checkpoints to keep, plus best and last; 0 keeps all", low=0, mutable_on_resume=True
     )

@@ -1,6 +1,5 @@
 """The current episodes of a worker's environments: statistics, and exact restoring."""
 
-import copy
 import io
 
 import numpy as np
@@ -12,53 +11,19 @@ from milozero.agents.episodes import EpisodeLog
 from milozero.agents.rollout import rollout_generator
 from milozero.environments.pool import EnvPoolVector
 from tests.support.fakes import CountingEnv, RandomAgent
+from tests.support.restored_envs import check_restored, save_after, start
 
-FIELDS = ("obs", "actions", "rewards", "terminated", "truncated", "mask", "episodes")
 ENVS = [
     *("Hopper-v5", "CartPole-v1", "dmc:cartpole-swingup"),
     *("tests.support.user_envs:Bounded-v0", "tests.support.user_envs:DrawsGlobally-v0"),
 ]
 
 
-class Agent(RandomAgent):
-    """Acts at random, also in discrete actions."""
-
-    def __init__(self, env):
-        super().__init__(*env.action_shape)
-        self.discrete = env.discrete
-
-    def sample_actions(self, obs, noise):
-        return (noise[..., 0] > 0).astype(np.int64) if self.discrete else noise
-
-
-def start(env, state=None, iteration=0):
-    """Return rollouts of `env` and its episodes, restored from `state`."""
-    log = EpisodeLog(env.num_envs)
-    if state:
-        log.load_state_dict(state, env, 10_000)
-    assert log.start_envs(env, 1, 4)
-    return rollout_generator(env, Agent(env), 21 * env.num_envs, 1, 4, iteration=iteration, episodes=log), log
-
-
-def save_after(count, env):
-    """Return rollouts after the first `count` ones, and the state then."""
-    rollouts, log = start(env)
-    for _ in range(count):
-        next(rollouts)
-    return rollouts, log.state_dict(env)
-
-
 @pytest.mark.parametrize("env_id", ENVS)
 @pytest.mark.parametrize("stop", [1, 2, 3, 11])
 def test_restored_environments_continue_with_the_same_bits(env_id, stop):
     """Bounded's episodes end with the last step of rollouts 3 and 11."""
-    original, state = save_after(stop, environments.make_vector_env(env_id, 3))
-    expected = [copy.deepcopy(next(original)) for _ in range(3)]
-    resumed, _ = start(environments.make_vector_env(env_id, 3), state, stop)
-    for rollout in expected:
-        actual = next(resumed)
-        for field in FIELDS:
-            np.testing.assert_array_equal(getattr(actual, field), getattr(rollout, field), err_msg=field)
+    check_restored(env_id, 3, stop)
 
 
 def test_only_the_current_episodes_are_repeated(monkeypatch):
