@@ -14,6 +14,7 @@ import gymnasium
 from milozero.environments import registered
 from milozero.environments.base import Vector
 from milozero.environments.pool import EnvPoolVector, has_same_spaces, has_task
+from milozero.environments.standard_env import is_provided
 
 logger = logging.getLogger(__name__)
 PACKAGES = ("mujoco", "gymnasium", "envpool")
@@ -101,6 +102,6 @@ def make_vector(
     env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]
 ) -> Vector | None:
     """Return EnvPool's vector, or None if `kwargs` change the task."""
-    if not kwargs and has_task(env_id) and has_same_spaces(env_id, single_env):
+    if not kwargs and is_provided(single_env) and has_task(env_id) and has_same_spaces(env_id, single_env):
         return EnvPoolVector(env_id, ENVPOOL_OPTIONS.get(env_id))
     return None

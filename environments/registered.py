@@ -16,6 +16,7 @@ from gymnasium.envs import registration
 from milozero.environments import modules, registry
 from milozero.environments.base import Vector
 from milozero.environments.pool import EnvPoolVector, has_same_spaces, has_task
+from milozero.environments.standard_env import is_provided
 from milozero.environments.vector import check_spaces, close_env, flatten_observations
 from milozero.helpers.errors import UserError, did_you_mean
 
@@ -131,6 +132,7 @@ def make_vector(
     env_id: str, num_envs: int, single_env: gymnasium.Env[Any, Any], kwargs: dict[str, Any]
 ) -> Vector | None:
     """Return EnvPool's vector if its task is equivalent to `single_env`, otherwise None."""
-    if not kwargs and env_id not in ENVPOOL_MISMATCHES and has_task(env_id) and has_same_spaces(env_id, single_env):
+    use_envpool = not kwargs and is_provided(single_env) and env_id not in ENVPOOL_MISMATCHES
+    if use_envpool and has_task(env_id) and has_same_spaces(env_id, single_env):
         return EnvPoolVector(env_id)
     return None

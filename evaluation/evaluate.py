@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from milozero import environments
 from milozero.demonstrations import dataset as demos
+from milozero.environments.standard_env import is_provided
 from milozero.environments.vector import close_env, get_time_limit
 from milozero.evaluation.downloads import download_checkpoint
 from milozero.evaluation.episodes import (
@@ -156,7 +157,8 @@ def evaluate_checkpoint(
         UserError: if rendering is requested but impossible on this machine.
         RunError: if a file cannot be written, or the evaluation was stopped before an episode ended.
     """
-    metadata = {**metadata, "episode_seeds": config.episode_seeds, "eval_stochastic": stochastic}
+    seeds = "demonstrations" if config.save_traj and config.episode_seeds == "test" else config.episode_seeds
+    metadata = {**metadata, "episode_seeds": seeds, "eval_stochastic": stochastic}
     window = config.render and bool(os.environ.get("DISPLAY"))
     record = config.record or (config.render and not window)
     if record and comm.rank == 0:
@@ -188,7 +190,7 @@ def evaluate_checkpoint(
 
     try:
         with _progress_bar(comm) as bar:
-            episodes = share_episodes(run, seed, config.num_trajs, comm, EPISODE_SEEDS[config.episode_seeds])
+            episodes = share_episodes(run, seed, config.num_trajs, comm, EPISODE_SEEDS[seeds])
         if watchdog and len(episodes) < config.num_trajs:
             reason = watchdog.agree_to_stop() or "time limit reached"
             if not episodes:
@@ -256,6 +258,8 @@ def _record_episode(
         env.reset(seed=seed)
         picture = env.render()
     except Exception as error:  # without EGL and OSMesa, MuJoCo raises various types
+        if not is_provided(env) and not hasattr(env.unwrapped, "mujoco_renderer"):
+            raise UserError(f"cannot record: render() failed: {describe_exception(error)}") from None
         raise make_render_error(error) from None
     try:
         to_frame(picture)

@@ -17,7 +17,8 @@ TASKS = ("train", "eval", "list_envs", "demos", "report")
 # Upper bounds that catch typos before they exhaust the machine.
 MAX_ENVS, MAX_ROLLOUT_LEN, MAX_EPISODES = 65_536, 2**24, 1_000_000
 DEFAULT_EVAL_MAX_STEPS = 10_000  # of an environment without a time limit; takes seconds, not hours
-EPISODE_SEEDS = {"test": Purpose.TEST, "training": Purpose.EVALUATION}  # of ``--task=eval``
+# of ``--task=eval``
+EPISODE_SEEDS = {"test": Purpose.TEST, "training": Purpose.EVALUATION, "demonstrations": Purpose.SAVED_EPISODES}
 # settings of a training run that name its inputs
 INPUT_PATHS = ("expert_path", "init_from", "expert_model", "reward_path")
 
@@ -148,7 +149,8 @@ class EvalConfig:
     num_trajs: int = param(10, "number of episodes", low=1, high=MAX_EPISODES)
     episode_seeds: str = param(
         "test",
-        "test: new episodes; training: those of the evaluations during training, which selected best.pt",
+        "test: new episodes; training: those of the evaluations during training, which selected best.pt; "
+        "demonstrations: others again, which --save_traj uses instead of test",
         choices=tuple(EPISODE_SEEDS),
     )
     render: bool = param(False, "show the episodes in a window; without a display, record videos")

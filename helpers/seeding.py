@@ -31,6 +31,7 @@ class Purpose(IntEnum):
     TEST = 7  # by episode of ``--task=eval``
     EVALUATION_NOISE = 8  # of one episode, from that episode's seed
     CONSTRUCTION = 9  # of environments: 0 for evaluation, 1 + the index of a worker's first one for training
+    SAVED_EPISODES = 10  # by episode of ``--save_traj``, so that imitators are not evaluated on their demonstrations
 
 
 def _make_sequence(seed: int, purpose: Purpose, index: int, iteration: int) -> np.random.SeedSequence:

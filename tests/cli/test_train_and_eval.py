@@ -319,8 +319,10 @@ def test_evaluation_runs_new_episodes_unless_episode_seeds_is_training(milozero,
     assert "deterministic actions on the episodes of the evaluations during training (seed 0)" in same["stdout"]
     assert "on new episodes, not those of the evaluations during training (seed 0)" in other["stdout"]
     assert other["returns"] == again["returns"]
-    seeds = [{episode["seed"] for episode in results["episodes"]} for results in (same, other)]
-    assert seeds[0].isdisjoint(seeds[1])
+    saved = read_results(milozero, tmp_path, "x", "--save_traj")
+    assert saved["episode_seeds"] == "demonstrations"
+    seeds = [episode["seed"] for results in (same, other, saved) for episode in results["episodes"]]
+    assert len(set(seeds)) == len(seeds)
 
 
 def test_stochastic_evaluations_sample_actions_repeatably_and_do_not_disturb_training(milozero, tmp_path):

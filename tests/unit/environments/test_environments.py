@@ -66,6 +66,24 @@ def test_both_backends_observe_contact_forces(env_id):
     assert nonzero == [True, True]
 
 
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "CartPole-v1"])
+def test_users_class_under_a_known_id_is_what_trains(monkeypatch, env_id):
+    make = type(gymnasium.make(env_id).unwrapped)
+
+    class Mine(make):
+        def step(self, action):
+            obs, _, *rest = super().step(action)
+            return obs, 123.0, *rest
+
+    spec = gymnasium.envs.registration.EnvSpec(
+        env_id, Mine, max_episode_steps=gymnasium.spec(env_id).max_episode_steps
+    )
+    monkeypatch.setitem(gymnasium.registry, env_id, spec)
+    env = environments.make_vector_env(env_id, 2)
+    env.reset([0, 1])
+    assert env.step(np.zeros((2, *env.action_shape), env.action_dtype))[1].tolist() == [123.0, 123.0]
+
+
 def test_seed_belongs_to_an_environment_not_to_a_worker():
     both = environments.make_vector_env("Hopper-v5", 2).reset([5, 6])
     second = environments.make_vector_env("Hopper-v5", 1).reset([6])

@@ -79,9 +79,9 @@ def test_evaluation_by_one_worker_equals_that_of_several():
 
 
 def test_episodes_of_different_purposes_have_different_seeds():
-    purposes = (Purpose.EVALUATION, Purpose.TEST, Purpose.ENVIRONMENT)
+    purposes = (Purpose.EVALUATION, Purpose.TEST, Purpose.SAVED_EPISODES, Purpose.ENVIRONMENT)
     seeds = {purpose: set(episode_seeds(5, 1000, purpose)) for purpose in purposes}
-    assert len(set().union(*seeds.values())) == 3000
+    assert len(set().union(*seeds.values())) == 4000
 
 
 def test_summary_of_returns_equals_numbers_worked_by_hand():

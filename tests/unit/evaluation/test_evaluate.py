@@ -115,6 +115,14 @@ def test_video_has_the_frame_rate_of_the_environment(monkeypatch, tmp_path, decl
     assert rates == [fps]
 
 
+def test_users_render_error_is_shown_as_it_is(tmp_path):
+    env = user_envs.Bounded()
+    env.render = lambda: {}["picture"]
+    with pytest.raises(UserError, match=r"cannot record: render\(\) failed: KeyError: 'picture'") as caught:
+        evaluate_checkpoint(Still(), lambda _: env, EvalConfig(num_trajs=1, record=True), 0, tmp_path, {}, Comm())
+    assert "libegl" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("episode_seeds", "seed", "expected"),
     [
