@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Collection, Iterator, Sequence
 
-from milozero.agents.episodes import EpisodeLog, EpisodeStats
+from milozero.agents.episodes import INTERRUPTED, EpisodeLog, EpisodeStats
 from milozero.agents.rollout import Rollout, rollout_generator
 from milozero.evaluation.episodes import summarize_returns
 from milozero.experiment.hardware import use_one_thread
@@ -116,17 +116,25 @@ def start_envs(run: Training) -> str:
         Why to stop; empty if the run continues.
     """
     iteration, first_env = run.counters.iteration, run.comm.rank * run.env.num_envs
-    run.watchdog.start_iteration(iteration + 1)
-    restored = run.episodes.start_envs(run.env, run.experiment.seed, first_env, run.watchdog.should_interrupt)
-    if all(run.comm.allgather(restored)):
+
+    def should_stop() -> bool:
+        run.watchdog.start_iteration(iteration + 1)  # its timeout is for one step
+        return run.watchdog.should_interrupt()
+
+    problem = run.episodes.start_envs(run.env, run.experiment.seed, first_env, should_stop)
+    problems = list(filter(None, run.comm.allgather(problem)))
+    if not problems:
         return ""
-    if stopped := run.watchdog.agree_to_stop():
-        return stopped
+    if INTERRUPTED in problems:
+        return run.watchdog.agree_to_stop() or "execution_time used up"
     if run.comm.rank == 0:
-        logger.warning("not bit-exact: the environments do not depend only on seed and actions; new episodes start")
-    if not restored:
+        logger.warning(
+            f"not bit-exact: new episodes start, because {problems[0]} (another machine or version, or environments "
+            "that do not depend only on seed and actions)"
+        )
+    if problem:
         run.episodes = EpisodeLog(run.env.num_envs, iteration)
-        run.episodes.start_envs(run.env, run.experiment.seed, first_env)
+        run.episodes.start_envs(run.env, run.experiment.seed, first_env, should_stop)
     return ""
 
 

@@ -88,7 +88,9 @@ def rollout_generator(
         assert episodes.obs is not None
         last_obs = _step_envs(env, agent, rollout, episodes.obs, episodes.done, noise, first_env)
         _check_finite(rollout, steps, first_env)
-        rollout.episodes = episodes.record(rollout.actions, rollout.rewards, rollout.mask, rollout.done, last_obs)
+        rollout.episodes = episodes.record(
+            rollout.obs[1:], rollout.actions, rollout.rewards, rollout.mask, rollout.done, last_obs
+        )
         yield rollout
 
 

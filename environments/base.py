@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 class Vector(Protocol):
     """N environments of one worker that step together, each reset on the step after its episode ends.
 
-    The state of an environment follows from its seed, the number of its current episode and the actions in it.
+    The state of an environment must follow from its seed, the number of its current episode and the actions in it.
     """
 
     single_threaded: bool
     """Whether a single background thread simulates while the caller waits."""
+
+    counts_resets: bool
+    """Whether an episode can start only after all earlier ones of its environment have been started since `seed`."""
 
     def seed(self, seeds: Sequence[int]) -> None:
         """Set one seed per environment, before the first reset."""
@@ -65,7 +68,8 @@ class Suite(Protocol):
     def max_replay_steps(self, kwargs: dict[str, Any]) -> int:
         """Return the maximum number of steps that a resumed worker may have to repeat: about a minute's worth.
 
-        It limits the episodes of environments without a time limit.
+        If the time limit is longer, or there is none, training truncates episodes, so that those of all environments
+        together stay below this number.
         """
 
     def claims(self, env_id: str) -> bool:

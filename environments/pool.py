@@ -45,6 +45,7 @@ class EnvPoolVector:
     """
 
     single_threaded = True
+    counts_resets = True
 
     def __init__(self, env_id: str, options: Mapping[str, Any] | None = None, keys: Sequence[str] = ()) -> None:
         self._env_id = env_id
@@ -85,15 +86,12 @@ class EnvPoolVector:
         return self._step(self._env_ids, actions)
 
     def start_episode(self, n: int, episode: int) -> np.ndarray:
-        """Start an episode of environment `n`, which has not been reset yet; return the first observation (O,).
+        """Start the next episode of environment `n`; return the first observation (O,).
 
-        Each reset continues the environment's random numbers, so those of the earlier episodes are repeated.
+        Each reset continues the environment's random numbers, so all earlier episodes must have been started.
         """
-        ids = self._env_ids[n : n + 1]
-        for _ in range(episode + 1):
-            self._pool._reset(ids)
-            state = self._pool._recv()
-        return self._observation(state)[0]
+        self._pool._reset(self._env_ids[n : n + 1])
+        return self._observation(self._pool._recv())[0]
 
     def step_single(self, n: int, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
         """Step environment `n`; return observation (O,), reward, terminated, truncated."""
@@ -123,7 +121,7 @@ def has_task(env_id: str) -> bool:
     """Return whether EnvPool is installed and has the task `env_id`."""
     try:
         envpool = import_envpool()
-    except ImportError:  # no wheel for this platform: Gymnasium's vector environment steps the task
+    except ImportError:  # no wheel for this platform: `SerialVector` steps the task
         return False
     return env_id in envpool.list_all_envs()
 

@@ -30,7 +30,7 @@ ENVPOOL_MISMATCHES = {"Pendulum-v1": "the angle is integrated with the speed bef
 
 
 def max_replay_steps(kwargs: dict[str, Any]) -> int:
-    """Return the maximum number of steps that a resumed worker replays."""
+    """Return the maximum number of steps that a resumed worker may have to repeat."""
     return 200_000
 
 

@@ -221,9 +221,9 @@ def make_vector_env(
         time_limit = get_time_limit(single_env)
     max_steps = None
     if env is None:  # step the environments one after another: parallelism comes from the workers
-        longest = max(suite.max_replay_steps(env_kwargs) // num_envs, 1)
+        longest = suite.max_replay_steps(env_kwargs)
         if time_limit is None or time_limit > longest:
-            max_steps = longest
+            max_steps = max(longest // num_envs, 1)
         env = _make_serial_vector(env_id, lambda: suite.make_env(env_id, None, env_kwargs), num_envs, max_steps)
     return VectorEnv(env, observation_space, action_space, num_envs, time_limit, max_steps)
 

@@ -24,6 +24,7 @@ class SerialVector:
     """
 
     single_threaded = False
+    counts_resets = False
 
     def __init__(self, envs: Sequence[StandardEnv], max_steps: int | None = None) -> None:
         self.envs = list(envs)
@@ -33,9 +34,8 @@ class SerialVector:
         self._episodes = [0] * len(self.envs)  # numbers of the current ones
         self._lengths = [0] * len(self.envs)  # steps of the current episodes
         self._done = [False] * len(self.envs)
-        # A user's environments may draw from the global generators, which these environments share.
-        shares_rngs = len(self.envs) > 1 and not is_provided(self.envs[0])
-        self._rngs = GlobalRngs(len(self.envs)) if shares_rngs else None
+        # A user's environments may draw from the global generators, which these environments would share.
+        self._rngs = None if is_provided(self.envs[0]) else GlobalRngs(len(self.envs))
 
     def seed(self, seeds: Sequence[int]) -> None:
         """Set the seeds, one per environment, from which those of its episodes derive."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -109,6 +110,19 @@ class CurrentEpisode:
     actions: np.ndarray  # (K, A) or (K,), its actions so far, as given to `VectorEnv.step`
 
 
+def checksum_steps(obs: np.ndarray, rewards: np.ndarray, done: np.ndarray, start: int = 0) -> int:
+    """Return the CRC-32 of an episode's steps, in the precision in which agents see them.
+
+    Args:
+        obs: (K, O), after each step; the first one of an episode counts as a step with reward 0.
+        rewards: (K,).
+        done: (K,), whether the step ended the episode.
+        start: the checksum of earlier steps.
+    """
+    rows = np.concatenate([obs, rewards[:, None], done[:, None]], axis=1, dtype=np.float32)
+    return zlib.crc32(rows.tobytes(), start)
+
+
 class VectorEnv:
     """`num_envs` environments stepped together, each reset on the step after its episode ends.
 
@@ -118,7 +132,7 @@ class VectorEnv:
         action_space: of one environment.
         num_envs: how many there are.
         time_limit: steps of an episode; None if unlimited.
-        max_steps: steps after which `env` itself truncates episodes, because there is no time limit.
+        max_steps: steps after which `env` truncates episodes that have no or a very long time limit.
     """
 
     def __init__(
@@ -163,33 +177,39 @@ class VectorEnv:
         return self._env.step(self.converter.to_env(actions))
 
     def restore(
-        self,
-        seeds: Sequence[int],
-        episodes: Sequence[CurrentEpisode],
-        should_stop: Callable[[], bool] = lambda: False,
-    ) -> tuple[np.ndarray, np.ndarray] | None:
+        self, seeds: Sequence[int], episodes: Sequence[CurrentEpisode], should_stop: Callable[[], bool]
+    ) -> tuple[np.ndarray, np.ndarray, list[int]] | None:
         """Bring every environment into its current episode, by repeating its actions.
 
         Args:
             seeds: as for `reset`.
             episodes: one per environment.
-            should_stop: asked before each step.
+            should_stop: asked before each step and reset.
 
         Returns:
-            The last observations (N, O) and whether the episodes have ended (N,). None if `should_stop`, or if an
-            episode ends before its last action, because it does not follow from seed and actions.
+            The last observations (N, O), whether the episodes have ended (N,), and the checksum of each episode's
+            steps; see `checksum_steps`. None if `should_stop`.
         """
         self._env.seed(seeds)
-        last_obs, done = [], np.zeros(self.num_envs, bool)
+        last_obs, done, checksums = [], np.zeros(self.num_envs, bool), []
         for n, episode in enumerate(episodes):
-            obs = self._env.start_episode(n, episode.number)
-            for action in self.converter.to_env(episode.actions):
-                if done[n] or should_stop():
+            for number in range(0 if self._env.counts_resets else episode.number, episode.number + 1):
+                if should_stop():
                     return None
-                obs, _, terminated, truncated = self._env.step_single(n, action)
+                obs = self._env.start_episode(n, number)
+            checksum = checksum_steps(obs[None], np.zeros(1), np.zeros(1))
+            for action in self.converter.to_env(episode.actions):
+                if should_stop():
+                    return None
+                if done[n]:  # so these are not the steps of this episode
+                    checksum = -1
+                    break
+                obs, reward, terminated, truncated = self._env.step_single(n, action)
                 done[n] = terminated or truncated
+                checksum = checksum_steps(obs[None], np.array([reward]), done[n : n + 1], checksum)
             last_obs.append(np.array(obs))
-        return np.stack(last_obs), done
+            checksums.append(checksum)
+        return np.stack(last_obs), done, checksums
 
     def close(self) -> None:
         """Free the simulators."""

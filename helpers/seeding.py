@@ -39,7 +39,7 @@ def _make_sequence(seed: int, purpose: Purpose, index: int, iteration: int) -> n
 
 
 def make_rng(seed: int, purpose: Purpose, index: int = 0, iteration: int = 0) -> np.random.Generator:
-    """Return the random generator of stream (`seed`, `purpose`, `index`), restarted at `iteration`."""
+    """Return the random generator of stream (`seed`, `purpose`, `index`, `iteration`)."""
     return np.random.default_rng(_make_sequence(seed, purpose, index, iteration))
 
 

@@ -38,7 +38,7 @@ for _env_id, (_entry_point, _max_steps) in TASKS.items():
 
 
 def max_replay_steps(kwargs: dict[str, Any]) -> int:
-    """Return the maximum number of steps that a resumed worker replays."""
+    """Return the maximum number of steps that a resumed worker may have to repeat."""
     return max(MAX_REPLAY_CONTROL_STEPS // _get_frame_skip(kwargs), 1)
 
 

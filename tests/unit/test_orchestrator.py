@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from milozero import orchestrator
-from milozero.agents.episodes import EpisodeStats
+from milozero.agents.episodes import INTERRUPTED, EpisodeStats
 from milozero.experiment.settings import TrainConfig
 from milozero.experiment.status import Counters
 from milozero.helpers.comm import Comm
@@ -80,35 +80,47 @@ def test_evaluation_metrics_equal_numbers_worked_by_hand():
     assert all(math.isnan(value) for value in evaluation_metrics([], -math.inf).values())
 
 
-def make_starting_run(restored, reason="", rank=0):
-    comm = Comm()
-    comm.rank = rank
+def make_starting_run(comm, problem, reason=""):
     watchdog = SimpleNamespace(start_iteration=lambda _: None, agree_to_stop=lambda: reason, should_interrupt=bool)
     return SimpleNamespace(
         comm=comm,
         env=CountingEnv([9]),
         watchdog=watchdog,
-        episodes=SimpleNamespace(start_envs=lambda *_: restored),
+        episodes=SimpleNamespace(start_envs=lambda *_: problem),
         experiment=SimpleNamespace(seed=3),
         counters=SimpleNamespace(iteration=7),
     )
 
 
-@pytest.mark.parametrize(("rank", "restored", "warns"), [(0, False, True), (1, False, False), (0, True, False)])
-def test_first_worker_warns_if_the_environments_are_not_restored(caplog, rank, restored, warns):
-    run = make_starting_run(restored, rank=rank)
+def test_workers_whose_environments_are_not_restored_start_new_episodes(caplog):
+    def start(comm):
+        run = make_starting_run(comm, "they differ" if comm.rank == 1 else "")
+        saved = run.episodes
+        assert orchestrator.start_envs(run) == ""
+        return run.episodes is saved, getattr(run.episodes, "start", None)
+
+    assert on_workers(2, start) == [(True, None), (False, 7)]
+    assert caplog.text.count("not bit-exact: new episodes start, because they differ") == 1
+
+
+def test_nothing_is_said_if_all_environments_are_restored(caplog):
+    run = make_starting_run(Comm(), "")
     saved = run.episodes
     assert orchestrator.start_envs(run) == ""
-    assert ("not bit-exact" in caplog.text) == warns
-    assert (run.episodes is saved) == restored
-    if not restored:
-        assert (run.episodes.start, run.episodes.obs.tolist()) == (7, [[0]])
-
-
-@pytest.mark.parametrize("restored", [True, False])
-def test_run_that_is_stopped_while_it_restores_its_environments_keeps_them(restored):
-    """If they are restored by then, it first completes an iteration, so that every launch makes progress."""
-    run = make_starting_run(restored, "SIGTERM received")
-    saved = run.episodes
-    assert orchestrator.start_envs(run) == ("" if restored else "SIGTERM received")
     assert run.episodes is saved
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"), [("SIGTERM received", "SIGTERM received"), ("", "execution_time used up")]
+)
+def test_run_that_is_stopped_while_it_restores_its_environments_keeps_what_was_saved(reason, expected):
+    """The clock of one worker may be ahead of that of the first one, which decides."""
+    run = make_starting_run(Comm(), INTERRUPTED, reason)
+    saved = run.episodes
+    assert orchestrator.start_envs(run) == expected
+    assert run.episodes is saved
+
+
+def test_run_that_is_stopped_just_after_it_restored_its_environments_makes_progress():
+    assert orchestrator.start_envs(make_starting_run(Comm(), "", "SIGTERM received")) == ""

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from milozero import environments
-from milozero.agents.episodes import EpisodeLog
+from milozero.agents.episodes import INTERRUPTED, EpisodeLog
 from milozero.agents.rollout import rollout_generator
 from milozero.environments.pool import EnvPoolVector
+from tests.support import user_envs
 from tests.support.fakes import CountingEnv, RandomAgent
 from tests.support.restored_envs import check_restored, save_after, start
 
@@ -77,13 +78,46 @@ def test_numbers_lengths_and_returns_equal_those_counted_by_hand():
     ]
 
 
-def test_environment_that_ignores_its_seed_is_not_restored():
-    environments.import_module_of("tests.support.user_envs:Forgetful-v0", "", "")
-    env = environments.make_vector_env("tests.support.user_envs:Forgetful-v0", 2)
-    _, state = save_after(1, env)
+@pytest.mark.parametrize("what", ["observation", "reward", "end", "error"])
+def test_environment_that_does_not_follow_from_seed_and_actions_is_not_restored(monkeypatch, what):
+    """It differs in the third step of an episode; Bounded has 7 steps, of which 5 are repeated."""
+    env = environments.make_vector_env("tests.support.user_envs:Bounded-v0", 2)
+    _, state = save_after(1, env, steps=5)
+    step = user_envs.Bounded.step
+
+    def changed(self, action):
+        obs, reward, terminated, truncated, info = step(self, action)
+        if self.left == 7:
+            if what == "error":
+                raise OverflowError("too far")
+            obs, reward, terminated = obs + (what == "observation"), reward + (what == "reward"), what == "end"
+        return obs, reward, terminated, truncated, info
+
+    monkeypatch.setattr(user_envs.Bounded, "step", changed)
     log = EpisodeLog(2)
     log.load_state_dict(state, env, 1000)
-    assert not log.start_envs(environments.make_vector_env("tests.support.user_envs:Forgetful-v0", 2), 1, 4)
+    problem = log.start_envs(environments.make_vector_env("tests.support.user_envs:Bounded-v0", 2), 1, 4)
+    assert ("raised OverflowError: too far" if what == "error" else "led to other steps") in problem
+    assert log.obs is None
+
+
+def test_environments_that_were_not_started_are_reset():
+    env = environments.make_vector_env("CartPole-v1", 2)
+    log = EpisodeLog(2, start=3)
+    log.load_state_dict(EpisodeLog(2, start=3).state_dict(env), env, 1000)
+    assert log.start_envs(env, 1, 4) == ""
+    again = EpisodeLog(2, start=3)
+    again.start_envs(env, 1, 4)
+    np.testing.assert_array_equal(log.obs, again.obs)
+
+
+def test_environments_that_start_later_have_other_seeds():
+    """A run that is resumed with another number of workers does not repeat its episodes."""
+    env, seeds = CountingEnv([9, 9]), []
+    for iteration in (0, 5, 7):
+        EpisodeLog(2, iteration).start_envs(env, 1)
+        seeds += env.seeds
+    assert len(set(seeds)) == 6
 
 
 def test_restoring_can_be_interrupted_and_keeps_what_was_saved():
@@ -92,7 +126,7 @@ def test_restoring_can_be_interrupted_and_keeps_what_was_saved():
     log, calls = EpisodeLog(2), []
     log.load_state_dict(state, env, 1000)
     assert log.num_steps_to_repeat() == state["num_actions"].sum() > 3
-    assert not log.start_envs(env, 1, 4, lambda: calls.append(1) or len(calls) == 3)
+    assert log.start_envs(env, 1, 4, lambda: calls.append(1) or len(calls) == 3) == INTERRUPTED
     assert len(calls) == 3
     kept = log.state_dict(env)
     for name, value in state.items():
@@ -104,6 +138,7 @@ def test_restoring_can_be_interrupted_and_keeps_what_was_saved():
     [
         ("numbers", lambda value: value - 9, "impossible"),
         ("numbers", lambda value: value + 10**9, "impossible"),  # as many resets would take hours
+        ("numbers", lambda value: value * 0 + 2**63 - 1, "impossible"),
         ("num_actions", lambda value: value + 1, "impossible"),
         ("lengths", lambda value: value + 1, "lengths"),
         ("actions", lambda value: value + 1, "not in the action space"),
@@ -115,6 +150,14 @@ def test_impossible_states_are_refused(name, change, message):
     _, state = save_after(2, env)
     with pytest.raises(ValueError, match=message):
         EpisodeLog(2).load_state_dict(state | {name: change(state[name])}, env, 1000)
+
+
+def test_huge_array_of_a_few_bytes_is_refused():
+    env = environments.make_vector_env("CartPole-v1", 2)
+    _, state = save_after(2, env)
+    state |= {"actions": torch.zeros(1).long().expand(10**9), "num_actions": torch.tensor([10**9, 0])}
+    with pytest.raises(ValueError, match="incomplete"):
+        EpisodeLog(2).load_state_dict(state | {"lengths": state["num_actions"]}, env, 10**10)
 
 
 def test_actions_that_are_not_finite_are_refused():

@@ -78,7 +78,7 @@ def test_endless_episodes_are_truncated_after_max_steps():
     ]
 
 
-@pytest.mark.parametrize(("limit", "expected"), [(None, 100_000), (200, None), (10**7, 100_000)])
+@pytest.mark.parametrize(("limit", "expected"), [(None, 100_000), (200, None), (150_000, None), (10**7, 100_000)])
 def test_only_environments_without_a_usable_time_limit_are_truncated(monkeypatch, limit, expected):
     spec = gymnasium.envs.registration.EnvSpec("Seeded-v0", Seeded, max_episode_steps=limit)
     monkeypatch.setitem(gymnasium.registry, "Seeded-v0", spec)
