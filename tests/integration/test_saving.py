@@ -6,27 +6,12 @@ from milozero.experiment import checkpoint
 from tests.support import ROOT
 from tests.support.one_run import assert_equal, logged_rows
 
-DEMOS = (
-    f"--expert_path={ROOT / 'data/demos/Hopper-v3'}",
-    "--num_demos=2",
-    "--demo_subsampling=5",
-    "--d_batch_size=32",
-)
+DEMOS = (f"--expert_path={ROOT / 'data/demos/Hopper-v3'}", "--num_demos=2", "--demo_subsampling=5")
 QUIET = ("--save_frequency=1000000000", "--eval_frequency=0", "--eval_episodes=0")
 BUSY = ("--save_frequency=1", "--eval_frequency=2", "--eval_episodes=1", "--tensorboard")
 
 
-@pytest.mark.parametrize(
-    ("workers", "flags"),
-    [
-        (2, ("--algo=ppo", "--env_id=Hopper")),
-        (2, ("--algo=ppo", "--env_id=tests.support.user_envs:DrawsGlobally-v0")),
-        (2, ("--algo=gail", "--env_id=Hopper", *DEMOS, "--d_absorbing", "--d_reward=unbiased")),
-        (0, ("--algo=ppo", "--env_id=OsimArm2D", "--env_kwargs=frame_skip=10")),
-    ],
-    ids=["ppo", "user", "gail", "opensim"],
-)
-def test_checkpoints_and_evaluations_do_not_change_what_is_learned(milozero, tmp_path, workers, flags):
+def check_saving_changes_nothing(milozero, tmp_path, workers, flags):
     small = ("--task=train", "--num_iters=5", "--num_envs=2", "--rollout_len=64", "--batch_size=32", "--epochs=1")
     for name, options in (("quiet", QUIET), ("busy", BUSY)):
         result = milozero(*small, "--no-compile", *flags, *options, f"--uuid={name}", workers=workers)
@@ -38,3 +23,17 @@ def test_checkpoints_and_evaluations_do_not_change_what_is_learned(milozero, tmp
     learned = [[{k: v for k, v in row.items() if "eval_return" not in k} for row in part] for part in rows]
     assert learned[0] == learned[1]
     assert len(learned[0]) == 5
+
+
+@pytest.mark.parametrize(
+    ("workers", "flags"),
+    [
+        (2, ("--algo=ppo", "--env_id=Hopper")),
+        (2, ("--algo=ppo", "--env_id=tests.support.user_envs:DrawsGlobally-v0")),
+        (2, ("--algo=gail", "--env_id=Hopper", *DEMOS, "--d_batch_size=32", "--d_absorbing", "--d_reward=unbiased")),
+        (0, ("--algo=ppo", "--env_id=OsimArm2D", "--env_kwargs=frame_skip=10")),
+    ],
+    ids=["ppo", "user", "gail", "opensim"],
+)
+def test_checkpoints_and_evaluations_do_not_change_what_is_learned(milozero, tmp_path, workers, flags):
+    check_saving_changes_nothing(milozero, tmp_path, workers, flags)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from milozero.environments.actions import make_converter
 from milozero.helpers.comm import Comm
 from milozero.tracking.appended import AppendedFile
 
@@ -67,13 +68,14 @@ class CountingEnv:
     """
 
     single_threaded = False
-    time_limit = None
+    time_limit = max_steps = None
 
     def __init__(self, lengths: list[int], action_size: int = 1) -> None:
         self.num_envs = len(lengths)
         self.lengths = np.array(lengths)
         self.observation_size = 1
         self.action_space = spaces.Box(-1.0, 1.0, (action_size,))
+        self.converter = make_converter(self.action_space)
         self.action_shape, self.action_dtype = (action_size,), np.float32
         self.count = np.zeros(self.num_envs, int)
         self.done = np.zeros(self.num_envs, bool)
