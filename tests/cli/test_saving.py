@@ -27,6 +27,7 @@ CASES = {
     "ppo, discrete": ("--algo=ppo", "--env_id=CartPole"),
     "ppo, user": ("--algo=ppo", f"--env_id={USERS}Bounded-v0"),
     "ppo, global generators": ("--algo=ppo", f"--env_id={USERS}DrawsGlobally-v0"),
+    "ppo, no time limit": ("--algo=ppo", f"--env_id={USERS}Endless-v0", "--eval_max_steps=50"),
     "ppo, one environment": ("--algo=ppo", f"--env_id={USERS}DrawsGlobally-v0", "--num_envs=1"),
     "gail, absorbing": ("--algo=gail", "--env_id=Hopper", *DEMOS, "--d_absorbing", "--d_reward=unbiased"),
     "airl, absorbing": ("--algo=airl", "--env_id=Hopper", *DEMOS, "--d_absorbing"),
