@@ -1,12 +1,10 @@
-"""Saving changes nothing, with several workers and with OpenSim; tests/cli/test_saving.py has the other cases."""
+"""Saving changes nothing, with two workers and with OpenSim; tests/cli and tests/system have the other cases."""
 
 import pytest
 
 from milozero.experiment import checkpoint
-from tests.support import ROOT
 from tests.support.one_run import assert_equal, logged_rows
 
-DEMOS = (f"--expert_path={ROOT / 'data/demos/Hopper-v3'}", "--num_demos=2", "--demo_subsampling=5")
 QUIET = ("--save_frequency=1000000000", "--eval_frequency=0", "--eval_episodes=0")
 BUSY = ("--save_frequency=1", "--eval_frequency=2", "--eval_episodes=1", "--tensorboard")
 
@@ -27,13 +25,8 @@ def check_saving_changes_nothing(milozero, tmp_path, workers, flags):
 
 @pytest.mark.parametrize(
     ("workers", "flags"),
-    [
-        (2, ("--algo=ppo", "--env_id=Hopper")),
-        (2, ("--algo=ppo", "--env_id=tests.support.user_envs:DrawsGlobally-v0")),
-        (2, ("--algo=gail", "--env_id=Hopper", *DEMOS, "--d_batch_size=32", "--d_absorbing", "--d_reward=unbiased")),
-        (0, ("--algo=ppo", "--env_id=OsimArm2D", "--env_kwargs=frame_skip=10")),
-    ],
-    ids=["ppo", "user", "gail", "opensim"],
+    [(2, ("--algo=ppo", "--env_id=Hopper")), (0, ("--algo=ppo", "--env_id=OsimArm2D", "--env_kwargs=frame_skip=10"))],
+    ids=["ppo", "opensim"],
 )
 def test_checkpoints_and_evaluations_do_not_change_what_is_learned(milozero, tmp_path, workers, flags):
     check_saving_changes_nothing(milozero, tmp_path, workers, flags)

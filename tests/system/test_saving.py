@@ -1,13 +1,18 @@
-"""Saving changes nothing with two workers: the algorithms that tests/integration/test_saving.py leaves out."""
+"""Saving changes nothing with two workers: the cases that tests/integration/test_saving.py leaves out."""
 
 import pytest
 
-from tests.integration.test_saving import DEMOS, check_saving_changes_nothing
+from tests.integration.test_saving import check_saving_changes_nothing
+from tests.support import ROOT
+
+DEMOS = (f"--expert_path={ROOT / 'data/demos/Hopper-v3'}", "--num_demos=2", "--demo_subsampling=5")
 
 
-@pytest.mark.parametrize("algo", ["airl", "bc", "dagger"])
+@pytest.mark.parametrize("algo", ["ppo", "gail", "airl", "bc", "dagger"])
 def test_checkpoints_and_evaluations_do_not_change_what_is_learned(milozero, tmp_path, algo):
     flags = {
+        "ppo": (),
+        "gail": (*DEMOS, "--d_batch_size=32", "--d_absorbing", "--d_reward=unbiased"),
         "airl": (*DEMOS, "--d_batch_size=32", "--d_absorbing"),
         "bc": DEMOS,
         "dagger": ("--expert_model=data/checkpoints/expert", "--expert_iter_num=last"),
@@ -15,4 +20,5 @@ def test_checkpoints_and_evaluations_do_not_change_what_is_learned(milozero, tmp
     if algo == "dagger":
         teach = ("--task=train", "--env_id=Hopper", "--num_iters=1", "--rollout_len=128", "--no-compile")
         assert milozero(*teach, "--uuid=expert").returncode == 0
-    check_saving_changes_nothing(milozero, tmp_path, 2, (f"--algo={algo}", "--env_id=Hopper", *flags[algo]))
+    env_id = "tests.support.user_envs:DrawsGlobally-v0" if algo == "ppo" else "Hopper"
+    check_saving_changes_nothing(milozero, tmp_path, 2, (f"--algo={algo}", f"--env_id={env_id}", *flags[algo]))
