@@ -150,7 +150,7 @@ class EvalConfig:
     episode_seeds: str = param(
         "test",
         "test: new episodes; training: those of the evaluations during training, which selected best.pt; "
-        "demonstrations: others again, which --save_traj uses instead of test",
+        "demonstrations: a third set, which --save_traj uses instead of test",
         choices=tuple(EPISODE_SEEDS),
     )
     render: bool = param(False, "show the episodes in a window; without a display, record videos")
