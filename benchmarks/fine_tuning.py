@@ -37,7 +37,7 @@ BC = (
 )
 PPO = (f"--config={ROOT}/tasks/train_mujoco_ppo.yaml", f"--env_id={ENV_ID}", "--eval_frequency=5")
 # start → additional flags of PPO
-STARTS = {"scratch": (), "cloned policy": ("--init_log_std=-2", "--init_value_iters=10")}
+STARTS = {"scratch": (), "cloned policy": ("--init_log_std=-1", "--init_value_iters=5")}
 Row = dict[str, Any]  # one run: start, seed, steps until it exceeded the expert (null: never), best return, seconds
 
 
