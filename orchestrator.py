@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 import math
 import statistics
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from milozero.agents.episodes import INTERRUPTED, EpisodeLog, EpisodeStats
 from milozero.agents.rollout import Rollout, rollout_generator
@@ -135,6 +137,7 @@ def start_envs(run: Training) -> str:
     if problem:
         run.episodes = EpisodeLog(run.env.num_envs, iteration)
         run.episodes.start_envs(run.env, run.experiment.seed, first_env, should_stop)
+        run.break_episodes()
     return ""
 
 
@@ -143,12 +146,19 @@ def make_rollouts(run: Training) -> Iterator[Rollout]:
     return rollout_generator(
         run.env,
         run.agent,
-        run.experiment.settings.train.rollout_len,
+        update_interval(run),
         run.experiment.seed,
         run.comm.rank * run.env.num_envs,
-        iteration=run.counters.iteration,
+        number=run.counters.iteration * (run.experiment.settings.train.rollout_len // update_interval(run)),
         episodes=run.episodes,
     )
+
+
+def update_interval(run: Training) -> int:
+    """Return the steps of a worker per rollout: a part of ``--rollout_len`` if the agent updates more often."""
+    settings = run.experiment.settings
+    interval: int = settings.agent.update_interval(settings.train.rollout_len)
+    return interval
 
 
 def end_iteration(run: Training, metrics: dict[str, float], finished: str, stopped: str) -> str:
@@ -197,13 +207,20 @@ def is_evaluation_due(run: Training, *, is_last: bool) -> bool:
 
 
 def do_iteration(rollouts: Iterator[Rollout], run: Training) -> dict[str, float]:
-    """Collect a rollout on each worker, update the agent with all rollouts, and return the metrics."""
+    """Collect ``--rollout_len`` steps on each worker, update the agent with them, and return the metrics.
+
+    Most agents are updated once, with a single rollout.
+    """
     config, counters = run.experiment.settings.train, run.counters
-    rollout = next(rollouts)
-    losses = run.agent.update(rollout, counters.progress(config))
+    updates: list[dict[str, float]] = []
+    own_episodes: list[EpisodeStats] = []
+    for index, rollout in enumerate(itertools.islice(rollouts, config.rollout_len // update_interval(run))):
+        updates.append(run.agent.update(rollout, counters.progress(config)))
+        counters.timesteps += rollout.rewards.size * run.comm.size
+        start = index * len(rollout.rewards)
+        own_episodes += [dataclasses.replace(episode, end=start + episode.end) for episode in rollout.episodes]
     counters.iteration += 1
-    counters.timesteps += config.rollout_len * run.comm.size
-    episodes = [episode for part in run.comm.allgather(rollout.episodes) for episode in part]
+    episodes = [episode for part in run.comm.allgather(own_episodes) for episode in part]
     counters.episodes += len(episodes)
     run.recent_episodes.extend(sorted(episodes, key=lambda episode: episode.end))
     return {
@@ -212,8 +229,16 @@ def do_iteration(rollouts: Iterator[Rollout], run: Training) -> dict[str, float]
         "episodes": counters.episodes,
         "progress": counters.progress(config),
         **episode_metrics(episodes, run.recent_episodes),
-        **losses,
+        **merge_metrics(updates),
     }
+
+
+def merge_metrics(updates: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the metrics of the updates of one iteration: the mean over the updates that have a value."""
+    if len(updates) == 1:
+        return dict(updates[0])
+    values = {name: [each[name] for each in updates if not math.isnan(each[name])] for name in updates[0]}
+    return {name: statistics.fmean(each) if each else NAN for name, each in values.items()}
 
 
 def episode_metrics(episodes: Collection[EpisodeStats], recent: Collection[EpisodeStats]) -> dict[str, float]:

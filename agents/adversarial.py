@@ -22,7 +22,7 @@ from milozero.agents.bc_config import BCConfig
 from milozero.agents.learning.optimizer import Optimizer, PackedBatch
 from milozero.agents.nn.discriminator import MLPHead
 from milozero.agents.policy import PolicyAgent
-from milozero.agents.policy_config import PolicyConfig
+from milozero.agents.policy_config import EpochPolicyConfig
 from milozero.agents.ppo_agent import PPOAgent
 from milozero.agents.rollout import Rollout
 from milozero.demonstrations.dataset import Transitions, subsample_transitions
@@ -299,7 +299,7 @@ class AdversarialAgent(PPOAgent):
 
     def _pretrain(self, observation_size: int, context: AgentContext) -> None:
         """Initialize the policy's mean action and the observation normalizer by behavioral cloning (collective)."""
-        shared = {field.name: getattr(self.config, field.name) for field in dataclasses.fields(PolicyConfig)}
+        shared = {field.name: getattr(self.config, field.name) for field in dataclasses.fields(EpochPolicyConfig)}
         bc_config = BCConfig(**shared | {"epochs": 1, "lr_schedule": "constant"}, bc_validation=0.0)
         bc_context = AgentContext(context.comm, seed=context.seed, demos=context.demos, imitation=context.imitation)
         bc_agent = BCAgent(bc_config, observation_size, self.action_space, bc_context)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from milozero.agents.replay_buffer import ReplayBuffer
 from milozero.agents.rollout import ActionSampler, Rollout
 from milozero.demonstrations.dataset import Episode, ImitationConfig
 from milozero.helpers.comm import Comm
@@ -24,6 +25,7 @@ class Agent(ActionSampler, Protocol):
     """
 
     Config: type  # hyper-parameters: a frozen dataclass of `milozero.helpers.config.params.param` fields
+    replay_buffer: ReplayBuffer | None  # of this worker; saved beside the checkpoints
 
     def __init__(self, config: Any, observation_size: int, action_space: Any, context: AgentContext) -> None:
         """Build networks and optimizers. Every worker starts with the same parameters.

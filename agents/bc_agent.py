@@ -14,14 +14,14 @@ import torch
 from milozero.agents.base import AgentContext
 from milozero.agents.bc_config import BCBaseConfig, BCConfig
 from milozero.agents.learning.optimizer import PackedBatch
-from milozero.agents.policy import PolicyAgent
+from milozero.agents.policy import EpochPolicyAgent, PolicyAgent
 from milozero.agents.rollout import Rollout
 from milozero.demonstrations.dataset import Transitions, split_transitions, subsample_transitions
 from milozero.helpers.logging import logger, pluralize
 from milozero.helpers.seeding import Purpose, make_rng
 
 
-class BCBase(PolicyAgent):
+class BCBase(EpochPolicyAgent):
     """A policy trained to predict an expert's actions."""
 
     config: BCBaseConfig

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from milozero.agents.policy_config import GRAD_NORM, LEARNING_RATE, PolicyConfig
+from milozero.agents.policy_config import GRAD_NORM, LEARNING_RATE, EpochPolicyConfig
 from milozero.helpers.config.params import param
 from milozero.helpers.errors import UserError
 from milozero.tracking.metrics import Metric
 
 
 @dataclass(frozen=True, kw_only=True)
-class BCBaseConfig(PolicyConfig):
+class BCBaseConfig(EpochPolicyConfig):
     """Hyper-parameters of supervised learning of actions, for BC and DAgger."""
 
     bc_loss: str = param(

@@ -13,7 +13,8 @@ from milozero.agents.learning.optimizer import Optimizer
 from milozero.agents.nn.mlp import MLP
 from milozero.agents.nn.policies import Actor, Gaussian, Policy, make_head
 from milozero.agents.normalizer import ObservationNormalizer
-from milozero.agents.policy_config import PolicyConfig
+from milozero.agents.policy_config import EpochPolicyConfig, PolicyConfig
+from milozero.agents.replay_buffer import ReplayBuffer
 from milozero.helpers.seeding import Purpose, make_rng, make_seed
 
 
@@ -25,7 +26,8 @@ class PolicyAgent:
     """
 
     config: PolicyConfig
-    network: Policy
+    network: Any
+    replay_buffer: ReplayBuffer | None = None
 
     def __init__(self, config: Any, observation_size: int, action_space: Any, context: AgentContext) -> None:
         config.check_action_space(action_space)
@@ -34,14 +36,7 @@ class PolicyAgent:
         self.device = torch.device(context.device)
         rng = torch.Generator().manual_seed(make_seed(context.seed, Purpose.PARAMETERS))
         self.network = self.make_network(observation_size, action_space, rng).to(self.device)
-        self.optimizer = Optimizer(
-            self.network,
-            self.loss,
-            self.initial_lr,
-            clip_norm=config.clip_norm,
-            comm=context.comm,
-            compile=context.compile,
-        )
+        self.optimizer = self.make_optimizer(compile=context.compile)
         self.actor = Actor(self.network)  # after the optimizer, which moves the parameters into one vector
         frozen = bool(config.init_from) and config.init_freeze_normalizer
         self.obs_normalizer = ObservationNormalizer(
@@ -49,17 +44,15 @@ class PolicyAgent:
         )
         self.rng = make_rng(context.seed, Purpose.SHUFFLE, context.comm.rank, context.iteration)
 
-    def make_network(self, observation_size: int, action_space: Any, rng: torch.Generator) -> Policy:
-        """Return the policy network."""
-        policy = self.make_mlp(self.config.p_perception_stack, observation_size, rng)
-        return Policy(policy, make_head(action_space, policy.outputs, self.config.log_std_init, rng))
+    def make_network(self, observation_size: int, action_space: Any, rng: torch.Generator) -> Any:
+        """Return a module with a `policy` (the hidden layers) and a `head` (the action distribution)."""
+        raise NotImplementedError
 
-    def make_mlp(self, stack: str, inputs: int, rng: torch.Generator, *, batch_norm: bool = False) -> MLP:
-        """Return the hidden layers of `stack`, e.g. ``mlp_100``; `batch_norm` adds it regardless of the settings."""
-        config = self.config
-        batch_norm = batch_norm or config.batch_norm_all
-        return MLP(
-            stack, inputs, rng, activation=config.activation, layer_norm=config.layer_norm, batch_norm=batch_norm
+    def make_optimizer(self, *, compile: bool) -> Optimizer:
+        """Return the optimizer of `network`."""
+        clip_norm = self.config.clip_norm
+        return Optimizer(
+            self.network, self.loss, self.initial_lr, clip_norm=clip_norm, comm=self.comm, compile=compile
         )
 
     def initial_lr(self, parameter: str) -> float:
@@ -108,19 +101,13 @@ class PolicyAgent:
     def init_from(self, source: PolicyAgent) -> dict[str, bool]:
         """Copy the networks and normalizers of another agent that fit this one; see `Agent.init_from`.
 
-        Adam's moments stay 0. If `init_log_std` is set, it replaces the log standard deviation of actions.
+        Adam's moments stay 0.
         """
-        network, policy = self.network, "policy"
-        network.policy.load_state_dict(source.network.policy.state_dict())
-        network.head.load_state_dict(source.network.head.state_dict())
-        if isinstance(network.head, Gaussian):
-            if self.config.init_log_std is not None:
-                network.head.log_std.fill_(self.config.init_log_std)
-            std = network.head.log_std.exp()
-            policy = f"policy (standard deviation {std.min():.2g} to {std.max():.2g})"
+        self.network.policy.load_state_dict(source.network.policy.state_dict())
+        self.network.head.load_state_dict(source.network.head.state_dict())
         self.actor.refresh()
         self.obs_normalizer.load_state_dict(source.obs_normalizer.state_dict())
-        return {policy: True} | dict.fromkeys(["observation normalizer"] * self.obs_normalizer.enabled, True)
+        return {"policy": True} | dict.fromkeys(["observation normalizer"] * self.obs_normalizer.enabled, True)
 
     def parameter_hash(self) -> int:
         """Return a checksum of all parameters."""
@@ -153,3 +140,36 @@ class PolicyAgent:
     def to_tensor(self, array: np.ndarray) -> torch.Tensor:
         """Return an array as a tensor on the agent's device."""
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+class EpochPolicyAgent(PolicyAgent):
+    """An agent with a Gaussian or categorical policy, trained in epochs over a batch of steps."""
+
+    config: EpochPolicyConfig
+    network: Policy
+
+    def make_network(self, observation_size: int, action_space: Any, rng: torch.Generator) -> Policy:
+        """Return the policy network."""
+        policy = self.make_mlp(self.config.p_perception_stack, observation_size, rng)
+        return Policy(policy, make_head(action_space, policy.outputs, self.config.log_std_init, rng))
+
+    def make_mlp(self, stack: str, inputs: int, rng: torch.Generator, *, batch_norm: bool = False) -> MLP:
+        """Return the hidden layers of `stack`, e.g. ``mlp_100``; `batch_norm` adds it regardless of the settings."""
+        config = self.config
+        batch_norm = batch_norm or config.batch_norm_all
+        return MLP(
+            stack, inputs, rng, activation=config.activation, layer_norm=config.layer_norm, batch_norm=batch_norm
+        )
+
+    def init_from(self, source: PolicyAgent) -> dict[str, bool]:
+        """Copy what fits; if `init_log_std` is set, it replaces the log standard deviation of actions."""
+        copied = super().init_from(source)
+        head = self.network.head
+        if not isinstance(head, Gaussian):
+            return copied
+        if self.config.init_log_std is not None:
+            head.log_std.fill_(self.config.init_log_std)
+            self.actor.refresh()
+        std = head.log_std.exp()
+        del copied["policy"]
+        return {f"policy (standard deviation {std.min():.2g} to {std.max():.2g})": True} | copied

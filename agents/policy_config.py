@@ -39,6 +39,7 @@ class PolicyConfig:
     """Hyper-parameters of a policy network and its training."""
 
     METRICS: ClassVar[Mapping[str, Metric]] = {}  # what `Agent.update` returns
+    POLICY_KIND: ClassVar[str] = ""  # how actions follow from the last layer; equal if one policy fits the other
     LEARNS_FROM_ROLLOUTS: ClassVar[bool] = True  # minibatches are no larger than a rollout
     LEARNS_FROM_DEMOS: ClassVar[bool] = False  # requires --expert_path; otherwise it only sets the target return
     HAS_DISCRIMINATOR: ClassVar[bool] = False  # the d_ settings apply
@@ -50,28 +51,14 @@ class PolicyConfig:
     )
     activation: str = param("tanh", "activation function of the hidden layers", choices=("tanh", "relu", "elu"))
     layer_norm: bool = param(False, "layer normalization in all networks")
-    batch_norm_all: bool = param(
-        False, "batch normalization in all networks, with moments of whole rollouts of all workers"
-    )
-    log_std_init: float = param(
-        0.0,
-        "initial log standard deviation of continuous actions, in the policy's units ([−1, 1] spans the bounds)",
-        low=-20,
-        high=2,
-    )
 
     init_from: str = param(
         "",
-        "checkpoint folder of another run, of any algorithm; start with its networks and normalizers that fit",
+        "checkpoint folder of another run with the same kind of policy; start with its networks and normalizers that "
+        "fit",
         is_path=True,
     )
     init_iter_num: str = param("best", "which checkpoint of --init_from: an iteration, best or last")
-    init_log_std: float | None = param(
-        None,
-        "initial log standard deviation of continuous actions with --init_from (default: that of the checkpoint)",
-        low=-20,
-        high=2,
-    )
     init_freeze_normalizer: bool = param(
         True,
         "freeze the observation normalizer of --init_from; otherwise, new observations update it, which changes what "
@@ -86,12 +73,19 @@ class PolicyConfig:
     )
     clip_norm: float = param(0.5, "maximum norm for gradient clipping; 0 disables it", low=0)
     batch_size: int = param(64, "steps per minibatch and worker; the gradient averages over all workers", low=1)
-    epochs: int = param(10, "passes over the training data per iteration", low=1)
 
     normalize_observations: bool = param(
         True, "normalize observations to mean 0 and standard deviation 1 with running statistics"
     )
     clip_obs: float = param(10.0, "clip normalized observations to ± this value", above=0)
+
+    def update_interval(self, rollout_len: int) -> int:
+        """Return the steps of a worker between two calls of `Agent.update`, which divide `rollout_len`."""
+        return rollout_len
+
+    def optimizer_steps(self, train_steps: int, workers: int) -> float:
+        """Return the number of optimizer steps per iteration, on `train_steps` steps of each of the workers."""
+        raise NotImplementedError
 
     def check_action_space(self, action_space: Any) -> None:
         """Check that these hyper-parameters fit an action space.
@@ -99,5 +93,41 @@ class PolicyConfig:
         Raises:
             UserError: if they do not.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochPolicyConfig(PolicyConfig):
+    """Hyper-parameters of a Gaussian or categorical policy that is trained in epochs over a batch of steps."""
+
+    POLICY_KIND: ClassVar[str] = "a Gaussian or categorical policy"
+
+    batch_norm_all: bool = param(
+        False, "batch normalization in all networks, with moments of whole rollouts of all workers"
+    )
+    log_std_init: float = param(
+        0.0,
+        "initial log standard deviation of continuous actions, in the policy's units ([−1, 1] spans the bounds)",
+        low=-20,
+        high=2,
+    )
+    init_log_std: float | None = param(
+        None,
+        "initial log standard deviation of continuous actions with --init_from (default: that of the checkpoint)",
+        low=-20,
+        high=2,
+    )
+    epochs: int = param(10, "passes over the training data per iteration", low=1)
+
+    def optimizer_steps(self, train_steps: int, workers: int) -> float:
+        """Return the number of optimizer steps per iteration, on `train_steps` steps of each of the workers."""
+        return self.epochs * (train_steps // self.batch_size)
+
+    def check_action_space(self, action_space: Any) -> None:
+        """Check that these hyper-parameters fit an action space.
+
+        Raises:
+            UserError: if they do not.
+        """
+        super().check_action_space(action_space)
         if self.init_log_std is not None and not action_space.shape:
             raise UserError(f"--init_log_std={self.init_log_std} needs continuous actions")

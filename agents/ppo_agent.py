@@ -17,13 +17,13 @@ from milozero.agents.learning.optimizer import PackedBatch
 from milozero.agents.nn.mlp import load_if_equal_shapes
 from milozero.agents.nn.policies import ActorCritic
 from milozero.agents.normalizer import RewardScaler
-from milozero.agents.policy import PolicyAgent
+from milozero.agents.policy import EpochPolicyAgent, PolicyAgent
 from milozero.agents.ppo_config import PPOConfig, RewardModelPPOConfig
 from milozero.agents.rollout import Rollout
 from milozero.helpers.comm import Comm
 
 
-class PPOAgent(PolicyAgent):
+class PPOAgent(EpochPolicyAgent):
     """A policy and a value function, trained on the rollouts of all workers."""
 
     Config: type[PPOConfig] = RewardModelPPOConfig

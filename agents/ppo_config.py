@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from milozero.agents.policy_config import GRAD_NORM, LEARNING_RATE, PolicyConfig
+from milozero.agents.policy_config import GRAD_NORM, LEARNING_RATE, EpochPolicyConfig
 from milozero.helpers.config.mlp import parse_hidden_sizes
 from milozero.helpers.config.params import param
 from milozero.helpers.errors import UserError
@@ -70,7 +70,7 @@ PPO_METRICS = {  # all but the last three are means over the minibatches and epo
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOConfig(PolicyConfig):
+class PPOConfig(EpochPolicyConfig):
     """Hyper-parameters of PPO."""
 
     METRICS: ClassVar[Mapping[str, Metric]] = PPO_METRICS

@@ -21,6 +21,8 @@ class Algorithm(NamedTuple):
 
 AGENTS = {
     "ppo": Algorithm("milozero.agents.ppo_config:RewardModelPPOConfig", "milozero.agents.ppo_agent:PPOAgent"),
+    "sac": Algorithm("milozero.agents.sac_config:SACConfig", "milozero.agents.sac_agent:SACAgent"),
+    "td3": Algorithm("milozero.agents.td3_config:TD3Config", "milozero.agents.td3_agent:TD3Agent"),
     "bc": Algorithm("milozero.agents.bc_config:BCConfig", "milozero.agents.bc_agent:BCAgent"),
     "gail": Algorithm("milozero.agents.adversarial_config:GAILConfig", "milozero.agents.gail_agent:GAILAgent"),
     "airl": Algorithm("milozero.agents.adversarial_config:AIRLConfig", "milozero.agents.airl_agent:AIRLAgent"),

@@ -58,7 +58,7 @@ def rollout_generator(
     seed: int,
     first_env: int = 0,
     *,
-    iteration: int = 0,
+    number: int = 0,
     episodes: EpisodeLog | None = None,
 ) -> Iterator[Rollout]:
     """Yield rollouts indefinitely. Every rollout reuses the arrays of the previous one.
@@ -69,7 +69,7 @@ def rollout_generator(
         rollout_len: environment steps per rollout, a multiple of the number of environments.
         seed: the run's seed; environment i draws its noise from stream ``first_env + i``.
         first_env: global index of this worker's first environment.
-        iteration: rollouts before the first one; each has its own noise.
+        number: rollouts before the first one; each has its own noise.
         episodes: the current episodes of a resumed run, whose environments are started. The generator keeps them up
             to date. By default, the environments are reset.
 
@@ -82,8 +82,8 @@ def rollout_generator(
     if episodes is None:
         episodes = EpisodeLog(env.num_envs)
         episodes.start_envs(env, seed, first_env)
-    for number in itertools.count(iteration):
-        rngs = [make_rng(seed, Purpose.NOISE, stream, number) for stream in streams]
+    for index in itertools.count(number):
+        rngs = [make_rng(seed, Purpose.NOISE, stream, index) for stream in streams]
         noise = np.stack([agent.sample_noise(rng, steps) for rng in rngs], axis=1)  # (T, N, ...)
         assert episodes.obs is not None
         last_obs = _step_envs(env, agent, rollout, episodes.obs, episodes.done, noise, first_env)

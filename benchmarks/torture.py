@@ -41,7 +41,6 @@ FLAGS = (
     "--num_envs=4",
     "--rollout_len=256",
     "--batch_size=32",
-    "--epochs=4",
     f"--save_frequency={SAVE_FREQUENCY}",
     "--keep_checkpoints=3",
     "--eval_frequency=7",
@@ -53,7 +52,12 @@ OTHER_ENVS = (
     *("CartPole", "dmc:walker-walk", "OsimArm2D"),
     *(f"tests.support.user_envs:{name}-v0" for name in ("Bounded", "DrawsGlobally")),
 )
-TIMES = ("seconds", "steps_per_second", "time_left")  # columns of progress.csv that differ between runs
+OFF_POLICY = (  # the replay buffer wraps around after a quarter of the shortest run
+    *("--buffer_size=2048", "--learning_starts=512", "--train_freq=64", "--updates_per_step=0.1"),
+    *("--p_perception_stack=mlp_32", "--q_perception_stack=mlp_32"),
+)
+# columns of progress.csv that differ between runs
+TIMES = ("seconds", "steps_per_second", "time_left", "updates_per_second")
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,16 @@ def expert() -> Path:
     """Train a short run as the expert for DAgger, however weak; return its checkpoints."""
     data = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, data)
-    flags = ("--env_id=Hopper", "--num_iters=1", "--uuid=expert", f"--data_dir={data}", "--no-compile")
+    flags = ("--env_id=Hopper", "--num_iters=1", "--uuid=expert", f"--data_dir={data}", "--no-compile", "--epochs=4")
     subprocess.run([sys.executable, str(ROOT / "main.py"), *FLAGS, *flags], check=True, capture_output=True)
     return data / "checkpoints" / "expert"
+
+
+def own_flags(algo: str) -> tuple[str, ...]:
+    """Return an algorithm's own flags, which name the expert or the demonstrations that it learns from."""
+    if "buffer_size" in used_settings("train", algo):
+        return OFF_POLICY
+    return ("--epochs=4", *teacher_flags(algo))
 
 
 def teacher_flags(algo: str) -> tuple[str, ...]:
@@ -115,7 +126,7 @@ def command(case: Case, folder: Path, iterations: int) -> list[str]:
     switch = "--compile" if case.compile else "--no-compile"
     flags = [
         *FLAGS,
-        *teacher_flags(case.algo),
+        *own_flags(case.algo),
         f"--algo={case.algo}",
         f"--env_id={case.env_id}",
         switch,
@@ -145,6 +156,8 @@ def fingerprint(folder: Path) -> dict[str, Any]:
     from milozero.experiment import checkpoint
 
     content = checkpoint.load(folder / "checkpoints/run/last.pt")
+    for worker in content["workers"]:
+        worker.pop("replay", None)  # how a replay buffer is divided into files depends on when it was saved
     state = [value for part in ("agent", "workers", "recent_episodes") for _, value in leaves(content[part])]
     parts = [value for value in state if isinstance(value, torch.Tensor)]
     rest = [value for value in state if not isinstance(value, torch.Tensor)]

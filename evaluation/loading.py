@@ -172,9 +172,17 @@ def _load_teacher(settings: Settings, flags: tuple[str, str], device: str) -> Lo
 
 
 def check_policy_settings(settings: Settings, init: LoadedAgent) -> None:
-    """Raise a UserError that names the differences unless a policy was trained with the same `POLICY_SETTINGS`."""
-    own, other = ({name: getattr(each.agent, name) for name in POLICY_SETTINGS} for each in (settings, init.settings))
-    sizes = [parse_hidden_sizes(each["p_perception_stack"]) for each in (own, other)]
+    """Raise a UserError that names the differences unless a policy has the same kind and `POLICY_SETTINGS`."""
+    kinds = [each.agent.POLICY_KIND for each in (settings, init.settings)]
+    if kinds[0] != kinds[1]:
+        raise UserError(
+            f"--init_from={init.path.parent}: --algo={settings.train.algo} needs {kinds[0]}, but "
+            f"{init.settings.train.algo} trained {kinds[1]}"
+        )
+    own, other = (
+        {name: getattr(each.agent, name, None) for name in POLICY_SETTINGS} for each in (settings, init.settings)
+    )
+    sizes = [parse_hidden_sizes(str(each["p_perception_stack"])) for each in (own, other)]
     if sizes[0] == sizes[1]:  # e.g. mlp_64 and mlp_64_64
         other["p_perception_stack"] = own["p_perception_stack"]
     if differences := to_flags({name: value for name, value in other.items() if value != own[name]}):

@@ -28,12 +28,23 @@ def _validate_training(settings: Settings) -> None:
     train, agent = settings.train, settings.agent
     if train.rollout_len % train.num_envs:
         raise UserError(f"--rollout_len={train.rollout_len} is not a multiple of --num_envs={train.num_envs}")
+    interval = agent.update_interval(train.rollout_len)
+    if interval % train.num_envs or train.rollout_len % interval:
+        raise UserError(
+            f"--train_freq={interval} must be a multiple of --num_envs={train.num_envs} and divide "
+            f"--rollout_len={train.rollout_len}"
+        )
+    if getattr(agent, "learning_starts", 0) >= train.num_timesteps:
+        raise UserError(
+            f"--learning_starts={agent.learning_starts} must be less than --num_timesteps={train.num_timesteps}: "
+            "otherwise nothing is learned"
+        )
     for name in ("batch_size", "d_batch_size") if agent.LEARNS_FROM_ROLLOUTS else ():
         if (size := getattr(agent, name, 0)) > train.rollout_len:
             raise UserError(f"--{name}={size} is larger than --rollout_len={train.rollout_len}")
     if getattr(agent, "rpo_alpha", 0) and agent.target_kl:
         raise UserError("--target_kl cannot be combined with --rpo_alpha, whose noise counts as divergence")
-    if agent.init_log_std is not None and not agent.init_from:
+    if getattr(agent, "init_log_std", None) is not None and not agent.init_from:
         raise UserError("--init_log_std needs --init_from; without it, use --log_std_init")
     if getattr(agent, "init_value_iters", 0) and not agent.init_from:
         raise UserError("--init_value_iters needs --init_from: without it, all networks start from scratch")

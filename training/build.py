@@ -22,6 +22,7 @@ from milozero.evaluation.episodes import make_eval_env
 from milozero.experiment.hardware import select_device, should_compile
 from milozero.experiment.initializer import ExperimentInitializer
 from milozero.experiment.launch import Launch
+from milozero.experiment.replay_files import ReplayFiles, Segment
 from milozero.experiment.settings import Settings
 from milozero.experiment.status import Counters, Status
 from milozero.experiment.watchdog import Watchdog, list_children, start_watchdog
@@ -36,7 +37,7 @@ from milozero.tracking.csv import CSVTracker
 from milozero.tracking.tensorboard import TensorBoardTracker
 from milozero.tracking.tracker import Tracker, Trackers
 from milozero.tracking.wandb import WandbTracker
-from milozero.training.run import Training, restore, restore_recent_episodes, restore_unevaluated
+from milozero.training.run import Training, restore, restore_recent_episodes, restore_replay, restore_unevaluated
 from milozero.training.summary import log_header
 
 if TYPE_CHECKING:
@@ -69,16 +70,18 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
         expert_return = float(sum(demo.return_ for demo in demos) / len(demos))
     context = make_context(experiment, comm, env, demos, teachers, device)
     agent = loading.make_agent(settings, env, env.observation_size, context)
+    allocate_replay_buffer(agent)
     init_summary = init_agent(agent, teachers.init, comm)
     info = {} if expert_return is None else {"expert_return": expert_return}
     experiment.create(env_id, describe_launch(settings, context, teachers.init, content), info)
     counters, episodes = Counters(), EpisodeLog(env.num_envs)
-    unevaluated, recent_episodes = dict[str, float](), []
+    unevaluated, recent_episodes, segments = dict[str, float](), [], list[Segment]()
     status = Status(experiment.logs, counters)
     if content:
         episodes = restore(content, agent, counters, env, comm, settings.train.rollout_len)
         unevaluated, recent_episodes = restore_unevaluated(content), restore_recent_episodes(content)
         status.saved_iteration = counters.iteration
+        segments = restore_replay(content, agent, experiment.checkpoints, comm)
     try:
         # An iteration whose evaluation was interrupted is logged again.
         tracker = make_tracker(experiment, comm, counters.iteration - bool(unevaluated))
@@ -102,6 +105,7 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
         episodes=episodes,
         unevaluated=unevaluated,
         expert_return=expert_return,
+        replay=make_replay_files(agent, experiment, comm, segments),
         init_summary=init_summary,
         compiled=context.compile,
     )
@@ -109,6 +113,27 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
     if comm.rank == 0:
         log_header(run, len(demos))
     return run
+
+
+def allocate_replay_buffer(agent: Agent) -> None:
+    """Reserve the memory of a replay buffer, if the agent has one; raise a UserError if there is not enough."""
+    if agent.replay_buffer is not None:
+        try:
+            agent.replay_buffer.allocate()
+        except MemoryError as error:
+            raise UserError(
+                f"the replay buffer does not fit into memory, choose a smaller --buffer_size: {error}"
+            ) from None
+
+
+def make_replay_files(
+    agent: Agent, experiment: ExperimentInitializer, comm: Comm, segments: list[Segment]
+) -> ReplayFiles | None:
+    """Return this worker's files of the replay buffer; None if the agent has none."""
+    if agent.replay_buffer is None:
+        return None
+    enabled = experiment.settings.agent.save_buffer
+    return ReplayFiles(experiment.checkpoints, comm.rank, comm.size, segments, enabled=enabled)
 
 
 def open_envs(

@@ -7,6 +7,7 @@ import statistics
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -17,6 +18,7 @@ from milozero.environments.vector import VectorEnv, close_env
 from milozero.evaluation.episodes import Limits, choose_max_steps, describe_cut_off, evaluate_policy
 from milozero.experiment import checkpoint
 from milozero.experiment.initializer import ExperimentInitializer
+from milozero.experiment.replay_files import FOLDER, ReplayFiles, Segment, check_segments, load, shards_of
 from milozero.experiment.status import Counters, Status
 from milozero.experiment.watchdog import Watchdog
 from milozero.helpers.comm import Comm
@@ -47,6 +49,7 @@ class Training:
     expert_return: float | None  # mean return of the expert
     init_summary: str  # what a new run copied from ``--init_from``; empty without it
     compiled: bool
+    replay: ReplayFiles | None = None  # of this worker; None if there is no replay buffer
     start_time: float = 0.0  # ``time.monotonic()`` minus the seconds that the run has trained
     # the last training episodes of all workers, oldest first; saved in checkpoints
     recent_episodes: deque[EpisodeStats] = field(default_factory=lambda: deque(maxlen=STATS_WINDOW_SIZE))
@@ -103,9 +106,13 @@ class Training:
 
     def save(self, *, only_last: bool = False) -> None:
         """Write a checkpoint of this iteration, as ``last`` and, unless `only_last`, by its number (collective)."""
+        replay, problem = self._save_replay()
         rank_state = {"agent": self.agent.rank_state_dict(), "episodes": self.episodes.state_dict(self.env)}
-        workers = self.comm.gather(rank_state)
-        if self.comm.rank == 0:
+        workers = self.comm.gather(rank_state | replay)
+        problem = next(filter(None, self.comm.allgather(problem)), "")
+        if problem and self.comm.rank == 0:
+            logger.warning(f"{problem}; training continues, and the next save retries")
+        elif self.comm.rank == 0:
             iteration, data = self.counters.iteration, checkpoint.to_bytes(self._content(workers))
             if not only_last:
                 self._pending["iteration"] = (iteration, iteration, data)
@@ -113,6 +120,25 @@ class Training:
         self._write()
         if self.comm.rank == 0:
             self.status.write("running", "", unless_ended=True)
+        self.save_error = problem or self.save_error
+        if self.replay is not None and not self.save_error:
+            self.replay.checkpoint_written(only_last=only_last)
+
+    def break_episodes(self) -> None:
+        """Truncate the current episodes in the replay buffer, because new ones have started."""
+        if self.replay is not None and self.agent.replay_buffer is not None:
+            self.agent.replay_buffer.break_episodes()
+            self.replay.rewrite()
+
+    def _save_replay(self) -> tuple[dict[str, list[Segment]], str]:
+        """Write the new steps of the replay buffer; return its files and why they could not be written, or ""."""
+        if self.replay is None or self.agent.replay_buffer is None:
+            return {}, ""
+        try:
+            return {"replay": self.replay.save(self.agent.replay_buffer)}, ""
+        except OSError as error:
+            where = f"{error.strerror} ({self.replay.folder})"
+            return {"replay": []}, f"checkpoint of iteration {self.counters.iteration} not written: {where}"
 
     def _content(self, workers: list[Any]) -> dict[str, Any]:
         return {
@@ -168,15 +194,43 @@ def restore(
             return EpisodeLog(env.num_envs, counters.iteration)
         state = workers[comm.rank]
         episodes = EpisodeLog(env.num_envs)
-        expected = {"agent": agent.rank_state_dict(), "episodes": episodes.state_dict(env)}
-        no_actions = expected["episodes"]["actions"]
-        expected["episodes"]["actions"] = no_actions.new_empty(
-            len(state["episodes"]["actions"]), *no_actions.shape[1:]
-        )
+        expected = episodes.state_dict(env)
+        no_actions = expected["actions"]
+        expected["actions"] = no_actions.new_empty(len(state["episodes"]["actions"]), *no_actions.shape[1:])
+        replay = {"replay": check_segments(state.get("replay"))} if agent.replay_buffer is not None else {}
+        expected = {"agent": agent.rank_state_dict(), "episodes": expected} | replay
         checkpoint.check_structure(state, expected, "worker")
         agent.load_rank_state_dict(state["agent"])
         episodes.load_state_dict(state["episodes"], env, counters.iteration * (rollout_len // env.num_envs))
         return episodes
+
+
+def restore_replay(content: Mapping[str, Any], agent: Agent, checkpoints: Path, comm: Comm) -> list[Segment]:
+    """Fill the replay buffer of an agent, if it has one, from the files beside a checkpoint.
+
+    With another number of workers, the former workers' steps are shared out among them.
+
+    Returns:
+        This worker's files; empty if they do not hold the buffer as it is now.
+
+    Raises:
+        UserError: if a file is missing or damaged, or the checkpoint does not match the agent.
+    """
+    if agent.replay_buffer is None:
+        return []
+    with checkpoint.convert_errors():
+        shards = [check_segments(worker["replay"]) for worker in content["workers"]]
+    reason = "" if any(shards) else "the checkpoint was saved without it"
+    if not reason and not (checkpoints / FOLDER).exists():
+        reason = f"{checkpoints / FOLDER} is missing"
+    if reason:
+        if comm.rank == 0:
+            logger.warning(f"not bit-exact: the replay buffer starts empty, because {reason}")
+        return []
+    exact = len(shards) == comm.size
+    own = [shards[rank] for rank in shards_of(comm.rank, comm.size, len(shards))]
+    load(agent.replay_buffer, checkpoints, own, exact=exact)
+    return own[0] if exact else []
 
 
 def restore_unevaluated(content: Mapping[str, Any]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Callable
 
@@ -24,10 +25,19 @@ class FlatParameters:
             parameter.data = view
             parameter.requires_grad_(False)
 
+    @property
+    def size(self) -> int:
+        """P, the number of all parameters."""
+        return len(self.vector)
+
     def unflatten(self, vector: torch.Tensor) -> Params:
-        """Return the parameters by name, as views of `vector` (P,)."""
-        parts = torch.split(vector, self.sizes)
-        return {n: part.view(s) for n, part, s in zip(self.names, parts, self.shapes, strict=True)}
+        """Return the parameters by name, as views of `vector` (P,).
+
+        A shorter vector holds the first parameters only, and must end where one of them ends.
+        """
+        total = list(itertools.accumulate(self.sizes)).index(len(vector)) + 1
+        parts = torch.split(vector, self.sizes[:total])
+        return {n: part.view(s) for n, part, s in zip(self.names, parts, self.shapes, strict=False)}
 
     def fill(self, get_value: Callable[[str], float]) -> torch.Tensor:
         """Return a vector (P,) that holds ``get_value(name)`` for every element of each parameter."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,15 @@ def unpack(matrix: torch.Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, 
     return {n: part.reshape(-1, *shape) for (n, shape), part in zip(shapes.items(), parts, strict=True)}
 
 
+@dataclass(frozen=True)
+class Delay:
+    """Trains all parameters in every `period`-th step, and only the first `count` in the others."""
+
+    count: int
+    period: int = 1
+    loss: Loss | None = None  # of the first `count` parameters, for the steps that train only these
+
+
 class Optimizer:
     """Adam (Kingma & Ba 2015) on a network's flat parameters, with gradients averaged over all workers.
 
@@ -66,6 +76,10 @@ class Optimizer:
         clip_norm: maximum norm of the averaged gradient; 0 disables clipping.
         comm: the workers.
         compile: compile the steps with torch.compile. All batches must then have the same shapes.
+        epsilon: Adam's ε.
+        delay: trains some parameters in every step, and the others less often.
+        after_step: called after each step, with whether it trained all parameters. The tensors that it changes must
+            be in `changed_after_step`.
     """
 
     def __init__(
@@ -77,9 +91,16 @@ class Optimizer:
         clip_norm: float,
         comm: Comm,
         compile: bool,
+        epsilon: float = ADAM_EPSILON,
+        delay: Delay | None = None,
+        after_step: Callable[[bool], None] = lambda full: None,
     ) -> None:
         self.params = FlatParameters(network)
         self.loss = loss
+        self.epsilon = epsilon
+        self.delay = delay or Delay(self.params.size)
+        self.after_step = after_step
+        self.changed_after_step: list[torch.Tensor] = []
         self.clip_norm = clip_norm
         self.comm = comm
         self.base_lr = self.params.fill(learning_rate)  # (P,)
@@ -114,9 +135,22 @@ class Optimizer:
             size: rows per minibatch.
             rng: shuffles the rows.
         """
-        self._epoch_start = (self.params.vector.clone(), batch)
         minibatches = batch.minibatches(size, rng)  # (K, B, F)
-        chunk = math.gcd(len(minibatches), STEPS_PER_CALL)
+        self._run(batch, minibatches, math.gcd(len(minibatches), STEPS_PER_CALL))
+
+    def run_steps(self, batch: PackedBatch, count: int, chunk: int) -> None:
+        """Take one step on each of `count` equal parts of the rows of `batch`, in their order (collective).
+
+        Args:
+            batch: this worker's data, with the same number of rows on every worker.
+            count: number of steps, a multiple of `chunk`.
+            chunk: steps per call of compiled code, a multiple of the delay's period and always the same.
+        """
+        self._run(batch, batch.matrix.view(count, -1, batch.matrix.shape[1]), chunk)
+
+    def _run(self, batch: PackedBatch, minibatches: torch.Tensor, chunk: int) -> None:
+        """Take one step on each packed minibatch (K, B, F) of `batch`, `chunk` of them per call of compiled code."""
+        self._epoch_start = (self.params.vector.clone(), batch, [each.clone() for each in self.changed_after_step])
         with torch.no_grad():
             if not self._metric_names:
                 self._warm_up(minibatches[:chunk], batch.shapes)
@@ -125,43 +159,62 @@ class Optimizer:
                 self._train_steps(*arguments)
 
     def train_steps(self, minibatches: torch.Tensor, corrections: torch.Tensor) -> None:
-        """Take one step on each packed minibatch (K, B, F), with its `_bias_corrections` (K, 2)."""
-        for minibatch, correction in zip(minibatches.unbind(), corrections.unbind(), strict=True):
-            gradient, metrics = self.gradient(minibatch)
+        """Take one step on each packed minibatch (K, B, F), with its `_bias_corrections` (K, 2 G)."""
+        for index, (minibatch, correction) in enumerate(zip(minibatches.unbind(), corrections.unbind(), strict=True)):
+            full = (index + 1) % self.delay.period == 0
+            gradient, metrics = self.gradient(minibatch, full=full)
             if self.comm.size > 1:
                 gradient = self._all_reduce(gradient)
-            self.apply(gradient, metrics, correction)
+            self.apply(gradient, metrics, correction, full=full)
+            self.after_step(full)
 
-    def gradient(self, minibatch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return this worker's gradient (P,) and metrics (M,) on a packed minibatch (B, F)."""
-        batch = unpack(minibatch, self._shapes)
+    def gradient(self, minibatch: torch.Tensor, *, full: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return this worker's gradient and metrics (M,) on a packed minibatch (B, F).
+
+        The gradient is that of all parameters, (P,), if `full`; else of those that every step trains.
+        """
+        batch, delay = unpack(minibatch, self._shapes), self.delay
+        loss, count = (self.loss, self.params.size) if full or not delay.loss else (delay.loss, delay.count)
 
         def loss_at(flat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            value, metrics = self.loss(self.params.unflatten(flat), batch)
+            value, metrics = loss(self.params.unflatten(flat), batch)
             return value, torch.stack([metric.detach() for metric in metrics.values()])
 
+        vector = self.params.vector[:count]
         if self._compile:
-            gradient, (_, metrics) = grad_and_value(loss_at, has_aux=True)(self.params.vector)
+            gradient, (_, metrics) = grad_and_value(loss_at, has_aux=True)(vector)
             return gradient, metrics
         # Not torch.func, which imports the compiler: that adds a second or more to every start.
-        flat = self.params.vector.detach().requires_grad_()
+        flat = vector.detach().requires_grad_()
         with torch.enable_grad():
             value, metrics = loss_at(flat)
             (gradient,) = torch.autograd.grad(value, flat)
         return gradient, metrics
 
-    def apply(self, gradient: torch.Tensor, metrics: torch.Tensor, correction: torch.Tensor) -> None:
-        """Average, clip and apply a gradient (P,) that is summed over all workers; accumulate `metrics` (M,)."""
+    def apply(
+        self, gradient: torch.Tensor, metrics: torch.Tensor, correction: torch.Tensor, *, full: bool = True
+    ) -> None:
+        """Average, clip and apply a gradient that is summed over all workers; accumulate the `metrics` if `full`."""
         gradient = gradient * (1.0 / self.comm.size)
         norm = torch.linalg.vector_norm(gradient)
         if self.clip_norm:
             gradient = gradient * torch.clamp(self.clip_norm / (norm + 1e-6), max=1.0)
         # Adam: m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², θ ← θ − α m̂ / (√v̂ + ε)
-        self.moment1.lerp_(gradient, 1.0 - ADAM_BETA1)
-        self.moment2.mul_(ADAM_BETA2).addcmul_(gradient, gradient, value=1.0 - ADAM_BETA2)
-        factor, epsilon = correction.unbind()
-        self.params.vector.sub_(self.lr * factor * (self.moment1 / (self.moment2.sqrt() + epsilon)))
-        self._metric_sums.add_(torch.cat([metrics, torch.stack([norm, torch.ones_like(norm)])]))
+        start = 0
+        for stop, (factor, epsilon) in zip(self._group_ends(full), correction.view(-1, 2).unbind(), strict=False):
+            part, start = slice(start, stop), stop
+            moment1, moment2, grad = self.moment1[part], self.moment2[part], gradient[part]
+            moment1.lerp_(grad, 1.0 - ADAM_BETA1)
+            moment2.mul_(ADAM_BETA2).addcmul_(grad, grad, value=1.0 - ADAM_BETA2)
+            self.params.vector[part].sub_(self.lr[part] * factor * (moment1 / (moment2.sqrt() + epsilon)))
+        if full:
+            self._metric_sums.add_(torch.cat([metrics, torch.stack([norm, torch.ones_like(norm)])]))
+
+    def _group_ends(self, full: bool) -> list[int]:
+        """Return the ends of the ranges of parameters that a step trains, each with its own number of steps."""
+        if self.delay.period == 1:
+            return [self.params.size]
+        return [self.delay.count, *[self.params.size] * full]
 
     def _all_reduce_eager(self, gradient: torch.Tensor) -> torch.Tensor:
         total = gradient.to("cpu", copy=True)
@@ -169,16 +222,18 @@ class Optimizer:
         return total.to(gradient.device)
 
     def _bias_corrections(self, count: int) -> torch.Tensor:
-        """Return (√(1 − β₂ᵗ) / (1 − β₁ᵗ), ε √(1 − β₂ᵗ)) for the next `count` steps t, (count, 2).
+        """Return (√(1 − β₂ᵗ) / (1 − β₁ᵗ), ε √(1 − β₂ᵗ)) for the next `count` steps t, (count, 2 G).
 
         This factor of the learning rate and this ε correct Adam's bias once per step instead of once per parameter
-        (Kingma & Ba 2015, end of sec. 2).
+        (Kingma & Ba 2015, end of sec. 2). With a delay, G = 2, and the second group has taken fewer steps.
         """
         steps = np.arange(self.steps + 1, self.steps + count + 1)
         self.steps += count
-        root = np.sqrt(1.0 - ADAM_BETA2**steps)
-        corrections = np.stack([root / (1.0 - ADAM_BETA1**steps), root * ADAM_EPSILON], axis=1)
-        return torch.from_numpy(corrections.astype(np.float32)).to(self.lr.device)
+        period, corrections = self.delay.period, []
+        for taken in (steps, np.maximum(steps // period, 1))[: 1 + (period > 1)]:
+            root = np.sqrt(1.0 - ADAM_BETA2**taken)
+            corrections += [root / (1.0 - ADAM_BETA1**taken), root * self.epsilon]
+        return torch.from_numpy(np.stack(corrections, axis=1).astype(np.float32)).to(self.lr.device)
 
     def pop_metrics(self) -> dict[str, float]:
         """Return the metrics and the gradient norm, averaged over workers and steps since the last call (collective).
@@ -203,8 +258,10 @@ class Optimizer:
         The all-reduce spreads a non-finite gradient to all workers. The worker that caused it is the one
         whose loss is non-finite even with the initial parameters.
         """
-        params, batch = self._epoch_start
+        params, batch, others = self._epoch_start
         fields = unpack(batch.matrix, batch.shapes)
+        for tensor, before in zip(self.changed_after_step, others, strict=True):
+            tensor.copy_(before)
         with torch.no_grad():
             loss, _ = self.loss(self.params.unflatten(params), fields)
         nonfinite = self.comm.allgather(not bool(torch.isfinite(loss)))
@@ -223,7 +280,7 @@ class Optimizer:
             return
         # One worker per machine compiles; then the others load the code from the cache on disk. Torch's file locks
         # synchronize machines that share a home directory. These steps do not communicate and are undone.
-        state = self.state_dict()
+        state, others = self.state_dict(), [tensor.clone() for tensor in self.changed_after_step]
         self._reduce_comm = Comm()
         try:
             for compiles in (True, False):
@@ -233,6 +290,8 @@ class Optimizer:
         finally:
             self._reduce_comm = self.comm
         self.load_state_dict(state)
+        for tensor, before in zip(self.changed_after_step, others, strict=True):
+            tensor.copy_(before)
         self._metric_sums.zero_()
 
     def state_dict(self) -> dict[str, Any]:

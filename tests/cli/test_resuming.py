@@ -10,11 +10,12 @@ from milozero.agents import AGENTS
 from milozero.experiment import checkpoint
 from milozero.training.run import Training
 from tests.support import ROOT
-from tests.support.one_run import QUICK, SLOW, assert_equal, iterations, logged_rows, parameters, status
+from tests.support.one_run import OFF_POLICY, QUICK, SLOW, assert_equal, iterations, logged_rows, parameters, status
 
 DEMOS = (f"--expert_path={ROOT / 'data/demos/Hopper-v3'}", "--num_demos=2", "--demo_subsampling=5")
 TEACHERS = {
     **dict.fromkeys(("bc", "gail", "airl"), DEMOS),
+    **dict.fromkeys(("sac", "td3"), (*OFF_POLICY, "--buffer_size=1000")),
     "dagger": ("--expert_model=data/checkpoints/expert", "--expert_iter_num=last", "--dagger_buffer_size=600"),
 }
 
@@ -179,7 +180,8 @@ def test_weights_and_biases_continues_the_same_run(milozero, tmp_path):
 @pytest.mark.parametrize("algo", sorted(AGENTS))
 def test_killed_and_resumed_run_ends_with_the_same_bits(milozero, tmp_path, algo):
     """Simulate a kill in iteration 4: the newest checkpoint is of iteration 2, and iteration 3 was logged."""
-    flags = ("--task=train", "--num_iters=5", "--num_envs=4", "--rollout_len=128", "--batch_size=32", "--epochs=2")
+    flags = ("--task=train", "--num_iters=5", "--num_envs=4", "--rollout_len=128", "--batch_size=32")
+    flags += ("--epochs=2",) * (algo not in ("sac", "td3"))
     flags += (f"--algo={algo}", "--save_frequency=2", "--eval_frequency=2", "--eval_episodes=1", "--no-compile")
     flags += ("--env_id=Hopper", *TEACHERS.get(algo, ()))
     if algo == "dagger":

@@ -10,11 +10,14 @@ BUSY = ("--save_frequency=1", "--eval_frequency=2", "--eval_episodes=1", "--tens
 
 
 def check_saving_changes_nothing(milozero, tmp_path, workers, flags):
-    small = ("--task=train", "--num_iters=5", "--num_envs=2", "--rollout_len=64", "--batch_size=32", "--epochs=1")
+    small = ("--task=train", "--num_iters=5", "--num_envs=2", "--rollout_len=64", "--batch_size=32")
     for name, options in (("quiet", QUIET), ("busy", BUSY)):
         result = milozero(*small, "--no-compile", *flags, *options, f"--uuid={name}", workers=workers)
         assert result.returncode == 0, result.stderr
     quiet, busy = (checkpoint.load(tmp_path / f"data/checkpoints/{name}/last.pt") for name in ("quiet", "busy"))
+    for content in (quiet, busy):
+        for worker in content["workers"]:
+            worker.pop("replay", None)  # how the buffer is divided into files depends on when it was saved
     for part in ("agent", "workers", "recent_episodes"):
         assert_equal(busy[part], quiet[part])
     rows = [logged_rows(tmp_path, name) for name in ("quiet", "busy")]

@@ -16,6 +16,11 @@ PENDULUM = (
     *("--task=train", "--env_id=Pendulum", "--num_envs=4", "--rollout_len=256"),
     *("--no-compile", "--eval_episodes=1"),
 )
+# a replay buffer that wraps around after 300 steps; 32 updates per 64 steps
+OFF_POLICY = (
+    *("--learning_starts=128", "--train_freq=32", "--updates_per_step=0.5", "--buffer_size=300", "--batch_size=32"),
+    *("--p_perception_stack=mlp_16", "--q_perception_stack=mlp_16"),
+)
 # flags of the fixtures `trained` and `run`
 TRAINED = ("--task=train", *QUICK, "--uuid=run", "--save_frequency=2", "--num_iters=6")
 
@@ -60,5 +65,5 @@ def assert_equal(actual, expected):
 def logged_rows(tmp_path, name):
     """Return the rows that a run logged, without timings."""
     text = (tmp_path / f"data/logs/{name}/progress.csv").read_text()
-    times = {"seconds", "steps_per_second", "time_left"}
+    times = {"seconds", "steps_per_second", "time_left", "updates_per_second"}
     return [{k: v for k, v in row.items() if k not in times} for row in csv.DictReader(text.splitlines())]

@@ -29,7 +29,7 @@ def start(env, state=None, iteration=0, steps=21):
     if state:
         log.load_state_dict(state, env, 10_000)
     assert log.start_envs(env, 1, 4) == ""
-    return rollout_generator(env, Agent(env), steps * env.num_envs, 1, 4, iteration=iteration, episodes=log), log
+    return rollout_generator(env, Agent(env), steps * env.num_envs, 1, 4, number=iteration, episodes=log), log
 
 
 def save_after(count, env, steps=21):

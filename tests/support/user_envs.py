@@ -279,3 +279,5 @@ CHECKED_SPACES = {
 }
 for env_id, pair in CHECKED_SPACES.items():
     gymnasium.register(env_id, Checked, kwargs=dict(zip(("observation_space", "action_space"), pair, strict=True)))
+PLANE = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+gymnasium.register("Unbounded-v0", Checked, kwargs={"observation_space": PLANE, "action_space": PLANE})

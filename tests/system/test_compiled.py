@@ -14,9 +14,10 @@ from milozero.agents.base import AgentContext
 from milozero.demonstrations.dataset import ImitationConfig
 from milozero.helpers.comm import Comm
 from tests.support import steps
-from tests.support.one_run import PENDULUM, parameters
+from tests.support.one_run import OFF_POLICY, PENDULUM, parameters
 from tests.support.ppo_reference import BOX, DISCRETE, train_with_reference
 from tests.support.steps import SIZE, N, expert, rollout
+from tests.unit.agents.test_off_policy_reference import check_updates
 
 FLAGS = [flag for flag in PENDULUM if flag != "--no-compile"]
 
@@ -133,3 +134,17 @@ def test_compiled_and_plain_discriminators_agree():
     np.testing.assert_allclose(
         compiled.logits(features), plain.logits(features), atol=2e-2
     )  # single precision, over 96 steps
+
+
+@pytest.mark.parametrize("case", ["sac", "td3"])
+def test_compiled_off_policy_updates_agree_with_the_reference(case):
+    check_updates(case, compile=True)
+
+
+def test_compiled_and_plain_td3_agree_with_two_workers(milozero, tmp_path):
+    """Compiling takes steps that are undone, also those of the target networks."""
+    train = ("--task=train", "--env_id=Pendulum", "--algo=td3", "--num_envs=2", "--rollout_len=64", *OFF_POLICY)
+    for name, switch in (("compiled", "--compile"), ("plain", "--no-compile")):
+        result = milozero(*train, switch, "--num_iters=4", f"--uuid={name}", workers=2, timeout=280)
+        assert result.returncode == 0, result.stderr
+    assert_close(tmp_path, "compiled", "plain")

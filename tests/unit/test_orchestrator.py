@@ -3,10 +3,13 @@
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from milozero import orchestrator
 from milozero.agents.episodes import INTERRUPTED, EpisodeStats
+from milozero.agents.ppo_config import PPOConfig
+from milozero.agents.sac_config import SACConfig
 from milozero.experiment.settings import TrainConfig
 from milozero.experiment.status import Counters
 from milozero.helpers.comm import Comm
@@ -17,7 +20,7 @@ from tests.support.fakes import CountingEnv, on_workers
 
 def make_run(comm):
     agent = SimpleNamespace(update=lambda rollout, progress: {})
-    settings = SimpleNamespace(train=TrainConfig())
+    settings = SimpleNamespace(train=TrainConfig(), agent=PPOConfig())
     experiment, counters = SimpleNamespace(settings=settings), Counters()
     return Training(
         experiment, agent, None, None, None, None, comm, counters, None, None, None, None, None, "", False
@@ -26,7 +29,8 @@ def make_run(comm):
 
 def iterate(run, *episodes):
     """Return the metrics of iterations in which these `episodes` ended."""
-    return [do_iteration(iter([SimpleNamespace(episodes=list(each))]), run) for each in episodes]
+    rewards = np.zeros((TrainConfig().rollout_len, 1))
+    return [do_iteration(iter([SimpleNamespace(episodes=list(each), rewards=rewards)]), run) for each in episodes]
 
 
 def test_rolling_means_are_over_the_last_100_episodes():
@@ -80,6 +84,23 @@ def test_evaluation_metrics_equal_numbers_worked_by_hand():
     assert all(math.isnan(value) for value in evaluation_metrics([], -math.inf).values())
 
 
+def test_iteration_of_several_rollouts_orders_its_episodes_and_averages_its_metrics():
+    """Two rollouts of ten steps; a metric that has no value in an update does not count."""
+    agent = SimpleNamespace(losses=iter([{"q_loss": 3.0, "td_error": math.nan}, {"q_loss": 5.0, "td_error": 7.0}]))
+    agent.update = lambda rollout, progress: next(agent.losses)
+    run = make_run(Comm())
+    run.agent = agent
+    run.experiment.settings.agent = SACConfig(train_freq=10)
+    run.experiment.settings.train = TrainConfig(rollout_len=20, num_envs=1)
+    rollouts = [
+        SimpleNamespace(rewards=np.zeros((10, 1)), episodes=[EpisodeStats(return_, 4, 3)]) for return_ in (1.0, 2.0)
+    ]
+    metrics = do_iteration(iter(rollouts), run)
+    assert (metrics["q_loss"], metrics["td_error"]) == (4.0, 7.0)
+    assert (metrics["iteration"], metrics["timesteps"], metrics["episodes"]) == (1, 20, 2)
+    assert [(episode.return_, episode.end) for episode in run.recent_episodes] == [(1.0, 3), (2.0, 13)]
+
+
 def make_starting_run(comm, problem, reason=""):
     watchdog = SimpleNamespace(start_iteration=lambda _: None, agree_to_stop=lambda: reason, should_interrupt=bool)
     return SimpleNamespace(
@@ -89,6 +110,7 @@ def make_starting_run(comm, problem, reason=""):
         episodes=SimpleNamespace(start_envs=lambda *_: problem),
         experiment=SimpleNamespace(seed=3),
         counters=SimpleNamespace(iteration=7),
+        break_episodes=lambda: None,
     )
 
 

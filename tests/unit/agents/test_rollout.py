@@ -44,7 +44,7 @@ def test_noise_depends_on_the_environment_not_on_the_worker():
 def test_noise_depends_on_the_iteration_not_on_earlier_ones():
     rollouts = rollout_generator(CountingEnv([9]), RandomAgent(), 5, seed=3)
     first, second = (next(rollouts).actions.copy() for _ in range(2))
-    later = next(rollout_generator(CountingEnv([9]), RandomAgent(), 5, seed=3, iteration=1)).actions
+    later = next(rollout_generator(CountingEnv([9]), RandomAgent(), 5, seed=3, number=1)).actions
     np.testing.assert_array_equal(later, second)
     assert not np.array_equal(first, second)
 

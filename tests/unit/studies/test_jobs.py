@@ -91,9 +91,11 @@ def test_every_args_method_gives_the_same_settings(task, tmp_path, monkeypatch, 
         "gail": "d_lr: 1e-3",
         "airl": "d_steps: 2",
         "dagger": "expert_model: data/checkpoints/expert",
+        "sac": "learning_starts: 1000",
+        "td3": "learning_starts: 1000",
     }
-    clones = algo in ("bc", "dagger")
-    lines = [line for line in Path(task).read_text().splitlines() if not clones or "rewards" not in line]
+    scales_rewards = algo in ("ppo", "gail", "airl")
+    lines = [line for line in Path(task).read_text().splitlines() if scales_rewards or "rewards" not in line]
     Path(task).write_text("\n".join([*lines, f"algo: {algo}", own[algo]]) + "\n")
     for job in build_jobs(build_study(task, tmp_path, demo_dir=one_demo(tmp_path), wandb_project="pro ject")):
         path = tmp_path / "settings of a job.yaml"
@@ -104,7 +106,7 @@ def test_every_args_method_gives_the_same_settings(task, tmp_path, monkeypatch, 
         assert dataclasses.replace(read, common=same, explicit=job.settings.explicit) == job.settings
     if method == "minimal":
         assert not any(argument.startswith("--gamma") for argument in args)
-    if method == "full" and not clones:
+    if method == "full" and scales_rewards:
         assert "--gamma=0.99" in args
         assert "--no-normalize_rewards" in args
 
