@@ -48,7 +48,7 @@ class ReplayBuffer:
         if self.rows < 1:
             raise ValueError(f"a capacity of {capacity} steps is too small for {num_envs} environments")
         self.first = 0  # row that was added first
-        self.end = 0  # row that is added next; row t is stored at index t modulo the number of rows
+        self.end = 0  # row that is added next; row t is stored at index t modulo (rows + 1)
         self._sizes = (observation_size, action_size)
         self._arrays: Steps | None = None
 

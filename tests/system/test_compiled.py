@@ -144,6 +144,7 @@ def test_compiled_off_policy_updates_agree_with_the_reference(case):
 def test_compiled_and_plain_td3_agree_with_two_workers(milozero, tmp_path):
     """Compiling takes steps that are undone, also those of the target networks."""
     train = ("--task=train", "--env_id=Pendulum", "--algo=td3", "--num_envs=2", "--rollout_len=64", *OFF_POLICY)
+    train += ("--updates_per_step=0.04",)  # two updates per round and call: more would take longer to compile
     for name, switch in (("compiled", "--compile"), ("plain", "--no-compile")):
         result = milozero(*train, switch, "--num_iters=4", f"--uuid={name}", workers=2, timeout=280)
         assert result.returncode == 0, result.stderr

@@ -42,6 +42,7 @@ RUN_BY = {
     "mpiexec -n 2 python main.py": "test_workers.py::test_workers_stay_in_sync_and_shuffle_differently",
     "mpiexec -n 3 python main.py": CONTRACT,
     f"{TRAINING} --algo=bc": "test_demos.py::test_imitation_agent_is_evaluated_without_demonstrations",
+    f"{TRAINING} --algo=td3": "test_off_policy.py::test_policy_is_evaluated_and_saved_as_demonstrations",
     f"{TRAINING} --algo=airl": "test_imitation.py::test_new_policy_trains_on_the_reward_that_airl_learned",
     f"{TRAINING} --algo=ppo": "test_imitation.py::test_new_policy_trains_on_the_reward_that_airl_learned",
     f"{TRAINING} --algo=dagger": "test_imitation.py::test_any_checkpoint_can_be_the_expert",

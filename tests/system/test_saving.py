@@ -9,14 +9,13 @@ from tests.support.one_run import OFF_POLICY
 DEMOS = (f"--expert_path={ROOT / 'data/demos/Hopper-v3'}", "--num_demos=2", "--demo_subsampling=5")
 
 
-@pytest.mark.parametrize("algo", ["ppo", "gail", "airl", "bc", "dagger", "sac", "td3"])
+@pytest.mark.parametrize("algo", ["ppo", "gail", "airl", "bc", "dagger", "td3"])
 def test_checkpoints_and_evaluations_do_not_change_what_is_learned(milozero, tmp_path, algo):
     flags = {
         "ppo": (),
         "gail": (*DEMOS, "--d_batch_size=32", "--d_absorbing", "--d_reward=unbiased"),
         "airl": (*DEMOS, "--d_batch_size=32", "--d_absorbing"),
         "bc": DEMOS,
-        "sac": (*OFF_POLICY, "--learning_starts=64"),
         "td3": (*OFF_POLICY, "--learning_starts=64"),
         "dagger": ("--expert_model=data/checkpoints/expert", "--expert_iter_num=last"),
     }
