@@ -23,6 +23,6 @@ def test_replay_buffer_is_shared_out_if_the_number_of_workers_changes(milozero, 
         assert result.returncode == 0, result.stderr
         assert "starts empty" not in result.stderr
     rows = logged_rows(tmp_path, "run")
-    assert [bool(row["q_loss"]) for row in rows[2:]] == [True] * 5  # it goes on learning
+    assert [bool(row["q_loss"]) for row in rows[2:]] == [True] * 5  # it continues to learn
     replay = {path.name.split("_")[0] for path in (tmp_path / "data/checkpoints/run/replay").iterdir()}
     assert replay == {"rank0", "rank1", "rank2"}
