@@ -367,7 +367,7 @@ def test_fine_tuning_trains_only_missing_runs(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["fine_tuning.py", "--seeds=1", "--jobs=1", f"--data_dir={tmp_path}/data"])
     assert fine_tuning.main() == 0
     rows = json.loads(fine_tuning.RESULTS.read_text())
-    assert [(r["start"], r["seed"], r["steps"]) for r in rows] == [("cloned policy", 0, 256), ("scratch", 0, 256)]
+    assert [(r["start"], r["seed"], r["steps"]) for r in rows] == [("cloned policy", 20, 256), ("scratch", 20, 256)]
     assert page.read_text().count("| 256 (256) | 100 |") == 2
     assert "--init_value_iters=5" in commands[-1]
     assert len(commands) == 3
