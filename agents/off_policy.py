@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -52,6 +52,8 @@ class OffPolicyAgent(PolicyAgent):
     Raises:
         UserError: if the hyper-parameters do not fit the action space, or the buffer is too small.
     """
+
+    NOISES_PER_STEP: ClassVar[int] = 1  # vectors of action noise that the loss needs for each sampled step
 
     config: OffPolicyConfig
     network: Any
@@ -216,7 +218,7 @@ class OffPolicyAgent(PolicyAgent):
         config, normalize = self.config, self.obs_normalizer
         size = count * config.batch_size
         drawn = self.replay_buffer.sample(size, self.rng, config.gamma, config.n_step)
-        noise = self.rng.standard_normal((size, 2 * self.network.head.size), np.float32)
+        noise = self.rng.standard_normal((size, self.NOISES_PER_STEP * self.network.head.size), np.float32)
         fields = (normalize(drawn.obs), drawn.actions, drawn.rewards, normalize(drawn.next_obs), drawn.discounts)
         names = ("obs", "actions", "rewards", "next_obs", "discounts", "noise")
         return PackedBatch({n: self.to_tensor(field) for n, field in zip(names, (*fields, noise), strict=True)})

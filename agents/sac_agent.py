@@ -20,6 +20,7 @@ class SACAgent(OffPolicyAgent):
     """A squashed Gaussian policy that maximizes the return plus α times its entropy."""
 
     Config = SACConfig
+    NOISES_PER_STEP = 2  # for the next actions, which the critics learn from, and for the policy's loss
     config: SACConfig
 
     def make_network(self, observation_size: int, action_space: Any, rng: torch.Generator) -> OffPolicyNetwork:

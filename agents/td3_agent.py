@@ -39,8 +39,7 @@ class TD3Agent(OffPolicyAgent):
     def next_values(self, params: Params, batch: Batch) -> torch.Tensor:
         """Return min Q'(s', clip(π'(s') + ε)) (B,), with the clipped noise ε of Fujimoto et al. 2018, eq. 14."""
         config, obs = self.config, batch["next_obs"]
-        noise = config.target_noise * batch["noise"].chunk(2, dim=1)[0]
-        noise = noise.clamp(-config.target_noise_clip, config.target_noise_clip)
+        noise = (config.target_noise * batch["noise"]).clamp(-config.target_noise_clip, config.target_noise_clip)
         return self.target_q(obs, (self.act(self.target_params, obs) + noise).clamp(-1.0, 1.0))
 
     def loss(self, params: Params, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

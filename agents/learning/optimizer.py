@@ -150,7 +150,7 @@ class Optimizer:
 
     def _run(self, batch: PackedBatch, minibatches: torch.Tensor, chunk: int) -> None:
         """Take one step on each packed minibatch (K, B, F) of `batch`, `chunk` of them per call of compiled code."""
-        self._epoch_start = (self.params.vector.clone(), batch, [each.clone() for each in self.changed_after_step])
+        self._epoch_start = self.params.vector.clone(), batch, self._copy_changed()
         with torch.no_grad():
             if not self._metric_names:
                 self._warm_up(minibatches[:chunk], batch.shapes)
@@ -258,10 +258,9 @@ class Optimizer:
         The all-reduce spreads a non-finite gradient to all workers. The worker that caused it is the one
         whose loss is non-finite even with the initial parameters.
         """
-        params, batch, others = self._epoch_start
+        params, batch, changed = self._epoch_start
         fields = unpack(batch.matrix, batch.shapes)
-        for tensor, before in zip(self.changed_after_step, others, strict=True):
-            tensor.copy_(before)
+        self._restore_changed(changed)
         with torch.no_grad():
             loss, _ = self.loss(self.params.unflatten(params), fields)
         nonfinite = self.comm.allgather(not bool(torch.isfinite(loss)))
@@ -280,7 +279,7 @@ class Optimizer:
             return
         # One worker per machine compiles; then the others load the code from the cache on disk. Torch's file locks
         # synchronize machines that share a home directory. These steps do not communicate and are undone.
-        state, others = self.state_dict(), [tensor.clone() for tensor in self.changed_after_step]
+        state, changed = self.state_dict(), self._copy_changed()
         self._reduce_comm = Comm()
         try:
             for compiles in (True, False):
@@ -290,9 +289,15 @@ class Optimizer:
         finally:
             self._reduce_comm = self.comm
         self.load_state_dict(state)
-        for tensor, before in zip(self.changed_after_step, others, strict=True):
-            tensor.copy_(before)
+        self._restore_changed(changed)
         self._metric_sums.zero_()
+
+    def _copy_changed(self) -> list[torch.Tensor]:
+        return [tensor.clone() for tensor in self.changed_after_step]
+
+    def _restore_changed(self, copies: list[torch.Tensor]) -> None:
+        for tensor, before in zip(self.changed_after_step, copies, strict=True):
+            tensor.copy_(before)
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of the parameters and Adam's state."""

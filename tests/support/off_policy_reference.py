@@ -100,7 +100,7 @@ class SAC(Reference):
 
 class TD3(Reference):
     def next_values(self, params, batch):
-        noise = batch["noise"].chunk(2, 1)[0] * self.config.target_noise
+        noise = batch["noise"] * self.config.target_noise
         limit = self.config.target_noise_clip
         actions = torch.tanh(self.head(self.targets, batch["next_obs"])) + noise.clip(-limit, limit)
         return torch.minimum(*(critic(self.targets, i, batch["next_obs"], actions.clip(-1, 1)) for i in (0, 1)))

@@ -32,14 +32,14 @@ def make(algo, *, compile=False, **config):
     return agent_class(algo)(config, OBS, SPACE, AgentContext(Comm(), num_envs=2, compile=compile))
 
 
-def random_batch(rng, rows):
+def random_batch(rng, rows, noises=2):
     fields = {
         "obs": rng.standard_normal((rows, OBS)),
         "actions": rng.uniform(-1, 1, (rows, ACTIONS)),
         "rewards": rng.standard_normal(rows),
         "next_obs": rng.standard_normal((rows, OBS)),
         "discounts": rng.choice([0.0, 0.99, 0.9], rows),
-        "noise": rng.standard_normal((rows, 2 * ACTIONS)),
+        "noise": rng.standard_normal((rows, noises * ACTIONS)),
     }
     return {name: torch.from_numpy(field.astype(np.float32)) for name, field in fields.items()}
 
@@ -54,7 +54,7 @@ def check_updates(case, *, compile=False):
     delay = agent.config.policy_delay
     for chunk in (1, 2, 4):  # a compiled run always has the same
         chunk = 1 if compile else chunk
-        batch = random_batch(rng, BATCH * 12 // 3 * delay)
+        batch = random_batch(rng, BATCH * 12 // 3 * delay, agent.NOISES_PER_STEP)
         agent.optimizer.run_steps(PackedBatch(batch), 4 * delay, chunk * delay)
         for start in range(0, len(batch["obs"]), BATCH):
             expected.step({name: field[start : start + BATCH] for name, field in batch.items()})
@@ -76,7 +76,7 @@ def test_updates_agree_with_the_reference(case):
 def test_each_loss_has_a_gradient_for_its_own_network_only(algo):
     """The critics' gradient is that of their own loss, which has none for the policy."""
     agent = make(algo)
-    batch = random_batch(np.random.default_rng(0), BATCH)
+    batch = random_batch(np.random.default_rng(0), BATCH, agent.NOISES_PER_STEP)
     gradients = []
     for loss in (agent.loss, agent.critic_loss):
         flat = agent.optimizer.params.vector.clone().requires_grad_()
