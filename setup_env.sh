@@ -30,12 +30,15 @@ elif [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || ! is_new .venv/bin/python
     "$python" -m venv ${is_old:+--clear} .venv || fail "cannot create .venv; on Debian and Ubuntu, install python3-venv"
   fi
   echo "installing into .venv (once, takes a few minutes)"
+  # pip compiles modules on one core, so compileall does it
+  export PIP_NO_COMPILE=1
   # torch alone first: otherwise a later package would fetch another build of it
   .venv/bin/pip install --quiet ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep -o '^torch==[^ ]*' requirements.txt)"
   .venv/bin/pip install --quiet -r requirements-dev.txt
   .venv/bin/pip install --quiet --no-deps -r requirements-opensim.txt ||
     echo "could not install OpenSim; everything else works without it. To retry:" \
       ".venv/bin/pip install --no-deps -r requirements-opensim.txt"
+  .venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true  # some files are of newer Pythons
   # allow more workers than cores, which mpiexec refuses by default
   conf=.venv/etc/prte-mca-params.conf
   if [ -f "$conf" ] && ! grep -q '^rmaps_default_mapping_policy' "$conf"; then

@@ -11,23 +11,18 @@ import yaml
 from milozero.agents.adversarial_config import AIRLConfig
 from milozero.agents.airl_agent import AIRLAgent
 from milozero.agents.base import AgentContext
+from milozero.agents.learning.optimizer import Optimizer, PackedBatch
 from milozero.demonstrations.dataset import ImitationConfig
 from milozero.helpers.comm import Comm
+from milozero.helpers.errors import RunError
 from tests.support import steps
 from tests.support.one_run import OFF_POLICY, PENDULUM, parameters
 from tests.support.ppo_reference import BOX, DISCRETE, train_with_reference
 from tests.support.steps import SIZE, N, expert, rollout
 from tests.unit.agents.test_off_policy_reference import check_updates
 
-FLAGS = [flag for flag in PENDULUM if flag != "--no-compile"]
-
-
-def test_compiled_and_plain_updates_agree(milozero, tmp_path):
-    for switch in ("--compile", "--no-compile"):
-        result = milozero(*FLAGS, switch, "--num_iters=3", f"--uuid={switch}", timeout=280)
-        assert result.returncode == 0, result.stderr
-    assert_close(tmp_path, "--compile", "--no-compile")
-    assert yaml.safe_load((tmp_path / "data/logs/--compile/config.yaml").read_text())["compile"] is True
+# two minibatches per epoch, and so two steps per call of compiled code: more would take longer to compile
+FLAGS = [*(flag for flag in PENDULUM if flag != "--no-compile"), "--batch_size=128", "--num_iters=3"]
 
 
 def test_workers_compile_code_once_agree_with_plain_updates_and_keep_it_for_the_next_run(milozero, tmp_path):
@@ -37,32 +32,46 @@ def test_workers_compile_code_once_agree_with_plain_updates_and_keep_it_for_the_
     env = {"CXX": str(compiler), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     steps = []
     for name, switch in (("first", "--compile"), ("plain", "--no-compile"), ("second", "--compile")):
-        result = milozero(*FLAGS, switch, "--num_iters=3", f"--uuid={name}", workers=2, timeout=280, env=env)
+        result = milozero(*FLAGS, switch, f"--uuid={name}", workers=2, timeout=280, env=env)
         assert result.returncode == 0, result.stderr
         steps.append([line for line in log.read_text().splitlines() if "all_reduce" in source(line)])
     assert len(steps[0]) == 1
     assert steps[2] == steps[0]
     assert_close(tmp_path, "first", "plain")
+    assert yaml.safe_load((tmp_path / "data/logs/first/config.yaml").read_text())["compile"] is True
 
 
 def assert_close(tmp_path, *names):
     torch.testing.assert_close(*(parameters(tmp_path, name) for name in names), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_compiler_that_is_killed_is_one_line(milozero, tmp_path, workers):
-    """It still compiles the short program that is tried at the start."""
+@pytest.fixture
+def killed_compiler(tmp_path):
+    """The path of a compiler that is killed, except for the short program that is tried at the start."""
     compiler = tmp_path / "g++"
     killed = "echo 'g++: fatal error: Killed signal terminated program cc1plus' >&2; exit 1"
     compiler.write_text(f'#!/bin/sh\ncase "$*" in *.cpp*) {killed};; esac\nexec {shutil.which("g++")} "$@"\n')
     compiler.chmod(0o755)
-    env = {"CXX": str(compiler), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    result = milozero(*FLAGS, "--compile", "--num_iters=1", workers=workers, timeout=120, env=env)
+    return str(compiler)
+
+
+def test_compiler_that_is_killed_is_one_line(milozero, tmp_path, killed_compiler):
+    env = {"CXX": killed_compiler, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    result = milozero(*FLAGS, "--compile", workers=2, timeout=120, env=env)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
     assert "cannot compile the update: g++: fatal error: Killed" in line
     assert "--no-compile" in line
+
+
+def test_compiler_that_is_killed_raises_an_error_in_a_single_process(monkeypatch, killed_compiler):
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (killed_compiler,))
+    network = torch.nn.Linear(1, 1, bias=False)
+    loss = lambda params, batch: (params["weight"].sum() * 5, {"x": batch["x"].sum()})  # noqa: E731
+    optimizer = Optimizer(network, loss, lambda _: 0.1, clip_norm=0.0, comm=Comm(), compile=True)
+    with pytest.raises(RunError, match=r"cannot compile the update: g..: fatal error: Killed.*--no-compile"):
+        optimizer.run_epoch(PackedBatch({"x": torch.ones(7)}), 7, np.random.default_rng(0))
 
 
 def source(command):
@@ -84,8 +93,6 @@ def test_compiled_updates_equal_the_references(space, options):
 
 
 def test_two_compiled_optimizers_do_not_share_code():
-    from milozero.agents.learning.optimizer import Optimizer, PackedBatch
-
     torch._dynamo.config.suppress_errors = False
     gradients = []
     for slope in (2.0, -3.0):
@@ -98,8 +105,6 @@ def test_two_compiled_optimizers_do_not_share_code():
 
 
 def test_failing_all_reduce_stops_compiled_steps_with_its_error(capfd):
-    from milozero.agents.learning.optimizer import Optimizer, PackedBatch
-
     class Broken(Comm):
         size = 2
 
@@ -114,7 +119,7 @@ def test_failing_all_reduce_stops_compiled_steps_with_its_error(capfd):
     assert "a worker is gone" in capfd.readouterr().err
 
 
-NETWORKS = {"p_perception_stack": "mlp_8", "v_perception_stack": "mlp_8", "batch_size": 16, "epochs": 1}
+NETWORKS = {"p_perception_stack": "mlp_8", "v_perception_stack": "mlp_8", "batch_size": 48, "epochs": 1}
 
 
 def test_compiled_and_plain_discriminators_agree():
@@ -123,7 +128,7 @@ def test_compiled_and_plain_discriminators_agree():
         context = AgentContext(
             Comm(), seed=1, num_envs=N, demos=[expert(terminated=True)], imitation=imitation, compile=compile
         )
-        config = AIRLConfig(**NETWORKS, d_batch_size=16, d_steps=2, d_batch_norm=True, d_penalty_coef=10)
+        config = AIRLConfig(**NETWORKS, d_batch_size=32, d_steps=2, d_batch_norm=True, d_penalty_coef=10)
         return AIRLAgent(config, SIZE, steps.BOX, context)
 
     plain, compiled = make(False), make(True)

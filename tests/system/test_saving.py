@@ -1,4 +1,4 @@
-"""Saving changes nothing with two workers: the cases that tests/integration/test_saving.py leaves out."""
+"""Saving changes nothing with two workers and with OpenSim: what tests/integration/test_saving.py leaves out."""
 
 import pytest
 
@@ -24,3 +24,8 @@ def test_checkpoints_and_evaluations_do_not_change_what_is_learned(milozero, tmp
         assert milozero(*teach, "--uuid=expert").returncode == 0
     env_id = "tests.support.user_envs:DrawsGlobally-v0" if algo == "ppo" else "Hopper"
     check_saving_changes_nothing(milozero, tmp_path, 2, (f"--algo={algo}", f"--env_id={env_id}", *flags[algo]))
+
+
+def test_checkpoints_and_evaluations_do_not_change_what_opensim_learns(milozero, tmp_path):
+    flags = ("--algo=ppo", "--env_id=OsimArm2D", "--env_kwargs=frame_skip=10", "--rollout_len=32", "--batch_size=32")
+    check_saving_changes_nothing(milozero, tmp_path, 0, flags)
