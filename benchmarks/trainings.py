@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,32 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 
 
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
 def run(*arguments: str, log: Path) -> None:
     """Run main.py and append its output to a log file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file:
         subprocess.run([sys.executable, str(ROOT / "main.py"), *arguments], check=True, stdout=file, stderr=file)
+
+
+def install_sbx() -> str:
+    """Return the Python of an environment that has SBX; create it at the first call."""
+    folder, packages = ROOT / ".venv-sbx", ROOT / "requirements-sbx.txt"
+    python, stamp = folder / "bin" / "python", folder / "installed"
+    with _installing:
+        if not stamp.exists() or stamp.read_text() != packages.read_text():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+            # torch first and alone: otherwise a later package would fetch another build of it
+            torch = next(line.split()[0] for line in packages.read_text().splitlines() if line.startswith("torch=="))
+            for wanted in ([torch], ["-r", str(packages)]):
+                subprocess.run([str(python), "-m", "pip", "install", "--quiet", *wanted], check=True)
+            stamp.write_text(packages.read_text())
+    return str(python)
+
+
+_installing = threading.Lock()
 
 
 def update_page(page: Path, command: str, content: str) -> None:
@@ -58,7 +80,12 @@ def train(name: str, flags: Sequence[str], *, seed: int, data: Path) -> list[dic
         run("--task=train", f"--uuid={name}", *options, log=data / f"{name}.txt")
         if not finished(logs / "status.json"):  # a run that is asked to stop saves a checkpoint and exits with 0
             raise RuntimeError(f"{name} was stopped before its end")
-    with (logs / "progress.csv").open() as file:
+    return read_progress(data, name)
+
+
+def read_progress(data: Path, name: str) -> list[dict[str, str]]:
+    """Return the rows of a run's ``progress.csv``."""
+    with (data / "logs" / name / "progress.csv").open() as file:
         return list(csv.DictReader(file))
 
 
