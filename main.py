@@ -22,7 +22,7 @@ if __name__ in ("__main__", "__mp_main__"):  # also in processes that an environ
 if __name__ == "__main__":
     require_packages()  # before they are imported
 
-from milozero.experiment.command_line import parse
+from milozero.experiment.command_line import DESCRIPTION, EPILOG, parse
 from milozero.experiment.launch import Launch
 from milozero.experiment.watchdog import catch_early_signals, restore_signals
 from milozero.helpers.comm import Comm, finalize, has_launcher, launched_rank, launched_size, make_comm
@@ -80,6 +80,8 @@ def run(argv: list[str], start_time: float, *, is_program: bool = False) -> int:
     with contextlib.ExitStack() as cleanup:
         try:
             check_working_directory()
+            if is_program and not argv:
+                return _print_usage()
             settings = parse(argv)
             num_workers = settings.common.num_workers or 1
             if is_program and num_workers > 1 and not has_launcher():
@@ -101,6 +103,13 @@ def run(argv: list[str], start_time: float, *, is_program: bool = False) -> int:
                 comm.abort(1)
             return 1
     return 0
+
+
+def _print_usage() -> int:
+    """Print how to use the program, and return the exit code."""
+    if launched_rank() == 0:
+        print(f"{DESCRIPTION}\n\n{EPILOG}\nWithout flags, this text is shown instead.")
+    return 2
 
 
 def _fail(error: UserError | RunError, comm: Comm, cleanup: contextlib.ExitStack) -> int:

@@ -182,7 +182,7 @@ def end_iteration(run: Training, metrics: dict[str, float], finished: str, stopp
         run.unevaluated = {}
     counters.seconds = time.monotonic() - run.start_time
     metrics = metrics | evaluation_metrics(returns or [], counters.best_eval_return)
-    metrics |= throughput(counters, config, run.watchdog.remaining_seconds())
+    metrics |= throughput(counters, config, run.watchdog.remaining_seconds(), run.pace)
     run.tracker.log(metrics, counters.timesteps)
     if counters.iteration % config.save_frequency == 0 or finished or stopped:
         run.save()

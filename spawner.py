@@ -84,6 +84,8 @@ def run(flags: dict[str, Any]) -> None:
         if not key:
             raise UserError(f"--wandb_api_key={KEY_FROM_VARIABLE}: the variable {KEY_VARIABLE} is not set")
     study, launch, follow = (build(cls, flags, {}) for cls in GROUPS.values())
+    if "caliber" in flags and launch.deployment != "slurm":
+        logger.warning(f"--caliber={launch.caliber} has no effect with --deployment={launch.deployment}")
     if not (key.isascii() and key.isprintable()):
         raise UserError(f"{KEY_VARIABLE} is not a valid key: it has characters other than letters and digits")
     commands: dict[str, Callable[[StudyFolder], Any]] = {

@@ -42,7 +42,8 @@ def format_heading(name: str) -> str:
     missing = [package for package in suite.PACKAGES if package not in versions]
     not_installed = f"; not installed: {', '.join(missing)} ({suite.INSTALL})" if missing else ""
     installed = ", ".join(map(" ".join, versions.items())) or "nothing"
-    return f"{name}: {suite.__doc__.splitlines()[0].rstrip('.')} ({installed}{not_installed})"
+    description = suite.__doc__.splitlines()[0].rstrip(".").replace("``", "")
+    return f"{name}: {description} ({installed}{not_installed})"
 
 
 def filter_env_ids(name: str, only: str = "") -> list[str]:
@@ -94,8 +95,9 @@ def show(only: str = "") -> None:
         hint = did_you_mean(only, registry.list_env_ids())
         raise UserError(f"--only={only}: no suite or id contains '{only}'{hint}")
     console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
-    stderr = Console(stderr=True)
-    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+    # on a terminal, one console for tables and bar: two would write over each other
+    bar_console = console if sys.stdout.isatty() else Console(stderr=True)
+    with Progress(console=bar_console, transient=True, disable=not bar_console.is_terminal) as progress:
         task = progress.add_task("checking", total=total)
         for name, members in env_ids.items():
             if not members:

@@ -61,6 +61,8 @@ def import_module(module: str, source: str, data_dir: str) -> None:
         raise
     except (Exception, SystemExit) as error:  # a user's module raises arbitrary exceptions
         hint = "; add the folder of its file to PYTHONPATH" if isinstance(error, ModuleNotFoundError) else ""
+        if module.endswith(".py"):
+            hint = f"; name the module, not its file: {Path(module).stem}:<id>"
         raise UserError(f"{source}: cannot import '{module}': {type(error).__name__}: {error}{hint}") from None
     finally:
         sys.meta_path.remove(guard)

@@ -154,8 +154,7 @@ def load_teachers(settings: Settings, device: str, *, is_resumed: bool = False) 
         eval_return = expert.best_return if expert.path.stem == "best" else expert.last_return
         expert_return = eval_return if math.isfinite(eval_return) else None
     if folder := getattr(settings.agent, "reward_path", ""):
-        path = checkpoint.find(folder, settings.agent.reward_iter_num, ("reward_path", "reward_iter_num"))
-        reward = load_agent(path, device=device)
+        reward = _load_teacher(settings, ("reward_path", "reward_iter_num"), device)
         if not hasattr(reward.agent, "learned_reward"):
             raise UserError(f"--reward_path={folder}: {reward.settings.train.algo} learns no reward; airl does")
         if reward.settings.agent.d_absorbing and settings.agent.gamma == 1.0:

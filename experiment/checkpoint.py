@@ -25,6 +25,7 @@ LAYOUT_VERSION = 5  # of `PARTS` and what they contain
 PARTS: dict[str, type] = {"config": dict, "agent": dict, "counters": dict, "workers": list}
 # Followed by the digest of the file up to here; zip readers ignore trailing bytes.
 CHECKSUM_MARK = b"MiloZero sha256 "
+NAME_PATTERN = re.compile(r"iter_([0-9]{1,18})\.pt|(best|last)\.pt")
 MAX_YAML_DEPTH = 20  # of metadata, which is flat
 TRAILER_BYTES = len(CHECKSUM_MARK) + 64
 
@@ -143,8 +144,7 @@ def file_name(iter_num: int | str) -> str:
 
 def list_checkpoints(folder: Path) -> list[str]:
     """Return the valid values of ``--iter_num`` for a folder: iterations in order, then best, last."""
-    pattern = re.compile(r"iter_([0-9]{1,18})\.pt|(best|last)\.pt")
-    names = [match[1] or match[2] for file in folder.glob("*.pt") if (match := pattern.fullmatch(file.name))]
+    names = [match[1] or match[2] for file in folder.glob("*.pt") if (match := NAME_PATTERN.fullmatch(file.name))]
     numbers = {name for name in names if name.isdecimal()}
     return sorted(numbers, key=int) + sorted(set(names) - numbers)
 
@@ -154,13 +154,18 @@ def find(
 ) -> Path:
     """Return the file of a checkpoint, an iteration, ``best`` or ``last``, in the folder `model_path`.
 
-    If `iter_num` `is_default`, a folder without it falls back to ``last``. Error messages name the `flags` of the
-    folder and the checkpoint.
+    `model_path` may also be the file itself. If `iter_num` `is_default`, a folder without it falls back to ``last``.
+    Error messages name the `flags` of the folder and the checkpoint.
 
     Raises:
-        UserError: if there is no such checkpoint; the message lists the existing ones.
+        UserError: if there is no such checkpoint (the message lists the existing ones), or the two disagree.
     """
     folder = Path(model_path)
+    if os.path.isfile(folder) and (match := NAME_PATTERN.fullmatch(folder.name)):
+        named = match[1] or match[2]
+        if not is_default and iter_num != named:
+            raise UserError(f"--{flags[0]}={model_path} and --{flags[1]}={iter_num} name different checkpoints")
+        return folder
     if not os.path.isdir(folder):  # Path.is_dir raises if a parent is not readable
         raise UserError(f"--{flags[0]}={model_path}: no such folder; expected data/checkpoints/<experiment>")
     names = list_checkpoints(folder)

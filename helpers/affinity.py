@@ -11,15 +11,18 @@ import os
 from collections.abc import Iterator
 
 
-def pin_workers(worker: int, workers: int) -> None:
+def pin_workers(worker: int, workers: int) -> int:
     """Pin this worker, of local rank `worker`, to its own core if this machine has exactly one core per worker.
 
     With more cores, the kernel schedules better. Call this before any thread starts: threads inherit the affinity.
+    Returns the number of cores that the workers of this machine may use.
     """
+    cores: list[int] = []
     with contextlib.suppress(AttributeError, OSError):
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) == workers:
             os.sched_setaffinity(0, {cores[worker]})
+    return len(cores) or workers
 
 
 @contextlib.contextmanager

@@ -58,6 +58,8 @@ class Comm:
     rank = 0
     size = 1
     local_rank = 0
+    local_size = 1  # workers on this machine
+    local_cores = 1  # that they may use
     can_ping = True  # whether `ping_ranks` reaches other workers
 
     def sum_(self, array: np.ndarray) -> np.ndarray:
@@ -140,7 +142,8 @@ class MPIComm(Comm):
         self.rank = self._world.Get_rank()
         self.size = self._world.Get_size()
         self.local_rank = _read_env_int(LOCAL_RANK_VARIABLES, 0)
-        pin_workers(self.local_rank, _read_env_int(LOCAL_SIZE_VARIABLES, 1))
+        self.local_size = _read_env_int(LOCAL_SIZE_VARIABLES, 1)
+        self.local_cores = pin_workers(self.local_rank, self.local_size)
         self._in_place = MPI.IN_PLACE
         self._ping_world, self._new_status = self._world.Dup(), MPI.Status
         self._sent: list[Any] = []  # pending requests; never waited for, because a stopped worker receives nothing

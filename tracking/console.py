@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
@@ -21,8 +23,9 @@ from milozero.tracking.tracker import Tracker
 
 LINE_INTERVAL_S = 10.0
 NUM_ROWS = 4
+PANEL_WIDTH = 4  # of the panel's border and padding
 # metric, label, format; column by column
-CONSOLE_METRICS = (
+RUN_METRICS = (
     ("iteration", "iteration", "{:,.0f}"),
     ("timesteps", "steps", "{:,.0f}"),
     ("steps_per_second", "steps/s", "{:,.0f}"),
@@ -31,15 +34,31 @@ CONSOLE_METRICS = (
     ("length_mean_100", "mean length", "{:,.0f}"),
     ("eval_return", "eval return", "{:,.1f}"),
     ("best_eval_return", "best eval", "{:,.1f}"),
+)
+UPDATE_METRICS = (  # the table shows the first `NUM_UPDATE_METRICS` that the algorithm has
     ("policy_loss", "policy loss", "{:+.4f}"),
     ("value_loss", "value loss", "{:.4f}"),
+    ("validation_loss", "validation loss", "{:+.4f}"),
+    ("q_loss", "Q loss", "{:,.2f}"),
+    ("q_mean", "mean Q", "{:,.1f}"),
+    ("td_error", "TD error", "{:,.2f}"),
+    ("d_loss", "D loss", "{:.4f}"),
+    ("d_prob_expert", "D(expert)", "{:.2f}"),
+    ("d_prob_policy", "D(policy)", "{:.2f}"),
+    ("d_reward", "D reward", "{:+.2f}"),
+    ("expert_distance", "to expert", "{:.3g}"),
+    ("expert_share", "expert share", "{:.2f}"),
     ("explained_variance", "expl. variance", "{:.2f}"),
-    ("learning_rate", "learning rate", "{:.1e}"),
     ("approx_kl", "KL", "{:.4f}"),
     ("clip_fraction", "clip fraction", "{:.3f}"),
     ("entropy", "entropy", "{:.2f}"),
-    ("grad_norm", "gradient norm", "{:.2f}"),
+    ("temperature", "temperature", "{:.4f}"),
+    ("updates_per_second", "updates/s", "{:,.0f}"),
+    ("buffer_size", "buffer size", "{:,.0f}"),
+    ("learning_rate", "learning rate", "{:.1e}"),
+    ("grad_norm", "gradient norm", "{:,.2f}"),
 )
+NUM_UPDATE_METRICS = 8
 
 
 def terminal_width() -> int | None:
@@ -67,10 +86,12 @@ class ConsoleTracker(Tracker):
         self._title = title
         self._latest: dict[str, float] = {}
         self._last_line_time = -math.inf
+        self._printed = ""
+        self._shown: list[tuple[str, str, str]] = []
         width = terminal_width()
         self._live: Live | None = None
         if width is not None:
-            console = Console(force_terminal=True, width=max(min(width, 118), 60), height=NUM_ROWS + 6)
+            console = Console(force_terminal=True, width=max(min(width, 140), 60), height=NUM_ROWS + 6)
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None),
@@ -83,6 +104,11 @@ class ConsoleTracker(Tracker):
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Redraw the table, or print a line every `LINE_INTERVAL_S`."""
+        if not self._shown:
+            self._shown = [
+                *RUN_METRICS,
+                *[each for each in UPDATE_METRICS if each[0] in metrics][:NUM_UPDATE_METRICS],
+            ]
         self._latest.update({k: v for k, v in metrics.items() if not math.isnan(v)})
         with contextlib.suppress(OSError, ValueError):  # the terminal was closed, or stdout goes to a full disk
             if self._live is not None:
@@ -91,15 +117,19 @@ class ConsoleTracker(Tracker):
                 self._live.update(self._render_table(), refresh=True)
             elif time.monotonic() - self._last_line_time >= LINE_INTERVAL_S:
                 self._last_line_time = time.monotonic()
-                print(self._format_line(), flush=True)
+                self._print_line()
 
     def close(self) -> None:
         """Leave the final values on the screen."""
         with contextlib.suppress(OSError, ValueError):
             if self._live is not None:
                 self._live.stop()
-            elif self._latest:
-                print(self._format_line(), flush=True)
+            elif self._latest and self._format_line() != self._printed:
+                self._print_line()
+
+    def _print_line(self) -> None:
+        self._printed = self._format_line()
+        print(self._printed, flush=True)
 
     def _format_metric(self, name: str, template: str) -> str:
         value = self._latest.get(name)
@@ -108,18 +138,26 @@ class ConsoleTracker(Tracker):
         return format_duration(value) if name == "time_left" else template.format(value)
 
     def _format_line(self) -> str:
-        """Return the first two columns of the table as one line."""
-        columns = CONSOLE_METRICS[: 2 * NUM_ROWS]
-        return " | ".join(f"{label} {self._format_metric(name, template)}" for name, label, template in columns)
+        """Return the metrics of the run as one line."""
+        return " | ".join(f"{label} {self._format_metric(name, template)}" for name, label, template in RUN_METRICS)
 
     def _render_table(self) -> Group:
-        table = Table.grid(padding=(0, 1), expand=True)
-        num_columns = len(CONSOLE_METRICS) // NUM_ROWS
-        for _ in range(num_columns):
-            table.add_column(style="dim", no_wrap=True)
-            table.add_column(justify="right", no_wrap=True)
-        for row in range(NUM_ROWS):
-            cells = [CONSOLE_METRICS[column * NUM_ROWS + row] for column in range(num_columns)]
-            table.add_row(*(text for name, label, form in cells for text in (label, self._format_metric(name, form))))
+        console = self._bar.console
+        columns = [self._shown[start : start + NUM_ROWS] for start in range(0, len(self._shown), NUM_ROWS)]
+        table = self._make_grid(columns)
+        while Measurement.get(console, console.options, table).maximum > console.width - PANEL_WIDTH:
+            columns.pop()  # numbers that are cut off would be wrong
+            table = self._make_grid(columns)
+        table.expand = True
         panel = Panel(table, title=self._title, title_align="left", border_style="blue")
         return Group(panel, self._bar, "")  # mpiexec forwards complete lines, so the bar must not be last
+
+    def _make_grid(self, columns: Sequence[Sequence[tuple[str, str, str]]]) -> Table:
+        grid = Table.grid(padding=(0, 1))
+        for _ in columns:
+            grid.add_column(style="dim", no_wrap=True)
+            grid.add_column(justify="right", no_wrap=True)
+        for row in itertools.zip_longest(*columns, fillvalue=("", "", "")):
+            cells = ((label, self._format_metric(name, form) if name else "") for name, label, form in row)
+            grid.add_row(*itertools.chain.from_iterable(cells))
+        return grid

@@ -72,7 +72,10 @@ RUN_METRICS = {  # of every training run; `orchestrator.py` adds the agent's met
         "time", "steps/s", "`timesteps` / `seconds`, including evaluations and checkpoints", "steady after the start"
     ),
     "time_left": Metric(
-        "time", "s", "estimated time until the run ends, at most until `execution_time` is over", "falls to 0"
+        "time",
+        "s",
+        "estimated time until the run ends, at most until `execution_time` is over; empty in the first iteration",
+        "falls to 0",
     ),
 }
 EVALUATION_METRICS = {  # of `--task=eval`

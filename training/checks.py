@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from milozero.helpers.comm import Comm
 from milozero.helpers.errors import NonFiniteError, RunError
 from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger
+from milozero.training.pace import Pace
 from milozero.training.run import Training
 
 
@@ -30,14 +32,13 @@ def budget_exhausted(counters: Counters, config: TrainConfig) -> str:
     return ""
 
 
-def throughput(counters: Counters, config: TrainConfig, remaining_seconds: float) -> dict[str, float]:
+def throughput(counters: Counters, config: TrainConfig, remaining_seconds: float, pace: Pace) -> dict[str, float]:
     """Return the speed of the run and its estimated time left, which is at most `remaining_seconds`."""
-    progress = counters.progress(config)
-    time_left = counters.seconds * (1.0 - progress) / progress
+    time_left = pace.time_left(counters.seconds, counters.progress(config))
     return {
         "seconds": counters.seconds,
         "steps_per_second": counters.timesteps / counters.seconds,
-        "time_left": max(min(time_left, remaining_seconds), 0.0),
+        "time_left": max(min(time_left, remaining_seconds), 0.0) if math.isfinite(time_left) else math.nan,
     }
 
 

@@ -25,6 +25,7 @@ from milozero.helpers.comm import Comm
 from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import logger
 from milozero.tracking.tracker import Tracker
+from milozero.training.pace import Pace
 
 STATS_WINDOW_SIZE = 100  # episodes in rolling means, as in Stable-Baselines3
 EVALUATION_GRACE_S = 30.0  # that an evaluation may take beyond the time limit
@@ -50,6 +51,7 @@ class Training:
     init_summary: str  # what a new run copied from ``--init_from``; empty without it
     compiled: bool
     replay: ReplayFiles | None = None  # of this worker; None if there is no replay buffer
+    pace: Pace = field(default_factory=Pace)
     start_time: float = 0.0  # ``time.monotonic()`` minus the seconds that the run has trained
     # the last training episodes of all workers, oldest first; saved in checkpoints
     recent_episodes: deque[EpisodeStats] = field(default_factory=lambda: deque(maxlen=STATS_WINDOW_SIZE))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from milozero.evaluation.episodes import choose_max_steps
+from milozero.helpers.config.values import to_seconds
 from milozero.helpers.errors import one_line
-from milozero.helpers.logging import logger, pluralize
+from milozero.helpers.logging import format_duration, logger, pluralize
 from milozero.tracking.plots import plot_learning_curve
 from milozero.training.run import Training
 
@@ -21,6 +22,11 @@ def log_header(run: Training, num_demos: int) -> None:
     logger.info(f"experiment {experiment.name}: {train.algo} on {experiment.env_id}, {workers}")
     if run.init_summary:
         logger.info(run.init_summary)
+    if duration := experiment.settings.common.execution_time:
+        logger.info(f"stops after {format_duration(to_seconds(duration))} (--execution_time={duration})")
+    if run.comm.local_cores < run.comm.local_size:
+        cores = pluralize(run.comm.local_cores, "core")
+        logger.warning(f"{run.comm.local_size} workers share {cores}: more workers than cores do not train faster")
     if checkpoint:
         differences = experiment.find_differences(checkpoint)
         exactness = f"not bit-exact: {', '.join(differences)}" if differences else "bit-exact"

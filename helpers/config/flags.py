@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shutil
 import textwrap
 import typing
 from collections.abc import Mapping, Sequence
@@ -12,15 +14,21 @@ from milozero.helpers.config.foreign_flags import FOREIGN_FLAGS
 from milozero.helpers.config.params import Param, declared_settings
 from milozero.helpers.errors import UserError, did_you_mean
 
+PIPE_COLUMNS = 118  # of the help, if it is not printed to a terminal
+MAX_METAVAR = 60  # characters of the choices beside a flag; longer ones are listed in its help
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        if match := re.fullmatch(r"argument --([^\s/]+)\S*: ignored explicit argument .*", message):
+            name = match[1]
+            message = f"--{name} takes no value: write --{name}, or --no-{name}"
         raise UserError(message)
 
 
 class _HelpFormatter(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=34, width=118)
+        super().__init__(prog, max_help_position=34, width=shutil.get_terminal_size((PIPE_COLUMNS, 1)).columns)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         """Keep line breaks, and indent the continuation of long lines."""
@@ -69,21 +77,23 @@ def build_parser(
 
 
 def _add_flag(group: Any, name: str, kind: Any, default: Any, declared: Param) -> None:
-    choices = declared.allowed()
+    choices = declared.allowed() or ()
     shown = "automatic" if default is None else "none" if default in ("", ()) else default
     suffix = "" if "(default" in declared.help else f" (default: {shown})"
     text = f"{declared.help}{suffix}".replace("%", "%%")
     if kind is bool or bool in typing.get_args(kind):
-        group.add_argument(f"--{name}", dest=name, action="store_const", const=True, help=text)
-        group.add_argument(f"--no-{name}", dest=name, action="store_const", const=False, help=argparse.SUPPRESS)
+        group.add_argument(f"--{name}", dest=name, action=argparse.BooleanOptionalAction, help=text)
         return
     more: dict[str, Any] = {} if declared.bare is None else {"nargs": "?", "const": declared.bare}
     if typing.get_origin(kind) is tuple:
         more = {"nargs": "+"}
     plain = next((part for part in typing.get_args(kind) if part is not type(None)), kind)
     metavar = "{" + ",".join(map(str, choices)) + "}" if choices else plain.__name__.upper()
+    if len(metavar) > MAX_METAVAR:
+        metavar, text = name.upper(), f"{text}; one of {', '.join(map(str, choices))}"
     names = [f"--{flag}" for flag in (name, declared.alias) if flag]
-    group.add_argument(*names, dest=name, metavar=metavar, help=text, **more)
+    action = group.add_argument(*names, dest=name, metavar=metavar, help=text, **more)
+    action.values = choices
 
 
 def read_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
@@ -96,7 +106,7 @@ def read_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str
     if unknown and "help" not in flags:
         word = unknown[0].split("=")[0]
         names = [flag for action in parser._actions for flag in action.option_strings]
-        hint = _find_own_name(word, names) or did_you_mean(word, names)
+        hint = _find_own_name(word, names) or _find_value(word, parser) or did_you_mean(word, names)
         raise UserError(f"unknown argument '{word}'{hint} (see {parser.prog} -h)")
     return vars(flags)
 
@@ -112,6 +122,14 @@ def _find_own_name(word: str, names: Sequence[str]) -> str:
         return f": {hint}" if hint else ""
     flag = hint.split()[0].partition("=")[0].rstrip(",")
     return f": here it is {hint}" if flag in names else ""
+
+
+def _find_value(word: str, parser: argparse.ArgumentParser) -> str:
+    """Return the flag that has this value among its choices, e.g. for ``train``; empty if there is none."""
+    for action in parser._actions:
+        if word in getattr(action, "values", ()):
+            return f": write {action.option_strings[0]}={word}"
+    return ""
 
 
 def to_flags(values: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ import warnings
 import pytest
 
 from milozero import main, spawner
+from milozero.helpers.comm import Comm
 from milozero.helpers.locks import is_held
 from tests.support import user_envs
 from tests.support.one_run import QUICK, iterations
@@ -98,6 +99,26 @@ def test_time_limit_counts_from_the_call(milozero, tmp_path, monkeypatch):
     monkeypatch.setattr(main, "START_TIME", time.monotonic() - 1e6)  # when the process started
     result = milozero(*TRAIN, "--uuid=run", "--num_iters=2", "--execution_time=01:00:00")
     assert "finished: num_iters=2 reached" in result.stdout
+    assert "\nstops after 60 min (--execution_time=01:00:00)\n" in result.stdout
+
+
+def test_number_without_a_unit_is_a_time_limit_in_minutes(milozero):
+    result = milozero(*TRAIN, "--num_iters=1", "--execution_time=150")
+    assert "\nstops after 2 h 30 min (--execution_time=150)\n" in result.stdout
+
+
+def test_more_workers_than_cores_are_mentioned(milozero, monkeypatch):
+    monkeypatch.setattr(Comm, "local_size", 4)
+    monkeypatch.setattr(Comm, "local_cores", 2)
+    result = milozero(*TRAIN, "--num_iters=1")
+    assert "warning: 4 workers share 2 cores: more workers than cores do not train faster" in result.stderr
+
+
+def test_program_without_flags_shows_how_to_use_it_and_trains_nothing(capsys):
+    assert main.run([], time.monotonic(), is_program=True) == 2
+    output = capsys.readouterr().out
+    assert "python main.py --task=train --env_id=Hopper" in output
+    assert "docs/parameters.md lists all flags" in output
 
 
 @pytest.mark.parametrize("flags", [("--status=nothing",), ("--help",)])

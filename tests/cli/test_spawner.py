@@ -61,6 +61,12 @@ def test_missing_tmux_is_an_error(studies):
     assert "tmux is not installed" in studies.run(studies.task(""), fails=True, PATH=path_with(studies))
 
 
+def test_caliber_without_a_cluster_is_mentioned(studies):
+    flags = (f"--data_dir={studies.data}", studies.task(""), "--caliber=long", "--no-deploy_now")
+    done = programs.call_spawner(studies.folder, *flags, env=studies.env)
+    assert (done.returncode, done.stderr) == (0, "warning: --caliber=long has no effect with --deployment=tmux\n")
+
+
 def test_ignored_settings_of_the_task_file_are_listed(studies):
     output = studies.run(studies.task("env_id: Hopper\nseed: 3\n"), "--no-deploy_now")
     assert "ignored, because the study sets it: env_id, seed" in output

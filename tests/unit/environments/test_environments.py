@@ -222,6 +222,7 @@ def test_failed_make_is_a_one_line_error(make, message, monkeypatch):
     ("env_id", "message"),
     [
         (":CartPole-v1", "cannot import ''"),
+        ("my_env.py:X-v0", "name the module, not its file: my_env:<id>"),
         ("leaves:X-v0", "SystemExit: 3"),
         ("no.such.module:X-v0", "--env_id=no.such.module:X-v0: .*No module named .*; add .* to PYTHONPATH"),
     ],

@@ -12,3 +12,7 @@ def test_heading_names_versions_and_missing_packages(monkeypatch):
     assert listing.format_heading("box") == "box: Robots (numpy 2.0; not installed: robots (pip install robots))"
     suite.PACKAGES = ("numpy",)
     assert listing.format_heading("box") == "box: Robots (numpy 2.0)"
+
+
+def test_headings_have_no_markup():
+    assert not any("`" in listing.format_heading(name) for name in registry.SUITES)

@@ -86,6 +86,19 @@ def test_missing_iteration_lists_the_available_ones(tmp_path):
         checkpoint.find(str(tmp_path / "no"), "best")
 
 
+def test_path_of_a_file_names_the_checkpoint(tmp_path):
+    for name in ("iter_20.pt", "best.pt", "else.pt"):
+        (tmp_path / name).touch()
+    file = tmp_path / "iter_20.pt"
+    assert checkpoint.find(str(file), "best", is_default=True) == file
+    assert checkpoint.find(str(file), "20") == file
+    with pytest.raises(UserError, match=r"iter_20.pt and --iter_num=best name different checkpoints"):
+        checkpoint.find(str(file), "best")
+    for name in ("else.pt", "iter_30.pt"):
+        with pytest.raises(UserError, match="no such folder"):
+            checkpoint.find(str(tmp_path / name), "best", is_default=True)
+
+
 def test_each_flipped_bit_is_detected(tmp_path):
     path = tmp_path / "last.pt"
     path.write_bytes(checkpoint.to_bytes(CONTENT))

@@ -30,8 +30,8 @@ def test_workers_are_pinned_only_if_there_is_one_core_per_worker(monkeypatch):
     chosen = []
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {4, 2})
     monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: chosen.append(cores))
-    pin_workers(0, 1)
-    pin_workers(2, 3)
+    assert pin_workers(0, 1) == 2
+    assert pin_workers(2, 3) == 2
     assert chosen == []
-    pin_workers(1, 2)
+    assert pin_workers(1, 2) == 2
     assert chosen == [{4}]

@@ -103,11 +103,53 @@ def test_help_shows_the_algorithms_flags_despite_other_errors(capsys, extra):
     assert "--algo=ppo:" not in output
 
 
-def test_help_shows_each_default_once_in_lines_that_fit(capsys):
+@pytest.mark.parametrize("columns", [80, 118, 200])
+def test_help_fits_the_terminal_and_uses_its_width(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for command in (parse, lambda argv: spawner.main(argv)):
+        with pytest.raises(SystemExit):
+            command(["-h"])
+        lines = capsys.readouterr().out.splitlines()
+        assert columns * 0.9 < max(map(len, lines)) <= columns
+
+
+def test_help_shows_both_forms_of_a_switch(capsys):
+    with pytest.raises(SystemExit):
+        parse(["-h"])
+    output = capsys.readouterr().out
+    assert "--cuda/--no-cuda" in output
+    assert "--compile/--no-compile" in output
+
+
+def test_long_choices_of_a_flag_are_in_its_help(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    with pytest.raises(SystemExit):
+        spawner.main(["-h"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  --caliber=CALIBER  ")]
+    assert line.endswith(
+        "; one of debug, veryveryshort, veryshort, short, long, daylong, verylong, veryverylong, veryveryverylong"
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "flag"),
+    [("train", "--task=train"), ("eval", "--task=eval"), ("gail", "--algo=gail"), ("auto", "--resume")],
+)
+def test_word_without_a_flag_suggests_the_flag(word, flag):
+    with pytest.raises(UserError, match=f"unknown argument '{word}': write {flag}"):
+        parse(["--seed=1", word])
+
+
+@pytest.mark.parametrize("flag", ["--record=False", "--record=1", "--no-record=True"])
+def test_switch_with_a_value_is_explained(flag):
+    with pytest.raises(UserError, match=r"^--record takes no value: write --record, or --no-record$"):
+        parse(["--task=eval", flag])
+
+
+def test_help_shows_each_default_once(capsys):
     with pytest.raises(SystemExit):
         parse(["--algo=ppo", "-h"])
     output = capsys.readouterr().out
-    assert max(len(line) for line in output.splitlines() if line.startswith(" " * 30)) <= 116  # of 118 columns
     flags = re.split(r"\n  (?=-)", output)
     texts = {flag.partition("=")[0]: " ".join(flag.split()) for flag in flags}
     assert texts["--gamma"].endswith("(default: 0.99)")
