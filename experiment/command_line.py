@@ -59,7 +59,7 @@ def parse(argv: Sequence[str], trial: Mapping[str, Any] | None = None) -> Settin
     if "config" in file.settings:
         raise UserError(f"{path}: config: a task file cannot name another task file")
     given = file.settings | trial | flags
-    _import_modules(given)
+    _import_modules((trial | flags) if file.is_run else given)
     values = file.for_env(_find_env_id(file, given)) | trial
     task, algo = build(CommonConfig, flags, values, path).task, build(TrainConfig, flags, values, path).algo
     _check_owners([*flags, *trial, *file.names()], task, algo)

@@ -12,6 +12,7 @@ environments:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,13 @@ ENVIRONMENTS = "environments"  # the section with one subsection per environment
 # Settings that subsections cannot override, because they identify the run or a study shares them.
 SHARED_SETTINGS = {"env_id", "task", "algo", "config", "benchmark", "seed", "uuid", "resume", "data_dir"}
 
+RUN_FIELD = "run_id"  # only in the config.yaml of a run
+# What a run's config.yaml says of that run alone (where it is stored, what it ran with), and modules, which only the
+# user may name
+NOT_REPEATED = re.compile(
+    "uuid|resume|config|data_dir|env_module|run_id|command|git_sha|compiled|device|[a-z0-9_]+_version"
+)
+
 
 @dataclass(frozen=True)
 class TaskFile:
@@ -33,6 +41,7 @@ class TaskFile:
 
     settings: dict[str, Any]
     sections: dict[str, dict[str, Any]]  # environment, with or without version → overrides
+    is_run: bool = False  # whether it is the ``config.yaml`` of a run, which may be another user's
 
     def names(self) -> list[str]:
         """Return the names of all settings in the file."""
@@ -85,6 +94,8 @@ def read_yaml(
 ) -> TaskFile:
     """Read a YAML task file. Its sections (meta, resources, ...) are merged, except for ``environments``.
 
+    The ``config.yaml`` of a run is a task file that repeats it, under a new name and in this user's data folder.
+
     Values stay text, which `coerce` parses by the declared type: YAML itself would convert dates, octal numbers and
     ``1:30:00``, a base-60 number.
 
@@ -100,7 +111,11 @@ def read_yaml(
     known = set(known)
     flat: dict[str, Any] = {}
     sections: dict[str, dict[str, Any]] = {}
-    for key, value in read_yaml_lines(path):
+    lines = read_yaml_lines(path)
+    is_run = any(key.value == RUN_FIELD for key, _ in lines)
+    if is_run:
+        lines = [line for line in lines if not NOT_REPEATED.fullmatch(str(line[0].value))]
+    for key, value in lines:
         if key.value == ENVIRONMENTS:
             location = f"{path}: {ENVIRONMENTS}"
             for name, section in _read_mapping(location, value):
@@ -110,7 +125,7 @@ def read_yaml(
                 sections[name.value] = _read_overrides(f"{location}: {name.value}", section, known)
         else:
             _read_settings(path, value.value if value.id == "mapping" else [(key, value)], known, flat, lists=lists)
-    return TaskFile(flat, sections)
+    return TaskFile(flat, sections, is_run)
 
 
 def _read_mapping(location: str, node: Any) -> list[tuple[Any, Any]]:

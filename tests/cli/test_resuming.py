@@ -177,6 +177,14 @@ def test_weights_and_biases_continues_the_same_run(milozero, tmp_path):
     assert len(set(runs)) == 1
 
 
+@pytest.mark.usefixtures("run")
+def test_config_of_a_run_repeats_it(milozero, tmp_path):
+    result = milozero(f"--config={tmp_path / 'data/logs/run/config.yaml'}", "--uuid=again")
+    assert result.returncode == 0, result.stderr
+    assert_equal(parameters(tmp_path, "again"), parameters(tmp_path, "run"))
+    assert logged_rows(tmp_path, "again") == logged_rows(tmp_path, "run")
+
+
 @pytest.mark.parametrize("algo", sorted(AGENTS))
 def test_killed_and_resumed_run_ends_with_the_same_bits(milozero, tmp_path, algo):
     """Simulate a kill in iteration 4: the newest checkpoint is of iteration 2, and iteration 3 was logged."""

@@ -116,6 +116,18 @@ def test_task_file_may_name_the_module(milozero, payload, tmp_path):
     assert payload.exists()
 
 
+def test_config_of_a_run_imports_nothing(milozero, payload, tmp_path):
+    config = tmp_path / "data/logs/run/config.yaml"
+    content = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump(content | {"env_module": MODULE}))
+    result = milozero(f"--config={config}", "--uuid=again")
+    assert result.returncode == 2
+    assert MODULE in result.stderr
+    assert not payload.exists()
+    assert milozero(f"--config={config}", "--uuid=again", f"--env_module={MODULE}").returncode == 0
+    assert payload.exists()
+
+
 def test_module_beside_the_checkpoint_is_never_imported(milozero, payload, tmp_path):
     beside = tmp_path / "data/checkpoints/run/beside.py"
     beside.write_text(CODE)

@@ -1,7 +1,9 @@
 """Task files, and their sections for single environments."""
 
 import pytest
+import yaml
 
+from milozero.agents import AGENTS
 from milozero.experiment.command_line import parse
 from milozero.helpers.config.task_file import MAX_FILE_BYTES, read_bytes
 from milozero.helpers.errors import UserError
@@ -109,3 +111,25 @@ def test_too_large_file_is_refused(tmp_path):
     path.write_bytes(b"#" * (MAX_FILE_BYTES + 1))
     with pytest.raises(UserError, match="is not a task file: it is larger than"):
         read_bytes(str(path))
+
+
+@pytest.mark.parametrize("algo", AGENTS)
+def test_config_of_a_run_is_a_task_file_that_repeats_it(tmp_path, algo):
+    flags = [f"--algo={algo}", "--env_id=Hopper", "--seed=3", "--num_workers=2", "--gamma=0.9", "--expert_path=demos"]
+    flags = [flag for flag in flags if algo in ("gail", "airl", "bc") or not flag.startswith("--expert_path")]
+    flags = [flag for flag in flags if algo not in ("bc", "dagger") or not flag.startswith("--gamma")]
+    flags += ["--expert_model=expert"] * (algo == "dagger")
+    flat = parse([*flags, "--uuid=first", "--data_dir=/elsewhere", "--resume"]).flat()
+    flat["env_module"] = "unknown_module"
+    own = {"run_id": "00", "command": "main.py", "git_sha": "0", "compiled": True, "device": "cpu", "x_version": "1"}
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(flat | own))
+    again = parse([f"--config={file}", "--uuid=second"]).flat()
+    changed = {name for name, value in flat.items() if again[name] != value}
+    assert changed == {"uuid", "data_dir", "resume", "env_module", "config"}
+    assert (again["uuid"], again["data_dir"], again["resume"]) == ("second", "data", "no")
+
+
+def test_task_file_cannot_contain_what_only_a_run_has(write):
+    with pytest.raises(UserError, match="unknown parameter 'git_sha'"):
+        parse([write("git_sha: x")])
