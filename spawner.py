@@ -43,6 +43,7 @@ if __name__ == "__main__":
     require_packages()  # before they are imported
 
 from milozero.environments import bundles
+from milozero.experiment.settings import all_settings_names
 from milozero.experiment.watchdog import restore_signals
 from milozero.helpers.config.flags import build_parser, read_flags
 from milozero.helpers.config.params import build
@@ -59,6 +60,14 @@ EXAMPLES = (
     "python spawner.py --config tasks/train_mujoco_ppo.yaml --prefix big --deployment slurm --caliber long",
     "python spawner.py --status big",
 )
+INSTEAD = {  # setting of main.py → what a study has instead
+    "expert_path": "write --demo_dir, a folder with a folder of demonstrations for each environment",
+    "env_id": "write --env_bundle, a bundle or comma-separated ids",
+    "seed": "write --num_seeds",
+    "uuid": "write --prefix",
+    "resume": "write --resubmit STUDY",
+    "task": "all jobs train",
+}
 GROUPS = {"study": StudyConfig, "launch": LaunchConfig, "a launched study": FollowConfig}
 
 
@@ -70,6 +79,13 @@ def build_epilog() -> str:
     return "\n  ".join(
         ["Examples:", *EXAMPLES, "", "Bundles:", *bundles.format_bundles(), "", "Calibers:", *calibers]
     )
+
+
+def suggest_flag(name: str) -> str:
+    """Return how to write a setting of main.py, for an error message; empty if `name` is not one."""
+    if name in INSTEAD:
+        return f": {INSTEAD[name]}"
+    return f": write --set {name}=VALUE, for all jobs" if name in all_settings_names() else ""
 
 
 def run(flags: dict[str, Any]) -> None:
@@ -112,7 +128,7 @@ def main(argv: list[str]) -> int:
             signal.signal(number, lambda number, frame: sys.exit(128 + number))
         try:
             check_working_directory()
-            run(read_flags(build_parser("spawner.py", DESCRIPTION, build_epilog(), GROUPS), argv))
+            run(read_flags(build_parser("spawner.py", DESCRIPTION, build_epilog(), GROUPS), argv, suggest_flag))
         except UserError as error:
             logger.error(str(error))
             return 2

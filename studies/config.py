@@ -60,6 +60,11 @@ class StudyConfig:
         "environments: the name of a bundle, or comma-separated ids (default: the task file's `benchmark`, else "
         "debug)",
     )
+    overrides: tuple[str, ...] = param(
+        (),
+        "settings that replace those of the task file in every job: --set num_timesteps=2e4 p_lr=1e-3",
+        alias="set",
+    )
     num_seeds: int = param(1, "number of seeds per environment, starting at 0", low=1, high=MAX_JOBS)
     num_demos: tuple[int, ...] = param(
         (), "numbers of demonstrations, one job for each; 0 uses all of them", low=0, alias="list"

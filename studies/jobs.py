@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from milozero import environments
+from milozero.agents import AGENTS
 from milozero.demonstrations import dataset as demos
 from milozero.environments.bundles import BUNDLES
 from milozero.experiment.command_line import parse
 from milozero.experiment.resume import settings_from_metadata
-from milozero.experiment.settings import INPUT_PATHS, Settings, all_settings_names
+from milozero.experiment.settings import INPUT_PATHS, Settings, all_settings_names, used_settings
+from milozero.helpers.config.flags import is_switch, to_flags
 from milozero.helpers.config.task_file import read_yaml
-from milozero.helpers.config.values import to_kwargs
+from milozero.helpers.config.values import coerce, to_kwargs
 from milozero.helpers.errors import UserError, did_you_mean
 from milozero.helpers.progress import with_progress
 from milozero.studies.config import DEFAULT_NUM_WORKERS, MAX_JOBS, StudyConfig
@@ -68,6 +70,7 @@ def build_jobs(study: StudyConfig, project: str = "") -> list[Job]:
     """
     if not study.config:
         raise UserError("--config is missing; pass a task file, e.g. --config=tasks/train_mujoco_ppo.yaml")
+    overrides = read_overrides(study)
     env_ids = resolve_bundle(study.env_bundle or read_benchmark(study), study.data_dir)
     demo_counts: tuple[int | None, ...] = study.num_demos or (None,)
     if len(set(demo_counts)) < len(demo_counts):
@@ -84,12 +87,39 @@ def build_jobs(study: StudyConfig, project: str = "") -> list[Job]:
         if study.sweep:
             name += f".trial{trial:03}"
         name += f".seed{seed:02}"
-        settings = _complete_settings(parse(_job_flags(study, name, env_id, num_demos, seed), drawn), project)
+        settings = _complete_settings(
+            parse([*_job_flags(study, name, env_id, num_demos, seed), *overrides], drawn), project
+        )
         if num_demos is not None and not settings.imitation.expert_path:
             raise UserError("--num_demos requires --demo_dir, e.g. --demo_dir=data/demos")
         validator.check(settings)
         jobs.append(Job(name, settings))
     return jobs
+
+
+def read_overrides(study: StudyConfig) -> list[str]:
+    """Return the flags of ``--set NAME=VALUE``.
+
+    Raises:
+        UserError: if there is no such setting, or the study sets it itself; an invalid value is found with the jobs'.
+    """
+    values: dict[str, Any] = {}
+    known = {name: kind for algo in AGENTS for name, (kind, *_) in used_settings("train", algo).items()}
+    for word in study.overrides:
+        name, equals, text = word.removeprefix("--").partition("=")
+        if not equals:
+            raise UserError(f"--set {word}: write NAME=VALUE, e.g. --set num_timesteps=2e4")
+        if name not in known:
+            raise UserError(f"--set {word}: no setting '{name}'{did_you_mean(name, known)}")
+        if name in STUDY_OWNED | {"benchmark", "config"}:
+            raise UserError(f"--set {word}: the study sets {name}")
+        if name in values:
+            raise UserError(f"--set {word}: {name} is set twice")
+        try:
+            values[name] = coerce(text, bool) if is_switch(known[name]) else text
+        except ValueError as error:
+            raise UserError(f"--set {word}: {error}") from None
+    return to_flags(values)
 
 
 def resolve_bundle(bundle: str, data_dir: str) -> tuple[str, ...]:
@@ -233,7 +263,8 @@ def draw_trials(study: StudyConfig) -> list[dict[str, Any] | None]:
             raise UserError(f"--num_trials={study.num_trials} requires --sweep")
         return [None]
     settings = _read_task_file(study)
-    choices = {name: values for name, values in settings.items() if isinstance(values, list)}
+    fixed = {word.partition("=")[0] for word in study.overrides}
+    choices = {name: values for name, values in settings.items() if isinstance(values, list) and name not in fixed}
     if conflicts := sorted((STUDY_OWNED | {"benchmark"}) & set(choices)):
         raise UserError(f"--sweep: {conflicts[0]} is a list in {study.config}, but the study sets it")
     if not choices:

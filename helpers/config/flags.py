@@ -7,7 +7,7 @@ import re
 import shutil
 import textwrap
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from milozero.helpers.config.foreign_flags import FOREIGN_FLAGS
@@ -76,17 +76,22 @@ def build_parser(
     return parser
 
 
+def is_switch(kind: Any) -> bool:
+    """Return whether a setting of this type is set by ``--name`` and ``--no-name``."""
+    return kind is bool or bool in typing.get_args(kind)
+
+
 def _add_flag(group: Any, name: str, kind: Any, default: Any, declared: Param) -> None:
     choices = declared.allowed() or ()
     shown = "automatic" if default is None else "none" if default in ("", ()) else default
     suffix = "" if "(default" in declared.help else f" (default: {shown})"
     text = f"{declared.help}{suffix}".replace("%", "%%")
-    if kind is bool or bool in typing.get_args(kind):
+    if is_switch(kind):
         group.add_argument(f"--{name}", dest=name, action=argparse.BooleanOptionalAction, help=text)
         return
     more: dict[str, Any] = {} if declared.bare is None else {"nargs": "?", "const": declared.bare}
     if typing.get_origin(kind) is tuple:
-        more = {"nargs": "+"}
+        more = {"nargs": "+", "action": "extend"}
     plain = next((part for part in typing.get_args(kind) if part is not type(None)), kind)
     metavar = "{" + ",".join(map(str, choices)) + "}" if choices else plain.__name__.upper()
     if len(metavar) > MAX_METAVAR:
@@ -96,8 +101,12 @@ def _add_flag(group: Any, name: str, kind: Any, default: Any, declared: Param) -
     action.values = choices
 
 
-def read_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
+def read_flags(
+    parser: argparse.ArgumentParser, argv: Sequence[str], suggest: Callable[[str], str] = lambda name: ""
+) -> dict[str, Any]:
     """Return name → value of the flags on a command line.
+
+    `suggest` returns the end of the message for the name of an unknown flag, or nothing.
 
     Raises:
         UserError: if a flag is unknown (the message suggests the right one) or a value is missing.
@@ -106,7 +115,12 @@ def read_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str
     if unknown and "help" not in flags:
         word = unknown[0].split("=")[0]
         names = [flag for action in parser._actions for flag in action.option_strings]
-        hint = _find_own_name(word, names) or _find_value(word, parser) or did_you_mean(word, names)
+        hint = (
+            suggest(word.removeprefix("--"))
+            or _find_own_name(word, names)
+            or _find_value(word, parser)
+            or did_you_mean(word, names)
+        )
         raise UserError(f"unknown argument '{word}'{hint} (see {parser.prog} -h)")
     return vars(flags)
 

@@ -61,6 +61,48 @@ def test_missing_tmux_is_an_error(studies):
     assert "tmux is not installed" in studies.run(studies.task(""), fails=True, PATH=path_with(studies))
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--expert_path=x"], "'--expert_path': write --demo_dir, a folder with a folder of demonstrations"),
+        (["--p_lr=3"], "'--p_lr': write --set p_lr=VALUE, for all jobs"),
+        (["--task=train"], "'--task': all jobs train"),
+        (["--set", "p_lrr=1"], "--set p_lrr=1: no setting 'p_lrr'; did you mean 'p_lr'"),
+        (["--set", "seed=1"], "--set seed=1: the study sets seed"),
+        (["--set", "p_lr"], "--set p_lr: write NAME=VALUE"),
+        (["--set", "p_lr=1", "--set", "p_lr=2"], "--set p_lr=2: p_lr is set twice"),
+        (["--set", "p_lr=abc"], "--p_lr=abc: expected a number"),
+        (["--set", "compile=maybe"], "--set compile=maybe: expected true or false"),
+        (["--set", "d_lr=1e-3"], "--d_lr belongs to --algo=gail and --algo=airl, not to --algo=ppo"),
+    ],
+)
+def test_setting_that_a_study_cannot_have_is_a_one_line_error(studies, flags, message):
+    assert message in studies.run(studies.task(""), *flags, fails=True)
+    assert not studies.data.exists()
+
+
+def test_settings_of_the_command_line_replace_those_of_the_task_file(studies):
+    task = "p_lr: 1e-4\nenvironments:\n  CartPole:\n    num_envs: 4\n"
+    flags = ("--set", "p_lr=1e-3", "num_envs=2", "--set", "compile=yes", "--num_seeds=2", "--env_bundle=CartPole")
+    studies.run(studies.task(task), *flags, "--no-deploy_now")
+    jobs = json.loads((studies.data / "spawn/study/study.json").read_text())["jobs"].values()
+    assert len(jobs) == 2
+    for job in jobs:
+        settings = job["settings"]
+        assert (settings["p_lr"], settings["num_envs"], settings["compile"]) == (1e-3, 2, True)
+
+
+def test_sweep_does_not_draw_a_setting_of_the_command_line(studies):
+    task = "p_lr: [1e-4, 2e-4]\ngamma: [0.9, 0.99]\n"
+    sweep = ("--sweep", "--num_trials=2", "--env_bundle=CartPole", "--no-deploy_now")
+    studies.run(studies.task(task), *sweep, "--set", "p_lr=1e-3")
+    jobs = json.loads((studies.data / "spawn/study/study.json").read_text())["jobs"].values()
+    assert sorted((job["settings"]["p_lr"], job["settings"]["gamma"]) for job in jobs) == [(1e-3, 0.9), (1e-3, 0.99)]
+    assert "has 2 combinations" in studies.run(
+        studies.task(task), "--prefix=b", "--sweep", "--num_trials=3", "--set", "p_lr=1e-3", fails=True
+    )
+
+
 def test_caliber_without_a_cluster_is_mentioned(studies):
     flags = (f"--data_dir={studies.data}", studies.task(""), "--caliber=long", "--no-deploy_now")
     done = programs.call_spawner(studies.folder, *flags, env=studies.env)
