@@ -210,7 +210,9 @@ class Settings:
             ("LEARNS_FROM_DEMOS", vars(self.imitation).keys() - discriminator),
             ("HAS_DISCRIMINATOR", discriminator),
         ):
-            flags = [name for name in vars(self.imitation) if name in names & self.explicit]
+            defaults = vars(type(self.imitation)())
+            changed = {name for name, value in vars(self.imitation).items() if value != defaults[name]}
+            flags = [name for name in vars(self.imitation) if name in names & self.explicit & changed]
             if flags and not getattr(config_class(self.train.algo), ability):
                 users = ", ".join(name for name in AGENTS if getattr(config_class(name), ability))
                 lines.append(f"{self.train.algo} ignores {', '.join(flags)} (used by {users})")

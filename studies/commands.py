@@ -105,7 +105,7 @@ def start_jobs(folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job]) -
         logger.info(f"watch:   {launcher.attach_command()}")
         logger.info(f"follow:  {follow_command('status', folder)}")
     elif new_jobs:
-        job_status.print_table(job_status.build_plan_table(new_jobs))
+        job_status.print_table(lambda _: job_status.build_plan_table(new_jobs))
         logger.info(f"to start one job: {launcher.manual_command(new_jobs[0].name)}")
         logger.info("to start all jobs: repeat the command without --no-deploy_now")
 
@@ -186,13 +186,16 @@ def follow_command(flag: str, folder: StudyFolder) -> str:
 def show_status(folder: StudyFolder) -> bool:
     """Print the status of each job; return whether any of them has not finished."""
     jobs = job_status.read_job_status(folder, folder.read_metadata())
-    job_status.print_table(job_status.build_status_table(jobs))
+    job_status.print_table(lambda console: job_status.build_status_table(jobs, console))
     for job in jobs:
         if job.reason:
             logger.info(f"{job.name} {job.state}: {job.reason}")
         if job.state == "finished":  # its runner may have been killed, or its script started by hand
             folder.job_file(job.name, ".key").unlink(missing_ok=True)
     logger.info(f"study {folder.name}: {pluralize(len(jobs), 'job')}: {job_status.summarize(jobs)}")
+    logs = job_status.relative(folder.data_dir / "logs")
+    logger.info(f"metrics and logs of a job: {logs}/JOB/progress.csv, {logs}/JOB/log.txt")
+    logger.info(f"its output: {job_status.relative(folder.path)}/JOB.out")
     return any(job.state != "finished" for job in jobs)
 
 

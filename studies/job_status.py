@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +24,8 @@ from milozero.tracking.csv import read_last_values
 
 STATE_COLORS = {"pending": "yellow", "running": "cyan", "finished": "green", "stopped": "magenta", "failed": "red"}
 STATES = ("pending", "running", "finished", "stopped", "failed", "not started")
+DISPENSABLE = ("steps/s", "iteration", "steps", "training return")  # columns of the status, first to leave out first
+MAX_WIDTH = 1000  # of a table that is not printed to a terminal
 SIGTERM_EXIT_CODE = 143  # of a canceled job, which may still have saved a checkpoint
 TAIL_BYTES = 64 * 1024  # enough to hold the last lines of a file
 
@@ -63,10 +66,10 @@ def _read_status(folder: StudyFolder, name: str, job: Mapping[str, Any], active:
     logs = folder.data_dir / "logs" / name
     status = folder.read_status(name)
     state, reason = _infer_state(folder, name, job, status, active)
-    log = logs / "log.txt"
     metrics: dict[str, Any] = {key: status[key] for key in ("iteration", "timesteps") if key in status}
     metrics |= read_last_values(logs / "progress.csv")  # written more often
     progress = compute_progress(metrics, job["settings"])
+    log = logs / "log.txt"
     return JobStatus(name, state, reason, progress, metrics, log if log.exists() else folder.job_file(name, ".out"))
 
 
@@ -136,21 +139,33 @@ def summarize(jobs: Sequence[JobStatus]) -> str:
     return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
 
 
-def build_status_table(jobs: Sequence[JobStatus]) -> Table:
-    """Return a table of the jobs' states, progress, speed, returns and log files."""
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("job", overflow="fold")
-    table.add_column("state")
-    for title in ("done", "iteration", "steps", "steps/s", "return"):
-        table.add_column(title, justify="right")
-    table.add_column("log", overflow="fold")
-    formats = {"iteration": ",.0f", "timesteps": ",.0f", "steps_per_second": ",.0f", "return_mean": ",.1f"}
-    for job in jobs:
-        numbers = [f"{job.metrics[name]:{form}}" if name in job.metrics else "" for name, form in formats.items()]
-        state = Text(job.state, style=STATE_COLORS.get(job.state, ""))
-        log = relative(job.log) if job.log.exists() else ""
-        table.add_row(Text(job.name), state, f"{job.progress:.0%}", *numbers, Text(log))
-    return table
+def build_status_table(jobs: Sequence[JobStatus], console: Console) -> Table:
+    """Return a table of the jobs' states, progress, speed and returns in training.
+
+    If the console is too narrow, columns are left out instead of breaking names and numbers.
+    """
+    metrics = {
+        "iteration": ("iteration", ",.0f"),
+        "steps": ("timesteps", ",.0f"),
+        "steps/s": ("steps_per_second", ",.0f"),
+        "training return": ("return_mean", ",.1f"),
+    }
+    titles = list(metrics)
+    while True:
+        table = Table(box=box.SIMPLE_HEAD)
+        table.add_column("job", no_wrap=True)
+        table.add_column("state", no_wrap=True)
+        for title in ("done", *titles):
+            table.add_column(title, justify="right", no_wrap=True)
+        for job in jobs:
+            cells = [(job.metrics.get(name), form) for name, form in map(metrics.__getitem__, titles)]
+            numbers = ["" if value is None else f"{value:{form}}" for value, form in cells]
+            state = Text(job.state, style=STATE_COLORS.get(job.state, ""))
+            table.add_row(Text(job.name), state, f"{job.progress:.0%}", *numbers)
+        unlimited = console.options.update(max_width=MAX_WIDTH)
+        if not titles or Measurement.get(console, unlimited, table).maximum <= console.width:
+            return table
+        titles.remove(next(title for title in DISPENSABLE if title in titles))
 
 
 def build_plan_table(jobs: Sequence[Job]) -> Table:
@@ -180,13 +195,13 @@ def relative(path: Path) -> str:
 
 
 @convert_output_errors()
-def print_table(table: Table) -> None:
-    """Print a table as wide as the terminal; untruncated if stdout is not a terminal.
+def print_table(build: Callable[[Console], Table]) -> None:
+    """Build a table for a console as wide as the terminal, or of any width if stdout is not a terminal; print it.
 
     Raises:
         UserError: if stdout cannot be written.
     """
     console = Console()
     if not console.is_terminal:
-        console = Console(width=1000)
-    console.print(table)
+        console = Console(width=MAX_WIDTH)
+    console.print(build(console))

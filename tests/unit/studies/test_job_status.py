@@ -1,8 +1,10 @@
 """The state of a job, from its files and its launcher."""
 
+import dataclasses
 import json
 
 import pytest
+from rich.console import Console
 
 from milozero.studies import job_status
 from milozero.studies.folder import StudyFolder, StudyMetadata
@@ -108,9 +110,35 @@ def test_converged_run_has_finished(study):
     assert job_status.has_finished(study, "s.j", SETTINGS | {"num_timesteps": 2000})
 
 
+ROWS = "iteration,timesteps,steps_per_second,return_mean\n4,400000,12345,-1234.5\n"
+
+
 def test_table_is_not_truncated_without_a_terminal(study, capsys):
-    job = job_with(study, status={"state": "running"}, rows="iteration,timesteps\n4,400\n")
-    job_status.print_table(job_status.build_status_table([job]))
-    (row,) = [line for line in capsys.readouterr().out.splitlines() if "s.j" in line]
-    assert row.split()[:4] == ["s.j", "failed", "40%", "4"]
+    job = job_with(study, status={"state": "running"}, rows=ROWS)
+    job = dataclasses.replace(job, name="s." + "long" * 30)
+    job_status.print_table(lambda console: job_status.build_status_table([job], console))
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "s.long" in line]
+    assert row.split() == [job.name, "failed", "100%", "4", "400,000", "12,345", "-1,234.5"]
     assert job_status.summarize([job, job]) == "2 failed"
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (200, ["iteration", "steps", "steps/s", "training return"]),
+        (90, ["iteration", "steps", "training return"]),
+        (80, ["steps", "training return"]),
+        (70, ["training return"]),
+        (60, []),
+    ],
+)
+def test_narrow_terminal_gets_fewer_columns_and_whole_names(study, width, shown):
+    job = dataclasses.replace(job_with(study, rows=ROWS), name="walkers.HalfCheetah-v5.seed00")
+    console = Console(width=width)
+    table = job_status.build_status_table([job], console)
+    assert [column.header for column in table.columns] == ["job", "state", "done", *shown]
+    with console.capture() as captured:
+        console.print(table)
+    lines = captured.get().splitlines()
+    assert any(line.split()[:1] == [job.name] for line in lines)
+    assert max(map(len, lines)) <= width
