@@ -33,6 +33,7 @@ from milozero.evaluation.tracking import track_evaluation
 from milozero.evaluation.video import make_render_error, read_fps, to_frame, write_video
 from milozero.experiment import checkpoint
 from milozero.experiment.hardware import select_device, use_one_thread
+from milozero.experiment.initializer import git_sha
 from milozero.experiment.settings import EPISODE_SEEDS
 from milozero.experiment.status import NoStatus
 from milozero.experiment.watchdog import start_watchdog
@@ -85,12 +86,24 @@ def evaluate(settings: Settings, launch: Launch) -> None:
     make = functools.partial(make_eval_env, env_id, loaded.env_kwargs, seed)
     metadata: dict[str, Any] = {"env_id": env_id, "env_kwargs": from_kwargs(loaded.env_kwargs)}
     metadata |= {"checkpoint": path.name, "iteration": loaded.iteration}
+    provenance = {"experiment": name, "algo": trained.train.algo, "seed": seed, "command": " ".join(sys.argv)}
+    provenance |= {"git_sha": git_sha(), **environments.get_versions(env_id)}
     parent = data / "evaluations" / name
     folder = comm.on_root(lambda: create_folder(parent, path.stem, config.eval_name))
     watchdog = start_watchdog(settings.common, launch, NoStatus(), unit="episode")
     try:
         results = evaluate_checkpoint(
-            loaded.agent, make, config, seed, folder, metadata, comm, max_steps, watchdog, stochastic=stochastic
+            loaded.agent,
+            make,
+            config,
+            seed,
+            folder,
+            metadata,
+            comm,
+            max_steps,
+            watchdog,
+            stochastic=stochastic,
+            provenance=provenance,
         )
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -103,7 +116,8 @@ def evaluate(settings: Settings, launch: Launch) -> None:
     if comm.rank == 0:
         mean, std = results["return_mean"], results["return_std"]
         episodes = pluralize(len(results["episodes"]), "episode")
-        logger.info(f"return {mean:.2f} ± {std:.2f} over {episodes}, length {results['length_mean']:.0f}")
+        length = f"length {results['length_mean']:.0f}"
+        logger.info(f"return {mean:.2f} ± {std:.2f} (mean ± standard deviation over {episodes}), {length}")
         for kind, pattern in (("videos", "*.mp4"), ("trajectories", "*.h5"), ("results", "*.json")):
             if any(folder.glob(pattern)):
                 logger.info(f"{kind + ':':14}{folder}/{pattern}")
@@ -146,10 +160,12 @@ def evaluate_checkpoint(
     watchdog: Watchdog | None = None,
     *,
     stochastic: bool = False,
+    provenance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run `num_trajs` episodes, write ``results.json`` and the requested videos and demonstrations (collective).
 
-    Results and demonstrations contain the `metadata`: environment and checkpoint. Episodes are cut off after
+    Results and demonstrations contain the `metadata`, environment and checkpoint; results also the `provenance`, such
+    as the command. Episodes are cut off after
     `max_steps`, whose default depends on the environment. The `watchdog` can stop the evaluation early. If
     `stochastic`, actions are sampled. Returns the content of ``results.json``.
 
@@ -200,7 +216,7 @@ def evaluate_checkpoint(
         num_cut_off = sum("cut_off" in episode for episode in episodes)
         if num_cut_off and comm.rank == 0:
             logger.warning(describe_cut_off(num_cut_off, len(episodes), limits.max_steps))
-        results = {**metadata, **summarize(episodes), "episodes": episodes}
+        results = {**metadata, **(provenance or {}), **summarize(episodes), "episodes": episodes}
         if comm.rank == 0:
             with _convert_write_errors(folder):
                 write_bytes(folder / "results.json", json.dumps(results, indent=2).encode())

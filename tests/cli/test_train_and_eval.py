@@ -127,7 +127,9 @@ def test_evaluations_do_not_mix(milozero, tmp_path):
     assert "*.mp4" not in second.stdout + third.stdout
     assert "*.h5" not in second.stdout
     results = json.loads((folder / "demos/results.json").read_text())
-    assert (results["checkpoint"], results["iteration"]) == ("iter_4.pt", 4)
+    assert (results["checkpoint"], results["iteration"], results["experiment"]) == ("iter_4.pt", 4, "run")
+    assert (results["algo"], results["seed"], len(results["git_sha"])) == ("ppo", 0, 7)
+    assert {"command", "torch_version", "gymnasium_version", "envpool_version"} <= set(results)
 
 
 def test_evaluation_that_fails_leaves_no_empty_folder(milozero, tmp_path):
@@ -459,7 +461,9 @@ def test_output_that_cannot_encode_a_character_is_complete(tmp_path):
         assert main.main([*flags, f"--data_dir={tmp_path}/data"]) == 0
         assert main.main(["--task=train", "--uuid=ä/", f"--data_dir={tmp_path}/data"]) == 2
     out, err = (output.buffer.getvalue().decode("ascii") for output in outputs)
-    assert r"return 9.00 \xb1 0.00 over 1 episode" in re.sub(r"return [0-9.]+ ", "return 9.00 ", out)
+    assert r"return 9.00 \xb1 0.00 (mean \xb1 standard deviation over 1 episode)" in re.sub(
+        r"return [0-9.]+ ", "return 9.00 ", out
+    )
     assert "must be a name, not a path" in err
 
 

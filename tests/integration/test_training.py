@@ -107,7 +107,7 @@ def test_progress_of_an_episode_is_shown_only_on_a_terminal(in_process, tmp_path
     os.close(terminal)
     assert process.wait(60) == 0
     assert b"/500" in output
-    assert b"over 1 episode, " in output
+    assert b"over 1 episode), " in output
     assert "/500" not in in_process(*flags).stdout
 
 
