@@ -39,6 +39,7 @@ CSS_COLORS = {color: f"var(--m{i})" for i, color in enumerate(COLORS)} | {
     GRAY: "var(--others)",
 }
 MAX_SEED_POINTS = 120  # points of a single seed's line
+MAX_MARKERS = 8  # of a method's line
 MIN_LOG_RATIO = 30  # an axis is logarithmic if the largest value exceeds this many times the smallest
 MAX_LABEL_CHARS = 48
 RC_PARAMS: Any = {
@@ -90,18 +91,22 @@ def _shorten(label: str) -> str:
     return label if len(label) <= MAX_LABEL_CHARS else f"{label[: MAX_LABEL_CHARS - 2]}…"
 
 
-def _downsample(series: Series) -> Series:
+def _thin(series: Series, number: int) -> Series:
+    """Return at most `number` evenly spaced points of a series, with the first and the last."""
     steps, values = series
-    if len(steps) <= MAX_SEED_POINTS:
+    if len(steps) <= number:
         return series
-    indices = np.linspace(0, len(steps) - 1, MAX_SEED_POINTS).round().astype(int)
+    indices = np.linspace(0, len(steps) - 1, number).round().astype(int)
     return steps[indices], values[indices]
 
 
 def draw_curves(
     axes: Axes, curves: Sequence[Curve], styles: Mapping[str, LineStyle], ylabel: str, expert: float = math.nan
 ) -> None:
-    """Draw mean, interval and single seeds of each method, and the expert return unless it is NaN."""
+    """Draw mean, interval and single seeds of each method, and the expert return unless it is NaN.
+
+    Markers are measurements, not points of the interpolated line.
+    """
     if math.isfinite(expert):
         axes.axhline(expert, color=INK, linewidth=0.9, linestyle=(0, (6, 3)), zorder=2)
         place: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "xytext": (-2, 2), "ha": "right"}
@@ -109,13 +114,12 @@ def draw_curves(
     for curve in sorted(curves, key=lambda c: styles[c.method.label].color != GRAY):
         style = styles[curve.method.label]
         for _, series in curve.seeds:
-            axes.plot(*_downsample(series), color=style.color, linewidth=0.5, alpha=0.32, zorder=2)
-        if len(curve.seeds) > 1 and len(curve.steps):
-            low, high = curve.interval
+            axes.plot(*_thin(series, MAX_SEED_POINTS), color=style.color, linewidth=0.5, alpha=0.32, zorder=2)
+        low, high = curve.interval
+        if np.isfinite(low).any():
             axes.fill_between(curve.steps, low, high, color=style.color, alpha=0.14, linewidth=0, zorder=1)
-        axes.plot(
-            curve.steps, curve.mean, label=curve.method.label, markersize=4, markevery=0.16, zorder=3, **vars(style)
-        )
+        axes.plot(curve.steps, curve.mean, zorder=3, **vars(style) | {"marker": ""})
+        axes.plot(*_thin(curve.measured, MAX_MARKERS), markersize=4, zorder=3, **vars(style) | {"linestyle": "none"})
     axes.xaxis.set_major_formatter(FuncFormatter(_format_steps))
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.yaxis.set_major_formatter(FuncFormatter(_format_return))

@@ -42,7 +42,7 @@ def choose_styles(study: Study, rows: Sequence[Row]) -> dict[str, LineStyle]:
 
 
 def build_panels(study: Study, column: str, styles: Mapping[str, LineStyle]) -> list[dict[str, Any]]:
-    """Return a panel for each environment on which a metric was measured at least twice."""
+    """Return a panel for each environment on which a metric was measured."""
     panels = []
     for env_id in with_progress(study.environments, f"drawing {YLABELS[column]}s"):
         if curves := scores.build_curves(study, env_id, column):
@@ -69,10 +69,10 @@ def _expert_return(study: Study, env_id: str) -> float:
 def describe_curves(curves: Sequence[Curve]) -> list[str]:
     """Return notes on the limits of the means in a panel."""
     notes = []
-    single = [curve.method.label for curve in curves if len(curve.seeds) == 1]
-    if single:
-        which = "" if len(single) == len(curves) else f": {join_names(single, 2)}"
-        notes.append(f"One seed, no interval{which}.")
+    few = [curve.method.label for curve in curves if len(curve.seeds) < scores.MIN_SEEDS]
+    if few:
+        which = "" if len(few) == len(curves) else f": {join_names(few, 2)}"
+        notes.append(f"No interval with less than {scores.MIN_SEEDS} seeds{which}.")
     for curve in curves:
         label = curve.method.label
         if not len(curve.steps):
@@ -142,6 +142,8 @@ def render_page(study: Study, name: str, data: Path) -> bytes:
         "training": build_panels(study, TRAINING, styles),
         "scored_by_training": [e for e in study.environments if study.score_column(e) == TRAINING],
         "scores": tables.scores_table(rows) if rows else None,
+        "num_seeds": max((len(row.scores) for row in rows), default=0),
+        "min_seeds": scores.MIN_SEEDS,
         "imitation": tables.imitation_table(rows),
         "has_ablations": any(map(tables.get_ablation, study.methods)),
         "aggregates": tables.aggregates_table(aggregates) if aggregates else None,
@@ -190,7 +192,7 @@ def render_png(study: Study, name: str, data: Path) -> bytes:
                 panels.append((env_id, ylabel, curves, _expert_return(study, env_id)))
                 break
     if not panels:
-        raise UserError(f"--study={name}: nothing to plot yet; no run has two measurements of its return")
+        raise UserError(f"--study={name}: nothing to plot yet; no run has a measurement of its return")
     try:
         return figures.render_png(panels, styles)
     except Exception as error:  # matplotlib raises arbitrary exceptions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from milozero.reports import statistics
 from milozero.reports.methods import Method, group_methods, list_environments
 from milozero.reports.runs import EVALUATION, TRAINING, Run
 from milozero.reports.statistics import Series
+
+MIN_SEEDS = 3  # of an interval: that of two seeds would be their range, whatever they are
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,18 @@ def score_row(study: Study, env_id: str, method: Method) -> Row | None:
         scores,
         unfinished=sum(run.state != "finished" for run, _ in pairs),
         iqm=float(statistics.interquartile_mean(scores)),
-        interval=statistics.iqm_interval([scores]),
+        interval=_interval([scores]),
         mean=float(scores.mean()),
         median=float(np.median(scores)),
         best=max(run.best(column) for run, _ in pairs),
     )
+
+
+def _interval(strata: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Return the interval of the IQM of scores; NaN if there are less than `MIN_SEEDS` of an environment."""
+    if min(map(len, strata)) < MIN_SEEDS:
+        return float("nan"), float("nan")
+    return statistics.iqm_interval(strata)
 
 
 def score_rows(study: Study) -> list[Row]:
@@ -115,7 +125,7 @@ def aggregate_scores(study: Study, rows: Sequence[Row]) -> tuple[list[Aggregate]
             continue
         pooled = np.concatenate(strata)
         iqm = float(statistics.interquartile_mean(pooled))
-        aggregates.append(Aggregate(method, len(pooled), iqm, statistics.iqm_interval(strata), float(pooled.mean())))
+        aggregates.append(Aggregate(method, len(pooled), iqm, _interval(strata), float(pooled.mean())))
     return sorted(aggregates, key=lambda aggregate: -aggregate.iqm), incomplete
 
 
@@ -127,7 +137,14 @@ class Curve:
     seeds: Sequence[tuple[Run, Series]]
     steps: np.ndarray  # (points,) that all seeds cover; empty if they do not overlap
     mean: np.ndarray  # (points,) over the seeds
-    interval: np.ndarray  # (2, points); NaN for one seed
+    interval: np.ndarray  # (2, points); NaN for less than `MIN_SEEDS` seeds
+
+    @property
+    def measured(self) -> Series:
+        """The steps at which all seeds were measured, and the means of these measurements."""
+        steps = functools.reduce(np.intersect1d, [steps for _, (steps, _) in self.seeds])
+        values = [values[np.searchsorted(own, steps)] for _, (own, values) in self.seeds]
+        return steps, np.mean(values, axis=0)
 
     @property
     def shortest(self) -> Run | None:
@@ -138,14 +155,16 @@ class Curve:
 
 
 def build_curves(study: Study, env_id: str, column: str) -> list[Curve]:
-    """Return a curve for each method with at least two measurements of a metric on an environment."""
+    """Return a curve for each method with measurements of a metric on an environment."""
     curves = []
     for method in study.methods:
         seeds = [(run, run.series(column)) for run in method.runs_on(env_id)]
         seeds = [(run, series) for run, series in seeds if len(series[0])]
-        if any(len(steps) > 1 for _, (steps, _) in seeds):
+        if seeds:
             steps, values = statistics.interpolate_curves([series for _, series in seeds])
-            curves.append(Curve(method, seeds, steps, values.mean(axis=0), statistics.mean_interval(values)))
+            few = len(seeds) < MIN_SEEDS
+            interval = np.full((2, len(steps)), np.nan) if few else statistics.mean_interval(values)
+            curves.append(Curve(method, seeds, steps, values.mean(axis=0), interval))
     return curves
 
 

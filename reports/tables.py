@@ -15,13 +15,14 @@ import numpy as np
 from milozero.helpers.logging import format_duration
 from milozero.reports.methods import Method, find_varying_settings, format_value, get_setting, method_settings
 from milozero.reports.runs import EVALUATION, Run, mean_expert_return
-from milozero.reports.scores import Aggregate, Row, Study, find_swept_settings, score_row
+from milozero.reports.scores import MIN_SEEDS, Aggregate, Row, Study, find_swept_settings, score_row
 from milozero.studies.job_status import relative
 
 CSV_COLUMNS = (
     *("name", "env_id", "algo", "method", "seed", "trial", "state", "reason", "iterations", "steps"),
     *("score", "final", "best", "seconds", "steps_per_second", "commit", "log"),
 )
+SCORES_CAPTION = "Final score of each method on each environment"
 ABLATION_SETTING = "d_ablation"
 ABLATIONS = {"shuffled": "% shuffled demos", "none": "% without demos"}  # value → column title
 
@@ -58,7 +59,7 @@ def interval_cell(bounds: tuple[float, float], form: str = "") -> Cell:
     """Return a cell with an interval, sorted by its lower bound."""
     low, high = bounds
     if not math.isfinite(low):
-        return Cell("one seed", -math.inf)
+        return Cell(f"needs {MIN_SEEDS} seeds", -math.inf)
     return Cell(f"{number_cell(low, form).text} … {number_cell(high, form).text}", low)
 
 
@@ -81,26 +82,52 @@ def get_ablation(method: Method) -> str:
 
 
 def scores_table(rows: Sequence[Row]) -> Table:
-    """Return the final scores of each method on each environment, with the best IQM highlighted."""
-    best = {env_id: max(r.iqm for r in rows if r.env_id == env_id) for env_id in {row.env_id for row in rows}}
-    several = len({row.method.label for row in rows}) > 1
+    """Return the final scores of each method on each environment.
+
+    Statistics are left out where there are less than `MIN_SEEDS` seeds. The best IQM is highlighted where each method
+    has as many.
+    """
+    compared = {env_id: [row for row in rows if row.env_id == env_id] for env_id in {row.env_id for row in rows}}
+    best = {
+        env_id: max(row.iqm for row in group)
+        for env_id, group in compared.items()
+        if len(group) > 1 and min(len(row.scores) for row in group) >= MIN_SEEDS
+    }
+    if all(len(row.scores) < MIN_SEEDS for row in rows):
+        return _few_seeds_table(rows)
     cells = []
     for row in rows:
-        seeds = f"{len(row.scores)}" + (f" ({row.unfinished} unfinished)" if row.unfinished else "")
-        is_best = several and row.iqm == best[row.env_id]
+        enough = len(row.scores) >= MIN_SEEDS
         cells.append(
             {
-                "environment": Cell(row.env_id),
-                "method": _method_cell(row.method),
-                "seeds": Cell(seeds, len(row.scores)),
-                "IQM": Cell(number_cell(row.iqm).text, row.iqm, best=is_best),
+                **_row_start(row),
+                "IQM": Cell(number_cell(row.iqm).text, row.iqm, best=row.iqm == best.get(row.env_id)),
                 "95 % interval": interval_cell(row.interval),
-                "mean": number_cell(row.mean),
-                "median": number_cell(row.median),
+                "mean": number_cell(row.mean if enough else math.nan),
+                "median": number_cell(row.median if enough else math.nan),
                 "best": number_cell(row.best),
             }
         )
-    return Table("Final score of each method on each environment", cells)
+    return Table(SCORES_CAPTION, cells)
+
+
+def _few_seeds_table(rows: Sequence[Row]) -> Table:
+    """Return the final scores of one or two seeds, without statistics."""
+    cells = [
+        {
+            **_row_start(row),
+            "score": number_cell(row.mean),
+            "each seed": Cell(", ".join(number_cell(score).text for score in row.scores)),
+        }
+        for row in rows
+    ]
+    return Table(SCORES_CAPTION, cells)
+
+
+def _row_start(row: Row) -> dict[str, Cell]:
+    seeds = f"{len(row.scores)}" + (f" ({row.unfinished} unfinished)" if row.unfinished else "")
+    start = {"environment": Cell(row.env_id), "method": _method_cell(row.method)}
+    return start | {"seeds": Cell(seeds, len(row.scores))}
 
 
 def aggregates_table(aggregates: Sequence[Aggregate]) -> Table:
@@ -173,7 +200,7 @@ def trials_table(study: Study, trials: Sequence[Method], env_id: str) -> Table:
             {
                 "rank": _count_cell(rank),
                 "trial": Cell(f"trial{run.trial}", method=row.method.label),
-                "IQM": Cell(number_cell(row.iqm).text, row.iqm, best=rank == 1),
+                "IQM": Cell(number_cell(row.iqm).text, row.iqm, best=rank == 1 and len(row.scores) >= MIN_SEEDS),
                 "seeds": _count_cell(len(row.scores)),
                 **{name: _setting_cell(get_setting(run, name)) for name in names},
             }

@@ -64,7 +64,7 @@ def test_invalid_flags_are_a_one_line_error_and_nothing_is_written(milozero, stu
 
 
 def test_png_without_measurements_is_an_error(milozero, tmp_path):
-    logs.log_run(tmp_path / "data", "w", training=[1.0])
+    logs.log_run(tmp_path / "data", "w")
     done = milozero("--task=report", "--study=w", "--format=png")
     assert done.returncode == 2
     assert "nothing to plot yet" in done.stderr

@@ -51,10 +51,10 @@ def html(tmp_path, name="s"):
 
 @pytest.fixture
 def sweep_folder(tmp_path):
-    """A sweep with two environments, two trials and two seeds."""
+    """A sweep with two environments, two trials and three seeds."""
     for env_id in ("Ant-v5", "Hopper-v5"):
         for trial, p_lr in enumerate((1e-5, 1e-3)):
-            for seed in (0, 1):
+            for seed in (0, 1, 2):
                 name = f"s.{env_id}.trial{trial:03}.seed{seed:02}"
                 logs.log_run(tmp_path, name, env_id, seed, [1.0, 2.0 + trial + seed, 3.0 + seed], p_lr=p_lr)
     return tmp_path
@@ -86,8 +86,8 @@ def test_page_shows_numbers_worked_by_hand(sweep_folder):
     text = html(sweep_folder)
     row = re.search("<tr><td>Hopper-v5</td>.*?</tr>", text, re.S)[0]
     cells = [re.sub("<.*?>|\n", "", cell).strip() for cell in re.findall("<td.*?</td>", row, re.S)]
-    assert cells[:3] == ["Hopper-v5", "ppo p_lr=1e-5", "2"]
-    assert cells[3:] == ["3.50", "3.00 … 4.00", "3.50", "3.50", "4.00"]
+    assert cells[:3] == ["Hopper-v5", "ppo p_lr=1e-5", "3"]
+    assert cells[3:] == ["4.00", "3.00 … 5.00", "4.00", "4.00", "5.00"]
 
 
 def test_user_input_never_becomes_markup(tmp_path):
@@ -122,17 +122,52 @@ def test_figure_that_cannot_be_drawn_is_a_note(sweep_folder, monkeypatch, caplog
     monkeypatch.setattr(figures, "draw_curves", fail)
     text = html(sweep_folder)
     assert text.count("This figure cannot be drawn: RuntimeError: no &lt;font&gt;") == 4
-    assert "3.00 … 4.00" in text  # the scores
+    assert "3.00 … 5.00" in text  # the scores
     assert "cannot draw a figure: RuntimeError: no <font>" in caplog.text
     with pytest.raises(UserError, match="cannot draw the learning curves: RuntimeError: no <font>"):
         page.render_png(study(sweep_folder), "s", sweep_folder)
 
 
-def test_page_notes_that_one_seed_has_no_interval(tmp_path):
-    logs.log_run(tmp_path, "s", evaluations=[1.0, 2.0])
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_one_or_two_seeds_are_listed_without_statistics(tmp_path, num_seeds):
+    for seed in range(num_seeds):
+        for p_lr in (0.1, 0.2):
+            logs.log_run(tmp_path, f"s.{p_lr}.{seed}", seed=seed, evaluations=[1.0, 2.0 + seed], p_lr=p_lr)
     text = html(tmp_path)
-    assert "One seed, no interval." in text
-    assert "one seed</td>" in text
+    assert "No interval with less than 3 seeds." in text
+    assert "Statistics need 3 seeds or more" in text
+    assert ' best"' not in text
+    row, _ = tables.scores_table(scores.score_rows(study(tmp_path))).rows
+    assert list(row) == ["environment", "method", "seeds", "score", "each seed"]
+    assert row["each seed"].text == ", ".join(["2.00", "3.00"][:num_seeds])
+
+
+def test_method_with_two_seeds_beside_one_with_three_has_no_statistics(tmp_path):
+    for seed in range(5):
+        logs.log_run(tmp_path, f"s.{seed}", seed=seed % 3, evaluations=[1.0 + seed], p_lr=0.1 + 0.1 * (seed > 2))
+    three, two = tables.scores_table(scores.score_rows(study(tmp_path))).rows
+    assert [cell.text for cell in two.values()][2:] == ["2", "4.50", "needs 3 seeds", "–", "–", "5.00"]
+    assert [cell.text for cell in three.values()][2:] == ["3", "2.00", "1.00 … 3.00", "2.00", "2.00", "3.00"]
+    assert not three["IQM"].best
+    assert not two["IQM"].best
+
+
+def test_markers_are_measurements(tmp_path):
+    """The line is interpolated at 200 steps, from 2,000 to 20,000; measurements are at every second thousand."""
+    for seed, factor in ((0, 1.0), (1, 3.0)):
+        logs.log_run(tmp_path, f"s.{seed}", seed=seed, evaluations=[factor * k * k for k in range(1, 11)])
+    logs.log_run(tmp_path, "s.single", evaluations=[7.0], p_lr=0.2)
+    grouped = study(tmp_path)
+    axes = figures.Figure().subplots()
+    styles = page.choose_styles(grouped, scores.score_rows(grouped))
+    figures.draw_curves(axes, scores.build_curves(grouped, "Hopper-v5", "eval_return"), styles, "")
+    marked = [line for line in axes.lines if line.get_marker() not in ("", "None", None)]
+    points = [list(zip(*line.get_data(), strict=True)) for line in marked]
+    measured = {(2000.0 * k, 2.0 * k * k) for k in range(1, 11)}
+    (many,) = [each for each in points if len(each) > 1]
+    assert set(many) <= measured
+    assert (many[0], many[-1], len(many)) == ((2000, 2), (20_000, 200), figures.MAX_MARKERS)
+    assert [(2000.0, 7.0)] in points  # a run with one measurement
 
 
 def test_page_notes_that_a_mean_ends_early(tmp_path):
@@ -211,8 +246,11 @@ def test_trials_are_ranked_on_each_environment(sweep_folder):
 
 def test_best_trial_is_first_and_best_method_of_each_environment_is_highlighted(tmp_path):
     for trial, (p_lr, last) in enumerate([(0.1, 2.0), (0.2, 9.0), (0.3, 5.0)]):
-        logs.log_run(tmp_path, f"s.trial{trial:03}", p_lr=p_lr, evaluations=[0.0, last])
-        logs.log_run(tmp_path, f"s.Ant.trial{trial:03}", "Ant-v5", p_lr=p_lr, evaluations=[0.0, -last])
+        for seed in (0, 1, 2):
+            settings = {"seed": seed, "p_lr": p_lr}
+            logs.log_run(tmp_path, f"s.trial{trial:03}.seed{seed:02}", evaluations=[0.0, last], **settings)
+            name = f"s.Ant.trial{trial:03}.seed{seed:02}"
+            logs.log_run(tmp_path, name, "Ant-v5", evaluations=[0.0, -last], **settings)
     sweep = study(tmp_path)
     ranked = tables.trials_table(sweep, sweep.methods, "Hopper-v5").rows
     assert [[cell.text for cell in list(row.values())[:3]] for row in ranked] == [

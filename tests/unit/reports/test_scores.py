@@ -52,9 +52,9 @@ def test_aggregate_matches_numbers_worked_by_hand(tmp_path):
     grouped = study(tmp_path)
     (fast, slow), incomplete = scores.aggregate_scores(grouped, scores.score_rows(grouped))
     assert (fast.method.label, fast.iqm, fast.runs) == ("ppo p_lr=0.2", 1, 2)
-    assert np.isnan(fast.interval).all()  # one seed of each environment
+    assert np.isnan(fast.interval).all()
     assert (slow.method.label, slow.iqm, slow.mean) == ("ppo p_lr=0.1", pytest.approx(1 / 6), pytest.approx(1 / 6))
-    assert slow.interval == (0, pytest.approx(1 / 3))
+    assert np.isnan(slow.interval).all()  # one and two seeds
     assert [method.label for method in incomplete] == ["ppo p_lr=0.3"]
 
 
@@ -74,14 +74,34 @@ def test_mean_curve_ends_with_the_shortest_seed(tmp_path):
     assert (curve.steps[0], curve.steps[-1]) == (2000, 4000)
     assert (curve.mean[0], curve.mean[-1]) == (1, 11)
     assert curve.shortest.name == "s.1"
-    assert curve.interval[:, 0].tolist() == [0, 2]
+    assert np.isnan(curve.interval).all()
+    logs.log_run(tmp_path, "s.2", seed=2, evaluations=[4.0, 14.0])
+    (curve,) = scores.build_curves(study(tmp_path), "Hopper-v5", EVALUATION)
+    assert curve.interval[:, 0].tolist() == [0, 4]
 
 
-def test_single_measurements_give_no_curve(tmp_path):
+def test_interval_needs_three_seeds_of_each_environment(tmp_path):
+    for env_id in ("Ant-v5", "Hopper-v5"):
+        for p_lr in (0.1, 0.2):
+            for seed in range(3):
+                logs.log_run(tmp_path, f"s.{env_id}.{p_lr}.{seed}", env_id, seed, [p_lr + seed], p_lr=p_lr)
+    grouped = study(tmp_path)
+    aggregates, _ = scores.aggregate_scores(grouped, scores.score_rows(grouped))
+    assert np.isfinite([aggregate.interval for aggregate in aggregates]).all()
+
+
+def test_measured_points_are_at_steps_that_all_seeds_share(tmp_path):
+    logs.log_run(tmp_path, "s.0", evaluations=[0.0, 10.0, 20.0])
+    logs.log_run(tmp_path, "s.1", seed=1, evaluations=[2.0, 12.0])
+    (curve,) = scores.build_curves(study(tmp_path), "Hopper-v5", EVALUATION)
+    steps, values = curve.measured
+    assert (steps.tolist(), values.tolist()) == ([2000, 4000], [1, 11])
+
+
+def test_single_measurement_is_a_point(tmp_path):
     logs.log_run(tmp_path, "s.0", evaluations=[5.0])
-    assert scores.build_curves(study(tmp_path), "Hopper-v5", EVALUATION) == []
-    (curve,) = scores.build_curves(study(tmp_path), "Hopper-v5", TRAINING)
-    assert curve.shortest is None
+    (curve,) = scores.build_curves(study(tmp_path), "Hopper-v5", EVALUATION)
+    assert (curve.steps.tolist(), curve.mean.tolist(), curve.shortest) == ([2000], [5], None)
 
 
 def test_swept_settings_are_those_that_differ_between_trials(tmp_path):
