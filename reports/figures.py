@@ -119,7 +119,9 @@ def draw_curves(
         if np.isfinite(low).any():
             axes.fill_between(curve.steps, low, high, color=style.color, alpha=0.14, linewidth=0, zorder=1)
         axes.plot(curve.steps, curve.mean, zorder=3, **vars(style) | {"marker": ""})
-        axes.plot(*_thin(curve.measured, MAX_MARKERS), markersize=4, zorder=3, **vars(style) | {"linestyle": "none"})
+        if not curve.smoothed:
+            points = _thin(curve.measured, MAX_MARKERS)
+            axes.plot(*points, markersize=4, zorder=3, **vars(style) | {"linestyle": "none"})
     axes.xaxis.set_major_formatter(FuncFormatter(_format_steps))
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.yaxis.set_major_formatter(FuncFormatter(_format_return))

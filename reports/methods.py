@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,8 @@ from milozero.reports.runs import Run
 LENGTH_SETTINGS = ("num_workers", "num_timesteps", "num_iters")
 # These never distinguish methods.
 IGNORED_SETTINGS = ("algo", "env_id", "seed", "eval_episodes")
-MAX_LABEL_SETTINGS = 3  # a trial that differs in more settings is labeled by its number
+# If methods differ in more settings, trials are labeled by their numbers, and other methods by what is not usual.
+MAX_LABEL_SETTINGS = 3
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,23 @@ def _split_methods(algo: str, runs: Sequence[Run]) -> Iterator[Method]:
     by_trial = len(names) > MAX_LABEL_SETTINGS and all(len(t) == 1 for t in trials) and "" not in set.union(*trials)
     by_trial = by_trial and len(set.union(*trials)) == len(groups)
     order = sorted(groups, key=lambda key: [groups[key][0].trial] if by_trial else [_value_sort_key(v) for v in key])
+    usual = _most_common(names, groups) if len(names) > MAX_LABEL_SETTINGS else {}
     for key in order:
         settings = dict(zip(names, key, strict=True))
-        label = f"{algo} trial{groups[key][0].trial}" if by_trial else make_label(algo, settings)
+        named = {name: value for name, value in settings.items() if not usual or value != usual[name]}
+        label = f"{algo} trial{groups[key][0].trial}" if by_trial else make_label(algo, named)
         yield Method(label, settings, tuple(groups[key]))
+
+
+def _most_common(names: Sequence[str], groups: Collection[tuple[Any, ...]]) -> dict[str, Any]:
+    """Return the most common value of each setting among methods.
+
+    Labels without these still differ: if two methods differ in a setting, at most one of them has its common value.
+    """
+    return {
+        name: Counter(values).most_common(1)[0][0]
+        for name, values in zip(names, zip(*groups, strict=True), strict=True)
+    }
 
 
 def _value_sort_key(value: Any) -> tuple[bool, float, str]:

@@ -48,7 +48,8 @@ def build_panels(study: Study, column: str, styles: Mapping[str, LineStyle]) -> 
         if curves := scores.build_curves(study, env_id, column):
             expert = _expert_return(study, env_id)
             svg = draw(figures.render_curves, env_id, curves, styles, YLABELS[column], expert)
-            panels.append({"env_id": env_id, "svg": svg, "notes": describe_curves(curves)})
+            methods = [curve.method for curve in curves]
+            panels.append({"env_id": env_id, "svg": svg, "notes": describe_curves(curves), "methods": methods})
     return panels
 
 

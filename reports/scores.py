@@ -14,6 +14,7 @@ from milozero.reports.methods import Method, group_methods, list_environments
 from milozero.reports.runs import EVALUATION, TRAINING, Run
 from milozero.reports.statistics import Series
 
+SMOOTHED_SHARE = 0.04  # of the measurements of a training return, over which a curve is averaged
 MIN_SEEDS = 3  # of an interval: that of two seeds would be their range, whatever they are
 
 
@@ -138,6 +139,7 @@ class Curve:
     steps: np.ndarray  # (points,) that all seeds cover; empty if they do not overlap
     mean: np.ndarray  # (points,) over the seeds
     interval: np.ndarray  # (2, points); NaN for less than `MIN_SEEDS` seeds
+    smoothed: bool = False  # whether mean and interval are those of smoothed seeds
 
     @property
     def measured(self) -> Series:
@@ -155,16 +157,22 @@ class Curve:
 
 
 def build_curves(study: Study, env_id: str, column: str) -> list[Curve]:
-    """Return a curve for each method with measurements of a metric on an environment."""
+    """Return a curve for each method with measurements of a metric on an environment.
+
+    Training returns, which are noisy and measured often, are smoothed.
+    """
     curves = []
     for method in study.methods:
         seeds = [(run, run.series(column)) for run in method.runs_on(env_id)]
         seeds = [(run, series) for run, series in seeds if len(series[0])]
         if seeds:
-            steps, values = statistics.interpolate_curves([series for _, series in seeds])
+            length = min(len(steps) for _, (steps, _) in seeds)
+            window = 2 * int(SMOOTHED_SHARE * length / 2) + 1 if column == TRAINING else 1
+            smoothed = [(steps, statistics.smooth(values, window)) for _, (steps, values) in seeds]
+            steps, values = statistics.interpolate_curves(smoothed)
             few = len(seeds) < MIN_SEEDS
             interval = np.full((2, len(steps)), np.nan) if few else statistics.mean_interval(values)
-            curves.append(Curve(method, seeds, steps, values.mean(axis=0), interval))
+            curves.append(Curve(method, seeds, steps, values.mean(axis=0), interval, window > 1))
     return curves
 
 

@@ -52,6 +52,14 @@ def mean_interval(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.percentile(counts @ values / seeds, PERCENTILES, axis=0))
 
 
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Return the centered moving average of values (k,) over `window` of them, an odd number; fewer at the ends."""
+    half, sums = window // 2, np.concatenate([[0.0], np.cumsum(values)])
+    indices = np.arange(len(values))
+    low, high = np.maximum(indices - half, 0), np.minimum(indices + half + 1, len(values))
+    return np.asarray((sums[high] - sums[low]) / (high - low))
+
+
 def interpolate_curves(curves: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
     """Interpolate curves, each with at least one step, linearly on steps that all of them cover.
 

@@ -88,6 +88,21 @@ def test_trials_that_differ_in_many_settings_are_labeled_by_number():
     assert len(spelled_out) == 4
 
 
+def test_methods_that_differ_in_many_settings_are_labeled_by_what_is_not_usual():
+    usual = {"gamma": 0.9, "epochs": 4, "p_lr": 1e-3, "clip_range": 0.2}
+    changed = [{}, {"gamma": 0.8}, {"epochs": 5}, {"p_lr": 1e-4}, {"clip_range": 0.1, "gamma": 0.8}]
+    found = methods.group_methods([run(f"r{i}", **usual | change) for i, change in enumerate(changed)])
+    assert {method.label for method in found} == {
+        "ppo",
+        "ppo gamma=0.8",
+        "ppo epochs=5",
+        "ppo p_lr=0.0001",
+        "ppo gamma=0.8 clip_range=0.1",
+    }
+    (usual_one,) = (method for method in found if method.label == "ppo")
+    assert set(usual_one.full_label.split()) == {"ppo", "gamma=0.9", "epochs=4", "p_lr=0.001", "clip_range=0.2"}
+
+
 def test_trials_that_differ_in_few_settings_are_labeled_by_them():
     assert labels(trial(0, clip_range=0.1), trial(1, clip_range=0.2)) == ["ppo clip_range=0.1", "ppo clip_range=0.2"]
 

@@ -98,6 +98,17 @@ def test_measured_points_are_at_steps_that_all_seeds_share(tmp_path):
     assert (steps.tolist(), values.tolist()) == ([2000, 4000], [1, 11])
 
 
+def test_only_training_returns_are_smoothed(tmp_path):
+    noise = [float(10 * (k % 2)) for k in range(200)]
+    logs.log_run(tmp_path, "s.0", evaluations=noise[::2], training=noise)
+    (training,) = scores.build_curves(study(tmp_path), "Hopper-v5", TRAINING)
+    assert training.smoothed
+    assert np.ptp(training.mean[10:-10]) < 2
+    assert np.ptp(training.seeds[0][1][1]) == 10
+    (evaluation,) = scores.build_curves(study(tmp_path), "Hopper-v5", EVALUATION)
+    assert not evaluation.smoothed
+
+
 def test_single_measurement_is_a_point(tmp_path):
     logs.log_run(tmp_path, "s.0", evaluations=[5.0])
     (curve,) = scores.build_curves(study(tmp_path), "Hopper-v5", EVALUATION)

@@ -108,3 +108,11 @@ def test_normalized_scores_range_from_the_worst_run_to_the_best():
     normalized = statistics.min_max_normalize(scores)
     assert {name: list(values) for name, values in normalized.items()} == {"a": [0, 0.5], "b": [1, 0.25]}
     assert statistics.min_max_normalize({"a": np.array([3.0, 3.0])})["a"].tolist() == [0.5, 0.5]
+
+
+def test_smoothing_is_a_centered_mean_that_is_shorter_at_the_ends():
+    values = np.array([0.0, 3.0, 6.0, 0.0, 9.0])
+    assert statistics.smooth(values, 1).tolist() == values.tolist()
+    assert statistics.smooth(values, 3).tolist() == [1.5, 3, 3, 5, 4.5]
+    assert statistics.smooth(values, 99).tolist() == [3.6] * 5
+    assert statistics.smooth(values[:0], 3).tolist() == []
