@@ -27,13 +27,15 @@ from milozero.tracking.appended import AppendedFile
 if TYPE_CHECKING:
     from milozero.helpers.comm import Comm
 
+EDITED = "+"  # marks the commit of code that was edited
 ADJECTIVES = ["bold", "brave", "calm", "clever", "eager", "happy", "keen", "kind", "lively", "merry", "quick", "wise"]
 ANIMALS = ["badger", "crane", "falcon", "fox", "gecko", "hare", "heron", "ibex", "lynx", "otter", "raven", "wolf"]
 
 
 def git_sha() -> str:
-    """Return the short commit hash of MiloZero; ``nogit`` outside a git repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=7", "HEAD"]
+    """Return the short commit hash of MiloZero, with ``+`` if files were edited; ``nogit`` outside a repository."""
+    describe = ("describe", "--always", "--abbrev=7", "--exclude=*", f"--dirty={EDITED}")
+    command = ["git", "-C", str(Path(__file__).parent), *describe]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
@@ -175,7 +177,8 @@ class ExperimentInitializer:
         readable = f"{rng.choice(ADJECTIVES)}_{rng.choice(ANIMALS)}_{rng.randrange(1000):03}"
         train, demos, workers = self.settings.train, self.settings.imitation.num_demos, self._comm.size
         env = self.env_id.replace("/", "_").replace(":", "_")
-        return f"{readable}.{git_sha()}.{env}.{train.algo}.workers{workers}.demos{demos:02}.seed{self.seed:02}"
+        commit = git_sha().removesuffix(EDITED)
+        return f"{readable}.{commit}.{env}.{train.algo}.workers{workers}.demos{demos:02}.seed{self.seed:02}"
 
     def _create(self, data: Path) -> None:
         resume = self.settings.train.resume != "no"

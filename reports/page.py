@@ -152,6 +152,8 @@ def render_page(study: Study, name: str, data: Path) -> bytes:
         "incomplete": join_names([method.label for method in incomplete]),
         "sweeps": build_sweeps(study),
         "time": tables.time_table(study),
+        "runs": tables.runs_table(study),
+        "recipes": tables.list_recipes(study),
         "unfinished": tables.unfinished_table(study),
         "videos": shown_videos,
         "num_omitted_videos": len(all_videos) - len(shown_videos),

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from milozero.agents import AGENTS
+from milozero.experiment.resume import default_values
 from milozero.helpers.logging import format_duration
 from milozero.reports.methods import Method, find_varying_settings, format_value, get_setting, method_settings
 from milozero.reports.runs import EVALUATION, Run, mean_expert_return
@@ -23,6 +25,7 @@ CSV_COLUMNS = (
     *("score", "final", "best", "seconds", "steps_per_second", "commit", "log"),
 )
 SCORES_CAPTION = "Final score of each method on each environment"
+OF_ONE_RUN = ("seed", "uuid", "resume", "data_dir", "config")  # settings that say nothing about a method
 ABLATION_SETTING = "d_ablation"
 ABLATIONS = {"shuffled": "% shuffled demos", "none": "% without demos"}  # value → column title
 
@@ -235,6 +238,60 @@ def time_table(study: Study) -> Table:
             }
         )
     return Table("Wall-clock time and speed", rows)
+
+
+def runs_table(study: Study) -> Table:
+    """Return all runs with their state, score, commit and log."""
+    rows = []
+    for run in study.runs:
+        column = study.score_column(run.env_id) if run.config else EVALUATION
+        rows.append(
+            {
+                "run": Cell(run.name),
+                "state": Cell(run.state, state=True),
+                "steps": number_cell(run.steps, ",.0f"),
+                "final score": number_cell(run.score(column)),
+                "time": _duration_cell(run.last("seconds")),
+                "commit": Cell(str(run.config.get("git_sha", "–"))),
+                "log": Cell(relative(run.log.absolute()) if run.log.exists() else "–"),
+            }
+        )
+    return Table("All runs", rows)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a method was trained with on an environment."""
+
+    title: str
+    command: str  # of its first run, as the settings
+    changed: Mapping[str, str]  # settings that differ from the defaults
+    settings: Mapping[str, str]  # all settings
+    versions: Mapping[str, str]  # of packages, and the device
+
+
+def list_recipes(study: Study) -> list[Recipe]:
+    """Return what each method was trained with on each environment."""
+    recipes = []
+    for method, env_id in itertools.product(study.methods, study.environments):
+        for run in method.runs_on(env_id)[:1]:
+            title = f"{method.label} on {env_id}" if len(study.environments) > 1 else method.label
+            recipes.append(_describe(title, run))
+    return recipes
+
+
+def _describe(title: str, run: Run) -> Recipe:
+    defaults = default_values(run.algo) if run.algo in AGENTS else {}
+    usual = {name: format_value(value) for name, value in defaults.items()}
+    settings = {name: format_value(run.config[name]) for name in usual if name in run.config}
+    settings = {name: value for name, value in settings.items() if name not in OF_ONE_RUN}
+    changed = {name: value for name, value in settings.items() if value != usual[name]}
+    versions = {
+        name.removesuffix("_version"): format_value(value)
+        for name, value in run.config.items()
+        if name.endswith("_version") or name in ("device", "compiled")
+    }
+    return Recipe(title, str(run.config.get("command", "")), changed, settings, versions)
 
 
 def unfinished_table(study: Study) -> Table:

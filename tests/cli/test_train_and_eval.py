@@ -128,7 +128,8 @@ def test_evaluations_do_not_mix(milozero, tmp_path):
     assert "*.h5" not in second.stdout
     results = json.loads((folder / "demos/results.json").read_text())
     assert (results["checkpoint"], results["iteration"], results["experiment"]) == ("iter_4.pt", 4, "run")
-    assert (results["algo"], results["seed"], len(results["git_sha"])) == ("ppo", 0, 7)
+    assert (results["algo"], results["seed"]) == ("ppo", 0)
+    assert re.fullmatch(r"[0-9a-f]{7}\+?", results["git_sha"])
     assert {"command", "torch_version", "gymnasium_version", "envpool_version"} <= set(results)
 
 

@@ -263,6 +263,30 @@ def test_best_trial_is_first_and_best_method_of_each_environment_is_highlighted(
     assert highlighted == [("Ant-v5", "ppo p_lr=0.1"), ("Hopper-v5", "ppo p_lr=0.2")]
 
 
+def test_runs_and_what_they_were_trained_with_are_shown(tmp_path):
+    logs.log_run(tmp_path, "s.0", evaluations=[1.0, 2.0], p_lr=0.25, num_timesteps=7000)
+    logs.write_status(logs.log_run(tmp_path, "s.1", seed=1, evaluations=[3.0], p_lr=0.25), "failed", "<oops>")
+    logs.log_run(tmp_path, "s.2", "Ant-v5", evaluations=[3.0], num_timesteps=7000)
+    grouped = study(tmp_path)
+    rows = tables.runs_table(grouped).rows
+    assert [[row[name].text for name in ("run", "state", "steps", "final score", "commit")] for row in rows] == [
+        ["s.0", "finished", "4,000", "2.00", "abc1234"],
+        ["s.1", "failed", "2,000", "3.00", "abc1234"],
+        ["s.2", "finished", "2,000", "3.00", "abc1234"],
+    ]
+    recipes = tables.list_recipes(grouped)
+    changed = [{n: v for n, v in r.changed.items() if n not in ("env_id", "num_workers")} for r in recipes]
+    assert {"num_timesteps": "7000", "p_lr": "0.25"} in changed
+    assert {"p_lr": "0.25"} in changed
+    assert {"num_timesteps": "7000"} in changed
+    assert sorted(recipe.command for recipe in recipes) == ["main.py s.0", "main.py s.1", "main.py s.2"]
+    assert recipes[0].settings["gamma"] == "0.99"
+    assert sum(recipe.title.endswith(" on Hopper-v5") for recipe in recipes) == 2
+    text = html(tmp_path)
+    assert "--p_lr=0.25" in text
+    assert "main.py s.0" in text
+
+
 def test_time_table_has_time_per_run_and_total_time(tmp_path):
     for seed in (0, 1):
         logs.log_run(tmp_path, f"s.{seed}", seed=seed, training=[1.0] * (10 + 10 * seed))
