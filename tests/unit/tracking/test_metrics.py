@@ -5,7 +5,8 @@ from make_reference import metrics_page
 
 from milozero.agents import AGENTS, config_class
 from milozero.agents.registry import get_metrics
-from milozero.tracking.console import CONSOLE_METRICS
+from milozero.tracking.console import RUN_METRICS as SHOWN_RUN_METRICS
+from milozero.tracking.console import UPDATE_METRICS
 from milozero.tracking.metrics import EVALUATION_METRICS, RUN_METRICS
 from tests.support import ROOT
 
@@ -17,7 +18,10 @@ def test_documentation_is_up_to_date():
 
 
 def test_console_shows_only_documented_metrics():
-    assert {name for name, _, _ in CONSOLE_METRICS} <= set(get_metrics("ppo"))
+    assert {name for name, _, _ in SHOWN_RUN_METRICS} <= set(RUN_METRICS)
+    updates = {name for name, _, _ in UPDATE_METRICS}
+    assert updates <= set().union(*map(get_metrics, AGENTS))
+    assert all(len(updates & set(get_metrics(algo))) >= 3 for algo in AGENTS)
 
 
 @pytest.mark.parametrize("algo", AGENTS)
