@@ -108,7 +108,7 @@ def run(argv: list[str], start_time: float, *, is_program: bool = False) -> int:
 def _print_usage() -> int:
     """Print how to use the program, and return the exit code."""
     if launched_rank() == 0:
-        print(f"{DESCRIPTION}\n\n{EPILOG}\nWithout flags, this text is shown instead.")
+        print(f"{DESCRIPTION}\n\n{EPILOG}\n`main.py -h` shows the flags of PPO.")
     return 2
 
 

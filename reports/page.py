@@ -73,7 +73,7 @@ def describe_curves(curves: Sequence[Curve]) -> list[str]:
     few = [curve.method.label for curve in curves if len(curve.seeds) < scores.MIN_SEEDS]
     if few:
         which = "" if len(few) == len(curves) else f": {join_names(few, 2)}"
-        notes.append(f"No interval with less than {scores.MIN_SEEDS} seeds{which}.")
+        notes.append(f"No interval with fewer than {scores.MIN_SEEDS} seeds{which}.")
     for curve in curves:
         label = curve.method.label
         if not len(curve.steps):

@@ -76,7 +76,7 @@ def score_row(study: Study, env_id: str, method: Method) -> Row | None:
 
 
 def _interval(strata: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Return the interval of the IQM of scores; NaN if there are less than `MIN_SEEDS` of an environment."""
+    """Return the interval of the IQM of scores; NaN if an environment has fewer than `MIN_SEEDS`."""
     if min(map(len, strata)) < MIN_SEEDS:
         return float("nan"), float("nan")
     return statistics.iqm_interval(strata)
@@ -138,7 +138,7 @@ class Curve:
     seeds: Sequence[tuple[Run, Series]]
     steps: np.ndarray  # (points,) that all seeds cover; empty if they do not overlap
     mean: np.ndarray  # (points,) over the seeds
-    interval: np.ndarray  # (2, points); NaN for less than `MIN_SEEDS` seeds
+    interval: np.ndarray  # (2, points); NaN for fewer than `MIN_SEEDS` seeds
     smoothed: bool = False  # whether mean and interval are those of smoothed seeds
 
     @property

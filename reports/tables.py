@@ -87,8 +87,7 @@ def get_ablation(method: Method) -> str:
 def scores_table(rows: Sequence[Row]) -> Table:
     """Return the final scores of each method on each environment.
 
-    Statistics are left out where there are less than `MIN_SEEDS` seeds. The best IQM is highlighted where each method
-    has as many.
+    Statistics need `MIN_SEEDS` seeds. The best IQM of an environment is highlighted if each method has as many.
     """
     compared = {env_id: [row for row in rows if row.env_id == env_id] for env_id in {row.env_id for row in rows}}
     best = {

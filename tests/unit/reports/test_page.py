@@ -134,7 +134,7 @@ def test_one_or_two_seeds_are_listed_without_statistics(tmp_path, num_seeds):
         for p_lr in (0.1, 0.2):
             logs.log_run(tmp_path, f"s.{p_lr}.{seed}", seed=seed, evaluations=[1.0, 2.0 + seed], p_lr=p_lr)
     text = html(tmp_path)
-    assert "No interval with less than 3 seeds." in text
+    assert "No interval with fewer than 3 seeds." in text
     assert "Statistics need 3 seeds or more" in text
     assert ' best"' not in text
     row, _ = tables.scores_table(scores.score_rows(study(tmp_path))).rows
