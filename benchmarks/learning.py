@@ -74,14 +74,14 @@ TASKS = {
         MUJOCO, MILLION, 5, 5500, f"5,784 ({TIANSHOU}, v3, maximum over training); 5,819 ({ZOO}, v3, one run)"
     ),
     "Walker2d-v5": Task(MUJOCO, MILLION, 5, 4500, f"3,589 ({TIANSHOU}, v3, maximum)"),
-    "Ant-v5": Task(MUJOCO, MILLION, 5, 2000, f"3,258 ({TIANSHOU}, v3, maximum)"),
+    "Ant-v5": Task(MUJOCO, MILLION, 5, 2800, f"3,258 ({TIANSHOU}, v3, maximum)"),
     "Swimmer-v5": Task(MUJOCO, MILLION, 5, 340, f"282 ({ZOO}, v3, one run)"),
     "Humanoid-v5": Task(MUJOCO, MILLION, 3, 800, f"787 ({TIANSHOU}, v3, maximum)"),
     "Reacher-v5": Task(MUJOCO, MILLION, 5, -4.0, f"−4.1 ({TIANSHOU}, maximum)"),
     "InvertedPendulum-v5": Task(MUJOCO, MILLION, 5, 1000, f"1,000 ({TIANSHOU}, maximum)"),
     "InvertedDoublePendulum-v5": Task(MUJOCO, MILLION, 5, 9300, f"9,231 ({TIANSHOU}, maximum)"),
     "dmc:cheetah-run": Task(DMC, 2 * MILLION, 3, 470, f"472 ({CLEANRL}, 8M steps)"),
-    "dmc:walker-walk": Task(DMC, 2 * MILLION, 3, 700, f"306 ({CLEANRL}, 8M steps)"),
+    "dmc:walker-walk": Task(DMC, 2 * MILLION, 6, 700, f"306 ({CLEANRL}, 8M steps)"),
     "dmc:finger-spin": Task(DMC, 2 * MILLION, 3, 630, f"630 ({CLEANRL}, 8M steps)"),
 }
 IN_README = ("Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5", "dmc:cheetah-run")
