@@ -12,21 +12,7 @@ def test_training_and_evaluation_simulate_the_same_task(env_id, options):
 
 
 @pytest.mark.parametrize(
-    ("env_id", "options"),
-    [
-        ("Humanoid-v3", {}),
-        ("Humanoid-v3", {"post_constraint": True}),  # changes the contact cost
-        ("Humanoid-v4", {}),
-        ("HumanoidStandup-v2", {}),
-        ("HumanoidStandup-v4", {}),
-        ("Ant-v3", {}),
-        ("HalfCheetah-v5", {"ctrl_cost_weight": 0.101}),
-        ("Hopper-v4", {"frame_skip": 5}),
-        ("Swimmer-v3", {"reset_noise_scale": 0.11}),
-        ("Walker2d-v4", {"forward_reward_weight": 1.001}),
-        ("InvertedPendulum-v4", {"healthy_z_max": 0.25}),  # terminates later
-        ("Pendulum-v1", {}),
-    ],
+    ("env_id", "options"), [("Humanoid-v4", {}), ("HalfCheetah-v5", {"ctrl_cost_weight": 0.101})]
 )
 def test_differences_are_found(env_id, options, monkeypatch):
     """Without our EnvPool options, or with a slightly different one, the comparison fails."""

@@ -128,7 +128,7 @@ def test_compiled_and_plain_discriminators_agree():
         context = AgentContext(
             Comm(), seed=1, num_envs=N, demos=[expert(terminated=True)], imitation=imitation, compile=compile
         )
-        config = AIRLConfig(**NETWORKS, d_batch_size=32, d_steps=2, d_batch_norm=True, d_penalty_coef=10)
+        config = AIRLConfig(**NETWORKS, d_batch_size=48, d_steps=2, d_batch_norm=True, d_penalty_coef=10)
         return AIRLAgent(config, SIZE, steps.BOX, context)
 
     plain, compiled = make(False), make(True)

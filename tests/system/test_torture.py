@@ -18,7 +18,7 @@ from tests.support.one_run import FOR_EVER, QUICK, SLOW, iterations, status, wai
 @pytest.mark.parametrize(
     ("algo", "workers", "how", "each"),
     [
-        ("ppo", 1, "a worker", 2),
+        ("ppo", 1, "a worker", 1),
         ("ppo", 1, "SIGUSR1", 1),
         *(("ppo", 2, how, 1) for how in ("the launcher", "SIGUSR1")),
         *((algo, 2, "a worker", 1) for algo in sorted(AGENTS) if algo != "ppo"),
