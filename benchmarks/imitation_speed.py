@@ -16,7 +16,6 @@ import argparse
 import csv
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -24,38 +23,25 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from trainings import ONE_THREAD, ROOT, install, update_page
 
-ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from milozero.demonstrations.dataset import read_demos  # noqa: E402
+from milozero.demonstrations.dataset import read_demos
 
 DEMOS = ROOT / "data" / "demos" / "Hopper-v5"
-LIBRARY = ROOT / ".venv-imitation"
 RESULTS = ROOT / "benchmarks" / "results" / "imitation_speed.json"
 PAGE = ROOT / "docs" / "imitation.md"
-TABLE = re.compile("(?<=<!-- made by: python benchmarks/imitation_speed.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+ENVIRONMENT = os.environ | ONE_THREAD
 WARM_UP = 4  # first iterations of this project, which compile
 # steps per round, minibatch size, epochs → target speedup over the library
 SETTINGS = {(2048, 64, 10): 3.5, (4096, 512, 20): 2.3}
 
 
-def install() -> None:
-    """Create the library's environment on the first run."""
-    if (LIBRARY / "made").exists():
-        return
-    subprocess.run([sys.executable, "-m", "venv", str(LIBRARY)], check=True)
-    pip = [str(LIBRARY / "bin" / "pip"), "install", "--quiet"]
-    subprocess.run([*pip, "torch==2.13.0"], check=True)  # first, so that later packages use this build
-    subprocess.run([*pip, "-r", str(ROOT / "requirements-imitation.txt")], check=True)
-    (LIBRARY / "made").touch()
-
-
 def library(demos: Path, steps: int, batch_size: int, epochs: int) -> float:
     """Return the library's steps per second."""
     flags = [f"--demos={demos}", f"--steps={steps}", f"--batch_size={batch_size}", f"--epochs={epochs}", "--rounds=8"]
-    python = (str(LIBRARY / "bin" / "python"), "-P")  # -P: else imitation.py, beside the script, shadows the library
+    python = (install("imitation"), "-P")  # -P: else imitation.py, beside the script, shadows the library
     command = [*python, str(ROOT / "benchmarks" / "imitation_gail.py"), *flags]
     done = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True)
     return float(json.loads(done.stdout.splitlines()[-1])["steps_per_second"])
@@ -99,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    install()
+    install("imitation")
     speeds: dict[str, dict[str, list[float]]] = {str(s): {"milozero": [], "imitation": []} for s in SETTINGS}
     with tempfile.TemporaryDirectory() as folder:
         demos = Path(folder, "demos.npz")
@@ -114,7 +100,7 @@ def main() -> None:
                 speeds[str(settings)]["imitation"].append(library(demos, *settings))
     RESULTS.write_text(json.dumps(speeds, indent=1) + "\n")
     print(table(speeds))
-    PAGE.write_text(TABLE.sub(lambda _: table(speeds), PAGE.read_text()))
+    update_page(PAGE, "imitation_speed.py", table(speeds))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from trainings import ONE_THREAD, ROOT, install_sbx, update_page
+from trainings import ONE_THREAD, ROOT, install, update_page
 
 RESULTS = ROOT / "benchmarks" / "results" / "off_policy_speed.json"
 PAGE = ROOT / "docs" / "performance.md"
@@ -32,7 +32,7 @@ Times = dict[str, dict[str, list[float]]]  # algorithm → case → milliseconds
 
 def measure(algo: str, case: str) -> float:
     """Return the milliseconds per update; with two workers, those of the slower one."""
-    python = install_sbx() if case == "sbx" else sys.executable
+    python = install("sbx") if case == "sbx" else sys.executable
     library = case if case in ("sb3", "sbx") else "milozero"
     command = [python, str(ROOT / "benchmarks" / "off_policy_update.py"), f"--library={library}", f"--algo={algo}"]
     if case == "2 workers":
@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    install_sbx()
+    install("sbx")
     times: Times = {algo: {case: [] for case in CASES} for algo in GOALS}
     for _ in track(range(options.repeats), "measuring"):
         for algo in GOALS:

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainings import ONE_THREAD, ROOT, install_sbx, read_progress, run, update_page, write_rows
+from trainings import ONE_THREAD, ROOT, install, read_progress, run, update_page, write_rows
 
 RESULTS = ROOT / "benchmarks" / "results" / "race.json"
 PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
@@ -132,7 +132,7 @@ def evaluate(name: str, seed: int, data: Path) -> Row:
 
 def measure_peer(contestant: Contestant, env_id: str, seed: int) -> list[Row]:
     """Train with another library, in a process of its own; return the rows."""
-    python = install_sbx() if contestant.library == "sbx" else sys.executable
+    python = install("sbx") if contestant.library == "sbx" else sys.executable
     flags = [f"--library={contestant.library}", f"--algo={contestant.algo}", f"--env_id={env_id}", f"--seed={seed}"]
     limits = [
         f"--started={time.time()}",

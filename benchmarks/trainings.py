@@ -26,9 +26,9 @@ def run(*arguments: str, log: Path) -> None:
         subprocess.run([sys.executable, str(ROOT / "main.py"), *arguments], check=True, stdout=file, stderr=file)
 
 
-def install_sbx() -> str:
-    """Return the Python of an environment that has SBX; create it at the first call."""
-    folder, packages = ROOT / ".venv-sbx", ROOT / "requirements-sbx.txt"
+def install(library: str) -> str:
+    """Return the Python of the environment of ``requirements-<library>.txt``; create it at the first call."""
+    folder, packages = ROOT / f".venv-{library}", ROOT / f"requirements-{library}.txt"
     python, stamp = folder / "bin" / "python", folder / "installed"
     with _installing:
         if not stamp.exists() or stamp.read_text() != packages.read_text():

@@ -87,7 +87,7 @@ def evaluate(settings: Settings, launch: Launch) -> None:
     metadata: dict[str, Any] = {"env_id": env_id, "env_kwargs": from_kwargs(loaded.env_kwargs)}
     metadata |= {"checkpoint": path.name, "iteration": loaded.iteration}
     provenance = {"experiment": name, "algo": trained.train.algo, "seed": seed, "command": " ".join(sys.argv)}
-    provenance |= {"git_sha": git_sha(), **environments.get_versions(env_id)}
+    provenance |= {"git_sha": comm.on_root(git_sha), **environments.get_versions(env_id)}
     parent = data / "evaluations" / name
     folder = comm.on_root(lambda: create_folder(parent, path.stem, config.eval_name))
     watchdog = start_watchdog(settings.common, launch, NoStatus(), unit="episode")
