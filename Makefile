@@ -24,7 +24,7 @@ PYTESTS = $$(python -c 'import os; print(len(os.sched_getaffinity(0)) + $(3))')
 define run_tests
 	status=0; \
 	$(PYTEST) -n $(PYTESTS) --dist=loadgroup -m "not alone" --junitxml=build/$(1).xml $(2) || status=1; \
-	$(PYTEST) -m alone --junitxml=build/$(1)-alone.xml $(2) || status=1; \
+	$(PYTEST) -m alone --junitxml=build/$(1)-alone.xml $$(grep -rl pytest.mark.alone $(2)) || status=1; \
 	exit $$status
 endef
 

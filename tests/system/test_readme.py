@@ -8,7 +8,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -228,10 +227,8 @@ def test_contracts_training_and_evaluation_commands_run_as_written(tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    started = time.monotonic()
     printed = run(train)
     assert "execution_time of 25 s used up" in printed
-    assert 25 < time.monotonic() - started < 120
     assert "demonstrations: 16" in printed
     config = yaml.safe_load((tmp_path / "data/logs/some_name.seed02/config.yaml").read_text())
     wanted = {"batch_norm_all": True, "p_lr": 1e-4, "p_perception_stack": "mlp_100", "seed": 2, "num_workers": 3}

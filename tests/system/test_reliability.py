@@ -10,6 +10,7 @@ import torch
 import torture
 
 from milozero.experiment import checkpoint
+from tests.integration.test_reliability import check_hanging_simulator
 from tests.support.one_run import FOR_EVER, PENDULUM, SLOW, iterations, status, wait_for
 
 
@@ -116,3 +117,7 @@ def test_environment_whose_close_hangs_loses_nothing(milozero, tmp_path):
     result = milozero("--task=eval", path, env[1], "--num_trajs=1", timeout=60)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "data/evaluations/run/best/results.json").exists()
+
+
+def test_hanging_simulator_of_one_of_two_workers_is_named_and_the_job_ends(milozero, tmp_path):
+    check_hanging_simulator(milozero, tmp_path, 2)

@@ -41,6 +41,32 @@ fi
 """
 
 
+def test_jobs_run_in_order_and_are_not_started_twice(studies):
+    """The study's name has characters that are special to a shell, tmux or its formats."""
+    name = """it's #(touch x) $(touch y) `touch z` "a.b";"""
+    command = (studies.task("num_iters: 3\n"), f"--prefix={name}", f"--num_workers={CORES}")
+    assert "2 jobs; 2 started" in studies.run(*command)
+    jobs = {f"{name}.{env_id}.seed00" for env_id in ("InvertedPendulum-v5", "Hopper-v5")}
+    assert set(windows(studies)) == jobs
+    max_running, order = 0, []
+    while {"pending", "running"} & set((states := studies.states(name)).values()):
+        assert set(states) == jobs
+        time.sleep(0.05)
+        max_running = max(max_running, list(states.values()).count("running"))
+        order += [job for job, state in states.items() if state == "running" and job not in order]
+    assert max_running == 1  # each takes all cores
+    assert order == [job for job in states if job in order]
+    assert set(states.values()) == {"finished"}
+    wait_for(lambda: windows(studies) == dict.fromkeys(jobs, "0"))
+    screen = tmux(studies, "capture-pane", "-p", "-t", panes(studies)[0])
+    assert "finished: num_iters=3 reached" in screen
+    assert "exit code 0" in screen
+    assert "Pane is dead (status 0" in screen
+    assert "2 jobs; 0 started, 2 already finished" in studies.run(*command)
+    assert windows(studies) == dict.fromkeys(jobs, "0")
+    assert not {"x", "y", "z"} & {path.name for folder in (studies.folder, ROOT) for path in folder.iterdir()}
+
+
 @pytest.mark.parametrize("how", ["kill-server", "SIGKILL", "Ctrl-C"])
 def test_job_stops_with_its_window(studies, how):
     studies.run(studies.task(ENDLESS), "--prefix=s", "--num_workers=1")

@@ -1,5 +1,7 @@
 """Train, evaluate and record a video on more tasks of each environment suite."""
 
+import json
+
 import pytest
 
 from milozero.environments.opensim.suite import TASKS as OPENSIM
@@ -17,6 +19,20 @@ IDS = {
 def test_task_trains_and_evaluates_with_a_video(in_process, tmp_path, env_id, shorter):
     """The tasks that tests/cli/test_suites.py does not cover."""
     train_and_record(in_process, tmp_path, env_id, shorter)
+
+
+def test_two_workers_train_in_sync_on_the_real_simulator(milozero, in_process, tmp_path):
+    short = (*SHORT, "--rollout_len=16", "--batch_size=8", "--sync_check_frequency=1")
+    result = milozero(*short, "--env_id=OsimArm2D", "--env_kwargs=frame_skip=10", workers=2)
+    assert result.returncode == 0, result.stderr
+    assert not (tmp_path / "opensim.log").exists()
+    path = f"--model_path={tmp_path}/data/checkpoints/x"
+    options = "--env_kwargs=preset=accurate"  # in addition to the training run's frame skip
+    result = in_process("--task=eval", path, "--iter_num=last", "--num_trajs=1", options)
+    assert result.returncode == 0, result.stderr
+    results = json.loads((tmp_path / "data/evaluations/x/last/results.json").read_text())
+    assert results["env_kwargs"] == "frame_skip=10,preset=accurate"
+    assert results["length_mean"] == 20
 
 
 def test_opensim_videos_need_no_opengl(milozero, tmp_path):

@@ -1,4 +1,4 @@
-"""The OpenSim environments with the real simulator; test_opensim_published.py compares the tasks."""
+"""The OpenSim environments with the real simulator; tests/system/test_opensim_published.py compares the tasks."""
 
 import multiprocessing
 import os
