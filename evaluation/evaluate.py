@@ -281,7 +281,7 @@ def _record_episode(
         to_frame(picture)
     except RunError as error:
         raise UserError(f"cannot record: {error}") from None
-    with write_video(path, read_fps(env.metadata)) as add:
+    with write_video(path, read_fps(env.metadata, getattr(env.unwrapped, "dt", None))) as add:
 
         def add_frame() -> None:
             try:

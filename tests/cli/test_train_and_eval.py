@@ -13,6 +13,7 @@ import imageio.v2
 import numpy as np
 import pytest
 import torch
+from imageio_ffmpeg import count_frames_and_secs
 
 from milozero import main
 from milozero.demonstrations import dataset as demos
@@ -98,6 +99,8 @@ def test_evaluation_renders_and_keeps_trajectories(milozero, tmp_path):
         episode = demos.read_demo(folder / f"episode_{k:03}.h5")
         frames = imageio.v2.mimread(folder / f"episode_{k:03}.mp4", memtest=False)
         assert len(frames) == len(episode) + 1
+        _, seconds = count_frames_and_secs(str(folder / f"episode_{k:03}.mp4"))
+        assert seconds == pytest.approx(len(frames) / 50, abs=0.02)  # 50 frames per second, as CartPole declares
         assert np.std(frames[-1]) > 10
         assert not np.array_equal(frames[0], frames[-1])
     assert len(demos.read_demos(str(folder), 2)) == 2
