@@ -118,7 +118,7 @@ def evaluate(settings: Settings, launch: Launch) -> None:
         episodes = pluralize(len(results["episodes"]), "episode")
         length = f"length {results['length_mean']:.0f}"
         logger.info(f"return {mean:.2f} ± {std:.2f} (mean ± standard deviation over {episodes}), {length}")
-        for kind, pattern in (("videos", "*.mp4"), ("trajectories", "*.h5"), ("results", "*.json")):
+        for kind, pattern in (("videos", "*.mp4"), ("trajectories", "*.h5"), ("results", "results.json")):
             if any(folder.glob(pattern)):
                 logger.info(f"{kind + ':':14}{folder}/{pattern}")
         if tracker := track_evaluation(settings, name, results, folder):

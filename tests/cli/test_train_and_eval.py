@@ -126,7 +126,7 @@ def test_evaluations_do_not_mix(milozero, tmp_path):
     assert read_files(folder).items() >= before.items()
     assert {path.name for path in (folder / "iter_4-2").iterdir()} == {"results.json"}
     assert {path.name for path in (folder / "demos").iterdir()} == {"results.json", "episode_000.h5"}
-    assert "iter_4-2/*.json" in second.stdout
+    assert "iter_4-2/results.json" in second.stdout
     assert "*.mp4" not in second.stdout + third.stdout
     assert "*.h5" not in second.stdout
     results = json.loads((folder / "demos/results.json").read_text())
