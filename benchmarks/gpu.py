@@ -88,7 +88,7 @@ def measure(stack: str, batch_size: int, devices: tuple[str, ...], *, compile: b
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the table of docs/performance.md."""
     lines = [
-        "| networks | minibatch | processor, ms a minibatch | GPU, ms a minibatch | processor / GPU |",
+        "| networks | minibatch | CPU, ms per minibatch | GPU, ms per minibatch | CPU / GPU |",
         "|---|---|---|---|---|",
     ]
     for row in rows:

@@ -65,7 +65,7 @@ def milozero(steps: int, batch_size: int, epochs: int) -> float:
 def table(speeds: dict[str, dict[str, list[float]]]) -> str:
     """Return the medians, and the ratio within each repeat, as a Markdown table."""
     lines = [
-        "| steps, minibatch, epochs | MiloZero, steps/s | `imitation`, steps/s | ratio (of each repeat) | wanted |",
+        "| steps, minibatch, epochs | MiloZero, steps/s | `imitation`, steps/s | ratio (of each repeat) | target |",
         "|---|---|---|---|---|",
     ]
     for settings, target in SETTINGS.items():

@@ -15,6 +15,7 @@ IN_README = {
     "AIRL, 16 demonstrations, without cloning": ("airl", 16),
 }
 NOT_MEASURED = "–"
+MARKERS = "os^Dvp"  # one for each method of the figure
 
 
 def select(rows: Sequence[Row], env_id: str, method: str, number: int) -> list[Row]:
@@ -74,42 +75,33 @@ def summary(rows: Sequence[Row], expert: Mapping[str, float]) -> str:
 
 def plot(rows: Sequence[Row], expert: Mapping[str, float], methods: Sequence[str], picture: Path) -> None:
     """Plot the percentage of the expert's return against the number of demonstrations."""
-    rows = [row for row in rows if row["method"] in methods]
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, panels = plt.subplots(
-        1, len(expert), figsize=(3.6 * len(expert), 3.2), sharey=True, squeeze=False, layout="constrained"
-    )
+    drawn = [method for method in methods if any(row["method"] == method for row in rows)]
+    # 7 inches are the width of a page, so that 10 points are about 14 pixels there
+    figure, panels = plt.subplots(1, len(expert), figsize=(7, 3.4), sharey=True, squeeze=False, layout="constrained")
+    shares = [0.0, 100.0]
     for axes, (env_id, best) in zip(panels[0], expert.items(), strict=True):
         axes.axhline(100, color="black", linewidth=0.9, linestyle=(0, (6, 3)), label="expert")
-        for index, method in enumerate(methods):
-            if all(row["method"] != method for row in rows):
-                continue
-            numbers = sorted({r["demos"] for r in rows if (r["env_id"], r["method"]) == (env_id, method)})
-            shares = [
-                [
-                    100 * r["return"] / best
-                    for r in rows
-                    if (r["env_id"], r["method"], r["demos"]) == (env_id, method, number)
-                ]
-                for number in numbers
-            ]
-            positions = [number * 1.04 ** (index - len(methods) / 2) for number in numbers]  # avoid overlaps
-            color = f"C{index}"
-            label = {"marker": "o", "markersize": 4, "color": color, "label": method}
-            axes.plot(positions, [statistics.fmean(each) for each in shares], **label)
-            for number, each in zip(positions, shares, strict=True):
-                axes.plot([number] * len(each), each, ".", color=color, markersize=3, alpha=0.6)
+        for index, method in enumerate(drawn):
+            positions, means = [], []
+            for number in sorted({row["demos"] for row in rows}):
+                if runs := select(rows, env_id, method, number):
+                    beside = [name for name in drawn if select(rows, env_id, name, number)]
+                    position = number * 1.2 ** (beside.index(method) - (len(beside) - 1) / 2)  # avoid overlaps
+                    each = [100 * run["return"] / best for run in runs]
+                    axes.plot([position] * len(each), each, "_", color=f"C{index}", markersize=8, alpha=0.7)
+                    positions, means, shares = [*positions, position], [*means, statistics.fmean(each)], shares + each
+            style = {"color": f"C{index}", "marker": MARKERS[index], "markersize": 6, "label": method}
+            axes.plot(positions, means, **style)
         axes.set_xscale("log", base=2)
         axes.set_xticks([1, 4, 16], ["1", "4", "16"])
-        axes.set(title=env_id, xlabel="demonstrations", xlim=(0.8, 20))
+        axes.set(title=env_id, xlim=(0.7, 27))
         axes.grid(alpha=0.3)
-    all_shares = [100.0 * row["return"] / expert[row["env_id"]] for row in rows]
-    panels[0][0].set(
-        ylabel="% of the expert's return", ylim=(min([*all_shares, 0.0]) * 1.08, max([*all_shares, 100.0]) * 1.08)
-    )
+    panels[0][0].set(ylabel="% of the expert's return", ylim=(min(shares) * 1.08, max(shares) * 1.08))
+    panels[0][len(expert) // 2].set_xlabel("demonstrations")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    figure.savefig(picture, dpi=150)
+    figure.savefig(picture, dpi=200)

@@ -313,7 +313,8 @@ def torture(
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as a Markdown table."""
     lines = [
-        "| trained | killed or asked to stop | resumed (after iteration) | nothing saved | runs with the same end |",
+        "| run | killed or asked to stop | times resumed (after iteration) | times killed before the first save "
+        "| bit-identical runs |",
         "|---|---|---|---|---|",
     ]
     for row in rows:

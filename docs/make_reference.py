@@ -108,7 +108,7 @@ the group before the name: `eval/eval_return`). The terminal shows the most impo
 metric that was not measured in an iteration is an empty cell in `progress.csv` and absent elsewhere. Every number
 covers all workers.
 
-"Healthy" is a rule of thumb. Numbers in brackets are from the README's Hopper command in its first 400,000 steps,
+"Healthy" is a rule of thumb. Numbers in parentheses are from the README's Hopper command in its first 400,000 steps,
 without the very first iterations. Other tasks have different numbers; judge a run by its `eval_return`.
 """
 

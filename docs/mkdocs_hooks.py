@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: include files from outside docs/ that pages link to, and render formulas.
+"""Hooks of mkdocs: link to the repository, include files from outside docs/ that pages link to, and render formulas.
 
 Pages are written to be read in the repository. The hooks make their links to files outside ``docs/`` work on the site
 too. Formulas become MathML, which browsers draw without scripts or network.
@@ -6,10 +6,13 @@ too. Formulas become MathML, which browsers draw without scripts or network.
 
 from __future__ import annotations
 
+import contextlib
 import html
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
@@ -18,6 +21,28 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 OUTSIDE = re.compile(r"\]\(\.\./([^)#\s]+)")  # a link to a file outside docs/
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def web_address(remote: str) -> str:
+    """Return the address of a git remote's web page, without user name or password; empty if it has none."""
+    if match := re.fullmatch(r"[\w.-]+@([\w.-]+):([^/].*)", remote):  # git@host:owner/name.git
+        remote = f"ssh://{match[1]}/{match[2]}"
+    parts = urlsplit(remote)
+    if parts.scheme not in ("http", "https", "ssh", "git") or not parts.hostname:
+        return ""
+    host = parts.netloc.rpartition("@")[2] if parts.scheme.startswith("http") else parts.hostname  # with its port
+    return f"https://{host}{parts.path.removesuffix('.git')}"
+
+
+def on_config(config: Any) -> Any:
+    """Link to the repository that the site is built from: mkdocs' `repo_url` would fetch from its server."""
+    remote = ""
+    with contextlib.suppress(OSError):  # git is not installed
+        command = ["git", "remote", "get-url", "origin"]
+        remote = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
+    if address := web_address(remote.strip()):
+        config.nav.append({"Repository": address})
+    return config
 
 
 def on_files(files: Files, config: Any) -> Files:

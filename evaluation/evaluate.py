@@ -118,7 +118,7 @@ def evaluate(settings: Settings, launch: Launch) -> None:
         episodes = pluralize(len(results["episodes"]), "episode")
         length = f"length {results['length_mean']:.0f}"
         logger.info(f"return {mean:.2f} ± {std:.2f} (mean ± standard deviation over {episodes}), {length}")
-        for kind, pattern in (("videos", "*.mp4"), ("trajectories", "*.h5"), ("results", "*.json")):
+        for kind, pattern in (("videos", "*.mp4"), ("trajectories", "*.h5"), ("results", "results.json")):
             if any(folder.glob(pattern)):
                 logger.info(f"{kind + ':':14}{folder}/{pattern}")
         if tracker := track_evaluation(settings, name, results, folder):
@@ -281,7 +281,7 @@ def _record_episode(
         to_frame(picture)
     except RunError as error:
         raise UserError(f"cannot record: {error}") from None
-    with write_video(path, read_fps(env.metadata)) as add:
+    with write_video(path, read_fps(env.metadata, getattr(env.unwrapped, "dt", None))) as add:
 
         def add_frame() -> None:
             try:

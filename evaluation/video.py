@@ -41,11 +41,20 @@ def make_render_error(error: Exception) -> UserError:
     )
 
 
-def read_fps(metadata: Mapping[str, Any]) -> int:
-    """Return the frames per second that an environment's metadata declare, by default 30."""
-    declared = metadata.get("render_fps")
-    fps = float(declared) if isinstance(declared, NUMBERS) else 0.0
+def read_fps(metadata: Mapping[str, Any], dt: Any = None) -> int:
+    """Return the frames per second at which a video shows the environment's own time.
+
+    Args:
+        metadata: of the environment; `render_fps` is used if it is valid.
+        dt: duration of a step, s, as MuJoCo's environments have it; used otherwise. Without both, the result is 30.
+    """
+    declared = _to_float(metadata.get("render_fps"))
+    fps = declared if 0 < declared < math.inf else 1 / (_to_float(dt) or math.inf)
     return max(round(fps), 1) if 0 < fps < math.inf else DEFAULT_FPS
+
+
+def _to_float(value: Any) -> float:
+    return float(value) if isinstance(value, NUMBERS) else 0.0
 
 
 def to_frame(picture: Any) -> np.ndarray:

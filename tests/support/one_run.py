@@ -21,6 +21,13 @@ OFF_POLICY = (
     *("--learning_starts=128", "--train_freq=32", "--updates_per_step=0.5", "--buffer_size=300", "--batch_size=32"),
     *("--p_perception_stack=mlp_16", "--q_perception_stack=mlp_16"),
 )
+FAST = ("--num_envs=4", "--rollout_len=256", "--no-compile", "--eval_episodes=2", "--num_iters=4")
+ENDLESS = (
+    *("--env_id=tests.support.user_envs:Endless-v0", "--num_envs=2", "--rollout_len=64", "--batch_size=64"),
+    *("--epochs=1", "--no-compile", "--num_iters=2", "--uuid=x"),
+)
+ONE = ("--task=train", *ENDLESS, "--num_envs=1", "--eval_episodes=1")
+ABORTING = ("--task=train", "--env_id=tests.support.user_envs:Aborting-v0")
 # flags of the fixtures `trained` and `run`
 TRAINED = ("--task=train", *QUICK, "--uuid=run", "--save_frequency=2", "--num_iters=6")
 

@@ -13,9 +13,8 @@ def commands(page):
     """Return the commands in a page's blocks of bash, one line each, without comments."""
     lines = []
     for block in re.findall(r"```bash\n(.*?)```", page.read_text(), flags=re.DOTALL):
-        text = re.sub(r"[ ]*\\[ ]*(#[^\n]*)?\n\s*", " ", block)
-        lines += [re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines()]
-    return [line for line in lines if line]
+        lines += re.sub(r" *\\\n\s*", " ", block).splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def command(start, old, new):

@@ -5,6 +5,8 @@ import csv
 import imageio.v2
 import numpy as np
 
+from milozero import environments
+
 SHORT = (
     *("--task=train", "--uuid=x", "--num_envs=2", "--rollout_len=64", "--batch_size=32", "--epochs=1"),
     *("--no-compile", "--eval_episodes=1", "--num_iters=3"),
@@ -34,3 +36,7 @@ def train_and_record(milozero, tmp_path, env_id, shorter):
     moved = np.abs(middle[-1] - middle[0]).max(axis=-1) > 60
     assert moved.sum() > 20
     assert len(np.unique(middle[-1].reshape(-1, 3) // 32, axis=0)) > 3
+
+
+def make_unwrapped(env_id, **kwargs):
+    return environments.make_env(env_id, None, kwargs).unwrapped

@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md and docs/environments.md work as written."""
+"""The examples of docs/extending.md and docs/getting_started.md work as written."""
 
 import contextlib
 import csv
@@ -65,7 +65,7 @@ def added(tmp_path):
 
 
 def test_documented_environment_trains_and_records_a_video(added, tmp_path):
-    page = (ROOT / "docs" / "environments.md").read_text()
+    page = (ROOT / "docs" / "getting_started.md").read_text()
     (tmp_path / "my_envs.py").write_text(re.search(r"```python\n(# my_envs.py\n.*?)```", page, re.DOTALL)[1])
     flags = ("--task=train", "--env_id=my_envs:Reach-v0", "--num_envs=4", "--num_timesteps=4e4", "--uuid=reach")
     trained = added("main", *flags, "--eval_frequency=20", workers=2)

@@ -63,7 +63,7 @@ RUN_BY = {
     "python spawner.py --stop": STOPPED,
     "python spawner.py --resubmit": STOPPED,
     # evaluation, reports, lists
-    f"{EVALUATION} --model_path": "test_train_and_eval.py::test_evaluation_renders_and_keeps_trajectories",
+    f"{EVALUATION} --model_path": "test_evaluation.py::test_evaluation_renders_and_keeps_trajectories",
     f"{EVALUATION} --wandb_run_path": WANDB,
     f"{EVALUATION} --wandb_project=SOME_NAME --wandb_run_path": WANDB,
     f"{EVALUATION} --wandb_project=SOME_NAME --model_path": CONTRACT,

@@ -2,9 +2,6 @@
 
 import dataclasses
 import itertools
-import os
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,26 +119,6 @@ def test_restored_agent_learns_the_same_bits(space):
     rollout = make_rollout(saved, space, seed=2)
     assert saved.update(rollout, 0.5) == loaded.update(rollout, 0.5)
     assert saved.parameter_hash() == loaded.parameter_hash()
-
-
-def test_minibatches_are_reshuffled_every_epoch_and_cover_all_rows():
-    from milozero.agents.learning.optimizer import PackedBatch
-
-    rng, packed = np.random.default_rng(0), PackedBatch({"row": torch.arange(12)})
-    epochs = [packed.minibatches(4, rng).flatten() for _ in range(2)]
-    assert all(sorted(epoch.tolist()) == list(range(12)) for epoch in epochs)
-    assert not torch.equal(*epochs)
-
-
-def test_unpacked_fields_equal_the_packed_ones():
-    from milozero.agents.learning.optimizer import PackedBatch, unpack
-
-    batch = {"obs": torch.randn(6, 3), "actions": torch.arange(6), "weights": torch.rand(6)}
-    packed = PackedBatch(batch)
-    fields = unpack(packed.matrix, packed.shapes)
-    assert fields.keys() == batch.keys()
-    for name, field in batch.items():
-        torch.testing.assert_close(fields[name], field.float(), rtol=0, atol=0)
 
 
 def test_actions_in_the_rollout_are_not_clipped():
@@ -295,46 +272,6 @@ def test_batch_norm_over_two_workers_equals_one_with_all_samples():
     torch.testing.assert_close(first.std(0), torch.ones(3), atol=0.05, rtol=0)
 
 
-def test_gradients_are_averaged_before_clipping():
-    """Two workers with gradients 30 and −10 average to 10; clipping them first would average to 0."""
-    from milozero.agents.learning.optimizer import Optimizer, PackedBatch
-
-    def norm(comm):
-        network = torch.nn.Linear(1, 1, bias=False)
-        torch.nn.init.zeros_(network.weight)
-        slope = torch.tensor([30.0, -10.0][comm.rank])
-        loss = lambda params, batch: (params["weight"].sum() * slope, {"x": batch["x"].sum()})  # noqa: E731
-        optimizer = Optimizer(network, loss, lambda _: 0.1, clip_norm=1.0, comm=comm, compile=False)
-        optimizer.run_epoch(PackedBatch({"x": torch.ones(2)}), 2, np.random.default_rng(0))
-        return optimizer.pop_metrics()["grad_norm"]
-
-    assert on_workers(2, norm) == [10.0, 10.0]
-
-
-def test_steps_equal_torchs_gradient_clipping_and_adam():
-    from milozero.agents.learning.optimizer import ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON, Optimizer, PackedBatch
-
-    mine, torchs = (torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)) for _ in "ab")
-    torchs.load_state_dict(mine.state_dict())
-
-    def loss(params, batch):
-        error = (torch.func.functional_call(mine, params, (batch["x"],)) ** 2).mean() * 5
-        return error, {"error": error}
-
-    optimizer = Optimizer(mine, loss, lambda _: 0.05, clip_norm=1.0, comm=Comm(), compile=False)
-    adam = torch.optim.Adam(torchs.parameters(), lr=0.05, betas=(ADAM_BETA1, ADAM_BETA2), eps=ADAM_EPSILON)
-    for seed in range(3):
-        x = torch.randn(32, 3, generator=torch.Generator().manual_seed(seed))
-        optimizer.run_epoch(PackedBatch({"x": x}), 8, np.random.default_rng(seed))
-        for rows in np.random.default_rng(seed).permutation(32).reshape(4, 8):
-            adam.zero_grad()
-            ((torchs(x[rows]) ** 2).mean() * 5).backward()
-            torch.nn.utils.clip_grad_norm_(torchs.parameters(), 1.0)
-            adam.step()
-    for name, parameter in torchs.named_parameters():
-        torch.testing.assert_close(mine.get_parameter(name), parameter.detach(), atol=1e-5, rtol=0)
-
-
 def test_agent_solves_a_simple_task():
     """The reward is 1 for actions above 0.3, so the mean action must exceed 0.3."""
     agent = make_agent(
@@ -362,56 +299,3 @@ def test_actor_in_numpy_equals_the_policy_in_torch(options, activation):
         features = agent.network.policy(torch.from_numpy(obs))
         expected = agent.network.head.output(features).detach().numpy()
         np.testing.assert_allclose(agent.actor.mode(obs), expected, atol=1e-5)
-
-
-def test_compiled_code_is_cached_per_processor_model(tmp_path, monkeypatch):
-    from milozero.agents.learning.compilation import cache_folder
-
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    here = cache_folder()
-    assert here.is_dir()
-    assert here.is_relative_to(tmp_path)
-    read_text = Path.read_text
-    monkeypatch.setattr(
-        Path, "read_text", lambda path: read_text(path).replace("model name", "model name\t: next", 1)
-    )
-    assert cache_folder() != here
-
-
-def test_cache_folder_that_is_not_writable_is_not_used(tmp_path, monkeypatch):
-    from milozero.agents.learning.compilation import cache_folder
-
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert cache_folder() is None
-
-
-@pytest.mark.parametrize("level", [0, 1, 2])
-def test_compiled_code_is_not_loaded_from_a_folder_that_others_can_write_to(tmp_path, monkeypatch, level):
-    from milozero.agents.learning import compilation
-
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
-    folder = compilation.cache_folder()
-    shared = [folder, *folder.parents][level]
-    assert shared.stat().st_mode & 0o777 == 0o700
-    shared.chmod(0o777)
-    assert compilation.cache_folder() is None
-    compilation.temporary_cache.cache_clear()
-    compilation.use_private_cache()
-    used = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
-    assert used.parent == tmp_path
-    assert used.stat().st_mode & 0o777 == 0o700
-
-
-def test_cache_folder_that_the_compiler_cannot_use_is_not_used(tmp_path, monkeypatch):
-    """Torch does not quote spaces, and a user without a home folder has no cache."""
-    from milozero.agents.learning.compilation import cache_folder
-
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "my home"))
-    assert cache_folder() is None
-    monkeypatch.setenv("XDG_CACHE_HOME", "")
-    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
-    assert cache_folder() is None

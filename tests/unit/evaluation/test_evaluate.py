@@ -100,8 +100,10 @@ def test_folder_that_cannot_be_created_is_an_error(tmp_path):
             create_folder(tmp_path / name, "best")
 
 
-@pytest.mark.parametrize(("declared", "fps"), [({"render_fps": 12.5}, 12), ({"render_fps": None}, 30), ({}, 30)])
-def test_video_has_the_frame_rate_of_the_environment(monkeypatch, tmp_path, declared, fps):
+@pytest.mark.parametrize(
+    ("declared", "dt", "fps"), [({"render_fps": 12.5}, 0.1, 12), ({"render_fps": None}, None, 30), ({}, 0.02, 50)]
+)
+def test_video_has_the_frame_rate_of_the_environment(monkeypatch, tmp_path, declared, dt, fps):
     rates = []
 
     def write_nothing(path, fps):
@@ -110,7 +112,7 @@ def test_video_has_the_frame_rate_of_the_environment(monkeypatch, tmp_path, decl
 
     monkeypatch.setattr("milozero.evaluation.evaluate.write_video", write_nothing)
     env = user_envs.Bounded()
-    env.metadata, env.render = declared, lambda: np.zeros((64, 64, 3), np.uint8)
+    env.metadata, env.dt, env.render = declared, dt, lambda: np.zeros((64, 64, 3), np.uint8)
     evaluate_checkpoint(Still(), lambda _: env, EvalConfig(num_trajs=1, record=True), 0, tmp_path, {}, Comm())
     assert rates == [fps]
 

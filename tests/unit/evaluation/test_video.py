@@ -108,3 +108,19 @@ def test_invalid_frame_rate_falls_back_to_the_default(declared, fps):
     found = read_fps({"render_fps": declared})
     assert (found, type(found)) == (fps, int)
     assert read_fps({}) == 30
+
+
+@pytest.mark.parametrize(
+    ("metadata", "dt", "fps"),
+    [
+        *(
+            ({}, 0.008, 125),
+            ({}, np.float64(0.05), 20),
+            ({"render_fps": None}, 0.02, 50),
+            ({"render_fps": 10}, 0.02, 10),
+        ),
+        *(({}, 0, 30), ({}, -0.1, 30), ({}, np.nan, 30), ({}, np.inf, 30), ({}, 1e-320, 30), ({}, "fast", 30)),
+    ],
+)
+def test_frame_rate_follows_the_step_if_none_is_declared(metadata, dt, fps):
+    assert read_fps(metadata, dt) == fps
