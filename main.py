@@ -25,7 +25,15 @@ if __name__ == "__main__":
 from milozero.experiment.command_line import DESCRIPTION, EPILOG, parse
 from milozero.experiment.launch import Launch
 from milozero.experiment.watchdog import catch_early_signals, restore_signals
-from milozero.helpers.comm import Comm, finalize, has_launcher, launched_rank, launched_size, make_comm
+from milozero.helpers.comm import (
+    Comm,
+    check_launcher,
+    finalize,
+    has_launcher,
+    launched_rank,
+    launched_size,
+    make_comm,
+)
 from milozero.helpers.errors import RunError, UserError
 from milozero.helpers.logging import flush_stdio, log_to_terminal, logger
 from milozero.helpers.mpiexec import INTERRUPTED_EXIT_CODE, run_workers
@@ -83,6 +91,7 @@ def run(argv: list[str], start_time: float, *, is_program: bool = False) -> int:
             if is_program and not argv:
                 return _print_usage()
             settings = parse(argv)
+            check_launcher()
             num_workers = settings.common.num_workers or 1
             if is_program and num_workers > 1 and not has_launcher():
                 return run_workers(num_workers, [sys.executable, os.path.abspath(__file__), *argv])
