@@ -35,7 +35,7 @@ from milozero.helpers.comm import (
     make_comm,
 )
 from milozero.helpers.errors import RunError, UserError
-from milozero.helpers.logging import flush_stdio, log_to_terminal, logger
+from milozero.helpers.logging import flush_stdio, log_to_terminal, logger, set_quiet
 from milozero.helpers.mpiexec import INTERRUPTED_EXIT_CODE, run_workers
 from milozero.tracking.tracker import TRACKER_THREAD_NAME
 
@@ -91,6 +91,8 @@ def run(argv: list[str], start_time: float, *, is_program: bool = False) -> int:
             if is_program and not argv:
                 return _print_usage()
             settings = parse(argv)
+            if settings.common.quiet:
+                set_quiet()
             check_launcher()
             num_workers = settings.common.num_workers or 1
             if is_program and num_workers > 1 and not has_launcher():

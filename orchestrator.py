@@ -17,7 +17,7 @@ from milozero.experiment.hardware import use_one_thread
 from milozero.experiment.launch import Launch
 from milozero.experiment.settings import Settings
 from milozero.helpers.errors import NonFiniteError, RunError
-from milozero.helpers.logging import logger
+from milozero.helpers.logging import log_result, logger
 from milozero.training.build import build_run
 from milozero.training.checks import budget_exhausted, check_param_sync, dump_nonfinite, throughput
 from milozero.training.run import Training
@@ -45,7 +45,9 @@ def train(settings: Settings, launch: Launch) -> None:
             run.tracker.close()
         run.watchdog.disarm()
         if run.comm.rank == 0:
-            for line in write_summary(run, state, reason):
+            result, *lines = write_summary(run, state, reason)
+            log_result(result)
+            for line in lines:
                 logger.info(line)
         run.watchdog.limit_closing(exit_code=0)
 

@@ -48,9 +48,9 @@ from milozero.experiment.watchdog import restore_signals
 from milozero.helpers.config.flags import build_parser, read_flags
 from milozero.helpers.config.params import build
 from milozero.helpers.errors import UserError
-from milozero.helpers.logging import flush_stdio, log_to_terminal, logger
+from milozero.helpers.logging import flush_stdio, log_to_terminal, logger, set_quiet
 from milozero.studies.commands import launch_study, resubmit_study, show_status, stop_study
-from milozero.studies.config import CALIBERS, FollowConfig, LaunchConfig, StudyConfig
+from milozero.studies.config import CALIBERS, FollowConfig, LaunchConfig, OutputConfig, StudyConfig
 from milozero.studies.folder import StudyFolder, check_study_name
 
 DESCRIPTION = "Run a study: a task file over the environments of a bundle and over seeds, on tmux or SLURM."
@@ -68,7 +68,7 @@ INSTEAD = {  # setting of main.py → what a study has instead
     "resume": "write --resubmit STUDY",
     "task": "all jobs train",
 }
-GROUPS = {"study": StudyConfig, "launch": LaunchConfig, "a launched study": FollowConfig}
+GROUPS = {"study": StudyConfig, "launch": LaunchConfig, "a launched study": FollowConfig, "output": OutputConfig}
 
 
 def build_epilog() -> str:
@@ -99,7 +99,9 @@ def run(flags: dict[str, Any]) -> None:
         flags["wandb_api_key"] = key
         if not key:
             raise UserError(f"--wandb_api_key={KEY_FROM_VARIABLE}: the variable {KEY_VARIABLE} is not set")
-    study, launch, follow = (build(cls, flags, {}) for cls in GROUPS.values())
+    study, launch, follow, output = (build(cls, flags, {}) for cls in GROUPS.values())
+    if output.quiet:
+        set_quiet()
     if "caliber" in flags and launch.deployment != "slurm":
         logger.warning(f"--caliber={launch.caliber} has no effect with --deployment={launch.deployment}")
     if not (key.isascii() and key.isprintable()):
@@ -113,7 +115,7 @@ def run(flags: dict[str, Any]) -> None:
     if not command:
         launch_study(study, launch, key)
         return
-    if unused := sorted(set(flags) - {command, "data_dir"}):
+    if unused := sorted(set(flags) - {command, "data_dir", "quiet"}):
         raise UserError(f"--{unused[0]} has no effect with --{command}")
     name = getattr(follow, command)
     check_study_name(name, command)

@@ -40,7 +40,7 @@ from milozero.experiment.watchdog import start_watchdog
 from milozero.helpers.config.values import from_kwargs
 from milozero.helpers.errors import NonFiniteError, RunError, UserError, describe_exception
 from milozero.helpers.files import write_bytes
-from milozero.helpers.logging import logger, pluralize
+from milozero.helpers.logging import is_quiet, log_result, logger, pluralize
 
 if TYPE_CHECKING:
     import gymnasium
@@ -117,7 +117,7 @@ def evaluate(settings: Settings, launch: Launch) -> None:
         mean, std = results["return_mean"], results["return_std"]
         episodes = pluralize(len(results["episodes"]), "episode")
         length = f"length {results['length_mean']:.0f}"
-        logger.info(f"return {mean:.2f} ± {std:.2f} (mean ± standard deviation over {episodes}), {length}")
+        log_result(f"return {mean:.2f} ± {std:.2f} (mean ± standard deviation over {episodes}), {length}")
         for kind, pattern in (("videos", "*.mp4"), ("trajectories", "*.h5"), ("results", "*.json")):
             if any(folder.glob(pattern)):
                 logger.info(f"{kind + ':':14}{folder}/{pattern}")
@@ -256,7 +256,7 @@ def _progress_bar(comm: Comm) -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
-    hidden = comm.rank != 0 or not sys.stdout.isatty()
+    hidden = comm.rank != 0 or is_quiet() or not sys.stdout.isatty()
     return Progress(*columns, console=Console(), transient=True, disable=hidden)  # rich caches its first Console
 
 

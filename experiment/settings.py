@@ -40,6 +40,9 @@ class CommonConfig:
     data_dir: str = param(
         "data", "folder for checkpoints, logs and evaluations", is_path=True, mutable_on_resume=True
     )
+    quiet: bool = param(
+        False, "print only warnings, errors and the result; all files are written as usual", mutable_on_resume=True
+    )
     cuda: bool = param(False, "put the networks on the GPU", mutable_on_resume=True)
     env_kwargs: str = param(
         "",

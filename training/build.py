@@ -29,7 +29,7 @@ from milozero.experiment.watchdog import Watchdog, list_children, start_watchdog
 from milozero.helpers.comm import Comm
 from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import UserError
-from milozero.helpers.logging import logger
+from milozero.helpers.logging import is_quiet, logger
 from milozero.helpers.seeding import Purpose, make_seed, seed_global_rngs
 from milozero.tracking import tensorboard
 from milozero.tracking.console import ConsoleTracker
@@ -265,7 +265,9 @@ def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) 
     if comm.rank != 0:
         return Trackers()
     progress = experiment.logs / "progress.csv"
-    trackers: list[Tracker] = [CSVTracker(progress, iteration), ConsoleTracker(experiment.name)]
+    trackers: list[Tracker] = [CSVTracker(progress, iteration)]
+    if not is_quiet():
+        trackers.append(ConsoleTracker(experiment.name))
     tracking = experiment.settings.tracking
     if tracking.tensorboard:
         groups = {name: metric.group for name, metric in get_metrics(experiment.settings.train.algo).items()}
