@@ -36,6 +36,8 @@ def train(settings: Settings, launch: Launch) -> None:
     use_one_thread()
     with contextlib.ExitStack() as envs:  # closes them even if the run fails
         run = build_run(settings, launch, envs)
+        if run is None:
+            return
         try:
             state, reason = run_training(run)
         except BaseException:

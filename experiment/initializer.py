@@ -185,7 +185,7 @@ class ExperimentInitializer:
         for folder in (self.checkpoints, self.logs):
             if os.path.exists(folder) and not resume:
                 state = read_status(self.logs).get("state", "unknown")
-                can_resume = set(checkpoint.list_checkpoints(self.checkpoints)) - {"best"}
+                can_resume = checkpoint.has_checkpoint(self.checkpoints)
                 remedy = "add --resume" if can_resume else "it has no checkpoints: add --resume=auto to start over"
                 raise UserError(
                     f"experiment '{self.name}' already exists ({folder}, state: {state}); {remedy}, "
@@ -195,7 +195,7 @@ class ExperimentInitializer:
             self.checkpoints.mkdir(parents=True, exist_ok=resume)
             self.logs.mkdir(parents=True, exist_ok=resume)
             self._lock = self._lock or Lock(self.checkpoints)
-            if self.checkpoint is None and set(checkpoint.list_checkpoints(self.checkpoints)) - {"best"}:
+            if self.checkpoint is None and checkpoint.has_checkpoint(self.checkpoints):
                 raise UserError(f"another process has just started experiment '{self.name}'; try again")
             checkpoint.remove_leftovers(self.checkpoints)
             self.write_metadata()

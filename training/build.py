@@ -29,7 +29,7 @@ from milozero.experiment.watchdog import Watchdog, list_children, start_watchdog
 from milozero.helpers.comm import Comm
 from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import UserError
-from milozero.helpers.logging import is_quiet, logger
+from milozero.helpers.logging import is_quiet, log_result, logger
 from milozero.helpers.seeding import Purpose, make_seed, seed_global_rngs
 from milozero.tracking import tensorboard
 from milozero.tracking.console import ConsoleTracker
@@ -37,6 +37,7 @@ from milozero.tracking.csv import CSVTracker
 from milozero.tracking.tensorboard import TensorBoardTracker
 from milozero.tracking.tracker import Tracker, Trackers
 from milozero.tracking.wandb import WandbTracker
+from milozero.training.checks import find_end
 from milozero.training.run import Training, restore, restore_recent_episodes, restore_replay, restore_unevaluated
 from milozero.training.summary import log_header
 
@@ -46,8 +47,11 @@ if TYPE_CHECKING:
 WANDB_EXIT_TIMEOUT_S = 20.0  # for uploads of a run that was asked to stop
 
 
-def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) -> Training:
+def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) -> Training | None:
     """Set up a training run, or restore one from its checkpoint (collective). `envs` closes its environments.
+
+    Returns:
+        The run; None if it is already finished, which is logged.
 
     Raises:
         UserError: if the settings or their inputs are invalid; nothing has been written then.
@@ -57,6 +61,10 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
     settings, content = experiment.settings, experiment.checkpoint
     if settings.tracking.tensorboard:
         tensorboard.check_installed()
+    if end := comm.on_root(lambda: find_end(experiment)):
+        if comm.rank == 0:
+            log_result(f"experiment {experiment.name} is finished: {end}; raise this limit to train it longer")
+        return None
     env_id, env_kwargs = environments.resolve(settings.train.env_id), to_kwargs(settings.common.env_kwargs)
     other_processes = list_children()
     device = select_device(settings, comm)
