@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from milozero.helpers.comm import Comm
 
 EDITED = "+"  # marks the commit of code that was edited
+# Settings of training, algorithm and imitation that do not affect what is learned.
+NO_HYPER_PARAMETERS = {"uuid", "benchmark", "resume", "save_frequency", "keep_checkpoints", "record_frequency"}
+NO_HYPER_PARAMETERS |= {"sync_check_frequency", "compile"}
 ADJECTIVES = ["bold", "brave", "calm", "clever", "eager", "happy", "keen", "kind", "lively", "merry", "quick", "wise"]
 ANIMALS = ["badger", "crane", "falcon", "fox", "gecko", "hare", "heron", "ibex", "lynx", "otter", "raven", "wolf"]
 
@@ -223,6 +226,13 @@ class ExperimentInitializer:
         flat = self.settings.flat()
         flat |= {"env_id": self.env_id, "seed": self.seed, "uuid": self.name, "num_workers": self._comm.size}
         return flat | {"run_id": self.run_id, "command": " ".join(sys.argv)} | self._metadata | self._info
+
+    def hyper_parameters(self) -> dict[str, bool | float | str]:
+        """Return the settings that affect what is learned, without those that have no value."""
+        groups = (self.settings.train, self.settings.agent, self.settings.imitation)
+        names = {name for group in groups for name in vars(group)} - NO_HYPER_PARAMETERS
+        names |= {"seed", "env_kwargs", "num_workers"}
+        return {name: value for name, value in self.metadata().items() if name in names and value not in (None, "")}
 
     def find_differences(self, content: Mapping[str, Any]) -> list[str]:
         """Return the differences from the launch that saved a checkpoint; with any, resuming is not bit-exact."""

@@ -280,7 +280,9 @@ def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) 
     if tracking.tensorboard:
         groups = {name: metric.group for name, metric in get_metrics(experiment.settings.train.algo).items()}
         # The CSV tracker has truncated `progress` to `iteration`.
-        trackers.append(TensorBoardTracker(experiment.logs / "tensorboard", progress, groups))
+        texts = {"settings": tensorboard.format_table(experiment.metadata())}
+        hparams = experiment.hyper_parameters()
+        trackers.append(TensorBoardTracker(experiment.logs / "tensorboard", progress, groups, hparams, texts))
     if tracking.wandb_project:
         trackers.append(
             WandbTracker(
