@@ -40,6 +40,7 @@ def train(settings: Settings, launch: Launch) -> None:
             return
         try:
             state, reason = run_training(run)
+            run.finish_recording()
         except BaseException:
             run.watchdog.limit_closing(exit_code=1)
             raise
@@ -166,7 +167,7 @@ def update_interval(run: Training) -> int:
 
 
 def end_iteration(run: Training, metrics: dict[str, float], finished: str, stopped: str) -> str:
-    """Evaluate and save the agent if due, and log the metrics (collective).
+    """Evaluate, save and record the agent if due, and log the metrics (collective).
 
     If the evaluation is interrupted, the resumed run evaluates and logs this iteration again.
 
@@ -192,6 +193,8 @@ def end_iteration(run: Training, metrics: dict[str, float], finished: str, stopp
         run.save()
     elif counters.iteration == 1:  # so that a run that is killed early can be resumed
         run.save(only_last=True)
+    if not stopped:
+        run.record(is_last=bool(finished))
     return stopped
 
 

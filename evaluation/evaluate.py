@@ -260,16 +260,12 @@ def _progress_bar(comm: Comm) -> Progress:
     return Progress(*columns, console=Console(), transient=True, disable=hidden)  # rich caches its first Console
 
 
-def _record_episode(
-    agent: Agent,
-    env: gymnasium.Env[Any, Any],
-    seed: int,
-    path: Path,
-    advance: Callable[[], None],
-    limits: Limits,
-    *,
-    stochastic: bool,
-) -> demos.Episode:
+def render_first_frame(env: gymnasium.Env[Any, Any], seed: int) -> None:
+    """Reset an environment and render a frame, before an episode is recorded.
+
+    Raises:
+        UserError: if it cannot be rendered on this machine, or ``render()`` returns no image.
+    """
     try:
         env.reset(seed=seed)
         picture = env.render()
@@ -281,6 +277,19 @@ def _record_episode(
         to_frame(picture)
     except RunError as error:
         raise UserError(f"cannot record: {error}") from None
+
+
+def _record_episode(
+    agent: Agent,
+    env: gymnasium.Env[Any, Any],
+    seed: int,
+    path: Path,
+    advance: Callable[[], None],
+    limits: Limits,
+    *,
+    stochastic: bool,
+) -> demos.Episode:
+    render_first_frame(env, seed)
     with write_video(path, read_fps(env.metadata)) as add:
 
         def add_frame() -> None:

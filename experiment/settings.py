@@ -121,6 +121,13 @@ class TrainConfig:
     eval_episodes: int = param(
         10, "episodes per evaluation, the same each time; 0 disables evaluations", low=0, high=MAX_EPISODES
     )
+    record_frequency: int = param(
+        0,
+        "iterations between videos of an evaluation episode, plus one at the end; 0 records none. Another process "
+        "records them, in the folder videos of the logs",
+        low=0,
+        mutable_on_resume=True,
+    )
     sync_check_frequency: int = param(
         10,
         "iterations between checks that all workers have the same networks, optimizers and normalizers; 0 checks "

@@ -19,6 +19,7 @@ from milozero.demonstrations.episode import Episode
 from milozero.environments.vector import VectorEnv, close_env
 from milozero.evaluation import loading
 from milozero.evaluation.episodes import make_eval_env
+from milozero.evaluation.recording import EpisodeRecorder, Recorder
 from milozero.experiment.hardware import select_device, should_compile
 from milozero.experiment.initializer import ExperimentInitializer
 from milozero.experiment.launch import Launch
@@ -66,6 +67,8 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
             log_result(f"experiment {experiment.name} is finished: {end}; raise this limit to train it longer")
         return None
     env_id, env_kwargs = environments.resolve(settings.train.env_id), to_kwargs(settings.common.env_kwargs)
+    recorder = make_recorder(settings, env_id, comm)  # first, because its check takes a second or two
+    cleanup.callback(recorder.close)
     other_processes = list_children()
     device = select_device(settings, comm)
     # First: a second environment may not be able to exist.
@@ -113,6 +116,7 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
         episodes=episodes,
         unevaluated=unevaluated,
         expert_return=expert_return,
+        recorder=recorder,
         replay=make_replay_files(agent, experiment, comm, segments),
         init_summary=init_summary,
         compiled=context.compile,
@@ -121,6 +125,15 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
     if comm.rank == 0:
         log_header(run, len(demos))
     return run
+
+
+def make_recorder(settings: Settings, env_id: str, comm: Comm) -> Recorder:
+    """Return what records the videos of a training run: on rank 0 with ``--record_frequency``, another process."""
+    if comm.rank != 0 or not settings.train.record_frequency:
+        return Recorder()
+    modules = settings.common.env_module.replace(",", " ").split()
+    modules += filter(None, [settings.train.env_id.rpartition(":")[0]])
+    return EpisodeRecorder(env_id, to_kwargs(settings.common.env_kwargs), modules)
 
 
 def allocate_replay_buffer(agent: Agent) -> None:

@@ -46,6 +46,8 @@ def log_header(run: Training, num_demos: int) -> None:
             f"warning: only one {experiment.env_id} can exist at a time: the run is evaluated only at its end",
             extra=ALWAYS_PRINTED,
         )
+    if problem := run.recorder.check():
+        logger.warning(f"--record_frequency={train.record_frequency} records no videos: {problem}")
     limit = run.env.time_limit
     if not limit and train.eval_episodes:
         max_steps = choose_max_steps(experiment.settings.common.eval_max_steps, limit)
