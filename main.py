@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK  (argcomplete completes only the flags of programs with this mark)
 """The command line of MiloZero: train, evaluate, list environments, summarize demonstrations, write reports.
 
 ``--task=train`` runs: parse → ExperimentInitializer → environments → agent → orchestrator.
@@ -22,7 +23,7 @@ if __name__ in ("__main__", "__mp_main__"):  # also in processes that an environ
 if __name__ == "__main__":
     require_packages()  # before they are imported
 
-from milozero.experiment.command_line import DESCRIPTION, EPILOG, parse
+from milozero.experiment.command_line import DESCRIPTION, EPILOG, complete_line, parse
 from milozero.experiment.launch import Launch
 from milozero.experiment.watchdog import catch_early_signals, restore_signals
 from milozero.helpers.comm import (
@@ -34,6 +35,7 @@ from milozero.helpers.comm import (
     launched_size,
     make_comm,
 )
+from milozero.helpers.config import completion
 from milozero.helpers.errors import RunError, UserError
 from milozero.helpers.logging import flush_stdio, log_to_terminal, logger, set_quiet
 from milozero.helpers.mpiexec import INTERRUPTED_EXIT_CODE, run_workers
@@ -149,6 +151,8 @@ def main(argv: list[str]) -> int:
 
 def cli() -> NoReturn:
     """Run as a program: ``python main.py``, or ``milozero`` if it is installed."""
+    if completion.VARIABLE in os.environ:
+        complete_line(os.environ.get("COMP_LINE", ""))
     # Not main(), which would restore the signals: they stay ignored until the process exits.
     with log_to_terminal():
         code = run(sys.argv[1:], START_TIME, is_program=True)

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK  (argcomplete completes only the flags of programs with this mark)
 """Runs a study in one command: a task file × environments × demonstrations × trials × seeds, on tmux or SLURM.
 
 The flags ``--status``, ``--stop`` and ``--resubmit`` use its files in ``data/spawn/<study>/``.
@@ -45,6 +46,7 @@ if __name__ == "__main__":
 from milozero.environments import bundles
 from milozero.experiment.settings import all_settings_names
 from milozero.experiment.watchdog import restore_signals
+from milozero.helpers.config import completion
 from milozero.helpers.config.flags import build_parser, read_flags
 from milozero.helpers.config.params import build
 from milozero.helpers.errors import UserError
@@ -140,6 +142,8 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    if completion.VARIABLE in os.environ:
+        completion.complete(build_parser("spawner.py", DESCRIPTION, build_epilog(), GROUPS))
     code = main(sys.argv[1:])
     flush_stdio()
     sys.exit(code)
