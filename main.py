@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK  (argcomplete completes only the flags of programs with this mark)
 """The command line of MiloZero: train, evaluate, list environments, summarize demonstrations, write reports.
 
 ``--task=train`` runs: parse → ExperimentInitializer → environments → agent → orchestrator.
@@ -22,12 +23,21 @@ if __name__ in ("__main__", "__mp_main__"):  # also in processes that an environ
 if __name__ == "__main__":
     require_packages()  # before they are imported
 
-from milozero.experiment.command_line import DESCRIPTION, EPILOG, parse
+from milozero.experiment.command_line import DESCRIPTION, EPILOG, complete_line, parse
 from milozero.experiment.launch import Launch
 from milozero.experiment.watchdog import catch_early_signals, restore_signals
-from milozero.helpers.comm import Comm, finalize, has_launcher, launched_rank, launched_size, make_comm
+from milozero.helpers.comm import (
+    Comm,
+    check_launcher,
+    finalize,
+    has_launcher,
+    launched_rank,
+    launched_size,
+    make_comm,
+)
+from milozero.helpers.config import completion
 from milozero.helpers.errors import RunError, UserError
-from milozero.helpers.logging import flush_stdio, log_to_terminal, logger
+from milozero.helpers.logging import flush_stdio, log_to_terminal, logger, set_quiet
 from milozero.helpers.mpiexec import INTERRUPTED_EXIT_CODE, run_workers
 from milozero.tracking.tracker import TRACKER_THREAD_NAME
 
@@ -83,6 +93,9 @@ def run(argv: list[str], start_time: float, *, is_program: bool = False) -> int:
             if is_program and not argv:
                 return _print_usage()
             settings = parse(argv)
+            if settings.common.quiet:
+                set_quiet()
+            check_launcher()
             num_workers = settings.common.num_workers or 1
             if is_program and num_workers > 1 and not has_launcher():
                 return run_workers(num_workers, [sys.executable, os.path.abspath(__file__), *argv])
@@ -138,6 +151,8 @@ def main(argv: list[str]) -> int:
 
 def cli() -> NoReturn:
     """Run as a program: ``python main.py``, or ``milozero`` if it is installed."""
+    if completion.VARIABLE in os.environ:
+        complete_line(os.environ.get("COMP_LINE", ""))
     # Not main(), which would restore the signals: they stay ignored until the process exits.
     with log_to_terminal():
         code = run(sys.argv[1:], START_TIME, is_program=True)

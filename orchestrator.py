@@ -17,7 +17,7 @@ from milozero.experiment.hardware import use_one_thread
 from milozero.experiment.launch import Launch
 from milozero.experiment.settings import Settings
 from milozero.helpers.errors import NonFiniteError, RunError
-from milozero.helpers.logging import logger
+from milozero.helpers.logging import log_result, logger
 from milozero.training.build import build_run
 from milozero.training.checks import budget_exhausted, check_param_sync, dump_nonfinite, throughput
 from milozero.training.run import Training
@@ -36,8 +36,11 @@ def train(settings: Settings, launch: Launch) -> None:
     use_one_thread()
     with contextlib.ExitStack() as envs:  # closes them even if the run fails
         run = build_run(settings, launch, envs)
+        if run is None:
+            return
         try:
             state, reason = run_training(run)
+            run.finish_recording()
         except BaseException:
             run.watchdog.limit_closing(exit_code=1)
             raise
@@ -45,7 +48,9 @@ def train(settings: Settings, launch: Launch) -> None:
             run.tracker.close()
         run.watchdog.disarm()
         if run.comm.rank == 0:
-            for line in write_summary(run, state, reason):
+            result, *lines = write_summary(run, state, reason)
+            log_result(result)
+            for line in lines:
                 logger.info(line)
         run.watchdog.limit_closing(exit_code=0)
 
@@ -162,7 +167,7 @@ def update_interval(run: Training) -> int:
 
 
 def end_iteration(run: Training, metrics: dict[str, float], finished: str, stopped: str) -> str:
-    """Evaluate and save the agent if due, and log the metrics (collective).
+    """Evaluate, save and record the agent if due, and log the metrics (collective).
 
     If the evaluation is interrupted, the resumed run evaluates and logs this iteration again.
 
@@ -188,6 +193,8 @@ def end_iteration(run: Training, metrics: dict[str, float], finished: str, stopp
         run.save()
     elif counters.iteration == 1:  # so that a run that is killed early can be resumed
         run.save(only_last=True)
+    if not stopped:
+        run.record(is_last=bool(finished))
     return stopped
 
 

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK  (argcomplete completes only the flags of programs with this mark)
 """Runs a study in one command: a task file × environments × demonstrations × trials × seeds, on tmux or SLURM.
 
 The flags ``--status``, ``--stop`` and ``--resubmit`` use its files in ``data/spawn/<study>/``.
@@ -45,12 +46,13 @@ if __name__ == "__main__":
 from milozero.environments import bundles
 from milozero.experiment.settings import all_settings_names
 from milozero.experiment.watchdog import restore_signals
+from milozero.helpers.config import completion
 from milozero.helpers.config.flags import build_parser, read_flags
 from milozero.helpers.config.params import build
 from milozero.helpers.errors import UserError
-from milozero.helpers.logging import flush_stdio, log_to_terminal, logger
+from milozero.helpers.logging import flush_stdio, log_to_terminal, logger, set_quiet
 from milozero.studies.commands import launch_study, resubmit_study, show_status, stop_study
-from milozero.studies.config import CALIBERS, FollowConfig, LaunchConfig, StudyConfig
+from milozero.studies.config import CALIBERS, FollowConfig, LaunchConfig, OutputConfig, StudyConfig
 from milozero.studies.folder import StudyFolder, check_study_name
 
 DESCRIPTION = "Run a study: a task file over the environments of a bundle and over seeds, on tmux or SLURM."
@@ -68,7 +70,7 @@ INSTEAD = {  # setting of main.py → what a study has instead
     "resume": "write --resubmit STUDY",
     "task": "all jobs train",
 }
-GROUPS = {"study": StudyConfig, "launch": LaunchConfig, "a launched study": FollowConfig}
+GROUPS = {"study": StudyConfig, "launch": LaunchConfig, "a launched study": FollowConfig, "output": OutputConfig}
 
 
 def build_epilog() -> str:
@@ -99,7 +101,9 @@ def run(flags: dict[str, Any]) -> None:
         flags["wandb_api_key"] = key
         if not key:
             raise UserError(f"--wandb_api_key={KEY_FROM_VARIABLE}: the variable {KEY_VARIABLE} is not set")
-    study, launch, follow = (build(cls, flags, {}) for cls in GROUPS.values())
+    study, launch, follow, output = (build(cls, flags, {}) for cls in GROUPS.values())
+    if output.quiet:
+        set_quiet()
     if "caliber" in flags and launch.deployment != "slurm":
         logger.warning(f"--caliber={launch.caliber} has no effect with --deployment={launch.deployment}")
     if not (key.isascii() and key.isprintable()):
@@ -113,7 +117,7 @@ def run(flags: dict[str, Any]) -> None:
     if not command:
         launch_study(study, launch, key)
         return
-    if unused := sorted(set(flags) - {command, "data_dir"}):
+    if unused := sorted(set(flags) - {command, "data_dir", "quiet"}):
         raise UserError(f"--{unused[0]} has no effect with --{command}")
     name = getattr(follow, command)
     check_study_name(name, command)
@@ -138,6 +142,8 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    if completion.VARIABLE in os.environ:
+        completion.complete(build_parser("spawner.py", DESCRIPTION, build_epilog(), GROUPS))
     code = main(sys.argv[1:])
     flush_stdio()
     sys.exit(code)

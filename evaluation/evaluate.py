@@ -40,7 +40,7 @@ from milozero.experiment.watchdog import start_watchdog
 from milozero.helpers.config.values import from_kwargs
 from milozero.helpers.errors import NonFiniteError, RunError, UserError, describe_exception
 from milozero.helpers.files import write_bytes
-from milozero.helpers.logging import logger, pluralize
+from milozero.helpers.logging import is_quiet, log_result, logger, pluralize
 
 if TYPE_CHECKING:
     import gymnasium
@@ -117,7 +117,7 @@ def evaluate(settings: Settings, launch: Launch) -> None:
         mean, std = results["return_mean"], results["return_std"]
         episodes = pluralize(len(results["episodes"]), "episode")
         length = f"length {results['length_mean']:.0f}"
-        logger.info(f"return {mean:.2f} ± {std:.2f} (mean ± standard deviation over {episodes}), {length}")
+        log_result(f"return {mean:.2f} ± {std:.2f} (mean ± standard deviation over {episodes}), {length}")
         for kind, pattern in (("videos", "*.mp4"), ("trajectories", "*.h5"), ("results", "results.json")):
             if any(folder.glob(pattern)):
                 logger.info(f"{kind + ':':14}{folder}/{pattern}")
@@ -256,8 +256,27 @@ def _progress_bar(comm: Comm) -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
-    hidden = comm.rank != 0 or not sys.stdout.isatty()
+    hidden = comm.rank != 0 or is_quiet() or not sys.stdout.isatty()
     return Progress(*columns, console=Console(), transient=True, disable=hidden)  # rich caches its first Console
+
+
+def render_first_frame(env: gymnasium.Env[Any, Any], seed: int) -> None:
+    """Reset an environment and render a frame, before an episode is recorded.
+
+    Raises:
+        UserError: if it cannot be rendered on this machine, or ``render()`` returns no image.
+    """
+    try:
+        env.reset(seed=seed)
+        picture = env.render()
+    except Exception as error:  # without EGL and OSMesa, MuJoCo raises various types
+        if not is_provided(env) and not hasattr(env.unwrapped, "mujoco_renderer"):
+            raise UserError(f"cannot record: render() failed: {describe_exception(error)}") from None
+        raise make_render_error(error) from None
+    try:
+        to_frame(picture)
+    except RunError as error:
+        raise UserError(f"cannot record: {error}") from None
 
 
 def _record_episode(
@@ -270,17 +289,7 @@ def _record_episode(
     *,
     stochastic: bool,
 ) -> demos.Episode:
-    try:
-        env.reset(seed=seed)
-        picture = env.render()
-    except Exception as error:  # without EGL and OSMesa, MuJoCo raises various types
-        if not is_provided(env) and not hasattr(env.unwrapped, "mujoco_renderer"):
-            raise UserError(f"cannot record: render() failed: {describe_exception(error)}") from None
-        raise make_render_error(error) from None
-    try:
-        to_frame(picture)
-    except RunError as error:
-        raise UserError(f"cannot record: {error}") from None
+    render_first_frame(env, seed)
     with write_video(path, read_fps(env.metadata, getattr(env.unwrapped, "dt", None))) as add:
 
         def add_frame() -> None:

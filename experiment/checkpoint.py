@@ -149,6 +149,11 @@ def list_checkpoints(folder: Path) -> list[str]:
     return sorted(numbers, key=int) + sorted(set(names) - numbers)
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether a folder has a checkpoint to resume from: any but ``best``."""
+    return bool(set(list_checkpoints(folder)) - {"best"})
+
+
 def find(
     model_path: str, iter_num: str, flags: tuple[str, str] = ("model_path", "iter_num"), *, is_default: bool = False
 ) -> Path:

@@ -22,6 +22,7 @@ from milozero.experiment.settings import (
     used_settings,
 )
 from milozero.experiment.validation import validate
+from milozero.helpers.config.completion import complete, find_value
 from milozero.helpers.config.flags import build_parser, read_flags
 from milozero.helpers.config.params import build, expand_path
 from milozero.helpers.config.task_file import TaskFile, read_yaml
@@ -50,7 +51,7 @@ def parse(argv: Sequence[str], trial: Mapping[str, Any] | None = None) -> Settin
     Raises:
         UserError: if a setting is unknown, has the wrong type, is out of range, or does not fit the others.
     """
-    flags = read_flags(_make_parser(tuple(AGENTS), add_help=False), argv)
+    flags = read_flags(_make_parser(TASKS, tuple(AGENTS), add_help=False), argv)
     if flags.pop("help", False):
         _print_help(flags)
         raise SystemExit(0)
@@ -72,10 +73,19 @@ def parse(argv: Sequence[str], trial: Mapping[str, Any] | None = None) -> Settin
     return settings
 
 
+def complete_line(line: str) -> None:
+    """Print the completions of a command line for the shell, and exit.
+
+    Flags of other tasks and algorithms than those that the line already names are not offered.
+    """
+    task, algo = find_value(line, "task", TASKS), find_value(line, "algo", tuple(AGENTS))
+    complete(_make_parser((task,) if task else TASKS, (algo,) if algo else tuple(AGENTS), add_help=False))
+
+
 @functools.cache
-def _make_parser(algos: tuple[str, ...], *, add_help: bool) -> argparse.ArgumentParser:
-    """Return a parser of the flags of all tasks, for one or several algorithms."""
-    groups = {title: cls for task in TASKS for algo in algos for title, (_, cls) in config_groups(task, algo).items()}
+def _make_parser(tasks: tuple[str, ...], algos: tuple[str, ...], *, add_help: bool) -> argparse.ArgumentParser:
+    """Return a parser of the flags of tasks and, for training, of algorithms."""
+    groups = {title: cls for task in tasks for algo in algos for title, (_, cls) in config_groups(task, algo).items()}
     return build_parser("main.py", DESCRIPTION, EPILOG, groups, add_help=add_help)
 
 
@@ -85,7 +95,7 @@ def _print_help(flags: Mapping[str, Any]) -> None:
     if algo is None:
         with contextlib.suppress(UserError):
             algo = _read_task_file(str(flags.get("config", "")), lists=False).settings.get("algo")
-    _make_parser((algo if algo in AGENTS else TrainConfig().algo,), add_help=True).print_help()
+    _make_parser(TASKS, (algo if algo in AGENTS else TrainConfig().algo,), add_help=True).print_help()
 
 
 def _read_task_file(path: str, *, lists: bool) -> TaskFile:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from milozero.helpers.comm import Comm
 
 EDITED = "+"  # marks the commit of code that was edited
+# Settings of training, algorithm and imitation that do not affect what is learned.
+NO_HYPER_PARAMETERS = {"uuid", "benchmark", "resume", "save_frequency", "keep_checkpoints", "record_frequency"}
+NO_HYPER_PARAMETERS |= {"sync_check_frequency", "compile"}
 ADJECTIVES = ["bold", "brave", "calm", "clever", "eager", "happy", "keen", "kind", "lively", "merry", "quick", "wise"]
 ANIMALS = ["badger", "crane", "falcon", "fox", "gecko", "hare", "heron", "ibex", "lynx", "otter", "raven", "wolf"]
 
@@ -185,7 +188,7 @@ class ExperimentInitializer:
         for folder in (self.checkpoints, self.logs):
             if os.path.exists(folder) and not resume:
                 state = read_status(self.logs).get("state", "unknown")
-                can_resume = set(checkpoint.list_checkpoints(self.checkpoints)) - {"best"}
+                can_resume = checkpoint.has_checkpoint(self.checkpoints)
                 remedy = "add --resume" if can_resume else "it has no checkpoints: add --resume=auto to start over"
                 raise UserError(
                     f"experiment '{self.name}' already exists ({folder}, state: {state}); {remedy}, "
@@ -195,7 +198,7 @@ class ExperimentInitializer:
             self.checkpoints.mkdir(parents=True, exist_ok=resume)
             self.logs.mkdir(parents=True, exist_ok=resume)
             self._lock = self._lock or Lock(self.checkpoints)
-            if self.checkpoint is None and set(checkpoint.list_checkpoints(self.checkpoints)) - {"best"}:
+            if self.checkpoint is None and checkpoint.has_checkpoint(self.checkpoints):
                 raise UserError(f"another process has just started experiment '{self.name}'; try again")
             checkpoint.remove_leftovers(self.checkpoints)
             self.write_metadata()
@@ -223,6 +226,13 @@ class ExperimentInitializer:
         flat = self.settings.flat()
         flat |= {"env_id": self.env_id, "seed": self.seed, "uuid": self.name, "num_workers": self._comm.size}
         return flat | {"run_id": self.run_id, "command": " ".join(sys.argv)} | self._metadata | self._info
+
+    def hyper_parameters(self) -> dict[str, bool | float | str]:
+        """Return the settings that affect what is learned, without those that have no value."""
+        groups = (self.settings.train, self.settings.agent, self.settings.imitation)
+        names = {name for group in groups for name in vars(group)} - NO_HYPER_PARAMETERS
+        names |= {"seed", "env_kwargs", "num_workers"}
+        return {name: value for name, value in self.metadata().items() if name in names and value not in (None, "")}
 
     def find_differences(self, content: Mapping[str, Any]) -> list[str]:
         """Return the differences from the launch that saved a checkpoint; with any, resuming is not bit-exact."""

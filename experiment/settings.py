@@ -40,6 +40,9 @@ class CommonConfig:
     data_dir: str = param(
         "data", "folder for checkpoints, logs and evaluations", is_path=True, mutable_on_resume=True
     )
+    quiet: bool = param(
+        False, "print only warnings, errors and the result; all files are written as usual", mutable_on_resume=True
+    )
     cuda: bool = param(False, "put the networks on the GPU", mutable_on_resume=True)
     env_kwargs: str = param(
         "",
@@ -117,6 +120,13 @@ class TrainConfig:
     )
     eval_episodes: int = param(
         10, "episodes per evaluation, the same each time; 0 disables evaluations", low=0, high=MAX_EPISODES
+    )
+    record_frequency: int = param(
+        0,
+        "iterations between videos of an evaluation episode, plus one at the end; 0 records none. Another process "
+        "records them, in the folder videos of the logs",
+        low=0,
+        mutable_on_resume=True,
     )
     sync_check_frequency: int = param(
         10,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milozero.experiment.checkpoint import check_structure
+from milozero.experiment.checkpoint import check_structure, has_checkpoint
 from milozero.helpers.config.values import is_plain
 from milozero.helpers.files import read_json, write_bytes
 from milozero.helpers.locks import is_held
@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 def read_status(folder: Path) -> dict[str, Any]:
     """Return the plain values of the ``status.json`` in a run's log folder; empty if it cannot be read.
 
-    A killed run leaves the state ``running``, which this corrects to ``killed``, in the file as well.
+    A killed run leaves the state ``running``, which this corrects to ``killed``, in the file as well, together with
+    ``resumable``: it may have been killed after it wrote a checkpoint and before it wrote its status.
     """
     path, checkpoints = folder / "status.json", folder.parent.parent / "checkpoints" / folder.name
     try:
@@ -39,7 +40,7 @@ def read_status(folder: Path) -> dict[str, Any]:
     # On this machine only: locks of another one may be invisible.
     local = content.get("host") == socket.gethostname()
     if content.get("state") == "running" and local and is_held(checkpoints) is False:
-        content["state"] = "killed"
+        content |= {"state": "killed", "resumable": has_checkpoint(checkpoints)}
         with contextlib.suppress(OSError):  # the reader may not own the run
             write_bytes(path, _to_json(content), skip_if=lambda: is_held(checkpoints) is not False)
     return {name: value for name, value in content.items() if is_plain(value)}
@@ -122,7 +123,7 @@ class Status:
             "iteration": self.counters.iteration,
             "timesteps": self.counters.timesteps,
             "learned": self.learned,
-            "resumable": state != "finished" and self.saved_iteration is not None,
+            "resumable": self.saved_iteration is not None,  # also a finished run, with a larger --num_timesteps
             "saved_iteration": self.saved_iteration,
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "host": socket.gethostname(),

@@ -75,6 +75,8 @@ def _validate_reader(settings: Settings) -> None:
     """Check the settings of tasks that only read: list_envs, demos, report."""
     task = settings.common.task
     own = used_settings(task, settings.train.algo).keys() - vars(settings.common).keys()
+    if task == "report":  # the others print nothing but what was asked for
+        own |= {"quiet"}
     if unused := sorted(settings.explicit - own - EVERY_TASK):
         raise UserError(f"--{unused[0]} has no effect on --task={task}")
     if task == "demos" and not settings.imitation.expert_path:

@@ -19,7 +19,8 @@ from milozero.helpers.logging import flush_stdio
 
 # Set by Open MPI, MPICH/Intel MPI and srun, respectively.
 SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
-RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
+RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID", "PMIX_RANK")
+PMIX_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMIX_RANK")  # set by the launchers that Open MPI can connect to
 LOCAL_RANK_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
 LOCAL_SIZE_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_TASKS_PER_NODE")
 
@@ -49,7 +50,13 @@ def launched_size() -> int:
 
 def launched_rank() -> int:
     """Return this worker's rank as the launcher reports it, before MPI starts; 0 without a launcher."""
-    return _read_env_int(RANK_VARIABLES, 0) if launched_size() > 1 else 0
+    return _read_env_int(RANK_VARIABLES, 0) if launched_size() > 1 or not has_launcher() else 0
+
+
+def check_launcher() -> None:
+    """Raise a UserError if a launcher does not say how many workers it started: each would run alone."""
+    if "PMIX_RANK" in os.environ and not has_launcher():
+        raise UserError("PMIX_RANK is set, but not how many workers there are: start them with mpiexec, not prterun")
 
 
 class Comm:
@@ -136,8 +143,7 @@ class MPIComm(Comm):
         # default 4 KiB, take twice as long. Open MPI 4 calls shared memory vader; other MPIs ignore both variables.
         for transport in ("sm", "vader"):
             os.environ.setdefault(f"OMPI_MCA_btl_{transport}_eager_limit", str(EAGER_LIMIT_BYTES))
-        from mpi4py import MPI
-
+        MPI = _init_mpi()
         self._world = MPI.COMM_WORLD
         self.rank = self._world.Get_rank()
         self.size = self._world.Get_size()
@@ -147,7 +153,7 @@ class MPIComm(Comm):
         self._in_place = MPI.IN_PLACE
         self._ping_world, self._new_status = self._world.Dup(), MPI.Status
         self._sent: list[Any] = []  # pending requests; never waited for, because a stopped worker receives nothing
-        self.can_ping = MPI.Query_thread() == MPI.THREAD_MULTIPLE  # mpi4py requests it
+        self.can_ping = MPI.Query_thread() == MPI.THREAD_MULTIPLE
 
     def sum_(self, array: np.ndarray) -> np.ndarray:
         """Sum `array` over all workers, in place, and return it."""
@@ -200,6 +206,33 @@ class MPIComm(Comm):
         self._world.Abort(code)
 
 
+def _init_mpi() -> Any:
+    """Initialize MPI and return mpi4py's module for it.
+
+    Raises:
+        UserError: if a launcher of another MPI library started this process. Open MPI would print a page about it.
+    """
+    import mpi4py
+
+    mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
+    from mpi4py import MPI
+
+    is_connected = "PMI_SIZE" not in os.environ or any(name in os.environ for name in PMIX_VARIABLES)
+    if "Open MPI" in MPI.Get_library_version() and not is_connected:
+        raise _make_launcher_error(1)
+    if not MPI.Is_initialized():
+        MPI.Init_thread()  # with THREAD_MULTIPLE
+    return MPI
+
+
+def _make_launcher_error(size: int) -> UserError:
+    """Return the error of a launcher that silently started worlds of `size` workers."""
+    return UserError(
+        f"the launcher started {launched_size()} workers, but MPI sees a world of {size}: "
+        "mpiexec and mpi4py use different MPI libraries; use this environment's mpiexec, or srun --mpi=pmix"
+    )
+
+
 def finalize() -> None:
     """Finalize MPI if it is in use, as a regular interpreter exit does."""
     mpi = sys.modules.get("mpi4py.MPI")
@@ -217,10 +250,7 @@ def make_comm(num_workers: int | None = None) -> Comm:
     launched = launched_size()
     comm = MPIComm() if launched > 1 else Comm()
     if comm.size != launched:
-        raise UserError(
-            f"the launcher started {launched} workers, but MPI sees a world of {comm.size}: "
-            "mpiexec and mpi4py use different MPI libraries; use this environment's mpiexec, or srun --mpi=pmix"
-        )
+        raise _make_launcher_error(comm.size)
     if num_workers is not None and comm.size != num_workers:
         raise UserError(
             f"--num_workers={num_workers}, but {comm.size} started; run python main.py without "

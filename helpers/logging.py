@@ -1,7 +1,7 @@
 """Log messages to the terminal and to a run's log.txt.
 
 `logger` is for users: it prints INFO to stdout, and warnings and errors to stderr, prefixed ``warning: `` and
-``error: ``. Messages of other loggers only go to log.txt.
+``error: ``. With ``--quiet``, of INFO only results (`log_result`). Messages of other loggers only go to log.txt.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ from collections.abc import Iterator
 from milozero.helpers.errors import UserError
 
 logger = logging.getLogger("milozero")
+ALWAYS_PRINTED = {"is_always_printed": True}  # ``extra`` of an INFO message that ``--quiet`` does not hide
 
 
 class TerminalHandler(logging.Handler):
     """Prints the messages of `logger`, ignoring full disks and broken pipes."""
 
+    quiet = False
+
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message."""
-        if record.name != logger.name:
+        if record.name != logger.name or (self.quiet and not _is_always_printed(record)):
             return
         prefix = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
         lines = [prefix + record.getMessage()]
@@ -33,6 +36,30 @@ class TerminalHandler(logging.Handler):
             lines.insert(0, "".join(traceback.format_exception(*record.exc_info)).rstrip())
         with contextlib.suppress(OSError, ValueError):
             print("\n".join(lines), file=sys.stderr if prefix else sys.stdout, flush=True)
+
+
+def _is_always_printed(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or any(hasattr(record, name) for name in ALWAYS_PRINTED)
+
+
+def log_result(message: str) -> None:
+    """Log the result of a command, which is also printed with ``--quiet``."""
+    logger.info(message, extra=ALWAYS_PRINTED)
+
+
+def set_quiet() -> None:
+    """Print only warnings, errors and results until `log_to_terminal` exits."""
+    for handler in _terminal_handlers():
+        handler.quiet = True
+
+
+def is_quiet() -> bool:
+    """Return whether only warnings, errors and results are printed, and no tables or progress bars."""
+    return any(handler.quiet for handler in _terminal_handlers())
+
+
+def _terminal_handlers() -> list[TerminalHandler]:
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, TerminalHandler)]
 
 
 def _open_streams() -> None:

@@ -1,9 +1,11 @@
-"""A progress bar on stderr, shown only on a terminal."""
+"""A progress bar on stderr, shown only on a terminal and without ``--quiet``."""
 
 from __future__ import annotations
 
 import typing
 from collections.abc import Iterable, Iterator
+
+from milozero.helpers.logging import is_quiet
 
 T = typing.TypeVar("T")
 
@@ -14,4 +16,5 @@ def with_progress(items: Iterable[T], description: str = "reading", total: float
     from rich.progress import track
 
     errors = Console(stderr=True)
-    yield from track(items, description, total, console=errors, transient=True, disable=not errors.is_terminal)
+    hidden = is_quiet() or not errors.is_terminal
+    yield from track(items, description, total, console=errors, transient=True, disable=hidden)

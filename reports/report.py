@@ -9,7 +9,7 @@ from pathlib import Path
 from milozero.experiment.settings import ReportConfig
 from milozero.helpers.errors import UserError
 from milozero.helpers.files import write_bytes
-from milozero.helpers.logging import logger, pluralize
+from milozero.helpers.logging import log_result, logger, pluralize
 from milozero.reports.page import RENDERERS
 from milozero.reports.runs import read_runs
 from milozero.reports.scores import build_study
@@ -52,4 +52,4 @@ def write_report(config: ReportConfig, data: Path) -> None:
     for run in study.runs:
         for problem in run.problems:
             logger.warning(f"{run.name}: {problem}")
-    logger.info(f"report: {path}")
+    log_result(f"report: {path}")

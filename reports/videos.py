@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from milozero.helpers.files import read_json
@@ -48,7 +49,8 @@ def find_videos(data: Path, study: Study) -> list[Video]:
     videos = []
     for method in study.methods:
         for run in method.runs:
-            for path in (data / "evaluations" / run.name).glob("*/episode_*.mp4"):  # not those being recorded
+            folders = (data / "evaluations" / run.name, data / "logs" / run.name / "videos")
+            for path in chain(*(each.glob("*/episode_*.mp4") for each in folders)):  # not those being recorded
                 if os.access(path, os.R_OK):  # it may have been deleted meanwhile
                     stat = path.stat()
                     videos.append(Video(run, method.label, path, stat.st_mtime, stat.st_size))

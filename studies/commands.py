@@ -16,7 +16,7 @@ from pathlib import Path
 from milozero.experiment.checkpoint import read_metadata
 from milozero.experiment.resume import find_conflicts
 from milozero.helpers.errors import UserError
-from milozero.helpers.logging import logger, pluralize
+from milozero.helpers.logging import log_result, logger, pluralize
 from milozero.helpers.progress import with_progress
 from milozero.studies import job_status
 from milozero.studies.config import LaunchConfig, StudyConfig
@@ -100,7 +100,7 @@ def start_jobs(folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job]) -
     num_active = sum(job.name in active - finished for job in jobs)
     counts = f"{len(new_jobs)} {'started' if launch.deploy_now else 'written'}"
     counts += f", {len(finished)} already finished, {num_active} already active"
-    logger.info(f"study {folder.name}: {pluralize(len(jobs), 'job')}; {counts}")
+    log_result(f"study {folder.name}: {pluralize(len(jobs), 'job')}; {counts}")
     if launch.deploy_now:
         logger.info(f"watch:   {launcher.attach_command()}")
         logger.info(f"follow:  {follow_command('status', folder)}")
@@ -192,7 +192,7 @@ def show_status(folder: StudyFolder) -> bool:
             logger.info(f"{job.name} {job.state}: {job.reason}")
         if job.state == "finished":  # its runner may have been killed, or its script started by hand
             folder.job_file(job.name, ".key").unlink(missing_ok=True)
-    logger.info(f"study {folder.name}: {pluralize(len(jobs), 'job')}: {job_status.summarize(jobs)}")
+    log_result(f"study {folder.name}: {pluralize(len(jobs), 'job')}: {job_status.summarize(jobs)}")
     logs = job_status.relative(folder.data_dir / "logs")
     logger.info(f"metrics and logs of a job: {logs}/JOB/progress.csv, {logs}/JOB/log.txt")
     logger.info(f"its output: {job_status.relative(folder.path)}/JOB.out")

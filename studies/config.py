@@ -121,6 +121,13 @@ class LaunchConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutputConfig:
+    """What spawner.py prints."""
+
+    quiet: bool = param(False, "print only warnings, errors and the result")
+
+
+@dataclass(frozen=True, kw_only=True)
 class FollowConfig:
     """What to do with a launched study."""
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from milozero.helpers.files import open_regular
-from milozero.helpers.logging import convert_output_errors
+from milozero.helpers.logging import convert_output_errors, is_quiet
 from milozero.studies.folder import StudyFolder, StudyMetadata
 from milozero.studies.jobs import Job
 from milozero.studies.launchers.base import Launcher, launcher_class
@@ -198,9 +198,13 @@ def relative(path: Path) -> str:
 def print_table(build: Callable[[Console], Table]) -> None:
     """Build a table for a console as wide as the terminal, or of any width if stdout is not a terminal; print it.
 
+    With ``--quiet``, do nothing.
+
     Raises:
         UserError: if stdout cannot be written.
     """
+    if is_quiet():
+        return
     console = Console()
     if not console.is_terminal:
         console = Console(width=MAX_WIDTH)

@@ -43,9 +43,18 @@ class TensorBoardTracker(Tracker):
         folder: folder of the event file.
         progress: the run's ``progress.csv``, truncated to the iteration that the run resumes from.
         groups: metric → prefix of its tag, ``group/name``.
+        hparams: hyper-parameter → value, for the tab HParams, which compares runs.
+        texts: title → Markdown, for the tab Text.
     """
 
-    def __init__(self, folder: Path, progress: Path, groups: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        progress: Path,
+        groups: Mapping[str, str],
+        hparams: Mapping[str, bool | float | str] | None = None,
+        texts: Mapping[str, str] | None = None,
+    ) -> None:
         self._groups = groups
         self._file: AppendedFile | None = None
         try:
@@ -57,7 +66,8 @@ class TensorBoardTracker(Tracker):
             # A new name: a running TensorBoard would continue at its old position in a file of the same name.
             name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
             self._file = AppendedFile(folder / name)
-            self._file.append(b"".join([header, *history]))
+            settings = encode_settings(folder.parent.name, hparams or {}, texts or {})
+            self._file.append(b"".join([header, *settings, *history]))
         except Exception as error:  # a tracker must never stop the run
             logger.warning("TensorBoard logging is disabled: %s: %s", type(error).__name__, error)
 
@@ -88,6 +98,29 @@ def encode_event(wall_time: float, **fields: Any) -> bytes:
     buffer = io.BytesIO()
     RecordWriter(buffer).write(Event(wall_time=wall_time, **fields).SerializeToString())
     return buffer.getvalue()
+
+
+def encode_settings(
+    name: str, hparams: Mapping[str, bool | float | str], texts: Mapping[str, str]
+) -> Iterator[bytes]:
+    """Yield the records of the tabs HParams and Text, of the run `name`; none without values."""
+    from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+    from tensorboard.plugins.text.metadata import create_summary_metadata
+    from tensorboard.util.tensor_util import make_tensor_proto
+
+    if hparams:
+        yield encode_event(time.time(), summary=hparams_pb(dict(hparams), trial_id=name))
+    for title, text in texts.items():
+        # Not tensorboard.plugins.text.summary, which needs TensorFlow.
+        metadata, tensor = create_summary_metadata(title, ""), make_tensor_proto(text)
+        yield encode_event(time.time(), summary={"value": [{"tag": title, "metadata": metadata, "tensor": tensor}]})
+
+
+def format_table(values: Mapping[str, Any]) -> str:
+    """Return a table of names and values, in Markdown."""
+    cells = {name: str(value).replace("|", "\\|") for name, value in values.items()}
+    rows = [f"| {name} | {f'`{cell}`' if cell else ''} |" for name, cell in cells.items()]
+    return "\n".join(["| setting | value |", "|---|---|", *rows])
 
 
 def read_timed_rows(progress: Path) -> Iterator[tuple[float, dict[str, float]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from milozero.helpers.config.params import param
 
@@ -26,6 +27,9 @@ class Tracker:
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Log the metrics of environment step `step`; a NaN means not measured."""
+
+    def log_video(self, name: str, path: Path, caption: str = "") -> None:
+        """Log an mp4 file, at the latest step."""
 
     def flush(self) -> None:
         """Save all logged metrics to disk, so that neither a kill nor a power cut loses them.
@@ -51,6 +55,11 @@ class Trackers(Tracker):
         """Log the metrics to each tracker."""
         for tracker in self._trackers:
             tracker.log(metrics, step)
+
+    def log_video(self, name: str, path: Path, caption: str = "") -> None:
+        """Log the video to each tracker."""
+        for tracker in self._trackers:
+            tracker.log_video(name, path, caption)
 
     def flush(self) -> None:
         """Flush each tracker."""

@@ -108,13 +108,13 @@ class WandbTracker(Tracker):
             self._last_upload_time = time.monotonic()
             self._submit(self._upload_files)
 
-    def log_video(self, name: str, path: Path) -> None:
-        """Log an mp4 file."""
+    def log_video(self, name: str, path: Path, caption: str = "") -> None:
+        """Log an mp4 file. Each has its own row, because a row has one value of each name."""
 
         def log() -> None:
             import wandb
 
-            self._run.log({name: wandb.Video(str(path), format="mp4")})
+            self._run.log({name: wandb.Video(str(path), caption, format="mp4")})
 
         self._submit(log)
 

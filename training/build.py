@@ -19,6 +19,7 @@ from milozero.demonstrations.episode import Episode
 from milozero.environments.vector import VectorEnv, close_env
 from milozero.evaluation import loading
 from milozero.evaluation.episodes import make_eval_env
+from milozero.evaluation.recording import EpisodeRecorder, Recorder
 from milozero.experiment.hardware import select_device, should_compile
 from milozero.experiment.initializer import ExperimentInitializer
 from milozero.experiment.launch import Launch
@@ -29,7 +30,7 @@ from milozero.experiment.watchdog import Watchdog, list_children, start_watchdog
 from milozero.helpers.comm import Comm
 from milozero.helpers.config.values import to_kwargs
 from milozero.helpers.errors import UserError
-from milozero.helpers.logging import logger
+from milozero.helpers.logging import is_quiet, log_result, logger
 from milozero.helpers.seeding import Purpose, make_seed, seed_global_rngs
 from milozero.tracking import tensorboard
 from milozero.tracking.console import ConsoleTracker
@@ -37,6 +38,7 @@ from milozero.tracking.csv import CSVTracker
 from milozero.tracking.tensorboard import TensorBoardTracker
 from milozero.tracking.tracker import Tracker, Trackers
 from milozero.tracking.wandb import WandbTracker
+from milozero.training.checks import find_end
 from milozero.training.run import Training, restore, restore_recent_episodes, restore_replay, restore_unevaluated
 from milozero.training.summary import log_header
 
@@ -46,8 +48,11 @@ if TYPE_CHECKING:
 WANDB_EXIT_TIMEOUT_S = 20.0  # for uploads of a run that was asked to stop
 
 
-def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) -> Training:
+def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) -> Training | None:
     """Set up a training run, or restore one from its checkpoint (collective). `envs` closes its environments.
+
+    Returns:
+        The run; None if it is already finished, which is logged.
 
     Raises:
         UserError: if the settings or their inputs are invalid; nothing has been written then.
@@ -57,7 +62,13 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
     settings, content = experiment.settings, experiment.checkpoint
     if settings.tracking.tensorboard:
         tensorboard.check_installed()
+    if end := comm.on_root(lambda: find_end(experiment)):
+        if comm.rank == 0:
+            log_result(f"experiment {experiment.name} is finished: {end}; raise this limit to train it longer")
+        return None
     env_id, env_kwargs = environments.resolve(settings.train.env_id), to_kwargs(settings.common.env_kwargs)
+    recorder = make_recorder(settings, env_id, comm)  # first, because its check takes a second or two
+    cleanup.callback(recorder.close)
     other_processes = list_children()
     device = select_device(settings, comm)
     # First: a second environment may not be able to exist.
@@ -105,6 +116,7 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
         episodes=episodes,
         unevaluated=unevaluated,
         expert_return=expert_return,
+        recorder=recorder,
         replay=make_replay_files(agent, experiment, comm, segments),
         init_summary=init_summary,
         compiled=context.compile,
@@ -113,6 +125,15 @@ def build_run(settings: Settings, launch: Launch, envs: contextlib.ExitStack) ->
     if comm.rank == 0:
         log_header(run, len(demos))
     return run
+
+
+def make_recorder(settings: Settings, env_id: str, comm: Comm) -> Recorder:
+    """Return what records the videos of a training run: on rank 0 with ``--record_frequency``, another process."""
+    if comm.rank != 0 or not settings.train.record_frequency:
+        return Recorder()
+    modules = settings.common.env_module.replace(",", " ").split()
+    modules += filter(None, [settings.train.env_id.rpartition(":")[0]])
+    return EpisodeRecorder(env_id, to_kwargs(settings.common.env_kwargs), modules)
 
 
 def allocate_replay_buffer(agent: Agent) -> None:
@@ -265,12 +286,16 @@ def make_tracker(experiment: ExperimentInitializer, comm: Comm, iteration: int) 
     if comm.rank != 0:
         return Trackers()
     progress = experiment.logs / "progress.csv"
-    trackers: list[Tracker] = [CSVTracker(progress, iteration), ConsoleTracker(experiment.name)]
+    trackers: list[Tracker] = [CSVTracker(progress, iteration)]
+    if not is_quiet():
+        trackers.append(ConsoleTracker(experiment.name))
     tracking = experiment.settings.tracking
     if tracking.tensorboard:
         groups = {name: metric.group for name, metric in get_metrics(experiment.settings.train.algo).items()}
         # The CSV tracker has truncated `progress` to `iteration`.
-        trackers.append(TensorBoardTracker(experiment.logs / "tensorboard", progress, groups))
+        texts = {"settings": tensorboard.format_table(experiment.metadata())}
+        hparams = experiment.hyper_parameters()
+        trackers.append(TensorBoardTracker(experiment.logs / "tensorboard", progress, groups, hparams, texts))
     if tracking.wandb_project:
         trackers.append(
             WandbTracker(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 import math
@@ -13,8 +14,10 @@ import numpy as np
 import torch
 
 from milozero.agents.base import Agent
+from milozero.experiment.checkpoint import convert_errors
+from milozero.experiment.initializer import ExperimentInitializer
 from milozero.experiment.settings import TrainConfig
-from milozero.experiment.status import Counters
+from milozero.experiment.status import Counters, read_status
 from milozero.helpers.comm import Comm
 from milozero.helpers.errors import NonFiniteError, RunError
 from milozero.helpers.files import write_bytes
@@ -30,6 +33,24 @@ def budget_exhausted(counters: Counters, config: TrainConfig) -> str:
     if config.num_iters is not None and counters.iteration >= config.num_iters:
         return f"num_iters={config.num_iters} reached"
     return ""
+
+
+def find_end(experiment: ExperimentInitializer) -> str:
+    """Return why there is nothing left to train in a run to resume; empty if there is, or if it did not end normally.
+
+    Raises:
+        UserError: if the counters of its checkpoint are invalid.
+    """
+    content, status, counters = experiment.checkpoint, read_status(experiment.logs), Counters()
+    if content is None or status.get("state") != "finished":
+        return ""
+    with convert_errors():
+        counters.load_state_dict(content["counters"])
+    agent = dataclasses.asdict(experiment.settings.agent)  # a larger --bc_patience continues the run
+    same_agent = all(content["config"].get(name) == value for name, value in agent.items())
+    stopped_early = status.get("learned") is True and status.get("iteration") == counters.iteration and same_agent
+    reason = budget_exhausted(counters, experiment.settings.train) or (stopped_early and str(status.get("reason")))
+    return f"{reason} after {counters.iteration} iterations, {counters.timesteps:,} steps" if reason else ""
 
 
 def throughput(counters: Counters, config: TrainConfig, remaining_seconds: float, pace: Pace) -> dict[str, float]:

@@ -16,6 +16,7 @@ from milozero.agents.base import Agent
 from milozero.agents.episodes import EpisodeLog, EpisodeStats
 from milozero.environments.vector import VectorEnv, close_env
 from milozero.evaluation.episodes import Limits, choose_max_steps, describe_cut_off, evaluate_policy
+from milozero.evaluation.recording import Recorder
 from milozero.experiment import checkpoint
 from milozero.experiment.initializer import ExperimentInitializer
 from milozero.experiment.replay_files import FOLDER, ReplayFiles, Segment, check_segments, load, shards_of
@@ -50,6 +51,7 @@ class Training:
     expert_return: float | None  # mean return of the expert
     init_summary: str  # what a new run copied from ``--init_from``; empty without it
     compiled: bool
+    recorder: Recorder = field(default_factory=Recorder)
     replay: ReplayFiles | None = None  # of this worker; None if there is no replay buffer
     pace: Pace = field(default_factory=Pace)
     start_time: float = 0.0  # ``time.monotonic()`` minus the seconds that the run has trained
@@ -125,6 +127,22 @@ class Training:
         self.save_error = problem or self.save_error
         if self.replay is not None and not self.save_error:
             self.replay.checkpoint_written(only_last=only_last)
+
+    def record(self, *, is_last: bool) -> None:
+        """Start to record a video every ``--record_frequency`` iterations and at the end; log complete ones."""
+        self.recorder.collect(self._log_video)
+        frequency, iteration = self.experiment.settings.train.record_frequency, self.counters.iteration
+        if frequency and (is_last or iteration % frequency == 0):
+            folder = self.experiment.logs / "videos"
+            self.recorder.start(folder, iteration, lambda: checkpoint.to_bytes(self._content([])), is_last=is_last)
+
+    def finish_recording(self) -> None:
+        """Wait for the last video, unless the run was asked to stop."""
+        self.watchdog.disarm()  # Ctrl-C ends only the wait
+        self.recorder.finish(self._log_video, lambda: self.watchdog.interrupted or self.watchdog.should_interrupt())
+
+    def _log_video(self, path: Path, caption: str) -> None:
+        self.tracker.log_video("video", path, caption)
 
     def break_episodes(self) -> None:
         """Truncate the current episodes in the replay buffer, because new ones have started."""

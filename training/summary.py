@@ -7,7 +7,7 @@ import math
 from milozero.evaluation.episodes import choose_max_steps
 from milozero.helpers.config.values import to_seconds
 from milozero.helpers.errors import one_line
-from milozero.helpers.logging import format_duration, logger, pluralize
+from milozero.helpers.logging import ALWAYS_PRINTED, format_duration, logger, pluralize
 from milozero.tracking.plots import plot_learning_curve
 from milozero.training.run import Training
 
@@ -43,19 +43,24 @@ def log_header(run: Training, num_demos: int) -> None:
         logger.info(line)
     if run.eval_env is None and train.eval_episodes:
         logger.info(
-            f"warning: only one {experiment.env_id} can exist at a time: the run is evaluated only at its end"
+            f"warning: only one {experiment.env_id} can exist at a time: the run is evaluated only at its end",
+            extra=ALWAYS_PRINTED,
         )
+    if problem := run.recorder.check():
+        logger.warning(f"--record_frequency={train.record_frequency} records no videos: {problem}")
     limit = run.env.time_limit
     if not limit and train.eval_episodes:
         max_steps = choose_max_steps(experiment.settings.common.eval_max_steps, limit)
         logger.info(
             f"warning: {experiment.env_id} has no time limit: evaluations cut off episodes after "
-            f"{max_steps:,.0f} steps (--eval_max_steps)"
+            f"{max_steps:,.0f} steps (--eval_max_steps)",
+            extra=ALWAYS_PRINTED,
         )
     if run.env.max_steps:
         logger.info(
             f"warning: training truncates episodes of {experiment.env_id} after {run.env.max_steps:,} steps, because "
-            "a resumed run repeats them"
+            "a resumed run repeats them",
+            extra=ALWAYS_PRINTED,
         )
 
 

@@ -98,7 +98,7 @@ def _add_flag(group: Any, name: str, kind: Any, default: Any, declared: Param) -
         metavar, text = name.upper(), f"{text}; one of {', '.join(map(str, choices))}"
     names = [f"--{flag}" for flag in (name, declared.alias) if flag]
     action = group.add_argument(*names, dest=name, metavar=metavar, help=text, **more)
-    action.values = choices
+    action.values, action.is_path = choices, declared.is_path
 
 
 def read_flags(

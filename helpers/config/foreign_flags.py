@@ -54,7 +54,7 @@ _NAMES = {
     "--iter_num=best, with --task=eval": "load_best",
     "--iter_num=last, with --task=eval": "load_last_checkpoint",
     "--iter_num, with --task=eval": "load_checkpoint",
-    "--record, with --task=eval": "capture_video",
+    "--record_frequency, in iterations": "capture_video",
     "--no-eval_stochastic, the default": "deterministic",
     "not needed, a run is determined by its --seed": "torch_deterministic",
     "--tensorboard, without a folder: events go to data/logs/<experiment>": "tensorboard_log",

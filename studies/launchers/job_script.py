@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ FORWARDED_ENV = ("PYTHONPATH", "OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT
 UPGRADE_WANDB = (
     'd=$(mktemp -d) && pip install --quiet --target "$d" --upgrade wandb && PYTHONPATH="$d:$PYTHONPATH" exec "$@"'
 )
+DOCKER_TIMEOUT_S = 30.0  # for the daemon to answer
 WORKSPACE = "/workspace"  # where containers mount this repository
 
 
@@ -104,6 +106,22 @@ def check_bind_mounts(jobs: Iterable[Job], folder: StudyFolder, env: LaunchEnv) 
     for path in {str(env.root), str(folder.data_dir), *(path for job in jobs for path in job.settings.sources)}:
         if ":" in path or "," in path:
             raise UserError(f"--docker: cannot mount {path}: its name contains a colon or comma")
+
+
+def check_docker() -> None:
+    """Raise a UserError, with Docker's own message, if docker is not installed or its daemon does not answer."""
+    command = ["docker", "version", "--format", "{{.Server.Version}}"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=DOCKER_TIMEOUT_S)
+    except FileNotFoundError:
+        raise UserError("--docker: docker is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise UserError(f"--docker: the daemon did not answer in {DOCKER_TIMEOUT_S:.0f} s") from None
+    except OSError as error:
+        raise UserError(f"--docker: cannot run docker: {error.strerror}") from None
+    if result.returncode:
+        lines = result.stderr.strip().splitlines() or [f"docker failed with exit code {result.returncode}"]
+        raise UserError(f"--docker: {lines[-1]}")
 
 
 def container_command(command: Sequence[str], launch: LaunchConfig) -> list[str]:

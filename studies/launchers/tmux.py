@@ -80,8 +80,7 @@ class Tmux:
             raise UserError("--deployment=tmux: tmux is not installed (apt install tmux)")
         if self._launch.docker:
             job_script.check_bind_mounts(jobs, self._folder, self._env)
-            if not shutil.which("docker"):
-                raise UserError("--docker: docker is not installed")
+            job_script.check_docker()
         elif self._launch.conda_env:
             check_conda(self._env.conda, self._launch.conda_env)
         elif not find_mpiexec(self._env.python):

@@ -1,5 +1,6 @@
 """Resuming runs: from which checkpoint, with which settings, and how exactly."""
 
+import json
 import shutil
 import signal
 
@@ -8,6 +9,8 @@ import torch
 
 from milozero.agents import AGENTS
 from milozero.experiment import checkpoint
+from milozero.experiment.status import read_status
+from milozero.helpers import files
 from milozero.training.run import Training
 from tests.support import ROOT
 from tests.support.one_run import OFF_POLICY, QUICK, SLOW, assert_equal, iterations, logged_rows, parameters, status
@@ -126,17 +129,65 @@ def test_checkpoints_of_an_older_layout_are_refused_and_kept(milozero, run, tmp_
     assert [path.read_bytes() for path in paths] == before
 
 
-def test_resuming_a_finished_run_changes_nothing(milozero, run, tmp_path):
-    before = parameters(tmp_path)
-    result = milozero("--task=train", "--resume", "--uuid=run")
-    assert result.returncode == 0, result.stderr
-    assert "finished: num_iters=6 reached" in result.stdout
-    assert "to resume:" not in result.stdout
-    assert torch.equal(parameters(tmp_path), before)
-    assert status(tmp_path)["state"] == "finished"
+def refuse_to_build(*_):
+    raise AssertionError("built an environment")
+
+
+def modification_times(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def test_resuming_a_finished_run_changes_nothing(milozero, run, tmp_path, monkeypatch):
+    before = modification_times(tmp_path / "data")
+    with monkeypatch.context() as patch:
+        patch.setattr("milozero.training.build.open_envs", refuse_to_build)
+        for flags in (["--resume"], ["--resume=auto", *run[1:]], ["--resume", "--num_iters=5"]):
+            result = milozero("--task=train", "--uuid=run", *flags)
+            assert (result.returncode, result.stderr) == (0, "")
+            (line,) = result.stdout.splitlines()
+            assert line.startswith("experiment run is finished: num_iters=")
+            assert line.endswith(" reached after 6 iterations, 768 steps; raise this limit to train it longer")
+    assert modification_times(tmp_path / "data") == before
     longer = milozero("--task=train", "--resume=auto", "--uuid=run", "--num_iters=7")
     assert "finished: num_iters=7 reached" in longer.stdout
     assert iterations(tmp_path) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_run_that_stopped_early_is_finished_until_its_patience_is_raised(milozero, tmp_path, monkeypatch):
+    patient = ("--task=train", "--algo=bc", "--env_id=Hopper", "--uuid=run", *DEMOS, "--no-compile")
+    patient += ("--num_envs=4", "--rollout_len=64", "--eval_episodes=0", "--epochs=1", "--p_lr=0.0")
+    result = milozero(*patient, "--num_iters=9", "--bc_patience=1")
+    assert "finished: the validation loss has not improved" in result.stdout, result.stderr
+    with monkeypatch.context() as patch:
+        patch.setattr("milozero.training.build.open_envs", refuse_to_build)
+        again = milozero(*patient, "--num_iters=9", "--bc_patience=1", "--resume")
+    assert "experiment run is finished: the validation loss has not improved for bc_patience=1" in again.stdout
+    before = len(iterations(tmp_path))
+    assert milozero(*patient, "--num_iters=9", "--bc_patience=3", "--resume").returncode == 0
+    assert len(iterations(tmp_path)) > before
+
+
+def test_status_says_whether_a_killed_run_can_be_resumed(milozero, tmp_path, monkeypatch):
+    """Copy the files after each one that a run writes, as a kill would leave them, and resume each copy."""
+    write, copies = files.write_atomically, []
+
+    def write_and_copy(path, *args):
+        write(path, *args)
+        if (tmp_path / "data/logs/run/status.json").exists():
+            copies.append(tmp_path / f"copy{len(copies)}")
+            shutil.copytree(tmp_path / "data", copies[-1])
+
+    flags = ("--task=train", *QUICK, "--uuid=run", "--num_iters=1")
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_atomically", write_and_copy)
+        assert milozero(*flags).returncode == 0
+    written = [json.loads((copy / "logs/run/status.json").read_text())["resumable"] for copy in copies]
+    found = [read_status(copy / "logs/run") for copy in copies]
+    assert {status["state"] for status in found} == {"killed", "finished"}
+    resumable = [milozero(*flags, "--resume", data=copy).returncode == 0 for copy in copies]
+    assert [status["resumable"] for status in found] == resumable
+    assert resumable[:2] == [False, True]
+    assert written[:3] == [False, False, True]  # the second copy is of a run killed before it wrote its status
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,25 @@ def path_with(studies, *programs):
     return str(folder)
 
 
+@pytest.mark.parametrize(
+    ("docker", "message"),
+    [
+        (
+            "echo 'Cannot connect to the Docker daemon at unix:///var/run/docker.sock.' >&2; exit 1",
+            "error: --docker: Cannot connect to the Docker daemon at unix:///var/run/docker.sock.\n",
+        ),
+        ("exit 3", "error: --docker: docker failed with exit code 3\n"),
+    ],
+)
+def test_docker_without_its_daemon_is_refused_before_anything_is_written(studies, docker, message):
+    path = path_with(studies, "tmux", "docker")
+    with open(f"{path}/docker", "a") as file:
+        file.write(docker)
+    flags = ("--docker", "--docker_image=x")
+    assert studies.run(studies.task(""), *flags, fails=True, PATH=path) == message
+    assert not studies.data.exists()
+
+
 def test_missing_tmux_is_an_error(studies):
     assert "tmux is not installed" in studies.run(studies.task(""), fails=True, PATH=path_with(studies))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.fakes import check_events
+from tests.support.fakes import check_events, tabs_in
 
 TINY = (
     "--task=train",
@@ -19,6 +19,10 @@ def test_events_equal_progress_csv_even_if_the_run_was_resumed(milozero, tmp_pat
     logs = tmp_path / "data/logs/run"
     assert milozero(*TINY, "--tensorboard", "--num_iters=3").returncode == 0
     assert check_events(logs) == [1, 2, 3]
+    hparams, texts = tabs_in(logs / "tensorboard")
+    assert (hparams["algo"], hparams["env_id"], hparams["p_lr"], hparams["seed"]) == ("ppo", "CartPole-v1", 3e-4, 0)
+    assert not {"uuid", "save_frequency", "expert_path"} & set(hparams)
+    assert "| save_frequency | `2` |" in texts["settings"]
     # Simulate a kill: the last checkpoint is of iteration 2, but iteration 3 was logged.
     checkpoints = tmp_path / "data/checkpoints/run"
     for name in ("iter_3.pt", "last.pt"):

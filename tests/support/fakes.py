@@ -142,6 +142,23 @@ def events_in(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(e.step, e.value) for e in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
 
 
+def tabs_in(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what the tabs HParams and Text show: hyper-parameter → value, and title → text."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+    reader = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    reader.Reload()
+    content = reader.PluginTagToContent("hparams")[metadata.SESSION_START_INFO_TAG]
+    hparams = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+    texts = {tag: reader.Tensors(tag) for tag in reader.PluginTagToContent("text")}
+    assert all(len(events) == 1 for events in texts.values())
+    return (
+        {name: getattr(value, value.WhichOneof("kind")) for name, value in hparams.items()},
+        {tag: event.tensor_proto.string_val[0].decode() for tag, (event,) in texts.items()},
+    )
+
+
 def check_events(logs: Path) -> list[float]:
     """Check that the events hold exactly the numbers of progress.csv."""
     from milozero.agents.registry import get_metrics

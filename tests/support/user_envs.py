@@ -250,8 +250,21 @@ class Aborting(Bounded):
         return np.zeros((64, 64, 3), np.uint8)
 
 
+class Drawn(Bounded):
+    """Renders frames without OpenGL, which get brighter."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def render(self):
+        return np.full((64, 64, 3), 20 * (10 - self.left), np.uint8)
+
+
 for cls in (
     Bounded,
+    Drawn,
     Target,
     Breaking,
     NonFinite,

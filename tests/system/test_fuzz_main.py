@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from milozero import environments, main, orchestrator
 from milozero.demonstrations.dataset import Episode, write_demo
+from milozero.evaluation.recording import Recorder
+from milozero.training import build
 from tests.support.fakes import CountingEnv
 from tests.support.fuzzing import NAMES, VALUES, fuzz, is_one_line, tree
 
@@ -111,6 +113,7 @@ def skip_training(patch):
     for name in ("make_env", "make_vector_env"):
         patch.setattr(environments, name, lambda *_, **__: env)
     patch.setattr(environments, "check_env", lambda *_: [])
+    patch.setattr(build, "EpisodeRecorder", lambda *_: Recorder())
     patch.setattr(orchestrator, "iterate", lambda *_, **__: ("finished", "enough"))
     patch.setattr(orchestrator, "write_summary", lambda *_, **__: ["done"])
     patch.setattr(sys, "argv", ["main.py"])

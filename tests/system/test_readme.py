@@ -77,6 +77,7 @@ RUN_BY = {
     "./setup_env_baobab.sh": "test_cluster_setup.py::test_script_installs_an_environment_on_a_cluster",
     "./setup_env.sh": f"{BY_HAND}: make train and make test run it",
     "python -m venv venv": f"{BY_HAND}: setup_env.sh does the same",
+    'eval "$(activate-global': "test_completion.py::test_shell_completes_flags_and_values",
     "source venv/bin/activate": f"{BY_HAND}: setup_env.sh does the same",
     "source .venv/bin/activate": f"{BY_HAND}: only changes the shell",
     "pip install": f"{BY_HAND}: setup_env.sh does the same",

@@ -18,7 +18,8 @@ def pinned_workers(monkeypatch):
     mpi = SimpleNamespace(
         COMM_WORLD=world, IN_PLACE=None, Status=None, Query_thread=lambda: 0, THREAD_MULTIPLE=3, Is_finalized=bool
     )
-    monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=mpi))
+    mpi.Get_library_version, mpi.Is_initialized = lambda: "Open MPI v5.0.11", lambda: True
+    monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=mpi, rc=SimpleNamespace()))
     for name in (*comms.LOCAL_RANK_VARIABLES, *comms.LOCAL_SIZE_VARIABLES):
         monkeypatch.delenv(name, raising=False)
     for name in ("OMPI_MCA_btl_sm_eager_limit", "OMPI_MCA_btl_vader_eager_limit", "OMPI_MCA_mpi_yield_when_idle"):
@@ -69,3 +70,44 @@ def test_every_worker_gets_the_result_or_the_error_of_rank_0():
         return "refused"
 
     assert on_workers(2, refuse) == ["refused", "refused"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"PMI_SIZE": "4", "PMI_RANK": "0"}, "the launcher started 4 workers, but MPI sees a world of 1"),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, "the launcher started 2 workers, but MPI sees a world of 4"),
+        ({"OMPI_COMM_WORLD_SIZE": "4", "PMI_SIZE": "4"}, ""),
+        ({"PMI_SIZE": "4", "PMIX_RANK": "2"}, ""),
+    ],
+)
+@pytest.mark.usefixtures("pinned_workers")
+def test_launcher_of_another_mpi_is_refused(monkeypatch, variables, message):
+    for name in (*comms.SIZE_VARIABLES, *comms.RANK_VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    if not message:
+        assert comms.make_comm().size == 4
+        return
+    with pytest.raises(UserError, match=message):
+        comms.make_comm()
+
+
+def test_another_mpi_may_use_its_own_launcher(pinned_workers, monkeypatch):
+    monkeypatch.setattr(sys.modules["mpi4py"].MPI, "Get_library_version", lambda: "MPICH Version: 4.0.2")
+    monkeypatch.setenv("PMI_SIZE", "4")
+    assert comms.make_comm().size == 4
+
+
+def test_launcher_that_does_not_say_how_many_workers_there_are_is_refused(monkeypatch):
+    for name in (*comms.SIZE_VARIABLES, *comms.RANK_VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+    comms.check_launcher()
+    assert comms.launched_rank() == 0
+    monkeypatch.setenv("PMIX_RANK", "3")
+    assert comms.launched_rank() == 3  # which does not repeat the error of rank 0
+    with pytest.raises(UserError, match="start them with mpiexec, not prterun"):
+        comms.check_launcher()
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    comms.check_launcher()

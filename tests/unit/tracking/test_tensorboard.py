@@ -10,10 +10,10 @@ import pytest
 
 from milozero import main
 from milozero.tracking.csv import CSVTracker
-from milozero.tracking.tensorboard import TensorBoardTracker, read_timed_rows
+from milozero.tracking.tensorboard import TensorBoardTracker, format_table, read_timed_rows
 from milozero.tracking.tracker import TrackingConfig
 from tests.support import ROOT
-from tests.support.fakes import FullDisk, events_in
+from tests.support.fakes import FullDisk, events_in, tabs_in
 
 NAN = float("nan")
 GROUPS = {"return": "train", "eval": "eval", "timesteps": "time"}
@@ -53,6 +53,21 @@ def expected_events(last):
 def test_each_metric_has_its_group_and_nans_are_omitted(tmp_path):
     run(tmp_path, range(1, 8))
     assert events_in(tmp_path / "tensorboard") == expected_events(7)
+
+
+def test_tabs_hparams_and_text_show_the_settings_also_of_a_resumed_run(tmp_path):
+    hparams = {"p_lr": 3e-4, "epochs": 10, "algo": "ppo", "normalize": True}
+    for iteration in (0, 1):
+        texts = {"settings": format_table({"p_lr": 3e-4, "env_kwargs": "a|b", "config": ""})}
+        csv = CSVTracker(tmp_path / "progress.csv", iteration)
+        tracker = TensorBoardTracker(tmp_path / "tensorboard", tmp_path / "progress.csv", GROUPS, hparams, texts)
+        log([csv, tracker], [iteration + 1])
+        tracker.close()
+    assert events_in(tmp_path / "tensorboard")["train/return"] == [(100, 0.5), (200, 1.0)]
+    assert tabs_in(tmp_path / "tensorboard") == (
+        hparams,
+        {"settings": "| setting | value |\n|---|---|\n| p_lr | `0.0003` |\n| env_kwargs | `a\\|b` |\n| config |  |"},
+    )
 
 
 def test_event_is_written_immediately(tmp_path):
@@ -178,8 +193,8 @@ def test_evaluation_rejects_the_flag(capfd):
     assert capfd.readouterr().err == "error: --tensorboard belongs to --task=train, not to --task=eval\n"
 
 
-def test_package_is_imported_only_when_it_is_used():
+def test_packages_are_imported_only_when_they_are_used():
     assert not TrackingConfig().tensorboard
     code = "import sys, main, milozero.tracking.tensorboard as t; t.check_installed(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "tensorboard" not in done.stdout.split()
+    assert not {"tensorboard", "argcomplete"} & set(done.stdout.split())
