@@ -37,9 +37,10 @@ class Video:
         """The return of the episode, if ``results.json`` has it."""
         number = re.search(r"[0-9]+$", self.path.stem)
         try:
-            results = read_json(self.path.parent / "results.json")
-            return float(results["episodes"][int(number[0] if number else 0)]["return"])
-        except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError):
+            episodes = read_json(self.path.parent / "results.json")["episodes"]
+            returns = {each.get("index", place): float(each["return"]) for place, each in enumerate(episodes)}
+            return returns[int(number[0] if number else 0)]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
             return None
 
 
