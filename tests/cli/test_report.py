@@ -46,7 +46,7 @@ def test_report_writes_a_png_and_a_csv(milozero, study, tmp_path):
         (("--study=w.Hoper-v5",), "did you mean 'w.Hopper-v5'"),
         (("--study=w", "--seed=3"), "--seed has no effect on --task=report"),
         (("--study=w", "--gamma=1"), "--gamma belongs to --task=train, not to --task=report"),
-        (("--study=w", "--format=pdf"), "must be one of html, png, csv"),
+        (("--study=w", "--format=pdf"), "must be one of html, png, csv, json"),
         (("--study=w", "--format=png", "--out=x.csv"), "--out=x.csv contradicts --format=png"),
         (("--study=w", "--out=."), "--out=. is a folder"),
         (("--study=w", "--out=/dev/null/x.html"), "cannot write /dev/null/x.html: "),
