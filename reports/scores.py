@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import numpy as np
 
 from milozero.reports import statistics
 from milozero.reports.methods import Method, group_methods, list_environments
-from milozero.reports.runs import EVALUATION, ITERATIONS, STEPS, TRAINING, Run
+from milozero.reports.runs import EVALUATION, ITERATIONS, STEPS, TIME, TRAINING, Run
 from milozero.reports.statistics import Series
 
 SMOOTHED_SHARE = 0.04  # of the measurements of a training return, over which a curve is averaged
@@ -140,19 +139,13 @@ class Curve:
     steps: np.ndarray  # (points,) positions on the axis that all seeds cover; empty if they do not overlap
     mean: np.ndarray  # (points,) over the seeds
     interval: np.ndarray  # (2, points); NaN for fewer than `MIN_SEEDS` seeds
+    measured: Series  # where all seeds were measured, and the means of these measurements
     smoothed: bool = False  # whether mean and interval are those of smoothed seeds
 
     @property
     def is_level(self) -> bool:
         """Whether it has no positions on the axis, but only final scores."""
         return len(self.steps) == 1 and bool(np.isnan(self.steps[0]))
-
-    @property
-    def measured(self) -> Series:
-        """The positions at which all seeds were measured, and the means of these measurements."""
-        steps = functools.reduce(np.intersect1d, [steps for _, (steps, _) in self.seeds])
-        values = [values[np.searchsorted(own, steps)] for _, (own, values) in self.seeds]
-        return steps, np.mean(values, axis=0)
 
     @property
     def shortest(self) -> Run | None:
@@ -179,18 +172,32 @@ def build_curves(study: Study, env_id: str, column: str, axis: str = STEPS) -> l
         if axis == STEPS and method in offline:
             curves.append(_build_level(method, env_id, column))
         else:
-            seeds = [(run, run.series(column, axis)) for run in method.runs_on(env_id)]
-            seeds = [(run, series) for run, series in seeds if len(series[0])]
-            curves += [_build_curve(method, column, axis, seeds)] if seeds else []
+            runs = [run for run in method.runs_on(env_id) if len(run.series(column, axis)[0])]
+            curves += [_build_curve(method, column, axis, runs)] if runs else []
     return curves
 
 
-def _build_curve(method: Method, column: str, axis: str, seeds: Sequence[tuple[Run, Series]]) -> Curve:
-    length = min(len(steps) for _, (steps, _) in seeds)
-    window = 2 * int(SMOOTHED_SHARE * length / 2) + 1 if column == TRAINING else 1
-    smoothed = [(steps, statistics.smooth(values, window)) for _, (steps, values) in seeds]
-    steps, values = statistics.interpolate_curves(smoothed)
-    return Curve(method, axis, seeds, steps, values.mean(axis=0), _mean_interval(values), window > 1)
+def _build_curve(method: Method, column: str, axis: str, runs: Sequence[Run]) -> Curve:
+    """Return the curve of a method. Over time, a point is the mean time and value of the seeds at an iteration."""
+    seeds = [run.series(column, ITERATIONS if axis == TIME else axis) for run in runs]
+    window = 1
+    if column == TRAINING:
+        window += 2 * int(SMOOTHED_SHARE * min(len(steps) for steps, _ in seeds) / 2)
+    steps, values = statistics.interpolate_curves([(at, statistics.smooth(values, window)) for at, values in seeds])
+    shared, shared_values = statistics.find_shared(seeds)
+    if axis == TIME:
+        times = [run.series(TIME, ITERATIONS) for run in runs]
+        steps, shared = (np.mean([np.interp(at, *series) for series in times], axis=0) for at in (steps, shared))
+    return Curve(
+        method,
+        axis,
+        [(run, run.series(column, axis)) for run in runs],
+        steps,
+        values.mean(axis=0),
+        _mean_interval(values),
+        (shared, shared_values.mean(axis=0)),
+        window > 1,
+    )
 
 
 def _build_level(method: Method, env_id: str, column: str) -> Curve:
@@ -198,7 +205,10 @@ def _build_level(method: Method, env_id: str, column: str) -> Curve:
     scores = [(run, run.score(column)) for run in method.runs_on(env_id)]
     seeds = [(run, (np.array([np.nan]), np.array([score]))) for run, score in scores if np.isfinite(score)]
     values = np.stack([values for _, (_, values) in seeds])
-    return Curve(method, STEPS, seeds, np.array([np.nan]), values.mean(axis=0), _mean_interval(values))
+    nowhere = np.array([np.nan])
+    return Curve(
+        method, STEPS, seeds, nowhere, values.mean(axis=0), _mean_interval(values), (nowhere[:0], nowhere[:0])
+    )
 
 
 def _mean_interval(values: np.ndarray) -> np.ndarray:

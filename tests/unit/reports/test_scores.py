@@ -139,6 +139,19 @@ def test_curves_over_time_and_iterations_use_the_columns_of_the_log(tmp_path):
         assert (curve.axis, curve.steps[0], curve.steps[-1], curve.mean[-1]) == (axis, *ends, 20)
 
 
+def test_seeds_of_different_speed_are_averaged_at_the_same_iteration(tmp_path):
+    """The second seed begins when the first has ended."""
+    logs.log_run(tmp_path, "s.0", evaluations=[0.0, 10.0])
+    folder = logs.log_run(tmp_path, "s.1", seed=1, evaluations=[2.0, 14.0])
+    rows = (folder / "progress.csv").read_text().splitlines()
+    rows[1:] = [f"{row.rpartition(',')[0]},{100 + 10 * i}" for i, row in enumerate(rows[1:], start=1)]
+    (folder / "progress.csv").write_text("\n".join([*rows, ""]))
+    (curve,) = scores.build_curves(study(tmp_path), "Hopper-v5", EVALUATION, TIME)
+    assert [values.tolist() for values in curve.measured] == [[(4 + 120) / 2, (8 + 140) / 2], [1, 12]]
+    assert (curve.steps[0], curve.steps[-1], curve.mean[-1]) == (62, 74, 12)
+    assert [steps.tolist() for _, (steps, _) in curve.seeds] == [[4, 8], [120, 140]]
+
+
 def test_cloning_has_no_environment_steps(tmp_path):
     """Beside other methods, it is level over steps, at its final score; otherwise it is over iterations."""
     for seed, last in enumerate((4.0, 6.0, 8.0)):
