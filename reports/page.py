@@ -28,6 +28,7 @@ from milozero.reports.scores import Curve, Row, Study
 from milozero.reports.styles import GRAY, STYLES, LineStyle
 
 T = TypeVar("T")
+PLOTTED_AXES = tuple(AXES)  # the first one is shown without JavaScript
 MAX_NOTES = 5  # per panel
 STATES = ("finished", "running", "pending", "stopped", "failed", "not started", "unknown")
 
@@ -57,12 +58,14 @@ def build_panels(study: Study, column: str, styles: Mapping[str, LineStyle]) -> 
     """Return a panel for each environment on which a metric was measured, with a plot for each axis."""
     panels = []
     for env_id in with_progress(study.environments, f"drawing {METRICS[column]}s"):
-        curves = {axis: scores.build_curves(study, env_id, column, axis) for axis in AXES}
+        curves = {axis: scores.build_curves(study, env_id, column, axis) for axis in PLOTTED_AXES}
         if over_steps := curves[STEPS]:
             expert = expert_return(study, env_id)
             panel: dict[str, Any] = {"env_id": env_id, "notes": describe_curves(over_steps)}
             panel["methods"] = [curve.method for curve in over_steps]
-            panel["plots"] = [draw_plot(axis, env_id, curves[axis], styles, METRICS[column], expert) for axis in AXES]
+            panel["plots"] = [
+                draw_plot(axis, env_id, curves[axis], styles, METRICS[column], expert) for axis in PLOTTED_AXES
+            ]
             panels.append(panel)
     return panels
 
@@ -97,6 +100,8 @@ def describe_curves(curves: Sequence[Curve]) -> list[str]:
     if few:
         which = "" if len(few) == len(curves) else f": {join_names(few, 2)}"
         notes.append(f"No interval with fewer than {scores.MIN_SEEDS} seeds{which}.")
+    if curves[0].axis != STEPS:
+        notes.append("Over iterations, because behavioral cloning takes no environment steps.")
     for curve in curves:
         label, axis = curve.method.label, "steps" if curve.axis == STEPS else AXES[curve.axis]
         if curve.is_level:
@@ -163,7 +168,7 @@ def render_page(study: Study, name: str, data: Path, report: Path | None = None)
         "symbols": [figures.render_symbol(styles[label], name) for label, name in symbols.items()],
         "symbol": symbols,
         "index": {label: i for i, label in enumerate(symbols)},
-        "axes": AXES,
+        "axes": {axis: AXES[axis] for axis in PLOTTED_AXES},
         "num_gray": sum(style.color == GRAY for style in styles.values()),
         "evaluation": build_panels(study, EVALUATION, styles),
         "training": build_panels(study, TRAINING, styles),

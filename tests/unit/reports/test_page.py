@@ -16,7 +16,7 @@ from milozero.helpers.logging import format_duration
 from milozero.reports import curve_figures, figures, formats, page, scores, tables, videos
 from milozero.reports.export import export_csv
 from milozero.reports.recipes import list_recipes
-from milozero.reports.runs import AXES, STEPS, read_runs
+from milozero.reports.runs import STEPS, read_runs
 from milozero.reports.scores import build_study
 from milozero.reports.styles import GRAY, STYLES
 from tests.support import runs as logs
@@ -46,7 +46,7 @@ class Reader(HTMLParser):
 @pytest.fixture(autouse=True)
 def _one_axis(monkeypatch):
     """Draw curves over environment steps only, which takes a third of the time; the browser's tests draw all."""
-    monkeypatch.setattr(page, "AXES", {STEPS: AXES[STEPS]})
+    monkeypatch.setattr(page, "PLOTTED_AXES", (STEPS,))
 
 
 def study(tmp_path, name="s"):
@@ -191,6 +191,13 @@ def test_page_notes_that_a_mean_ends_early(tmp_path):
     assert "ppo: the mean ends at 4,000 steps with s.1 (stopped)." in text
     assert "SIGUSR1" in text
     assert "2 (1 unfinished)" in text
+
+
+def test_page_notes_that_cloning_takes_no_environment_steps(tmp_path):
+    logs.log_run(tmp_path, "s.bc", algo="bc", expert_path="x", evaluations=[1.0, 2.0])
+    assert "Over iterations, because behavioral cloning takes no environment steps." in html(tmp_path)
+    logs.log_run(tmp_path, "s.ppo", evaluations=[1.0, 2.0])
+    assert "bc takes no environment steps: its line over them is its final score." in html(tmp_path)
 
 
 def test_runs_without_measurements_still_give_a_page(tmp_path):
@@ -360,7 +367,8 @@ def test_caption_of_a_video_is_its_own_episodes_return(tmp_path):
     paths = [write_video(tmp_path, "s", age=0, episode=episode) for episode in (0, 2)]
     episodes = '[{"index": 0, "return": 1.0}, {"index": 2, "return": 3.0}]'
     (paths[0].parent / "results.json").write_text(f'{{"episodes": {episodes}}}')
-    assert [video.episode_return for video in videos.find_videos(tmp_path, study(tmp_path))] == [1.0, 3.0]
+    found = videos.find_videos(tmp_path, study(tmp_path))
+    assert [(video.episode, video.episode_return) for video in found] == [(0, 1.0), (2, 3.0)]
 
 
 def test_video_that_is_being_recorded_is_not_shown(tmp_path):
