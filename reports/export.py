@@ -63,6 +63,16 @@ TABLES = {
         },
         records.make_runs,
     ),
+    "methods": ExportTable(
+        "One row per method",
+        {
+            "method": METHOD,
+            "algo": "the algorithm",
+            "color": "of its lines on a light page; `#9a9b9c` (gray) for methods without their own",
+            "settings": "those in which it differs from others; in CSV, a column each, under the setting's own name",
+        },
+        records.make_methods,
+    ),
     "curves": ExportTable(
         "The learning curves as they are drawn",
         {

@@ -13,6 +13,7 @@ from milozero.agents import AGENTS
 from milozero.experiment.resume import default_values
 from milozero.reports import scores, tables
 from milozero.reports.methods import get_setting
+from milozero.reports.page import choose_styles
 from milozero.reports.recipes import changed_settings
 from milozero.reports.runs import AXES, EVALUATION, ITERATIONS, METRICS, STEPS, TIME, Run, mean_expert_return
 from milozero.reports.scores import Study
@@ -53,6 +54,14 @@ def make_runs(study: Study) -> Iterator[Record]:
             "settings": {name: get_setting(run, name) for name in settings},
             "versions": {name: str(value) for name, value in run.config.items() if name.endswith("_version")},
         }
+
+
+def make_methods(study: Study) -> Iterator[Record]:
+    """Yield a record for each method."""
+    styles = choose_styles(study, scores.score_rows(study))
+    for method in study.methods:
+        algo, settings = method.runs[0].algo, dict(method.settings)
+        yield {"method": method.label, "algo": algo, "color": styles[method.label].color, "settings": settings}
 
 
 def _count(value: float) -> int | None:

@@ -96,6 +96,14 @@ def test_runs_have_settings_state_and_provenance(tables):
     assert "p_lr" in run["changed"].split()
 
 
+def test_methods_have_their_color_and_settings(tables):
+    assert [[row[name] for name in ("method", "algo", "color", "p_lr")] for row in tables["methods"]] == [
+        ["bc", "bc", "#0072b2", ""],
+        ["ppo p_lr=1e-5", "ppo", "#d55e00", "1e-05"],
+        ["ppo p_lr=0.001", "ppo", "#009e73", "0.001"],
+    ]
+
+
 def test_json_has_the_same_records(study, tables):
     def refuse(text):
         raise AssertionError(text)
