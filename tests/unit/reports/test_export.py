@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import re
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from make_reference import REPORTS, columns_block
@@ -116,3 +118,16 @@ def test_json_has_the_same_records(study, tables):
     assert len(curve["x"]) == len(curve["mean"]) == 200
     assert content["scores"][2]["low"] is None  # of a single seed
     assert sum(len(record["value"]) for record in content["measurements"]) == len(tables["measurements"])
+
+
+def test_documented_example_draws_the_curves(study, tmp_path, monkeypatch):
+    (tmp_path / "data/reports").mkdir(parents=True)
+    (tmp_path / "data/reports/walkers.json").write_bytes(export.export_json(study, "s"))
+    monkeypatch.chdir(tmp_path)
+    example = re.search("```python\n(.*?)```", (ROOT / "docs/reports.md").read_text(), re.DOTALL)[1]
+    try:
+        exec(example, {})
+        assert len(plt.gca().lines) == 3
+        assert (tmp_path / "hopper.png").exists()
+    finally:
+        plt.close("all")
