@@ -72,6 +72,8 @@ def make_curves(study: Study) -> Iterator[Record]:
     """Yield a record for each line of the learning curves, over each axis."""
     for env_id, metric, axis in itertools.product(study.environments, METRICS, AXES):
         for curve in scores.build_curves(study, env_id, metric, axis):
+            if curve.axis != axis:  # cloning alone is over iterations, whose own records follow
+                continue
             low, high = curve.interval
             yield {
                 "env_id": env_id,

@@ -66,6 +66,13 @@ def test_curves_are_those_that_are_drawn(study, tables):
     assert (level["x"], level["mean"], level["low"]) == ("", "5", "")
 
 
+def test_cloning_alone_has_no_curve_over_environment_steps(tmp_path):
+    logs.log_run(tmp_path, "s", algo="bc", expert_path="x", evaluations=[1.0, 2.0])
+    curves = read(export.export_csv(build(tmp_path))["curves"])
+    ends = {(row["metric"], row["axis"]): float(row["x"]) for row in curves}
+    assert ends == {(m, a): x for m in ("eval_return", "return_mean") for a, x in (("seconds", 8), ("iteration", 4))}
+
+
 def test_measurements_are_the_rows_of_the_logs(tables):
     rows = [row for row in tables["measurements"] if row["run"] == "s.Ant-v5.trial001.seed02"]
     rows = [row for row in rows if row["metric"] == "eval_return"]
