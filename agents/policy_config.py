@@ -87,6 +87,11 @@ class PolicyConfig:
         """Return the number of optimizer steps per iteration, on `train_steps` steps of each of the workers."""
         raise NotImplementedError
 
+    @classmethod
+    def learns_offline(cls) -> bool:
+        """Return whether the policy learns from demonstrations alone; rollouts then only measure its return."""
+        return cls.LEARNS_FROM_DEMOS and not cls.LEARNS_FROM_ROLLOUTS
+
     def check_action_space(self, action_space: Any) -> None:
         """Check that these hyper-parameters fit an action space.
 

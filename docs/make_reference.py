@@ -18,6 +18,7 @@ from milozero import spawner  # noqa: E402
 from milozero.agents import AGENTS, config_class  # noqa: E402
 from milozero.experiment.settings import TASKS, config_groups  # noqa: E402
 from milozero.helpers.config.params import Param, declared_settings  # noqa: E402
+from milozero.reports.export import TABLES  # noqa: E402
 from milozero.tracking.metrics import EVALUATION_METRICS, RUN_METRICS, Metric  # noqa: E402
 
 PARAMETERS = """# Parameters
@@ -129,6 +130,21 @@ def metrics_page() -> str:
     return "\n".join([*parts, metric_table(EVALUATION_METRICS)])
 
 
+REPORTS = ROOT / "docs" / "reports.md"
+COLUMNS = re.compile("(?<=<!-- made by: python docs/make_reference.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
+
+
+def columns_block() -> str:
+    """Return the documentation of the tables in a report's CSV and JSON."""
+    parts = []
+    for name, table in TABLES.items():
+        rows = [(f"`{name}`", f"**{table.meaning}**"), ("---",) * 2]
+        rows += [(f"`{column}`", meaning) for column, meaning in table.columns.items()]
+        parts.append("".join(f"| {' | '.join(cells)} |\n" for cells in rows))
+    return "\n".join(parts)
+
+
 if __name__ == "__main__":
+    REPORTS.write_text(COLUMNS.sub(lambda _: columns_block(), REPORTS.read_text()))
     (ROOT / "docs/parameters.md").write_text(parameters_page())
     (ROOT / "docs/metrics.md").write_text(metrics_page())

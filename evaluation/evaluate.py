@@ -202,7 +202,8 @@ def evaluate_checkpoint(
         if comm.rank == 0:
             logger.info(f"episode {index:3}: return {episode.return_:10.2f}, length {len(episode)}")
         cut_off = {"cut_off": True} if limits.has_cut_off(episode) else {}
-        return {"return": episode.return_, "length": len(episode), "seed": seed} | cut_off
+        # the index is that of the files: an evaluation that was stopped may lack episodes of some workers
+        return {"index": index, "return": episode.return_, "length": len(episode), "seed": seed} | cut_off
 
     try:
         with _progress_bar(comm) as bar:

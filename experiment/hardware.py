@@ -121,6 +121,6 @@ def _wants_to_compile(
         return was_compiled and possible
     iterations = min(train.num_timesteps / (train.rollout_len * workers), train.num_iters or float("inf"))
     steps = train.rollout_len
-    if agent.LEARNS_FROM_DEMOS and not agent.LEARNS_FROM_ROLLOUTS:
+    if agent.learns_offline():
         steps = expert_steps // settings.imitation.demo_subsampling // workers
     return possible and iterations * agent.optimizer_steps(steps, workers) >= COMPILE_MIN_STEPS

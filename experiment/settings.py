@@ -188,7 +188,7 @@ class ReportConfig:
         "", "runs to include: a name, or its part before a dot; separate several by commas, * and ? are wildcards"
     )
     format: str = param(
-        "", "file format (default: the extension of --out, else html)", choices=("html", "png", "csv")
+        "", "file format (default: the extension of --out, else html)", choices=("html", "png", "csv", "json")
     )
     out: str = param("", "output file (default: data/reports/<study>.<format>)", is_path=True)
 

@@ -12,3 +12,25 @@ for (const button of document.querySelectorAll("th button")) {
     body.append(...[...body.rows].sort((a, b) => ascending ? compare(a, b) : compare(b, a)));
   });
 }
+
+const page = document.documentElement;
+for (const group of document.querySelectorAll(".axes")) group.hidden = false;
+function showAxis(axis) {
+  page.dataset.axis = axis;
+  for (const button of document.querySelectorAll("button[data-axis]")) button.setAttribute("aria-pressed", button.dataset.axis === axis);
+}
+function pick(method) {
+  const parts = [...document.querySelectorAll("[data-method]")];
+  const others = new Set(parts.filter((part) => part.dataset.method !== method && part.classList.contains("picked")).map((part) => part.dataset.method));
+  const wasPicked = parts.some((part) => part.dataset.method === method && part.classList.contains("picked"));
+  page.classList.toggle("picking", others.size > 0 || !wasPicked);
+  for (const part of parts) {
+    if (part.dataset.method === method) part.classList.toggle("picked", !wasPicked);
+    if (part.tagName === "BUTTON") part.setAttribute("aria-pressed", part.classList.contains("picked"));
+  }
+}
+document.addEventListener("click", (event) => {
+  const axis = event.target.closest("button[data-axis]"), part = event.target.closest("[data-method]");
+  if (axis) showAxis(axis.dataset.axis);
+  if (part) pick(part.dataset.method);
+});

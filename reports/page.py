@@ -1,4 +1,4 @@
-"""Render a report: one self-contained HTML page, or its learning curves as PNG, or its runs as CSV."""
+"""Render the page of a report: self-contained HTML."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jinja2
 import numpy as np
 
-from milozero.helpers.errors import UserError, one_line
+from milozero.helpers.errors import one_line
 from milozero.helpers.logging import format_duration, logger, pluralize
+from milozero.helpers.numbers import format_number
 from milozero.helpers.progress import with_progress
-from milozero.reports import figures, scores, tables, videos
-from milozero.reports.figures import GRAY, STYLES, LineStyle
+from milozero.reports import curve_figures, figures, scores, tables, videos
 from milozero.reports.methods import get_setting
-from milozero.reports.runs import EVALUATION, TRAINING, mean_expert_return
+from milozero.reports.recipes import find_best_trials, list_recipes
+from milozero.reports.runs import AXES, EVALUATION, METRICS, STEPS, TRAINING, mean_expert_return
 from milozero.reports.scores import Curve, Row, Study
+from milozero.reports.styles import GRAY, STYLES, LineStyle
 
-YLABELS = {EVALUATION: "evaluation return", TRAINING: "training return"}
+T = TypeVar("T")
+PLOTTED_AXES = tuple(AXES)  # the first one is shown without JavaScript
 MAX_NOTES = 5  # per panel
 STATES = ("finished", "running", "pending", "stopped", "failed", "not started", "unknown")
 
@@ -41,19 +45,40 @@ def choose_styles(study: Study, rows: Sequence[Row]) -> dict[str, LineStyle]:
     return {label: own.get(label, LineStyle(GRAY, "-", "")) for label in labels}
 
 
+@dataclass(frozen=True)
+class Plot:
+    """The learning curves of one environment over one axis."""
+
+    axis: str
+    svg: str
+    is_labeled: bool  # whether the curves are labeled, so that no legend is needed
+
+
 def build_panels(study: Study, column: str, styles: Mapping[str, LineStyle]) -> list[dict[str, Any]]:
-    """Return a panel for each environment on which a metric was measured."""
+    """Return a panel for each environment on which a metric was measured, with a plot for each axis."""
     panels = []
-    for env_id in with_progress(study.environments, f"drawing {YLABELS[column]}s"):
-        if curves := scores.build_curves(study, env_id, column):
-            expert = _expert_return(study, env_id)
-            svg = draw(figures.render_curves, env_id, curves, styles, YLABELS[column], expert)
-            methods = [curve.method for curve in curves]
-            panels.append({"env_id": env_id, "svg": svg, "notes": describe_curves(curves), "methods": methods})
+    for env_id in with_progress(study.environments, f"drawing {METRICS[column]}s"):
+        curves = {axis: scores.build_curves(study, env_id, column, axis) for axis in PLOTTED_AXES}
+        if over_steps := curves[STEPS]:
+            expert = expert_return(study, env_id)
+            panel: dict[str, Any] = {"env_id": env_id, "notes": describe_curves(over_steps)}
+            panel["methods"] = [curve.method for curve in over_steps]
+            panel["plots"] = [
+                draw_plot(axis, env_id, curves[axis], styles, METRICS[column], expert) for axis in PLOTTED_AXES
+            ]
+            panels.append(panel)
     return panels
 
 
-def draw(render: Callable[..., str], *args: Any) -> str:
+def draw_plot(axis: str, env_id: str, curves: Sequence[Curve], *args: Any) -> Plot:
+    """Return the plot of curves, or a note if there are none over this axis."""
+    if not curves:
+        return Plot(axis, f'<p class="note">There is no {AXES[axis]} in the logs.</p>', is_labeled=True)
+    drawn = draw(curve_figures.render_curves, env_id, curves, *args)
+    return Plot(axis, drawn, is_labeled=False) if isinstance(drawn, str) else Plot(axis, *drawn)
+
+
+def draw(render: Callable[..., T], *args: Any) -> T | str:
     """Return a figure as HTML, or a note if it cannot be drawn, so that the rest of the page is still rendered."""
     try:
         return render(*args)
@@ -63,7 +88,8 @@ def draw(render: Callable[..., str], *args: Any) -> str:
         return f'<p class="note">This figure cannot be drawn: {html.escape(reason)}</p>'
 
 
-def _expert_return(study: Study, env_id: str) -> float:
+def expert_return(study: Study, env_id: str) -> float:
+    """Return the mean return of the demonstrations of all runs on an environment; NaN if there were none."""
     return mean_expert_return([run for run in study.known if run.env_id == env_id])
 
 
@@ -74,12 +100,16 @@ def describe_curves(curves: Sequence[Curve]) -> list[str]:
     if few:
         which = "" if len(few) == len(curves) else f": {join_names(few, 2)}"
         notes.append(f"No interval with fewer than {scores.MIN_SEEDS} seeds{which}.")
+    if curves[0].axis != STEPS:
+        notes.append("Over iterations, because behavioral cloning takes no environment steps.")
     for curve in curves:
-        label = curve.method.label
-        if not len(curve.steps):
-            notes.append(f"{label}: no mean, because its seeds share no steps.")
+        label, axis = curve.method.label, "steps" if curve.axis == STEPS else AXES[curve.axis]
+        if curve.is_level:
+            notes.append(f"{label} takes no environment steps: its line over them is its final score.")
+        elif not len(curve.steps):
+            notes.append(f"{label}: no mean, because its seeds share no {axis}.")
         elif run := curve.shortest:
-            notes.append(f"{label}: the mean ends at {curve.steps[-1]:,.0f} steps with {run.name} ({run.state}).")
+            notes.append(f"{label}: the mean ends at {curve.steps[-1]:,.0f} {axis} with {run.name} ({run.state}).")
     return notes if len(notes) <= MAX_NOTES else [*notes[:MAX_NOTES], f"{len(notes) - MAX_NOTES} more notes."]
 
 
@@ -88,21 +118,20 @@ def join_names(names: Sequence[str], limit: int = 5) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
-def build_sweeps(study: Study) -> list[dict[str, Any]]:
-    """Return the table of trials and the plots of each environment of a sweep."""
-    trials = scores.find_trials(study)
+def build_sweeps(study: Study, data: Path, report: Path) -> list[dict[str, Any]]:
+    """Return the table of trials, the plots and the best trial of each environment of a sweep."""
+    best = {trial.env_id: trial for trial in find_best_trials(study, data, report)}
     sweeps = []
     for env_id in with_progress(study.environments, "drawing sweeps"):
-        rows = [row for trial in trials if (row := scores.score_row(study, env_id, trial))]
-        if len(rows) > 1:
-            methods = [row.method for row in rows]
-            iqms = [row.iqm for row in rows]
+        if rows := scores.rank_trials(study, env_id):
+            score = f"final {METRICS[study.score_column(env_id)]}"
+            methods, iqms = [row.method for row in rows], [row.iqm for row in rows]
             plots = [
-                draw(figures.render_sweep, name, [get_setting(m.runs[0], name) for m in methods], iqms, env_id)
+                draw(figures.render_sweep, name, [get_setting(m.runs[0], name) for m in methods], iqms, score, env_id)
                 for name in scores.find_swept_settings(methods)
             ]
-            table = tables.trials_table(study, methods, env_id)
-            sweeps.append({"env_id": env_id, "table": table, "plots": plots})
+            sweep = {"env_id": env_id, "table": tables.trials_table(rows), "plots": plots, "score": score}
+            sweeps.append(sweep | {"best": best.get(env_id)})
     return sweeps
 
 
@@ -121,8 +150,8 @@ def summarize_study(study: Study) -> list[tuple[str, str]]:
     ]
 
 
-def render_page(study: Study, name: str, data: Path) -> bytes:
-    """Return the HTML page."""
+def render_page(study: Study, name: str, data: Path, report: Path | None = None) -> bytes:
+    """Return the HTML page. `report` is its path without suffix, with which the commands that it shows begin."""
     rows = scores.score_rows(study)
     styles = choose_styles(study, rows)
     aggregates, incomplete = scores.aggregate_scores(study, rows)
@@ -138,6 +167,8 @@ def render_page(study: Study, name: str, data: Path) -> bytes:
         "methods": study.methods,
         "symbols": [figures.render_symbol(styles[label], name) for label, name in symbols.items()],
         "symbol": symbols,
+        "index": {label: i for i, label in enumerate(symbols)},
+        "axes": {axis: AXES[axis] for axis in PLOTTED_AXES},
         "num_gray": sum(style.color == GRAY for style in styles.values()),
         "evaluation": build_panels(study, EVALUATION, styles),
         "training": build_panels(study, TRAINING, styles),
@@ -150,14 +181,16 @@ def render_page(study: Study, name: str, data: Path) -> bytes:
         "aggregates": tables.aggregates_table(aggregates) if aggregates else None,
         "aggregate_plot": draw(figures.render_aggregates, aggregates, styles) if aggregates else "",
         "incomplete": join_names([method.label for method in incomplete]),
-        "sweeps": build_sweeps(study),
+        "sweeps": build_sweeps(study, data, report or data / "reports" / name),
         "time": tables.time_table(study),
         "runs": tables.runs_table(study),
-        "recipes": tables.list_recipes(study),
+        "recipes": list_recipes(study),
         "unfinished": tables.unfinished_table(study),
         "videos": shown_videos,
         "num_omitted_videos": len(all_videos) - len(shown_videos),
-        "format_number": lambda value: tables.number_cell(value).text,
+        "stem": (report or Path(name)).name,
+        "base64": lambda text: base64.b64encode(text.encode("utf-8", errors="replace")).decode(),
+        "format_number": format_number,
         "format_time": lambda seconds: time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)),
         "pluralize": pluralize,
         "abbreviated": [m for m in study.methods if m.label != m.full_label],
@@ -179,31 +212,3 @@ def render_template(content: Mapping[str, Any]) -> bytes:
         undefined=jinja2.StrictUndefined,
     ).get_template("page.html")
     return template.render(content, **inlined).strip().encode("utf-8", errors="replace") + b"\n"
-
-
-def render_png(study: Study, name: str, data: Path) -> bytes:
-    """Return the learning curves as PNG: evaluation returns, or training returns if there are none.
-
-    Raises:
-        UserError: if there is nothing to plot, or it cannot be drawn.
-    """
-    styles = choose_styles(study, scores.score_rows(study))
-    panels = []
-    for env_id in study.environments:
-        for column, ylabel in YLABELS.items():
-            if curves := scores.build_curves(study, env_id, column):
-                panels.append((env_id, ylabel, curves, _expert_return(study, env_id)))
-                break
-    if not panels:
-        raise UserError(f"--study={name}: nothing to plot yet; no run has a measurement of its return")
-    try:
-        return figures.render_png(panels, styles)
-    except Exception as error:  # matplotlib raises arbitrary exceptions
-        raise UserError(f"cannot draw the learning curves: {type(error).__name__}: {error}") from None
-
-
-RENDERERS: dict[str, Callable[[Study, str, Path], bytes]] = {
-    "html": render_page,
-    "png": render_png,
-    "csv": lambda study, name, data: tables.runs_to_csv(study),
-}

@@ -1,4 +1,4 @@
-"""``--task=report``: write a report of a study's runs as HTML, PNG or CSV, from their logs."""
+"""``--task=report``: write a report of a study's runs as HTML, PNG, CSV or JSON, from their logs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from milozero.experiment.settings import ReportConfig
 from milozero.helpers.errors import UserError
 from milozero.helpers.files import write_bytes
 from milozero.helpers.logging import log_result, logger, pluralize
-from milozero.reports.page import RENDERERS
+from milozero.reports.formats import RENDERERS
 from milozero.reports.runs import read_runs
 from milozero.reports.scores import build_study
 
@@ -36,14 +36,20 @@ def write_report(config: ReportConfig, data: Path) -> None:
     """
     suffix = resolve_format(config)
     study = build_study(read_runs(data, config.study))
-    content = RENDERERS[suffix](study, config.study, data)
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", config.study)[:100].strip("._") or "report"
     path = Path(config.out or data / "reports" / f"{name}.{suffix}")
     try:
         if path.is_dir():
             raise UserError(f"--out={path} is a folder; it must be a file")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    stem = path.with_suffix("") if path.suffix.lower().removeprefix(".") in (suffix, "htm") else path
+    content = RENDERERS[suffix](study, config.study, data, stem)
+    others = {stem.with_name(f"{stem.name}.{ending}"): text for ending, text in content.items() if ending != suffix}
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, content)
+        for each, text in ({path: content[suffix]} | others).items():
+            write_bytes(each, text)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
     states = Counter(run.state for run in study.runs).most_common()
@@ -53,3 +59,5 @@ def write_report(config: ReportConfig, data: Path) -> None:
         for problem in run.problems:
             logger.warning(f"{run.name}: {problem}")
     log_result(f"report: {path}")
+    for each in others:
+        logger.info(f"        {each}")

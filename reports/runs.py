@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from milozero.agents import AGENTS, config_class
 from milozero.experiment.checkpoint import read_metadata
 from milozero.experiment.status import read_status
 from milozero.helpers.config.values import is_plain
@@ -24,7 +25,10 @@ from milozero.reports.statistics import Series, final_score
 from milozero.tracking.csv import parse_progress
 
 EVALUATION, TRAINING = "eval_return", "return_mean"
-REPORT_COLUMNS = ("iteration", "timesteps", "seconds", TRAINING, EVALUATION)  # of progress.csv, which has many more
+METRICS = {EVALUATION: "evaluation return", TRAINING: "training return"}
+STEPS, TIME, ITERATIONS = "timesteps", "seconds", "iteration"
+AXES = {STEPS: "environment steps", TIME: "wall-clock time", ITERATIONS: "iterations"}  # horizontal ones of curves
+REPORT_COLUMNS = (*AXES, *METRICS)  # of progress.csv, which has many more
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ class Run:
     def algo(self) -> str:
         """Its algorithm."""
         return str(self.config.get("algo", ""))
+
+    @property
+    def learns_offline(self) -> bool:
+        """Whether it learns from demonstrations alone, so that environment steps only measure its policy."""
+        return self.algo in AGENTS and config_class(self.algo).learns_offline()
 
     @property
     def expert_return(self) -> float:
@@ -76,22 +85,23 @@ class Run:
     @property
     def steps(self) -> float:
         """Environment steps over all workers."""
-        return self.count("timesteps")
+        return self.count(STEPS)
 
     @property
     def speed(self) -> float:
         """Environment steps per second, over the whole run."""
-        seconds = self.last("seconds")
+        seconds = self.last(TIME)
         return self.steps / seconds if seconds > 0 else math.nan
 
-    def series(self, column: str) -> Series:
-        """Return the steps at which a metric was measured, increasing, and its values."""
-        steps, values = self.columns.get("timesteps"), self.columns.get(column)
-        if steps is None or values is None:
+    def series(self, column: str, axis: str = STEPS) -> Series:
+        """Return where on an axis, one of `AXES`, a metric was measured, increasing, and its values."""
+        positions, values = self.columns.get(axis), self.columns.get(column)
+        if positions is None or values is None:
             return np.empty(0), np.empty(0)
-        measured = np.isfinite(steps) & np.isfinite(values)
-        steps, first = np.unique(steps[measured][::-1], return_index=True)  # reversed: the last duplicate counts
-        return steps, values[measured][::-1][first]
+        measured = np.isfinite(positions) & np.isfinite(values)
+        # reversed: the last duplicate counts
+        positions, first = np.unique(positions[measured][::-1], return_index=True)
+        return positions, values[measured][::-1][first]
 
     @cached_property
     def has_evaluations(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import numpy as np
 
 from milozero.reports import statistics
 from milozero.reports.methods import Method, group_methods, list_environments
-from milozero.reports.runs import EVALUATION, TRAINING, Run
+from milozero.reports.runs import EVALUATION, ITERATIONS, STEPS, TIME, TRAINING, Run
 from milozero.reports.statistics import Series
 
 SMOOTHED_SHARE = 0.04  # of the measurements of a training return, over which a curve is averaged
@@ -132,21 +131,21 @@ def aggregate_scores(study: Study, rows: Sequence[Row]) -> tuple[list[Aggregate]
 
 @dataclass(frozen=True)
 class Curve:
-    """The learning curve of one method on one environment."""
+    """The learning curve of one method on one environment, over one of `AXES`."""
 
     method: Method
+    axis: str
     seeds: Sequence[tuple[Run, Series]]
-    steps: np.ndarray  # (points,) that all seeds cover; empty if they do not overlap
+    steps: np.ndarray  # (points,) positions on the axis that all seeds cover; empty if they do not overlap
     mean: np.ndarray  # (points,) over the seeds
     interval: np.ndarray  # (2, points); NaN for fewer than `MIN_SEEDS` seeds
+    measured: Series  # where all seeds were measured, and the means of these measurements
     smoothed: bool = False  # whether mean and interval are those of smoothed seeds
 
     @property
-    def measured(self) -> Series:
-        """The steps at which all seeds were measured, and the means of these measurements."""
-        steps = functools.reduce(np.intersect1d, [steps for _, (steps, _) in self.seeds])
-        values = [values[np.searchsorted(own, steps)] for _, (own, values) in self.seeds]
-        return steps, np.mean(values, axis=0)
+    def is_level(self) -> bool:
+        """Whether it has no positions on the axis, but only final scores."""
+        return len(self.steps) == 1 and bool(np.isnan(self.steps[0]))
 
     @property
     def shortest(self) -> Run | None:
@@ -156,29 +155,77 @@ class Curve:
         return first[1] if first[0] < 0.95 * last[0] else None
 
 
-def build_curves(study: Study, env_id: str, column: str) -> list[Curve]:
+def build_curves(study: Study, env_id: str, column: str, axis: str = STEPS) -> list[Curve]:
     """Return a curve for each method with measurements of a metric on an environment.
 
-    Training returns, which are noisy and measured often, are smoothed.
+    Training returns, which are noisy and measured often, are smoothed. Over environment steps, methods that learn
+    offline are level, beside others; if there are no others, all curves are over iterations.
     """
+    methods = [
+        method for method in study.methods if any(len(run.series(column)[0]) for run in method.runs_on(env_id))
+    ]
+    offline = [method for method in methods if method.runs[0].learns_offline]
+    if axis == STEPS and len(offline) == len(methods):
+        axis = ITERATIONS
     curves = []
-    for method in study.methods:
-        seeds = [(run, run.series(column)) for run in method.runs_on(env_id)]
-        seeds = [(run, series) for run, series in seeds if len(series[0])]
-        if seeds:
-            length = min(len(steps) for _, (steps, _) in seeds)
-            window = 2 * int(SMOOTHED_SHARE * length / 2) + 1 if column == TRAINING else 1
-            smoothed = [(steps, statistics.smooth(values, window)) for _, (steps, values) in seeds]
-            steps, values = statistics.interpolate_curves(smoothed)
-            few = len(seeds) < MIN_SEEDS
-            interval = np.full((2, len(steps)), np.nan) if few else statistics.mean_interval(values)
-            curves.append(Curve(method, seeds, steps, values.mean(axis=0), interval, window > 1))
+    for method in methods:
+        if axis == STEPS and method in offline:
+            curves.append(_build_level(method, env_id, column))
+        else:
+            runs = [run for run in method.runs_on(env_id) if len(run.series(column, axis)[0])]
+            curves += [_build_curve(method, column, axis, runs)] if runs else []
     return curves
+
+
+def _build_curve(method: Method, column: str, axis: str, runs: Sequence[Run]) -> Curve:
+    """Return the curve of a method. Over time, a point is the mean time and value of the seeds at an iteration."""
+    seeds = [run.series(column, ITERATIONS if axis == TIME else axis) for run in runs]
+    window = 1
+    if column == TRAINING:
+        window += 2 * int(SMOOTHED_SHARE * min(len(steps) for steps, _ in seeds) / 2)
+    steps, values = statistics.interpolate_curves([(at, statistics.smooth(values, window)) for at, values in seeds])
+    shared, shared_values = statistics.find_shared(seeds)
+    if axis == TIME:
+        times = [run.series(TIME, ITERATIONS) for run in runs]
+        steps, shared = (np.mean([np.interp(at, *series) for series in times], axis=0) for at in (steps, shared))
+    return Curve(
+        method,
+        axis,
+        [(run, run.series(column, axis)) for run in runs],
+        steps,
+        values.mean(axis=0),
+        _mean_interval(values),
+        (shared, shared_values.mean(axis=0)),
+        window > 1,
+    )
+
+
+def _build_level(method: Method, env_id: str, column: str) -> Curve:
+    """Return the final scores of a method that takes no environment steps."""
+    scores = [(run, run.score(column)) for run in method.runs_on(env_id)]
+    seeds = [(run, (np.array([np.nan]), np.array([score]))) for run, score in scores if np.isfinite(score)]
+    values = np.stack([values for _, (_, values) in seeds])
+    nowhere = np.array([np.nan])
+    return Curve(
+        method, STEPS, seeds, nowhere, values.mean(axis=0), _mean_interval(values), (nowhere[:0], nowhere[:0])
+    )
+
+
+def _mean_interval(values: np.ndarray) -> np.ndarray:
+    """Return the interval (2, points) of the mean of curves (seeds, points); NaN for fewer than `MIN_SEEDS`."""
+    few = len(values) < MIN_SEEDS
+    return np.full((2, values.shape[1]), np.nan) if few else statistics.mean_interval(values)
 
 
 def find_trials(study: Study) -> list[Method]:
     """Return the methods that are trials of a sweep and differ in settings."""
     return [m for m in study.methods if m.settings and all(run.trial for run in m.runs)]
+
+
+def rank_trials(study: Study, env_id: str) -> list[Row]:
+    """Return the scores of the trials of a sweep on an environment, best first; none if there is a single one."""
+    rows = [row for trial in find_trials(study) if (row := score_row(study, env_id, trial))]
+    return sorted(rows, key=lambda row: -row.iqm) if len(rows) > 1 else []
 
 
 def find_swept_settings(trials: Sequence[Method]) -> list[str]:

@@ -8,6 +8,7 @@ here: it adds eight dependencies, pins pandas to version 2 and requires the same
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -72,6 +73,12 @@ def interpolate_curves(curves: Sequence[Series]) -> tuple[np.ndarray, np.ndarray
         return np.empty(0), np.empty((len(curves), 0))
     grid = np.linspace(low, high, NUM_POINTS if high > low else 1)
     return grid, np.stack([np.interp(grid, steps, values) for steps, values in curves])
+
+
+def find_shared(curves: Sequence[Series]) -> Series:
+    """Return the steps (k,) that all curves have, and their values there (curves, k)."""
+    shared = functools.reduce(np.intersect1d, [steps for steps, _ in curves])
+    return shared, np.stack([values[np.searchsorted(steps, shared)] for steps, values in curves])
 
 
 def min_max_normalize(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

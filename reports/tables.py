@@ -1,31 +1,23 @@
-"""Tables of a report, for the page and as CSV."""
+"""Tables of a report's page; the first column, and the number in the second, stay in sight on a narrow screen."""
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from milozero.agents import AGENTS
-from milozero.experiment.resume import default_values
 from milozero.helpers.logging import format_duration
-from milozero.reports.methods import Method, find_varying_settings, format_value, get_setting, method_settings
-from milozero.reports.runs import EVALUATION, Run, mean_expert_return
-from milozero.reports.scores import MIN_SEEDS, Aggregate, Row, Study, find_swept_settings, score_row
+from milozero.helpers.numbers import format_number
+from milozero.reports.methods import Method, format_value, get_setting, method_settings
+from milozero.reports.runs import EVALUATION, TIME, Run, mean_expert_return
+from milozero.reports.scores import MIN_SEEDS, Aggregate, Row, Study, find_swept_settings
 from milozero.studies.job_status import relative
 
-CSV_COLUMNS = (
-    *("name", "env_id", "algo", "method", "seed", "trial", "state", "reason", "iterations", "steps"),
-    *("score", "final", "best", "seconds", "steps_per_second", "commit", "log"),
-)
 SCORES_CAPTION = "Final score of each method on each environment"
-OF_ONE_RUN = ("seed", "uuid", "resume", "data_dir", "config")  # settings that say nothing about a method
 ABLATION_SETTING = "d_ablation"
 ABLATIONS = {"shuffled": "% shuffled demos", "none": "% without demos"}  # value → column title
 
@@ -50,12 +42,8 @@ class Table:
 
 
 def number_cell(value: float, form: str = "") -> Cell:
-    """Return a cell with a number, by default with about four digits; NaN is a dash."""
-    if not math.isfinite(value):
-        return Cell("–", -math.inf)
-    if not form:
-        form = ",.0f" if abs(value) >= 1000 else ".1f" if abs(value) >= 100 else ".2f" if abs(value) >= 1 else ".3g"
-    return Cell(format(value, form).replace("-", "−"), value)
+    """Return a cell with a number, see `format_number`; the sort key of NaN is the lowest."""
+    return Cell(format_number(value, form), value if math.isfinite(value) else -math.inf)
 
 
 def interval_cell(bounds: tuple[float, float], form: str = "") -> Cell:
@@ -105,6 +93,7 @@ def scores_table(rows: Sequence[Row]) -> Table:
                 **_row_start(row),
                 "IQM": Cell(number_cell(row.iqm).text, row.iqm, best=row.iqm == best.get(row.env_id)),
                 "95 % interval": interval_cell(row.interval),
+                "seeds": _seeds_cell(row),
                 "mean": number_cell(row.mean if enough else math.nan),
                 "median": number_cell(row.median if enough else math.nan),
                 "best": number_cell(row.best),
@@ -120,6 +109,7 @@ def _few_seeds_table(rows: Sequence[Row]) -> Table:
             **_row_start(row),
             "score": number_cell(row.mean),
             "each seed": Cell(", ".join(number_cell(score).text for score in row.scores)),
+            "seeds": _seeds_cell(row),
         }
         for row in rows
     ]
@@ -127,9 +117,12 @@ def _few_seeds_table(rows: Sequence[Row]) -> Table:
 
 
 def _row_start(row: Row) -> dict[str, Cell]:
+    return {"environment": Cell(row.env_id), "method": _method_cell(row.method)}
+
+
+def _seeds_cell(row: Row) -> Cell:
     seeds = f"{len(row.scores)}" + (f" ({row.unfinished} unfinished)" if row.unfinished else "")
-    start = {"environment": Cell(row.env_id), "method": _method_cell(row.method)}
-    return start | {"seeds": Cell(seeds, len(row.scores))}
+    return Cell(seeds, len(row.scores))
 
 
 def aggregates_table(aggregates: Sequence[Aggregate]) -> Table:
@@ -137,10 +130,10 @@ def aggregates_table(aggregates: Sequence[Aggregate]) -> Table:
     rows = [
         {
             "method": _method_cell(aggregate.method),
-            "runs": _count_cell(aggregate.runs),
             "IQM": number_cell(aggregate.iqm, ".3f"),
             "95 % interval": interval_cell(aggregate.interval, ".3f"),
             "mean": number_cell(aggregate.mean, ".3f"),
+            "runs": _count_cell(aggregate.runs),
         }
         for aggregate in aggregates
     ]
@@ -157,31 +150,37 @@ def imitation_table(rows: Sequence[Row]) -> Table | None:
             continue
         demos = get_setting(row.method.runs[0], "num_demos")
         line = {
-            "environment": Cell(row.env_id),
-            "method": _method_cell(row.method),
-            "demonstrations": Cell(str(demos or "all"), float(demos) if demos else math.inf),
-            "expert return": number_cell(expert),
-            "IQM": number_cell(row.iqm),
+            **_row_start(row),
             "% of expert": percentage_cell(row.iqm, expert),
+            "IQM": number_cell(row.iqm),
+            "expert return": number_cell(expert),
+            "demonstrations": Cell(str(demos or "all"), float(demos) if demos else math.inf),
         }
         if has_ablations:
-            line |= {title: _ablation_cell(row, kind, rows, expert) for kind, title in ABLATIONS.items()}
+            ablations = ablation_scores(row, rows)
+            line |= {title: percentage_cell(ablations[kind], expert) for kind, title in ABLATIONS.items()}
         cells.append(line)
     return Table("Final scores and expert return", cells) if cells else None
 
 
+def percentage(score: float, expert: float) -> float:
+    """Return a score as a percentage of the expert return; NaN if that is not positive."""
+    return 100.0 * score / expert if expert > 0 else math.nan
+
+
 def percentage_cell(score: float, expert: float) -> Cell:
-    """Return a cell with a percentage of the expert return; a dash if that is not positive."""
-    return number_cell(100.0 * score / expert if expert > 0 else math.nan, ".1f")
+    """Return a cell with a percentage of the expert return."""
+    return number_cell(percentage(score, expert), ".1f")
 
 
-def _ablation_cell(row: Row, kind: str, rows: Sequence[Row], expert: float) -> Cell:
-    """Return the percentage that the ablation of a method achieves on the same environment."""
-    if get_ablation(row.method):
-        return number_cell(math.nan)
-    ablations = [other for other in rows if other.env_id == row.env_id and get_ablation(other.method) == kind]
-    scores = [other.iqm for other in ablations if _other_settings(other) == _other_settings(row)]
-    return percentage_cell(scores[0] if scores else math.nan, expert)
+def ablation_scores(row: Row, rows: Sequence[Row]) -> dict[str, float]:
+    """Return the score of each kind of ablation of a method on the same environment; NaN if there is none."""
+    found = dict.fromkeys(ABLATIONS, math.nan)
+    for other in rows:
+        kind = get_ablation(other.method)
+        if kind and other.env_id == row.env_id and not get_ablation(row.method):
+            found[kind] = other.iqm if _other_settings(other) == _other_settings(row) else found[kind]
+    return found
 
 
 def _other_settings(row: Row) -> list[object]:
@@ -190,19 +189,17 @@ def _other_settings(row: Row) -> list[object]:
     return [run.algo, *(get_setting(run, name) for name in method_settings(run.algo) if name != ABLATION_SETTING)]
 
 
-def trials_table(study: Study, trials: Sequence[Method], env_id: str) -> Table:
-    """Return the trials of a sweep and their settings, ranked by their score on an environment."""
-    names = find_swept_settings(trials)
-    rows = [row for trial in trials if (row := score_row(study, env_id, trial))]
-    rows.sort(key=lambda row: -row.iqm)
+def trials_table(rows: Sequence[Row]) -> Table:
+    """Return the ranked trials of a sweep on an environment, and the values that they drew."""
+    env_id, names = rows[0].env_id, find_swept_settings([row.method for row in rows])
     cells = []
     for rank, row in enumerate(rows, start=1):
         run = row.method.runs_on(env_id)[0]
         cells.append(
             {
-                "rank": _count_cell(rank),
                 "trial": Cell(f"trial{run.trial}", method=row.method.label),
                 "IQM": Cell(number_cell(row.iqm).text, row.iqm, best=rank == 1 and len(row.scores) >= MIN_SEEDS),
+                "rank": _count_cell(rank),
                 "seeds": _count_cell(len(row.scores)),
                 **{name: _setting_cell(get_setting(run, name)) for name in names},
             }
@@ -215,25 +212,33 @@ def _setting_cell(value: Any) -> Cell:
     return Cell(format_value(value), float(value) if is_number else None)
 
 
+def timed_runs(study: Study) -> Iterator[tuple[str, Method, list[Run]]]:
+    """Yield (environment, method, runs) of the runs that have logged their duration."""
+    for env_id, method in itertools.product(study.environments, study.methods):
+        if runs := [run for run in method.runs_on(env_id) if math.isfinite(run.last(TIME))]:
+            yield env_id, method, runs
+
+
+def list_workers(runs: Sequence[Run]) -> list[int]:
+    """Return the different numbers of workers of runs, sorted."""
+    return sorted({int(w) for r in runs if isinstance(w := r.config.get("num_workers"), int)})
+
+
 def time_table(study: Study) -> Table:
     """Return duration and speed of the runs of each method on each environment."""
     rows = []
-    for env_id, method in itertools.product(study.environments, study.methods):
-        runs = [run for run in method.runs_on(env_id) if math.isfinite(run.last("seconds"))]
-        if not runs:
-            continue
-        seconds = np.array([run.last("seconds") for run in runs])
-        workers = sorted({int(w) for r in runs if isinstance(w := r.config.get("num_workers"), int)})
+    for env_id, method, runs in timed_runs(study):
+        seconds, workers = np.array([run.last(TIME) for run in runs]), list_workers(runs)
         rows.append(
             {
                 "environment": Cell(env_id),
                 "method": _method_cell(method),
+                "time per run": _duration_cell(seconds.mean()),
+                "steps/s": number_cell(float(np.nanmean([run.speed for run in runs])), ",.0f"),
+                "steps per run": number_cell(float(np.nanmean([run.steps for run in runs])), ",.0f"),
+                "total time": _duration_cell(seconds.sum()),
                 "runs": _count_cell(len(runs)),
                 "workers": Cell(", ".join(map(str, workers)) or "–", workers[0] if workers else -math.inf),
-                "steps per run": number_cell(float(np.nanmean([run.steps for run in runs])), ",.0f"),
-                "time per run": _duration_cell(seconds.mean()),
-                "total time": _duration_cell(seconds.sum()),
-                "steps/s": number_cell(float(np.nanmean([run.speed for run in runs])), ",.0f"),
             }
         )
     return Table("Wall-clock time and speed", rows)
@@ -247,50 +252,15 @@ def runs_table(study: Study) -> Table:
         rows.append(
             {
                 "run": Cell(run.name),
+                "final score": number_cell(run.score(column)),
                 "state": Cell(run.state, state=True),
                 "steps": number_cell(run.steps, ",.0f"),
-                "final score": number_cell(run.score(column)),
-                "time": _duration_cell(run.last("seconds")),
+                "time": _duration_cell(run.last(TIME)),
                 "commit": Cell(str(run.config.get("git_sha", "–"))),
                 "log": Cell(relative(run.log.absolute()) if run.log.exists() else "–"),
             }
         )
     return Table("All runs", rows)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a method was trained with on an environment."""
-
-    title: str
-    command: str  # of its first run, as the settings
-    changed: Mapping[str, str]  # settings that differ from the defaults
-    settings: Mapping[str, str]  # all settings
-    versions: Mapping[str, str]  # of packages, and the device
-
-
-def list_recipes(study: Study) -> list[Recipe]:
-    """Return what each method was trained with on each environment."""
-    recipes = []
-    for method, env_id in itertools.product(study.methods, study.environments):
-        for run in method.runs_on(env_id)[:1]:
-            title = f"{method.label} on {env_id}" if len(study.environments) > 1 else method.label
-            recipes.append(_describe(title, run))
-    return recipes
-
-
-def _describe(title: str, run: Run) -> Recipe:
-    defaults = default_values(run.algo) if run.algo in AGENTS else {}
-    usual = {name: format_value(value) for name, value in defaults.items()}
-    settings = {name: format_value(run.config[name]) for name in usual if name in run.config}
-    settings = {name: value for name, value in settings.items() if name not in OF_ONE_RUN}
-    changed = {name: value for name, value in settings.items() if value != usual[name]}
-    versions = {
-        name.removesuffix("_version"): format_value(value)
-        for name, value in run.config.items()
-        if name.endswith("_version") or name in ("device", "compiled")
-    }
-    return Recipe(title, str(run.config.get("command", "")), changed, settings, versions)
 
 
 def unfinished_table(study: Study) -> Table:
@@ -299,40 +269,11 @@ def unfinished_table(study: Study) -> Table:
         {
             "run": Cell(run.name),
             "state": Cell(run.state, state=True),
-            "steps": number_cell(run.steps, ",.0f"),
             "reason": Cell("; ".join(filter(None, (run.reason, *run.problems))) or "–"),
+            "steps": number_cell(run.steps, ",.0f"),
             "log": Cell(relative(run.log.absolute()) if run.log.exists() else "–"),
         }
         for run in study.runs
         if run.state != "finished" or run.problems
     ]
     return Table("Unfinished runs, and runs with damaged logs", rows)
-
-
-def runs_to_csv(study: Study) -> bytes:
-    """Return a CSV with one row per run."""
-    names: dict[str, None] = {}
-    for algo in sorted({run.algo for run in study.known}):
-        names |= dict.fromkeys(find_varying_settings([run for run in study.known if run.algo == algo]))
-    labels = {run.name: method.label for method in study.methods for run in method.runs}
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow([*CSV_COLUMNS, *names])
-    for run in study.runs:
-        settings = [format_value(get_setting(run, name)) if run.config else "" for name in names]
-        writer.writerow([*_csv_cells(study, run, labels.get(run.name, "")), *settings])
-    return text.getvalue().encode("utf-8", errors="replace")
-
-
-def _csv_cells(study: Study, run: Run, method: str) -> list[str]:
-    """Return the `CSV_COLUMNS` of a run."""
-    column = study.score_column(run.env_id) if run.config else EVALUATION
-    numbers = [run.score(column), run.best(column), run.last("seconds"), run.speed]
-    return [
-        *(run.name, run.env_id, run.algo, method, str(run.config.get("seed", "")), run.trial, run.state, run.reason),
-        *(f"{run.count(name):.0f}" if math.isfinite(run.count(name)) else "" for name in ("iteration", "timesteps")),
-        column,
-        *(f"{value:.6g}" if math.isfinite(value) else "" for value in numbers),
-        str(run.config.get("git_sha", "")),
-        str(run.log) if run.log.exists() else "",
-    ]

@@ -34,13 +34,19 @@ class Video:
         return base64.b64encode(self.path.read_bytes()).decode()
 
     @property
+    def episode(self) -> int:
+        """The index of the episode in its evaluation."""
+        number = re.search(r"[0-9]+$", self.path.stem)
+        return int(number[0]) if number else 0
+
+    @property
     def episode_return(self) -> float | None:
         """The return of the episode, if ``results.json`` has it."""
-        number = re.search(r"[0-9]+$", self.path.stem)
         try:
-            results = read_json(self.path.parent / "results.json")
-            return float(results["episodes"][int(number[0] if number else 0)]["return"])
-        except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError):
+            episodes = read_json(self.path.parent / "results.json")["episodes"]
+            returns = {each.get("index", place): float(each["return"]) for place, each in enumerate(episodes)}
+            return returns[self.episode]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
             return None
 
 

@@ -79,7 +79,9 @@ def write_summary(run: Training, state: str, reason: str) -> list[str]:
         expert = f", expert {run.expert_return:.1f}" if run.expert_return is not None else ""
         lines.insert(1, f"evaluation return: last {last:.1f}, best {best:.1f}{expert}")
     try:
-        plot_learning_curve(experiment.logs / "progress.csv", picture, experiment.name, run.expert_return)
+        title = f"{experiment.settings.train.algo} on {experiment.env_id}: {experiment.name}"
+        axis = "iteration" if experiment.settings.agent.learns_offline() else "timesteps"
+        plot_learning_curve(experiment.logs / "progress.csv", picture, title, run.expert_return, axis)
         lines.append(f"learning curve:    {picture}")
     except Exception as error:  # a run that has finished must not fail because of its picture
         logger.warning(one_line(f"cannot draw {picture}: {type(error).__name__}: {error}"))

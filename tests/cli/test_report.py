@@ -6,6 +6,7 @@ import imageio.v2
 import numpy as np
 import pytest
 
+from milozero.reports import export
 from tests.support import runs as logs
 
 
@@ -25,7 +26,11 @@ def test_report_writes_a_png_and_a_csv(milozero, study, tmp_path):
     assert picture.shape[1] > 1.5 * picture.shape[0] > 500
     assert colors(picture[..., :3]) > 100
     out = tmp_path / "new folder" / "w.csv"
-    assert milozero("--task=report", "--study=w.Ant-v5,w.Hop*", f"--out={out}", data=study).returncode == 0
+    done = milozero("--task=report", "--study=w.Ant-v5,w.Hop*", f"--out={out}", data=study)
+    assert done.returncode == 0
+    assert str(out.with_name("w.curves.csv")) in done.stdout
+    tables = {path.name for path in out.parent.iterdir()} - {"w.csv"}
+    assert tables == {f"w.{name}.csv" for name in export.TABLES if name != "runs"}
     rows = list(csv.DictReader(out.open(newline="")))
     assert len(rows) == 18
     last = rows[-1]
@@ -46,7 +51,7 @@ def test_report_writes_a_png_and_a_csv(milozero, study, tmp_path):
         (("--study=w.Hoper-v5",), "did you mean 'w.Hopper-v5'"),
         (("--study=w", "--seed=3"), "--seed has no effect on --task=report"),
         (("--study=w", "--gamma=1"), "--gamma belongs to --task=train, not to --task=report"),
-        (("--study=w", "--format=pdf"), "must be one of html, png, csv"),
+        (("--study=w", "--format=pdf"), "must be one of html, png, csv, json"),
         (("--study=w", "--format=png", "--out=x.csv"), "--out=x.csv contradicts --format=png"),
         (("--study=w", "--out=."), "--out=. is a folder"),
         (("--study=w", "--out=/dev/null/x.html"), "cannot write /dev/null/x.html: "),

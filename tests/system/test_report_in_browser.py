@@ -1,5 +1,8 @@
 """Reports in a real browser."""
 
+import csv
+import html
+import json
 import os
 import re
 import shutil
@@ -10,6 +13,8 @@ import imageio.v2
 import numpy as np
 import pytest
 
+from milozero import main
+from milozero.reports.curve_figures import MAX_MARKERS
 from tests.support import ROOT
 from tests.support import runs as logs
 
@@ -65,7 +70,13 @@ def page(tmp_path_factory):
     assert (done.returncode, done.stderr) == (0, "")
     assert "18 runs: 17 finished, 1 failed" in done.stdout
     assert f"report: {data}/reports/w.html" in done.stdout
+    assert main.main([*command[2:], "--format=csv"]) == 0
     return data / "reports" / "w.html"
+
+
+def title(document):
+    """Return the JSON that a script has written to the title of a document."""
+    return json.loads(html.unescape(re.search("<title>(.*?)</title>", document, re.S)[1]))
 
 
 def colors(picture):
@@ -94,25 +105,127 @@ def test_page_follows_the_preferred_color_scheme(browser, page):
     assert colors(dark) > 500
 
 
-def test_page_fits_a_phone(browser, page):
-    script = """
-      const frame = document.createElement("iframe");
-      frame.style = "width: 375px; border: 0";
-      const copy = document.documentElement.cloneNode(true);
-      copy.querySelectorAll("script").forEach((each) => each.remove());
-      frame.srcdoc = "<!DOCTYPE html>" + copy.outerHTML;
-      frame.onload = () => document.title = `wide ${frame.contentDocument.documentElement.scrollWidth}`;
-      document.body.append(frame);"""
-    document, _ = browser.after(page, script)
-    assert re.findall("<title>(.*?)</title>", document)[0] == "wide 375"
+LAYOUT = """
+  const widths = [360, 768, 1280], found = {}, list = (root, selector) => [...root.querySelectorAll(selector)];
+  function measure(width) {
+    const frame = document.createElement("iframe");
+    frame.style = `width: ${width}px; border: 0`;
+    const copy = document.documentElement.cloneNode(true);
+    copy.querySelectorAll("script, iframe").forEach((each) => each.remove());
+    frame.srcdoc = "<!DOCTYPE html>" + copy.outerHTML;
+    frame.onload = () => {
+      const page = frame.contentDocument, right = (each) => each.getBoundingClientRect().right;
+      const texts = list(page, "header *, main *").filter((each) => !each.closest(".scroll, pre, svg"));
+      const cut = (svg) => list(svg, "text").filter((text) => right(text) > right(svg) + 1);
+      const hidden = (table) => {
+        const heads = list(table, "th").filter((head) => head.offsetWidth);
+        return right(heads[1]) > right(table.closest(".scroll"));
+      };
+      found[width] = {
+        page: page.documentElement.scrollWidth,
+        wide: texts.filter((each) => right(each) > width + 1).map((each) => each.outerHTML.slice(0, 80)),
+        cut: list(page, "figure svg").filter((svg) => svg.clientWidth).flatMap(cut).map((text) => text.textContent),
+        hidden: list(page, "table").filter(hidden).map((table) => table.caption.textContent),
+      };
+      frame.remove();
+      widths.length ? measure(widths.shift()) : document.title = JSON.stringify(found);
+    };
+    document.body.append(frame);
+  }
+  measure(widths.shift());"""
+
+
+def test_nothing_overflows_on_a_phone_a_tablet_and_a_desktop(browser, page):
+    """Wide tables scroll in their frames; their first two columns, the name and the score, are in sight."""
+    found = title(browser.after(page, LAYOUT)[0])
+    ok = {"wide": [], "cut": [], "hidden": []}
+    assert found == {str(width): {"page": width, **ok} for width in (360, 768, 1280)}
+
+
+PICK = """
+  const list = (root, selector) => [...root.querySelectorAll(selector)];
+  const shown = () => list(document, "#evaluation .plot").filter((plot) => plot.clientWidth);
+  const state = () => ({
+    axes: [...new Set(shown().map((plot) => plot.dataset.axis))],
+    pressed: document.querySelector("#evaluation .axes [aria-pressed=true]").textContent,
+    label: list(shown()[0], "text").map((text) => text.textContent).find((text) => /steps|time|iter/.test(text)),
+    legend: document.querySelector("#evaluation .legend").clientWidth > 0,
+    clear: [...new Set(list(shown()[0], "[data-method]")
+      .filter((part) => getComputedStyle(part).opacity === "1").map((part) => part.dataset.method))].sort(),
+  });
+  // the data coordinates of the markers, by the tick marks and their labels
+  function markers(plot) {
+    const number = (text) => Number(text.textContent.replaceAll(",", "").replace("−", "-"));
+    const at = (each, name) => Number(each.getAttribute(name));
+    const uses = list(plot, "use"), ticks = uses.filter((use) => !use.closest("[data-method]"));
+    const texts = list(plot, "text").filter((text) => Number.isFinite(number(text)));
+    const bottom = Math.max(...ticks.map((tick) => at(tick, "y")));
+    const left = Math.min(...ticks.map((tick) => at(tick, "x")));
+    const scale = (name, ticks, anchor) => {
+      const positions = ticks.map((tick) => at(tick, name)).sort((a, b) => a - b);
+      const values = texts.filter((text) => text.style.textAnchor === anchor).map(number).sort((a, b) => a - b);
+      if (name === "y") values.reverse();
+      const last = positions.length - 1, slope = (values[last] - values[0]) / (positions[last] - positions[0]);
+      return (each) => values[0] + slope * (at(each, name) - positions[0]);
+    };
+    const x = scale("x", ticks.filter((tick) => at(tick, "y") === bottom), "middle");
+    const y = scale("y", ticks.filter((tick) => at(tick, "x") === left), "end");
+    const own = uses.filter((use) => use.closest("[data-method]") && at(use, "x") > 0);  // bands are at 0
+    return own.map((use) => [Number(use.closest("[data-method]").dataset.method), x(use), y(use)]);
+  }
+  document.head.insertAdjacentHTML("beforeend", "<style>* { transition: none !important; }</style>");
+  const click = (selector) => document.querySelector(selector).dispatchEvent(new Event("click", {bubbles: true}));
+  const found = {markers: markers(shown()[0]), start: state()};
+  click("#training .axes [data-axis=seconds]");
+  found.time = state();
+  click("#evaluation .axes [data-axis=iteration]");
+  click("#evaluation .legend [data-method='1']");
+  found.one = state();
+  click("#training .plot[data-axis=iteration] [data-method='2'] path");
+  found.two = state();
+  click("#evaluation .legend [data-method='1']");
+  click("#evaluation .legend [data-method='2']");
+  found.end = state();
+  document.title = JSON.stringify(found);"""
+
+
+def test_axis_is_switched_curves_are_picked_and_markers_are_measurements(browser, page):
+    document, console = browser.after(page, PICK)
+    assert console == []
+    found = title(document)
+    every = ["0", "1", "2"]
+    start = {"axes": ["timesteps"], "pressed": "environment steps", "label": "environment steps", "legend": False}
+    assert found["start"] == start | {"clear": every}
+    assert (found["time"]["axes"], found["time"]["label"]) == (["seconds"], "wall-clock time (s)")
+    assert (found["one"]["axes"], found["one"]["label"]) == (["iteration"], "iterations")
+    assert found["one"]["pressed"] == "iterations"
+    assert [found[name]["clear"] for name in ("one", "two", "end")] == [["1"], ["1", "2"], every]
+    measured = means_of_measurements(page)
+    assert len(found["markers"]) == 3 * MAX_MARKERS
+    for method, x, y in found["markers"]:
+        nearest = min(measured, key=lambda step: abs(step - x))
+        assert (x, y) == (pytest.approx(nearest, abs=40), pytest.approx(measured[nearest][method], abs=5))
+    assert {min(measured), max(measured)} == {2000, 40_000}
+
+
+def means_of_measurements(page):
+    """Return step → mean evaluation return on Ant of each method, from the CSV of measurements."""
+    values = {}
+    for row in csv.DictReader(page.with_name("w.measurements.csv").open(newline="")):
+        if (row["env_id"], row["metric"]) == ("Ant-v5", "eval_return"):
+            values.setdefault((float(row["timesteps"]), row["method"]), []).append(float(row["value"]))
+    means = {}
+    for (step, _), returns in values.items():
+        means.setdefault(step, []).append(np.mean(returns))
+    return means
 
 
 def test_click_on_a_column_head_sorts_the_table(browser, page):
-    click = 'document.querySelector("#scores th:nth-child(4) button").click();'
+    click = 'document.querySelector("#scores th:nth-child(3) button").click();'
     for clicks, order in ((1, -1), (2, 1)):
         document, console = browser.after(page, click * clicks)
         body = re.search('<section id="scores">.*?<tbody>(.*?)</tbody>', document, re.S)[1]
-        values = [float(re.findall('data-value="(.*?)"', row)[1]) for row in body.split("</tr>")[:-1]]
+        values = [float(re.findall('data-value="(.*?)"', row)[0]) for row in body.split("</tr>")[:-1]]
         assert len(values) == 6
         assert values == sorted(values, reverse=order < 0)
         assert console == []

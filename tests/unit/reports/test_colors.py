@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from milozero.reports import figures
+from milozero.reports import styles
 
-STYLE = (Path(figures.__file__).parent / "page.css").read_text()
+STYLE = (Path(styles.__file__).parent / "page.css").read_text()
 LIGHT, DARK = np.array(re.findall("--m[0-9]: (#[0-9a-f]{6})", STYLE)).reshape(2, -1).tolist()
 PALETTES = {"light": LIGHT, "dark": DARK}
 # How the dichromat sees linear RGB (Machado, Oliveira and Fernandes 2009, severity 1).
@@ -52,4 +52,4 @@ def test_every_color_stands_out_from_the_paper(mode, paper):
 
 
 def test_plots_and_page_have_the_same_colors():
-    assert tuple(PALETTES["light"]) == figures.COLORS
+    assert tuple(PALETTES["light"]) == styles.COLORS

@@ -2,13 +2,13 @@
 
 import math
 
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from milozero.reports import figures, page, tables
+from milozero.reports import curve_figures, page, tables
 from milozero.reports.runs import mean_expert_return, read_runs
-from milozero.reports.scores import build_study, score_rows
+from milozero.reports.scores import build_curves, build_study, score_rows
+from milozero.reports.styles import INK
 from tests.support import runs as logs
 
 EXPERT = {"expert_path": "data/demos/Hopper-v5", "expert": 2000.0}
@@ -35,12 +35,13 @@ def test_scores_are_percentages_of_the_expert_return_and_ablations_have_columns(
     gail(tmp_path, "noise", 150.0, num_demos=4, d_ablation="none")
     gail(tmp_path, "other", 1000.0, num_demos=16)
     head, rows = texts(tmp_path)
-    assert head[-3:] == ["% of expert", "% shuffled demos", "% without demos"]
+    assert head[2:6] == ["% of expert", "IQM", "expert return", "demonstrations"]
+    assert head[6:] == ["% shuffled demos", "% without demos"]
     assert rows == {
-        "gail d_ablation=off num_demos=4": ["4", "2,000", "1,900", "95.0", "15.0", "7.5"],
-        "gail d_ablation=shuffled num_demos=4": ["4", "2,000", "300.0", "15.0", "–", "–"],
-        "gail d_ablation=none num_demos=4": ["4", "2,000", "150.0", "7.5", "–", "–"],
-        "gail d_ablation=off num_demos=16": ["16", "2,000", "1,000", "50.0", "–", "–"],  # has other demonstrations
+        "gail d_ablation=off num_demos=4": ["95.0", "1,900", "2,000", "4", "15.0", "7.5"],
+        "gail d_ablation=shuffled num_demos=4": ["15.0", "300.0", "2,000", "4", "–", "–"],
+        "gail d_ablation=none num_demos=4": ["7.5", "150.0", "2,000", "4", "–", "–"],
+        "gail d_ablation=off num_demos=16": ["50.0", "1,000", "2,000", "16", "–", "–"],  # has other demonstrations
     }
 
 
@@ -48,8 +49,8 @@ def test_ablation_columns_are_omitted_without_ablations(tmp_path):
     gail(tmp_path, "a", 1000.0)
     logs.log_run(tmp_path, "s.ppo", evaluations=[1.0, 2500.0], **EXPERT)
     head, rows = texts(tmp_path)
-    assert head[-1] == "% of expert"
-    assert rows == {"gail": ["all", "2,000", "1,000", "50.0"], "ppo": ["all", "2,000", "2,500", "125.0"]}
+    assert head[-1] == "demonstrations"
+    assert rows == {"gail": ["50.0", "1,000", "2,000", "all"], "ppo": ["125.0", "2,500", "2,000", "all"]}
 
 
 def test_percentages_require_a_positive_expert_return(tmp_path):
@@ -73,7 +74,9 @@ def test_page_has_an_imitation_section_and_draws_the_expert(tmp_path):
 
 @pytest.mark.parametrize("expert", [2000.0, math.nan])
 def test_expert_return_is_a_horizontal_line(tmp_path, expert):
-    axes = Figure().subplots()
-    figures.draw_curves(axes, [], {}, "return", expert)
-    levels = [float(np.asarray(line.get_ydata())[0]) for line in axes.lines]
+    logs.log_run(tmp_path, "s", evaluations=[1.0, 2.0])
+    ppo, axes = study(tmp_path), Figure().subplots()
+    curves = build_curves(ppo, "Hopper-v5", "eval_return")
+    curve_figures.draw_curves(axes, curves, page.choose_styles(ppo, []), "return", expert)
+    levels = [line.get_ydata()[0] for line in axes.lines if line.get_color() == INK]
     assert levels == ([expert] if math.isfinite(expert) else [])

@@ -13,10 +13,12 @@ import pytest
 
 from milozero.helpers.errors import UserError
 from milozero.helpers.logging import format_duration
-from milozero.reports import figures, page, scores, tables, videos
-from milozero.reports.figures import GRAY, STYLES
-from milozero.reports.runs import read_runs
+from milozero.reports import curve_figures, figures, formats, page, scores, tables, videos
+from milozero.reports.export import export_csv
+from milozero.reports.recipes import list_recipes
+from milozero.reports.runs import STEPS, read_runs
 from milozero.reports.scores import build_study
+from milozero.reports.styles import GRAY, STYLES
 from tests.support import runs as logs
 
 HOSTILE = "<script>alert(1)</script> \"'&$x_1$ {{ 7 }} é漢‮"
@@ -41,8 +43,18 @@ class Reader(HTMLParser):
         self.text.append(data)
 
 
+@pytest.fixture(autouse=True)
+def _one_axis(monkeypatch):
+    """Draw curves over environment steps only, which takes a third of the time; the browser's tests draw all."""
+    monkeypatch.setattr(page, "PLOTTED_AXES", (STEPS,))
+
+
 def study(tmp_path, name="s"):
     return build_study(read_runs(tmp_path, name))
+
+
+def png(tmp_path, name="s"):
+    return formats.render_png(study(tmp_path, name), name, tmp_path, tmp_path / name)["png"]
 
 
 def html(tmp_path, name="s"):
@@ -65,7 +77,9 @@ def test_page_is_self_contained_and_its_references_resolve(sweep_folder):
     reader = Reader(text)
     assert len(reader.ids) == len(set(reader.ids))
     assert all(
-        link == "data:," or link[1:] in reader.ids for link in reader.links if not link.startswith("data:video")
+        link == "data:," or link[1:] in reader.ids
+        for link in reader.links
+        if not link.startswith(("data:video", "data:text"))
     )
     assert "@import" not in text
     assert reader.tags.count("style") == 1  # the style of a plot would apply to the whole page
@@ -84,10 +98,9 @@ def test_same_runs_give_the_same_page(sweep_folder):
 
 def test_page_shows_numbers_worked_by_hand(sweep_folder):
     text = html(sweep_folder)
-    row = re.search("<tr><td>Hopper-v5</td>.*?</tr>", text, re.S)[0]
+    row = re.search('<tr><td class="environment">Hopper-v5</td>.*?</tr>', text, re.S)[0]
     cells = [re.sub("<.*?>|\n", "", cell).strip() for cell in re.findall("<td.*?</td>", row, re.S)]
-    assert cells[:3] == ["Hopper-v5", "ppo p_lr=1e-5", "3"]
-    assert cells[3:] == ["4.00", "3.00 … 5.00", "4.00", "4.00", "5.00"]
+    assert cells == ["Hopper-v5", "ppo p_lr=1e-5", "4.00", "3.00 … 5.00", "3", "4.00", "4.00", "5.00"]
 
 
 def test_user_input_never_becomes_markup(tmp_path):
@@ -101,31 +114,31 @@ def test_user_input_never_becomes_markup(tmp_path):
     tags = Reader(text).tags
     assert (tags.count("script"), tags.count("img"), tags.count("b")) == (1, 0, 0)
     assert "<script>alert" not in text
-    assert page.render_png(study(tmp_path), "s", tmp_path).startswith(b"\x89PNG")
-    (first, _) = csv.DictReader(io.StringIO(tables.runs_to_csv(study(tmp_path)).decode(), newline=""))
+    assert png(tmp_path).startswith(b"\x89PNG")
+    (first, _) = csv.DictReader(io.StringIO(export_csv(study(tmp_path))["runs"].decode(), newline=""))
     assert first["reason"] == f"</td></table>{HOSTILE}"
     assert first["activation"] == "<b>0"
 
 
 def test_figures_ignore_the_users_matplotlib(tmp_path):
     logs.log_run(tmp_path, "s", evaluations=[1.0, 2.0])
-    page_before, picture_before = html(tmp_path), page.render_png(study(tmp_path), "s", tmp_path)
+    page_before, picture_before = html(tmp_path), png(tmp_path)
     with mpl.rc_context({"text.usetex": True, "font.size": 30, "savefig.bbox": "tight", "lines.marker": "x"}):
         assert undated(html(tmp_path)) == undated(page_before)
-        assert page.render_png(study(tmp_path), "s", tmp_path) == picture_before
+        assert png(tmp_path) == picture_before
 
 
 def test_figure_that_cannot_be_drawn_is_a_note(sweep_folder, monkeypatch, caplog):
     def fail(*args):
         raise RuntimeError("no <font>")
 
-    monkeypatch.setattr(figures, "draw_curves", fail)
+    monkeypatch.setattr(curve_figures, "draw_curves", fail)
     text = html(sweep_folder)
     assert text.count("This figure cannot be drawn: RuntimeError: no &lt;font&gt;") == 4
     assert "3.00 … 5.00" in text  # the scores
     assert "cannot draw a figure: RuntimeError: no <font>" in caplog.text
     with pytest.raises(UserError, match="cannot draw the learning curves: RuntimeError: no <font>"):
-        page.render_png(study(sweep_folder), "s", sweep_folder)
+        png(sweep_folder)
 
 
 @pytest.mark.parametrize("num_seeds", [1, 2])
@@ -138,7 +151,7 @@ def test_one_or_two_seeds_are_listed_without_statistics(tmp_path, num_seeds):
     assert "Statistics need 3 seeds or more" in text
     assert ' best"' not in text
     row, _ = tables.scores_table(scores.score_rows(study(tmp_path))).rows
-    assert list(row) == ["environment", "method", "seeds", "score", "each seed"]
+    assert list(row) == ["environment", "method", "score", "each seed", "seeds"]
     assert row["each seed"].text == ", ".join(["2.00", "3.00"][:num_seeds])
 
 
@@ -146,8 +159,8 @@ def test_method_with_two_seeds_beside_one_with_three_has_no_statistics(tmp_path)
     for seed in range(5):
         logs.log_run(tmp_path, f"s.{seed}", seed=seed % 3, evaluations=[1.0 + seed], p_lr=0.1 + 0.1 * (seed > 2))
     three, two = tables.scores_table(scores.score_rows(study(tmp_path))).rows
-    assert [cell.text for cell in two.values()][2:] == ["2", "4.50", "needs 3 seeds", "–", "–", "5.00"]
-    assert [cell.text for cell in three.values()][2:] == ["3", "2.00", "1.00 … 3.00", "2.00", "2.00", "3.00"]
+    assert [cell.text for cell in two.values()][2:] == ["4.50", "needs 3 seeds", "2", "–", "–", "5.00"]
+    assert [cell.text for cell in three.values()][2:] == ["2.00", "1.00 … 3.00", "3", "2.00", "2.00", "3.00"]
     assert not three["IQM"].best
     assert not two["IQM"].best
 
@@ -160,13 +173,13 @@ def test_markers_are_measurements(tmp_path):
     grouped = study(tmp_path)
     axes = figures.Figure().subplots()
     styles = page.choose_styles(grouped, scores.score_rows(grouped))
-    figures.draw_curves(axes, scores.build_curves(grouped, "Hopper-v5", "eval_return"), styles, "")
+    curve_figures.draw_curves(axes, scores.build_curves(grouped, "Hopper-v5", "eval_return"), styles, "")
     marked = [line for line in axes.lines if line.get_marker() not in ("", "None", None)]
     points = [list(zip(*line.get_data(), strict=True)) for line in marked]
     measured = {(2000.0 * k, 2.0 * k * k) for k in range(1, 11)}
     (many,) = [each for each in points if len(each) > 1]
     assert set(many) <= measured
-    assert (many[0], many[-1], len(many)) == ((2000, 2), (20_000, 200), figures.MAX_MARKERS)
+    assert (many[0], many[-1], len(many)) == ((2000, 2), (20_000, 200), curve_figures.MAX_MARKERS)
     assert [(2000.0, 7.0)] in points  # a run with one measurement
 
 
@@ -178,6 +191,13 @@ def test_page_notes_that_a_mean_ends_early(tmp_path):
     assert "ppo: the mean ends at 4,000 steps with s.1 (stopped)." in text
     assert "SIGUSR1" in text
     assert "2 (1 unfinished)" in text
+
+
+def test_page_notes_that_cloning_takes_no_environment_steps(tmp_path):
+    logs.log_run(tmp_path, "s.bc", algo="bc", expert_path="x", evaluations=[1.0, 2.0])
+    assert "Over iterations, because behavioral cloning takes no environment steps." in html(tmp_path)
+    logs.log_run(tmp_path, "s.ppo", evaluations=[1.0, 2.0])
+    assert "bc takes no environment steps: its line over them is its final score." in html(tmp_path)
 
 
 def test_runs_without_measurements_still_give_a_page(tmp_path):
@@ -203,7 +223,7 @@ def test_worst_methods_are_gray_if_there_are_more_methods_than_styles(tmp_path):
 def test_svg_is_well_formed_and_has_a_label_for_screen_readers(sweep_folder):
     sweep = study(sweep_folder)
     styles = page.choose_styles(sweep, [])
-    svg = figures.render_curves(
+    svg, _ = curve_figures.render_curves(
         "<A>", scores.build_curves(sweep, "Ant-v5", "eval_return"), styles, "evaluation return"
     )
     root = ET.fromstring(svg.replace("<svg", '<svg xmlns="x"', 1))
@@ -215,9 +235,9 @@ def test_svg_is_well_formed_and_has_a_label_for_screen_readers(sweep_folder):
 def test_unused_grid_cells_of_the_png_are_empty(tmp_path):
     for env_id in ("Ant-v5", "Hopper-v5", "Swimmer-v5", "Walker2d-v5"):
         logs.log_run(tmp_path, f"s.{env_id}", env_id, evaluations=[1.0, 2.0])
-    pixels = imageio.v2.imread(page.render_png(study(tmp_path), "s", tmp_path))[..., :3]
+    pixels = imageio.v2.imread(png(tmp_path))[..., :3]
     height, width = pixels.shape[:2]
-    lower = pixels[height // 2 + 20 : -80]
+    lower = pixels[height // 2 + 20 :]
     assert (lower[:, : width // 3] < 128).any()
     assert (lower[:, width // 3 + 20 :] == 255).all()
 
@@ -237,8 +257,8 @@ def test_axis_of_a_sweep_is_logarithmic_if_values_span_a_wide_range():
 
 def test_trials_are_ranked_on_each_environment(sweep_folder):
     sweep = study(sweep_folder)
-    table = tables.trials_table(sweep, sweep.methods, "Ant-v5")
-    assert list(table.rows[0]) == ["rank", "trial", "IQM", "seeds", "p_lr"]
+    table = tables.trials_table(scores.rank_trials(sweep, "Ant-v5"))
+    assert list(table.rows[0]) == ["trial", "IQM", "rank", "seeds", "p_lr"]
     assert [row["trial"].text for row in table.rows] == ["trial000", "trial001"]  # equal scores keep their order
     assert [row["p_lr"].value for row in table.rows] == [1e-5, 1e-3]
     assert [row["IQM"].best for row in table.rows] == [True, False]
@@ -252,11 +272,11 @@ def test_best_trial_is_first_and_best_method_of_each_environment_is_highlighted(
             name = f"s.Ant.trial{trial:03}.seed{seed:02}"
             logs.log_run(tmp_path, name, "Ant-v5", evaluations=[0.0, -last], **settings)
     sweep = study(tmp_path)
-    ranked = tables.trials_table(sweep, sweep.methods, "Hopper-v5").rows
+    ranked = tables.trials_table(scores.rank_trials(sweep, "Hopper-v5")).rows
     assert [[cell.text for cell in list(row.values())[:3]] for row in ranked] == [
-        ["1", "trial001", "9.00"],
-        ["2", "trial002", "5.00"],
-        ["3", "trial000", "2.00"],
+        ["trial001", "9.00", "1"],
+        ["trial002", "5.00", "2"],
+        ["trial000", "2.00", "3"],
     ]
     scored = tables.scores_table(scores.score_rows(sweep)).rows
     highlighted = [(row["environment"].text, row["method"].text) for row in scored if row["IQM"].best]
@@ -274,7 +294,7 @@ def test_runs_and_what_they_were_trained_with_are_shown(tmp_path):
         ["s.1", "failed", "2,000", "3.00", "abc1234"],
         ["s.2", "finished", "2,000", "3.00", "abc1234"],
     ]
-    recipes = tables.list_recipes(grouped)
+    recipes = list_recipes(grouped)
     changed = [{n: v for n, v in r.changed.items() if n not in ("env_id", "num_workers")} for r in recipes]
     assert {"num_timesteps": "7000", "p_lr": "0.25"} in changed
     assert {"p_lr": "0.25"} in changed
@@ -291,7 +311,7 @@ def test_time_table_has_time_per_run_and_total_time(tmp_path):
     for seed in (0, 1):
         logs.log_run(tmp_path, f"s.{seed}", seed=seed, training=[1.0] * (10 + 10 * seed))
     (row,) = tables.time_table(study(tmp_path)).rows
-    assert [cell.text for cell in list(row.values())[2:]] == ["2", "1", "15,000", "30 s", "60 s", "500"]
+    assert [cell.text for cell in list(row.values())[2:]] == ["30 s", "500", "15,000", "60 s", "2", "1"]
 
 
 @pytest.mark.parametrize(
@@ -339,6 +359,16 @@ def test_page_shows_one_video_per_environment_and_method_then_the_newest(tmp_pat
     assert text.count("<video") == videos.MAX_VIDEOS
     assert "return 123.4" in text
     assert "3 older or larger videos omitted" in text
+
+
+def test_caption_of_a_video_is_its_own_episodes_return(tmp_path):
+    """The evaluation was stopped: the second of two workers did not finish episode 1."""
+    logs.log_run(tmp_path, "s")
+    paths = [write_video(tmp_path, "s", age=0, episode=episode) for episode in (0, 2)]
+    episodes = '[{"index": 0, "return": 1.0}, {"index": 2, "return": 3.0}]'
+    (paths[0].parent / "results.json").write_text(f'{{"episodes": {episodes}}}')
+    found = videos.find_videos(tmp_path, study(tmp_path))
+    assert [(video.episode, video.episode_return) for video in found] == [(0, 1.0), (2, 3.0)]
 
 
 def test_video_that_is_being_recorded_is_not_shown(tmp_path):

@@ -10,7 +10,8 @@ import pytest
 from milozero.experiment.status import Counters, Status, read_status
 from milozero.helpers.errors import UserError
 from milozero.helpers.locks import Lock
-from milozero.reports import page, run_states, runs
+from milozero.reports import run_states, runs
+from milozero.reports.formats import RENDERERS
 from milozero.reports.scores import build_study
 from milozero.studies.folder import StudyFolder, StudyMetadata
 from milozero.tracking.csv import parse_progress
@@ -237,8 +238,8 @@ def test_broken_run_does_not_break_the_report_of_others(tmp_path, name, content,
     assert problem in " ".join(bad.problems)
     assert not any(bad.series("eval_return")[1] > 10)
     whole = build_study([bad, good])
-    for render in page.RENDERERS.values():
-        assert render(whole, "s", tmp_path)
+    for suffix, render in RENDERERS.items():
+        assert render(whole, "s", tmp_path, tmp_path / "s")[suffix]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from milozero.reports import scores
-from milozero.reports.runs import EVALUATION, TRAINING, read_runs
+from milozero.reports.runs import EVALUATION, ITERATIONS, STEPS, TIME, TRAINING, read_runs
 from tests.support import runs as logs
 
 
@@ -130,3 +130,38 @@ def test_runs_without_metrics_have_no_rows(tmp_path):
     logs.log_run(tmp_path, "s.0")
     grouped = study(tmp_path)
     assert (scores.score_rows(grouped), scores.build_curves(grouped, "Hopper-v5", TRAINING)) == ([], [])
+
+
+def test_curves_over_time_and_iterations_use_the_columns_of_the_log(tmp_path):
+    logs.log_run(tmp_path, "s.0", evaluations=[0.0, 10.0, 20.0])
+    for axis, ends in ((STEPS, (2000, 6000)), (TIME, (4, 12)), (ITERATIONS, (2, 6))):
+        (curve,) = scores.build_curves(study(tmp_path), "Hopper-v5", EVALUATION, axis)
+        assert (curve.axis, curve.steps[0], curve.steps[-1], curve.mean[-1]) == (axis, *ends, 20)
+
+
+def test_seeds_of_different_speed_are_averaged_at_the_same_iteration(tmp_path):
+    """The second seed begins when the first has ended."""
+    logs.log_run(tmp_path, "s.0", evaluations=[0.0, 10.0])
+    folder = logs.log_run(tmp_path, "s.1", seed=1, evaluations=[2.0, 14.0])
+    rows = (folder / "progress.csv").read_text().splitlines()
+    rows[1:] = [f"{row.rpartition(',')[0]},{100 + 10 * i}" for i, row in enumerate(rows[1:], start=1)]
+    (folder / "progress.csv").write_text("\n".join([*rows, ""]))
+    (curve,) = scores.build_curves(study(tmp_path), "Hopper-v5", EVALUATION, TIME)
+    assert [values.tolist() for values in curve.measured] == [[(4 + 120) / 2, (8 + 140) / 2], [1, 12]]
+    assert (curve.steps[0], curve.steps[-1], curve.mean[-1]) == (62, 74, 12)
+    assert [steps.tolist() for _, (steps, _) in curve.seeds] == [[4, 8], [120, 140]]
+
+
+def test_cloning_has_no_environment_steps(tmp_path):
+    """Beside other methods, it is level over steps, at its final score; otherwise it is over iterations."""
+    for seed, last in enumerate((4.0, 6.0, 8.0)):
+        logs.log_run(tmp_path, f"s.bc.{seed}", seed=seed, algo="bc", expert_path="x", evaluations=[0.0, last])
+    (alone,) = scores.build_curves(study(tmp_path), "Hopper-v5", EVALUATION, STEPS)
+    assert (alone.axis, alone.is_level, alone.steps[-1]) == (ITERATIONS, False, 4)
+    logs.log_run(tmp_path, "s.ppo", evaluations=[1.0, 2.0])
+    level, other = scores.build_curves(study(tmp_path), "Hopper-v5", EVALUATION, STEPS)
+    assert (level.method.label, level.is_level, level.mean.tolist()) == ("bc", True, [6])
+    assert level.interval.tolist() == [[4], [8]]
+    assert (other.is_level, other.steps[-1]) == (False, 4000)
+    over_time = scores.build_curves(study(tmp_path), "Hopper-v5", EVALUATION, TIME)
+    assert [curve.is_level for curve in over_time] == [False, False]
