@@ -131,6 +131,7 @@ def test_documented_example_draws_the_curves(study, tmp_path, monkeypatch):
     (tmp_path / "data/reports").mkdir(parents=True)
     (tmp_path / "data/reports/walkers.json").write_bytes(export.export_json(study, "s"))
     monkeypatch.chdir(tmp_path)
+    plt.close("all")  # what other tests left open
     example = re.search("```python\n(.*?)```", (ROOT / "docs/reports.md").read_text(), re.DOTALL)[1]
     try:
         exec(example, {})
