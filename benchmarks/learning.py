@@ -80,7 +80,7 @@ TASKS = {
     "Reacher-v5": Task(MUJOCO, MILLION, 5, -4.0, f"−4.1 ({TIANSHOU}, maximum)"),
     "InvertedPendulum-v5": Task(MUJOCO, MILLION, 5, 1000, f"1,000 ({TIANSHOU}, maximum)"),
     "InvertedDoublePendulum-v5": Task(MUJOCO, MILLION, 5, 9300, f"9,231 ({TIANSHOU}, maximum)"),
-    "dmc:cheetah-run": Task(DMC, 2 * MILLION, 3, 470, f"472 ({CLEANRL}, 8M steps)"),
+    "dmc:cheetah-run": Task(DMC, 2 * MILLION, 6, 470, f"472 ({CLEANRL}, 8M steps)"),
     "dmc:walker-walk": Task(DMC, 2 * MILLION, 6, 700, f"306 ({CLEANRL}, 8M steps)"),
     "dmc:finger-spin": Task(DMC, 2 * MILLION, 3, 630, f"630 ({CLEANRL}, 8M steps)"),
 }
