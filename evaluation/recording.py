@@ -1,4 +1,4 @@
-"""Record episodes during training, in another process: rendering takes a minute or two, and training goes on."""
+"""Record episodes during training, in another process: rendering takes a minute or two, and training continues."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def _describe_failure(process: subprocess.Popen[str], errors: str) -> str:
 
 
 def main(request: Mapping[str, Any]) -> None:
-    """Record an episode, or check that one frame can be rendered, and exit; an error is one line on stderr.
+    """Record an episode, or check that one frame can be rendered, and exit; errors are printed as one line.
 
     Args:
         request: ``modules`` to import, and ``folder`` for the video, or ``env_id`` and ``env_kwargs`` to check.

@@ -1,7 +1,8 @@
 """Log messages to the terminal and to a run's log.txt.
 
 `logger` is for users: it prints INFO to stdout, and warnings and errors to stderr, prefixed ``warning: `` and
-``error: ``. With ``--quiet``, of INFO only results (`log_result`). Messages of other loggers only go to log.txt.
+``error: ``. With ``--quiet``, the only INFO messages are results (`log_result`). Messages of other loggers only go to
+log.txt.
 """
 
 from __future__ import annotations

@@ -13,14 +13,14 @@ VARIABLE = "_ARGCOMPLETE"  # set by the shell
 def complete(parser: argparse.ArgumentParser) -> None:
     """Print the completions of the command line that the shell passes in its variables, and exit."""
     import argcomplete
-    from argcomplete.completers import ChoicesCompleter, FilesCompleter, SuppressCompleter
+    from argcomplete.completers import ChoicesCompleter, FilesCompleter
 
     action: Any
     for action in parser._actions:
         # Not argparse's own choices: values are checked where those of task files are.
         choices: Any = tuple(map(str, getattr(action, "values", ())))
-        files = FilesCompleter() if getattr(action, "is_path", False) else SuppressCompleter()
-        action.completer = ChoicesCompleter(choices) if choices else files
+        # No choices: argcomplete would offer files. Its SuppressCompleter would hide the flag itself.
+        action.completer = FilesCompleter() if getattr(action, "is_path", False) else ChoicesCompleter(choices)
     argcomplete.autocomplete(parser)
 
 

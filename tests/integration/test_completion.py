@@ -34,7 +34,11 @@ def complete(line):
     [
         ("python main.py --alg", ["--algo"]),
         ("python main.py --algo=", ["ppo", "sac", "td3", "bc", "gail", "airl", "dagger"]),
+        ("python main.py --num_en", ["--num_envs"]),
+        ("python main.py --algo=td3 --explo", ["--exploration_noise"]),
+        ("python main.py --task=train --clip_ra", ["--clip_range"]),
         ("python main.py --task=eval --clip_ra", [""]),  # a flag of PPO
+        ("python main.py --algo=td3 --clip_ra", [""]),
         ("python main.py --num_envs=", [""]),  # no names of files
         ("python spawner.py --caliber=d", ["debug", "daylong"]),
     ],
