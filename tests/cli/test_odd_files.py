@@ -37,14 +37,14 @@ def test_named_pipe_as_the_task_file_is_an_error(tmp_path, program):
     os.mkfifo(tmp_path / "pipe")
     flags = {"main.py": ("--task=train", *QUICK), "spawner.py": ("--prefix=x", "--no-deploy_now")}[program]
     command = [sys.executable, ROOT / program, *flags, f"--config={tmp_path / 'pipe'}"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=500)
     assert result.returncode == 2
     assert result.stderr == f"error: cannot read the config file '{tmp_path / 'pipe'}': not a regular file\n"
 
 
 def test_task_file_of_a_process_substitution_is_read(tmp_path):
     command = f"{sys.executable} {ROOT}/main.py --task=train --config=<(echo num_iters: nonsense)"
-    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, timeout=500)
     assert result.returncode == 2
     assert "num_iters" in result.stderr
 
@@ -52,6 +52,6 @@ def test_task_file_of_a_process_substitution_is_read(tmp_path):
 @pytest.mark.parametrize("program", ["main.py", "spawner.py"])
 def test_removed_working_directory_is_an_error(tmp_path, program):
     command = f'cd "{tmp_path}" && rmdir "{tmp_path}" && exec {sys.executable} {ROOT}/{program} --prefix=x'
-    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=500)
     assert result.returncode == 2
     assert result.stderr == "error: the working directory no longer exists; change to one that does\n"

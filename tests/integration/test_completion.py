@@ -24,7 +24,7 @@ def complete(line):
     command = next(line for line in lines if line.startswith('eval "$(activate-global'))
     env = os.environ | {"LINE": line, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     words = ["bash", "--norc", "-c", f"{command}\n{TAB}"]
-    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=500)
     assert done.stderr == ""
     return [word.strip() for word in done.stdout.splitlines()]
 

@@ -38,7 +38,7 @@ def test_plan_is_shown_and_its_scripts_train(studies, method):
     assert studies.run("--status=tiny").count("not started") == 5  # each job, and their sum
     job = studies.files("tiny") / "tiny.InvertedPendulum-v5.trial001.seed00.sh"
     environment = studies.env | {"PATH": "/usr/bin:/bin"}
-    done = subprocess.run(["bash", job], capture_output=True, text=True, env=environment, cwd="/", timeout=120)
+    done = subprocess.run(["bash", job], capture_output=True, text=True, env=environment, cwd="/", timeout=500)
     assert done.returncode == 0, done.stderr
     assert studies.states("tiny")["tiny.InvertedPendulum-v5.trial001.seed00"] == "finished"
     assert "3 written, 1 already finished" in studies.run(task, *flags, "--no-deploy_now")

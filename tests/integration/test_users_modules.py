@@ -41,6 +41,6 @@ def test_users_modules_hide_ours(launcher, words, is_on_path, tmp_path):
     command = [*launcher, sys.executable, str(ROOT / program), *flags, f"--data_dir={tmp_path / 'data'}"]
     env = os.environ | AS_ROOT | {"PYTHONPATH": f"{ROOT}:{tmp_path}" if is_on_path else ""}
     cwd = ROOT if is_on_path else tmp_path
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd, env=env)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=500, cwd=cwd, env=env)
     assert result.returncode == 2, result.stderr
     assert "'mazes' registers Maze34-v0" in result.stderr

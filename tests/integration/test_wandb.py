@@ -76,7 +76,7 @@ def test_without_a_key_no_request_is_made_and_sync_uploads_the_run(server, in_pr
         [Path(sys.executable).parent / "wandb", "sync", *folders],
         env=environment,
         check=True,
-        timeout=60,
+        timeout=500,
         cwd=tmp_path,
     )
     run = only_run(server)

@@ -47,7 +47,7 @@ class ThreadComm(Comm):
 
 def on_workers(size: int, work: Callable[[Comm], Any]) -> list[Any]:
     """Run `work` on `size` workers; return their results."""
-    shared, barrier, results = [None] * size, threading.Barrier(size, timeout=30), [None] * size
+    shared, barrier, results = [None] * size, threading.Barrier(size, timeout=500), [None] * size
 
     def run(rank: int) -> None:
         results[rank] = work(ThreadComm(rank, size, shared, barrier))

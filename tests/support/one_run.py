@@ -41,7 +41,7 @@ def iterations(tmp_path):
     return [int(row["iteration"]) for row in csv.DictReader(path.read_text().splitlines())] if path.exists() else []
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=500):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

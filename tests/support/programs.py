@@ -93,7 +93,7 @@ def start_main(
     )
 
 
-def run_main(tmp_path: Path, *args: str, timeout: float = 120, **options: Any) -> Result:
+def run_main(tmp_path: Path, *args: str, timeout: float = 500, **options: Any) -> Result:
     """Run main.py as a program until it exits."""
     with start_main(tmp_path, *args, **options) as process:
         try:

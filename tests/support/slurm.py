@@ -111,7 +111,7 @@ class Slurm:
     def __exit__(self, *error: object) -> None:
         self._running.close()
 
-    def run(self, *command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, timeout: float = 500) -> subprocess.CompletedProcess[str]:
         """Run a command on the cluster's front end and return the finished process, whatever its exit code."""
         return subprocess.run(
             command, capture_output=True, text=True, timeout=timeout, env=self.env, cwd=self.folder, check=False
@@ -129,7 +129,7 @@ class Slurm:
         shown.check_returncode()
         return dict(field.split("=", 1) for field in shown.stdout.split() if "=" in field)
 
-    def wait_for_state(self, number: str, *states: str, timeout: float = 60) -> dict[str, str]:
+    def wait_for_state(self, number: str, *states: str, timeout: float = 500) -> dict[str, str]:
         """Wait until a job is in one of the states, and return what `job` does."""
         wait_until(lambda: self.job(number)["JobState"] in states, f"job {number} to be {states}", timeout)
         return self.job(number)
@@ -189,7 +189,7 @@ class Slurm:
 
     def _cancel_all(self) -> None:
         self.run("scancel", f"--user={getpass.getuser()}")
-        wait_until(self._idle, "the canceled jobs to end", timeout=self.kill_wait + 30)
+        wait_until(self._idle, "the canceled jobs to end", timeout=self.kill_wait + 500)
 
 
 @contextmanager
@@ -210,7 +210,7 @@ def daemon(command: tuple[str, ...], env: dict[str, str], output: Path) -> Itera
             process.wait()
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 30) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 500) -> None:
     """Wait until `condition()`, or raise `TimeoutError`."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -41,7 +41,7 @@ class Studies:
         states = "pending|running|finished|stopped|failed|not started"
         return dict(re.findall(rf"^  ({re.escape(study)}\S*) +({states}) ", shown, re.M))
 
-    def wait(self, study, condition, seconds=120):
+    def wait(self, study, condition, seconds=500):
         """Wait until `condition(states)`, and return the states."""
         deadline = time.monotonic() + seconds
         while not condition(states := self.states(study)):
@@ -49,7 +49,7 @@ class Studies:
             time.sleep(0.2)
         return states
 
-    def wait_for_end(self, study, seconds=200):
+    def wait_for_end(self, study, seconds=500):
         return self.wait(study, lambda states: not {"pending", "running"} & set(states.values()), seconds)
 
     def outputs(self, study):

@@ -68,7 +68,7 @@ def script(path, text):
     path.chmod(0o755)
 
 
-def set_up(tree, venv, modules=None, module=True, timeout=200, cwd=None, **variables):
+def set_up(tree, venv, modules=None, module=True, timeout=500, cwd=None, **variables):
     """Run the script with only basic programs on the PATH: no compilers, MPI or Python."""
     basics = tree / "basics"
     if not basics.exists():
@@ -118,7 +118,7 @@ def test_script_installs_an_environment_on_a_cluster(tree, tmp_path):
     subprocess.run(
         [shutil.which("mpiexec"), "-n", "2", python, ROOT / "main.py", *train, f"--data_dir={tmp_path}"],
         env=environment,
-        timeout=120,
+        timeout=500,
         check=True,
         capture_output=True,
     )

@@ -33,7 +33,7 @@ def test_workers_compile_code_once_agree_with_plain_updates_and_keep_it_for_the_
     env = {"CXX": str(compiler), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     steps = []
     for name, switch in (("first", "--compile"), ("plain", "--no-compile"), ("second", "--compile")):
-        result = milozero(*FLAGS, switch, f"--uuid={name}", workers=2, timeout=280, env=env)
+        result = milozero(*FLAGS, switch, f"--uuid={name}", workers=2, timeout=500, env=env)
         assert result.returncode == 0, result.stderr
         steps.append([line for line in log.read_text().splitlines() if "all_reduce" in source(line)])
     assert len(steps[0]) == 1
@@ -58,7 +58,7 @@ def killed_compiler(tmp_path):
 
 def test_compiler_that_is_killed_is_one_line(milozero, tmp_path, killed_compiler):
     env = {"CXX": killed_compiler, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    result = milozero(*FLAGS, "--compile", workers=2, timeout=120, env=env)
+    result = milozero(*FLAGS, "--compile", workers=2, timeout=500, env=env)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
@@ -146,6 +146,6 @@ def test_compiled_and_plain_td3_agree_with_two_workers(milozero, tmp_path):
     train = ("--task=train", "--env_id=Pendulum", "--algo=td3", "--num_envs=2", "--rollout_len=64", *OFF_POLICY)
     train += ("--updates_per_step=0.04",)  # two updates per round and call: more would take longer to compile
     for name, switch in (("compiled", "--compile"), ("plain", "--no-compile")):
-        result = milozero(*train, switch, "--num_iters=4", f"--uuid={name}", workers=2, timeout=280)
+        result = milozero(*train, switch, "--num_iters=4", f"--uuid={name}", workers=2, timeout=500)
         assert result.returncode == 0, result.stderr
     assert_close(tmp_path, "compiled", "plain")

@@ -15,7 +15,7 @@ SHORT = (
 
 
 def parameters(milozero, tmp_path, name, *flags, workers=0):
-    result = milozero(*SHORT, f"--uuid={name}", *flags, workers=workers, timeout=280)
+    result = milozero(*SHORT, f"--uuid={name}", *flags, workers=workers, timeout=500)
     assert result.returncode == 0, result.stderr
     return torch.load(tmp_path / f"data/checkpoints/{name}/last.pt", weights_only=True)["agent"]["optimizer"][
         "parameters"

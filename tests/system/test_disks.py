@@ -49,7 +49,7 @@ def test_full_disk_is_reported_and_the_next_save_succeeds(started, tmp_path):
         (data / "filler").unlink()
         wait_for(lambda: (status(tmp_path)["saved_iteration"] or 0) > full_at + 5)
         process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=30)
+        _, stderr = process.communicate(timeout=500)
         assert process.returncode == 0, stderr
         assert "No space left on device" in stderr
         assert "training continues, and the next save retries" in stderr
@@ -94,7 +94,7 @@ def test_read_only_folder_at_the_end_gives_exit_code_1(started, tmp_path):
     wait_for(lambda: len(iterations(tmp_path)) >= 6)
     with disk(data / "checkpoints/run", "ro"):
         process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=30)
+        _, stderr = process.communicate(timeout=500)
         assert process.returncode == 1
         assert re.search(r"error: the last checkpoint of iteration \d+ not written: Read-only file system", stderr)
         assert "Traceback" not in stderr

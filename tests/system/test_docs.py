@@ -85,7 +85,7 @@ def test_pages_render_completely(built, tmp_path):
             f"--user-data-dir={tmp_path}",
             page.with_name("probe.html").as_uri(),
         ]
-        document = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        document = subprocess.run(command, capture_output=True, text=True, timeout=500, check=True).stdout
         title = re.search(r"<title>(.*?)</title>", document)[1]
         assert '"flat":0,"missing":0,"wide":false' in title.replace("&quot;", '"'), (name, title)
 

@@ -55,7 +55,7 @@ def added(tmp_path):
             *flags,
             f"--data_dir={tmp_path}/data",
         ]
-        return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=180)
+        return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=500)
 
     yield run
     for record in tmp_path.glob("data/spawn/*/study.json"):  # jobs that a failed test has left running
@@ -161,7 +161,7 @@ def last_row(tmp_path, name):
     return dict(zip(names.split(","), last.split(","), strict=True))
 
 
-def states(added, tmp_path, study, until, within=60.0):
+def states(added, tmp_path, study, until, within=500.0):
     """Wait until all jobs of a study are in the state `until`; return the states."""
     deadline = time.monotonic() + within
     while True:

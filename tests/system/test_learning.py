@@ -12,7 +12,7 @@ def test_small_tasks_are_learned(milozero, env_id, steps, goal):
     pendulum = ("--gamma=0.9", "--p_lr=1e-3", "--v_lr=1e-3", "--num_envs=4", "--rollout_len=2048", "--batch_size=128")
     changed = pendulum if env_id == "Pendulum" else ("--batch_size=256",)
     flags = (f"--env_id={env_id}", f"--num_timesteps={steps}", "--eval_frequency=0", "--no-compile")
-    result = milozero("--task=train", *flags, *changed, timeout=200)
+    result = milozero("--task=train", *flags, *changed, timeout=500)
     assert result.returncode == 0, result.stderr
     assert float(re.search(r"evaluation return: last (\S+),", result.stdout)[1]) >= goal
 

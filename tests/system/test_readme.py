@@ -168,7 +168,7 @@ def environment():
     }
 
 
-def run(command, timeout=200):
+def run(command, timeout=500):
     """Run a command and its child processes until they exit; returns the output."""
     how = {"cwd": ROOT, "env": environment(), "text": True, "start_new_session": True}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how) as process:
@@ -224,7 +224,7 @@ def test_contracts_training_and_evaluation_commands_run_as_written(tmp_path):
     (tmp_path / "data/demos").symlink_to(ROOT / "data/demos")
 
     def run(command):
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

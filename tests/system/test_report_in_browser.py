@@ -32,7 +32,7 @@ class Browser:
 
     def _run(self, page, *flags):
         command = ["nice", *self._command, *flags, f"file://{page}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
@@ -66,7 +66,7 @@ def page(tmp_path_factory):
     data = tmp_path_factory.mktemp("data")
     logs.write_study(data)
     command = [sys.executable, str(ROOT / "main.py"), "--task=report", "--study=w", f"--data_dir={data}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "18 runs: 17 finished, 1 failed" in done.stdout
     assert f"report: {data}/reports/w.html" in done.stdout

@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
     runs = [argv for case, flags in CASES.items() for argv in pair(case, path / "data", (*flags, *own.get(case, ())))]
     (path / "runs.json").write_text(json.dumps([expert, *runs]))
     command = [shutil.which("mpiexec"), "-n", "2", sys.executable, "-m", "tests.support.in_turn", path / "runs.json"]
-    subprocess.run(command, cwd=ROOT, env=os.environ | AS_ROOT, check=True, timeout=280)
+    subprocess.run(command, cwd=ROOT, env=os.environ | AS_ROOT, check=True, timeout=500)
     return path
 
 

@@ -94,7 +94,7 @@ def test_two_studies_share_the_cores(studies):
     task = studies.task("num_iters: 20\n")
     for name in ("a", "b"):
         studies.run(task, f"--prefix={name}", f"--num_workers={CORES}")
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 500
     while True:
         time.sleep(0.05)
         before, other, after = (studies.states(name) for name in ("a", "b", "a"))

@@ -57,7 +57,7 @@ def test_missing_renderer_is_one_line_and_evaluation_without_video_works(milozer
     assert in_process(*SHORT, "--env_id=Hopper").returncode == 0
     flags = ("--task=eval", f"--model_path={tmp_path}/data/checkpoints/x", "--num_trajs=1")
     unrenderable = {"MUJOCO_GL": "nothing", "DISPLAY": ""}
-    result = milozero(*flags, "--record", workers=workers, env=unrenderable, timeout=30, data=tmp_path / "other")
+    result = milozero(*flags, "--record", workers=workers, env=unrenderable, timeout=500, data=tmp_path / "other")
     assert result.returncode == 2
     assert result.stderr.count("error: cannot render") == 1
     assert not (tmp_path / "other").exists()
@@ -66,7 +66,7 @@ def test_missing_renderer_is_one_line_and_evaluation_without_video_works(milozer
 
 
 def test_invalid_renderer_is_one_line_even_without_video(milozero, tmp_path):
-    result = milozero("--task=train", "--env_id=Hopper", "--num_iters=1", env={"MUJOCO_GL": "nothing"}, timeout=30)
+    result = milozero("--task=train", "--env_id=Hopper", "--num_iters=1", env={"MUJOCO_GL": "nothing"}, timeout=500)
     assert result.returncode == 2
     assert result.stderr.startswith("error: cannot make Hopper-v5: MUJOCO_GL=nothing: invalid value")
     assert len(result.stderr.splitlines()) == 1

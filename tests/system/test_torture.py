@@ -14,7 +14,6 @@ from milozero.agents import AGENTS
 from tests.support.one_run import FOR_EVER, QUICK, SLOW, iterations, status, wait_for
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("algo", "workers", "how", "each"),
     [
@@ -45,7 +44,7 @@ def test_suspended_worker_is_named_and_the_job_ends(started, tmp_path, victim):
     pid = next(p for p in torture.find_workers(tmp_path / "data") if rank_of(p) == victim)
     os.kill(pid, signal.SIGSTOP)
     start = time.monotonic()
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=500)
     assert 9 < time.monotonic() - start < 40
     assert process.returncode != 0
     assert re.search(rf"error: iteration \d+ has not ended after \d+ s: worker {victim} is not answering", stderr)
@@ -64,7 +63,7 @@ def test_run_can_be_resumed_after_sigterm_to_mpiexec(started, milozero, tmp_path
     process = started(*SLOW, FOR_EVER, "--save_frequency=2", workers=2)
     wait_for(lambda: len(iterations(tmp_path)) >= 3)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=500)
     reached = iterations(tmp_path)[-1]
     result = milozero(*SLOW, f"--num_iters={reached + 2}", "--resume", "--save_frequency=2", workers=2)
     assert result.returncode == 0, result.stderr

@@ -55,7 +55,7 @@ def test_hanging_client_does_not_keep_the_program_from_exiting(server, started, 
     wait_for(lambda: any("file_stream" in request for request in server.requests))  # the run has started
     (core,) = find_services(process.pid)
     os.kill(core, signal.SIGSTOP)
-    stdout, stderr = process.communicate(timeout=120)  # the client inherits the same pipe
+    stdout, stderr = process.communicate(timeout=500)  # the client inherits the same pipe
     assert process.returncode == 0, stderr
     assert (tmp_path / "data/logs/some.seed00/learning_curve.png").exists()
     assert "learning curve:" in stdout
@@ -72,7 +72,7 @@ def test_signal_ends_the_wait_for_the_server_only(server, started, tmp_path):
             break
     start = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=500)
     assert time.monotonic() - start < 5
     assert process.returncode == 0
     assert "timed out; " in stderr
@@ -86,12 +86,12 @@ def test_printed_command_uploads_what_a_broken_server_missed(server, started, tm
     process = started(*TRAIN, "--num_iters=200", "--eval_frequency=0", "--epochs=1", env=server.environment | path)
     wait_for(lambda: server.runs)
     server.fault = "breaks"
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=500)
     assert process.returncode == 0, stderr
     server.fault = ""
     program, *words = shlex.split(re.search("`(wandb sync [^`]*)`", stderr)[1])
     command = [Path(sys.executable).parent / program, *words]
-    subprocess.run(command, env=os.environ | server.environment, check=True, timeout=60, cwd=tmp_path)
+    subprocess.run(command, env=os.environ | server.environment, check=True, timeout=500, cwd=tmp_path)
     assert only_run(server).rows("policy_loss") == read_column(tmp_path / "data", "some.seed00", "policy_loss")
 
 
@@ -104,7 +104,7 @@ def test_signal_ends_the_wait_of_an_evaluation(server, started, number):
     assert any(line.startswith("waiting for Weights & Biases") for line in process.stdout)
     (core,) = find_services(process.pid)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=500)
     assert process.returncode == 0
     assert stderr.count("\n") == 1
     assert "timed out; the run was not created" in stderr
@@ -117,7 +117,7 @@ def test_killed_run_resumes_without_duplicate_steps(server, started, milozero, t
     wait_for(lambda: server.runs and len(only_run(server).history) > 30)
     (core,) = find_services(process.pid)
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=500)
     wait_for(lambda: not Path(f"/proc/{core}").exists())
     known = [row["_step"] for row in only_run(server).history]
     # Rows in the client's buffer are lost in a kill: the summary counts them, the history does not have them.
@@ -144,7 +144,7 @@ def test_failing_server_never_stops_the_run(server, started, tmp_path, fault, at
     if at == "half-way":
         wait_for(lambda: server.runs)
         server.fault = fault
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=500)
     assert process.returncode == 0, stderr
     data = tmp_path / "data"
     assert read_column(data, "some.seed00", "iteration") == list(range(1, 41))
