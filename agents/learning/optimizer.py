@@ -99,6 +99,8 @@ class Optimizer:
         self.loss = loss
         self.epsilon = epsilon
         self.delay = delay or Delay(self.params.size)
+        # (P,) bool: parameters that every step trains
+        self._each_step = torch.arange(self.params.size, device=self.params.vector.device) < self.delay.count
         self.after_step = after_step
         self.changed_after_step: list[torch.Tensor] = []
         self.clip_norm = clip_norm
@@ -200,21 +202,22 @@ class Optimizer:
         if self.clip_norm:
             gradient = gradient * torch.clamp(self.clip_norm / (norm + 1e-6), max=1.0)
         # Adam: m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², θ ← θ − α m̂ / (√v̂ + ε)
-        start = 0
-        for stop, (factor, epsilon) in zip(self._group_ends(full), correction.view(-1, 2).unbind(), strict=False):
-            part, start = slice(start, stop), stop
-            moment1, moment2, grad = self.moment1[part], self.moment2[part], gradient[part]
-            moment1.lerp_(grad, 1.0 - ADAM_BETA1)
-            moment2.mul_(ADAM_BETA2).addcmul_(grad, grad, value=1.0 - ADAM_BETA2)
-            self.params.vector[part].sub_(self.lr[part] * factor * (moment1 / (moment2.sqrt() + epsilon)))
+        rate1: Any = 1.0 - ADAM_BETA1
+        decay2: Any = ADAM_BETA2
+        lr = self.lr
+        factor, epsilon = correction.view(-1, 2).unbind()[0]
+        if self.delay.period > 1:
+            # Whole vectors and masks: compiled code would copy a vector for every slice of it that changes.
+            factor, epsilon = torch.where(self._each_step, correction.view(2, 2, 1)[0], correction.view(2, 2, 1)[1])
+            if not full:
+                gradient = torch.cat([gradient, gradient.new_zeros(self.params.size - self.delay.count)])
+                rate1, decay2 = self._each_step * rate1, torch.where(self._each_step, decay2, 1.0)
+                lr = self._each_step * lr
+        self.moment1.lerp_(gradient, rate1)
+        self.moment2.mul_(decay2).addcmul_(gradient, gradient, value=1.0 - ADAM_BETA2)
+        self.params.vector.sub_(lr * factor * (self.moment1 / (self.moment2.sqrt() + epsilon)))
         if full:
             self._metric_sums.add_(torch.cat([metrics, torch.stack([norm, torch.ones_like(norm)])]))
-
-    def _group_ends(self, full: bool) -> list[int]:
-        """Return the ends of the ranges of parameters that a step trains, each with its own number of steps."""
-        if self.delay.period == 1:
-            return [self.params.size]
-        return [self.delay.count, *[self.params.size] * full]
 
     def _all_reduce_eager(self, gradient: torch.Tensor) -> torch.Tensor:
         total = gradient.to("cpu", copy=True)
