@@ -6,97 +6,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from milozero.agents.discriminator_config import D_METRICS, DiscriminatorConfig, GAILDiscriminatorConfig
 from milozero.agents.ppo_config import PPO_METRICS, PPOConfig
 from milozero.helpers.config.params import param
 from milozero.tracking.metrics import Metric
 
-ADVERSARIAL_METRICS = {
-    **PPO_METRICS,
-    "d_loss": Metric(
-        "discriminator",
-        "nats",
-        "cross-entropy of the discriminator: its mean on the expert's steps plus its mean on the policy's steps",
-        "2 ln 2 = 1.39 if it cannot distinguish them; if it stays near 0, the discriminator is too strong for the "
-        "policy to learn",
-        "Ho & Ermon 2016, eq. 14",
-    ),
-    "d_prob_expert": Metric(
-        "discriminator",
-        "share",
-        "mean of *D*, the probability of being the expert, on the expert's steps",
-        "towards 0.5",
-    ),
-    "d_prob_policy": Metric(
-        "discriminator",
-        "share",
-        "mean of *D*, the probability of being the expert, on the policy's steps",
-        "towards 0.5",
-    ),
-    "d_penalty": Metric(
-        "discriminator",
-        "–",
-        "mean gradient penalty, before multiplication by `d_penalty_coef`; 0 with `d_penalty=none`",
-        "small compared to `d_loss`",
-        "Gulrajani et al. 2017, eq. 3; Kodali et al. 2017",
-    ),
-    "d_reward": Metric(
-        "discriminator", "reward", "mean reward of the rollout's steps, from the discriminator", "steady, or rises"
-    ),
-}
-
 
 @dataclass(frozen=True, kw_only=True)
-class AdversarialConfig(PPOConfig):
+class AdversarialConfig(DiscriminatorConfig, PPOConfig):
     """Hyper-parameters of the discriminator and of PPO on its reward."""
 
-    METRICS: ClassVar[Mapping[str, Metric]] = ADVERSARIAL_METRICS
-    LEARNS_FROM_DEMOS: ClassVar[bool] = True
-    HAS_DISCRIMINATOR: ClassVar[bool] = True
+    METRICS: ClassVar[Mapping[str, Metric]] = {**PPO_METRICS, **D_METRICS}
 
-    d_lr: float = param(3e-4, "learning rate of the discriminator, constant over the run", low=0)
-    d_batch_size: int = param(
-        128, "discriminator: steps of the policy, and equally many of the expert, per minibatch and worker", low=1
-    )
     d_steps: int = param(1, "passes over the rollout per discriminator update", low=1)
     g_steps: int = param(1, "policy updates per discriminator update", low=1)
-    d_reward: str = param(
-        "positive",
-        "positive: −log(1−D) (survival bias); negative: log D (termination bias); unbiased: log D − log(1−D)",
-        choices=("positive", "negative", "unbiased"),
-    )
-    d_absorbing: bool = param(
-        False, "terminal states lead to an absorbing state with a learned reward (Kostrikov et al. 2019)"
-    )
-    d_penalty: str = param(
-        "wgan",
-        "gradient penalty of the discriminator; wgan: (‖∇‖ − 1)² between expert and policy steps; one_sided: the "
-        "same, only if ‖∇‖ > 1; dragan: (‖∇‖ − 1)² around expert steps; none: no penalty",
-        choices=("none", "wgan", "one_sided", "dragan"),
-    )
-    d_penalty_coef: float = param(10.0, "coefficient of the gradient penalty", low=0)
-    d_spectral_norm: bool = param(False, "spectral normalization in the discriminator")
     d_batch_norm: bool = param(
         False, "batch normalization in the discriminator, with moments of whole rollouts of all workers"
     )
-    d_ent_coef: float = param(1e-3, "coefficient of the entropy bonus of the discriminator's predictions", low=0)
-    d_label_smoothing: float = param(0.0, "label smoothing: the expert's label is 1 − this value", low=0, high=0.5)
-    d_ablation: str = param(
-        "off",
-        "ablation of the expert's steps; none: replace them by noise, which leaves only the reward's sign to learn "
-        "from; shuffled: permute every feature separately, which leaves only its marginal distribution; off: no "
-        "ablation. An ablation disables bc_pretrain_epochs",
-        choices=("off", "shuffled", "none"),
-    )
     bc_pretrain_epochs: int = param(
-        0, "epochs of behavioral cloning before the first rollout, to initialize the policy; 0 disables it", low=0
+        0,
+        "epochs of behavioral cloning before the first rollout, to initialize the policy; 0 disables it, and so does "
+        "--d_ablation",
+        low=0,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class GAILConfig(AdversarialConfig):
+class GAILConfig(GAILDiscriminatorConfig, AdversarialConfig):
     """Hyper-parameters of GAIL."""
-
-    d_state_only: bool = param(False, "the discriminator's input is the observation only, without the action")
 
 
 @dataclass(frozen=True, kw_only=True)

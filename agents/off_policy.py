@@ -12,15 +12,17 @@ from torch import nn
 from torch.func import functional_call
 
 from milozero.agents.base import AgentContext
+from milozero.agents.demo_buffer import ablate, make_demo_buffer
 from milozero.agents.learning.flat_parameters import Params
 from milozero.agents.learning.optimizer import STEPS_PER_CALL, Batch, Delay, Optimizer, PackedBatch
 from milozero.agents.nn.critics import Critics
 from milozero.agents.nn.mlp import MLP, load_if_equal_shapes
 from milozero.agents.off_policy_config import OffPolicyConfig
 from milozero.agents.policy import PolicyAgent
-from milozero.agents.replay_buffer import ReplayBuffer, Steps
+from milozero.agents.replay_buffer import ReplayBuffer, Steps, Transitions
 from milozero.agents.rollout import Rollout
 from milozero.helpers.errors import UserError
+from milozero.helpers.seeding import Purpose, make_rng
 
 NUM_CRITICS = 2
 MAX_SAMPLED = 64  # updates whose batches are in memory at once
@@ -43,6 +45,12 @@ def select(params: Params, part: str) -> Params:
     return {name.removeprefix(prefix): value for name, value in params.items() if name.startswith(prefix)}
 
 
+def join_batches(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the rows of `count` batches, each with its share of `first` before its share of `second`."""
+    parts = [array.reshape(count, -1, *array.shape[1:]) for array in (first, second)]
+    return np.concatenate(parts, axis=1).reshape(-1, *first.shape[1:])
+
+
 class OffPolicyAgent(PolicyAgent):
     """A policy and two critics, trained on a replay buffer.
 
@@ -58,6 +66,7 @@ class OffPolicyAgent(PolicyAgent):
     config: OffPolicyConfig
     network: Any
     replay_buffer: ReplayBuffer
+    demo_buffer: ReplayBuffer  # the expert's steps; only with `expert_mix`
     targets: torch.Tensor  # parameters of the target networks: the first ones of the network's vector
 
     def __init__(self, config: Any, observation_size: int, action_space: Any, context: AgentContext) -> None:
@@ -75,6 +84,11 @@ class OffPolicyAgent(PolicyAgent):
         per_round = config.train_freq * context.comm.size * config.updates_per_step
         rounds = min(max(STEPS_PER_CALL // delay, 1), max(int(per_round / delay), 1))
         self._chunk = delay * rounds  # updates per call of compiled code
+        self.num_expert_steps = round(config.expert_mix * config.batch_size)  # in each batch
+        if context.demos and config.expert_mix:
+            rng = make_rng(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
+            demos = ablate(context.demos, getattr(config, "d_ablation", "off"), rng)
+            self.demo_buffer = make_demo_buffer(demos, context.imitation.demo_subsampling, rng)
 
     def make_network(self, observation_size: int, action_space: Any, rng: torch.Generator) -> OffPolicyNetwork:
         """Return critics and policy."""
@@ -87,13 +101,7 @@ class OffPolicyAgent(PolicyAgent):
             activation=config.activation,
             layer_norm=config.q_layer_norm or config.layer_norm,
         )
-        policy = MLP(
-            config.p_perception_stack,
-            observation_size,
-            rng,
-            activation=config.activation,
-            layer_norm=config.layer_norm,
-        )
+        policy = self.make_mlp(config.p_perception_stack, observation_size, rng)
         return OffPolicyNetwork(critics, policy, self.make_head(policy.outputs, size, rng))
 
     def make_head(self, inputs: int, size: int, rng: torch.Generator) -> nn.Module:
@@ -203,6 +211,7 @@ class OffPolicyAgent(PolicyAgent):
         if not count:
             return metrics
         self._updates_due -= count
+        metrics |= self.prepare_updates(count)
         start = time.perf_counter()
         largest = max(MAX_SAMPLED // self._chunk, 1) * self._chunk
         for first in range(0, count, largest):
@@ -213,15 +222,35 @@ class OffPolicyAgent(PolicyAgent):
         self.actor.refresh()
         return metrics
 
+    def prepare_updates(self, count: int) -> dict[str, float]:
+        """Train what the next `count` updates need, e.g. a reward; return its metrics (collective)."""
+        return {}
+
     def _sample(self, count: int) -> PackedBatch:
-        """Return the batches of `count` updates, and the noise that their losses need, fields (count * B, ...)."""
-        config, normalize = self.config, self.obs_normalizer
-        size = count * config.batch_size
-        drawn = self.replay_buffer.sample(size, self.rng, config.gamma, config.n_step)
-        noise = self.rng.standard_normal((size, self.NOISES_PER_STEP * self.network.head.size), np.float32)
-        fields = (normalize(drawn.obs), drawn.actions, drawn.rewards, normalize(drawn.next_obs), drawn.discounts)
-        names = ("obs", "actions", "rewards", "next_obs", "discounts", "noise")
-        return PackedBatch({n: self.to_tensor(field) for n, field in zip(names, (*fields, noise), strict=True)})
+        """Return the batches of `count` updates, and the noise that their losses need, fields (count * B, ...).
+
+        The last `num_expert_steps` rows of each batch are the expert's.
+        """
+        size, num_expert = self.config.batch_size, self.num_expert_steps
+        steps = self.draw(count * (size - num_expert))
+        if num_expert:
+            pairs = zip(steps, self.draw_expert(count * num_expert), strict=True)
+            steps = Transitions(*(join_batches(count, own, expert) for own, expert in pairs))
+        noise = self.rng.standard_normal((count * size, self.NOISES_PER_STEP * self.network.head.size), np.float32)
+        fields = {**steps._asdict(), "noise": noise}
+        return PackedBatch({name: self.to_tensor(field) for name, field in fields.items()})
+
+    def draw(self, size: int) -> Transitions:
+        """Return random transitions of this worker's environments, with normalized observations."""
+        return self.normalize(self.replay_buffer.sample(size, self.rng, self.config.gamma, self.config.n_step))
+
+    def draw_expert(self, size: int) -> Transitions:
+        """Return random transitions of the expert, with normalized observations."""
+        return self.normalize(self.demo_buffer.sample(size, self.rng, self.config.gamma, self.config.n_step))
+
+    def normalize(self, steps: Transitions) -> Transitions:
+        """Return transitions with normalized observations."""
+        return steps._replace(obs=self.obs_normalizer(steps.obs), next_obs=self.obs_normalizer(steps.next_obs))
 
     def init_from(self, source: PolicyAgent) -> dict[str, bool]:
         """Copy what fits: policy, normalizer and critics. The targets start equal to the networks."""

@@ -112,9 +112,26 @@ class OffPolicyConfig(PolicyConfig):
     policy_delay: int = param(1, "updates of the critics per update of the policy", low=1, high=8)
     gamma: float = param(0.99, "discount factor γ", low=0, high=1)
     n_step: int = param(1, "length of n-step returns, which the critics learn from", low=1, high=100)
+    expert_mix: float = param(
+        0.0,
+        "share of each batch that is drawn from the demonstrations of --expert_path, with their rewards; 0 does not "
+        "use them",
+        low=0,
+        high=0.9,
+    )
     tau: float = param(
         0.005, "soft-update coefficient τ of the target networks: θ' ← θ' + τ (θ − θ')", above=0, high=1
     )
+
+    @property
+    def learns_from_demos(self) -> bool:
+        """Whether training needs demonstrations: for its reward, or as a part of each batch."""
+        return self.LEARNS_FROM_DEMOS or self.expert_mix > 0
+
+    @classmethod
+    def learns_offline(cls) -> bool:
+        """Return False: the policy's own steps are always part of what it learns from."""
+        return False
 
     def update_interval(self, rollout_len: int) -> int:
         """Return the steps of a worker between two calls of `Agent.update`."""

@@ -48,6 +48,13 @@ class PolicyAgent:
         """Return a module with a `policy` (the hidden layers) and a `head` (the action distribution)."""
         raise NotImplementedError
 
+    def make_mlp(self, stack: str, inputs: int, rng: torch.Generator, *, batch_norm: bool = False) -> MLP:
+        """Return the hidden layers of `stack`, e.g. ``mlp_100``, on inputs (B, `inputs`)."""
+        config = self.config
+        return MLP(
+            stack, inputs, rng, activation=config.activation, layer_norm=config.layer_norm, batch_norm=batch_norm
+        )
+
     def make_optimizer(self, *, compile: bool) -> Optimizer:
         """Return the optimizer of `network`."""
         clip_norm = self.config.clip_norm
@@ -155,11 +162,7 @@ class EpochPolicyAgent(PolicyAgent):
 
     def make_mlp(self, stack: str, inputs: int, rng: torch.Generator, *, batch_norm: bool = False) -> MLP:
         """Return the hidden layers of `stack`, e.g. ``mlp_100``; `batch_norm` adds it regardless of the settings."""
-        config = self.config
-        batch_norm = batch_norm or config.batch_norm_all
-        return MLP(
-            stack, inputs, rng, activation=config.activation, layer_norm=config.layer_norm, batch_norm=batch_norm
-        )
+        return super().make_mlp(stack, inputs, rng, batch_norm=batch_norm or self.config.batch_norm_all)
 
     def init_from(self, source: PolicyAgent) -> dict[str, bool]:
         """Copy what fits; if `init_log_std` is set, it replaces the log standard deviation of actions."""

@@ -39,7 +39,7 @@ class PolicyConfig:
     """Hyper-parameters of a policy network and its training."""
 
     METRICS: ClassVar[Mapping[str, Metric]] = {}  # what `Agent.update` returns
-    POLICY_KIND: ClassVar[str] = ""  # how actions follow from the last layer; equal if one policy fits the other
+    POLICY_KIND: ClassVar[str] = ""  # see `policy_kind`
     LEARNS_FROM_ROLLOUTS: ClassVar[bool] = True  # minibatches are no larger than a rollout
     LEARNS_FROM_DEMOS: ClassVar[bool] = False  # requires --expert_path; otherwise it only sets the target return
     HAS_DISCRIMINATOR: ClassVar[bool] = False  # the d_ settings apply
@@ -86,6 +86,16 @@ class PolicyConfig:
     def optimizer_steps(self, train_steps: int, workers: int) -> float:
         """Return the number of optimizer steps per iteration, on `train_steps` steps of each of the workers."""
         raise NotImplementedError
+
+    @property
+    def learns_from_demos(self) -> bool:
+        """Whether training needs demonstrations."""
+        return self.LEARNS_FROM_DEMOS
+
+    @property
+    def policy_kind(self) -> str:
+        """How actions follow from the last layer; one policy's parameters fit another of the same kind."""
+        return self.POLICY_KIND
 
     @classmethod
     def learns_offline(cls) -> bool:

@@ -26,6 +26,9 @@ AGENTS = {
     "bc": Algorithm("milozero.agents.bc_config:BCConfig", "milozero.agents.bc_agent:BCAgent"),
     "gail": Algorithm("milozero.agents.adversarial_config:GAILConfig", "milozero.agents.gail_agent:GAILAgent"),
     "airl": Algorithm("milozero.agents.adversarial_config:AIRLConfig", "milozero.agents.airl_agent:AIRLAgent"),
+    "dac": Algorithm("milozero.agents.dac_config:DACConfig", "milozero.agents.dac_agent:DACAgent"),
+    "sqil": Algorithm("milozero.agents.sqil_config:SQILConfig", "milozero.agents.sqil_agent:SQILAgent"),
+    "iq": Algorithm("milozero.agents.iq_config:IQConfig", "milozero.agents.iq_agent:IQAgent"),
     "dagger": Algorithm("milozero.agents.dagger_config:DAggerConfig", "milozero.agents.dagger_agent:DAggerAgent"),
 }
 

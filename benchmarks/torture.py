@@ -103,7 +103,7 @@ def expert() -> Path:
 def own_flags(algo: str) -> tuple[str, ...]:
     """Return an algorithm's own flags, which name the expert or the demonstrations that it learns from."""
     if "buffer_size" in used_settings("train", algo):
-        return OFF_POLICY
+        return (*OFF_POLICY, *teacher_flags(algo))
     return ("--epochs=4", *teacher_flags(algo))
 
 

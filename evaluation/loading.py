@@ -172,7 +172,7 @@ def _load_teacher(settings: Settings, flags: tuple[str, str], device: str) -> Lo
 
 def check_policy_settings(settings: Settings, init: LoadedAgent) -> None:
     """Raise a UserError that names the differences unless a policy has the same kind and `POLICY_SETTINGS`."""
-    kinds = [each.agent.POLICY_KIND for each in (settings, init.settings)]
+    kinds = [each.agent.policy_kind for each in (settings, init.settings)]
     if kinds[0] != kinds[1]:
         raise UserError(
             f"--init_from={init.path.parent}: --algo={settings.train.algo} needs {kinds[0]}, but "

@@ -141,4 +141,6 @@ def _check_owners(names: Sequence[str], task: str, algo: str) -> None:
             tasks = [f"--task={other}" for other in TASKS if name in used_settings(other, algo)]
             algos = [f"--algo={other}" for other in AGENTS if name in used_settings("train", other)]
             present = f"--task={task}" if tasks else f"--algo={algo}"
-            raise UserError(f"--{name} belongs to {' and '.join(tasks or algos)}, not to {present}")
+            *others, last = tasks or algos
+            owners = f"{', '.join(others)} and {last}" if others else last
+            raise UserError(f"--{name} belongs to {owners}, not to {present}")

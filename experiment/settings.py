@@ -216,16 +216,19 @@ class Settings:
     def describe_unused(self) -> list[str]:
         """Return one line per group of imitation flags that were set but that the algorithm ignores."""
         discriminator, lines = {"d_perception_stack"}, []
-        for ability, names in (
-            ("LEARNS_FROM_DEMOS", vars(self.imitation).keys() - discriminator),
-            ("HAS_DISCRIMINATOR", discriminator),
+        for ability, used, names in (
+            ("LEARNS_FROM_DEMOS", self.agent.learns_from_demos, vars(self.imitation).keys() - discriminator),
+            ("HAS_DISCRIMINATOR", self.agent.HAS_DISCRIMINATOR, discriminator),
         ):
             defaults = vars(type(self.imitation)())
             changed = {name for name, value in vars(self.imitation).items() if value != defaults[name]}
             flags = [name for name in vars(self.imitation) if name in names & self.explicit & changed]
-            if flags and not getattr(config_class(self.train.algo), ability):
+            if flags and not used:
                 users = ", ".join(name for name in AGENTS if getattr(config_class(name), ability))
-                lines.append(f"{self.train.algo} ignores {', '.join(flags)} (used by {users})")
+                without = (
+                    " without expert_mix" if hasattr(self.agent, "expert_mix") and names != discriminator else ""
+                )
+                lines.append(f"{self.train.algo} ignores {', '.join(flags)}{without} (used by {users})")
         return lines
 
     def flat(self) -> dict[str, Any]:

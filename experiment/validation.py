@@ -52,8 +52,19 @@ def _validate_training(settings: Settings) -> None:
         raise UserError("--init_from cannot be combined with --bc_pretrain_epochs: both initialize the policy")
     if getattr(agent, "d_absorbing", False) and agent.gamma == 1.0:
         raise UserError("--d_absorbing needs a --gamma below 1: the return of the absorbing state would diverge")
-    if agent.LEARNS_FROM_DEMOS and not settings.imitation.expert_path:
-        raise UserError(f"--algo={train.algo} learns from demonstrations: --expert_path=data/demos/<environment>")
+    if agent.learns_from_demos and not settings.imitation.expert_path:
+        mix = "" if agent.LEARNS_FROM_DEMOS else f" with --expert_mix={agent.expert_mix}"
+        raise UserError(
+            f"--algo={train.algo}{mix} learns from demonstrations: --expert_path=data/demos/<environment>"
+        )
+    if agent.LEARNS_FROM_DEMOS and getattr(agent, "n_step", 1) > 1:
+        raise UserError(
+            f"--n_step={agent.n_step} needs the environment's rewards; --algo={train.algo} learns its own"
+        )
+    if (share := getattr(agent, "expert_mix", 0)) > 0 and not 1 <= round(share * agent.batch_size) < agent.batch_size:
+        raise UserError(
+            f"--expert_mix={share} leaves no steps of the expert in batches of --batch_size={agent.batch_size}"
+        )
     if getattr(agent, "expert_model", None) == "":
         raise UserError(f"--algo={train.algo} queries an expert: --expert_model=data/checkpoints/<experiment>")
 

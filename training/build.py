@@ -264,7 +264,7 @@ def describe_launch(
         content: the checkpoint that a resumed run continues from.
     """
     metadata: dict[str, Any] = {"compiled": context.compile, "device": context.device.partition(":")[0]}
-    if settings.agent.LEARNS_FROM_DEMOS:
+    if settings.agent.learns_from_demos:
         metadata["demonstrations"] = dataset.checksum(context.demos)
     if init is not None:
         metadata["init"] = f"iteration {init.iteration}, parameters {init.agent.parameter_hash():x}"

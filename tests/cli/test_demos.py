@@ -62,7 +62,7 @@ def test_training_shows_the_return_of_the_expert_and_the_flags_it_ignores(miloze
     result = milozero("--task=train", *flags, "--expert_path=expert.npz", "--demo_subsampling=20")
     assert result.returncode == 0, result.stderr
     assert f"demonstrations: 2\nexpert return (target): {episode.rewards[:-1].sum():.1f}\n" in result.stdout
-    assert "ppo ignores expert_path, demo_subsampling (used by bc, gail, airl)" in result.stdout
+    assert "ppo ignores expert_path, demo_subsampling (used by bc, gail, airl, dac, sqil, iq)" in result.stdout
     assert "d_perception_stack" not in result.stdout  # it was not given
 
 

@@ -3,10 +3,12 @@
 import re
 import shutil
 
+import pytest
 import yaml
 
 from milozero.helpers.errors import UserError
 from tests.support import ROOT
+from tests.support.one_run import OFF_POLICY, logged_rows
 
 SHIPPED = ROOT / "data/demos/Hopper-v3"
 SHORT = ("--num_iters=2", "--num_envs=2", "--rollout_len=256", "--eval_episodes=1", "--no-compile")
@@ -72,3 +74,23 @@ def test_unusable_expert_or_reward_is_a_one_line_error(milozero):
         result = milozero(*HOPPER, *flags)
         assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
         assert message in result.stderr
+
+
+def test_recipe_of_dac_trains(milozero, tmp_path):
+    flags = (f"--config={ROOT / 'tasks/train_mujoco_dac.yaml'}", "--env_id=Hopper", "--num_demos=1", "--uuid=dac")
+    short = ("--num_iters=2", "--rollout_len=512", "--learning_starts=512", "--updates_per_step=0.1")
+    result = milozero("--task=train", *flags, *short, f"--expert_path={SHIPPED}", "--no-compile", "--eval_episodes=1")
+    assert result.returncode == 0, result.stderr
+    assert float(logged_rows(tmp_path, "dac")[-1]["d_prob_expert"]) > 0
+    assert can_evaluate(milozero, tmp_path, "dac")
+
+
+@pytest.mark.parametrize("mix", [0.0, 0.25])
+def test_demonstrations_are_part_of_sacs_batches(milozero, tmp_path, mix):
+    flags = (*SHORT, "--num_envs=4", "--rollout_len=128", *OFF_POLICY, f"--expert_mix={mix}", "--uuid=run")
+    demos = (f"--expert_path={SHIPPED}", "--num_demos=1")
+    result = milozero("--task=train", "--algo=sac", "--env_id=Hopper", *flags, *demos)
+    assert result.returncode == 0, result.stderr
+    ignored = "sac ignores expert_path, num_demos without expert_mix (used by bc, gail, airl, dac, sqil, iq)"
+    assert (ignored in result.stdout) is (mix == 0)
+    assert float(logged_rows(tmp_path, "run")[-1]["td_error"]) > 0

@@ -19,6 +19,7 @@ DEMOS = (f"--expert_path={ROOT / 'data/demos/Hopper-v3'}", "--num_demos=2", "--d
 TEACHERS = {
     **dict.fromkeys(("bc", "gail", "airl"), DEMOS),
     **dict.fromkeys(("sac", "td3"), (*OFF_POLICY, "--buffer_size=1000")),
+    **dict.fromkeys(("dac", "sqil", "iq"), (*OFF_POLICY, "--buffer_size=1000", *DEMOS)),
     "dagger": ("--expert_model=data/checkpoints/expert", "--expert_iter_num=last", "--dagger_buffer_size=600"),
 }
 
@@ -240,7 +241,7 @@ def test_config_of_a_run_repeats_it(milozero, tmp_path):
 def test_killed_and_resumed_run_ends_with_the_same_bits(milozero, tmp_path, algo):
     """Simulate a kill in iteration 4: the newest checkpoint is of iteration 2, and iteration 3 was logged."""
     flags = ("--task=train", "--num_iters=5", "--num_envs=4", "--rollout_len=128", "--batch_size=32")
-    flags += ("--epochs=2",) * (algo not in ("sac", "td3"))
+    flags += ("--epochs=2",) * ("--train_freq=32" not in TEACHERS.get(algo, ()))
     flags += (f"--algo={algo}", "--save_frequency=2", "--eval_frequency=2", "--eval_episodes=1", "--no-compile")
     flags += ("--env_id=Hopper", *TEACHERS.get(algo, ()))
     if algo == "dagger":

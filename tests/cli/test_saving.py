@@ -39,6 +39,8 @@ CASES = {
         "--expert_iter_num=last",
     ),
     "sac": ("--algo=sac", "--env_id=Hopper", *OFF_POLICY, *ROUNDS),
+    "dac": ("--algo=dac", "--env_id=Hopper", *DEMOS, *OFF_POLICY, *ROUNDS, "--d_update_ratio=0.3"),
+    "sqil": ("--algo=sqil", "--env_id=Hopper", *DEMOS[:3], *OFF_POLICY, *ROUNDS),
     "td3, user": ("--algo=td3", f"--env_id={USERS}Bounded-v0", *OFF_POLICY, *ROUNDS),
     "bc": ("--algo=bc", "--env_id=Hopper", *DEMOS[:3]),
 }
@@ -49,7 +51,7 @@ THOROUGH = ("ppo", "gail, absorbing", "airl, absorbing", "dagger", "sac")  # wit
 
 @pytest.mark.parametrize("case", CASES)
 def test_checkpoints_and_evaluations_do_not_change_what_is_learned(milozero, tmp_path, case):
-    flags = (*SMALL, *CASES[case], "--no-compile", *["--epochs=1"] * (not case.startswith(("sac", "td3"))))
+    flags = (*SMALL, *CASES[case], "--no-compile", *["--epochs=1"] * ("--train_freq=32" not in CASES[case]))
     if case == "dagger":
         teach = ("--task=train", "--env_id=Hopper", "--num_iters=1", "--rollout_len=128", "--no-compile")
         assert milozero(*teach, "--uuid=expert").returncode == 0

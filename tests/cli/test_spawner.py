@@ -92,7 +92,7 @@ def test_missing_tmux_is_an_error(studies):
         (["--set", "p_lr=1", "--set", "p_lr=2"], "--set p_lr=2: p_lr is set twice"),
         (["--set", "p_lr=abc"], "--p_lr=abc: expected a number"),
         (["--set", "compile=maybe"], "--set compile=maybe: expected true or false"),
-        (["--set", "d_lr=1e-3"], "--d_lr belongs to --algo=gail and --algo=airl, not to --algo=ppo"),
+        (["--set", "d_lr=1e-3"], "--d_lr belongs to --algo=gail, --algo=airl and --algo=dac, not to --algo=ppo"),
     ],
 )
 def test_setting_that_a_study_cannot_have_is_a_one_line_error(studies, flags, message):
@@ -296,7 +296,9 @@ def test_key_is_hidden_before_anything_is_imported():
 def test_task_file_is_valid_for_its_environments(studies, path):
     bundle = next(name for part, name in BUNDLES_OF.items() if part in path.stem)
     sweep = ["--sweep", "--num_trials=2"] if path.stem.endswith("_hps") else []
-    demos = [f"--demo_dir={ROOT / 'data' / 'demos'}", "--num_demos", "4"] if path.stem.endswith("_gail") else []
+    demos = (
+        [f"--demo_dir={ROOT / 'data' / 'demos'}", "--num_demos", "4"] if path.stem.endswith(("_gail", "_dac")) else []
+    )
     output = studies.run(f"--config={path}", f"--env_bundle={bundle}", "--no-deploy_now", *sweep, *demos)
     jobs = len(bundles.BUNDLES[bundle][1]) * (2 if sweep else 1)
     assert f"{jobs} written" in output

@@ -33,7 +33,7 @@ def complete(line):
     ("line", "completions"),
     [
         ("python main.py --alg", ["--algo"]),
-        ("python main.py --algo=", ["ppo", "sac", "td3", "bc", "gail", "airl", "dagger"]),
+        ("python main.py --algo=", ["ppo", "sac", "td3", "bc", "gail", "airl", "dac", "sqil", "iq", "dagger"]),
         ("python main.py --num_en", ["--num_envs"]),
         ("python main.py --algo=td3 --explo", ["--exploration_noise"]),
         ("python main.py --task=train --clip_ra", ["--clip_range"]),

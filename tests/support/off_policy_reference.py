@@ -1,4 +1,4 @@
-"""SAC and TD3 in plain torch: separate networks, autograd and torch's Adam, without any of our code."""
+"""SAC, TD3 and IQ-Learn in plain torch: separate networks, autograd and torch's Adam, without any of our code."""
 
 import math
 
@@ -53,12 +53,7 @@ class Reference:
         """One update; every loss sees the parameters from before the update."""
         self.steps += 1
         full = self.steps % self.config.policy_delay == 0
-        values = self.next_values({name: value.detach() for name, value in self.params.items()}, batch)
-        target = (batch["rewards"] + batch["discounts"] * values).detach()
-        critic_loss = sum(
-            0.5 * functional.mse_loss(critic(self.params, i, batch["obs"], batch["actions"]), target) for i in (0, 1)
-        )
-        losses = [(critic_loss, self.critic_adam)]
+        losses = [(self.critic_loss(batch), self.critic_adam)]
         if full:
             losses += self.policy_losses(batch)
         for loss, adam in losses:
@@ -68,6 +63,12 @@ class Reference:
         for _, adam in losses:
             adam.step()
         self.move_targets(full)
+
+    def critic_loss(self, batch):
+        values = self.next_values({name: value.detach() for name, value in self.params.items()}, batch)
+        target = (batch["rewards"] + batch["discounts"] * values).detach()
+        q = [critic(self.params, i, batch["obs"], batch["actions"]) for i in (0, 1)]
+        return sum(0.5 * functional.mse_loss(each, target) for each in q)
 
     def move_targets(self, full):
         for name, value in self.params.items():
@@ -96,6 +97,23 @@ class SAC(Reference):
         alpha_loss = -(log_alpha * (log_prob.detach() + target)).mean()
         losses = [(policy_loss, self.policy_adam)]
         return losses if self.config.ent_coef else [*losses, (alpha_loss, self.alpha_adam)]
+
+
+class IQ(SAC):
+    """Rewards in batches mark the expert's steps by 1."""
+
+    def critic_loss(self, batch):
+        fixed = {name: value.detach() for name, value in self.params.items()}
+        following = batch["discounts"] * self.next_values(fixed, batch)
+        actions, log_prob = self.sample(fixed, batch["obs"], batch["noise"].chunk(2, 1)[1])
+        soft = torch.minimum(*(critic(self.params, i, batch["obs"], actions) for i in (0, 1)))
+        soft = soft - fixed["temperature.log_alpha"].exp() * log_prob
+        losses = []
+        for i in (0, 1):
+            reward = critic(self.params, i, batch["obs"], batch["actions"]) - following
+            of_expert = reward[batch["rewards"] == 1]
+            losses.append((reward**2).mean() / (4 * self.config.iq_alpha) - of_expert.mean())
+        return sum(losses) / 2 + (soft - following).mean()
 
 
 class TD3(Reference):

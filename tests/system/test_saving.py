@@ -25,6 +25,7 @@ CASES = {
     "bc": ("--algo=bc", "--env_id=Hopper", *DEMOS),
     "dagger": ("--algo=dagger", "--env_id=Hopper", "--expert_iter_num=last"),
     "td3": ("--algo=td3", "--env_id=Hopper", *OFF_POLICY, "--learning_starts=64"),
+    "dac": ("--algo=dac", "--env_id=Hopper", *DEMOS, *OFF_POLICY, "--learning_starts=64", "--dac_agent=sac"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Updates of SAC and TD3 against independent implementations."""
+"""Updates of SAC, TD3 and IQ-Learn against independent implementations."""
 
 import gymnasium
 import numpy as np
@@ -21,6 +21,8 @@ CASES = {
     "sac, delayed policy": ("sac", {"policy_delay": 2, "ent_lr": 1e-2}),
     "sac, target entropy": ("sac", {"target_entropy": -0.5, "ent_lr": 3e-2}),
     "sac, layer normalization in the critics": ("sac", {"q_layer_norm": True}),
+    "iq": ("iq", {}),
+    "iq, adaptive temperature, delayed policy": ("iq", {"ent_coef": None, "iq_alpha": 0.2, "policy_delay": 2}),
     "td3": ("td3", {}),
     "td3, every update": ("td3", {"policy_delay": 1}),
     "td3, delay of 3, much noise": ("td3", {"policy_delay": 3, "target_noise": 0.5, "target_noise_clip": 0.3}),
@@ -49,12 +51,15 @@ def check_updates(case, *, compile=False):
     algo, config = CASES[case]
     agent = make(algo, compile=compile, **config)
     named = agent.optimizer.params.unflatten(agent.optimizer.params.vector)
-    expected = {"sac": reference.SAC, "td3": reference.TD3}[algo](named, agent.config)
+    references = {"sac": reference.SAC, "iq": reference.IQ, "td3": reference.TD3}
+    expected = references[algo](named, agent.config)
     rng = np.random.default_rng(3)
     delay = agent.config.policy_delay
     for chunk in (1, 2, 4):  # a compiled run always has the same
         chunk = 1 if compile else chunk
         batch = random_batch(rng, BATCH * 12 // 3 * delay, agent.NOISES_PER_STEP)
+        if algo == "iq":  # marks the expert's steps
+            batch["rewards"] = (batch["rewards"] > 0.3).float()
         agent.optimizer.run_steps(PackedBatch(batch), 4 * delay, chunk * delay)
         for start in range(0, len(batch["obs"]), BATCH):
             expected.step({name: field[start : start + BATCH] for name, field in batch.items()})

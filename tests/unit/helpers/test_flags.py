@@ -84,11 +84,13 @@ def test_spawner_suggests_only_its_own_flags(flag, hint):
 
 
 def test_flag_of_another_algorithm_names_those_that_have_it(tmp_path):
-    with pytest.raises(UserError, match=r"^--d_lr belongs to --algo=gail and --algo=airl, not to --algo=ppo$"):
+    with pytest.raises(
+        UserError, match=r"^--d_lr belongs to --algo=gail, --algo=airl and --algo=dac, not to --algo=ppo$"
+    ):
         parse(["--d_lr=1e-3"])
     file = tmp_path / "x.yaml"
     file.write_text("environments:\n  Ant:\n    d_lr: 1e-3\n")
-    with pytest.raises(UserError, match="--d_lr belongs to --algo=gail and --algo=airl"):
+    with pytest.raises(UserError, match="--d_lr belongs to --algo=gail, --algo=airl and --algo=dac"):
         parse([f"--config={file}", "--env_id=Hopper"])
 
 

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from milozero.agents import AGENTS
+from milozero.agents import AGENTS, config_class
 from milozero.experiment.command_line import parse
 from milozero.helpers.config.task_file import MAX_FILE_BYTES, read_bytes
 from milozero.helpers.errors import UserError
@@ -116,7 +116,7 @@ def test_too_large_file_is_refused(tmp_path):
 @pytest.mark.parametrize("algo", AGENTS)
 def test_config_of_a_run_is_a_task_file_that_repeats_it(tmp_path, algo):
     flags = [f"--algo={algo}", "--env_id=Hopper", "--seed=3", "--num_workers=2", "--gamma=0.9", "--expert_path=demos"]
-    flags = [flag for flag in flags if algo in ("gail", "airl", "bc") or not flag.startswith("--expert_path")]
+    flags = [flag for flag in flags if config_class(algo).LEARNS_FROM_DEMOS or not flag.startswith("--expert_path")]
     flags = [flag for flag in flags if algo not in ("bc", "dagger") or not flag.startswith("--gamma")]
     flags += ["--expert_model=expert"] * (algo == "dagger")
     flat = parse([*flags, "--uuid=first", "--data_dir=/elsewhere", "--resume"]).flat()

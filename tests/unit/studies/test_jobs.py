@@ -76,7 +76,7 @@ def test_unknown_bundle_is_an_error(task, tmp_path, name):
 @pytest.mark.parametrize("path", sorted((ROOT / "tasks").glob("*.yaml")), ids=lambda p: p.stem)
 def test_task_files_of_the_repository_are_valid(path, tmp_path):
     study = build_study(str(path), tmp_path, sweep="[" in path.read_text())
-    expert = [f"--expert_path={one_demo(tmp_path)}"] if path.stem.endswith("_gail") else []
+    expert = [f"--expert_path={one_demo(tmp_path)}"] if path.stem.endswith(("_gail", "_dac")) else []
     settings = parse([f"--config={path}", *expert], draw_trials(study)[0])
     assert settings.train.benchmark or "env_id" in settings.explicit
 
@@ -93,6 +93,9 @@ def test_every_args_method_gives_the_same_settings(task, tmp_path, monkeypatch, 
         "dagger": "expert_model: data/checkpoints/expert",
         "sac": "learning_starts: 1000",
         "td3": "learning_starts: 1000",
+        "dac": "learning_starts: 1000\ndac_agent: sac",
+        "sqil": "learning_starts: 1000\nexpert_mix: 0.3",
+        "iq": "learning_starts: 1000\niq_alpha: 0.25",
     }
     scales_rewards = algo in ("ppo", "gail", "airl")
     lines = [line for line in Path(task).read_text().splitlines() if scales_rewards or "rewards" not in line]
@@ -136,6 +139,26 @@ def test_minibatch_larger_than_a_rollout_is_an_error_if_it_is_drawn_from_one(tmp
     for flag in ("batch_size", "d_batch_size"):
         with pytest.raises(UserError, match=f"--{flag}=4096 is larger than --rollout_len"):
             parse(["--algo=gail", f"--{flag}=4096", expert])
+
+
+def test_off_policy_algorithms_use_demonstrations_as_told(tmp_path):
+    expert = f"--expert_path={one_demo(tmp_path)}/Hopper-v5"
+    parse(["--algo=sac", "--expert_mix=0.5", "--n_step=3", expert])
+    with pytest.raises(
+        UserError, match=r"--algo=sac with --expert_mix=0\.5 learns from demonstrations: --expert_path="
+    ):
+        parse(["--algo=sac", "--expert_mix=0.5"])
+    with pytest.raises(
+        UserError, match=r"--expert_mix=0\.01 leaves no steps of the expert in batches of --batch_size=8"
+    ):
+        parse(["--algo=td3", "--expert_mix=0.01", "--batch_size=8", expert])
+    for algo in ("dac", "sqil", "iq"):
+        with pytest.raises(UserError, match=f"--n_step=3 needs the environment's rewards; --algo={algo} learns its"):
+            parse([f"--algo={algo}", "--n_step=3", expert])
+        with pytest.raises(UserError, match=f"--algo={algo} learns from demonstrations"):
+            parse([f"--algo={algo}"])
+    with pytest.raises(UserError, match="--d_absorbing needs a --gamma below 1"):
+        parse(["--algo=dac", "--gamma=1", expert])
 
 
 def test_absorbing_states_need_discounting(tmp_path):

@@ -1,0 +1,42 @@
+"""Hyper-parameters and metrics of DAC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from milozero.agents.discriminator_config import D_METRICS, GAILDiscriminatorConfig
+from milozero.agents.sac_config import SAC_METRICS, SACConfig
+from milozero.agents.td3_config import TD3Config
+from milozero.helpers.config.params import param
+from milozero.tracking.metrics import Metric
+
+
+@dataclass(frozen=True, kw_only=True)
+class DACConfig(GAILDiscriminatorConfig, SACConfig, TD3Config):
+    """Hyper-parameters of the discriminator and of TD3 or SAC on its reward.
+
+    `policy_delay` and the settings that only one of them has apply as in TD3 and SAC.
+    """
+
+    METRICS: ClassVar[Mapping[str, Metric]] = {**SAC_METRICS, **D_METRICS}
+
+    dac_agent: str = param("td3", "the algorithm that trains the policy", choices=("td3", "sac"))
+    policy_delay: int = param(2, "updates of the critics per update of the policy and the targets", low=1, high=8)
+    d_update_ratio: float = param(
+        1.0, "updates of the discriminator per update of the critics, on the replay buffer", above=0, high=100
+    )
+    d_reward: str = param(
+        "unbiased",
+        "positive: −log(1−D) (survival bias); negative: log D (termination bias); unbiased: log D − log(1−D)",
+        choices=("positive", "negative", "unbiased"),
+    )
+    d_absorbing: bool = param(
+        True, "terminal states lead to an absorbing state with a learned reward (Kostrikov et al. 2019)"
+    )
+
+    @property
+    def policy_kind(self) -> str:
+        """How actions follow from the last layer."""
+        return TD3Config.POLICY_KIND if self.dac_agent == "td3" else SACConfig.POLICY_KIND
