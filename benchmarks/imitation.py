@@ -35,7 +35,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "imitation.json"
 PAGE = ROOT / "docs" / "imitation.md"
 README = ROOT / "README.md"
 PICTURE = ROOT / "assets" / "images" / "imitation.png"
-# environment → training steps of adversarial methods
+# environment → training steps of on-policy adversarial methods
 ENVIRONMENTS = {"Hopper-v5": 500_000, "HalfCheetah-v5": 1_500_000, "Walker2d-v5": 1_500_000}
 EPISODES = 20
 # Policy settings of all adversarial methods, the same as the experts'.
@@ -45,6 +45,13 @@ POLICY = (
 )
 GAIL = ("--algo=gail", *POLICY, "--demo_subsampling=20")
 AIRL = ("--algo=airl", *POLICY)
+DAC = (f"--config={ROOT / 'tasks/train_mujoco_dac.yaml'}", "--keep_checkpoints=1")
+# SQIL and IQ-Learn: the networks and the replay ratio of the recipe of SAC
+SOFT_Q = (
+    *("--num_envs=16", "--rollout_len=4096", "--train_freq=256", "--updates_per_step=0.25", "--batch_size=256"),
+    *("--p_perception_stack=mlp_128", "--q_perception_stack=mlp_128", "--p_lr=1e-3", "--q_lr=1e-3"),
+    *("--eval_frequency=5", "--save_frequency=20", "--keep_checkpoints=1"),
+)
 # name → flags of the rewards that the controls compare
 REWARDS = {
     "": (),
@@ -61,6 +68,7 @@ class Method:
     flags: Sequence[str]
     demos: Sequence[int]
     envs: Sequence[str] = tuple(ENVIRONMENTS)
+    steps: int = 0  # of training; 0: those of `ENVIRONMENTS`
     reward_method: str = ""  # an earlier method, whose run provides the reward; demos only set the target
 
 
@@ -70,16 +78,26 @@ METHODS = {
     "airl": Method(AIRL, demos=(16,), envs=TWO),
     "airl, warm start": Method((*AIRL, "--bc_pretrain_epochs=50"), demos=(16,), envs=TWO),
     "ppo on airl's reward": Method(("--algo=ppo", *POLICY), demos=(16,), envs=HOPPER, reward_method="airl"),
+    "dac": Method(DAC, demos=(1,), steps=200_000),
+    "sqil": Method(("--algo=sqil", *SOFT_Q), demos=(4,), envs=TWO, steps=500_000),
+    "iq": Method(("--algo=iq", *SOFT_Q), demos=(4,), envs=TWO, steps=500_000),
 }
 
 
 def control_methods() -> Iterator[tuple[str, Method]]:
-    """Yield name and method of each control: GAIL and AIRL, by reward, on true and on shuffled demonstrations."""
+    """Yield name and method of each control: by reward, on true and on shuffled demonstrations."""
     for algo, flags, number in (("gail", GAIL, 4), ("airl", AIRL, 16)):
         for reward, more in REWARDS.items():
             name = f"{algo}, {reward}".removesuffix(", ")
             yield name, Method((*flags, *more), (number,), HOPPER)
             yield f"{name}, shuffled", Method((*flags, *more, "--d_ablation=shuffled"), (number,), HOPPER)
+    for name in ("dac", "sqil", "iq"):  # rewarded in one way
+        method = METHODS[name]
+        yield name, dataclasses.replace(method, envs=HOPPER)
+        yield (
+            f"{name}, shuffled",
+            dataclasses.replace(method, flags=(*method.flags, "--d_ablation=shuffled"), envs=HOPPER),
+        )
 
 
 CONTROLS = dict(control_methods())
@@ -120,15 +138,27 @@ def cases(methods: Mapping[str, Method], envs: Sequence[str], numbers: Sequence[
 
 def measure(case: Case, data: Path) -> dict[str, Any]:
     """Train a policy, or resume its training, and evaluate it; return its row."""
-    flags = [f"--env_id={case.env_id}", f"--num_timesteps={ENVIRONMENTS[case.env_id]}"]
-    flags += [f"--expert_path={DEMOS / case.env_id}", f"--num_demos={case.demos}", *ALL[case.method].flags]
+    method = ALL[case.method]
+    flags = [f"--env_id={case.env_id}", f"--num_timesteps={method.steps or ENVIRONMENTS[case.env_id]}"]
+    flags += [f"--expert_path={DEMOS / case.env_id}", f"--num_demos={case.demos}", *method.flags]
     if teacher := case.teacher:
         flags.append(f"--reward_path={data}/checkpoints/{teacher.name}")
     evaluation, progress = train_and_evaluate(
         case.name, flags, seed=case.seed, eval_seed=case.seed, episodes=EPISODES, data=data
     )
     steps, seconds = int(progress[-1]["timesteps"]), round(float(progress[-1]["seconds"]))
-    return {**vars(case), "return": round(evaluation["return_mean"], 1), "steps": steps, "seconds": seconds}
+    evaluations = [
+        [int(row["timesteps"]), round(float(row["seconds"])), round(float(row["eval_return"]), 1)]
+        for row in progress
+        if row["eval_return"]
+    ]
+    return {
+        **vars(case),
+        "return": round(evaluation["return_mean"], 1),
+        "steps": steps,
+        "seconds": seconds,
+        "evaluations": evaluations,  # steps, seconds and mean return of each evaluation during training
+    }
 
 
 def experts() -> dict[str, float]:
@@ -176,6 +206,8 @@ def main() -> int:
     best = experts()
     numbers, control_numbers = ({name: method.demos for name, method in each.items()} for each in (METHODS, CONTROLS))
     print(tables.returns(rows, best, numbers) + tables.controls(rows, best, control_numbers))
+    print(tables.speed(rows, best, numbers))
+    update_page(PAGE, "imitation.py --only dac", tables.speed(rows, best, numbers))
     update_page(PAGE, "imitation.py", tables.returns(rows, best, numbers))
     update_page(PAGE, "imitation.py --only controls", tables.controls(rows, best, control_numbers))
     update_page(README, "imitation.py", tables.summary(rows, best))

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-Row = dict[str, Any]  # method, env_id, demos, seed, return, steps, seconds
+Row = dict[str, Any]  # method, env_id, demos, seed, return, steps, seconds, evaluations
+ENOUGH = 0.95  # of the expert's return
 # what README.md calls it → method and number of demonstrations
 IN_README = {
     "behavioral cloning, 4 demonstrations": ("bc", 4),
@@ -15,7 +16,7 @@ IN_README = {
     "AIRL, 16 demonstrations, without cloning": ("airl", 16),
 }
 NOT_MEASURED = "–"
-MARKERS = "os^Dvp"  # one for each method of the figure
+MARKERS = "os^Dvp*X"  # one for each method of the figure
 
 
 def select(rows: Sequence[Row], env_id: str, method: str, number: int) -> list[Row]:
@@ -61,6 +62,32 @@ def controls(rows: Sequence[Row], expert: Mapping[str, float], numbers: Mapping[
         if not method.endswith(", shuffled"):
             cells = (mean_share(select(rows, env_id, name, number), best) for name in (method, f"{method}, shuffled"))
             lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def reach(row: Row, best: float) -> tuple[int, float] | None:
+    """Return the steps and minutes of the first evaluation with `ENOUGH` of the expert's return, if any."""
+    return next(
+        ((steps, seconds / 60) for steps, seconds, mean in row.get("evaluations", ()) if mean >= ENOUGH * best), None
+    )
+
+
+def speed(rows: Sequence[Row], expert: Mapping[str, float], numbers: Mapping[str, Sequence[int]]) -> str:
+    """Return the steps and minutes to 95 % of the expert's return as a Markdown table, for runs that logged them."""
+    lines = [
+        "| environment | method | demonstrations | steps to 95 % of the expert's return (each seed) "
+        "| minutes of one core |",
+        "|---|---|---|---|---|",
+    ]
+    for env_id, best in expert.items():
+        for method in numbers:
+            for number in numbers[method]:
+                runs = [row for row in select(rows, env_id, method, number) if row.get("evaluations")]
+                if runs and method != "bc":
+                    times = [reach(row, best) for row in runs]
+                    steps = ", ".join("never" if each is None else f"{each[0]:,}" for each in times)
+                    minutes = ", ".join(NOT_MEASURED if each is None else f"{each[1]:.0f}" for each in times)
+                    lines.append(f"| {env_id} | {method} | {number} | {steps} | {minutes} |")
     return "\n".join(lines) + "\n"
 
 

@@ -34,6 +34,20 @@ def test_imitation_tables_show_percentages_of_the_expert_for_each_seed(tmp_path)
     assert (tmp_path / "empty.png").exists()
 
 
+def test_speed_is_the_first_evaluation_near_the_expert():
+    import imitation_tables as tables
+
+    common = {"env_id": "Hopper-v5", "demos": 1, "method": "dac"}
+    rows = [
+        {**common, "seed": 0, "evaluations": [[100, 60, 90.0], [200, 150, 96.0], [300, 200, 99.0]]},
+        {**common, "seed": 1, "evaluations": [[100, 60, 90.0]]},
+        {**common, "seed": 2},  # of an earlier version
+        {**common, "method": "bc", "seed": 0, "evaluations": [[1, 2, 99.0]]},  # steps mean nothing
+    ]
+    lines = tables.speed(rows, {"Hopper-v5": 100.0}, {"bc": (1,), "dac": (1,)}).splitlines()
+    assert lines[2:] == ["| Hopper-v5 | dac | 1 | 200, never | 2, – |"]
+
+
 def test_readme_shows_airl_without_cloning():
     import imitation
     import imitation_tables as tables
@@ -49,7 +63,11 @@ def test_readme_shows_airl_without_cloning():
 def test_controls_differ_from_each_other_only_in_reward_and_ablation():
     import imitation
 
-    assert len(imitation.CONTROLS) == 12
+    assert len(imitation.CONTROLS) == 18
+    for name in ("dac", "sqil", "iq"):
+        plain, shuffled = imitation.CONTROLS[name], imitation.CONTROLS[f"{name}, shuffled"]
+        assert shuffled.flags == (*plain.flags, "--d_ablation=shuffled")
+        assert plain.flags == imitation.METHODS[name].flags
     absorbing = ("--d_reward=unbiased", "--d_absorbing")
     for algo in ("gail", "airl"):
         plain, recommended = imitation.CONTROLS[algo], imitation.CONTROLS[f"{algo}, unbiased reward, absorbing"]
