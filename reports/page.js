@@ -15,6 +15,20 @@ for (const button of document.querySelectorAll("th button")) {
 
 const page = document.documentElement;
 for (const group of document.querySelectorAll(".axes")) group.hidden = false;
+// Labels of curves are buttons, for the keyboard and for screen readers too.
+for (const svg of document.querySelectorAll(".plot svg")) {
+  for (const text of svg.querySelectorAll("text")) {
+    const label = text.closest("[data-method]");
+    if (!label) {
+      text.setAttribute("aria-hidden", "true");
+      continue;
+    }
+    const name = document.querySelector(`.legend [data-method="${label.dataset.method}"]`).textContent.trim();
+    const attributes = {role: "button", tabindex: "0", "aria-pressed": "false", "aria-label": name};
+    for (const [attribute, value] of Object.entries(attributes)) label.setAttribute(attribute, value);
+    svg.setAttribute("role", "group"); // screen readers ignore what is inside an image
+  }
+}
 function showAxis(axis) {
   page.dataset.axis = axis;
   for (const button of document.querySelectorAll("button[data-axis]")) button.setAttribute("aria-pressed", button.dataset.axis === axis);
@@ -26,11 +40,17 @@ function pick(method) {
   page.classList.toggle("picking", others.size > 0 || !wasPicked);
   for (const part of parts) {
     if (part.dataset.method === method) part.classList.toggle("picked", !wasPicked);
-    if (part.tagName === "BUTTON") part.setAttribute("aria-pressed", part.classList.contains("picked"));
+    if (part.hasAttribute("aria-pressed")) part.setAttribute("aria-pressed", part.classList.contains("picked"));
   }
 }
 document.addEventListener("click", (event) => {
   const axis = event.target.closest("button[data-axis]"), part = event.target.closest("[data-method]");
   if (axis) showAxis(axis.dataset.axis);
   if (part) pick(part.dataset.method);
+});
+document.addEventListener("keydown", (event) => {
+  const label = event.target.closest("svg [role=button]");
+  if (!label || !["Enter", " "].includes(event.key)) return;
+  event.preventDefault(); // Space scrolls the page
+  if (!event.repeat) pick(label.dataset.method);
 });

@@ -19,6 +19,7 @@ from tests.support import ROOT
 from tests.support import runs as logs
 
 pytestmark = pytest.mark.xdist_group("browser")
+METHODS = ("ppo p_lr=1e-5", "ppo p_lr=0.001", "ppo p_lr=0.01")
 SECTIONS = ("evaluation", "training", "scores", "aggregate", "sweep", "time", "unfinished", "videos", "definitions")
 
 
@@ -186,6 +187,21 @@ PICK = """
   click("#evaluation .legend [data-method='1']");
   click("#evaluation .legend [data-method='2']");
   found.end = state();
+  click("#evaluation .axes [data-axis=timesteps]");
+  const labels = list(shown()[0], "[data-method]").filter((part) => part.tabIndex === 0);
+  const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+  found.labels = labels.map((label) => {
+    label.focus();
+    const focused = document.activeElement === label && getComputedStyle(label).outlineStyle;
+    const {role, ariaLabel, ariaPressed} = label, clear = [];
+    for (const key of ["Enter", "x", " "]) {
+      press(key);
+      clear.push(state().clear.join());
+    }
+    return [label.dataset.method, focused, role, ariaLabel, ariaPressed, label.closest("svg").role, ...clear];
+  });
+  press("Enter");
+  found.pressed = labels.map((label) => label.ariaPressed);
   document.title = JSON.stringify(found);"""
 
 
@@ -200,6 +216,9 @@ def test_axis_is_switched_curves_are_picked_and_markers_are_measurements(browser
     assert (found["one"]["axes"], found["one"]["label"]) == (["iteration"], "iterations")
     assert found["one"]["pressed"] == "iterations"
     assert [found[name]["clear"] for name in ("one", "two", "end")] == [["1"], ["1", "2"], every]
+    names = zip(every, METHODS, strict=True)
+    assert found["labels"] == [[i, "solid", "button", name, "false", "group", i, i, "0,1,2"] for i, name in names]
+    assert found["pressed"] == ["false", "false", "true"]
     measured = means_of_measurements(page)
     assert len(found["markers"]) == 3 * MAX_MARKERS
     for method, x, y in found["markers"]:
