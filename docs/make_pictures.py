@@ -20,6 +20,11 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from milozero.studies import job_status  # noqa: E402
+from milozero.studies.folder import StudyFolder  # noqa: E402
+
 IMAGES = ROOT / "assets" / "images"
 STUDY, SEEDS, MEMBERS = "walkers", 3, "Hopper,Walker2d"
 CONSOLE = (100, 12)  # columns and rows of the terminal
@@ -47,13 +52,17 @@ def train_study(data: Path, steps: str) -> None:
     task.write_text(f"num_timesteps: {steps}\n")
     flags = [f"--config={task}", f"--prefix={STUDY}", f"--env_bundle={MEMBERS}", f"--num_seeds={SEEDS}"]
     run("spawner.py", *flags, "--num_workers=1", f"--data_dir={data}")
-    follow = [sys.executable, "spawner.py", f"--status={STUDY}", f"--data_dir={data}"]
+    print(wait_for_study(data))
+
+
+def wait_for_study(data: Path, poll_interval_s: float = 5.0) -> str:
+    """Wait until no job of the study is active; return the number of jobs in each state."""
+    folder = StudyFolder(str(data), STUDY)
     while True:
-        output = subprocess.run(follow, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-        summary = output.strip().splitlines()[-1]
-        if "running" not in summary and "pending" not in summary:
-            return print(summary)
-        time.sleep(5)
+        jobs = job_status.read_job_status(folder, folder.read_metadata())
+        if not {job.state for job in jobs} & {"pending", "running"}:
+            return job_status.summarize(jobs)
+        time.sleep(poll_interval_s)
 
 
 def console(data: Path, picture: Path) -> None:
@@ -102,7 +111,6 @@ def opensim(picture: Path) -> None:
     import numpy as np
     from matplotlib.figure import Figure
 
-    sys.path.insert(0, str(ROOT))
     from milozero import environments
     from milozero.environments import registry
 
