@@ -25,6 +25,10 @@ trap '' TERM
 echo "workers: $*"
 while true; do sleep 0.02; done
 """
+SHOWS = """#!/bin/sh
+echo "workers: $*"
+echo $OMPI_ALLOW_RUN_AS_ROOT $PRTE_MCA_rmaps_default_mapping_policy
+"""
 
 
 @pytest.fixture
@@ -90,6 +94,14 @@ def test_second_request_kills_workers_that_hang(start):
     time.sleep(2.1)
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 128 + signal.SIGKILL
+
+
+def test_root_and_more_workers_than_cores_are_allowed(start, monkeypatch):
+    for name in mpiexec.ALLOW_ROOT | mpiexec.OVERSUBSCRIBE:
+        monkeypatch.delenv(name, raising=False)
+    process = start(SHOWS)
+    assert process.communicate(timeout=10)[0] == "1 :oversubscribe\n"
+    assert process.returncode == 0
 
 
 def test_missing_mpiexec_is_an_error(monkeypatch, tmp_path):
