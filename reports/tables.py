@@ -144,6 +144,7 @@ def imitation_table(rows: Sequence[Row]) -> Table | None:
     """Return final scores as percentages of the expert return, with ablations; None if no run had an expert."""
     cells = []
     has_ablations = any(get_ablation(row.method) for row in rows)
+    score = "IQM" if any(len(row.scores) >= MIN_SEEDS for row in rows) else "score"
     for row in rows:
         expert = mean_expert_return(row.method.runs_on(row.env_id))
         if not math.isfinite(expert):
@@ -152,7 +153,7 @@ def imitation_table(rows: Sequence[Row]) -> Table | None:
         line = {
             **_row_start(row),
             "% of expert": percentage_cell(row.iqm, expert),
-            "IQM": number_cell(row.iqm),
+            score: number_cell(row.iqm),
             "expert return": number_cell(expert),
             "demonstrations": Cell(str(demos or "all"), float(demos) if demos else math.inf),
         }

@@ -34,6 +34,13 @@ class Video:
         return base64.b64encode(self.path.read_bytes()).decode()
 
     @property
+    def source(self) -> str:
+        """When it was recorded: in which iteration of training, or in which evaluation."""
+        name = self.path.parent.name
+        in_training = self.path.parent.parent.name == "videos"
+        return name.replace("iter_", "iteration ") if in_training else f"evaluation {name}"
+
+    @property
     def episode(self) -> int:
         """The index of the episode in its evaluation."""
         number = re.search(r"[0-9]+$", self.path.stem)

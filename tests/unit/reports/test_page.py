@@ -333,8 +333,8 @@ def test_durations_have_units(seconds, expected):
     assert format_duration(seconds) == expected
 
 
-def write_video(tmp_path, run, age, size=10, episode=0):
-    path = tmp_path / "evaluations" / run / "best" / f"episode_{episode:03}.mp4"
+def write_video(tmp_path, run, age, size=10, episode=0, folder="evaluations/{}/best"):
+    path = tmp_path / folder.format(run) / f"episode_{episode:03}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.truncate(size)
@@ -369,6 +369,15 @@ def test_caption_of_a_video_is_its_own_episodes_return(tmp_path):
     (paths[0].parent / "results.json").write_text(f'{{"episodes": {episodes}}}')
     found = videos.find_videos(tmp_path, study(tmp_path))
     assert [(video.episode, video.episode_return) for video in found] == [(0, 1.0), (2, 3.0)]
+
+
+def test_caption_of_a_video_names_its_evaluation_or_iteration(tmp_path):
+    logs.log_run(tmp_path, "s")
+    for age, folder in enumerate(("evaluations/{}/best", "evaluations/{}/iter_7", "logs/{}/videos/iter_20")):
+        write_video(tmp_path, "s", age, folder=folder)
+    found = videos.find_videos(tmp_path, study(tmp_path))
+    assert [video.source for video in found] == ["evaluation best", "evaluation iter_7", "iteration 20"]
+    assert "s, iteration 20, episode 0" in html(tmp_path)
 
 
 def test_video_that_is_being_recorded_is_not_shown(tmp_path):
