@@ -48,6 +48,7 @@ elif [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || ! is_new .venv/bin/python
 fi
 
 # Headless rendering needs EGL with Mesa, or OSMesa.
+PATH=$PATH:/sbin  # of ldconfig, which Debian leaves out for users other than root
 if ! ldconfig -p | grep -q 'libEGL\.so\.1' || ! ldconfig -p | grep -q 'libEGL_mesa\.so\.0'; then
   if ! ldconfig -p | grep -q libOSMesa; then
     packages=(libegl1 libegl-mesa0 libgl1-mesa-dri libgl1)

@@ -41,14 +41,15 @@ def setup(tmp_path):
     for name in ("setup_env.sh", "helpers/apt_install.sh", *(path.name for path in ROOT.glob("requirements*.txt"))):
         shutil.copy(ROOT / name, root / name)
 
-    def run(pythons, renders=True, busy=0, **environment):
+    def run(pythons, renders: bool | None = True, busy=0, **environment):
         programs = tmp_path / "programs"
         shutil.rmtree(programs, ignore_errors=True)
         programs.mkdir()
         for name, version in pythons.items():
             too_old = int(tuple(map(int, version.split("."))) < (3, 11))
             (programs / name).write_text(PYTHON.format(version=version, too_old=too_old))
-        (programs / "ldconfig").write_text("#!/bin/sh\necho libOSMesa\n" if renders else "#!/bin/sh\n")
+        if renders is not None:
+            (programs / "ldconfig").write_text("#!/bin/sh\necho libOSMesa\n" if renders else "#!/bin/sh\n")
         (programs / "id").write_text("#!/bin/sh\necho 0\n")
         (programs / "apt-get").write_text(APT.format(busy=busy))
         for path in programs.iterdir():
@@ -89,6 +90,11 @@ def test_newer_python_beside_an_old_one_is_used(setup):
     assert (setup.venv / ".installed").exists()
     again = setup(OLD | {"python3.12": "3.12"})
     assert (again.returncode, again.calls) == (0, [])
+
+
+def test_ldconfig_is_found_outside_a_users_path(setup):
+    done = setup({"python3": "3.12"}, renders=None)  # the fake PATH has no /sbin, like a user's on Debian
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_chosen_python_is_not_replaced(setup):
