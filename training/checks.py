@@ -21,7 +21,7 @@ from milozero.experiment.status import Counters, read_status
 from milozero.helpers.comm import Comm
 from milozero.helpers.errors import NonFiniteError, RunError
 from milozero.helpers.files import write_bytes
-from milozero.helpers.logging import logger
+from milozero.helpers.logging import logger, pluralize
 from milozero.training.pace import Pace
 from milozero.training.run import Training
 
@@ -50,7 +50,8 @@ def find_end(experiment: ExperimentInitializer) -> str:
     same_agent = all(content["config"].get(name) == value for name, value in agent.items())
     stopped_early = status.get("learned") is True and status.get("iteration") == counters.iteration and same_agent
     reason = budget_exhausted(counters, experiment.settings.train) or (stopped_early and str(status.get("reason")))
-    return f"{reason} after {counters.iteration} iterations, {counters.timesteps:,} steps" if reason else ""
+    iterations = pluralize(counters.iteration, "iteration")
+    return f"{reason} after {iterations}, {counters.timesteps:,} steps" if reason else ""
 
 
 def throughput(counters: Counters, config: TrainConfig, remaining_seconds: float, pace: Pace) -> dict[str, float]:

@@ -67,10 +67,10 @@ def log_header(run: Training, num_demos: int) -> None:
 def write_summary(run: Training, state: str, reason: str) -> list[str]:
     """Draw the learning curve and return the summary, line by line (on rank 0)."""
     experiment, counters = run.experiment, run.counters
+    iterations = pluralize(counters.iteration, "iteration")
     picture = experiment.logs / "learning_curve.png"
     lines = [
-        f"{state}: {reason} after {counters.iteration} iterations, {counters.timesteps:,} steps, "
-        f"{counters.seconds:.0f} s",
+        f"{state}: {reason} after {iterations}, {counters.timesteps:,} steps, {counters.seconds:.0f} s",
         f"checkpoints:       {experiment.checkpoints}",
         f"logs:              {experiment.logs}",
     ]

@@ -9,7 +9,7 @@ def test_quiet_run_prints_its_result_and_writes_all_files(milozero, tmp_path):
     result = milozero("--task=train", *QUICK, "--uuid=run", "--num_iters=1", "--quiet")
     assert result.returncode == 0
     (line,) = result.stdout.splitlines()
-    assert line.startswith("finished: num_iters=1 reached after 1 iterations, 128 steps, ")
+    assert line.startswith("finished: num_iters=1 reached after 1 iteration, 128 steps, ")
     assert result.stderr == ""
     logs = tmp_path / "data/logs/run"
     assert iterations(tmp_path) == [1]

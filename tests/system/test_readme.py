@@ -238,7 +238,7 @@ def test_contracts_training_and_evaluation_commands_run_as_written(tmp_path):
     wanted = {"batch_norm_all": True, "p_lr": 1e-4, "p_perception_stack": "mlp_100", "seed": 2, "num_workers": 3}
     assert wanted.items() <= config.items()
 
-    iteration = re.search(r"after (\d+) iterations", printed)[1]
+    iteration = re.search(r"after (\d+) iterations?", printed)[1]
     evaluate = readme.command(
         "python main.py --task=eval --wandb_project=SOME_NAME --model_path", "=620", f"={iteration}"
     )
