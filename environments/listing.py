@@ -102,23 +102,32 @@ def show(only: str = "") -> None:
         for name, members in env_ids.items():
             if not members:
                 continue
-            console.print(f"[bold]{escape(format_heading(name))}[/bold]", soft_wrap=True, highlight=False)
+            _print_line(console, f"[bold]{escape(format_heading(name))}[/bold]")
             infos = []
             for env_id in members:
                 progress.update(task, advance=1, description=env_id)
                 infos.append(inspect_env(env_id))
             console.print(_make_table(infos))
+            for info in infos:
+                if info.problem:
+                    _print_line(console, escape(f"{info.env_id}: {info.problem}"))
             console.print()
     if not only:
-        console.print("[bold]bundles of environments for studies[/bold]")
+        _print_line(console, "[bold]bundles of environments for studies[/bold]")
         for line in bundles.format_bundles():
-            console.print(escape(line), soft_wrap=True, highlight=False)
+            _print_line(console, escape(line))
+
+
+def _print_line(console: Console, line: str) -> None:
+    """Print a line, wrapped between words on a terminal."""
+    console.print(line, soft_wrap=not console.is_terminal, highlight=False)
 
 
 def _make_table(infos: list[EnvInfo]) -> Table:
-    columns = (Column("id", no_wrap=True), "observation", "action", "steps", "trains with", "usable")
+    """Return a table that fits 80 columns."""
+    columns = (Column("id", no_wrap=True), "obs.", Column("action", no_wrap=True), "steps", "trains with", "usable")
     table = Table(*columns, box=None, pad_edge=False)
     for info in infos:
-        usable = f"no: {info.problem}" if info.problem else "yes"
-        table.add_row(info.env_id, info.observation, info.action, info.steps, info.trains_with, escape(usable))
+        usable = "no" if info.problem else "yes"
+        table.add_row(info.env_id, info.observation, info.action, info.steps, info.trains_with, usable)
     return table

@@ -105,7 +105,7 @@ def start_jobs(folder: StudyFolder, launch: LaunchConfig, jobs: Sequence[Job]) -
         logger.info(f"watch:   {launcher.attach_command()}")
         logger.info(f"follow:  {follow_command('status', folder)}")
     elif new_jobs:
-        job_status.print_table(lambda _: job_status.build_plan_table(new_jobs))
+        job_status.print_table(lambda console: job_status.build_plan_table(new_jobs, console))
         logger.info(f"to start one job: {launcher.manual_command(new_jobs[0].name)}")
         logger.info("to start all jobs: repeat the command without --no-deploy_now")
 

@@ -168,20 +168,34 @@ def build_status_table(jobs: Sequence[JobStatus], console: Console) -> Table:
         titles.remove(next(title for title in DISPENSABLE if title in titles))
 
 
-def build_plan_table(jobs: Sequence[Job]) -> Table:
-    """Return a table of the jobs to run, with the settings in which they differ."""
+def build_plan_table(jobs: Sequence[Job], console: Console) -> Table:
+    """Return a table of the jobs to run, with the settings in which they differ.
+
+    If the console is too narrow, seed and environment, which are also in the jobs' names, are left out.
+    """
+    columns = {"environment": "env_id", "seed": "seed"}
+    while True:
+        table = _build_plan_table(jobs, columns)
+        unlimited = console.options.update(max_width=MAX_WIDTH)
+        if not columns or Measurement.get(console, unlimited, table).minimum <= console.width:
+            return table
+        columns.popitem()
+
+
+def _build_plan_table(jobs: Sequence[Job], columns: Mapping[str, str]) -> Table:
+    """Return a table of the jobs to run, also with these columns, title → setting."""
     settings = [job.to_dict() for job in jobs]
     shown = {"uuid", "env_id", "seed", "expert_path", "num_workers"}  # have a column, or follow from one
     varied = [name for name in settings[0] if name not in shown and len({str(each[name]) for each in settings}) > 1]
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("job", no_wrap=True)
-    table.add_column("environment", overflow="fold")
-    table.add_column("seed", justify="right")
-    table.add_column("workers", justify="right")
+    for title in columns:
+        table.add_column(title, justify="right" if title == "seed" else "left", no_wrap=True)
+    table.add_column("workers", justify="right", no_wrap=True)
     if varied:
         table.add_column("differs in")
     for job, values in zip(jobs, settings, strict=True):
-        cells = [job.name, values["env_id"], values["seed"], job.num_workers]
+        cells = [job.name, *(values[name] for name in columns.values()), job.num_workers]
         if varied:
             cells.append(" ".join(f"{name}={values[name]}" for name in varied))
         table.add_row(*(Text(str(cell)) for cell in cells))

@@ -6,6 +6,7 @@ import sys
 import gymnasium
 import numpy as np
 import pytest
+from rich.console import Console
 
 from milozero import environments
 from milozero.environments import bundles, listing, pool, registry
@@ -220,10 +221,26 @@ def test_list_shows_usable_environments_and_missing_packages(capsys):
     output = capsys.readouterr().out
     assert "gymnasium" in output
     assert re.search(r"CartPole-v1 +4 +2 discrete +500 +EnvPool +yes", output)
-    assert re.search(r"phys2d/CartPole-v1 +no: .*jax", output)
+    assert re.search(r"phys2d/CartPole-v1 +no *$", output, re.MULTILINE)
+    assert re.search(r"^phys2d/CartPole-v1: .*jax", output, re.MULTILINE)
     assert "Hopper" not in output
     with pytest.raises(UserError, match="CartPole"):
         listing.show("CartPol-v1")
+
+
+def test_list_fits_80_columns():
+    infos = [
+        listing.EnvInfo("InvertedDoublePendulum-v5", "9", "1 in [-1, 1]", "1000", "EnvPool", ""),
+        listing.EnvInfo("Humanoid-v5", "348", "17 in [-0.4, 0.4]", "1000", "SerialVector", ""),
+        listing.EnvInfo("Pusher-v4", "", "", "", "", "`Pusher-v4` needs MuJoCo 2"),
+    ]
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(listing._make_table(infos))
+    lines = [line.split() for line in captured.get().splitlines()[-3:]]
+    assert lines[0] == ["InvertedDoublePendulum-v5", "9", "1", "in", "[-1,", "1]", "1000", "EnvPool", "yes"]
+    assert lines[1] == ["Humanoid-v5", "348", "17", "in", "[-0.4,", "0.4]", "1000", "SerialVector", "yes"]
+    assert lines[2] == ["Pusher-v4", "no"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ import pytest
 from rich.console import Console
 
 from milozero.studies import job_status
+from milozero.studies.config import StudyConfig
 from milozero.studies.folder import StudyFolder, StudyMetadata
+from milozero.studies.jobs import build_jobs
 from milozero.tracking.csv import read_last_values
 
 SETTINGS = {"uuid": "s.j", "num_timesteps": 1000, "num_iters": None}
@@ -142,3 +144,18 @@ def test_narrow_terminal_gets_fewer_columns_and_whole_names(study, width, shown)
     lines = captured.get().splitlines()
     assert any(line.split()[:1] == [job.name] for line in lines)
     assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize(("width", "shown"), [(200, ["environment", "seed"]), (105, ["environment"]), (80, [])])
+def test_plan_shows_whole_names_and_settings(tmp_path, width, shown):
+    task = tmp_path / "t.yaml"
+    task.write_text("environments: {Pendulum: {recompute_advantages: true, rollout_len: 4096}}\n")
+    bundle = "InvertedDoublePendulum,Pendulum"
+    jobs = build_jobs(StudyConfig(config=str(task), data_dir=str(tmp_path), prefix="s", env_bundle=bundle))
+    console = Console(width=width)
+    table = job_status.build_plan_table(jobs, console)
+    assert [column.header for column in table.columns] == ["job", *shown, "workers", "differs in"]
+    with console.capture() as captured:
+        console.print(table)
+    words = captured.get().split()
+    assert {*(job.name for job in jobs), "recompute_advantages=True", "rollout_len=4096"} <= set(words)
