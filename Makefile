@@ -1,4 +1,5 @@
-# `make train` trains an agent and records a video; `make test` runs the tests. Both create .venv on first use.
+# `make train` trains an agent, records a video and renders a report; `make test` runs the tests. Both create .venv on
+# first use.
 SHELL := bash
 PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PATH
@@ -39,6 +40,7 @@ train: setup
 	python main.py --task=eval --model_path=$(DATA)/checkpoints/$(NAME) --iter_num=best --num_trajs=1 --record \
 	  --data_dir=$(DATA)
 	python main.py --task=eval --model_path=$(DATA)/checkpoints/$(NAME) --iter_num=last --num_trajs=10 --data_dir=$(DATA)
+	python main.py --task=report --study=$(NAME) --data_dir=$(DATA)
 	@echo "learning curve: $(DATA)/logs/$(NAME)/learning_curve.png"
 	@echo "video:          $(DATA)/evaluations/$(NAME)/best/episode_000.mp4"
 

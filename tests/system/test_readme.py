@@ -187,7 +187,7 @@ def run(command, timeout=500):
 def test_make_train(tmp_path):
     """With fewer steps, a temporary data folder and this environment: nothing is installed."""
     printed = run(["make", "-o", "setup", "train", "STEPS=8192", f"DATA={tmp_path}"])
-    for kind in ("learning curve", "video"):
+    for kind in ("report", "learning curve", "video"):
         path = re.search(rf"^{kind}:\s+(.*)$", printed, flags=re.MULTILINE)[1]
         assert Path(path).stat().st_size > 0
 
