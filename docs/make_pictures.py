@@ -115,8 +115,8 @@ def opensim(picture: Path) -> None:
     from milozero.environments import registry
 
     ids = registry.get_suite("opensim").list_env_ids()
-    figure = Figure(figsize=(14.4, 7.6), layout="constrained")
-    for axes, env_id in zip(figure.subplots(2, -(-len(ids) // 2)).flat, ids, strict=True):
+    figure = Figure(figsize=(9.6, 11.6), layout="constrained")  # two columns: the text in the pictures is readable
+    for axes, env_id in zip(figure.subplots(-(-len(ids) // 2), 2).flat, ids, strict=True):
         env = environments.make_env(env_id, "rgb_array")
         env.reset(seed=0)
         for _ in range(OPENSIM_STEPS):

@@ -48,7 +48,7 @@ def draw_curves(
     """
     unit, xlabel = choose_unit(curves)
     if math.isfinite(expert):
-        axes.axhline(expert, color=INK, linewidth=0.9, linestyle=(0, (6, 3)), zorder=2)
+        axes.axhline(expert, color=INK, linewidth=0.9, linestyle=(0, (6, 3)), zorder=4)  # over a cloned policy's line
         place: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "xytext": (-2, 2), "ha": "right"}
         axes.annotate("expert", (1, expert), textcoords="offset points", va="bottom", fontsize=8, **place)
     indices = {label: index for index, label in enumerate(styles)}
