@@ -143,7 +143,7 @@ def draw(picture: Path) -> None:
             middle, step.y + 0.2, call, ha="center", va="center", fontsize=size, weight="bold", family="monospace"
         )
         axes.text(middle, step.y + 0.42, step.file, ha="center", va="center", fontsize=7.5, color="#3949ab")
-        axes.text(middle, step.y + 0.72, step.does, ha="center", va="center", fontsize=8, linespacing=1.0)
+        axes.text(middle, step.y + 0.71, step.does, ha="center", va="center", fontsize=7.8, linespacing=1.15)
     by_name = {step.name: step for step in STEPS}
     for start, end in ARROWS:
         a, b = by_name[start], by_name[end]

@@ -1,10 +1,10 @@
 """Make the documentation's pictures from real runs: the console, a learning curve, frames of a video, a report.
 
     python docs/make_pictures.py [--data_dir=data/pictures] [--num_timesteps=1e6]
-    python docs/make_pictures.py --only=opensim
+    python docs/make_pictures.py --only opensim console
 
-Takes about ten minutes on two cores; existing runs are not trained again. Needs tmux and chromium. The pictures of
-OpenSim's environments, for docs/environments.md, take seconds.
+Takes about ten minutes on two cores; existing runs are not trained again. Needs tmux and chromium. The console shows
+the speed of this machine, so leave it idle meanwhile.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,10 +27,11 @@ from milozero.studies import job_status  # noqa: E402
 from milozero.studies.folder import StudyFolder  # noqa: E402
 
 IMAGES = ROOT / "assets" / "images"
+PICTURES = ("opensim", "console", "learning_curve", "frames", "report")
 STUDY, SEEDS, MEMBERS = "walkers", 3, "Hopper,Walker2d"
 CONSOLE = (100, 12)  # columns and rows of the terminal
-CONSOLE_DELAY_S = 12.0  # training time before the console is captured
-FRAMES = 6  # number of frames side by side
+CONSOLE_DELAY_S = 6.0  # training time after the first evaluation, before the console is captured
+FRAMES, GAP = 6, 4  # number of frames side by side, and pixels between them
 OPENSIM_STEPS, EXCITATION = 24, 0.05  # steps before a model is drawn, excitation of every muscle
 
 
@@ -81,7 +83,7 @@ def console(data: Path, picture: Path) -> None:
             return done.stdout
 
         tmux("new-session", "-d", "-x", str(columns), "-y", str(rows), words)
-        while "clip fraction" not in tmux("capture-pane", "-p"):
+        while not re.search(r"eval return +-?[0-9]", tmux("capture-pane", "-p")):  # after the first evaluation
             time.sleep(1)
         time.sleep(CONSOLE_DELAY_S)
         screen = tmux("capture-pane", "-e", "-p")
@@ -95,15 +97,18 @@ def console(data: Path, picture: Path) -> None:
 
 
 def frames(data: Path, run_name: str, picture: Path) -> None:
-    """Record an episode, and save some of its frames side by side."""
+    """Record an episode, unless there is a video of it, and save some of its frames side by side."""
     import imageio.v2 as imageio
     import numpy as np
 
-    run("main.py", "--task=eval", f"--model_path={data}/checkpoints/{run_name}", "--num_trajs=1", "--record",
-        f"--data_dir={data}")  # fmt: skip
-    video = imageio.mimread(data / f"evaluations/{run_name}/best/episode_000.mp4", memtest=False)
+    path = data / f"evaluations/{run_name}/best/episode_000.mp4"
+    if not path.exists():
+        run("main.py", "--task=eval", f"--model_path={data}/checkpoints/{run_name}", "--num_trajs=1", "--record",
+            f"--data_dir={data}")  # fmt: skip
+    video = imageio.mimread(path, memtest=False)
     chosen = [video[index] for index in np.linspace(20, min(len(video), 120) - 1, FRAMES).astype(int)]
-    imageio.imwrite(picture, np.concatenate([frame[::2, ::2] for frame in chosen], axis=1))
+    spaced = [np.pad(frame[::2, ::2], ((0, 0), (0, GAP), (0, 0)), constant_values=255) for frame in chosen]
+    imageio.imwrite(picture, np.concatenate(spaced, axis=1)[:, :-GAP])
 
 
 def opensim(picture: Path) -> None:
@@ -133,21 +138,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data_dir", type=Path, default=ROOT / "data" / "pictures")
     parser.add_argument("--num_timesteps", default="1e6")
-    parser.add_argument("--only", choices=("opensim", "study"), help="of both")
+    parser.add_argument("--only", nargs="+", choices=PICTURES, default=PICTURES)
     options = parser.parse_args()
-    if options.only != "study":
-        opensim(IMAGES / "opensim.png")
-    if options.only == "opensim":
-        return
     data = options.data_dir.resolve()
     data.mkdir(parents=True, exist_ok=True)
-    train_study(data, options.num_timesteps)
     first = f"{STUDY}.Hopper-v5.seed00"
-    shutil.copy(data / f"logs/{first}/learning_curve.png", IMAGES / "learning_curve.png")
-    frames(data, first, IMAGES / "frames.png")
-    console(data, IMAGES / "console.png")
-    run("main.py", "--task=report", f"--study={STUDY}", f"--data_dir={data}")
-    screenshot(data / f"reports/{STUDY}.html", IMAGES / "report.png", 1200, 1500)
+    if "opensim" in options.only:
+        opensim(IMAGES / "opensim.png")
+    if "console" in options.only:
+        console(data, IMAGES / "console.png")
+    if {"learning_curve", "frames", "report"} & set(options.only):
+        train_study(data, options.num_timesteps)
+    if "learning_curve" in options.only:
+        shutil.copy(data / f"logs/{first}/learning_curve.png", IMAGES / "learning_curve.png")
+    if "frames" in options.only:
+        frames(data, first, IMAGES / "frames.png")
+    if "report" in options.only:
+        run("main.py", "--task=report", f"--study={STUDY}", f"--data_dir={data}")
+        screenshot(data / f"reports/{STUDY}.html", IMAGES / "report.png", 1200, 1500)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def draw_curves(
         draw = draw_level if curve.is_level else draw_curve
         for artist in draw(axes, curve, styles[curve.method.label], unit):
             set_method(artist, indices[curve.method.label])
-    for axis, intervals in ((axes.xaxis, 4), (axes.yaxis, 8)):
+    for axis, intervals in ((axes.xaxis, 5 if unit > 1 else 4), (axes.yaxis, 8)):  # millions and minutes are short
         axis.set_major_formatter(FuncFormatter(format_tick))
         axis.set_major_locator(MaxNLocator(intervals, steps=[1, 2, 2.5, 5, 10]))
     axes.set(xlabel=xlabel, ylabel=ylabel)
