@@ -1,8 +1,8 @@
 """Discriminator-actor-critic (DAC, Kostrikov et al. 2019): TD3 or SAC on the reward of a discriminator.
 
-The discriminator is GAIL's, but distinguishes the expert's steps from those of the replay buffer, so from those of
-all former policies. A step is rewarded when it is sampled, by the discriminator as it is then. The environment's
-reward is logged, but not learned from.
+The discriminator is GAIL's, but distinguishes the expert's steps from those of the replay buffer, i.e. of all earlier
+policies. Rewards are computed when steps are sampled, by the current discriminator. The environment's reward is
+logged, but not learned from.
 
 A terminal state leads to an absorbing state (sec. 4.2) with the reward r_a, whose value is r_a / (1 − γ). The paper
 stores steps in that state, from which the critics learn its value; here, the critics learn from the value itself.
@@ -29,10 +29,6 @@ class DACAgent(DiscriminatorAgent, OffPolicyAgent):
 
     Config = DACConfig
     config: Any  # a `DACConfig`, which has the settings of both algorithms
-
-    def __new__(cls, config: DACConfig, *args: Any) -> DACAgent:
-        """Return an agent of the class for `dac_agent`."""
-        return super().__new__({"td3": DACWithTD3, "sac": DACWithSAC}[config.dac_agent])
 
     def __init__(self, config: DACConfig, observation_size: int, action_space: Any, context: AgentContext) -> None:
         super().__init__(config, observation_size, action_space, context)
@@ -77,13 +73,13 @@ class DACAgent(DiscriminatorAgent, OffPolicyAgent):
 
     def draw(self, size: int) -> Transitions:
         """Return random transitions of this worker's environments, with the discriminator's rewards."""
-        return self.reward(super().draw(size))
+        return self.relabel(super().draw(size))
 
     def draw_expert(self, size: int) -> Transitions:
         """Return random transitions of the expert, with the discriminator's rewards."""
-        return self.reward(super().draw_expert(size))
+        return self.relabel(super().draw_expert(size))
 
-    def reward(self, steps: Transitions) -> Transitions:
+    def relabel(self, steps: Transitions) -> Transitions:
         """Return single steps with the discriminator's rewards, and with the absorbing state's value at the end."""
         terminated = steps.discounts == 0
         rewards = self.logits_to_reward(
@@ -101,6 +97,12 @@ class DACAgent(DiscriminatorAgent, OffPolicyAgent):
         """Load what `state_dict` returned."""
         super().load_state_dict(state)
         self._d_updates_due = float(state["d_updates_due"])
+
+
+def make_dac_agent(config: DACConfig, *args: Any, **kwargs: Any) -> DACAgent:
+    """Return an agent whose policy is trained by the algorithm that `dac_agent` names."""
+    cls = DACWithTD3 if config.dac_agent == "td3" else DACWithSAC
+    return cls(config, *args, **kwargs)
 
 
 class DACWithTD3(DACAgent, TD3Agent):

@@ -20,13 +20,23 @@ class DACConfig(GAILDiscriminatorConfig, SACConfig, TD3Config):
     `policy_delay` and the settings that only one of them has apply as in TD3 and SAC.
     """
 
-    METRICS: ClassVar[Mapping[str, Metric]] = {**SAC_METRICS, **D_METRICS}
+    METRICS: ClassVar[Mapping[str, Metric]] = {
+        **SAC_METRICS,
+        **D_METRICS,
+        "d_reward": Metric(
+            "discriminator",
+            "reward",
+            "mean reward of the sampled steps, without the value of the absorbing state",
+            "steady, or rises",
+        ),
+    }
 
     dac_agent: str = param("td3", "the algorithm that trains the policy", choices=("td3", "sac"))
-    policy_delay: int = param(2, "updates of the critics per update of the policy and the targets", low=1, high=8)
-    d_update_ratio: float = param(
-        1.0, "updates of the discriminator per update of the critics, on the replay buffer", above=0, high=100
+    gamma: float = param(0.99, "discount factor γ", above=0, high=1)
+    policy_delay: int = param(
+        2, "updates of the critics per update of the policy and, with td3, of the targets", low=1, high=8
     )
+    d_update_ratio: float = param(1.0, "discriminator updates per update of the critics", above=0, high=100)
     d_reward: str = param(
         "unbiased",
         "positive: −log(1−D) (survival bias); negative: log D (termination bias); unbiased: log D − log(1−D)",

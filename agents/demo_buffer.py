@@ -24,8 +24,10 @@ def make_demo_buffer(demos: Sequence[Episode], every: int, rng: np.random.Genera
     for demo in demos:
         length = len(demo)
         fields = {
-            "obs": np.concatenate([demo.obs, demo.obs[-1:]]),  # after the padding step, which ends each episode
-            "actions": np.concatenate([demo.actions, np.zeros((1, action_size))]),
+            # A padding step after each episode keeps its final observation.
+            "obs": np.concatenate([demo.obs, demo.obs[-1:]]),
+            # The environment clips actions; unclipped ones would lie where the policy cannot act.
+            "actions": np.concatenate([np.clip(demo.actions, -1.0, 1.0), np.zeros((1, action_size))]),
             "rewards": np.append(demo.rewards, 0.0),
             "terminated": np.zeros(length + 1, bool),
             "done": np.zeros(length + 1, bool),
@@ -39,22 +41,12 @@ def make_demo_buffer(demos: Sequence[Episode], every: int, rng: np.random.Genera
     return buffer
 
 
-def ablate(demos: Sequence[Episode], ablation: str, rng: np.random.Generator) -> list[Episode]:
-    """Return demonstrations with the steps that an ablation leaves.
-
-    Args:
-        demos: complete episodes.
-        ablation: ``off``; ``shuffled`` permutes every feature of observations and actions separately, over all steps;
-            ``none`` replaces all of them by standard normal noise.
-        rng: permutes, or draws the noise.
-    """
-    if ablation == "off":
-        return list(demos)
+def shuffle_features(demos: Sequence[Episode], rng: np.random.Generator) -> list[Episode]:
+    """Return demonstrations with every feature of observations and actions permuted separately, over all steps."""
     changed: dict[str, list[np.ndarray]] = {}
     for name in ("obs", "actions"):
         parts = [getattr(demo, name) for demo in demos]
-        rows = np.concatenate(parts)
-        rows = rng.permuted(rows, axis=0) if ablation == "shuffled" else rng.standard_normal(rows.shape, np.float32)
+        rows = rng.permuted(np.concatenate(parts), axis=0)
         changed[name] = np.split(rows, np.cumsum([len(part) for part in parts])[:-1])
     pairs = zip(changed["obs"], changed["actions"], strict=True)
     return [

@@ -1,8 +1,7 @@
-"""The base class of agents that learn from a discriminator, which distinguishes them from the expert.
+"""The base class of agents that learn from the reward of a discriminator.
 
-A subclass defines when the discriminator is trained and how its reward is used; one with another network than GAIL's
-defines that network, its input features and the logits to convert to rewards. Options and defaults follow "What
-Matters for Adversarial Imitation Learning?" (Orsini et al. 2021).
+Subclasses decide when the discriminator is trained. By default, its network and inputs are those of GAIL. Options and
+defaults follow "What Matters for Adversarial Imitation Learning?" (Orsini et al. 2021).
 """
 
 from __future__ import annotations
@@ -149,7 +148,8 @@ class DiscriminatorAgent(PolicyAgent):
         """What determines the rewards: this algorithm, its settings of the reward, and the discriminator's layers."""
         config = self.config
         layers = {name: value.shape for name, value in self.discriminator.state_dict().items()}
-        return (type(self), config.d_reward, config.d_absorbing, config.d_ablation, layers)
+        inputs = [getattr(config, name, None) for name in ("d_state_only", "d_next_obs")]
+        return (type(self), config.d_reward, config.d_absorbing, config.d_ablation, *inputs, layers)
 
     def init_from(self, source: PolicyAgent) -> dict[str, bool]:
         """Copy what fits; the discriminator only from an agent with an equal `reward_source`."""

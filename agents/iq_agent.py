@@ -17,7 +17,7 @@ from milozero.agents.sqil_agent import SQILAgent
 
 
 class IQAgent(SQILAgent):
-    """A policy that is optimal for the reward that critics infer from the expert's steps."""
+    """SAC whose critics imply the reward, which they learn from the expert's steps."""
 
     Config = IQConfig
     config: IQConfig

@@ -12,11 +12,18 @@ from milozero.helpers.config.params import param
 from milozero.tracking.metrics import Metric
 
 IQ_METRICS: Mapping[str, Metric] = {
+    "q_loss": Metric(
+        "update",
+        "reward",
+        "mean V(s) − γ V'(s') − mean reward of the expert's steps + mean reward² / (4 `iq_alpha`)",
+        "negative; steady",
+        "Garg et al. 2021, eq. 9",
+    ),
     "iq_reward_expert": Metric(
         "update",
         "reward",
         "mean reward Q(s, a) − γ V(s') that the critics imply for the expert's steps",
-        "above `iq_reward_policy`; at most 2 `iq_alpha` where the policy never goes",
+        "above `iq_reward_policy`; at most 2 `iq_alpha` / `expert_mix`, where the policy never goes",
         "Garg et al. 2021, eq. 9",
     ),
     "iq_reward_policy": Metric(

@@ -12,7 +12,7 @@ from torch import nn
 from torch.func import functional_call
 
 from milozero.agents.base import AgentContext
-from milozero.agents.demo_buffer import ablate, make_demo_buffer
+from milozero.agents.demo_buffer import make_demo_buffer, shuffle_features
 from milozero.agents.learning.flat_parameters import Params
 from milozero.agents.learning.optimizer import STEPS_PER_CALL, Batch, Delay, Optimizer, PackedBatch
 from milozero.agents.nn.critics import Critics
@@ -84,10 +84,11 @@ class OffPolicyAgent(PolicyAgent):
         per_round = config.train_freq * context.comm.size * config.updates_per_step
         rounds = min(max(STEPS_PER_CALL // delay, 1), max(int(per_round / delay), 1))
         self._chunk = delay * rounds  # updates per call of compiled code
+        self.ablation = getattr(config, "d_ablation", "off")  # of the expert's steps
         self.num_expert_steps = round(config.expert_mix * config.batch_size)  # in each batch
         if context.demos and config.expert_mix:
             rng = make_rng(context.seed, Purpose.DEMONSTRATIONS)  # the same on every worker
-            demos = ablate(context.demos, getattr(config, "d_ablation", "off"), rng)
+            demos = shuffle_features(context.demos, rng) if self.ablation == "shuffled" else context.demos
             self.demo_buffer = make_demo_buffer(demos, context.imitation.demo_subsampling, rng)
 
     def make_network(self, observation_size: int, action_space: Any, rng: torch.Generator) -> OffPolicyNetwork:
@@ -211,8 +212,8 @@ class OffPolicyAgent(PolicyAgent):
         if not count:
             return metrics
         self._updates_due -= count
-        metrics |= self.prepare_updates(count)
         start = time.perf_counter()
+        metrics |= self.prepare_updates(count)
         largest = max(MAX_SAMPLED // self._chunk, 1) * self._chunk
         for first in range(0, count, largest):
             number = min(largest, count - first)
@@ -245,17 +246,28 @@ class OffPolicyAgent(PolicyAgent):
         return self.normalize(self.replay_buffer.sample(size, self.rng, self.config.gamma, self.config.n_step))
 
     def draw_expert(self, size: int) -> Transitions:
-        """Return random transitions of the expert, with normalized observations."""
-        return self.normalize(self.demo_buffer.sample(size, self.rng, self.config.gamma, self.config.n_step))
+        """Return random transitions of the expert, with normalized observations; noise if ``d_ablation=none``."""
+        steps = self.normalize(self.demo_buffer.sample(size, self.rng, self.config.gamma, self.config.n_step))
+        if self.ablation != "none":
+            return steps
+        obs, next_obs = self.rng.standard_normal((2, *steps.obs.shape), np.float32)
+        actions = self.rng.standard_normal(steps.actions.shape, np.float32).clip(-1.0, 1.0)
+        discounts = np.full(size, self.config.gamma, np.float32)  # terminations would reveal the expert
+        return Transitions(obs, actions, steps.rewards, next_obs, discounts)
 
     def normalize(self, steps: Transitions) -> Transitions:
         """Return transitions with normalized observations."""
         return steps._replace(obs=self.obs_normalizer(steps.obs), next_obs=self.obs_normalizer(steps.next_obs))
 
+    @property
+    def reward_source(self) -> tuple[Any, ...]:
+        """What determines the rewards, by default the environment. Critics fit only an agent with an equal source."""
+        return ()
+
     def init_from(self, source: PolicyAgent) -> dict[str, bool]:
         """Copy what fits: policy, normalizer and critics. The targets start equal to the networks."""
         copied = super().init_from(source) | {"critics": False}
-        if isinstance(source, OffPolicyAgent):
+        if isinstance(source, OffPolicyAgent) and self.reward_source == source.reward_source:
             copied["critics"] = load_if_equal_shapes(self.network, source.network, "critics.")
         self.targets.copy_(self.optimizer.params.vector[: len(self.targets)])
         return copied

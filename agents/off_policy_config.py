@@ -114,8 +114,8 @@ class OffPolicyConfig(PolicyConfig):
     n_step: int = param(1, "length of n-step returns, which the critics learn from", low=1, high=100)
     expert_mix: float = param(
         0.0,
-        "share of each batch that is drawn from the demonstrations of --expert_path, with their rewards; 0 does not "
-        "use them",
+        "share of each batch that is drawn from the demonstrations of --expert_path; SAC and TD3 learn from their "
+        "rewards, too",
         low=0,
         high=0.9,
     )
@@ -149,6 +149,10 @@ class OffPolicyConfig(PolicyConfig):
         """
         super().check_action_space(action_space)
         if not action_space.shape:
-            raise UserError("off-policy algorithms need continuous actions; for discrete ones, use --algo=ppo")
+            raise UserError(
+                "off-policy algorithms need continuous actions; for discrete ones, use --algo=ppo, or gail to imitate"
+            )
         if not (action_space.low == -1).all() or not (action_space.high == 1).all():
-            raise UserError("off-policy algorithms need actions with finite bounds; otherwise, use --algo=ppo")
+            raise UserError(
+                "off-policy algorithms need actions with finite bounds; otherwise, use --algo=ppo, or gail to imitate"
+            )

@@ -42,7 +42,7 @@ class PolicyConfig:
     POLICY_KIND: ClassVar[str] = ""  # see `policy_kind`
     LEARNS_FROM_ROLLOUTS: ClassVar[bool] = True  # minibatches are no larger than a rollout
     LEARNS_FROM_DEMOS: ClassVar[bool] = False  # requires --expert_path; otherwise it only sets the target return
-    HAS_DISCRIMINATOR: ClassVar[bool] = False  # the d_ settings apply
+    HAS_DISCRIMINATOR: ClassVar[bool] = False  # --d_perception_stack applies
 
     p_perception_stack: str = param(
         "mlp_64",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Algorithm(NamedTuple):
-    """The configuration and agent classes of an algorithm, each as ``module:Class``."""
+    """The configuration class of an algorithm, and the class or function that makes its agent, as ``module:name``."""
 
     config: str
     agent: str
@@ -26,7 +26,7 @@ AGENTS = {
     "bc": Algorithm("milozero.agents.bc_config:BCConfig", "milozero.agents.bc_agent:BCAgent"),
     "gail": Algorithm("milozero.agents.adversarial_config:GAILConfig", "milozero.agents.gail_agent:GAILAgent"),
     "airl": Algorithm("milozero.agents.adversarial_config:AIRLConfig", "milozero.agents.airl_agent:AIRLAgent"),
-    "dac": Algorithm("milozero.agents.dac_config:DACConfig", "milozero.agents.dac_agent:DACAgent"),
+    "dac": Algorithm("milozero.agents.dac_config:DACConfig", "milozero.agents.dac_agent:make_dac_agent"),
     "sqil": Algorithm("milozero.agents.sqil_config:SQILConfig", "milozero.agents.sqil_agent:SQILAgent"),
     "iq": Algorithm("milozero.agents.iq_config:IQConfig", "milozero.agents.iq_agent:IQAgent"),
     "dagger": Algorithm("milozero.agents.dagger_config:DAggerConfig", "milozero.agents.dagger_agent:DAggerAgent"),
@@ -40,7 +40,7 @@ def config_class(algo: str) -> type[PolicyConfig]:
 
 
 def agent_class(algo: str) -> type[Agent]:
-    """Return the agent class of an algorithm in `AGENTS`."""
+    """Return the class, or for DAC the function, that makes the agent of an algorithm in `AGENTS`."""
     cls: type[Agent] = pkgutil.resolve_name(AGENTS[algo].agent)
     return cls
 

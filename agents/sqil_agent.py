@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from milozero.agents.replay_buffer import Transitions
@@ -14,6 +16,11 @@ class SQILAgent(SACAgent):
 
     Config = SQILConfig
     config: SQILConfig
+
+    @property
+    def reward_source(self) -> tuple[Any, ...]:
+        """What determines the rewards: this algorithm and its ablation."""
+        return (type(self), self.ablation)
 
     def draw(self, size: int) -> Transitions:
         """Return random transitions of this worker's environments, with reward 0."""

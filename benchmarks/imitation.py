@@ -205,11 +205,13 @@ def main() -> int:
         print(f"a run failed: {error}", flush=True)
     best = experts()
     numbers, control_numbers = ({name: method.demos for name, method in each.items()} for each in (METHODS, CONTROLS))
-    print(tables.returns(rows, best, numbers) + tables.controls(rows, best, control_numbers))
-    print(tables.speed(rows, best, numbers))
-    update_page(PAGE, "imitation.py --only dac", tables.speed(rows, best, numbers))
-    update_page(PAGE, "imitation.py", tables.returns(rows, best, numbers))
-    update_page(PAGE, "imitation.py --only controls", tables.controls(rows, best, control_numbers))
+    for command, table in {
+        "imitation.py": tables.returns(rows, best, numbers),
+        "imitation.py --only dac": tables.speed(rows, best, numbers),
+        "imitation.py --only controls": tables.controls(rows, best, control_numbers),
+    }.items():
+        print(table)
+        update_page(PAGE, command, table)
     update_page(README, "imitation.py", tables.summary(rows, best))
     if rows:
         tables.plot(rows, best, list(METHODS), PICTURE)

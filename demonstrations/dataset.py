@@ -122,11 +122,11 @@ def read_demos(
     raise UserError(f"--expert_path={path}: expected a folder of HDF5 files, an .npz file or a Minari dataset")
 
 
-def checksum(episodes: Sequence[Episode]) -> str:
-    """Return the CRC-32 of observations, actions and terminations, in hexadecimal."""
+def checksum(episodes: Sequence[Episode], *, rewards: bool = False) -> str:
+    """Return the CRC-32 of observations, actions, terminations and, if they matter, `rewards`, in hexadecimal."""
     value = 0
     for episode in episodes:
-        for array in (episode.obs, episode.actions, np.array(episode.terminated)):
+        for array in (episode.obs, episode.actions, np.array(episode.terminated), *[episode.rewards] * rewards):
             value = zlib.crc32(np.ascontiguousarray(array).tobytes(), value)
     return f"{value:08x}"
 

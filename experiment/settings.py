@@ -226,7 +226,9 @@ class Settings:
             if flags and not used:
                 users = ", ".join(name for name in AGENTS if getattr(config_class(name), ability))
                 without = (
-                    " without expert_mix" if hasattr(self.agent, "expert_mix") and names != discriminator else ""
+                    " without expert_mix"
+                    if hasattr(self.agent, "expert_mix") and ability == "LEARNS_FROM_DEMOS"
+                    else ""
                 )
                 lines.append(f"{self.train.algo} ignores {', '.join(flags)}{without} (used by {users})")
         return lines

@@ -59,11 +59,12 @@ def _validate_training(settings: Settings) -> None:
         )
     if agent.LEARNS_FROM_DEMOS and getattr(agent, "n_step", 1) > 1:
         raise UserError(
-            f"--n_step={agent.n_step} needs the environment's rewards; --algo={train.algo} learns its own"
+            f"--n_step={agent.n_step} is not possible: --algo={train.algo} replaces the rewards of single steps"
         )
-    if (share := getattr(agent, "expert_mix", 0)) > 0 and not 1 <= round(share * agent.batch_size) < agent.batch_size:
+    share = getattr(agent, "expert_mix", 0.0)
+    if share and round(share * agent.batch_size) in (0, agent.batch_size):
         raise UserError(
-            f"--expert_mix={share} leaves no steps of the expert in batches of --batch_size={agent.batch_size}"
+            f"--expert_mix={share}: batches of --batch_size={agent.batch_size} would not have steps of both sides"
         )
     if getattr(agent, "expert_model", None) == "":
         raise UserError(f"--algo={train.algo} queries an expert: --expert_model=data/checkpoints/<experiment>")

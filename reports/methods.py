@@ -47,7 +47,7 @@ def method_settings(algo: str) -> list[str]:
     known = algo in AGENTS  # runs of another version may have an unknown algorithm
     groups = config_groups("train", algo if known else next(iter(AGENTS)))
     ignored_groups: set[str] = set() if known else {"agent"}
-    if known and not config_class(algo).LEARNS_FROM_DEMOS:
+    if known and not config_class(algo).LEARNS_FROM_DEMOS and not hasattr(config_class(algo), "expert_mix"):
         ignored_groups.add("imitation")
     configs = [config for group, config in groups.values() if group not in ignored_groups]
     declared = {name: param for config in configs for name, (_, _, param) in declared_settings(config).items()}

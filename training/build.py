@@ -265,7 +265,7 @@ def describe_launch(
     """
     metadata: dict[str, Any] = {"compiled": context.compile, "device": context.device.partition(":")[0]}
     if settings.agent.learns_from_demos:
-        metadata["demonstrations"] = dataset.checksum(context.demos)
+        metadata["demonstrations"] = dataset.checksum(context.demos, rewards=not settings.agent.LEARNS_FROM_DEMOS)
     if init is not None:
         metadata["init"] = f"iteration {init.iteration}, parameters {init.agent.parameter_hash():x}"
     elif content and "init" in content["config"]:

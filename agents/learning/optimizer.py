@@ -61,8 +61,8 @@ class Delay:
     """Trains all parameters in every `period`-th step, and only the first `count` in the others."""
 
     count: int
-    period: int = 1
-    loss: Loss | None = None  # of the first `count` parameters, for the steps that train only these
+    period: int
+    loss: Loss  # of the first `count` parameters, for the steps that train only these
 
 
 class Optimizer:
@@ -98,7 +98,7 @@ class Optimizer:
         self.params = FlatParameters(network)
         self.loss = loss
         self.epsilon = epsilon
-        self.delay = delay or Delay(self.params.size)
+        self.delay = delay or Delay(self.params.size, 1, loss)
         # (P,) bool: parameters that every step trains
         self._each_step = torch.arange(self.params.size, device=self.params.vector.device) < self.delay.count
         self.after_step = after_step
@@ -176,7 +176,7 @@ class Optimizer:
         The gradient is that of all parameters, (P,), if `full`; else of those that every step trains.
         """
         batch, delay = unpack(minibatch, self._shapes), self.delay
-        loss, count = (self.loss, self.params.size) if full or not delay.loss else (delay.loss, delay.count)
+        loss, count = (self.loss, self.params.size) if full else (delay.loss, delay.count)
 
         def loss_at(flat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             value, metrics = loss(self.params.unflatten(flat), batch)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from milozero.agents.base import AgentContext
-from milozero.agents.dac_agent import DACAgent, DACWithSAC, DACWithTD3
+from milozero.agents.dac_agent import DACWithSAC, DACWithTD3, make_dac_agent
 from milozero.agents.dac_config import DACConfig
 from milozero.agents.replay_buffer import Steps
 from milozero.demonstrations.dataset import ImitationConfig
@@ -35,7 +35,7 @@ def make(iteration=0, comm=None, demos=None, **config):
         demos=[expert(terminated=True)] if demos is None else demos,
         imitation=ImitationConfig(d_perception_stack="mlp_16"),
     )
-    return DACAgent(DACConfig(**SMALL | config), SIZE, BOX, context)
+    return make_dac_agent(DACConfig(**SMALL | config), SIZE, BOX, context)
 
 
 def add(agent, *rollouts):
@@ -121,9 +121,11 @@ def test_discriminator_learns_to_distinguish():
     assert metrics["d_reward"] < 0  # all steps so far are the policy's
 
 
-def test_metrics_are_those_that_are_documented():
-    agent = make(dac_agent="sac")
-    assert set(agent.update(rollout(), 0.0)) == set(DACConfig.METRICS)
+@pytest.mark.parametrize(("algo", "missing"), [("td3", {"entropy", "temperature"}), ("sac", set())])
+def test_metrics_are_those_that_are_documented(algo, missing):
+    metrics = make(dac_agent=algo).update(rollout(), 0.0)
+    assert set(metrics) == set(DACConfig.METRICS)
+    assert {name for name, value in metrics.items() if np.isnan(value)} == missing
 
 
 def test_environments_rewards_are_ignored():

@@ -148,12 +148,12 @@ def test_off_policy_algorithms_use_demonstrations_as_told(tmp_path):
         UserError, match=r"--algo=sac with --expert_mix=0\.5 learns from demonstrations: --expert_path="
     ):
         parse(["--algo=sac", "--expert_mix=0.5"])
-    with pytest.raises(
-        UserError, match=r"--expert_mix=0\.01 leaves no steps of the expert in batches of --batch_size=8"
-    ):
-        parse(["--algo=td3", "--expert_mix=0.01", "--batch_size=8", expert])
+    for share, size in ((0.01, 8), (0.9, 4)):
+        message = rf"--expert_mix={share}: batches of --batch_size={size} would not have steps of both sides"
+        with pytest.raises(UserError, match=message):
+            parse(["--algo=td3", f"--expert_mix={share}", f"--batch_size={size}", expert])
     for algo in ("dac", "sqil", "iq"):
-        with pytest.raises(UserError, match=f"--n_step=3 needs the environment's rewards; --algo={algo} learns its"):
+        with pytest.raises(UserError, match=f"--n_step=3 is not possible: --algo={algo} replaces the rewards"):
             parse([f"--algo={algo}", "--n_step=3", expert])
         with pytest.raises(UserError, match=f"--algo={algo} learns from demonstrations"):
             parse([f"--algo={algo}"])
