@@ -13,7 +13,6 @@ ENOUGH = 0.95  # of the expert's return
 IN_README = {
     "behavioral cloning, 4 demonstrations": ("bc", 4),
     "GAIL, every 20th step of 1 demonstration": ("gail", 1),
-    "DAC, every 20th step of 1 demonstration": ("dac", 1),
     "AIRL, 16 demonstrations, without cloning": ("airl", 16),
 }
 NOT_MEASURED = "–"
