@@ -150,7 +150,7 @@ def measure(case: Case, data: Path) -> dict[str, Any]:
     evaluations = [
         [int(row["timesteps"]), round(float(row["seconds"])), round(float(row["eval_return"]), 1)]
         for row in progress
-        if row["eval_return"]
+        if row.get("eval_return")
     ]
     return {
         **vars(case),

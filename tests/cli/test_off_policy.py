@@ -226,7 +226,7 @@ REFUSED = {
     ("--algo=sac", "--train_freq=30"): "--train_freq=30 must be a multiple of --num_envs=4 and divide --rollout_len=",
     ("--algo=sac", "--buffer_size=8"): "--buffer_size=8 is too small: each worker needs at least --train_freq=32",
     ("--algo=td3", "--num_timesteps=128"): "--learning_starts=128 must be less than --num_timesteps=128",
-    ("--algo=td3", "--ent_coef=0.1"): "--ent_coef belongs to --algo=ppo and --algo=sac",
+    ("--algo=td3", "--ent_coef=0.1"): "--ent_coef belongs to --algo=ppo, --algo=sac,",
     ("--algo=sac", "--epochs=3"): "not to --algo=sac",
     ("--algo=sac", "--ent_coef=0"): "--ent_coef",
 }

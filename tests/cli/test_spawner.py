@@ -280,7 +280,7 @@ import os, runpy, sys
 sys.path.insert(0, os.path.dirname(sys.argv[1]))
 sys.argv = [sys.argv[1], "--wandb_api_key=SECRET"]
 def execv(program, words):
-    print(words[-1], "milozero" in sys.modules)
+    print(words[-1], "milozero" in sys.modules, flush=True)
     os._exit(0)
 os.execv = execv
 runpy.run_path(sys.argv[0], run_name="__main__")

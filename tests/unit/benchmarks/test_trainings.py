@@ -19,7 +19,7 @@ def test_finished_run_is_evaluated_but_not_trained_again(trained, tmp_path):
     assert [arguments[0] for arguments in commands] == ["--task=train", "--task=eval", "--task=eval"]
     assert f"--reward_path={tmp_path}/checkpoints/{case.teacher.name}" in commands[0]
     assert {"--seed=2", "--num_demos=16", "--resume=auto"} <= set(commands[0])
-    assert rows[0] == rows[1] == {**vars(case), "return": 12.3, "steps": 200, "seconds": 10}
+    assert rows[0] == rows[1] == {**vars(case), "return": 12.3, "steps": 200, "seconds": 10, "evaluations": []}
 
 
 def test_table_replaces_only_its_own_block_even_if_that_is_empty(tmp_path):
