@@ -60,7 +60,6 @@ RUN_BY = {
     f"{MUJOCO} --deployment slurm --docker": "test_spawn_slurm.py::test_image_runs_in_apptainer",
     f"{MUJOCO} --prefix big --deployment slurm": SLURM,
     f"{STUDY}/train_mujoco_gail.yaml": RECIPES,
-    f"{STUDY}/train_mujoco_dac.yaml": RECIPES,
     f"{STUDY}/train_mujoco_ppo_hps.yaml": RECIPES,
     "python spawner.py --status": "test_readme.py::test_first_study_command",
     "python spawner.py --stop": STOPPED,
