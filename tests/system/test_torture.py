@@ -21,7 +21,7 @@ from tests.support.one_run import FOR_EVER, QUICK, SLOW, iterations, status, wai
         *(("ppo", 2, how, 1) for how in ("the launcher", "SIGUSR1")),
         # one worker where another algorithm's code for several is the same
         *(
-            (algo, 1 if algo in ("airl", "bc", "td3") else 2, "a worker", 1)
+            (algo, 1 if algo in ("airl", "bc", "iq", "sqil", "td3") else 2, "a worker", 1)
             for algo in sorted(AGENTS)
             if algo != "ppo"
         ),
