@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from milozero.agents.discriminator_config import D_METRICS, GAILDiscriminatorConfig
+from milozero.agents.discriminator_config import D_METRICS, GAILDiscriminatorConfig, absorbing_states, reward_form
 from milozero.agents.sac_config import SAC_METRICS, SACConfig
 from milozero.agents.td3_config import TD3Config
 from milozero.helpers.config.params import param
@@ -37,14 +37,8 @@ class DACConfig(GAILDiscriminatorConfig, SACConfig, TD3Config):
         2, "updates of the critics per update of the policy and, with td3, of the targets", low=1, high=8
     )
     d_update_ratio: float = param(1.0, "discriminator updates per update of the critics", above=0, high=100)
-    d_reward: str = param(
-        "unbiased",
-        "positive: −log(1−D) (survival bias); negative: log D (termination bias); unbiased: log D − log(1−D)",
-        choices=("positive", "negative", "unbiased"),
-    )
-    d_absorbing: bool = param(
-        True, "terminal states lead to an absorbing state with a learned reward (Kostrikov et al. 2019)"
-    )
+    d_reward: str = reward_form("unbiased")
+    d_absorbing: bool = absorbing_states(default=True)
 
     @property
     def policy_kind(self) -> str:

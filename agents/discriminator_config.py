@@ -43,6 +43,20 @@ D_METRICS: Mapping[str, Metric] = {
 }
 
 
+def reward_form(default: str) -> str:
+    """Declare the setting ``d_reward``, whose default differs between algorithms."""
+    return param(
+        default,
+        "positive: −log(1−D) (survival bias); negative: log D (termination bias); unbiased: log D − log(1−D)",
+        choices=("positive", "negative", "unbiased"),
+    )
+
+
+def absorbing_states(*, default: bool) -> bool:
+    """Declare the setting ``d_absorbing``, whose default differs between algorithms."""
+    return param(default, "terminal states lead to an absorbing state with a learned reward (Kostrikov et al. 2019)")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImitationRewardConfig:
     """Hyper-parameters of a reward that follows from demonstrations, to combine with those of a policy's training."""
@@ -68,14 +82,8 @@ class DiscriminatorConfig(ImitationRewardConfig):
     d_batch_size: int = param(
         128, "discriminator: steps of the policy, and equally many of the expert, per minibatch and worker", low=1
     )
-    d_reward: str = param(
-        "positive",
-        "positive: −log(1−D) (survival bias); negative: log D (termination bias); unbiased: log D − log(1−D)",
-        choices=("positive", "negative", "unbiased"),
-    )
-    d_absorbing: bool = param(
-        False, "terminal states lead to an absorbing state with a learned reward (Kostrikov et al. 2019)"
-    )
+    d_reward: str = reward_form("positive")
+    d_absorbing: bool = absorbing_states(default=False)
     d_penalty: str = param(
         "wgan",
         "gradient penalty of the discriminator; wgan: (‖∇‖ − 1)² between expert and policy steps; one_sided: the "

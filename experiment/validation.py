@@ -58,13 +58,12 @@ def _validate_training(settings: Settings) -> None:
             f"--algo={train.algo}{mix} learns from demonstrations: --expert_path=data/demos/<environment>"
         )
     if agent.LEARNS_FROM_DEMOS and getattr(agent, "n_step", 1) > 1:
-        raise UserError(
-            f"--n_step={agent.n_step} is not possible: --algo={train.algo} replaces the rewards of single steps"
-        )
+        raise UserError(f"--n_step={agent.n_step}: --algo={train.algo} supports only 1, because it replaces rewards")
     share = getattr(agent, "expert_mix", 0.0)
     if share and round(share * agent.batch_size) in (0, agent.batch_size):
         raise UserError(
-            f"--expert_mix={share}: batches of --batch_size={agent.batch_size} would not have steps of both sides"
+            f"--expert_mix={share}: a batch of --batch_size={agent.batch_size} needs steps of the expert and of the "
+            "policy"
         )
     if getattr(agent, "expert_model", None) == "":
         raise UserError(f"--algo={train.algo} queries an expert: --expert_model=data/checkpoints/<experiment>")

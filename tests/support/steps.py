@@ -3,8 +3,10 @@
 import numpy as np
 from gymnasium import spaces
 
+from milozero.agents.base import AgentContext
 from milozero.agents.rollout import Rollout
-from milozero.demonstrations.dataset import Episode
+from milozero.demonstrations.dataset import Episode, ImitationConfig
+from milozero.helpers.comm import Comm
 
 T, N, SIZE = 16, 4, 3
 BOX = spaces.Box(-1.0, 1.0, (2,))
@@ -33,6 +35,19 @@ def expert(length=50, terminated=False):
     rng = np.random.default_rng(7)
     obs, actions = rng.normal(1.0, 1.0, (length + 1, SIZE)), rng.uniform(-0.2, 0.2, (length, 2))
     return Episode(obs, actions, np.ones(length), terminated, not terminated)
+
+
+def imitation_context(comm=None, demos=None, iteration=0, compile=False, imitation=None):
+    """Return the context of an agent with a discriminator; by default, one terminated demonstration."""
+    return AgentContext(
+        comm or Comm(),
+        seed=1,
+        iteration=iteration,
+        num_envs=N,
+        demos=[expert(terminated=True)] if demos is None else demos,
+        imitation=imitation or ImitationConfig(d_perception_stack="mlp_16"),
+        compile=compile,
+    )
 
 
 def check_resume(make):

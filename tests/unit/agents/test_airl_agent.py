@@ -12,24 +12,15 @@ from milozero.agents.airl_agent import AIRLAgent
 from milozero.agents.base import AgentContext
 from milozero.agents.ppo_agent import PPOAgent
 from milozero.agents.ppo_config import PPOConfig
-from milozero.demonstrations.dataset import ImitationConfig
 from milozero.helpers.comm import Comm
 from tests.support.fakes import on_workers
-from tests.support.steps import BOX, SIZE, N, T, check_resume, expert, rollout
+from tests.support.steps import BOX, SIZE, N, T, check_resume, expert, imitation_context, rollout
 
 NETWORKS = {"p_perception_stack": "mlp_8", "v_perception_stack": "mlp_8", "batch_size": 16, "epochs": 1}
 
 
 def make(comm=None, demos=None, iteration=0, space=BOX, compile=False, **config):
-    context = AgentContext(
-        comm or Comm(),
-        seed=1,
-        iteration=iteration,
-        num_envs=N,
-        demos=[expert(terminated=True)] if demos is None else demos,
-        imitation=ImitationConfig(d_perception_stack="mlp_16"),
-        compile=compile,
-    )
+    context = imitation_context(comm, demos, iteration, compile)
     return AIRLAgent(AIRLConfig(**NETWORKS | {"d_batch_size": 16} | config), SIZE, space, context)
 
 

@@ -5,14 +5,12 @@ import copy
 import numpy as np
 import pytest
 
-from milozero.agents.base import AgentContext
 from milozero.agents.dac_agent import DACWithSAC, DACWithTD3, make_dac_agent
 from milozero.agents.dac_config import DACConfig
 from milozero.agents.replay_buffer import Steps
-from milozero.demonstrations.dataset import ImitationConfig
 from milozero.helpers.comm import Comm
 from tests.support.fakes import on_workers
-from tests.support.steps import BOX, SIZE, N, T, expert, rollout
+from tests.support.steps import BOX, SIZE, N, T, expert, imitation_context, rollout
 
 SMALL = {
     "p_perception_stack": "mlp_8",
@@ -27,14 +25,7 @@ SMALL = {
 
 
 def make(iteration=0, comm=None, demos=None, **config):
-    context = AgentContext(
-        comm or Comm(),
-        seed=1,
-        iteration=iteration,
-        num_envs=N,
-        demos=[expert(terminated=True)] if demos is None else demos,
-        imitation=ImitationConfig(d_perception_stack="mlp_16"),
-    )
+    context = imitation_context(comm, demos, iteration)
     return make_dac_agent(DACConfig(**SMALL | config), SIZE, BOX, context)
 
 

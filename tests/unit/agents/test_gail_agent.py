@@ -15,7 +15,7 @@ from milozero.agents.nn.discriminator import SpectralLinear
 from milozero.demonstrations.dataset import Episode, ImitationConfig
 from milozero.helpers.comm import Comm
 from tests.support.fakes import on_workers
-from tests.support.steps import BOX, SIZE, N, T, check_resume, expert, rollout
+from tests.support.steps import BOX, SIZE, N, T, check_resume, expert, imitation_context, rollout
 
 
 def compute_features(agent, obs, actions):
@@ -24,15 +24,8 @@ def compute_features(agent, obs, actions):
 
 
 def make(comm=None, demos=None, imitation=None, iteration=0, compile=False, **config):
-    context = AgentContext(
-        comm or Comm(),
-        seed=1,
-        iteration=iteration,
-        num_envs=N,
-        demos=[expert()] if demos is None else demos,
-        imitation=imitation or ImitationConfig(d_perception_stack="mlp_16"),
-        compile=compile,
-    )
+    demos = [expert()] if demos is None else demos
+    context = imitation_context(comm, demos, iteration, compile, imitation)
     values = {"p_perception_stack": "mlp_8", "v_perception_stack": "mlp_8", "batch_size": 16, "epochs": 1}
     return GAILAgent(GAILConfig(**values | {"d_batch_size": 16} | config), SIZE, BOX, context)
 

@@ -149,11 +149,11 @@ def test_off_policy_algorithms_use_demonstrations_as_told(tmp_path):
     ):
         parse(["--algo=sac", "--expert_mix=0.5"])
     for share, size in ((0.01, 8), (0.9, 4)):
-        message = rf"--expert_mix={share}: batches of --batch_size={size} would not have steps of both sides"
+        message = rf"--expert_mix={share}: a batch of --batch_size={size} needs steps of the expert and"
         with pytest.raises(UserError, match=message):
             parse(["--algo=td3", f"--expert_mix={share}", f"--batch_size={size}", expert])
     for algo in ("dac", "sqil", "iq"):
-        with pytest.raises(UserError, match=f"--n_step=3 is not possible: --algo={algo} replaces the rewards"):
+        with pytest.raises(UserError, match=f"--n_step=3: --algo={algo} supports only 1"):
             parse([f"--algo={algo}", "--n_step=3", expert])
         with pytest.raises(UserError, match=f"--algo={algo} learns from demonstrations"):
             parse([f"--algo={algo}"])
